@@ -1,0 +1,124 @@
+// What the core asks of the machine it runs on.
+//
+// A HAL is a type with static members. The core is a template over it, so several HALs live in one
+// binary and a port that misses something is told which concept it does not satisfy. Each concept is
+// one page of the contract; `Hal` joins them.
+#pragma once
+
+#include <atomic>
+#include <concepts>
+#include <cstdint>
+
+#include "core/cpu_mask.h"
+#include "core/trace.h"
+#include "core/types.h"
+
+namespace shootdown {
+
+/// Atomic words and barriers. Everything that two CPUs share goes through `Atomic<T>`.
+///
+/// Orders mean what the C++ memory model says. In addition a read-modify-write is a full barrier, as
+/// every locked instruction is on x86 (SDM vol. 3, 9.2.3.9); the core relies on that for R1 and R2.
+/// `full_fence` orders every earlier access before every later one, page walks included.
+template <class H>
+concept HalAtomics = requires(typename H::template Atomic<std::uint64_t>& word,
+                              const typename H::template Atomic<std::uint64_t>& constant,
+                              std::uint64_t& expected) {
+  { constant.load(std::memory_order_relaxed) } -> std::same_as<std::uint64_t>;
+  { word.store(std::uint64_t{}, std::memory_order_relaxed) };
+  { word.fetch_add(std::uint64_t{}, std::memory_order_seq_cst) } -> std::same_as<std::uint64_t>;
+  { word.fetch_or(std::uint64_t{}, std::memory_order_seq_cst) } -> std::same_as<std::uint64_t>;
+  { word.fetch_and(std::uint64_t{}, std::memory_order_seq_cst) } -> std::same_as<std::uint64_t>;
+  { word.exchange(std::uint64_t{}, std::memory_order_seq_cst) } -> std::same_as<std::uint64_t>;
+  {
+    word.compare_exchange(expected, std::uint64_t{}, std::memory_order_seq_cst)
+  } -> std::same_as<bool>;
+  { H::full_fence() };
+};
+
+/// Who am I. `this_cpu()` is stable while preemption or interrupts are off.
+template <class H>
+concept HalPerCpu = requires {
+  { H::kMaxCpus } -> std::convertible_to<CpuId>;
+  { H::this_cpu() } -> std::same_as<CpuId>;
+  { H::disable_preemption() };
+  { H::enable_preemption() };
+};
+
+/// Maskable interrupts of this CPU. `in_interrupt()` is true in handlers of interrupts and NMIs.
+template <class H>
+concept HalInterrupts = requires {
+  { H::interrupts_enabled() } -> std::same_as<bool>;
+  { H::disable_interrupts() };
+  { H::enable_interrupts() };
+  { H::in_interrupt() } -> std::same_as<bool>;
+};
+
+/// The instructions that change which translations this CPU may use (SDM vol. 3, 4.10.4).
+/// `write_cr3` takes the whole register: root, PCID in bits 11:0, bit 63 = keep this PCID's entries.
+/// `invlpg` covers the current PCID, global entries, and the paging-structure caches of the PCID.
+template <class H>
+concept HalTlb = requires(std::uint64_t cr3, VirtAddr address) {
+  { H::write_cr3(cr3) };
+  { H::read_cr3() } -> std::same_as<std::uint64_t>;
+  { H::invlpg(address) };
+};
+
+/// The call-function interrupt. Its handler must call `handle_call_function_interrupt` with
+/// interrupts off. Interrupts that arrive while one is pending are merged.
+/// `order_stores_before_ipi`: every earlier store is visible before a later ICR write takes effect,
+/// also in x2APIC mode, where the write does not serialise (SDM vol. 3, 11.12.3; R11).
+template <class H>
+concept HalIpi = requires(const CpuMask<H::kMaxCpus>& targets) {
+  { H::order_stores_before_ipi() };
+  { H::send_call_function_ipi(targets) };
+};
+
+/// The static key of the concurrent flush. Fixed after boot. On x86-64 it costs no load.
+template <class H>
+concept HalStaticKey = requires {
+  { H::concurrent_flush_enabled() } -> std::same_as<bool>;
+};
+
+/// Waiting and telling. `pause` is called in every iteration of a wait, with interrupts on. `trace`
+/// may do nothing and must not call the core. `fail` does not return.
+template <class H>
+concept HalDiagnostics = requires(const TraceEvent& event, const Failure& failure) {
+  { H::pause() };
+  { H::trace(event) };
+  { H::fail(failure) };
+};
+
+template <class H>
+concept Hal = HalAtomics<H> && HalPerCpu<H> && HalInterrupts<H> && HalTlb<H> && HalIpi<H> &&
+              HalStaticKey<H> && HalDiagnostics<H>;
+
+/// Keeps maskable interrupts off for a scope and restores what was before. The destructor opens the
+/// window in which queued interrupts arrive.
+template <HalInterrupts H>
+class InterruptsOff {
+ public:
+  InterruptsOff() : were_enabled_(H::interrupts_enabled()) {
+    if (were_enabled_) H::disable_interrupts();
+  }
+  ~InterruptsOff() {
+    if (were_enabled_) H::enable_interrupts();
+  }
+  InterruptsOff(const InterruptsOff&) = delete;
+  InterruptsOff& operator=(const InterruptsOff&) = delete;
+
+ private:
+  bool were_enabled_;
+};
+
+/// Keeps the thread on its CPU for a scope; interrupts still arrive.
+template <HalPerCpu H>
+class PreemptionOff {
+ public:
+  PreemptionOff() { H::disable_preemption(); }
+  ~PreemptionOff() { H::enable_preemption(); }
+  PreemptionOff(const PreemptionOff&) = delete;
+  PreemptionOff& operator=(const PreemptionOff&) = delete;
+};
+
+}  // namespace shootdown

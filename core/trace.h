@@ -1,0 +1,84 @@
+// What the core tells the outside about itself: reasons, trace events, counters, failures.
+#pragma once
+
+#include <cstdint>
+#include <source_location>
+
+#include "core/types.h"
+
+namespace shootdown {
+
+/// Why a flush happens. The caller of the flush sets it; handlers only report it.
+enum class FlushReason : std::uint8_t {
+  task_switch,          // a CPU loads another address space
+  remote_shootdown,     // the handler runs on a CPU that did not start the flush
+  local_shootdown,      // the initiator's own part of a range flush
+  local_mm_shootdown,   // the initiator's own part of a flush of a whole address space
+  remote_send,          // the initiator sends to other CPUs
+};
+
+/// How one run of the flush function ended.
+enum class HandlerOutcome : std::uint8_t {
+  other_mm,       // the request names an address space that is not loaded here
+  kernel_mm,      // the kernel's own address space is loaded: it has no user entries
+  left_lazy,      // the CPU was lazy and moved to the kernel's address space
+  already_fresh,  // the slot already has the wanted generation
+  partial,        // the pages of the request were invalidated one by one
+  full,           // the whole context was invalidated
+};
+
+enum class TraceKind : std::uint8_t {
+  flush_begin,    // the generation is bumped and the request is filled; `value` = generation
+  flush_send,     // targets are about to be queued; it may reach nobody. `value` = pages, 0 = all
+  flush_end,      // everybody has answered
+  handler_begin,  // the flush function starts on this CPU
+  handler_end,    // ... and ends; `outcome`, `value` = generation before, `value2` = after
+  switch_begin,   // switch_mm starts; `mm` = the next address space
+  switch_end,     // switch_mm is done; `mm` = now loaded, `value` = 1 if the load flushed
+  enter_lazy,     // the CPU keeps `mm` loaded but will not use its user half
+  call_queued,    // a call record was pushed; `value` = target CPU, `value2` = 1 if an IPI is needed
+  call_run,       // a call record's function is about to run; `value` = sending CPU
+};
+
+/// One event. `mm` and `request` identify objects and must not be dereferenced after the call.
+struct TraceEvent {
+  TraceKind kind;
+  FlushReason reason{FlushReason::task_switch};
+  HandlerOutcome outcome{HandlerOutcome::other_mm};
+  const void* mm{nullptr};
+  const void* request{nullptr};
+  std::uint64_t value{0};
+  std::uint64_t value2{0};
+};
+
+/// Per-CPU event counts, written by their CPU only. The meaning is that of the Linux vm events.
+struct Counters {
+  std::uint64_t remote_flush_sent;      // multi-CPU flushes started here
+  std::uint64_t remote_flush_received;  // flush functions run here for another CPU
+  std::uint64_t local_flush_all;        // whole-context flushes executed here
+  std::uint64_t local_flush_one;        // single-page invalidations executed here
+  std::uint64_t ipis_sent;              // CPUs interrupted by this CPU
+  std::uint64_t lazy_left_by_flush;     // a flush found this CPU lazy; should be rare
+};
+
+/// The design's rules R1-R13. A failed check names the rule it guards.
+enum class Rule : std::uint8_t { r1 = 1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, r13 };
+
+/// A broken promise, either the caller's or the core's own.
+struct Failure {
+  Rule rule;
+  const char* what;
+  std::source_location where;
+};
+
+/// Stops through the HAL unless `ok`. Always compiled in: a shootdown that goes on after a broken
+/// invariant corrupts memory silently.
+template <class H>
+constexpr void require(bool ok, Rule rule, const char* what,
+                       std::source_location where = std::source_location::current()) {
+  if (!ok) [[unlikely]] {
+    H::fail(Failure{.rule = rule, .what = what, .where = where});
+  }
+}
+
+}  // namespace shootdown

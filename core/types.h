@@ -1,0 +1,44 @@
+// The vocabulary of the flush core: identifiers, addresses and the limits that go with them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace shootdown {
+
+/// Index of a logical CPU, 0 .. Hal::kMaxCpus - 1. CPU 0 is a CPU like any other (R13).
+using CpuId = std::uint32_t;
+
+/// "No CPU". It is never a valid index, so it cannot be confused with CPU 0 (R13).
+inline constexpr CpuId kNoCpu = ~CpuId{0};
+
+/// Generation of an address space's translations. Only ever grows. 0 means "none given" (R13).
+using Generation = std::uint64_t;
+
+/// First generation of every address space; a slot that recorded 0 is therefore always behind.
+inline constexpr Generation kFirstGeneration = 1;
+inline constexpr Generation kNoGeneration = 0;
+
+/// Identity of an address space. 64 bits wide, never reused; 0 means "empty slot" (R13).
+using ContextId = std::uint64_t;
+inline constexpr ContextId kNoContext = 0;
+
+/// Index into a CPU's table of cached address spaces. Slot s uses PCID s + 1, so that PCID 0 belongs
+/// only to code that knows nothing of PCIDs.
+using Slot = std::uint32_t;
+inline constexpr Slot kSlots = 6;
+
+/// Virtual and physical addresses, in bytes.
+using VirtAddr = std::uint64_t;
+using PhysAddr = std::uint64_t;
+
+/// End of a range that means "the whole address space" (R13).
+inline constexpr VirtAddr kFlushAll = ~VirtAddr{0};
+
+inline constexpr std::uint32_t kPageShift = 12;
+inline constexpr std::uint32_t kLargePageShift = 21;
+
+/// Contended words are placed on lines of this many bytes.
+inline constexpr std::size_t kCacheLine = 64;
+
+}  // namespace shootdown
