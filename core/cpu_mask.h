@@ -19,7 +19,9 @@ class CpuMask {
 
   constexpr CpuMask() = default;
 
-  [[nodiscard]] constexpr bool test(CpuId cpu) const { return (words_[cpu / 64] >> (cpu % 64)) & 1; }
+  [[nodiscard]] constexpr bool test(CpuId cpu) const {
+    return (words_[cpu / 64] >> (cpu % 64)) & 1;
+  }
   constexpr void set(CpuId cpu) { words_[cpu / 64] |= std::uint64_t{1} << (cpu % 64); }
   constexpr void clear(CpuId cpu) { words_[cpu / 64] &= ~(std::uint64_t{1} << (cpu % 64)); }
   constexpr void set_word(std::size_t index, std::uint64_t word) { words_[index] = word; }
@@ -98,8 +100,8 @@ class AtomicCpuMask {
     return (words_[cpu / 64].load(std::memory_order_relaxed) >> (cpu % 64)) & 1;
   }
 
-  /// Copies the set. Not a snapshot across words: each CPU's bit is read once, and both outcomes of a
-  /// race with a switcher are correct by R1 and R2. Seq_cst, because R1 needs the generation bump
+  /// Copies the set. Not a snapshot across words: each CPU's bit is read once, and both outcomes of
+  /// a race with a switcher are correct by R1 and R2. Seq_cst, because R1 needs the generation bump
   /// before it and this read to be in one total order with the switcher's set-then-read.
   [[nodiscard]] Mask read() const {
     Mask copy;

@@ -1,8 +1,8 @@
 // What the core asks of the machine it runs on.
 //
 // A HAL is a type with static members. The core is a template over it, so several HALs live in one
-// binary and a port that misses something is told which concept it does not satisfy. Each concept is
-// one page of the contract; `Hal` joins them.
+// binary and a port that misses something is told which concept it does not satisfy. Each concept
+// is one page of the contract; `Hal` joins them.
 #pragma once
 
 #include <atomic>
@@ -17,24 +17,24 @@ namespace shootdown {
 
 /// Atomic words and barriers. Everything that two CPUs share goes through `Atomic<T>`.
 ///
-/// Orders mean what the C++ memory model says. In addition a read-modify-write is a full barrier, as
-/// every locked instruction is on x86 (SDM vol. 3, 9.2.3.9); the core relies on that for R1 and R2.
-/// `full_fence` orders every earlier access before every later one, page walks included.
+/// Orders mean what the C++ memory model says. In addition a read-modify-write is a full barrier,
+/// as every locked instruction is on x86 (SDM vol. 3, 9.2.3.9); the core relies on that for R1 and
+/// R2. `full_fence` orders every earlier access before every later one, page walks included.
 template <class H>
-concept HalAtomics = requires(typename H::template Atomic<std::uint64_t>& word,
-                              const typename H::template Atomic<std::uint64_t>& constant,
-                              std::uint64_t& expected) {
-  { constant.load(std::memory_order_relaxed) } -> std::same_as<std::uint64_t>;
-  { word.store(std::uint64_t{}, std::memory_order_relaxed) };
-  { word.fetch_add(std::uint64_t{}, std::memory_order_seq_cst) } -> std::same_as<std::uint64_t>;
-  { word.fetch_or(std::uint64_t{}, std::memory_order_seq_cst) } -> std::same_as<std::uint64_t>;
-  { word.fetch_and(std::uint64_t{}, std::memory_order_seq_cst) } -> std::same_as<std::uint64_t>;
-  { word.exchange(std::uint64_t{}, std::memory_order_seq_cst) } -> std::same_as<std::uint64_t>;
-  {
-    word.compare_exchange(expected, std::uint64_t{}, std::memory_order_seq_cst)
-  } -> std::same_as<bool>;
-  { H::full_fence() };
-};
+concept HalAtomics =
+    requires(typename H::template Atomic<std::uint64_t>& word,
+             const typename H::template Atomic<std::uint64_t>& constant, std::uint64_t& expected) {
+      { constant.load(std::memory_order_relaxed) } -> std::same_as<std::uint64_t>;
+      { word.store(std::uint64_t{}, std::memory_order_relaxed) };
+      { word.fetch_add(std::uint64_t{}, std::memory_order_seq_cst) } -> std::same_as<std::uint64_t>;
+      { word.fetch_or(std::uint64_t{}, std::memory_order_seq_cst) } -> std::same_as<std::uint64_t>;
+      { word.fetch_and(std::uint64_t{}, std::memory_order_seq_cst) } -> std::same_as<std::uint64_t>;
+      { word.exchange(std::uint64_t{}, std::memory_order_seq_cst) } -> std::same_as<std::uint64_t>;
+      {
+        word.compare_exchange(expected, std::uint64_t{}, std::memory_order_seq_cst)
+      } -> std::same_as<bool>;
+      { H::full_fence() };
+    };
 
 /// Who am I. `this_cpu()` is stable while preemption or interrupts are off.
 template <class H>
@@ -55,8 +55,9 @@ concept HalInterrupts = requires {
 };
 
 /// The instructions that change which translations this CPU may use (SDM vol. 3, 4.10.4).
-/// `write_cr3` takes the whole register: root, PCID in bits 11:0, bit 63 = keep this PCID's entries.
-/// `invlpg` covers the current PCID, global entries, and the paging-structure caches of the PCID.
+/// `write_cr3` takes the whole register: root, PCID in bits 11:0, bit 63 = keep this PCID's
+/// entries. `invlpg` covers the current PCID, global entries, and the paging-structure caches of
+/// the PCID.
 template <class H>
 concept HalTlb = requires(std::uint64_t cr3, VirtAddr address) {
   { H::write_cr3(cr3) };

@@ -10,11 +10,11 @@ namespace shootdown {
 
 /// Why a flush happens. The caller of the flush sets it; handlers only report it.
 enum class FlushReason : std::uint8_t {
-  task_switch,          // a CPU loads another address space
-  remote_shootdown,     // the handler runs on a CPU that did not start the flush
-  local_shootdown,      // the initiator's own part of a range flush
-  local_mm_shootdown,   // the initiator's own part of a flush of a whole address space
-  remote_send,          // the initiator sends to other CPUs
+  task_switch,         // a CPU loads another address space
+  remote_shootdown,    // the handler runs on a CPU that did not start the flush
+  local_shootdown,     // the initiator's own part of a range flush
+  local_mm_shootdown,  // the initiator's own part of a flush of a whole address space
+  remote_send,         // the initiator sends to other CPUs
 };
 
 /// How one run of the flush function ended.
@@ -36,8 +36,8 @@ enum class TraceKind : std::uint8_t {
   switch_begin,   // switch_mm starts; `mm` = the next address space
   switch_end,     // switch_mm is done; `mm` = now loaded, `value` = 1 if the load flushed
   enter_lazy,     // the CPU keeps `mm` loaded but will not use its user half
-  call_queued,    // a call record was pushed; `value` = target CPU, `value2` = 1 if an IPI is needed
-  call_run,       // a call record's function is about to run; `value` = sending CPU
+  call_queued,  // a call record was pushed; `value` = target CPU, `value2` = 1 if an IPI is needed
+  call_run,     // a call record's function is about to run; `value` = sending CPU
 };
 
 /// One event. `mm` and `request` identify objects and must not be dereferenced after the call.
@@ -57,7 +57,7 @@ struct Counters {
   std::uint64_t remote_flush_received;  // flush functions run here for another CPU
   std::uint64_t local_flush_all;        // whole-context flushes executed here
   std::uint64_t local_flush_one;        // single-page invalidations executed here
-  std::uint64_t ipis_sent;              // CPUs interrupted by this CPU
+  std::uint64_t targets_queued;         // CPUs that this CPU asked to flush
   std::uint64_t lazy_left_by_flush;     // a flush found this CPU lazy; should be rare
 };
 

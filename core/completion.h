@@ -1,0 +1,38 @@
+// What is true after a flush, as types. A token is proof: only a flush makes one, and whoever
+// releases memory asks for the one that permits it.
+#pragma once
+
+#include <utility>
+
+namespace shootdown {
+
+/// No CPU can use a stale translation of the flushed range. Permits releasing data frames.
+class [[nodiscard]] TranslationsQuiet {
+ public:
+  TranslationsQuiet(TranslationsQuiet&&) = default;
+  TranslationsQuiet& operator=(TranslationsQuiet&&) = default;
+
+ protected:
+  TranslationsQuiet() = default;
+  friend struct CompletionAccess;
+};
+
+/// Moreover no CPU, lazy or not, can walk the unhooked page tables. Permits releasing tables as
+/// well.
+class [[nodiscard]] WalkersQuiet : public TranslationsQuiet {
+ public:
+  WalkersQuiet(WalkersQuiet&&) = default;
+  WalkersQuiet& operator=(WalkersQuiet&&) = default;
+
+ private:
+  WalkersQuiet() = default;
+  friend struct CompletionAccess;
+};
+
+/// For the flush entry points only: makes the tokens.
+struct CompletionAccess {
+  static TranslationsQuiet translations_quiet() { return {}; }
+  static WalkersQuiet walkers_quiet() { return {}; }
+};
+
+}  // namespace shootdown

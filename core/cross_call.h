@@ -1,0 +1,162 @@
+// The cross call: run a function on a set of CPUs, and a local one at the same time.
+//
+// State    per CPU a lock-free list of call records, newest first; per (sender, target) one record.
+// Writers  the list head: senders push, the owner takes all. A record: its sender while unlocked,
+//          nobody while locked, except the target's final unlock (R10).
+// Promise  each queued function runs exactly once on its target, with interrupts off; when
+//          `cross_call` returns, all have run and their effects are visible to the caller (M8).
+#pragma once
+
+#include <array>
+#include <atomic>
+
+#include "core/cpu_mask.h"
+#include "core/hal.h"
+#include "core/trace.h"
+#include "core/types.h"
+
+namespace shootdown {
+
+/// Runs on a target with interrupts off. Must not wait for another CPU.
+using CallFunction = void (*)(void* argument);
+
+/// One call from one sender to one target. A line of its own, because the two poll it in turns.
+template <Hal H>
+struct alignas(kCacheLine) CallRecord {
+  /// 1 from queuing until the function has run. The sender sets it, the target clears it.
+  typename H::template Atomic<std::uint32_t> locked{0};
+  // The rest is plain: the push publishes it, and `locked` keeps the sender away while it is read.
+  CallRecord* next{nullptr};
+  CallFunction function{nullptr};
+  void* argument{nullptr};
+  CpuId sender{kNoCpu};
+};
+
+/// A CPU's queue head, alone on its line: every sender contends for it.
+template <Hal H>
+struct alignas(kCacheLine) CallQueue {
+  typename H::template Atomic<CallRecord<H>*> head{nullptr};
+};
+
+template <Hal H>
+class CrossCall {
+ public:
+  using Mask = CpuMask<H::kMaxCpus>;
+
+  /// CPUs that answer calls. Changed only while a CPU comes up, before it can be a target.
+  void set_online(CpuId cpu) { online_.set(cpu); }
+  [[nodiscard]] Mask online() const { return online_.read(); }
+
+  /// Queues `remote(argument)` on every online member of `targets` other than this CPU for which
+  /// `wanted(cpu)` holds when it is queued; interrupts those whose queue was empty; runs `local()`
+  /// meanwhile with interrupts off; returns when all have run. Returns the number of CPUs queued.
+  ///
+  /// Context: interrupts on (a waiter must keep answering others, or two callers deadlock; R12),
+  /// preemption off, not in an interrupt handler.
+  template <class Wanted, class Local>
+  CpuId call(const Mask& targets, Wanted&& wanted, CallFunction remote, void* argument,
+             Local&& local) {
+    require<H>(H::interrupts_enabled(), Rule::r12, "a cross call needs interrupts on");
+    require<H>(!H::in_interrupt(), Rule::r12, "a cross call cannot start in an interrupt handler");
+    const CpuId self = H::this_cpu();
+    Mask queued;
+    Mask interrupt;
+    Mask remote_targets = targets;
+    remote_targets &= online();
+    remote_targets.clear(self);
+    remote_targets.for_each([&](CpuId target) {
+      if (!wanted(target)) return;
+      if (push(self, target, remote, argument)) interrupt.set(target);
+      queued.set(target);
+    });
+    if (!interrupt.empty()) {
+      // R11: orders the pushes above before the ICR write, against the target's take of its list. A
+      // target that is interrupted before it can see the push finds nothing, and since the list is
+      // then not empty, nobody interrupts it again.
+      H::order_stores_before_ipi();
+      H::send_call_function_ipi(interrupt);
+    }
+    {
+      InterruptsOff<H> guard;
+      local();
+    }
+    queued.for_each([&](CpuId target) { wait_unlocked(records_[self][target]); });
+    return queued.count();
+  }
+
+  /// Runs everything queued for this CPU, oldest first. The interrupt handler calls it, with
+  /// interrupts off.
+  void run_queue() {
+    require<H>(!H::interrupts_enabled(), Rule::r12, "the call queue runs with interrupts off");
+    const CpuId self = H::this_cpu();
+    // Acquire pairs with the release of each push: the records' plain fields are visible.
+    CallRecord<H>* newest = queues_[self].head.exchange(nullptr, std::memory_order_acq_rel);
+    CallRecord<H>* oldest = nullptr;
+    while (newest != nullptr) {
+      CallRecord<H>* following = newest->next;
+      newest->next = oldest;
+      oldest = newest;
+      newest = following;
+    }
+    while (oldest != nullptr) {
+      CallRecord<H>* record = oldest;
+      oldest = record->next;  // After the unlock below the sender may reuse the record.
+      H::trace(TraceEvent{.kind = TraceKind::call_run, .value = record->sender});
+      record->function(record->argument);
+      // M8: release orders the function's effects before the unlock, against the acquire in
+      // `wait_unlocked`. Otherwise the sender frees pages that this CPU still uses.
+      record->locked.store(0, std::memory_order_release);
+    }
+  }
+
+  /// For tools: true if something is queued for `cpu`.
+  [[nodiscard]] bool has_queued_calls(CpuId cpu) const {
+    return queues_[cpu].head.load(std::memory_order_relaxed) != nullptr;
+  }
+
+  /// Calls `visit(name, field)` for each shared word, so that tools can label addresses.
+  template <class Visit>
+  void visit_shared(Visit&& visit) {
+    for (auto& queue : queues_) visit("call_queue", queue.head);
+    for (auto& row : records_) {
+      for (auto& record : row) visit("call_locked", record.locked);
+    }
+    online_.visit_shared(visit);
+  }
+
+ private:
+  /// Locks and fills the record, pushes it, and reports whether the list was empty: then nobody
+  /// else has an interrupt on its way to this target.
+  bool push(CpuId self, CpuId target, CallFunction function, void* argument) {
+    CallRecord<H>& record = records_[self][target];
+    // Calls are synchronous, so the record is free; a locked one means that two calls of this CPU
+    // overlap, and the second would overwrite what the target reads (R10, M9).
+    require<H>(record.locked.load(std::memory_order_acquire) == 0, Rule::r10,
+               "a call record is still in use");
+    record.locked.store(1, std::memory_order_relaxed);
+    record.function = function;
+    record.argument = argument;
+    record.sender = self;
+    auto& head = queues_[target].head;
+    CallRecord<H>* old = head.load(std::memory_order_relaxed);
+    do {
+      record.next = old;
+      // M7: release orders the record's fields, and everything the request says, before the push,
+      // against the acquire exchange in `run_queue`.
+    } while (!head.compare_exchange(old, &record, std::memory_order_acq_rel));
+    H::trace(TraceEvent{.kind = TraceKind::call_queued,
+                        .value = target,
+                        .value2 = static_cast<std::uint64_t>(old == nullptr)});
+    return old == nullptr;
+  }
+
+  void wait_unlocked(CallRecord<H>& record) {
+    while (record.locked.load(std::memory_order_acquire) != 0) H::pause();
+  }
+
+  std::array<CallQueue<H>, H::kMaxCpus> queues_{};
+  std::array<std::array<CallRecord<H>, H::kMaxCpus>, H::kMaxCpus> records_{};
+  AtomicCpuMask<H> online_{};
+};
+
+}  // namespace shootdown

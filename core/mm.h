@@ -1,0 +1,52 @@
+// An address space as the flush core sees it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "core/cpu_mask.h"
+#include "core/hal.h"
+#include "core/types.h"
+
+namespace shootdown {
+
+/// One address space. Lives in the kernel's own mm object; the core allocates nothing.
+///
+/// Lifetime: `initialize` before the first switch to it; not destroyed or initialised again while
+/// any CPU has it loaded, lazily or not (O31).
+template <Hal H>
+struct Mm {
+  /// Identity. Written once, by `initialize`; constant while any CPU can reach this object.
+  ContextId context{kNoContext};
+  /// Physical address of the top page table. Written once, by `initialize`.
+  PhysAddr root{0};
+  /// True for the kernel's own space: it has no user half, is in no mask and is never flushed by
+  /// range.
+  bool is_kernel{false};
+
+  /// Generation of the translations. Any CPU may bump it, by a locked add only (R1). On a line of
+  /// its own: flushers write it and handlers read it, while switchers write the mask.
+  alignas(kCacheLine) typename H::template Atomic<Generation> tlb_gen{kFirstGeneration};
+
+  /// CPUs that may hold usable translations. Each CPU writes only its own bit, in `switch_mm`.
+  alignas(kCacheLine) AtomicCpuMask<H> cpus{};
+
+  /// Gives the space its identity. Preconditions: no CPU has it loaded; `new_context` was never
+  /// used before; `new_root` is aligned to a page.
+  void initialize(ContextId new_context, PhysAddr new_root, bool kernel = false) {
+    require<H>(new_context != kNoContext, Rule::r13, "an address space needs a nonzero context id");
+    context = new_context;
+    root = new_root;
+    is_kernel = kernel;
+    tlb_gen.store(kFirstGeneration, std::memory_order_relaxed);
+  }
+
+  /// Calls `visit(name, field)` for each shared word, so that tools can label addresses.
+  template <class Visit>
+  void visit_shared(Visit&& visit) {
+    visit("tlb_gen", tlb_gen);
+    cpus.visit_shared(visit);
+  }
+};
+
+}  // namespace shootdown

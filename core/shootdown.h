@@ -1,0 +1,15 @@
+// The whole flush core. A kernel includes this and instantiates it over its HAL.
+#pragma once
+
+#include "core/completion.h"      // IWYU pragma: export
+#include "core/cpu_mask.h"        // IWYU pragma: export
+#include "core/cross_call.h"      // IWYU pragma: export
+#include "core/flush.h"           // IWYU pragma: export
+#include "core/flush_function.h"  // IWYU pragma: export
+#include "core/hal.h"             // IWYU pragma: export
+#include "core/mm.h"              // IWYU pragma: export
+#include "core/request.h"         // IWYU pragma: export
+#include "core/switch_mm.h"       // IWYU pragma: export
+#include "core/system.h"          // IWYU pragma: export
+#include "core/trace.h"           // IWYU pragma: export
+#include "core/types.h"           // IWYU pragma: export
