@@ -36,10 +36,10 @@ Op Swarm::op(Random& random) const { return op(random, op_kind(random)); }
 Op Swarm::op(Random& random, OpKind kind) const {
   const OpShape& used = shape(kind);
   Op op{.kind = kind};
-  if (used.uses_mm) op.mm = static_cast<std::uint8_t>(mm(random));
-  if (used.uses_page) op.page = static_cast<std::uint8_t>(page(random));
+  if (used.uses_mm) op.mm = mm(random);
+  if (used.uses_page) op.page = page(random);
   if (used.uses_count) {
-    op.count = static_cast<std::uint8_t>(1 + random.mostly_small(max_count(op.page) - 1));
+    op.count = 1 + random.mostly_small(max_count(op.page) - 1);
   }
   return op;
 }
@@ -47,13 +47,13 @@ Op Swarm::op(Random& random, OpKind kind) const {
 Deviation Swarm::deviation(Random& random) const {
   Deviation deviation;
   deviation.kind = static_cast<DeviationKind>(deviations_.pick(random));
-  deviation.delay = static_cast<std::uint8_t>(random.mostly_small(longest_delay_));
-  deviation.cpu = static_cast<std::uint8_t>(random.below(cpus_));
+  deviation.delay = random.mostly_small(longest_delay_);
+  deviation.cpu = random.below(cpus_);
   if (deviation.kind == DeviationKind::fill) {
-    deviation.arg = static_cast<std::uint8_t>(page(random));
+    deviation.arg = page(random);
   } else {
     const unsigned last = shape(deviation.kind).arg_count - 1;
-    deviation.arg = static_cast<std::uint8_t>(random.mostly_small(last));
+    deviation.arg = random.mostly_small(last);
   }
   return deviation;
 }
@@ -61,12 +61,12 @@ Deviation Swarm::deviation(Random& random) const {
 void vary_header(Random& random, Header& header) {
   const Header defaults;
   header.mms = defaults.mms;
-  if (random.chance(1, 2)) header.mms = static_cast<std::uint8_t>(random.between(1, kMaxMms));
+  if (random.chance(1, 2)) header.mms = random.between(1, kMaxMms);
   header.pcid = !random.chance(1, 8);
   header.concurrent = !random.chance(1, 4);
   header.ceiling = defaults.ceiling;
   if (random.chance(1, 4)) {
-    header.ceiling = static_cast<std::uint8_t>(random.mostly_small(kMaxCeiling));
+    header.ceiling = random.mostly_small(kMaxCeiling);
   }
 }
 
@@ -74,7 +74,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
   Random random(seed);
   scenario = Scenario{};
   Header& header = scenario.header;
-  header.cpus = static_cast<std::uint8_t>(std::clamp(options.cpus, 1u, kMaxCpus));
+  header.cpus = std::clamp(options.cpus, 1u, kMaxCpus);
   if (options.vary_header) vary_header(random, header);
 
   const Swarm common(random, header);

@@ -82,7 +82,7 @@ Scenario without(const Scenario& from, Timing timing, Drop is_dropped) {
       carried = timing == Timing::keep ? delay : 0;
       continue;
     }
-    deviation.delay = static_cast<std::uint8_t>(std::min(delay, 255u));
+    deviation.delay = std::min(delay, 255u);
     carried = 0;
     to.deviations.push_back(deviation);
   }
@@ -91,9 +91,6 @@ Scenario without(const Scenario& from, Timing timing, Drop is_dropped) {
 
 /// Takes `gone` out of the machine. With an heir, its operations and deviations go there.
 Scenario without_cpu(const Scenario& from, unsigned gone, std::optional<unsigned> heir) {
-  const auto renumbered = [&](unsigned cpu) {
-    return static_cast<std::uint8_t>(cpu > gone ? cpu - 1 : cpu);
-  };
   const unsigned ops = count_ops(from);
   Scenario to = without(from, Timing::keep, [&](unsigned element) {
     return !heir && element >= ops && from.deviations[element - ops].cpu == gone;
@@ -106,8 +103,8 @@ Scenario without_cpu(const Scenario& from, unsigned gone, std::optional<unsigned
   for (unsigned cpu = gone; cpu + 1 < kMaxCpus; ++cpu) to.ops[cpu] = to.ops[cpu + 1];
   to.ops[kMaxCpus - 1].clear();
   for (Deviation& deviation : to.deviations) {
-    if (heir && deviation.cpu == gone) deviation.cpu = static_cast<std::uint8_t>(*heir);
-    deviation.cpu = renumbered(deviation.cpu);
+    if (heir && deviation.cpu == gone) deviation.cpu = *heir;
+    if (deviation.cpu > gone) --deviation.cpu;
   }
   --to.header.cpus;
   return to;
@@ -224,15 +221,12 @@ void Minimiser::simplify_header() {
     candidate.header.mms = 1;
   });
   for (unsigned mms = 1; mms < best_.header.mms; ++mms) {
-    attempt_change(
-        [&](Scenario& candidate) { candidate.header.mms = static_cast<std::uint8_t>(mms); });
+    attempt_change([&](Scenario& candidate) { candidate.header.mms = mms; });
   }
   attempt_change([&](Scenario& candidate) { candidate.header.pcid = defaults.pcid; });
   attempt_change([&](Scenario& candidate) { candidate.header.concurrent = defaults.concurrent; });
   for (unsigned ceiling = kMaxCeiling; ceiling > best_.header.ceiling; --ceiling) {
-    attempt_change([&](Scenario& candidate) {
-      candidate.header.ceiling = static_cast<std::uint8_t>(ceiling);
-    });
+    attempt_change([&](Scenario& candidate) { candidate.header.ceiling = ceiling; });
   }
 }
 
@@ -244,13 +238,10 @@ void Minimiser::simplify_ops() {
       }
       shorten_range(cpu, i);
       for (unsigned mm = 0; mm < best_.ops[cpu][i].mm; ++mm) {
-        attempt_change(
-            [&](Scenario& candidate) { candidate.ops[cpu][i].mm = static_cast<std::uint8_t>(mm); });
+        attempt_change([&](Scenario& candidate) { candidate.ops[cpu][i].mm = mm; });
       }
       for (unsigned page = 0; page < best_.ops[cpu][i].page; ++page) {
-        attempt_change([&](Scenario& candidate) {
-          candidate.ops[cpu][i].page = static_cast<std::uint8_t>(page);
-        });
+        attempt_change([&](Scenario& candidate) { candidate.ops[cpu][i].page = page; });
       }
     }
   }
@@ -261,8 +252,8 @@ void Minimiser::shorten_range(unsigned cpu, unsigned index) {
   const auto cut = [&](unsigned start, unsigned end) {
     return attempt_change([&](Scenario& candidate) {
       Op& op = candidate.ops[cpu][index];
-      op.page = static_cast<std::uint8_t>(op.page + start);
-      op.count = static_cast<std::uint8_t>(op.count - start - end);
+      op.page += start;
+      op.count -= start + end;
     });
   };
   const auto count = [&] { return unsigned{best_.ops[cpu][index].count}; };
@@ -280,14 +271,10 @@ void Minimiser::simplify_deviations() {
       candidate.deviations[i].arg = 0;
     });
     for (unsigned cpu = 0; cpu < best_.deviations[i].cpu; ++cpu) {
-      attempt_change([&](Scenario& candidate) {
-        candidate.deviations[i].cpu = static_cast<std::uint8_t>(cpu);
-      });
+      attempt_change([&](Scenario& candidate) { candidate.deviations[i].cpu = cpu; });
     }
     for (unsigned arg = 0; arg < kPages && arg < best_.deviations[i].arg; ++arg) {
-      attempt_change([&](Scenario& candidate) {
-        candidate.deviations[i].arg = static_cast<std::uint8_t>(arg);
-      });
+      attempt_change([&](Scenario& candidate) { candidate.deviations[i].arg = arg; });
     }
     lower(i, &Deviation::delay);
     lower(i, &Deviation::arg);
@@ -301,7 +288,7 @@ void Minimiser::lower(unsigned index, std::uint8_t Deviation::* field) {
     while (lowered && best_.deviations[index].*field >= step) {
       lowered = attempt_change([&](Scenario& candidate) {
         std::uint8_t& value = candidate.deviations[index].*field;
-        value = static_cast<std::uint8_t>(value - step);
+        value -= step;
       });
     }
   }
@@ -314,12 +301,12 @@ void Minimiser::rename_pages() {
       attempt_change([&](Scenario& candidate) {
         for (auto& list : candidate.ops) {
           for (Op& op : list) {
-            if (op.page == from) op.page = static_cast<std::uint8_t>(to);
+            if (op.page == from) op.page = to;
           }
         }
         for (Deviation& deviation : candidate.deviations) {
           const bool is_fill = deviation.kind == DeviationKind::fill;
-          if (is_fill && deviation.arg == from) deviation.arg = static_cast<std::uint8_t>(to);
+          if (is_fill && deviation.arg == from) deviation.arg = to;
         }
       });
     }
@@ -332,7 +319,7 @@ void Minimiser::rename_mms() {
       attempt_change([&](Scenario& candidate) {
         for (auto& list : candidate.ops) {
           for (Op& op : list) {
-            if (op.mm == from) op.mm = static_cast<std::uint8_t>(to);
+            if (op.mm == from) op.mm = to;
           }
         }
       });
@@ -348,7 +335,7 @@ void Minimiser::drop_ops_and_retime() {
       const unsigned delay = best_.deviations[i].delay;
       Scenario candidate = without(best_, Timing::keep, [&](unsigned e) { return e == op; });
       for (unsigned earlier = 1; earlier <= delay; ++earlier) {
-        candidate.deviations[i].delay = static_cast<std::uint8_t>(delay - earlier);
+        candidate.deviations[i].delay = delay - earlier;
         if (attempt(candidate)) break;
       }
     }

@@ -80,13 +80,13 @@ void change_op(Context& context) {
       op->kind = other.kind;
       break;
     case 1:
-      op->mm = static_cast<std::uint8_t>(context.random.below(context.scenario.header.mms));
+      op->mm = context.random.below(context.scenario.header.mms);
       break;
     case 2:
-      op->page = static_cast<std::uint8_t>(context.random.below(kPages));
+      op->page = context.random.below(kPages);
       break;
     default:
-      op->count = static_cast<std::uint8_t>(1 + context.random.below(kSmallPages));
+      op->count = 1 + context.random.below(kSmallPages);
   }
 }
 
@@ -149,7 +149,7 @@ void copy_program(Context& context) {
 
 /// Adds to a delay, within its range.
 void lengthen(Deviation& deviation, unsigned by) {
-  deviation.delay = static_cast<std::uint8_t>(std::min(deviation.delay + by, kLongestDelay));
+  deviation.delay = std::min(deviation.delay + by, kLongestDelay);
 }
 
 void insert_deviation(Context& context) {
@@ -160,7 +160,7 @@ void insert_deviation(Context& context) {
   if (index < list.size() && context.random.chance(1, 2)) {
     // Later deviations stay where they are in the schedule.
     added.delay = std::min(added.delay, list[index].delay);
-    list[index].delay = static_cast<std::uint8_t>(list[index].delay - added.delay);
+    list[index].delay -= added.delay;
   }
   list.insert(index, added);
 }
@@ -190,11 +190,10 @@ void retime_deviation(Context& context) {
       lengthen(*deviation, step);
       break;
     case 1:
-      deviation->delay =
-          static_cast<std::uint8_t>(deviation->delay - std::min<unsigned>(deviation->delay, step));
+      deviation->delay -= std::min<unsigned>(deviation->delay, step);
       break;
     default:
-      deviation->delay = static_cast<std::uint8_t>(context.random.mostly_small(kLongestDelay));
+      deviation->delay = context.random.mostly_small(kLongestDelay);
   }
 }
 
@@ -204,10 +203,10 @@ void change_deviation(Context& context) {
   const Deviation other = context.swarm.deviation(context.random);
   switch (context.random.below(4)) {
     case 0:
-      deviation->cpu = static_cast<std::uint8_t>(context.any_cpu());
+      deviation->cpu = context.any_cpu();
       break;
     case 1:
-      deviation->arg = static_cast<std::uint8_t>(context.random.below(256));
+      deviation->arg = context.random.below(256);
       break;
     case 2:
       deviation->kind = other.kind;
@@ -230,10 +229,10 @@ void change_header(Context& context) {
   Header& header = context.scenario.header;
   switch (context.random.below(5)) {
     case 0:
-      header.cpus = static_cast<std::uint8_t>(context.random.between(1, kMaxCpus));
+      header.cpus = context.random.between(1, kMaxCpus);
       break;
     case 1:
-      header.mms = static_cast<std::uint8_t>(context.random.between(1, kMaxMms));
+      header.mms = context.random.between(1, kMaxMms);
       break;
     case 2:
       header.pcid = !header.pcid;

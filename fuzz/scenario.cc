@@ -18,13 +18,13 @@ struct FieldRange {
   unsigned preset;
 
   [[nodiscard]] constexpr std::uint8_t from_byte(std::uint8_t byte) const {
-    return static_cast<std::uint8_t>(first + (byte + (preset - first)) % count);
+    return first + (byte + (preset - first)) % count;
   }
   [[nodiscard]] constexpr std::uint8_t to_byte(unsigned value) const {
-    return static_cast<std::uint8_t>((value + count - preset) % count);
+    return (value + count - preset) % count;
   }
   [[nodiscard]] constexpr std::uint8_t clamp(unsigned value) const {
-    return static_cast<std::uint8_t>(std::clamp(value, first, first + count - 1));
+    return std::clamp(value, first, first + count - 1);
   }
 };
 
@@ -37,13 +37,13 @@ constexpr FieldRange kCeilingRange{0, kMaxCeiling + 1, kDefaults.ceiling};
 
 using HeaderBytes = std::array<std::uint8_t, kHeaderBytes>;
 enum HeaderIndex : std::size_t {
-  kCpusByte,
-  kMmsByte,
-  kPcidByte,
-  kConcurrentByte,
-  kCeilingByte,
-  kFirstSpareByte,  // Two spare bytes let the configuration grow under an existing corpus.
-  kOpsByte = kHeaderBytes - 1,
+  cpus_byte,
+  mms_byte,
+  pcid_byte,
+  concurrent_byte,
+  ceiling_byte,
+  first_spare_byte,  // Two spare bytes let the configuration grow under an existing corpus.
+  ops_byte = kHeaderBytes - 1,
 };
 
 using Record = std::array<std::uint8_t, kRecordBytes>;
@@ -69,17 +69,17 @@ class Reader {
 void normalise(Op& op, unsigned mms) {
   op.kind = static_cast<OpKind>(static_cast<unsigned>(op.kind) % kOpKinds);
   const OpShape& used = shape(op.kind);
-  op.mm = static_cast<std::uint8_t>(used.uses_mm ? op.mm % mms : 0);
-  op.page = static_cast<std::uint8_t>(used.uses_page ? op.page % kPages : 0);
+  op.mm = used.uses_mm ? op.mm % mms : 0;
+  op.page = used.uses_page ? op.page % kPages : 0;
   const unsigned most = used.uses_count ? max_count(op.page) : 1;
-  op.count = static_cast<std::uint8_t>(std::clamp<unsigned>(op.count, 1, most));
+  op.count = std::clamp<unsigned>(op.count, 1, most);
 }
 
 void normalise(Deviation& deviation, unsigned cpus) {
   const unsigned kind = static_cast<unsigned>(deviation.kind) % kDeviationKinds;
   deviation.kind = static_cast<DeviationKind>(kind);
-  deviation.cpu = static_cast<std::uint8_t>(deviation.cpu % cpus);
-  deviation.arg = static_cast<std::uint8_t>(deviation.arg % shape(deviation.kind).arg_count);
+  deviation.cpu = deviation.cpu % cpus;
+  deviation.arg = deviation.arg % shape(deviation.kind).arg_count;
 }
 
 }  // namespace
@@ -100,19 +100,21 @@ void decode(std::span<const std::uint8_t> bytes, Scenario& scenario) {
   Reader reader(bytes);
   const HeaderBytes head = reader.take<kHeaderBytes>();
   Header& header = scenario.header;
-  header.cpus = kCpusRange.from_byte(head[kCpusByte]);
-  header.mms = kMmsRange.from_byte(head[kMmsByte]);
-  header.pcid = kPcidRange.from_byte(head[kPcidByte]) != 0;
-  header.concurrent = kConcurrentRange.from_byte(head[kConcurrentByte]) != 0;
-  header.ceiling = kCeilingRange.from_byte(head[kCeilingByte]);
+  header.cpus = kCpusRange.from_byte(head[cpus_byte]);
+  header.mms = kMmsRange.from_byte(head[mms_byte]);
+  header.pcid = kPcidRange.from_byte(head[pcid_byte]) != 0;
+  header.concurrent = kConcurrentRange.from_byte(head[concurrent_byte]) != 0;
+  header.ceiling = kCeilingRange.from_byte(head[ceiling_byte]);
 
   for (auto& list : scenario.ops) list.clear();
-  for (unsigned left = head[kOpsByte] % (kMaxOps + 1); left > 0 && !reader.empty(); --left) {
+  for (unsigned left = head[ops_byte] % (kMaxOps + 1); left > 0 && !reader.empty(); --left) {
     const Record record = reader.take<kRecordBytes>();
     auto& list = scenario.ops[(record[1] & 0xf) % header.cpus];
     if (list.full()) continue;
-    Op op{static_cast<OpKind>(record[0] % kOpKinds), static_cast<std::uint8_t>(record[1] >> 4),
-          record[2], static_cast<std::uint8_t>(record[3] % kSmallPages + 1)};
+    Op op{.kind = static_cast<OpKind>(record[0] % kOpKinds)};
+    op.mm = record[1] >> 4;
+    op.page = record[2];
+    op.count = record[3] % kSmallPages + 1;
     normalise(op, header.mms);
     list.push_back(op);
   }
@@ -140,20 +142,20 @@ std::size_t encoded_size(const Scenario& scenario) {
 std::size_t encode(const Scenario& scenario, std::span<std::uint8_t, kMaxBytes> bytes) {
   const Header& header = scenario.header;
   HeaderBytes head{};
-  head[kCpusByte] = kCpusRange.to_byte(header.cpus);
-  head[kMmsByte] = kMmsRange.to_byte(header.mms);
-  head[kPcidByte] = kPcidRange.to_byte(header.pcid);
-  head[kConcurrentByte] = kConcurrentRange.to_byte(header.concurrent);
-  head[kCeilingByte] = kCeilingRange.to_byte(header.ceiling);
-  head[kOpsByte] = static_cast<std::uint8_t>(count_ops(scenario));
+  head[cpus_byte] = kCpusRange.to_byte(header.cpus);
+  head[mms_byte] = kMmsRange.to_byte(header.mms);
+  head[pcid_byte] = kPcidRange.to_byte(header.pcid);
+  head[concurrent_byte] = kConcurrentRange.to_byte(header.concurrent);
+  head[ceiling_byte] = kCeilingRange.to_byte(header.ceiling);
+  head[ops_byte] = count_ops(scenario);
 
   std::uint8_t* out = std::copy(head.begin(), head.end(), bytes.data());
   for (unsigned cpu = 0; cpu < kMaxCpus; ++cpu) {
     for (const Op& op : scenario.ops[cpu]) {
       *out++ = static_cast<std::uint8_t>(op.kind);
-      *out++ = static_cast<std::uint8_t>(op.mm << 4 | cpu);
+      *out++ = op.mm << 4 | cpu;
       *out++ = op.page;
-      *out++ = static_cast<std::uint8_t>(op.count - 1);
+      *out++ = op.count - 1;
     }
   }
   for (const Deviation& deviation : scenario.deviations) {

@@ -190,11 +190,11 @@ bool Parser::parse_config(Tokens tokens) {
       Field{"ceiling", 0, kMaxCeiling, header.ceiling},
   };
   if (!parse_fields("config", tokens.subspan(1), fields)) return false;
-  header.cpus = static_cast<std::uint8_t>(*fields[0].value);
-  header.mms = static_cast<std::uint8_t>(*fields[1].value);
+  header.cpus = *fields[0].value;
+  header.mms = *fields[1].value;
   header.pcid = *fields[2].value != 0;
   header.concurrent = *fields[3].value != 0;
-  header.ceiling = static_cast<std::uint8_t>(*fields[4].value);
+  header.ceiling = *fields[4].value;
   why_cpus_ = "config has cpus=" + std::to_string(header.cpus);
   why_mms_ = "config has mms=" + std::to_string(header.mms);
   has_config_ = true;
@@ -227,9 +227,9 @@ bool Parser::parse_op(Tokens tokens) {
 
   used = 0;
   Op op{.kind = static_cast<OpKind>(*kind)};
-  if (shape.uses_mm) op.mm = static_cast<std::uint8_t>(*fields[used++].value);
-  if (shape.uses_page) op.page = static_cast<std::uint8_t>(*fields[used++].value);
-  if (shape.uses_count) op.count = static_cast<std::uint8_t>(*fields[used++].value);
+  if (shape.uses_mm) op.mm = *fields[used++].value;
+  if (shape.uses_page) op.page = *fields[used++].value;
+  if (shape.uses_count) op.count = *fields[used++].value;
   if (!check_range(op)) return false;
   list.push_back(op);
   return true;
@@ -266,10 +266,11 @@ bool Parser::parse_deviation(Tokens tokens) {
                     Field{shape.arg_name, shape.arg_first, last, {}}};
   const std::size_t used = shape.arg_name.empty() ? 1 : 2;
   if (!parse_fields(shape.name, tokens.subspan(3), std::span(fields).first(used))) return false;
-  const unsigned arg = used == 1 ? 0 : *fields[1].value - shape.arg_first;
-  scenario_.deviations.push_back(
-      {static_cast<std::uint8_t>(*delay.value), static_cast<DeviationKind>(*kind),
-       static_cast<std::uint8_t>(*fields[0].value), static_cast<std::uint8_t>(arg)});
+  Deviation deviation{.kind = static_cast<DeviationKind>(*kind)};
+  deviation.delay = *delay.value;
+  deviation.cpu = *fields[0].value;
+  if (used == 2) deviation.arg = *fields[1].value - shape.arg_first;
+  scenario_.deviations.push_back(deviation);
   return true;
 }
 
