@@ -52,6 +52,7 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
     guest.space(i).mm.cpus.visit_shared([&](const char*, auto& word) { mask_words_[i] = &word; });
   }
   for (CpuGhost& ghost : cpu_) ghost = {};
+  flushing_ = {};
 }
 
 void Oracles::fail(Oracle oracle, std::string title, std::string detail, Event first,
@@ -77,10 +78,10 @@ Event Oracles::fill_event(CpuId cpu, const TlbEntry& entry) const {
 }
 
 unsigned Oracles::space_of(const void* mm) const {
-  for (unsigned i = 0; i < spaces_; ++i) {
-    if (mm == &guest_->space(i).mm) return i;
-  }
-  return kNoSpace;
+  const auto first = reinterpret_cast<std::uintptr_t>(&guest_->space(0).mm);
+  const std::uintptr_t offset = reinterpret_cast<std::uintptr_t>(mm) - first;
+  const std::uintptr_t index = offset / sizeof(GuestMm);
+  return index < spaces_ ? static_cast<unsigned>(index) : kNoSpace;
 }
 
 std::uint64_t Oracles::mask_word(unsigned space) const { return mask_words_[space]->peek(); }
@@ -245,13 +246,10 @@ void Oracles::after_change(CpuId cpu) {
   check_mask(cpu);
   check_consistency(cpu);
   check_generations(cpu);
-  for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
+  flushing_.for_each([&](CpuId id) {
     FlushGhost& flush = cpu_[id].flush;
-    if (flush.request == nullptr) continue;
-    host::HostCpuMask now;
-    now.set_word(0, mask_word(flush.space));
-    flush.in_mask |= now;
-  }
+    flush.in_mask.set_word(0, flush.in_mask.word(0) | mask_word(flush.space));
+  });
 }
 
 void Oracles::check_mask(CpuId cpu) {
@@ -401,6 +399,7 @@ void Oracles::begin_flush(CpuId cpu, const TraceEvent& event) {
   flush.in_mask.set_word(0, mask_word(flush.space));
   flush.queued = {};
   flush.ran_locally = false;
+  flushing_.set(cpu);
   for (unsigned page = 0; page < kPages; ++page) {
     PageGhost& ghost = space_[flush.space].pages[page];
     flush.wanted[page] = 0;
@@ -434,6 +433,7 @@ void Oracles::end_flush(CpuId cpu) {
   }
   check_completed(cpu, flush);
   flush.request = nullptr;
+  flushing_.clear(cpu);
 }
 
 void Oracles::check_completed(CpuId cpu, const FlushGhost& flush) {
