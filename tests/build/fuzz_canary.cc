@@ -1,4 +1,5 @@
-// A fuzz target whose bug every fuzzer finds at once. The scripts around the fuzzers must report it.
+// A fuzz target whose bug every fuzzer finds at once. The scripts around the fuzzers must report
+// it.
 
 #include <cstddef>
 #include <cstdint>
