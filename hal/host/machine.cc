@@ -400,11 +400,10 @@ void Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative)
   });
   cpu.tlb.entries.insert(entry);
   if (recording_ && speculative) {
-    timeline_.push_back(
-        {.step = step_,
-         .cpu = cpu.id,
-         .what = "speculative fill of " + observer_->label(reinterpret_cast<const void*>(address)),
-         .where = Site()});
+    timeline_.push_back({.step = step_,
+                         .cpu = cpu.id,
+                         .what = "speculative fill of " + name_of(address),
+                         .where = Site()});
   }
 }
 
@@ -448,6 +447,11 @@ void Machine::record(std::string what, Site where) {
       {.step = step_, .cpu = running_->id, .what = std::move(what), .where = where});
 }
 
+std::string Machine::name_of(VirtAddr address) const {
+  if (observer_ == nullptr) return std::to_string(address);
+  return observer_->label(reinterpret_cast<const void*>(address));
+}
+
 void Machine::record_access(const char* verb, const void* address, std::uint64_t value,
                             Site where) {
   std::string what = verb;
@@ -455,8 +459,7 @@ void Machine::record_access(const char* verb, const void* address, std::uint64_t
     what += " " + (observer_ != nullptr ? observer_->label(address) : std::string("word"));
     what += " = " + std::to_string(value);
   } else {
-    what += " " + (observer_ != nullptr ? observer_->label(reinterpret_cast<const void*>(value))
-                                        : std::to_string(value));
+    what += " " + name_of(value);
   }
   record(std::move(what), where);
 }

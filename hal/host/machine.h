@@ -214,6 +214,7 @@ class Machine {
   [[nodiscard]] bool can_run(const HostCpu& cpu) const;
   HostCpu* next_runnable();
   void switch_to(HostCpu& next);
+  [[nodiscard]] std::string name_of(VirtAddr address) const;
   void fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative);
   [[noreturn]] void report_deadlock();
   [[noreturn]] void leave_run();
