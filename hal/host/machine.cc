@@ -350,14 +350,18 @@ AccessResult Machine::access(VirtAddr address, bool write, Site where) {
   visible();
   HostCpu& self = *running_;
   const std::uint16_t pcid = pcid_of(self.cr3);
+  const auto permits = [write](const TlbEntry* entry) {
+    return entry != nullptr && (!write || (entry->writable && entry->dirty));
+  };
   TlbEntry* entry = self.tlb.find(address, pcid);
   const bool cached = entry != nullptr;
-  if (entry == nullptr || (write && (!entry->writable || !entry->dirty))) {
-    if (entry != nullptr && !entry->writable) self.tlb.drop_faulting(address, pcid);
-    fill(self, address, write, /*speculative=*/false);
-    entry = self.tlb.find(address, pcid);
+  if (!permits(entry)) {
+    // A clean entry walks again. One without the right faults, and then the access starts anew.
+    if (cached && !entry->writable) self.tlb.drop_faulting(address, pcid);
+    entry = fill(self, address, write, /*speculative=*/false);
   }
-  const bool fault = entry == nullptr || (write && (!entry->writable || !entry->dirty));
+  const bool fault = !permits(entry);
+  if (fault) self.tlb.drop_faulting(address, pcid);
   note(OpClass::access, address ^ static_cast<std::uint64_t>(fault));
   features_.hit(0x1000 + (static_cast<unsigned>(cached) << 1) + static_cast<unsigned>(fault));
   if (recording_) {
@@ -379,13 +383,13 @@ AccessResult Machine::access(VirtAddr address, bool write, Site where) {
   return AccessResult::done;
 }
 
-void Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative) {
+TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative) {
   const std::uint16_t pcid = pcid_of(cpu.cr3);
-  if (speculative && cpu.tlb.find(address, pcid) != nullptr) return;
+  if (speculative && cpu.tlb.find(address, pcid) != nullptr) return nullptr;
   Observer* observer = observing_ ? observer_ : nullptr;
   const WalkResult walk = walk_tables(frames_, cpu, address, pcid, write, observer);
   stop_if_failed();
-  if (!walk.present) return;
+  if (!walk.present) return nullptr;
   TlbEntry entry{.page = address >> walk.shift,
                  .frame = walk.frame,
                  .pcid = pcid,
@@ -396,15 +400,16 @@ void Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative)
                  .from = {.step = step_, .speculative = speculative}};
   if (observer != nullptr) observer->on_fill(cpu.id, address, entry.from);
   cpu.tlb.entries.remove_if([&](const TlbEntry& old) {
-    return old.covers(address) && old.pcid == pcid && old.shift == walk.shift;
+    return old.covers(address) && (old.global || old.pcid == pcid) && old.shift == walk.shift;
   });
-  cpu.tlb.entries.insert(entry);
+  TlbEntry& cached = cpu.tlb.entries.insert(entry);
   if (recording_ && speculative) {
     timeline_.push_back({.step = step_,
                          .cpu = cpu.id,
                          .what = "speculative fill of " + name_of(address),
                          .where = Site()});
   }
+  return &cached;
 }
 
 std::uint64_t Machine::read_word(const std::uint64_t* word, Site where) {

@@ -215,7 +215,8 @@ class Machine {
   HostCpu* next_runnable();
   void switch_to(HostCpu& next);
   [[nodiscard]] std::string name_of(VirtAddr address) const;
-  void fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative);
+  /// Walks and caches. The new entry, or null if there is none to make.
+  TlbEntry* fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative);
   [[noreturn]] void report_deadlock();
   [[noreturn]] void leave_run();
   static void cpu_main(void* argument);
