@@ -130,7 +130,11 @@ void Machine::leave_run() {
 }
 
 void Machine::fail(Report report) {
-  report_ = std::move(report);
+  {
+    // The frames from here on are abandoned, so nothing may own memory any more: a plain assignment
+    // might swap what the previous run's report held into the parameter.
+    const Report previous = std::exchange(report_, std::move(report));
+  }
   leave_run();
 }
 
