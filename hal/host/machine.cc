@@ -274,7 +274,15 @@ void Machine::full_fence(Site where) {
 void Machine::write_cr3(std::uint64_t value, Site where) {
   visible();
   HostCpu& self = *running_;
-  const bool keep = setup_.pcid && (value >> 63) != 0;
+  const bool keep = (value >> 63) != 0;
+  if (keep && !setup_.pcid) {
+    Report report;
+    report.oracle = Oracle::check;
+    report.title = "a load of CR3 faults";
+    report.detail = "Bit 63, the keep bit, is reserved while CR4.PCIDE is 0.";
+    report.second = {.step = step_, .cpu = self.id, .what = "loads CR3 with the keep bit"};
+    fail(std::move(report));
+  }
   self.cr3 = value & ~(std::uint64_t{1} << 63);
   if (!setup_.pcid) {
     self.tlb.flush_non_global();
