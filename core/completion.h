@@ -12,8 +12,10 @@ class [[nodiscard]] TranslationsQuiet {
   TranslationsQuiet(TranslationsQuiet&&) = default;
   TranslationsQuiet& operator=(TranslationsQuiet&&) = default;
 
- protected:
+ private:
+  // Not protected: a class derived by a caller would be a token without a flush.
   TranslationsQuiet() = default;
+  friend class WalkersQuiet;
   friend struct CompletionAccess;
 };
 
