@@ -1,12 +1,12 @@
 // What one execution does: configuration, operations of each CPU, and deviations from the default
 // schedule. Three forms: this struct, bytes (what fuzzers mutate) and text (what people read and
-// edit).
+// edit). FORMAT.md describes the latter two.
 //
-//   bytes -> struct   total: every byte string is a scenario; what is missing reads as zero, what
-//   is
-//                     left over is ignored. An exhausted stream means "no more deviations".
+//   bytes -> struct   total: every byte string is a scenario. An exhausted stream means "no more
+//                     operations, no more deviations"; the missing tail of a record reads as
+//                     zero, and what is left over is ignored.
 //   struct -> bytes   canonical: decode(encode(s)) == s for every normalised s.
-//   struct <-> text   lossless: parse(print(s)) == s.
+//   struct <-> text   lossless: parse(print(s)) == s for every normalised s.
 #pragma once
 
 #include <array>
@@ -22,20 +22,27 @@ namespace shootdown::fuzz {
 inline constexpr unsigned kMaxCpus = 8;
 inline constexpr unsigned kMaxMms = 8;
 inline constexpr unsigned kMaxOpsPerCpu = 16;
+inline constexpr unsigned kMaxOps = kMaxCpus * kMaxOpsPerCpu;
 inline constexpr unsigned kMaxDeviations = 64;
 /// Small pages 0..15 are contiguous and lie on both sides of a 2 MiB boundary, eight in each table.
 inline constexpr unsigned kSmallPages = 16;
 /// Large pages 16 and 17 are 2 MiB each.
 inline constexpr unsigned kLargePages = 2;
 inline constexpr unsigned kPages = kSmallPages + kLargePages;
+inline constexpr unsigned kMaxCeiling = 33;
 
-/// Fixed for a whole run. Every field is one byte in the byte form, reduced into its range.
+/// Sizes in the byte form.
+inline constexpr std::size_t kHeaderBytes = 8;
+inline constexpr std::size_t kRecordBytes = 4;  // of an operation, and of a deviation
+inline constexpr std::size_t kMaxBytes = kHeaderBytes + kRecordBytes * (kMaxOps + kMaxDeviations);
+
+/// Fixed for a whole run. Every field is one byte in the byte form: its distance from the default.
 struct Header {
   std::uint8_t cpus{4};  // 1 .. kMaxCpus
   std::uint8_t mms{2};   // 1 .. kMaxMms; more than six recycle PCID slots
   bool pcid{true};
   bool concurrent{true};     // the static key of the concurrent flush
-  std::uint8_t ceiling{33};  // strides; 0 .. 33; 0 makes every flush a full one
+  std::uint8_t ceiling{33};  // strides; 0 .. kMaxCeiling; 0 makes every flush a full one
   friend bool operator==(const Header&, const Header&) = default;
 };
 
@@ -58,11 +65,12 @@ enum class OpKind : std::uint8_t {
 };
 
 /// One operation. `mm` names an address space. `page` and `count` select pages where the kind uses
-/// them; a range never leaves the small or the large pages.
+/// them; a range never leaves the small or the large pages. A field that the kind does not use has
+/// its default value (fuzz/kinds.h says which kind uses what).
 struct Op {
   OpKind kind{OpKind::switch_to};
-  std::uint8_t mm{0};    // 0 .. mms - 1; for read and write it is ignored: the loaded space is used
-  std::uint8_t page{0};  // 0 .. kPages - 1
+  std::uint8_t mm{0};     // 0 .. mms - 1; read and write have none: they use the loaded space
+  std::uint8_t page{0};   // 0 .. kPages - 1
   std::uint8_t count{1};  // 1 .. kSmallPages
   friend bool operator==(const Op&, const Op&) = default;
 };
@@ -76,6 +84,7 @@ enum class DeviationKind : std::uint8_t {
 };
 
 /// One step away from the default schedule, `delay` visible operations after the previous one.
+/// `arg` is 0 .. kPages - 1 for fill, 0 for preempt, any byte for the others.
 struct Deviation {
   std::uint8_t delay{0};
   DeviationKind kind{DeviationKind::preempt};
@@ -93,6 +102,11 @@ class BoundedList {
   void clear() { size_ = 0; }
   /// Precondition: not full.
   void push_back(const T& value) { values_[size_++] = value; }
+  /// Precondition: not full, index <= size().
+  void insert(unsigned index, const T& value) {
+    for (unsigned i = size_++; i > index; --i) values_[i] = values_[i - 1];
+    values_[index] = value;
+  }
   void erase(unsigned index) {
     for (unsigned i = index; i + 1 < size_; ++i) values_[i] = values_[i + 1];
     --size_;
@@ -123,8 +137,8 @@ struct Scenario {
   friend bool operator==(const Scenario&, const Scenario&) = default;
 };
 
-/// Brings every field into its range and drops operations of CPUs that do not exist. `decode` and
-/// `parse` return normalised scenarios only.
+/// Brings every field into its range, gives unused ones their defaults and drops operations of
+/// CPUs that do not exist. `decode` and `parse` return normalised scenarios only.
 void normalise(Scenario& scenario);
 
 /// Total: any bytes, any length, no allocation.
@@ -132,14 +146,21 @@ void decode(std::span<const std::uint8_t> bytes, Scenario& scenario);
 
 /// Canonical bytes of a normalised scenario.
 [[nodiscard]] std::vector<std::uint8_t> encode(const Scenario& scenario);
+/// The same without allocation. Returns the number of bytes.
+std::size_t encode(const Scenario& scenario, std::span<std::uint8_t, kMaxBytes> bytes);
+/// How many bytes `encode` yields.
+[[nodiscard]] std::size_t encoded_size(const Scenario& scenario);
+/// Operations of all CPUs together.
+[[nodiscard]] unsigned count_ops(const Scenario& scenario);
 
-/// The text form, one item a line, with a comment line that explains the columns.
+/// The text form, one item a line, with comment lines that explain the columns.
 [[nodiscard]] std::string print(const Scenario& scenario);
 
 /// The name of a kind as it stands in the text form.
 [[nodiscard]] std::string_view name(OpKind kind);
 [[nodiscard]] std::string_view name(DeviationKind kind);
-/// One operation or deviation as it stands in the text form, without the leading CPU.
+/// One operation or deviation as it stands in the text form, without the leading "cpu N: " or
+/// "at +N: ".
 [[nodiscard]] std::string print(const Op& op);
 [[nodiscard]] std::string print(const Deviation& deviation);
 
@@ -148,8 +169,14 @@ struct ParseError {
   unsigned line{0};
   std::string what;
 };
+/// "line 7: unknown operation 'unmaap'; did you mean 'unmap'?"
+[[nodiscard]] std::string print(const ParseError& error);
 
-/// Parses the text form. Returns false and fills `error` with the line and the fix.
+/// Parses the text form. Returns false and fills `error` with the line and the fix; `scenario` is
+/// then unchanged.
 [[nodiscard]] bool parse(std::string_view text, Scenario& scenario, ParseError& error);
+
+/// Whether the contents of a file are meant as text, so that tools can accept both forms.
+[[nodiscard]] bool is_text(std::string_view contents);
 
 }  // namespace shootdown::fuzz

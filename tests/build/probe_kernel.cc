@@ -1,5 +1,5 @@
-// The smallest freestanding program over the probe. Nothing boots it: the variants test looks at how
-// it was built.
+// The smallest freestanding program over the probe. Nothing boots it: the variants test looks at
+// how it was built.
 
 #include <array>
 #include <cstdint>
@@ -19,7 +19,8 @@ extern "C" [[gnu::noinline]] int probe_body(const std::uint32_t* bits, int count
 }
 
 extern "C" [[noreturn]] void _start() {
-  volatile std::uint64_t sink = shootdown::probe::mask_of<std::uint32_t>(kBits);
-  sink = generation.advance() + static_cast<std::uint64_t>(probe_body(kBits.data(), 2));
+  volatile std::uint64_t sink = generation.advance();
+  sink = sink + shootdown::probe::mask_of<std::uint32_t>(kBits);
+  sink = sink + static_cast<std::uint64_t>(probe_body(kBits.data(), 2));
   for (;;) sink = sink + 1;
 }
