@@ -77,8 +77,8 @@ def _parser() -> argparse.ArgumentParser:
         help="processes of each engine (default: 1)")
     add("--seed", type=_positive(int), metavar="N",
         help="random seed of the engines (default: a new one, which is printed)")
-    add("--max-len", type=_positive(int), default=512, metavar="N",
-        help="longest input in bytes (default: 512)")
+    add("--max-len", type=_positive(int), default=776, metavar="N",
+        help="longest input in bytes (default: 776, the largest scenario)")
     add("--dict", metavar="FILE", help="dictionary of tokens, in the form both engines read")
     add("--binary-libfuzzer", metavar="FILE", help="another fuzz program for libFuzzer")
     add("--binary-afl", metavar="FILE", help="another fuzz program for AFL++")

@@ -29,9 +29,12 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--title", action="store_true", help="print only the oracle and its title")
     what.add_argument("--text", action="store_true", help="print the scenario as text, to edit it")
-    what.add_argument("--minimise", action="store_true",
-                      help="look for the shortest scenario that fails in the same way")
-    parser.add_argument("-o", "--output", metavar="OUT", help="where --minimise writes it")
+    parser.add_argument("--minimise", action="store_true",
+                        help="first look for the smallest scenario that fails in the same way")
+    parser.add_argument("--last", type=int, metavar="N",
+                        help="show only the last N lines of the interleaving")
+    parser.add_argument("-o", "--output", metavar="OUT",
+                        help="write the scenario to OUT: as text if it ends in .txt, else as bytes")
     parser.add_argument("--binary", metavar="PROGRAM",
                         help="another build of the reproducer, for example a mutant's")
     parser.add_argument("file", metavar="FILE")
@@ -57,16 +60,16 @@ def command(argv: list[str]) -> list[str]:
     """The command line of the program that does the work. Raises UsageError."""
     parser = _parser()
     args = parser.parse_args(argv)
-    if args.output and not args.minimise:
-        parser.error("-o is for --minimise")
-    if args.minimise and not args.output:
-        parser.error("--minimise needs -o OUT")
+    if args.last is not None and args.last < 0:
+        parser.error("--last needs a number of lines")
     binary = user_path(args.binary) if args.binary else program("fuzz/reproduce_bin")
     if not os.access(binary, os.X_OK) or not binary.is_file():
         raise UsageError(f"{binary} is no program. " + (
             "Check --binary." if args.binary else "Use 'bazel run //fuzz:reproduce'."))
     modes = [mode for mode in ("title", "text", "minimise") if getattr(args, mode)]
     words = [str(binary)] + ["--" + mode for mode in modes] + [str(_input(args.file))]
+    if args.last is not None:
+        words += ["--last", str(args.last)]
     if args.output:
         output = user_path(args.output)
         if not os.access(output.parent, os.W_OK):

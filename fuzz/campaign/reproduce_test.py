@@ -36,6 +36,8 @@ class ReproduceTest(unittest.TestCase):
                          f"called: --title {self.home}/crash.bin\n")
         self.assertEqual(self.reproduce("--minimise", "crash.bin", "-o", "small", status=1),
                          f"called: --minimise {self.home}/crash.bin -o {self.home}/small\n")
+        self.assertEqual(self.reproduce("crash.bin", "--last", "5", status=1),
+                         f"called: {self.home}/crash.bin --last 5\n")
 
     def test_files_that_cannot_be_read(self):
         self.assertIn(f"nowhere: no such file. Paths are relative to {self.home}.",
@@ -47,10 +49,10 @@ class ReproduceTest(unittest.TestCase):
 
     def test_bad_usage(self):
         self.assertIn("required: FILE", self.reproduce(status=2))
-        self.assertIn("needs -o", self.reproduce("--minimise", "crash.bin", status=2))
-        self.assertIn("is for --minimise", self.reproduce("crash.bin", "-o", "x", status=2))
+        self.assertIn("--last", self.reproduce("crash.bin", "--last", "few", status=2))
+        self.assertIn("not allowed with", self.reproduce("--text", "--title", "x", status=2))
         self.assertIn("cannot write to the folder nowhere",
-                      self.reproduce("--minimise", "crash.bin", "-o", "nowhere/x", status=2))
+                      self.reproduce("crash.bin", "-o", "nowhere/x", status=2))
         self.assertIn("is no program", self.reproduce("crash.bin", status=2,
                                                       binary=self.home / "crash.bin"))
 

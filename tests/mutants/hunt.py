@@ -63,7 +63,7 @@ def libfuzzer(program: Path, seed: int, executions: int) -> Outcome:
         os.mkdir(f"{folder}/corpus")
         begin = time.monotonic()
         status, output = _run(
-            [str(program), f"-seed={seed}", f"-runs={executions}", "-max_len=512", "-timeout=10",
+            [str(program), f"-seed={seed}", f"-runs={executions}", "-max_len=776", "-timeout=10",
              "-print_final_stats=1", f"-artifact_prefix={folder}/", f"{folder}/corpus"], folder)
         seconds = time.monotonic() - begin
     count = _EXECUTED.search(output)

@@ -4,7 +4,7 @@ How a mutant gets in. Everything depends on //core, which is a flag whose defaul
 `mutated_core` is a library of changed copies of all its headers, and `_mutant_binary` builds a
 program in a configuration in which the flag names that library. The clean headers are then no input
 of any compile action of the program: an include that does not find the copy finds nothing.
-//tests/mutants:probe_test shows it.
+//tests/mutants/probe:probe_test shows it.
 """
 
 _CORE = "//core:core"
@@ -66,10 +66,13 @@ def _mutant_binary_impl(ctx):
         is_executable = True,
         target_file = target.files_to_run.executable,
     )
+
+    # The target's own runfiles hold the program under the name that the clean one has, too. In the
+    # runfiles of a test that uses both, one would take the other's place.
     return [DefaultInfo(
         executable = executable,
         files = depset([executable]),
-        runfiles = ctx.runfiles(files = [executable]).merge(target.default_runfiles),
+        runfiles = ctx.runfiles(files = [executable]),
     )]
 
 _mutant_binary = rule(
@@ -100,7 +103,7 @@ def mutant_binary(name, target, core, **kwargs):
         **kwargs
     )
 
-def mutant_test(name, patch, search_executions, libfuzzer_runs, seeds = [1, 2, 3], tags = []):
+def mutant_test(name, patch, search_executions, libfuzzer_runs, seeds, tags = []):
     """One mutant, its programs, and the tests that it is found.
 
     Programs, built only when asked for or needed by a test:
