@@ -13,7 +13,8 @@ from pathlib import Path
 _TESTDATA = Path(__file__).parent / "testdata"
 _TARGET = _TESTDATA / "fake_target.py"
 # As the program itself, but in more of a hurry.
-_START = ("import sys; from fuzz.campaign import campaign, status; campaign._GRACE_SECONDS = 1; "
+_START = ("import os, sys; from fuzz.campaign import campaign, status; "
+          "campaign._GRACE_SECONDS = float(os.environ['GRACE']); "
           "status._PLAIN_INTERVAL_SECONDS = 1; sys.exit(campaign.main(sys.argv[1:]))")
 
 
@@ -41,6 +42,7 @@ class CampaignFixture(unittest.TestCase):
             "PYTHONPATH": ":".join(path for path in sys.path if path),
             "BUILD_WORKING_DIRECTORY": str(self.home),
             "TMPDIR": str(self.home / "tmp"),
+            "GRACE": "1",
         }
         self.env.pop("BUILD_WORKSPACE_DIRECTORY", None)
 

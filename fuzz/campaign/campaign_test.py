@@ -71,24 +71,35 @@ class CampaignTest(CampaignFixture):
                 self.wait_until((self.home / crashes).exists, "a find")
                 self.assertIn("1 kind of failure", self.end(process, 1, number))
 
-    def test_deaf_engine_is_killed_with_its_children(self):
-        for signals in (1, 2):  # The second one does not wait.
-            with self.subTest(signals):
-                pids = self.home / f"pids{signals}"
-                process = self.start("--engine", "libfuzzer", "--seconds", "50", FAKE="deaf",
-                                     FAKE_PIDS=str(pids))
-                self.wait_until(pids.exists, "the engine")
-                for _ in range(signals):
-                    process.send_signal(signal.SIGINT)
-                    time.sleep(0.5)
-                self.end(process, status=0, number=0)
-                left = [pid for pid in map(int, pids.read_text().split()) if alive(pid)]
-                self.assertEqual(left, [])
+    def test_engine_that_does_not_stop_is_killed(self):
+        process = self.start_with_child("deaf")
+        process.send_signal(signal.SIGINT)
+        self.end(process, status=0, number=0)
+        self.assert_no_engine()
+
+    def test_second_signal_does_not_wait(self):
+        process = self.start_with_child("deaf", GRACE="100")
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        self.end(process, status=0, number=signal.SIGINT)
+        self.assert_no_engine()
+
+    def test_what_an_engine_leaves_behind_is_killed(self):
+        self.end(self.start_with_child("leaver"), status=0)
+        self.assert_no_engine()
+
+    def start_with_child(self, mode: str, **env: str):
+        process = self.start("--engine", "libfuzzer", "--seconds", "50", FAKE=mode,
+                             FAKE_PIDS=str(self.home / "pids"), **env)
+        self.wait_until((self.home / "pids").exists, "the engine")
+        return process
+
+    def assert_no_engine(self):
+        pids = map(int, (self.home / "pids").read_text().split())
+        self.assertEqual([pid for pid in pids if alive(pid)], [])
 
     def test_killed_campaign_leaves_no_engine(self):
-        process = self.start("--engine", "libfuzzer", "--seconds", "50", FAKE="deaf",
-                             FAKE_PIDS=str(self.home / "pids"))
-        self.wait_until((self.home / "pids").exists, "the engine")
+        process = self.start_with_child("deaf")
         process.kill()
         process.communicate(timeout=20)
         engine, child = map(int, (self.home / "pids").read_text().split())

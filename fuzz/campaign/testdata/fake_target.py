@@ -40,7 +40,7 @@ def fuzz(mode: str, options: dict[str, str]) -> int:
     if mode == "dead":
         print("fake: error while loading shared libraries")
         return 127
-    if mode == "deaf":
+    if mode in ("deaf", "leaver"):
         child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
         file = Path(os.environ["FAKE_PIDS"])
         file.with_suffix(".new").write_text(f"{os.getpid()} {child.pid}")
