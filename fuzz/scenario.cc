@@ -47,7 +47,7 @@ constexpr auto kModulo = [] {
 }();
 
 using HeaderBytes = std::array<std::uint8_t, kHeaderBytes>;
-enum HeaderIndex : std::size_t {
+enum HeaderIndex : std::uint8_t {
   cpus_byte,
   mms_byte,
   pcid_byte,
