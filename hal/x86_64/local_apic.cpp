@@ -25,9 +25,8 @@ constexpr std::uint32_t kDeliverStartup = 6U << 8;
 constexpr std::uint32_t kDeliveryPending = 1U << 12;
 constexpr std::uint32_t kLevelAssert = 1U << 14;
 
-/// Members of one x2APIC cluster: the low four bits of an id choose the bit of the logical
-/// destination, the others the cluster (SDM vol. 3, 11.12.10.2).
-constexpr std::uint32_t kClusterSize = 16;
+/// An x2APIC logical destination: which cluster, and a bit for each member (SDM vol. 3, 11.12.10.2).
+constexpr std::uint32_t kClusterOfDestination = 0xffff'0000;
 
 /// Written once at boot.
 constinit volatile std::uint8_t* xapic_registers = nullptr;
@@ -67,21 +66,21 @@ void write_xapic(ApicRegister index, std::uint32_t value) { xapic_register(index
 
 void send_by_xapic(std::uint64_t mask, std::uint8_t vector) {
   for (; mask != 0; mask &= mask - 1) {
-    write_xapic_command(ipi_targets.apic_id[std::countr_zero(mask)], vector);
+    write_xapic_command(ipi_targets.destination[std::countr_zero(mask)], vector);
   }
 }
 
 void send_by_cluster(std::uint64_t mask, std::uint8_t vector) {
   while (mask != 0) {
-    const std::uint32_t cluster = ipi_targets.apic_id[std::countr_zero(mask)] / kClusterSize;
-    std::uint32_t members = 0;
+    std::uint32_t destination = ipi_targets.destination[std::countr_zero(mask)];
+    const std::uint32_t cluster = destination & kClusterOfDestination;
     for (std::uint64_t rest = mask; rest != 0; rest &= rest - 1) {
-      const std::uint32_t id = ipi_targets.apic_id[std::countr_zero(rest)];
-      if (id / kClusterSize != cluster) continue;
-      members |= 1U << (id % kClusterSize);
+      const std::uint32_t member = ipi_targets.destination[std::countr_zero(rest)];
+      if ((member & kClusterOfDestination) != cluster) continue;
+      destination |= member;
       mask &= ~(rest & -rest);
     }
-    write_x2apic_command((cluster << 16) | members, kLogicalDestination | vector);
+    write_x2apic_command(destination, kLogicalDestination | vector);
   }
 }
 
@@ -93,12 +92,23 @@ void prepare_local_apics(void* xapic_page) {
   if ((cpuid(1).ecx & kCpuidX2apic) == 0) x2apic_key.set(false);
 }
 
-void enable_local_apic() {
-  std::uint64_t base = read_msr(kMsrApicBase) | kApicBaseEnable;
+void enable_local_apic(CpuId cpu) {
   // x2APIC is entered from the enabled xAPIC state only; both bits at once fault (SDM vol. 3,
   // 11.12.5).
-  write_msr(kMsrApicBase, base);
-  if (x2apic_key.enabled()) write_msr(kMsrApicBase, base | kApicBaseX2apic);
+  const std::uint64_t enabled = read_msr(kMsrApicBase) | kApicBaseEnable;
+  write_msr(kMsrApicBase, enabled);
+  internal::IpiTargets& targets = internal::ipi_targets;
+  if (x2apic_key.enabled()) {
+    write_msr(kMsrApicBase, enabled | kApicBaseX2apic);
+    // Without effect on hardware. Bochs 2.7 computes the logical destination only when the register
+    // is written while x2APIC mode is on already.
+    write_msr(kMsrApicBase, enabled | kApicBaseX2apic);
+    targets.destination[cpu] = static_cast<std::uint32_t>(
+        read_msr(kMsrX2apicBase + static_cast<std::uint32_t>(ApicRegister::logical_destination)));
+    if (targets.destination[cpu] != 1U << cpu) targets.mask_is_destination = false;
+  } else {
+    targets.destination[cpu] = local_apic_id();
+  }
   write_register(ApicRegister::spurious, kSpuriousEnable | kSpuriousVector);
 }
 
@@ -106,11 +116,6 @@ std::uint32_t local_apic_id() {
   if (!key_enabled<x2apic_key>()) return xapic_register(ApicRegister::id) >> 24;
   return static_cast<std::uint32_t>(
       read_msr(kMsrX2apicBase + static_cast<std::uint32_t>(ApicRegister::id)));
-}
-
-void register_apic_id(CpuId cpu, std::uint32_t apic_id) {
-  internal::ipi_targets.apic_id[cpu] = apic_id;
-  if (apic_id != cpu || cpu >= kClusterSize) internal::ipi_targets.mask_is_destination = false;
 }
 
 void start_apic_timer(std::uint8_t vector, std::uint32_t count) {

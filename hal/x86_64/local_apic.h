@@ -28,6 +28,7 @@ inline constexpr std::uint32_t kMsrX2apicBase = 0x800;
 enum class ApicRegister : std::uint32_t {
   id = 0x02,
   end_of_interrupt = 0x0b,
+  logical_destination = 0x0d,
   spurious = 0x0f,
   command = 0x30,       // x2APIC: all 64 bits
   command_high = 0x31,  // xAPIC only
@@ -41,14 +42,12 @@ enum class ApicRegister : std::uint32_t {
 inline constexpr PhysAddr kXapicPhysical = 0xfee0'0000;
 void prepare_local_apics(void* xapic_page);
 
-/// Switches this CPU's local APIC on and accepts interrupts. Context: each CPU, interrupts off.
-void enable_local_apic();
+/// Switches the local APIC of this CPU, `cpu`, on, and notes how to interrupt it. Context: each CPU,
+/// one after the other, interrupts off.
+void enable_local_apic(CpuId cpu);
 
 /// The hardware's name of this CPU.
 [[nodiscard]] std::uint32_t local_apic_id();
-
-/// Tells the HAL the hardware's name of `cpu`. Context: boot CPU, before the first interrupt to it.
-void register_apic_id(CpuId cpu, std::uint32_t apic_id);
 
 /// Start-up messages to one CPU (SDM vol. 3, 9.4.4); `page` is the physical page to start in, < 256.
 void send_init(std::uint32_t apic_id);
@@ -60,11 +59,12 @@ void start_apic_timer(std::uint8_t vector, std::uint32_t count);
 
 namespace internal {
 
-/// Written on the boot CPU before the others start, then read only.
+/// How to reach each CPU. Written by `enable_local_apic`, read by senders once the CPU is online.
 struct IpiTargets {
-  std::uint32_t apic_id[kMaxCpus]{};
-  /// Every CPU's index is its bit number in the logical destination of one cluster: then a CPU mask
-  /// is a destination as it stands, and one ICR write reaches any set.
+  /// x2APIC: the logical destination. xAPIC: the physical id.
+  std::uint32_t destination[kMaxCpus]{};
+  /// x2APIC: every CPU's destination is the bit of its index. Then a CPU mask is a destination as it
+  /// stands, and one ICR write reaches any set.
   bool mask_is_destination{true};
 };
 extern constinit IpiTargets ipi_targets;
@@ -76,6 +76,7 @@ inline void write_x2apic_command(std::uint32_t destination, std::uint32_t comman
 }
 inline constexpr std::uint32_t kLogicalDestination = 1U << 11;
 
+/// One ICR write for each x2APIC cluster that has a target.
 void send_by_cluster(std::uint64_t mask, std::uint8_t vector);
 void send_by_xapic(std::uint64_t mask, std::uint8_t vector);
 void write_xapic(ApicRegister index, std::uint32_t value);

@@ -101,7 +101,6 @@ void start_cpu(CpuId index, std::uint32_t apic_id) {
   constexpr int kTries = 2;
   starting_cpu_stack = cpus[index].stack + sizeof(Cpu::stack);
   starting_cpu = index;
-  x86::register_apic_id(index, apic_id);
   for (int i = 0; i < kTries && !cpus[index].online.load(std::memory_order_acquire); ++i) {
     x86::X86Hal::order_stores_before_ipi();
     x86::send_startup(apic_id, SHOOTDOWN_TRAMPOLINE >> kPageShift);
@@ -118,7 +117,7 @@ extern "C" [[noreturn]] void start_other_cpu() {
   const CpuId index = starting_cpu;
   x86::write_cr3(kernel_tables().root());
   prepare_cpu(index);
-  x86::enable_local_apic();
+  x86::enable_local_apic(index);
   x86::enable_translation_features(x86::detect_features());
   initialize_tlb_on_this_cpu();
   cpus[index].online.store(true, std::memory_order_release);
@@ -133,7 +132,6 @@ void prepare_boot_cpu() {
 void start_other_cpus() {
   const CpuList found = find_cpus();
   const std::uint32_t boot_apic_id = x86::local_apic_id();
-  x86::register_apic_id(0, boot_apic_id);
   copy_trampoline();
   for (std::size_t i = 0; i < found.count; ++i) {
     if (found.apic_ids[i] != boot_apic_id) x86::send_init(found.apic_ids[i]);

@@ -24,7 +24,7 @@ void prepare_boot(const Options& options, const x86::CpuFeatures& features) {
   if (options.serial_flush) x86::concurrent_flush_key.set(false);
   if (options.break_no_ipi) ordinary_shootdown = Shootdown::local_only;
   x86::prepare_local_apics(direct_map<void>(x86::kXapicPhysical));
-  x86::enable_local_apic();
+  x86::enable_local_apic(0);
   x86::enable_translation_features(features);
   initialize_tlb(features);
   initialize_tlb_on_this_cpu();
