@@ -109,11 +109,6 @@ class CrossCall {
     }
   }
 
-  /// For tools: true if something is queued for `cpu`.
-  [[nodiscard]] bool has_queued_calls(CpuId cpu) const {
-    return queues_[cpu].head.load(std::memory_order_relaxed) != nullptr;
-  }
-
   /// Calls `visit(name, field)` for each shared word, so that tools can label addresses.
   template <class Visit>
   void visit_shared(Visit&& visit) {

@@ -53,9 +53,10 @@ void load_mm(System<H>& system, Mm<H>& mm, Slot slot, bool must_flush, Generatio
   }
 }
 
-/// Leaves lazy mode on the address space that is already loaded. Returns with fresh translations.
+/// Leaves lazy mode on the address space that is already loaded. Returns with fresh translations, and
+/// says whether it had to flush for that.
 template <Hal H>
-void resume_from_lazy(System<H>& system, Mm<H>& mm) {
+bool resume_from_lazy(System<H>& system, Mm<H>& mm) {
   CpuState<H>& self = system.self();
   self.shared.is_lazy.store(false, std::memory_order_relaxed);
   // R3, M3: orders the store of is_lazy before the load of tlb_gen, against the flusher's locked
@@ -66,8 +67,7 @@ void resume_from_lazy(System<H>& system, Mm<H>& mm) {
   const Slot slot = self.own.loaded_slot;
   const bool must_flush = self.own.slots[slot].generation < generation;
   if (must_flush) load_mm(system, mm, slot, true, generation);
-  H::trace(TraceEvent{
-      .kind = TraceKind::switch_end, .mm = &mm, .value = static_cast<std::uint64_t>(must_flush)});
+  return must_flush;
 }
 
 /// Makes `next` the address space of this CPU, not lazy. Switching to the loaded one is cheap, and
@@ -85,7 +85,10 @@ void switch_mm(System<H>& system, Mm<H>& next) {
   H::trace(TraceEvent{.kind = TraceKind::switch_begin, .mm = &next});
 
   if (&previous == &next) {
-    if (was_lazy) resume_from_lazy(system, next);
+    const bool flushed = was_lazy && resume_from_lazy(system, next);
+    H::trace(TraceEvent{.kind = TraceKind::switch_end,
+                        .mm = &next,
+                        .value = static_cast<std::uint64_t>(flushed)});
     return;
   }
 

@@ -1,0 +1,64 @@
+"""Rules that build an existing target in another variant."""
+
+load("//bazel:variants.bzl", "variant_platform")
+
+_PLATFORMS = "//command_line_option:platforms"
+_MODE = "//command_line_option:compilation_mode"
+
+def _transition_impl(settings, attr):
+    return {
+        _PLATFORMS: [variant_platform(attr.variant)],
+        _MODE: attr.mode or settings[_MODE],
+    }
+
+variant_transition = transition(
+    implementation = _transition_impl,
+    inputs = [_MODE],
+    outputs = [_PLATFORMS, _MODE],
+)
+
+def _impl(ctx):
+    # An attribute with a transition is a list, even if the transition has one outcome.
+    target = ctx.attr.target[0][DefaultInfo]
+    executable = ctx.actions.declare_file(ctx.label.name)
+    ctx.actions.symlink(
+        output = executable,
+        is_executable = True,
+        target_file = target.files_to_run.executable,
+    )
+    runfiles = ctx.runfiles(files = [executable] + ctx.files.data)
+    for data in ctx.attr.data:
+        runfiles = runfiles.merge(data[DefaultInfo].default_runfiles)
+    providers = [DefaultInfo(
+        executable = executable,
+        files = depset([executable]),
+        runfiles = runfiles.merge(target.default_runfiles),
+    )]
+    if ctx.attr.env:
+        providers.append(testing.TestEnvironment(ctx.attr.env))
+    return providers
+
+_ATTRS = {
+    "data": attr.label_list(allow_files = True),
+    "env": attr.string_dict(),
+    "mode": attr.string(values = ["", "fastbuild", "opt", "dbg"]),
+    "target": attr.label(cfg = variant_transition, executable = True, mandatory = True),
+    "variant": attr.string(mandatory = True),
+    "_allowlist_function_transition": attr.label(
+        default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
+    ),
+}
+
+variant_binary = rule(
+    implementation = _impl,
+    attrs = _ATTRS,
+    doc = "An executable target built in another variant.",
+    executable = True,
+)
+
+variant_test = rule(
+    implementation = _impl,
+    attrs = _ATTRS,
+    doc = "An executable target built in another variant and run as a test.",
+    test = True,
+)

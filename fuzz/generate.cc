@@ -1,0 +1,99 @@
+#include "fuzz/generate.h"
+
+#include <algorithm>
+
+namespace shootdown::fuzz {
+
+Swarm::Swarm(Random& random, const Header& header)
+    : ops_(random), deviations_(random), cpus_(header.cpus), mms_(header.mms) {
+  favourite_mm_ = random.below(mms_);
+  first_page_ = random.below(kPages);
+  page_window_ = 1 + random.mostly_small(kPages - 1);
+  longest_delay_ = random.between(1, 255);
+}
+
+Swarm Swarm::with_other_kinds(Random& random) const {
+  Swarm other = *this;
+  other.ops_ = WildWeights<kOpKinds>(random);
+  return other;
+}
+
+unsigned Swarm::page(Random& random) const {
+  if (random.chance(1, 8)) return random.below(kPages);
+  return (first_page_ + random.below(page_window_)) % kPages;
+}
+
+unsigned Swarm::mm(Random& random) const {
+  return random.chance(1, 2) ? favourite_mm_ : random.below(mms_);
+}
+
+OpKind Swarm::op_kind(Random& random) const { return static_cast<OpKind>(ops_.pick(random)); }
+
+bool Swarm::allows(OpKind kind) const { return ops_.allows(static_cast<unsigned>(kind)); }
+
+Op Swarm::op(Random& random) const { return op(random, op_kind(random)); }
+
+Op Swarm::op(Random& random, OpKind kind) const {
+  const OpShape& used = shape(kind);
+  Op op{.kind = kind};
+  if (used.uses_mm) op.mm = mm(random);
+  if (used.uses_page) op.page = page(random);
+  if (used.uses_count) {
+    op.count = 1 + random.mostly_small(max_count(op.page) - 1);
+  }
+  return op;
+}
+
+Deviation Swarm::deviation(Random& random) const {
+  Deviation deviation;
+  deviation.kind = static_cast<DeviationKind>(deviations_.pick(random));
+  deviation.delay = random.mostly_small(longest_delay_);
+  deviation.cpu = random.below(cpus_);
+  if (deviation.kind == DeviationKind::fill) {
+    deviation.arg = page(random);
+  } else {
+    const unsigned last = shape(deviation.kind).arg_count - 1;
+    deviation.arg = random.mostly_small(last);
+  }
+  return deviation;
+}
+
+void vary_header(Random& random, Header& header) {
+  const Header defaults;
+  header.mms = defaults.mms;
+  if (random.chance(1, 2)) header.mms = random.between(1, kMaxMms);
+  header.pcid = !random.chance(1, 8);
+  header.concurrent = !random.chance(1, 4);
+  header.ceiling = defaults.ceiling;
+  if (random.chance(1, 4)) {
+    header.ceiling = random.mostly_small(kMaxCeiling);
+  }
+}
+
+void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scenario) {
+  Random random(seed);
+  scenario = Scenario{};
+  Header& header = scenario.header;
+  header.cpus = std::clamp(options.cpus, 1u, kMaxCpus);
+  if (options.vary_header) vary_header(random, header);
+
+  const Swarm common(random, header);
+  const bool has_roles = random.chance(1, 2);
+  const unsigned ops = std::min(options.ops_per_cpu, kMaxOpsPerCpu);
+  for (unsigned cpu = 0; cpu < header.cpus; ++cpu) {
+    // With roles, for example, one CPU may only read while another only unmaps.
+    const Swarm swarm = has_roles ? common.with_other_kinds(random) : common;
+    for (unsigned i = 0; i < ops; ++i) {
+      // A CPU starts on no address space, where most operations have nothing to act on.
+      const bool enters = i == 0 && random.chance(3, 4);
+      scenario.ops[cpu].push_back(enters ? swarm.op(random, OpKind::switch_to) : swarm.op(random));
+    }
+  }
+  const unsigned most = std::min(options.max_deviations, kMaxDeviations);
+  const unsigned deviations = random.chance(1, 4) ? most : random.mostly_small(most);
+  for (unsigned i = 0; i < deviations; ++i) {
+    scenario.deviations.push_back(common.deviation(random));
+  }
+}
+
+}  // namespace shootdown::fuzz

@@ -1,0 +1,82 @@
+// Random scenarios from a seed, in the manner of swarm testing: each run switches whole kinds of
+// operation off and weighs the others wildly, because a uniform mix hides what needs many of one
+// kind and none of another.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "fuzz/kinds.h"
+#include "fuzz/random.h"
+#include "fuzz/scenario.h"
+
+namespace shootdown::fuzz {
+
+/// Chooses among kCount alternatives with weights that are themselves drawn at random.
+template <unsigned kCount>
+class WildWeights {
+ public:
+  explicit WildWeights(Random& random) {
+    const unsigned survivors = random.between(1, 4);  // In quarters: how many stay switched on.
+    for (auto& weight : weights_) {
+      const unsigned wild = 1u << random.below(7);
+      weight = random.chance(survivors, 4) ? wild : 0;
+      total_ += weight;
+    }
+    if (total_ == 0) total_ = weights_[random.below(kCount)] = 1;
+  }
+  [[nodiscard]] bool allows(unsigned index) const { return weights_[index] != 0; }
+  [[nodiscard]] unsigned pick(Random& random) const {
+    unsigned left = random.below(total_);
+    unsigned index = 0;
+    for (; left >= weights_[index]; ++index) left -= weights_[index];
+    return index;
+  }
+
+ private:
+  std::array<unsigned, kCount> weights_{};
+  unsigned total_{0};
+};
+
+/// What one run prefers: kinds, and a few pages and spaces on which its operations meet.
+class Swarm {
+ public:
+  Swarm(Random& random, const Header& header);
+  /// The same pages and spaces, other kinds of operation: another role in the same run.
+  [[nodiscard]] Swarm with_other_kinds(Random& random) const;
+  /// Operations and deviations are normalised for the header.
+  [[nodiscard]] Op op(Random& random) const;
+  [[nodiscard]] Op op(Random& random, OpKind kind) const;
+  [[nodiscard]] OpKind op_kind(Random& random) const;
+  [[nodiscard]] bool allows(OpKind kind) const;
+  [[nodiscard]] Deviation deviation(Random& random) const;
+
+ private:
+  [[nodiscard]] unsigned page(Random& random) const;
+  [[nodiscard]] unsigned mm(Random& random) const;
+
+  WildWeights<kOpKinds> ops_;
+  WildWeights<kDeviationKinds> deviations_;
+  unsigned cpus_;
+  unsigned mms_;
+  unsigned favourite_mm_;
+  unsigned first_page_;
+  unsigned page_window_;
+  unsigned longest_delay_;
+};
+
+struct GenerateOptions {
+  unsigned cpus{4};
+  unsigned ops_per_cpu{8};
+  unsigned max_deviations{16};  // The number is drawn from 0 to this, small ones more often.
+  bool vary_header{true};       // Off: everything but `cpus` stays at its default.
+};
+
+/// The same scenario for the same seed and options, everywhere. Options beyond the bounds of a
+/// scenario are cut to them.
+void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scenario);
+
+/// Draws every field but `cpus`: mostly the default, sometimes an extreme, sometimes anything.
+void vary_header(Random& random, Header& header);
+
+}  // namespace shootdown::fuzz

@@ -1,0 +1,46 @@
+// Where the pages of a scenario lie, and the tags that frames carry.
+#pragma once
+
+#include <cstdint>
+
+#include "core/types.h"
+#include "fuzz/scenario.h"
+
+namespace shootdown::fuzz {
+
+/// Small pages straddle a 2 MiB boundary; large pages follow in the same page directory.
+inline constexpr VirtAddr kSmallBase = 0x4000'0000 + 0x20'0000 - (8 << kPageShift);
+inline constexpr VirtAddr kLargeBase = 0x4000'0000 + 0x40'0000;
+inline constexpr unsigned kPagesPerTable = 8;
+inline constexpr unsigned kTables = kSmallPages / kPagesPerTable;
+
+constexpr VirtAddr page_address(unsigned page) {
+  if (page < kSmallPages) return kSmallBase + (VirtAddr{page} << kPageShift);
+  return kLargeBase + (VirtAddr{page - kSmallPages} << kLargePageShift);
+}
+
+constexpr std::uint8_t page_shift(unsigned page) {
+  return page < kSmallPages ? kPageShift : kLargePageShift;
+}
+
+/// The page an address lies in, or kPages.
+constexpr unsigned page_of(VirtAddr address) {
+  if (address >= kSmallBase && address < kSmallBase + (kSmallPages << kPageShift)) {
+    return static_cast<unsigned>((address - kSmallBase) >> kPageShift);
+  }
+  if (address >= kLargeBase && address < kLargeBase + (VirtAddr{kLargePages} << kLargePageShift)) {
+    return kSmallPages + static_cast<unsigned>((address - kLargeBase) >> kLargePageShift);
+  }
+  return kPages;
+}
+
+/// Frame owners: the space in the high byte (kKernelSpace for none), and in the low byte the page
+/// of a data frame or the level of a table.
+inline constexpr unsigned kKernelSpace = 0xff;
+constexpr std::uint16_t owner_tag(unsigned space, unsigned what) {
+  return static_cast<std::uint16_t>((space << 8) | what);
+}
+constexpr unsigned owner_space(std::uint16_t tag) { return tag >> 8; }
+constexpr unsigned owner_what(std::uint16_t tag) { return tag & 0xff; }
+
+}  // namespace shootdown::fuzz

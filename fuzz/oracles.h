@@ -1,0 +1,147 @@
+// The judges: they watch the modelled machine and the core's state from outside and end the run at
+// the first broken promise. Numbered as in the catalogue of invariants.
+//
+// Two families. Use-time: what an access or a walk actually uses (O2, O5, O6). Step-time:
+// invariants of the core's state after each visible operation, at the end of each switch, handler
+// and flush.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/shootdown.h"
+#include "fuzz/layout.h"
+#include "fuzz/scenario.h"
+#include "hal/host/hal.h"
+
+namespace shootdown::fuzz {
+
+class Guest;
+
+class Oracles final : public host::Observer {
+ public:
+  explicit Oracles(host::Machine& machine) : machine_(machine) {}
+
+  /// A new run with `spaces` address spaces starts.
+  void prepare(Guest& guest, unsigned spaces);
+
+  // ---- What the simulated kernel tells
+  // ------------------------------------------------------------
+
+  /// The entry of `page` lost rights or its frame: older translations are stale from now on.
+  void on_entry_changed(unsigned space, unsigned page);
+  /// `frame` is about to be released (O5, O6).
+  void on_release(std::uint32_t frame);
+  /// `space` is about to be destroyed and started anew (O31).
+  void on_destroy(unsigned space);
+
+  // ---- What the machine tells
+  // ---------------------------------------------------------------------
+
+  void after_change(CpuId cpu) override;
+  void on_cr3(CpuId cpu) override;
+  void on_invalidate(CpuId cpu) override;
+  void on_fill(CpuId cpu, VirtAddr address, host::Provenance& from) override;
+  void on_walk(CpuId cpu, std::uint32_t frame) override;
+  void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry) override;
+  void on_ipi(CpuId cpu, const host::HostCpuMask& targets) override;
+  void on_trace(CpuId cpu, const TraceEvent& event) override;
+  std::string label(const void* address) override;
+
+  /// Tells a forgotten call (O17) from other deadlocks (O18).
+  void refine(host::Report& report);
+
+ private:
+  static constexpr unsigned kNoSpace = ~0U;
+  static constexpr unsigned kLogDepth = 160;
+
+  /// A completed flush's demand on one page.
+  struct Demand {
+    std::uint64_t version{0};
+    std::uint64_t step{0};
+    CpuId cpu{0};
+  };
+  /// "From generation `generation` on, nothing older than `version`."
+  struct LogEntry {
+    Generation generation;
+    std::uint64_t version;
+  };
+  struct PageGhost {
+    std::uint64_t version{0};
+    Demand demand;
+    std::array<LogEntry, kLogDepth> log;
+    unsigned log_size{0};
+  };
+  struct SpaceGhost {
+    std::uint32_t life{0};
+    Generation last_generation{kFirstGeneration};
+    std::array<PageGhost, kPages> pages;
+  };
+  /// The flush that a CPU has started, between flush_begin and flush_end.
+  struct FlushGhost {
+    const FlushRequest<host::HostHal>* request{nullptr};
+    unsigned space{kNoSpace};
+    std::uint64_t checksum{0};
+    std::uint64_t begin{0};
+    host::HostCpuMask in_mask;  // members at any time since the flush began
+    host::HostCpuMask queued;   // calls queued and not yet run
+    std::array<std::uint64_t, kPages> wanted;
+    bool ran_locally{false};
+  };
+  struct CpuGhost {
+    unsigned space{kNoSpace};  // whose root is in CR3
+    bool in_switch{false};
+    bool switch_was_lazy{false};
+    bool in_handler{false};
+    bool invalidated{false};  // in this handler run
+    Generation at_invalidate{kNoGeneration};
+    std::uint64_t lazy_since{0};
+    bool lazy{false};
+    FlushGhost flush;
+  };
+
+  // Checks; each reports and does not return when it fails.
+  void check_mask(CpuId cpu);
+  void check_consistency(CpuId cpu);
+  void check_generations(CpuId cpu);
+  void check_slots(CpuId cpu);
+  void audit_loaded(CpuId cpu, bool after_lazy);
+  void check_completed(CpuId cpu, const FlushGhost& flush);
+  void check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId target);
+  void check_handler(CpuId cpu, const TraceEvent& event);
+
+  void begin_flush(CpuId cpu, const TraceEvent& event);
+  void end_flush(CpuId cpu);
+  void begin_switch(CpuId cpu);
+  void end_switch(CpuId cpu);
+  void call_queued(CpuId cpu, const TraceEvent& event);
+  void call_run(CpuId cpu, const TraceEvent& event);
+  void begin_handler(CpuId cpu, const TraceEvent& event);
+  void track_lazy(CpuId cpu);
+
+  [[nodiscard]] bool is_stale_at(const host::TlbEntry& entry, Generation generation) const;
+  [[nodiscard]] unsigned space_of(const void* mm) const;
+  [[nodiscard]] bool covers(const FlushRequest<host::HostHal>& request, unsigned page) const;
+  [[nodiscard]] std::uint64_t mask_word(unsigned space) const;
+  [[nodiscard]] host::Event event(CpuId cpu, std::string what) const;
+  [[nodiscard]] host::Event fill_event(CpuId cpu, const host::TlbEntry& entry) const;
+  [[noreturn]] void fail(host::Oracle oracle, std::string title, std::string detail,
+                         host::Event first, host::Event second);
+  void collect_labels();
+
+  host::Machine& machine_;
+  Guest* guest_{nullptr};
+  unsigned spaces_{0};
+  std::array<SpaceGhost, kMaxMms> space_{};
+  std::array<CpuGhost, kMaxCpus> cpu_{};
+  std::array<const host::HostAtomic<std::uint64_t>*, kMaxMms> mask_words_{};
+  struct Label {
+    const void* address;
+    std::string text;
+  };
+  std::vector<Label> labels_;
+};
+
+}  // namespace shootdown::fuzz

@@ -1,0 +1,176 @@
+// The byte form of a scenario. FORMAT.md has the layout as a table.
+#include "fuzz/scenario.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "fuzz/kinds.h"
+
+namespace shootdown::fuzz {
+namespace {
+
+/// A header field: `count` values from `first` on. It is stored as its distance from the default,
+/// counted upwards and around, so that zero bytes mean the default configuration.
+struct FieldRange {
+  unsigned first;
+  unsigned count;
+  unsigned preset;
+
+  [[nodiscard]] constexpr std::uint8_t from_byte(std::uint8_t byte) const {
+    return first + (byte + (preset - first)) % count;
+  }
+  [[nodiscard]] constexpr std::uint8_t to_byte(unsigned value) const {
+    return (value + count - preset) % count;
+  }
+  [[nodiscard]] constexpr std::uint8_t clamp(unsigned value) const {
+    return std::clamp(value, first, first + count - 1);
+  }
+};
+
+constexpr Header kDefaults{};
+constexpr FieldRange kCpusRange{1, kMaxCpus, kDefaults.cpus};
+constexpr FieldRange kMmsRange{1, kMaxMms, kDefaults.mms};
+constexpr FieldRange kPcidRange{0, 2, kDefaults.pcid};
+constexpr FieldRange kConcurrentRange{0, 2, kDefaults.concurrent};
+constexpr FieldRange kCeilingRange{0, kMaxCeiling + 1, kDefaults.ceiling};
+
+using HeaderBytes = std::array<std::uint8_t, kHeaderBytes>;
+enum HeaderIndex : std::size_t {
+  cpus_byte,
+  mms_byte,
+  pcid_byte,
+  concurrent_byte,
+  ceiling_byte,
+  first_spare_byte,  // Two spare bytes let the configuration grow under an existing corpus.
+  ops_byte = kHeaderBytes - 1,
+};
+
+using Record = std::array<std::uint8_t, kRecordBytes>;
+
+/// Hands out records. What is missing at the end of the last one reads as zero.
+class Reader {
+ public:
+  explicit Reader(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
+  [[nodiscard]] bool empty() const { return bytes_.empty(); }
+  template <std::size_t kSize>
+  std::array<std::uint8_t, kSize> take() {
+    std::array<std::uint8_t, kSize> record{};
+    const std::size_t size = std::min(kSize, bytes_.size());
+    if (size != 0) std::memcpy(record.data(), bytes_.data(), size);
+    bytes_ = bytes_.subspan(size);
+    return record;
+  }
+
+ private:
+  std::span<const std::uint8_t> bytes_;
+};
+
+void normalise(Op& op, unsigned mms) {
+  op.kind = static_cast<OpKind>(static_cast<unsigned>(op.kind) % kOpKinds);
+  const OpShape& used = shape(op.kind);
+  op.mm = used.uses_mm ? op.mm % mms : 0;
+  op.page = used.uses_page ? op.page % kPages : 0;
+  const unsigned most = used.uses_count ? max_count(op.page) : 1;
+  op.count = std::clamp<unsigned>(op.count, 1, most);
+}
+
+void normalise(Deviation& deviation, unsigned cpus) {
+  const unsigned kind = static_cast<unsigned>(deviation.kind) % kDeviationKinds;
+  deviation.kind = static_cast<DeviationKind>(kind);
+  deviation.cpu = deviation.cpu % cpus;
+  deviation.arg = deviation.arg % shape(deviation.kind).arg_count;
+}
+
+}  // namespace
+
+void normalise(Scenario& scenario) {
+  Header& header = scenario.header;
+  header.cpus = kCpusRange.clamp(header.cpus);
+  header.mms = kMmsRange.clamp(header.mms);
+  header.ceiling = kCeilingRange.clamp(header.ceiling);
+  for (unsigned cpu = 0; cpu < kMaxCpus; ++cpu) {
+    if (cpu >= header.cpus) scenario.ops[cpu].clear();
+    for (Op& op : scenario.ops[cpu]) normalise(op, header.mms);
+  }
+  for (Deviation& deviation : scenario.deviations) normalise(deviation, header.cpus);
+}
+
+void decode(std::span<const std::uint8_t> bytes, Scenario& scenario) {
+  Reader reader(bytes);
+  const HeaderBytes head = reader.take<kHeaderBytes>();
+  Header& header = scenario.header;
+  header.cpus = kCpusRange.from_byte(head[cpus_byte]);
+  header.mms = kMmsRange.from_byte(head[mms_byte]);
+  header.pcid = kPcidRange.from_byte(head[pcid_byte]) != 0;
+  header.concurrent = kConcurrentRange.from_byte(head[concurrent_byte]) != 0;
+  header.ceiling = kCeilingRange.from_byte(head[ceiling_byte]);
+
+  for (auto& list : scenario.ops) list.clear();
+  for (unsigned left = head[ops_byte] % (kMaxOps + 1); left > 0 && !reader.empty(); --left) {
+    const Record record = reader.take<kRecordBytes>();
+    auto& list = scenario.ops[(record[1] & 0xf) % header.cpus];
+    if (list.full()) continue;
+    Op op{.kind = static_cast<OpKind>(record[0] % kOpKinds)};
+    op.mm = record[1] >> 4;
+    op.page = record[2];
+    op.count = record[3] % kSmallPages + 1;
+    normalise(op, header.mms);
+    list.push_back(op);
+  }
+
+  scenario.deviations.clear();
+  while (!reader.empty() && !scenario.deviations.full()) {
+    const Record record = reader.take<kRecordBytes>();
+    Deviation deviation{record[0], static_cast<DeviationKind>(record[1] % kDeviationKinds),
+                        record[2], record[3]};
+    normalise(deviation, header.cpus);
+    scenario.deviations.push_back(deviation);
+  }
+}
+
+unsigned count_ops(const Scenario& scenario) {
+  unsigned ops = 0;
+  for (const auto& list : scenario.ops) ops += list.size();
+  return ops;
+}
+
+std::size_t encoded_size(const Scenario& scenario) {
+  return kHeaderBytes + kRecordBytes * (count_ops(scenario) + scenario.deviations.size());
+}
+
+std::size_t encode(const Scenario& scenario, std::span<std::uint8_t, kMaxBytes> bytes) {
+  const Header& header = scenario.header;
+  HeaderBytes head{};
+  head[cpus_byte] = kCpusRange.to_byte(header.cpus);
+  head[mms_byte] = kMmsRange.to_byte(header.mms);
+  head[pcid_byte] = kPcidRange.to_byte(header.pcid);
+  head[concurrent_byte] = kConcurrentRange.to_byte(header.concurrent);
+  head[ceiling_byte] = kCeilingRange.to_byte(header.ceiling);
+  head[ops_byte] = count_ops(scenario);
+
+  std::uint8_t* out = std::copy(head.begin(), head.end(), bytes.data());
+  for (unsigned cpu = 0; cpu < kMaxCpus; ++cpu) {
+    for (const Op& op : scenario.ops[cpu]) {
+      *out++ = static_cast<std::uint8_t>(op.kind);
+      *out++ = op.mm << 4 | cpu;
+      *out++ = op.page;
+      *out++ = op.count - 1;
+    }
+  }
+  for (const Deviation& deviation : scenario.deviations) {
+    *out++ = deviation.delay;
+    *out++ = static_cast<std::uint8_t>(deviation.kind);
+    *out++ = deviation.cpu;
+    *out++ = deviation.arg;
+  }
+  return static_cast<std::size_t>(out - bytes.data());
+}
+
+std::vector<std::uint8_t> encode(const Scenario& scenario) {
+  std::array<std::uint8_t, kMaxBytes> bytes;
+  const std::size_t size = encode(scenario, bytes);
+  return {bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size)};
+}
+
+}  // namespace shootdown::fuzz

@@ -1,0 +1,393 @@
+// The text form of a scenario: printing, and parsing with errors that say what to write instead.
+// FORMAT.md describes the grammar.
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <utility>
+
+#include "fuzz/kinds.h"
+#include "fuzz/scenario.h"
+
+namespace shootdown::fuzz {
+namespace {
+
+constexpr std::string_view kTitle = "shootdown-scenario";
+constexpr std::string_view kVersion = "1";
+constexpr std::string_view kBlanks = " \t\r\f\v";
+
+void append_field(std::string& text, std::string_view name, unsigned value) {
+  text.append(" ").append(name).append("=").append(std::to_string(value));
+}
+
+/// A piece of the input as it may stand in an error message: short and printable.
+std::string quote(std::string_view piece) {
+  constexpr std::size_t kLongest = 40;
+  constexpr std::string_view kHex = "0123456789abcdef";
+  std::string text = "'";
+  for (const char character : piece.substr(0, kLongest)) {
+    const auto byte = static_cast<unsigned char>(character);
+    if (byte >= 0x20 && byte < 0x7f) {
+      text += character;
+    } else {
+      text.append("\\x").append({kHex[byte >> 4], kHex[byte & 0xf]});
+    }
+  }
+  return text + (piece.size() > kLongest ? "...'" : "'");
+}
+
+std::string range(unsigned first, unsigned last) {
+  if (first == last) return std::to_string(first);
+  return std::to_string(first) + " .. " + std::to_string(last);
+}
+
+/// Number of characters to insert, remove or replace to turn one word into the other.
+std::size_t edit_distance(std::string_view from, std::string_view to) {
+  std::vector<std::size_t> row(to.size() + 1);
+  for (std::size_t i = 0; i < row.size(); ++i) row[i] = i;
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i + 1);
+    for (std::size_t j = 0; j < to.size(); ++j) {
+      const std::size_t replaced = diagonal + (from[i] == to[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, diagonal + 1, row[j] + 1});
+    }
+  }
+  return row.back();
+}
+
+/// "; did you mean 'unmap'?" if a known word is near, else the list of known words.
+std::string advice(std::string_view found, std::span<const std::string_view> known) {
+  constexpr std::size_t kNear = 2;
+  const std::string_view* best = nullptr;
+  std::size_t best_distance = kNear + 1;
+  for (const std::string_view& word : known) {
+    if (found.size() > word.size() + kNear) continue;
+    const std::size_t distance = edit_distance(found, word);
+    if (distance >= best_distance || distance >= word.size()) continue;
+    best = &word;
+    best_distance = distance;
+  }
+  if (best != nullptr) return "; did you mean " + quote(*best) + "?";
+  std::string text = "; expected one of";
+  for (const std::string_view& word : known) {
+    text.append(&word == known.data() ? " " : ", ").append(word);
+  }
+  return text;
+}
+
+template <class Shape, std::size_t kCount>
+constexpr std::array<std::string_view, kCount> names_of(const std::array<Shape, kCount>& shapes) {
+  std::array<std::string_view, kCount> names;
+  for (std::size_t i = 0; i < kCount; ++i) names[i] = shapes[i].name;
+  return names;
+}
+constexpr auto kOpNames = names_of(kOpShapes);
+constexpr auto kDeviationNames = names_of(kDeviationShapes);
+constexpr std::array<std::string_view, 3> kItems{"config", "cpu", "at"};
+
+std::optional<unsigned> index_of(std::string_view word, std::span<const std::string_view> known) {
+  const auto found = std::find(known.begin(), known.end(), word);
+  if (found == known.end()) return std::nullopt;
+  return static_cast<unsigned>(found - known.begin());
+}
+
+/// One "name=value" that a line may or must have.
+struct Field {
+  std::string_view name;
+  unsigned first;
+  unsigned last;
+  std::optional<unsigned> value{};  // Before parsing: the default. Without one it must be given.
+  std::string_view why_last{};      // What the upper limit depends on, for the error message.
+  bool seen{false};
+};
+
+using Tokens = std::span<const std::string_view>;
+
+class Parser {
+ public:
+  [[nodiscard]] bool parse(std::string_view text);
+  [[nodiscard]] const Scenario& scenario() const { return scenario_; }
+  [[nodiscard]] ParseError error() const { return error_; }
+
+ private:
+  bool fail(std::string what) {
+    error_.what = std::move(what);
+    return false;
+  }
+  bool parse_line(std::string_view line);
+  bool parse_title(Tokens tokens);
+  bool parse_config(Tokens tokens);
+  bool parse_op(Tokens tokens);
+  bool parse_deviation(Tokens tokens);
+  bool parse_fields(std::string_view owner, Tokens tokens, std::span<Field> fields);
+  bool parse_field(std::string_view owner, std::string_view token, std::span<Field> fields);
+  bool parse_number(std::string_view what, std::string_view digits, Field& field);
+  bool check_range(const Op& op);
+
+  Scenario scenario_;
+  ParseError error_;
+  std::vector<std::string_view> tokens_;
+  std::string why_mms_;
+  std::string why_cpus_;
+  bool has_title_{false};
+  bool has_config_{false};
+};
+
+bool Parser::parse(std::string_view text) {
+  while (!text.empty()) {
+    ++error_.line;
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    if (!parse_line(text.substr(0, end))) return false;
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  error_.line = std::max(error_.line, 1u);
+  if (!has_title_) return fail("the text is empty; expected 'shootdown-scenario 1' first");
+  if (!has_config_) return fail("the text ends before its 'config' line");
+  normalise(scenario_);
+  return true;
+}
+
+bool Parser::parse_line(std::string_view line) {
+  line = line.substr(0, line.find('#'));
+  tokens_.clear();
+  while (true) {
+    line.remove_prefix(std::min(line.find_first_not_of(kBlanks), line.size()));
+    if (line.empty()) break;
+    const std::size_t end = std::min(line.find_first_of(kBlanks), line.size());
+    tokens_.push_back(line.substr(0, end));
+    line.remove_prefix(end);
+  }
+  if (tokens_.empty()) return true;
+  const Tokens tokens(tokens_);
+  if (!has_title_) return parse_title(tokens);
+  const std::optional<unsigned> item = index_of(tokens[0], kItems);
+  if (!item) return fail("unknown item " + quote(tokens[0]) + advice(tokens[0], kItems));
+  if (*item == 0) return parse_config(tokens);
+  if (!has_config_) return fail("expected 'config' before the first " + quote(tokens[0]));
+  return *item == 1 ? parse_op(tokens) : parse_deviation(tokens);
+}
+
+bool Parser::parse_title(Tokens tokens) {
+  if (tokens[0] != kTitle) {
+    return fail("expected 'shootdown-scenario 1' first, found " + quote(tokens[0]));
+  }
+  if (tokens.size() != 2 || tokens[1] != kVersion) {
+    return fail("expected version 1 after 'shootdown-scenario', found " +
+                (tokens.size() < 2 ? "nothing" : quote(tokens.back())));
+  }
+  has_title_ = true;
+  return true;
+}
+
+bool Parser::parse_config(Tokens tokens) {
+  if (has_config_) return fail("there is more than one 'config' line");
+  Header& header = scenario_.header;
+  std::array fields{
+      Field{"cpus", 1, kMaxCpus, header.cpus},
+      Field{"mms", 1, kMaxMms, header.mms},
+      Field{"pcid", 0, 1, header.pcid},
+      Field{"concurrent", 0, 1, header.concurrent},
+      Field{"ceiling", 0, kMaxCeiling, header.ceiling},
+  };
+  if (!parse_fields("config", tokens.subspan(1), fields)) return false;
+  header.cpus = *fields[0].value;
+  header.mms = *fields[1].value;
+  header.pcid = *fields[2].value != 0;
+  header.concurrent = *fields[3].value != 0;
+  header.ceiling = *fields[4].value;
+  why_cpus_ = "config has cpus=" + std::to_string(header.cpus);
+  why_mms_ = "config has mms=" + std::to_string(header.mms);
+  has_config_ = true;
+  return true;
+}
+
+bool Parser::parse_op(Tokens tokens) {
+  if (tokens.size() < 2 || !tokens[1].ends_with(':')) {
+    return fail("expected a number and a colon after 'cpu', as in 'cpu 0:', found " +
+                (tokens.size() < 2 ? "nothing" : quote(tokens[1])));
+  }
+  Field cpu{"CPU", 0, scenario_.header.cpus - 1u, {}, why_cpus_};
+  if (!parse_number("CPU ", tokens[1].substr(0, tokens[1].size() - 1), cpu)) return false;
+  auto& list = scenario_.ops[*cpu.value];
+  if (list.full()) {
+    return fail("CPU " + std::to_string(*cpu.value) + " has more than " +
+                std::to_string(kMaxOpsPerCpu) + " operations, the most a CPU can have");
+  }
+  if (tokens.size() < 3) return fail("expected an operation after " + quote(tokens[1]));
+  const std::optional<unsigned> kind = index_of(tokens[2], kOpNames);
+  if (!kind) return fail("unknown operation " + quote(tokens[2]) + advice(tokens[2], kOpNames));
+
+  const OpShape& shape = kOpShapes[*kind];
+  std::array<Field, 3> fields;
+  unsigned used = 0;
+  if (shape.uses_mm) fields[used++] = {"mm", 0, scenario_.header.mms - 1u, {}, why_mms_};
+  if (shape.uses_page) fields[used++] = {"page", 0, kPages - 1, {}};
+  if (shape.uses_count) fields[used++] = {"count", 1, kSmallPages, 1};
+  if (!parse_fields(shape.name, tokens.subspan(3), std::span(fields).first(used))) return false;
+
+  used = 0;
+  Op op{.kind = static_cast<OpKind>(*kind)};
+  if (shape.uses_mm) op.mm = *fields[used++].value;
+  if (shape.uses_page) op.page = *fields[used++].value;
+  if (shape.uses_count) op.count = *fields[used++].value;
+  if (!check_range(op)) return false;
+  list.push_back(op);
+  return true;
+}
+
+bool Parser::check_range(const Op& op) {
+  if (op.count <= max_count(op.page)) return true;
+  const bool small = op.page < kSmallPages;
+  return fail("count=" + std::to_string(op.count) + " from page=" + std::to_string(op.page) +
+              " leaves the " + (small ? "small" : "large") + " pages (" +
+              (small ? range(0, kSmallPages - 1) : range(kSmallPages, kPages - 1)) +
+              "); it must be " + range(1, max_count(op.page)));
+}
+
+bool Parser::parse_deviation(Tokens tokens) {
+  if (scenario_.deviations.full()) {
+    return fail("there are more than " + std::to_string(kMaxDeviations) + " deviations");
+  }
+  if (tokens.size() < 2 || !tokens[1].starts_with('+') || !tokens[1].ends_with(':')) {
+    return fail("expected a delay and a colon after 'at', as in 'at +12:', found " +
+                (tokens.size() < 2 ? "nothing" : quote(tokens[1])));
+  }
+  Field delay{"delay", 0, 255, {}};
+  if (!parse_number("delay ", tokens[1].substr(1, tokens[1].size() - 2), delay)) return false;
+  if (tokens.size() < 3) return fail("expected a deviation after " + quote(tokens[1]));
+  const std::optional<unsigned> kind = index_of(tokens[2], kDeviationNames);
+  if (!kind) {
+    return fail("unknown deviation " + quote(tokens[2]) + advice(tokens[2], kDeviationNames));
+  }
+
+  const DeviationShape& shape = kDeviationShapes[*kind];
+  const unsigned last = shape.arg_first + shape.arg_count - 1;
+  std::array fields{Field{"cpu", 0, scenario_.header.cpus - 1u, {}, why_cpus_},
+                    Field{shape.arg_name, shape.arg_first, last, {}}};
+  const std::size_t used = shape.arg_name.empty() ? 1 : 2;
+  if (!parse_fields(shape.name, tokens.subspan(3), std::span(fields).first(used))) return false;
+  Deviation deviation{.kind = static_cast<DeviationKind>(*kind)};
+  deviation.delay = *delay.value;
+  deviation.cpu = *fields[0].value;
+  if (used == 2) deviation.arg = *fields[1].value - shape.arg_first;
+  scenario_.deviations.push_back(deviation);
+  return true;
+}
+
+bool Parser::parse_fields(std::string_view owner, Tokens tokens, std::span<Field> fields) {
+  for (const std::string_view token : tokens) {
+    if (!parse_field(owner, token, fields)) return false;
+  }
+  for (const Field& field : fields) {
+    if (field.value) continue;
+    return fail(quote(owner) + " needs " + std::string(field.name) + "=" +
+                range(field.first, field.last));
+  }
+  return true;
+}
+
+bool Parser::parse_field(std::string_view owner, std::string_view token, std::span<Field> fields) {
+  const std::size_t equals = token.find('=');
+  if (equals == std::string_view::npos) {
+    return fail("expected 'name=value' after " + quote(owner) + ", found " + quote(token));
+  }
+  const std::string_view name = token.substr(0, equals);
+  const auto field = std::find_if(fields.begin(), fields.end(),
+                                  [&](const Field& known) { return known.name == name; });
+  if (field == fields.end()) {
+    if (fields.empty()) return fail(quote(owner) + " takes no fields, found " + quote(token));
+    std::vector<std::string_view> known;
+    for (const Field& each : fields) known.push_back(each.name);
+    return fail("unknown field " + quote(name) + " of " + quote(owner) + advice(name, known));
+  }
+  if (field->seen) return fail("field " + quote(name) + " is given twice");
+  field->seen = true;
+  return parse_number(std::string(name) + "=", token.substr(equals + 1), *field);
+}
+
+bool Parser::parse_number(std::string_view what, std::string_view digits, Field& field) {
+  unsigned value = 0;
+  const char* const end = digits.data() + digits.size();
+  const auto [stop, status] = std::from_chars(digits.data(), end, value);
+  if (status == std::errc::invalid_argument || stop != end) {
+    return fail("expected a number for " + std::string(field.name) + ", found " + quote(digits));
+  }
+  if (status != std::errc{} || value < field.first || value > field.last) {
+    std::string text = std::string(what) + std::string(digits.substr(0, 20)) +
+                       " is out of range; it must be " + range(field.first, field.last);
+    if (!field.why_last.empty()) text.append(" (").append(field.why_last).append(")");
+    return fail(std::move(text));
+  }
+  field.value = value;
+  return true;
+}
+
+}  // namespace
+
+std::string_view name(OpKind kind) { return shape(kind).name; }
+std::string_view name(DeviationKind kind) { return shape(kind).name; }
+
+std::string print(const Op& op) {
+  const OpShape& used = shape(op.kind);
+  std::string text(used.name);
+  if (used.uses_mm) append_field(text, "mm", op.mm);
+  if (used.uses_page) append_field(text, "page", op.page);
+  if (used.uses_count) append_field(text, "count", op.count);
+  return text;
+}
+
+std::string print(const Deviation& deviation) {
+  const DeviationShape& used = shape(deviation.kind);
+  std::string text(used.name);
+  append_field(text, "cpu", deviation.cpu);
+  if (!used.arg_name.empty()) append_field(text, used.arg_name, deviation.arg + used.arg_first);
+  return text;
+}
+
+std::string print(const Scenario& scenario) {
+  const Header& header = scenario.header;
+  std::string text(kTitle);
+  text.append(" ").append(kVersion).append("\nconfig");
+  append_field(text, "cpus", header.cpus);
+  append_field(text, "mms", header.mms);
+  append_field(text, "pcid", header.pcid);
+  append_field(text, "concurrent", header.concurrent);
+  append_field(text, "ceiling", header.ceiling);
+  text += "\n# cpu N: what this CPU does, in this order\n";
+  for (unsigned cpu = 0; cpu < kMaxCpus; ++cpu) {
+    for (const Op& op : scenario.ops[cpu]) {
+      text.append("cpu ").append(std::to_string(cpu)).append(": ").append(print(op)).append("\n");
+    }
+  }
+  text += "# at +N: what deviates from the default schedule, N visible operations after the last\n";
+  for (const Deviation& deviation : scenario.deviations) {
+    text.append("at +").append(std::to_string(deviation.delay)).append(": ");
+    text.append(print(deviation)).append("\n");
+  }
+  return text;
+}
+
+std::string print(const ParseError& error) {
+  return "line " + std::to_string(error.line) + ": " + error.what;
+}
+
+bool parse(std::string_view text, Scenario& scenario, ParseError& error) {
+  Parser parser;
+  if (!parser.parse(text)) {
+    error = parser.error();
+    return false;
+  }
+  scenario = parser.scenario();
+  return true;
+}
+
+bool is_text(std::string_view contents) {
+  while (!contents.empty()) {
+    contents.remove_prefix(std::min(contents.find_first_not_of(" \t\r\f\v\n"), contents.size()));
+    if (!contents.starts_with('#')) break;
+    contents.remove_prefix(std::min(contents.find('\n'), contents.size()));
+  }
+  return contents.starts_with(kTitle);
+}
+
+}  // namespace shootdown::fuzz

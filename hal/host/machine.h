@@ -1,0 +1,230 @@
+// The modelled multiprocessor: CPUs as fibers, a scheduler that may act before every visible
+// operation, interrupts, page walks and cached translations. It knows nothing of the core's data.
+//
+// A visible operation is a shared access, a TLB instruction, a change of the interrupt flag, an
+// interrupt, a pause or a user access. Between two of them a CPU is alone. The default schedule
+// runs a CPU until it blocks, then the next in turn; a ScheduleSource deviates from it.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <source_location>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "core/cpu_mask.h"
+#include "core/trace.h"
+#include "core/types.h"
+#include "hal/host/coverage.h"
+#include "hal/host/fiber.h"
+#include "hal/host/frames.h"
+#include "hal/host/observer.h"
+#include "hal/host/report.h"
+#include "hal/host/schedule.h"
+#include "hal/host/tlb.h"
+
+namespace shootdown::host {
+
+using HostCpuMask = CpuMask<kHostCpus>;
+using Site = std::source_location;
+
+/// What a visible operation is, for hashes and timelines.
+enum class OpClass : std::uint8_t {
+  load,
+  store,
+  modify,
+  fence,
+  cr3,
+  invlpg,
+  interrupt_flag,
+  interrupt,
+  ipi,
+  pause,
+  access,
+  fill,
+  evict,
+};
+
+/// One line of a timeline. Collected only while recording.
+struct TimelineEntry {
+  std::uint64_t step;
+  CpuId cpu;
+  std::string what;
+  Site where;
+};
+
+/// Page-table entry bits (SDM vol. 3, table 4-20).
+inline constexpr std::uint64_t kPtePresent = 1;
+inline constexpr std::uint64_t kPteWritable = 2;
+inline constexpr std::uint64_t kPteUser = 4;
+inline constexpr std::uint64_t kPteAccessed = 32;
+inline constexpr std::uint64_t kPteDirty = 64;
+inline constexpr std::uint64_t kPteLarge = 128;
+inline constexpr std::uint64_t kPteGlobal = 256;
+
+/// One simulated CPU's hardware state.
+struct HostCpu {
+  CpuId id{0};
+  std::uint64_t cr3{0};
+  bool interrupts_enabled{false};
+  bool in_interrupt{false};
+  bool call_pending{false};
+  bool blocked{false};
+  bool finished{false};
+  std::uint32_t hold{0};
+  std::uint32_t preemption_off{0};
+  std::uint64_t pause_saw{~std::uint64_t{0}};
+  Tlb tlb;
+  Fiber fiber;
+
+  [[nodiscard]] bool must_interrupt() const { return call_pending && interrupts_enabled; }
+};
+
+/// Result of a user access.
+enum class AccessResult : std::uint8_t { done, fault };
+
+class Machine {
+ public:
+  /// Code that runs on a simulated CPU.
+  using CpuCode = void (*)(void* argument, CpuId cpu);
+
+  struct Setup {
+    CpuId cpus{1};
+    bool pcid{true};
+    std::uint64_t step_limit{100000};
+    CpuCode boot{nullptr};       // brings the CPU up, one after the other, undisturbed
+    CpuCode program{nullptr};    // what the CPU does then
+    CpuCode interrupt{nullptr};  // the call-function interrupt's handler
+    void* argument{nullptr};
+    Observer* observer{nullptr};
+    ScheduleSource* schedule{nullptr};
+  };
+
+  Machine();
+  ~Machine() = default;
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+
+  /// Forgets the previous run and takes the configuration of the next. Host code may then prepare
+  /// page tables through `frames()` before `run`.
+  void prepare(const Setup& setup);
+
+  /// Runs until every CPU has finished and no interrupt is left, or until something fails.
+  const Report& run();
+
+  // ---- For code on simulated CPUs
+  // -----------------------------------------------------------------
+
+  /// The choice point before each visible operation.
+  void visible() {
+    if (++step_ >= next_stop_) [[unlikely]] {
+      choose();
+    }
+    if (running_->must_interrupt()) [[unlikely]] {
+      interrupt();
+    }
+  }
+
+  /// Accounts for an operation that has just been done.
+  void note(OpClass op, std::uint64_t value) {
+    hash_ = (hash_ ^ (static_cast<std::uint64_t>(op) << 56) ^
+             (static_cast<std::uint64_t>(running_->id) << 48) ^ value) *
+            0x9e37'79b9'7f4a'7c15;
+  }
+  void changed() {
+    ++changes_;
+    if (observing_) observer_->after_change(running_->id);
+  }
+
+  void full_fence(Site where);
+  void write_cr3(std::uint64_t value, Site where);
+  void invlpg(VirtAddr address, Site where);
+  void set_interrupts(bool on, Site where);
+  void pause(Site where);
+  void send_call_function_ipi(const HostCpuMask& targets, Site where);
+  /// A user-mode load or store: translation, use, and the page fault if there is no translation.
+  AccessResult access(VirtAddr address, bool write, Site where = Site::current());
+
+  /// Page-table words: atomic, in memory order, and never cached by anything but the TLB.
+  std::uint64_t read_word(const std::uint64_t* word, Site where = Site::current());
+  std::uint64_t exchange_word(std::uint64_t* word, std::uint64_t value,
+                              Site where = Site::current());
+  std::uint64_t clear_bits(std::uint64_t* word, std::uint64_t bits, Site where = Site::current());
+  std::uint64_t set_bits(std::uint64_t* word, std::uint64_t bits, Site where = Site::current());
+
+  [[noreturn]] void fail(Report report);
+  [[noreturn]] void fail(const Failure& failure);
+  void trace(const TraceEvent& event) {
+    if (observing_) observer_->on_trace(running_->id, event);
+  }
+
+  // ---- State
+  // --------------------------------------------------------------------------------------
+
+  [[nodiscard]] HostCpu& running() { return *running_; }
+  [[nodiscard]] HostCpu& cpu(CpuId id) { return cpus_[id]; }
+  [[nodiscard]] const HostCpu& cpu(CpuId id) const { return cpus_[id]; }
+  [[nodiscard]] CpuId cpu_count() const { return setup_.cpus; }
+  [[nodiscard]] bool pcid() const { return setup_.pcid; }
+  [[nodiscard]] std::uint16_t pcid_of(std::uint64_t cr3) const {
+    return setup_.pcid ? static_cast<std::uint16_t>(cr3 & 0xfff) : 0;
+  }
+  [[nodiscard]] FramePool& frames() { return frames_; }
+  [[nodiscard]] FeatureSet& features() { return features_; }
+  [[nodiscard]] std::uint64_t step() const { return step_; }
+  /// The same for the same input on every build.
+  [[nodiscard]] std::uint64_t trace_hash() const { return hash_; }
+  [[nodiscard]] const Report& report() const { return report_; }
+  [[nodiscard]] std::uint64_t interrupts_delivered() const { return interrupts_delivered_; }
+
+  /// Timelines cost time, so they are collected on demand only.
+  void set_recording(bool on) { recording_ = on; }
+  [[nodiscard]] bool recording() const { return recording_; }
+  [[nodiscard]] const std::vector<TimelineEntry>& timeline() const { return timeline_; }
+  void record(std::string what, Site where);
+  void record_access(const char* verb, const void* address, std::uint64_t value, Site where);
+
+ private:
+  void choose();
+  void fetch_action();
+  void apply(const Action& action);
+  void interrupt();
+  void block();
+  void idle();
+  [[nodiscard]] bool can_run(const HostCpu& cpu) const;
+  HostCpu* next_runnable();
+  void switch_to(HostCpu& next);
+  void fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative);
+  [[noreturn]] void report_deadlock();
+  [[noreturn]] void leave_run();
+  static void cpu_main(void* argument);
+
+  Setup setup_{};
+  std::array<HostCpu, kHostCpus> cpus_{};
+  HostCpu* running_{nullptr};
+  Fiber host_;
+  bool fibers_ready_{false};
+  bool done_{false};
+  bool observing_{false};
+  bool recording_{false};
+  bool have_action_{false};
+  CpuId unfinished_{0};
+  Action action_{};
+  std::uint64_t step_{0};
+  std::uint64_t next_stop_{0};
+  std::uint64_t changes_{0};
+  std::uint64_t hash_{0};
+  std::uint64_t interrupts_delivered_{0};
+  Observer* observer_{nullptr};
+  FramePool frames_;
+  FeatureSet features_;
+  Report report_;
+  std::vector<TimelineEntry> timeline_;
+};
+
+/// The machine whose CPU runs now. One at a time in a process.
+inline Machine* current_machine = nullptr;
+
+}  // namespace shootdown::host

@@ -1,0 +1,41 @@
+// What the modelled machine tells its oracles.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/cpu_mask.h"
+#include "core/trace.h"
+#include "core/types.h"
+#include "hal/host/tlb.h"
+
+namespace shootdown::host {
+
+inline constexpr CpuId kHostCpus = 8;
+
+/// Callbacks at the moment something happens, on the acting CPU's fiber, between two visible
+/// operations. They must not perform visible operations; they may report a failure, which ends the
+/// run.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  /// A visible operation of `cpu` that changed shared or CPU state is done.
+  virtual void after_change(CpuId cpu) = 0;
+  /// CR3 of `cpu` was written.
+  virtual void on_cr3(CpuId cpu) = 0;
+  /// `cpu` executes a TLB invalidation, explicit or by CR3, right now.
+  virtual void on_invalidate(CpuId cpu) = 0;
+  /// A translation of `address` was read from memory for `cpu`; `from` is to be filled.
+  virtual void on_fill(CpuId cpu, VirtAddr address, Provenance& from) = 0;
+  /// A walk of `cpu` is about to read the table in `frame`.
+  virtual void on_walk(CpuId cpu, std::uint32_t frame) = 0;
+  /// `cpu` accesses `address` through `entry`.
+  virtual void on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) = 0;
+  /// `cpu` sends the call-function interrupt.
+  virtual void on_ipi(CpuId cpu, const CpuMask<kHostCpus>& targets) = 0;
+  virtual void on_trace(CpuId cpu, const TraceEvent& event) = 0;
+  /// A name for a shared word, for timelines.
+  virtual std::string label(const void* address) = 0;
+};
+
+}  // namespace shootdown::host

@@ -1,0 +1,61 @@
+#include "hal/host/report.h"
+
+namespace shootdown::host {
+
+std::string oracle_name(Oracle oracle) {
+  if (oracle == Oracle::none) return "none";
+  if (oracle == Oracle::check) return "CHECK";
+  return "O" + std::to_string(static_cast<unsigned>(oracle));
+}
+
+std::string_view oracle_meaning(Oracle oracle) {
+  switch (oracle) {
+    case Oracle::none:
+      return "nothing is wrong";
+    case Oracle::o1:
+      return "when a flush returns, no CPU can use an older translation (R1, R2)";
+    case Oracle::o2:
+      return "no access uses a translation older than a completed flush (R3)";
+    case Oracle::o3:
+      return "generations stay in their bounds (R1, R4)";
+    case Oracle::o4:
+      return "a slot holds nothing older than the generation it records (R4)";
+    case Oracle::o5:
+      return "no CPU can walk a page table that was released (R6)";
+    case Oracle::o6:
+      return "no CPU can use a frame that was released (completion tokens)";
+    case Oracle::o7:
+      return "a CPU whose CR3 holds a space is in that space's mask (R7)";
+    case Oracle::o8:
+      return "with interrupts on, the bookkeeping agrees with CR3 (R2)";
+    case Oracle::o9:
+      return "a lazy CPU is in the mask and does not use user addresses (R3)";
+    case Oracle::o10:
+      return "a partial flush covers exactly one missing generation (R5)";
+    case Oracle::o11:
+      return "the recorded generation was read before the flush (R4)";
+    case Oracle::o12:
+      return "the user half is flushed or marked (R9)";
+    case Oracle::o13:
+      return "no CPU can use an older kernel translation";
+    case Oracle::o14:
+      return "a CPU's slots name each space at most once (R13)";
+    case Oracle::o15:
+      return "each call runs exactly once, with interrupts off (R10)";
+    case Oracle::o16:
+      return "a published request does not change (R10)";
+    case Oracle::o17:
+      return "a queued call is not forgotten (R11)";
+    case Oracle::o18:
+      return "everybody finishes; nobody waits with interrupts off (R12)";
+    case Oracle::o19:
+      return "no needless interrupts and no needless full flushes (R13)";
+    case Oracle::o31:
+      return "a space is not destroyed while a CPU has it loaded";
+    case Oracle::check:
+      return "a check inside the core failed";
+  }
+  return "";
+}
+
+}  // namespace shootdown::host

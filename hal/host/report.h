@@ -1,0 +1,60 @@
+// What a run says when something is wrong.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace shootdown::host {
+
+/// The oracles, numbered as in the catalogue of invariants. `check` is a check inside the core
+/// itself.
+enum class Oracle : std::uint8_t {
+  none = 0,
+  o1 = 1,
+  o2,
+  o3,
+  o4,
+  o5,
+  o6,
+  o7,
+  o8,
+  o9,
+  o10,
+  o11,
+  o12,
+  o13,
+  o14,
+  o15,
+  o16,
+  o17,
+  o18,
+  o19,
+  o31 = 31,
+  check = 64,
+};
+
+/// "O1" and so on; "CHECK" for a check of the core, "none".
+[[nodiscard]] std::string oracle_name(Oracle oracle);
+
+/// What the oracle promises, in a few words, and the design rule it guards.
+[[nodiscard]] std::string_view oracle_meaning(Oracle oracle);
+
+/// One of the two accesses in conflict.
+struct Event {
+  std::uint64_t step{0};
+  std::uint32_t cpu{0};
+  std::string what;  // empty: no such event
+};
+
+struct Report {
+  Oracle oracle{Oracle::none};
+  std::string title;   // one line, the same for the same kind of bug
+  std::string detail;  // sentences with the values
+  Event first;         // what came first, e.g. the fill of the stale entry
+  Event second;        // what made it wrong, e.g. the flush that returned
+
+  [[nodiscard]] bool failed() const { return oracle != Oracle::none; }
+};
+
+}  // namespace shootdown::host

@@ -1,0 +1,26 @@
+// Where a run's deviations from the default schedule come from.
+#pragma once
+
+#include <cstdint>
+
+namespace shootdown::host {
+
+enum class ActionKind : std::uint8_t { preempt, hold, fill, evict };
+
+/// One thing that hardware or the scheduler may do and does not do by default.
+struct Action {
+  std::uint64_t delay{0};  // visible operations after the previous action
+  ActionKind kind{ActionKind::preempt};
+  std::uint32_t cpu{0};
+  std::uint64_t argument{0};  // hold: operations; fill: virtual address; evict: choice
+};
+
+/// A strategy of exploration. Replay, fuzzing, random and exhaustive search differ in this only.
+class ScheduleSource {
+ public:
+  virtual ~ScheduleSource() = default;
+  /// The next action, or false if the rest of the run follows the default schedule.
+  virtual bool next(Action& action) = 0;
+};
+
+}  // namespace shootdown::host

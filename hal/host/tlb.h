@@ -1,0 +1,147 @@
+// One simulated CPU's cached translations: leaf entries and the paging-structure cache.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "core/types.h"
+
+namespace shootdown::host {
+
+/// What a translation was when it was read from memory. The oracles fill it; hardware ignores it.
+struct Provenance {
+  std::uint16_t space{0};    // the address space whose root was loaded
+  std::uint32_t life{0};     // ... and which life of it, because spaces are reused
+  std::uint64_t version{0};  // of the page-table entry
+  std::uint64_t step{0};     // when
+  bool speculative{false};
+};
+
+/// A cached leaf translation (SDM vol. 3, 4.10.2).
+struct TlbEntry {
+  std::uint64_t page;  // virtual address >> shift
+  std::uint32_t frame;
+  std::uint16_t pcid;
+  std::uint8_t shift;  // 12 or 21
+  bool global;
+  bool writable;
+  bool dirty;
+  Provenance from;
+
+  [[nodiscard]] bool covers(VirtAddr address) const { return address >> shift == page; }
+};
+
+/// A cached pointer to a page table, the last upper level (SDM vol. 3, 4.10.3).
+struct PscEntry {
+  std::uint64_t prefix;  // virtual address >> 21
+  std::uint32_t table;   // frame of the page table
+  std::uint16_t pcid;
+  bool writable;
+  Provenance from;
+};
+
+/// A small unordered set with a bound. When it is full the oldest slot in turn is overwritten,
+/// which a real TLB may do as well.
+template <class T, unsigned kCapacity>
+class CacheArray {
+ public:
+  [[nodiscard]] unsigned size() const { return size_; }
+  T& operator[](unsigned index) { return entries_[index]; }
+  const T& operator[](unsigned index) const { return entries_[index]; }
+  T* begin() { return entries_.data(); }
+  T* end() { return entries_.data() + size_; }
+  const T* begin() const { return entries_.data(); }
+  const T* end() const { return entries_.data() + size_; }
+  void clear() {
+    size_ = 0;
+    cursor_ = 0;
+  }
+  T& insert(const T& entry) {
+    unsigned index = size_;
+    if (size_ == kCapacity) {
+      index = cursor_;
+      cursor_ = (cursor_ + 1) % kCapacity;
+    } else {
+      ++size_;
+    }
+    entries_[index] = entry;
+    return entries_[index];
+  }
+  void remove(unsigned index) { entries_[index] = entries_[--size_]; }
+  template <class Predicate>
+  void remove_if(Predicate&& predicate) {
+    for (unsigned i = 0; i < size_;) {
+      if (predicate(entries_[i])) {
+        remove(i);
+      } else {
+        ++i;
+      }
+    }
+  }
+
+ private:
+  std::array<T, kCapacity> entries_;
+  unsigned size_{0};
+  unsigned cursor_{0};
+};
+
+class Tlb {
+ public:
+  static constexpr unsigned kEntries = 48;
+  static constexpr unsigned kPscEntries = 12;
+
+  void clear() {
+    entries.clear();
+    psc.clear();
+  }
+
+  /// The entry that `address` uses under `pcid`, or null.
+  [[nodiscard]] TlbEntry* find(VirtAddr address, std::uint16_t pcid) {
+    for (TlbEntry& entry : entries) {
+      if (entry.covers(address) && (entry.global || entry.pcid == pcid)) return &entry;
+    }
+    return nullptr;
+  }
+  [[nodiscard]] const PscEntry* find_table(VirtAddr address, std::uint16_t pcid) const {
+    for (const PscEntry& entry : psc) {
+      if (entry.prefix == address >> kLargePageShift && entry.pcid == pcid) return &entry;
+    }
+    return nullptr;
+  }
+
+  /// MOV to CR3 without the keep bit: non-global entries of the PCID being loaded.
+  void flush_pcid(std::uint16_t pcid) {
+    entries.remove_if([&](const TlbEntry& e) { return !e.global && e.pcid == pcid; });
+    psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid; });
+  }
+  /// MOV to CR3 without PCIDs: all non-global entries.
+  void flush_non_global() {
+    entries.remove_if([](const TlbEntry& e) { return !e.global; });
+    psc.clear();
+  }
+  /// INVLPG: the address in the current PCID, global entries for it in every PCID, and the whole
+  /// paging-structure cache of the current PCID.
+  void flush_address(VirtAddr address, std::uint16_t pcid) {
+    entries.remove_if(
+        [&](const TlbEntry& e) { return e.covers(address) && (e.global || e.pcid == pcid); });
+    psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid; });
+  }
+  /// A page fault drops the entries that caused it (SDM vol. 3, 4.10.4.1).
+  void drop_faulting(VirtAddr address, std::uint16_t pcid) { flush_address(address, pcid); }
+  /// Hardware may drop anything at any time; `choice` picks.
+  void evict(std::uint32_t choice) {
+    const unsigned total = entries.size() + psc.size();
+    if (total == 0) return;
+    const unsigned index = choice % total;
+    if (index < entries.size()) {
+      entries.remove(index);
+    } else {
+      psc.remove(index - entries.size());
+    }
+  }
+
+  CacheArray<TlbEntry, kEntries> entries;
+  CacheArray<PscEntry, kPscEntries> psc;
+};
+
+}  // namespace shootdown::host

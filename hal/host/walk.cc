@@ -1,0 +1,58 @@
+#include "hal/host/walk.h"
+
+namespace shootdown::host {
+
+namespace {
+
+/// Reads the leaf and does what the walker does to it.
+WalkResult finish(std::uint64_t& entry, std::uint8_t shift, bool upper_writable, bool write) {
+  if ((entry & kPtePresent) == 0) return {};
+  WalkResult result{.present = true,
+                    .writable = upper_writable && (entry & kPteWritable) != 0,
+                    .global = (entry & kPteGlobal) != 0,
+                    .shift = shift,
+                    .frame = FramePool::frame_at(entry)};
+  entry |= kPteAccessed;
+  if (write && result.writable) entry |= kPteDirty;
+  result.dirty = (entry & kPteDirty) != 0;
+  return result;
+}
+
+}  // namespace
+
+WalkResult walk_tables(FramePool& frames, HostCpu& cpu, VirtAddr address, std::uint16_t pcid,
+                       bool write, Observer* observer) {
+  if (const PscEntry* cached = cpu.tlb.find_table(address, pcid)) {
+    if (observer != nullptr) observer->on_walk(cpu.id, cached->table);
+    std::uint64_t& leaf = frames.words(cached->table)[table_index(address, 1)];
+    return finish(leaf, kPageShift, cached->writable, write);
+  }
+  std::uint32_t table = FramePool::frame_at(cpu.cr3);
+  bool writable = true;
+  for (unsigned level = 4; level >= 2; --level) {
+    if (table == FramePool::kNoFrame) return {};
+    if (observer != nullptr) observer->on_walk(cpu.id, table);
+    std::uint64_t& entry = frames.words(table)[table_index(address, level)];
+    if ((entry & kPtePresent) == 0) return {};
+    if (level == 2 && (entry & kPteLarge) != 0) {
+      return finish(entry, kLargePageShift, writable, write);
+    }
+    writable = writable && (entry & kPteWritable) != 0;
+    entry |= kPteAccessed;
+    table = FramePool::frame_at(entry);
+  }
+  if (table == FramePool::kNoFrame) return {};
+  PscEntry upper{.prefix = address >> kLargePageShift,
+                 .table = table,
+                 .pcid = pcid,
+                 .writable = writable,
+                 .from = {}};
+  if (observer != nullptr) {
+    observer->on_fill(cpu.id, address, upper.from);
+    observer->on_walk(cpu.id, table);
+  }
+  cpu.tlb.psc.insert(upper);
+  return finish(frames.words(table)[table_index(address, 1)], kPageShift, writable, write);
+}
+
+}  // namespace shootdown::host

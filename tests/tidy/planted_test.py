@@ -1,0 +1,124 @@
+#!/usr/bin/python3
+"""Plants one violation of each rule into a clean tree and demands that its check, and no other, fires."""
+
+import os
+import tempfile
+import unittest
+
+from tests.tidy import tidy
+
+LOOSE_END = "TO" + "DO"
+MACHINE_PATH = "/ho" + "me/somebody/src"
+
+# A tree without findings.
+CLEAN = {
+    ".clang-format": "BasedOnStyle: Google\nColumnLimit: 100\n",
+    "BUILD.bazel": "",
+    "core/BUILD.bazel":
+        'cc_library(\n    name = "core",\n    hdrs = ["a.h"],\n'
+        '    visibility = ["//hal:__subpackages__", "//tests:__subpackages__"],\n)\n',
+    "core/README.md": "The core.\n",
+    "core/a.h": "// A header.\n#pragma once\n\n#include <cstdint>\n",
+    "hal/host/BUILD.bazel": 'cc_library(name = "host", deps = ["//core"])\n',
+    "hal/host/README.md": "The host.\n",
+    "hal/host/b.cc": '#include <vector>\n\n#include "core/a.h"\n\nint b() { return 1; }\n',
+    "kernel-glue/README.md": "The glue.\n",
+    "kernel-glue/mm/README.md": "The memory manager.\n",
+    "kernel-glue/mm/c.h": '#pragma once\n\n#include <cstring>\n\n#include "core/a.h"\n',
+    "tests/BUILD.bazel": 'cc_test(name = "t", deps = ["//core", "//hal/host"])\n',
+    "tests/README.md": "The tests.\n",
+    "tools/README.md": "The tools.\n",
+    "tools/tool": "#!/usr/bin/python3\nprint(1)\n",
+    "fuzz/README.md": "The fuzzers.\n",
+    "fuzz/corpus/seed": "\0 a binary file is nobody's business " + MACHINE_PATH,
+}
+
+# For each check: files that break its rule, each a change to the clean tree. None removes the file.
+PLANTED = {
+    "line_length": [
+        ("tools/long.py", "x = 1  # " + "x" * 120 + "\n"),
+        ("tools/long", "#!/bin/bash\necho " + "x" * 120 + "\n"),
+    ],
+    "file_length": [("core/a.h", CLEAN["core/a.h"] + "// line\n" * 500)],
+    "loose_ends": [
+        ("hal/host/b.cc", CLEAN["hal/host/b.cc"] + f"// {LOOSE_END}: more\n"),
+        ("core/README.md", f"{LOOSE_END}(me)\n"),
+    ],
+    "machine_paths": [
+        ("tools/README.md", f"Look into {MACHINE_PATH}.\n"),
+        ("fuzz/list.json", f'["{MACHINE_PATH}"]\n'),
+    ],
+    "white_space": [
+        ("tools/tool", CLEAN["tools/tool"] + "x = 2 \n"),
+        ("tools/tool", CLEAN["tools/tool"] + "x = 2"),
+    ],
+    "interpreters": [("tools/tool", "#!/usr/bin/env python3\nprint(1)\n")],
+    "pragma_once": [
+        ("core/a.h", "#include <cstdint>\n"),
+        ("core/a.h", "#ifndef A_H\n#define A_H\n#endif\n"),
+    ],
+    "room_readme": [("core/README.md", None), ("tools/README.md", None)],
+    "include_layers": [
+        ("core/a.h", '#pragma once\n\n#include "hal/host/b.cc"\n'),
+        ("hal/host/b.cc", '#include "kernel-glue/mm/c.h"\n'),
+        ("kernel-glue/mm/c.h", '#pragma once\n\n#include "hal/host/b.cc"\n'),
+    ],
+    "include_paths": [
+        ("hal/host/b.cc", '#include "core/no.h"\n'),
+        ("core/d.h", '#pragma once\n\n#include "a.h"\n'),
+    ],
+    "freestanding_includes": [
+        ("core/a.h", "#pragma once\n\n#include <vector>\n"),
+        ("core/a.h", "#pragma once\n\n#include <cstring>\n"),
+        ("kernel-glue/mm/c.h", "#pragma once\n\n#include <mutex>\n"),
+    ],
+    "label_layers": [
+        ("core/BUILD.bazel", 'cc_library(name = "core", deps = ["//hal/host"])\n'),
+        ("core/BUILD.bazel", '[cc_library(name = n, deps = select({"x": ["//fuzz:y"]})) for n in "a"]\n'),
+        ("hal/host/BUILD.bazel", 'cc_library(name = "host", data = ["//tests:z"])\n'),
+    ],
+    "visibility": [
+        ("core/BUILD.bazel", 'cc_library(name = "core", visibility = ["//visibility:public"])\n'),
+        ("hal/host/BUILD.bazel", 'package(default_visibility = ["//core:__pkg__"])\n'),
+        ("hal/host/BUILD.bazel", 'package(default_visibility = ["//kernel-glue:__subpackages__"])\n'),
+    ],
+    "compatibility": [
+        ("tests/BUILD.bazel", 'cc_test(name = "t", target_compatible_with = ["//x"])\n'),
+    ],
+    "clang_format": [("hal/host/b.cc", "int b(){return 1;}\n")],
+}
+
+
+def fired(changes):
+    """The checks that fire on the clean tree with some files replaced, each with the files it names."""
+    with tempfile.TemporaryDirectory() as root:
+        for path, text in {**CLEAN, **changes}.items():
+            if text is not None:
+                file_name = os.path.join(root, path)
+                os.makedirs(os.path.dirname(file_name), exist_ok=True)
+                with open(file_name, "w", encoding="utf-8") as file:
+                    file.write(text)
+        return {(check, path) for check, path, _, _ in tidy.findings(root)}
+
+
+class PlantedTest(unittest.TestCase):
+
+    def test_the_clean_tree_is_clean(self):
+        self.assertEqual(fired({}), set())
+
+    def test_each_check_has_a_violation_here(self):
+        self.assertEqual(set(PLANTED), {check.__name__ for check in tidy.CHECKS})
+
+    def test_each_planted_violation_is_found_by_its_check_alone(self):
+        for check, violations in PLANTED.items():
+            for path, text in violations:
+                with self.subTest(check=check, path=path, text=text):
+                    self.assertEqual(fired({path: text}), {(check, path)})
+
+    def test_a_tab_is_found(self):
+        # clang-format objects to it as well, so it cannot be in the table.
+        self.assertIn(("white_space", "core/a.h"), fired({"core/a.h": "#pragma once\n\tint x;\n"}))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

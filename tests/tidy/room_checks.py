@@ -1,0 +1,110 @@
+"""Checks of what the rooms use: includes, and labels in BUILD files."""
+
+import ast
+import os
+
+from tests.tidy import rooms
+from tests.tidy import tree
+
+
+def room_readme(source):
+    """Each room, and each of the other folders at the top, has a README.md."""
+    folders = source.folders()
+    for room in list(rooms.ROOMS) + rooms.FREE:
+        exists = any(folder == room or folder.startswith(room + "/") for folder in folders)
+        if exists and f"{room}/README.md" not in source.paths:
+            yield f"{room}/README.md", 0, "is missing"
+
+
+def include_layers(source):
+    """An include points to a room that the including one may use."""
+    for file, number, name, quoted in _includes(source):
+        user, used = rooms.room_of(file.path), rooms.room_of(name)
+        if quoted and not rooms.may_use(user, used):
+            yield file.path, number, f"{user} may not include {name}"
+
+
+def include_paths(source):
+    """A quoted include is relative to the root, and the file exists."""
+    for file, number, name, quoted in _includes(source):
+        if quoted and name not in source.paths:
+            yield file.path, number, f"no file {name} below the root"
+
+
+def freestanding_includes(source):
+    """A freestanding room uses only headers that need no operating system."""
+    for file, number, name, quoted in _includes(source):
+        room = rooms.room_of(file.path)
+        if not quoted and room in rooms.STD_HEADERS and name not in rooms.STD_HEADERS[room]:
+            yield file.path, number, f"<{name}> is not on the list of {room}"
+
+
+def label_layers(source):
+    """A target depends on no room that its own room may not use."""
+    for file, call, name, labels in _attributes(source):
+        if name in ("visibility", "default_visibility"):
+            continue
+        user = rooms.room_of(_package(file))
+        for label in labels:
+            used = rooms.room_of(label[2:].split(":")[0])
+            if label.startswith("//") and not rooms.may_use(user, used):
+                yield file.path, call.lineno, f"{user} may not use {label}"
+
+
+def visibility(source):
+    """A target of a room is visible to no one who may not use the room."""
+    for file, call, name, labels in _attributes(source):
+        room = rooms.room_of(_package(file))
+        if room is None or name not in ("visibility", "default_visibility"):
+            continue
+        for label in labels:
+            if label == "//visibility:public":
+                yield file.path, call.lineno, f"{room} is visible to everyone"
+            for user in _rooms_named_by(label):
+                if not rooms.may_use(user, room):
+                    yield file.path, call.lineno, f"{room} is visible to {user} ({label})"
+
+
+def compatibility(source):
+    """Only some folders may limit a target to some platforms."""
+    for file, call, name, _ in _attributes(source):
+        package = _package(file)
+        allowed = any(package == folder or package.startswith(folder + "/")
+                      for folder in rooms.MAY_BE_INCOMPATIBLE)
+        if name == "target_compatible_with" and not allowed:
+            yield file.path, call.lineno, "target_compatible_with would skip the target without a sound"
+
+
+def _includes(source):
+    for file in source.files:
+        if file.is_a(tree.CPP, (".S",)):
+            for number, name, quoted in file.includes():
+                yield file, number, name, quoted
+
+
+def _package(file):
+    return os.path.dirname(file.path)
+
+
+def _attributes(source):
+    """Yields (file, call, attribute, the strings in its value) for each call in each BUILD file."""
+    for file in source.files:
+        if os.path.basename(file.path) not in ("BUILD.bazel", "BUILD"):
+            continue
+        # BUILD files are written in a subset of Python's syntax.
+        for call in ast.walk(ast.parse(file.text, file.path)):
+            if isinstance(call, ast.Call):
+                for keyword in call.keywords:
+                    strings = [node.value for node in ast.walk(keyword.value)
+                               if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+                    yield file, call, keyword.arg, strings
+
+
+def _rooms_named_by(label):
+    """The rooms to which a label in a visibility list opens a target."""
+    package, _, name = label[2:].partition(":")
+    if not label.startswith("//") or package == "visibility":
+        return []
+    inside = [room for room in rooms.ROOMS if room.startswith(package + "/")]
+    named = [rooms.room_of(package)] if rooms.room_of(package) else []
+    return named + (inside if name == "__subpackages__" else [])

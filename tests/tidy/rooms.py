@@ -1,0 +1,65 @@
+"""The rooms of the project, and which room may use which.
+
+Dependencies point one way: core <- hal/* <- kernel-glue <- fuzz, tests. Bazel's visibility enforces
+it when something is built; the checks here make sure that each room's visibility says so, and that
+no include works around it.
+"""
+
+# Each room, and the other rooms it may use. A room inside another one has rules of its own.
+ROOMS = {
+    "core": [],
+    "hal/host": ["core"],
+    "hal/x86_64": ["core"],
+    # Runs on the host under the fuzzers and in the test kernel, so it knows neither HAL.
+    "kernel-glue/mm": ["core"],
+    "kernel-glue/embed": ["core", "hal/x86_64", "kernel-glue/mm"],
+    "kernel-glue/kernel": ["core", "hal/x86_64", "kernel-glue/mm"],
+    "kernel-glue": ["core", "hal/x86_64", "kernel-glue/embed", "kernel-glue/kernel", "kernel-glue/mm"],
+    "fuzz": ["core", "hal/host", "kernel-glue/mm"],
+    "tests": [
+        "core",
+        "fuzz",
+        "hal/host",
+        "hal/x86_64",
+        "kernel-glue",
+        "kernel-glue/embed",
+        "kernel-glue/kernel",
+        "kernel-glue/mm",
+    ],
+}
+
+# Folders that are no rooms of the layers above: everyone may use them, and they may use everyone.
+FREE = ["bazel", "docs", "tools"]
+
+# Only here may a target be limited to some platforms. Elsewhere the attribute would make tests of
+# the core disappear from a variant without a sound.
+MAY_BE_INCOMPATIBLE = ["bazel", "hal/x86_64", "kernel-glue"]
+
+# Headers of the standard library that need neither memory allocation nor an operating system.
+CORE_STD = set("""
+algorithm array atomic bit compare concepts cstddef cstdint expected initializer_list iterator limits
+numeric optional ranges source_location span string_view tuple type_traits utility variant version
+""".split())
+
+FREESTANDING_STD = CORE_STD | set("""
+bitset cstdarg cstring functional memory new stdarg.h stdbool.h stddef.h stdint.h
+""".split())
+
+STD_HEADERS = {
+    "core": CORE_STD,
+    "hal/x86_64": FREESTANDING_STD,
+    "kernel-glue/embed": FREESTANDING_STD,
+    "kernel-glue/kernel": FREESTANDING_STD,
+    "kernel-glue/mm": FREESTANDING_STD,
+}
+
+
+def room_of(path):
+    """The innermost room that a file or package lies in, or None."""
+    candidates = [room for room in ROOMS if path == room or path.startswith(room + "/")]
+    return max(candidates, key=len, default=None)
+
+
+def may_use(user, used):
+    """Whether a file of room `user` may use something of room `used`; None is outside all rooms."""
+    return user is None or used is None or user == used or used in ROOMS[user]
