@@ -19,7 +19,9 @@ inline std::uint64_t read_cr0() {
   asm volatile("mov %%cr0, %0" : "=r"(value));
   return value;
 }
-inline void write_cr0(std::uint64_t value) { asm volatile("mov %0, %%cr0" ::"r"(value) : "memory"); }
+inline void write_cr0(std::uint64_t value) {
+  asm volatile("mov %0, %%cr0" ::"r"(value) : "memory");
+}
 
 inline std::uint64_t read_cr2() {
   std::uint64_t value;
@@ -32,26 +34,28 @@ inline std::uint64_t read_cr3() {
   asm volatile("mov %%cr3, %0" : "=r"(value));
   return value;
 }
-inline void write_cr3(std::uint64_t value) { asm volatile("mov %0, %%cr3" ::"r"(value) : "memory"); }
+inline void write_cr3(std::uint64_t value) {
+  asm volatile("mov %0, %%cr3" ::"r"(value) : "memory");
+}
 
 inline std::uint64_t read_cr4() {
   std::uint64_t value;
   asm volatile("mov %%cr4, %0" : "=r"(value));
   return value;
 }
-inline void write_cr4(std::uint64_t value) { asm volatile("mov %0, %%cr4" ::"r"(value) : "memory"); }
+inline void write_cr4(std::uint64_t value) {
+  asm volatile("mov %0, %%cr4" ::"r"(value) : "memory");
+}
 
 // Translations.
 
-inline void invlpg(std::uint64_t address) {
-  asm volatile("invlpg (%0)" ::"r"(address) : "memory");
-}
+inline void invlpg(std::uint64_t address) { asm volatile("invlpg (%0)" ::"r"(address) : "memory"); }
 
 enum class Invpcid : std::uint64_t {
-  one_address = 0,             // one address in one PCID
-  one_context = 1,             // everything of one PCID
-  everything_and_global = 2,   // all PCIDs, global entries too
-  everything_but_global = 3,   // all PCIDs
+  one_address = 0,            // one address in one PCID
+  one_context = 1,            // everything of one PCID
+  everything_and_global = 2,  // all PCIDs, global entries too
+  everything_but_global = 3,  // all PCIDs
 };
 
 inline void invpcid(Invpcid type, std::uint64_t pcid, std::uint64_t address) {

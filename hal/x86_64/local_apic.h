@@ -1,7 +1,7 @@
 // The local APIC: who can be interrupted, and how.
 //
-// x2APIC mode is used where the CPU has it, else the memory-mapped xAPIC. Which one is a static key,
-// so the interrupt path does not ask at run time.
+// x2APIC mode is used where the CPU has it, else the memory-mapped xAPIC. Which one is a static
+// key, so the interrupt path does not ask at run time.
 #pragma once
 
 #include <cstdint>
@@ -42,14 +42,15 @@ enum class ApicRegister : std::uint32_t {
 inline constexpr PhysAddr kXapicPhysical = 0xfee0'0000;
 void prepare_local_apics(void* xapic_page);
 
-/// Switches the local APIC of this CPU, `cpu`, on, and notes how to interrupt it. Context: each CPU,
-/// one after the other, interrupts off.
+/// Switches the local APIC of this CPU, `cpu`, on, and notes how to interrupt it. Context: each
+/// CPU, one after the other, interrupts off.
 void enable_local_apic(CpuId cpu);
 
 /// The hardware's name of this CPU.
 [[nodiscard]] std::uint32_t local_apic_id();
 
-/// Start-up messages to one CPU (SDM vol. 3, 9.4.4); `page` is the physical page to start in, < 256.
+/// Start-up messages to one CPU (SDM vol. 3, 9.4.4); `page` is the physical page to start in, <
+/// 256.
 void send_init(std::uint32_t apic_id);
 void send_startup(std::uint32_t apic_id, std::uint8_t page);
 
@@ -63,8 +64,8 @@ namespace internal {
 struct IpiTargets {
   /// x2APIC: the logical destination. xAPIC: the physical id.
   std::uint32_t destination[kMaxCpus]{};
-  /// x2APIC: every CPU's destination is the bit of its index. Then a CPU mask is a destination as it
-  /// stands, and one ICR write reaches any set.
+  /// x2APIC: every CPU's destination is the bit of its index. Then a CPU mask is a destination as
+  /// it stands, and one ICR write reaches any set.
   bool mask_is_destination{true};
 };
 extern constinit IpiTargets ipi_targets;

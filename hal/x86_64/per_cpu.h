@@ -13,7 +13,8 @@ namespace shootdown::x86 {
 /// knows the offset from `kInterruptDepthOffset`.
 struct alignas(kCacheLine) PerCpu {
   CpuId cpu{kNoCpu};
-  /// Number of nested PreemptionOff scopes. Nothing preempts yet; the count is checked all the same.
+  /// Number of nested PreemptionOff scopes. Nothing preempts yet; the count is checked all the
+  /// same.
   std::uint32_t preemption_depth{0};
   /// Number of interrupt and exception handlers this CPU is in.
   std::uint32_t interrupt_depth{0};

@@ -2,8 +2,8 @@
 //
 // Each place that asks for a key is a five-byte no-op, and falls through to "on". It also leaves a
 // `KeySite` in the section `shootdown_keys`. Switching a key off rewrites all its places into jumps
-// to their "off" branch. The kernel's linker script keeps an output section of that name; the linker
-// marks its ends.
+// to their "off" branch. The kernel's linker script keeps an output section of that name; the
+// linker marks its ends.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,8 @@ class StaticKey {
 
 /// One place that asks for a key: what the assembler leaves in `shootdown_keys`.
 struct KeySite {
-  std::uint8_t* code;         // the five bytes
-  const std::uint8_t* off;    // where to go when the key is off
+  std::uint8_t* code;       // the five bytes
+  const std::uint8_t* off;  // where to go when the key is off
   const StaticKey* key;
 };
 

@@ -14,8 +14,8 @@ namespace shootdown::kernel {
 /// thing after the console, because exception handlers need it.
 void prepare_boot_cpu();
 
-/// Starts the other CPUs of the firmware's list, one after the other. CPU 0 is the boot CPU. Context:
-/// boot CPU, once; static keys are final.
+/// Starts the other CPUs of the firmware's list, one after the other. CPU 0 is the boot CPU.
+/// Context: boot CPU, once; static keys are final.
 void start_other_cpus();
 
 [[nodiscard]] CpuId cpu_count();

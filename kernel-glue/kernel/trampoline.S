@@ -1,4 +1,4 @@
-// Where the other CPUs start: real mode to 64-bit mode. cpus.cpp copies these bytes to
+// Where the other CPUs start: real mode to 64-bit mode. cpus.cc copies these bytes to
 // SHOOTDOWN_TRAMPOLINE, so every address here is computed from that base.
 #include "kernel-glue/kernel/layout.h"
 
@@ -40,7 +40,7 @@ protected_mode:
 
 .code64
 long_mode:
-  // One CPU starts at a time: cpus.cpp waits until it is online before it wakes the next.
+  // One CPU starts at a time: cpus.cc waits until it is online before it wakes the next.
   movabsq $starting_cpu_stack, %rax
   movq (%rax), %rsp
   xorl %ebp, %ebp

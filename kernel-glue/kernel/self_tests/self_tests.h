@@ -1,4 +1,4 @@
-// The self-tests, one file each. registry.cpp lists them in the order they run.
+// The self-tests, one file each. registry.cc lists them in the order they run.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// What several self-tests need: recognisable frames, flushes that can be crippled, CPUs that spin in
-// an address space.
+// What several self-tests need: recognisable frames, flushes that can be crippled, CPUs that spin
+// in an address space.
 #pragma once
 
 #include <array>

@@ -41,8 +41,8 @@ struct Scene {
     bool ok = own.slots[own.loaded_slot].context == mm.context;
     for (Slot a = 0; a < kSlots; ++a) {
       for (Slot b = a + 1; b < kSlots; ++b) {
-        ok = ok && (own.slots[a].context == kNoContext ||
-                    own.slots[a].context != own.slots[b].context);
+        ok = ok &&
+             (own.slots[a].context == kNoContext || own.slots[a].context != own.slots[b].context);
       }
     }
     ok = ok && x86::read_cr3() == cr3_value(tlb, mm, own.loaded_slot);

@@ -1,5 +1,5 @@
-// A range flush on the CPU that asks for it: exactly the pages of the range, or everything above the
-// ceiling; and an unmapped page faults afterwards.
+// A range flush on the CPU that asks for it: exactly the pages of the range, or everything above
+// the ceiling; and an unmapped page faults afterwards.
 #include "kernel-glue/kernel/interrupts.h"
 #include "kernel-glue/kernel/self_tests/self_tests.h"
 #include "kernel-glue/kernel/self_tests/support.h"

@@ -34,9 +34,8 @@ void print_samples(const char* kind, std::uint64_t pages, const Samples& sorted)
 
 void measure_range(AddressSpace& space, std::uint64_t pages) {
   const FlushRange range{.start = test_page(0), .end = test_page(pages)};
-  print_samples("range", pages, measure([&] {
-                  static_cast<void>(flush_tlb_mm_range(tlb, space.mm, range));
-                }));
+  print_samples("range", pages,
+                measure([&] { static_cast<void>(flush_tlb_mm_range(tlb, space.mm, range)); }));
 }
 
 }  // namespace
@@ -59,9 +58,9 @@ void run_benchmark(Report& report) {
                     static_cast<void>(flush_tlb_mm_range_freed_tables(tlb, space.mm, one));
                   }));
 
-    report.expect(counters_of(0).targets_queued - queued_before ==
-                      5 * kRepetitions * (cpu_count() - 1),
-                  "every flush reached every other CPU");
+    report.expect(
+        counters_of(0).targets_queued - queued_before == 5 * kRepetitions * (cpu_count() - 1),
+        "every flush reached every other CPU");
   }
   load_kernel_space();
 }

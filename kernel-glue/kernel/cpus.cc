@@ -149,7 +149,8 @@ CpuId cpu_count() { return started; }
 
 void start_job(CpuId index, Job job) {
   Cpu& cpu = cpus[index];
-  if (cpu.job.load(std::memory_order_acquire) != nullptr) fatal("CPU ", index, " has a job already");
+  if (cpu.job.load(std::memory_order_acquire) != nullptr)
+    fatal("CPU ", index, " has a job already");
   cpu.job_storage = job;
   cpu.job.store(&cpu.job_storage, std::memory_order_release);
   send_wake(index);

@@ -1,5 +1,5 @@
-// Every CPU remaps a page of its own and flushes it, all at the same time; afterwards every CPU must
-// see all changes. Also a deadlock test: each initiator waits for all the others.
+// Every CPU remaps a page of its own and flushes it, all at the same time; afterwards every CPU
+// must see all changes. Also a deadlock test: each initiator waits for all the others.
 #include <array>
 
 #include "kernel-glue/kernel/self_tests/self_tests.h"

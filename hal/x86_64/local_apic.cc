@@ -25,7 +25,8 @@ constexpr std::uint32_t kDeliverStartup = 6U << 8;
 constexpr std::uint32_t kDeliveryPending = 1U << 12;
 constexpr std::uint32_t kLevelAssert = 1U << 14;
 
-/// An x2APIC logical destination: which cluster, and a bit for each member (SDM vol. 3, 11.12.10.2).
+/// An x2APIC logical destination: which cluster, and a bit for each member (SDM vol.
+/// 3, 11.12.10.2).
 constexpr std::uint32_t kClusterOfDestination = 0xffff'0000;
 
 /// Written once at boot.

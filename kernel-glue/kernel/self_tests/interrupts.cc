@@ -25,7 +25,9 @@ class Tally {
     return sum;
   }
   /// True if some call ran outside an interrupt handler or with interrupts on.
-  [[nodiscard]] bool wrong_context() const { return wrong_context_.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool wrong_context() const {
+    return wrong_context_.load(std::memory_order_relaxed);
+  }
 
  private:
   void receive_here() {

@@ -8,8 +8,8 @@
 namespace shootdown::x86 {
 namespace {
 
-// The linker defines these for an output section whose name is an identifier. Weak, because a kernel
-// may ask for no key at all.
+// The linker defines these for an output section whose name is an identifier. Weak, because a
+// kernel may ask for no key at all.
 extern "C" [[gnu::weak]] const KeySite sites_begin[] asm("__start_shootdown_keys");
 extern "C" [[gnu::weak]] const KeySite sites_end[] asm("__stop_shootdown_keys");
 

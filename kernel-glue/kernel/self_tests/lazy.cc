@@ -1,5 +1,5 @@
-// Lazy CPUs: skipped by a flush of leaf entries and fresh when they come back; not skipped when page
-// tables are freed, because they may walk them speculatively.
+// Lazy CPUs: skipped by a flush of leaf entries and fresh when they come back; not skipped when
+// page tables are freed, because they may walk them speculatively.
 #include "kernel-glue/kernel/interrupts.h"
 #include "kernel-glue/kernel/self_tests/self_tests.h"
 #include "kernel-glue/kernel/self_tests/support.h"
@@ -54,9 +54,8 @@ void test_lazy_cpu_skipped(Report& report) {
     flush_pages(space, page, 1);
     report.expect(counters_of(0).targets_queued - before.targets_queued == bystanders().count(),
                   "every CPU but the lazy one was told");
-    report.expect(
-        counters_of(kLazyCpu).remote_flush_received == lazy_before.remote_flush_received,
-        "the lazy CPU was not interrupted");
+    report.expect(counters_of(kLazyCpu).remote_flush_received == lazy_before.remote_flush_received,
+                  "the lazy CPU was not interrupted");
     readers.read(page);
     report.expect(readers.all_found(new_frame.marker()), "the others are fresh");
     report.expect(peek(page) == old_frame.marker(), "the lazy CPU still has its stale entry");
@@ -88,8 +87,8 @@ void test_freed_tables_to_lazy_cpu(Report& report) {
   const Counters before = counters_of(0);
   const Counters lazy_before = counters_of(kLazyCpu);
   if (ordinary_shootdown == Shootdown::complete) {
-    static_cast<void>(flush_tlb_mm_range_freed_tables(
-        tlb, space.mm, {.start = page, .end = page + kPageBytes}));
+    static_cast<void>(
+        flush_tlb_mm_range_freed_tables(tlb, space.mm, {.start = page, .end = page + kPageBytes}));
   }
   report.expect(counters_of(0).targets_queued - before.targets_queued == 1,
                 "the lazy CPU was told");

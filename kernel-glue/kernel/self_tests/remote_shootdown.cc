@@ -8,11 +8,11 @@ namespace {
 
 /// What all spinning CPUs read at the three stages.
 struct Observation {
-  bool old_before{false};    // the first mapping
-  bool stale_between{false}; // after the remap, before the flush: still the first one
-  bool stale_after{false};   // after the flush: still the first one
-  bool fresh_after{false};   // after the flush: the second one
-  bool local_fresh{false};   // the same on the flusher
+  bool old_before{false};     // the first mapping
+  bool stale_between{false};  // after the remap, before the flush: still the first one
+  bool stale_after{false};    // after the flush: still the first one
+  bool fresh_after{false};    // after the flush: the second one
+  bool local_fresh{false};    // the same on the flusher
   std::uint64_t targets_queued{0};
   std::uint64_t answers{0};
 };
@@ -73,7 +73,8 @@ void test_positive_control(Report& report) {
   const Observation seen = observe(Shootdown::local_only);
   report.expect(seen.old_before, "every CPU reads the first mapping");
   report.expect(seen.local_fresh, "the flusher reads the new frame");
-  report.expect(seen.stale_after, "with the shootdown disabled every other CPU reads the old frame");
+  report.expect(seen.stale_after,
+                "with the shootdown disabled every other CPU reads the old frame");
   report.expect(seen.targets_queued == 0, "nobody was told");
 }
 
