@@ -2,10 +2,12 @@
 
 import dataclasses
 import os
+import select
 import shutil
 import signal
 import subprocess
 import time
+import tty
 
 # The debugger build of Bochs 2.7 has timers for this many CPUs beside the usual devices.
 MAX_CPUS = 15
@@ -36,7 +38,7 @@ megs: 64
 boot: cdrom
 ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
 ata0-master: type=cdrom, path=kernel.iso, status=inserted
-com1: enabled=1, mode=file, dev=serial.log
+com1: enabled=1, mode=term, dev={console}
 clock: sync=none, time0=946684800
 panic: action=fatal
 error: action=report
@@ -91,7 +93,7 @@ def check_tools(machine):
 
 
 def prepare(machine, folder):
-    """Writes everything the emulator reads to `folder`."""
+    """Writes the boot image, with the kernel's options in it, to `folder`."""
     with open(machine.image, "rb") as file:
         image = bytearray(file.read())
     blanks = _OPTIONS_BEGIN + b" " * _OPTIONS_BYTES
@@ -105,49 +107,70 @@ def prepare(machine, folder):
     image[start:start + len(options)] = options
     with open(os.path.join(folder, "kernel.iso"), "wb") as file:
         file.write(image)
-    configuration = _CONFIGURATION.format(cpus=machine.cpus, model=machine.model)
-    for name, content in {"bochsrc": configuration, "debugger": _DEBUGGER_COMMANDS, "serial.log": ""}.items():
-        with open(os.path.join(folder, name), "w", encoding="ascii") as file:
-            file.write(content)
 
 
 def run(machine, folder, timeout, show):
     """Boots the machine in `folder`, which `prepare` has filled, for at most `timeout` seconds.
 
-    show(text) is called with each piece of console output as it arrives. Whatever ends this
-    function, an exception included, the emulator has ended as well.
+    show(text) is called with each piece of console output as it arrives; all of it is also left in
+    serial.log. Whatever ends this function, an exception included, the emulator has ended as well.
     """
-    command = [machine.bochs, "-q", "-f", "bochsrc", "-rc", "debugger"]
+    # The serial port is a pseudo terminal: to a file Bochs writes with a buffer, and what is in it
+    # when a hang is killed would be lost.
+    console, port = os.openpty()
+    tty.setraw(port)
+    os.set_blocking(console, False)
+    process = None
     begin = time.monotonic()
+    try:
+        with open(os.path.join(folder, "serial.log"), "wb") as log:
+            process = _start(machine, folder, os.ttyname(port))
+            exit_status, text = _follow(process, console, log, begin + timeout, show)
+    finally:
+        if process is not None:
+            _end(process)
+        os.close(port)
+        os.close(console)
+    return Outcome(console=text, exit_status=exit_status, seconds=time.monotonic() - begin)
+
+
+def _start(machine, folder, port):
+    configuration = _CONFIGURATION.format(cpus=machine.cpus, model=machine.model, console=port)
+    for name, content in {"bochsrc": configuration, "debugger": _DEBUGGER_COMMANDS}.items():
+        with open(os.path.join(folder, name), "w", encoding="ascii") as file:
+            file.write(content)
+    command = [machine.bochs, "-q", "-f", "bochsrc", "-rc", "debugger"]
     with open(os.path.join(folder, "output.log"), "wb") as output:
         # A session of its own: an interrupt key reaches this process, which then ends the emulator.
-        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output,
-                                   stderr=subprocess.STDOUT, start_new_session=True,
-                                   env={**os.environ, "TERM": "xterm"})
+        return subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output,
+                                stderr=subprocess.STDOUT, start_new_session=True,
+                                env={**os.environ, "TERM": "xterm"})
+
+
+def _follow(process, console, log, deadline, show):
+    """Copies the console to `log` and `show` until the process ends or the deadline passes."""
+    text = ""
+    while True:
+        # In this order: what was written before the end is read after it.
+        exit_status = process.poll()
+        select.select([console], [], [], 0 if exit_status is not None else 0.05)
+        piece = _read(console)
+        log.write(piece)
+        log.flush()
+        text += piece.decode("ascii", errors="replace")
+        if piece:
+            show(piece.decode("ascii", errors="replace"))
+        elif exit_status is not None:
+            return exit_status, text
+        if time.monotonic() > deadline:
+            return None, text
+
+
+def _read(console):
     try:
-        exit_status, console = _follow(process, os.path.join(folder, "serial.log"),
-                                       begin + timeout, show)
-    finally:
-        _end(process)
-    return Outcome(console=console, exit_status=exit_status, seconds=time.monotonic() - begin)
-
-
-def _follow(process, serial_log, deadline, show):
-    """Copies the console to `show` until the process ends or the deadline passes."""
-    console = ""
-    with open(serial_log, "rb") as serial:
-        while True:
-            # In this order: what was written before the end is read after it.
-            exit_status = process.poll()
-            piece = serial.read().decode("ascii", errors="replace")
-            console += piece
-            if piece:
-                show(piece)
-            if exit_status is not None:
-                return exit_status, console
-            if time.monotonic() > deadline:
-                return None, console
-            time.sleep(0.02)
+        return os.read(console, 65536)
+    except BlockingIOError:
+        return b""
 
 
 def _end(process):

@@ -84,20 +84,30 @@ def problems(console, expected_configuration, exit_status):
     found = []
     if console.fatal:
         found.append(f"the kernel stopped: {console.fatal}")
+    if not console.first_line:
+        found.append("the console is empty: the kernel did not boot")
+    else:
+        found += _console_problems(console, expected_configuration)
+    if exit_status is None:
+        found.append("the emulator was stopped from outside")
+    elif exit_status != 0 and not console.fatal and not console.failed():
+        # Otherwise the kernel itself has asked for this end.
+        found.append(f"no clean shutdown: the emulator ended with status {exit_status}")
+    elif exit_status == 0 and (console.fatal or console.failed()):
+        found.append("the kernel failed and yet shut down as if it had not")
+    return found
+
+
+def _console_problems(console, expected_configuration):
+    found = []
     if console.first_line != BANNER:
-        found.append(f"the first line is not the banner '{BANNER}': the kernel did not boot"
-                     if console.first_line == "" else
-                     f"the first line is not the banner '{BANNER}' but '{console.first_line}'")
+        found.append(f"the first line is not the banner '{BANNER}' but '{console.first_line}'")
     found += _configuration_problems(console, expected_configuration)
     found += _plan_problems(console)
     for result in console.results:
         if not result.ok:
             found.append(f"test {result.number} '{result.name}' failed: {result.remark or 'no reason'}")
-    found += _totals_problems(console)
-    if exit_status != 0:
-        found.append("the emulator was stopped from outside" if exit_status is None else
-                     f"no clean shutdown: the emulator ended with status {exit_status}")
-    return found
+    return found + _totals_problems(console)
 
 
 def _configuration_problems(console, expected):

@@ -21,7 +21,7 @@ void start_other_cpus();
 [[nodiscard]] CpuId cpu_count();
 
 /// Polls of a condition before a wait is declared hopeless; a few seconds in the emulator.
-inline constexpr std::uint64_t kWaitPolls = 20'000'000;
+inline constexpr std::uint64_t kWaitPolls = 5'000'000;
 
 /// Waits with `pause`. Ends the run, naming `what`, if the condition never comes true.
 template <class Condition>

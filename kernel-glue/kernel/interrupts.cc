@@ -20,7 +20,7 @@ constexpr std::uint64_t kDoubleFault = 8;
 constexpr std::uint64_t kPageFault = 14;
 
 /// Timer ticks that one self-test or benchmark may take.
-constexpr std::uint32_t kWatchdogTicks = 400'000'000;
+constexpr std::uint32_t kWatchdogTicks = 100'000'000;
 
 constinit const char* watched = "";
 
