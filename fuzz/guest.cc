@@ -373,6 +373,7 @@ void Guest::exit(const Op& op) {
       FramePool::frame_at(frames.words(space.root)[table_index(kSmallBase, 4)]);
   const WalkersQuiet quiet = flush_tlb_mm_range_freed_tables(system_, space.mm, {});
   oracles_.on_destroy(op.mm);
+  machine_.stop_if_failed();
   for (std::uint32_t frame : {space.root, upper, space.directory}) unmapped.add(frame);
   release_tables(unmapped, quiet);
   build_tables(op.mm, machine_.running().id);
@@ -384,6 +385,7 @@ void Guest::release(const Unmapped& unmapped, const TranslationsQuiet& /*proof*/
   for (unsigned i = 0; i < unmapped.count; ++i) {
     const std::uint32_t frame = unmapped.frames[i];
     oracles_.on_release(frame);
+    machine_.stop_if_failed();
     machine_.frames().release(frame, machine_.step(), machine_.running().id);
   }
 }

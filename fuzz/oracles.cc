@@ -61,7 +61,7 @@ void Oracles::fail(Oracle oracle, std::string title, std::string detail, Event f
                 .detail = std::move(detail),
                 .first = std::move(first),
                 .second = std::move(second)};
-  machine_.fail(std::move(report));
+  machine_.report_failure(std::move(report));
 }
 
 Event Oracles::event(CpuId cpu, std::string what) const {
@@ -166,27 +166,28 @@ void Oracles::on_fill(CpuId cpu, VirtAddr address, Provenance& from) {
   from.version = space_[space].pages[page].version;
 }
 
-void Oracles::on_walk(CpuId cpu, std::uint32_t frame) {
+bool Oracles::on_walk(CpuId cpu, std::uint32_t frame) {
   const FrameInfo& info = machine_.frames().info(frame);
   const unsigned owner = owner_space(info.owner);
   const unsigned space = cpu_[cpu].space;
-  if (info.kind == FrameKind::table && (owner == space || owner == kKernelSpace)) return;
+  if (info.kind == FrameKind::table && (owner == space || owner == kKernelSpace)) return true;
   fail(Oracle::o5, "a walk reads a page table that was released",
        cpu_name(cpu) + " walks a frame that is " +
            (info.kind == FrameKind::free ? "free." : "used for something else by now."),
        {.step = info.changed_at, .cpu = info.changed_by, .what = "released or reused the table"},
        event(cpu, "walks it"));
+  return false;
 }
 
 void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {
   const unsigned page = page_of(address);
   const unsigned space = cpu_[cpu].space;
-  const std::string use = "uses it for an access to " + page_name(page);
+  const auto use = [&] { return event(cpu, "uses it for an access to " + page_name(page)); };
   if (entry.from.space != space || entry.from.life != space_[space].life) {
     fail(Oracle::o4, "a CPU uses a translation of another address space",
          cpu_name(cpu) + " runs " + mm_name(space) + " but the entry is from " +
              mm_name(entry.from.space) + ".",
-         fill_event(cpu, entry), event(cpu, use));
+         fill_event(cpu, entry), use());
   }
   const Demand& demand = space_[space].pages[page].demand;
   if (entry.from.version < demand.version) {
@@ -194,16 +195,15 @@ void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {
          cpu_name(cpu) + " cached " + page_name(page) + " of " + mm_name(space) + " at step " +
              std::to_string(entry.from.step) + "; " + cpu_name(demand.cpu) +
              "'s flush of it returned at step " + std::to_string(demand.step) + ".",
-         {.step = demand.step, .cpu = demand.cpu, .what = "the flush of the page returned"},
-         event(cpu, use));
+         {.step = demand.step, .cpu = demand.cpu, .what = "the flush of the page returned"}, use());
   }
   if (machine_.frames().info(entry.frame).kind != FrameKind::data) {
     fail(Oracle::o6, "a CPU uses a frame that was released", cpu_name(cpu) + " reads a dead frame.",
-         fill_event(cpu, entry), event(cpu, use));
+         fill_event(cpu, entry), use());
   }
   if (guest_->system().cpus[cpu].shared.is_lazy.peek()) {
     fail(Oracle::o9, "a lazy CPU uses a user address",
-         cpu_name(cpu) + " accessed memory without leaving lazy mode.", {}, event(cpu, use));
+         cpu_name(cpu) + " accessed memory without leaving lazy mode.", {}, use());
   }
 }
 
@@ -341,6 +341,8 @@ void Oracles::audit_loaded(CpuId cpu, bool after_lazy) {
                mm_name(space) + ", but " + page_name(page) + " is older.",
            fill_event(cpu, entry), event(cpu, "records the generation"));
     }
+    // A lazy CPU may hold it: a request for another space finds it so, and changes nothing.
+    if (cpu_[cpu].lazy) continue;
     const Demand& demand = space_[space].pages[page].demand;
     if (entry.from.version < demand.version) {
       fail(after_lazy ? Oracle::o2 : Oracle::o1,
@@ -547,23 +549,26 @@ void Oracles::check_handler(CpuId cpu, const TraceEvent& event) {
   const auto& request = *static_cast<const FlushRequest<host::HostHal>*>(event.request);
   const Generation before = event.value;
   const Generation after = event.value2;
-  const Event end = this->event(cpu, "records generation " + std::to_string(after));
-  const Event sent = {.step = cpu_[request.initiator].flush.begin,
-                      .cpu = request.initiator,
-                      .what = "starts the flush"};
-  const std::string numbers = cpu_name(cpu) + " went from generation " + std::to_string(before) +
-                              " to " + std::to_string(after) + " for a request of generation " +
-                              std::to_string(request.generation) + ".";
+  const auto report = [&](Oracle oracle, const char* title) {
+    fail(oracle, title,
+         cpu_name(cpu) + " went from generation " + std::to_string(before) + " to " +
+             std::to_string(after) + " for a request of generation " +
+             std::to_string(request.generation) + ".",
+         {.step = cpu_[request.initiator].flush.begin,
+          .cpu = request.initiator,
+          .what = "starts the flush"},
+         this->event(cpu, "records generation " + std::to_string(after)));
+  };
   const bool partial = event.outcome == HandlerOutcome::partial;
   const bool full = event.outcome == HandlerOutcome::full;
   if (partial && (after != before + 1 || after != request.generation)) {
-    fail(Oracle::o10, "a partial flush skips a generation", numbers, sent, end);
+    report(Oracle::o10, "a partial flush skips a generation");
   }
   if ((partial || full) && ghost.invalidated && after > ghost.at_invalidate) {
-    fail(Oracle::o11, "the recorded generation was read after the flush", numbers, sent, end);
+    report(Oracle::o11, "the recorded generation was read after the flush");
   }
   if (full && !request.all() && request.generation == before + 1 && after == request.generation) {
-    fail(Oracle::o19, "a full flush where a partial one was enough", numbers, sent, end);
+    report(Oracle::o19, "a full flush where a partial one was enough");
   }
   audit_loaded(cpu, /*after_lazy=*/false);
 }

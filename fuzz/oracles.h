@@ -44,7 +44,7 @@ class Oracles final : public host::Observer {
   void on_cr3(CpuId cpu) override;
   void on_invalidate(CpuId cpu) override;
   void on_fill(CpuId cpu, VirtAddr address, host::Provenance& from) override;
-  void on_walk(CpuId cpu, std::uint32_t frame) override;
+  bool on_walk(CpuId cpu, std::uint32_t frame) override;
   void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry) override;
   void on_ipi(CpuId cpu, const host::HostCpuMask& targets) override;
   void on_trace(CpuId cpu, const TraceEvent& event) override;
@@ -102,7 +102,7 @@ class Oracles final : public host::Observer {
     FlushGhost flush;
   };
 
-  // Checks; each reports and does not return when it fails.
+  // Checks. The first report of a callback counts, and the machine ends the run after the callback.
   void check_mask(CpuId cpu);
   void check_consistency(CpuId cpu);
   void check_generations(CpuId cpu);
@@ -127,8 +127,8 @@ class Oracles final : public host::Observer {
   [[nodiscard]] std::uint64_t mask_word(unsigned space) const;
   [[nodiscard]] host::Event event(CpuId cpu, std::string what) const;
   [[nodiscard]] host::Event fill_event(CpuId cpu, const host::TlbEntry& entry) const;
-  [[noreturn]] void fail(host::Oracle oracle, std::string title, std::string detail,
-                         host::Event first, host::Event second);
+  void fail(host::Oracle oracle, std::string title, std::string detail, host::Event first,
+            host::Event second);
   void collect_labels();
 
   host::Machine& machine_;

@@ -105,6 +105,8 @@ const Report& Machine::run() {
   hash_ = 0;
   changes_ = 0;
   observing_ = observer_ != nullptr;
+  for (CpuId id = 0; id < setup_.cpus && observing_; ++id) observer_->on_cr3(id);
+  timeline_.clear();
   next_stop_ = 0;
   fetch_action();
   running_ = cpus_.data();
@@ -282,6 +284,7 @@ void Machine::write_cr3(std::uint64_t value, Site where) {
   if (observing_) {
     if (!keep) observer_->on_invalidate(self.id);
     observer_->on_cr3(self.id);
+    stop_if_failed();
   }
   changed();
 }
@@ -335,7 +338,10 @@ void Machine::send_call_function_ipi(const HostCpuMask& targets, Site where) {
     targets.for_each([&](CpuId id) { who += " cpu" + std::to_string(id); });
     record("send interrupt to" + (who.empty() ? " nobody" : who), where);
   }
-  if (observing_) observer_->on_ipi(running_->id, targets);
+  if (observing_) {
+    observer_->on_ipi(running_->id, targets);
+    stop_if_failed();
+  }
   targets.for_each([&](CpuId id) { cpus_[id].call_pending = true; });
   changed();
 }
@@ -359,7 +365,10 @@ AccessResult Machine::access(VirtAddr address, bool write, Site where) {
     timeline_.back().what += fault ? ": page fault" : cached ? ": cached" : ": walked";
   }
   if (fault) return AccessResult::fault;
-  if (observing_) observer_->on_use(self.id, address, *entry);
+  if (observing_) {
+    observer_->on_use(self.id, address, *entry);
+    stop_if_failed();
+  }
   std::uint64_t* word = frames_.words(entry->frame);
   if (write) {
     ++*word;
@@ -375,6 +384,7 @@ void Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative)
   if (speculative && cpu.tlb.find(address, pcid) != nullptr) return;
   Observer* observer = observing_ ? observer_ : nullptr;
   const WalkResult walk = walk_tables(frames_, cpu, address, pcid, write, observer);
+  stop_if_failed();
   if (!walk.present) return;
   TlbEntry entry{.page = address >> walk.shift,
                  .frame = walk.frame,

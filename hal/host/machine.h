@@ -12,6 +12,7 @@
 #include <source_location>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "core/cpu_mask.h"
@@ -135,7 +136,10 @@ class Machine {
   }
   void changed() {
     ++changes_;
-    if (observing_) observer_->after_change(running_->id);
+    if (observing_) {
+      observer_->after_change(running_->id);
+      stop_if_failed();
+    }
   }
 
   void full_fence(Site where);
@@ -154,10 +158,24 @@ class Machine {
   std::uint64_t clear_bits(std::uint64_t* word, std::uint64_t bits, Site where = Site::current());
   std::uint64_t set_bits(std::uint64_t* word, std::uint64_t bits, Site where = Site::current());
 
+  /// For observers: takes the first report and returns. The run ends when the callback is over, so
+  /// that the observer's frames are left in order; an abandoned one would leak.
+  void report_failure(Report report) {
+    if (!report_.failed()) report_ = std::move(report);
+  }
+  /// Ends the run if an observer has reported a failure. The machine does so after each callback.
+  void stop_if_failed() {
+    if (report_.failed()) [[unlikely]] {
+      leave_run();
+    }
+  }
+  /// Ends the run. The caller's frames are abandoned.
   [[noreturn]] void fail(Report report);
   [[noreturn]] void fail(const Failure& failure);
   void trace(const TraceEvent& event) {
-    if (observing_) observer_->on_trace(running_->id, event);
+    if (!observing_) return;
+    observer_->on_trace(running_->id, event);
+    stop_if_failed();
   }
 
   // ---- State

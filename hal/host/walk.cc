@@ -23,7 +23,7 @@ WalkResult finish(std::uint64_t& entry, std::uint8_t shift, bool upper_writable,
 WalkResult walk_tables(FramePool& frames, HostCpu& cpu, VirtAddr address, std::uint16_t pcid,
                        bool write, Observer* observer) {
   if (const PscEntry* cached = cpu.tlb.find_table(address, pcid)) {
-    if (observer != nullptr) observer->on_walk(cpu.id, cached->table);
+    if (observer != nullptr && !observer->on_walk(cpu.id, cached->table)) return {};
     std::uint64_t& leaf = frames.words(cached->table)[table_index(address, 1)];
     return finish(leaf, kPageShift, cached->writable, write);
   }
@@ -31,7 +31,7 @@ WalkResult walk_tables(FramePool& frames, HostCpu& cpu, VirtAddr address, std::u
   bool writable = true;
   for (unsigned level = 4; level >= 2; --level) {
     if (table == FramePool::kNoFrame) return {};
-    if (observer != nullptr) observer->on_walk(cpu.id, table);
+    if (observer != nullptr && !observer->on_walk(cpu.id, table)) return {};
     std::uint64_t& entry = frames.words(table)[table_index(address, level)];
     if ((entry & kPtePresent) == 0) return {};
     if (level == 2 && (entry & kPteLarge) != 0) {
@@ -49,7 +49,7 @@ WalkResult walk_tables(FramePool& frames, HostCpu& cpu, VirtAddr address, std::u
                  .from = {}};
   if (observer != nullptr) {
     observer->on_fill(cpu.id, address, upper.from);
-    observer->on_walk(cpu.id, table);
+    if (!observer->on_walk(cpu.id, table)) return {};
   }
   cpu.tlb.psc.insert(upper);
   return finish(frames.words(table)[table_index(address, 1)], kPageShift, writable, write);

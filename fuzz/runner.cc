@@ -1,0 +1,49 @@
+#include "fuzz/runner.h"
+
+#include "fuzz/layout.h"
+
+namespace shootdown::fuzz {
+
+bool ScenarioSchedule::next(host::Action& action) {
+  if (index_ == scenario_->deviations.size()) return false;
+  const Deviation& deviation = scenario_->deviations[index_++];
+  action = {.delay = deviation.delay, .cpu = deviation.cpu};
+  switch (deviation.kind) {
+    case DeviationKind::hold:
+      action.kind = host::ActionKind::hold;
+      action.argument = deviation.arg + 1U;
+      break;
+    case DeviationKind::fill:
+      action.kind = host::ActionKind::fill;
+      action.argument = page_address(deviation.arg % kPages);
+      break;
+    case DeviationKind::evict:
+      action.kind = host::ActionKind::evict;
+      action.argument = deviation.arg;
+      break;
+    case DeviationKind::preempt:
+    case DeviationKind::kCount:
+      action.kind = host::ActionKind::preempt;
+      break;
+  }
+  return true;
+}
+
+const host::Report& Runner::run(const Scenario& scenario) {
+  schedule_.start(scenario);
+  machine_.prepare({.cpus = scenario.header.cpus,
+                    .pcid = scenario.header.pcid,
+                    .step_limit = kStepLimit,
+                    .boot = &Guest::boot,
+                    .program = &Guest::program,
+                    .interrupt = &Guest::interrupt,
+                    .argument = &guest_,
+                    .observer = &oracles_,
+                    .schedule = &schedule_});
+  guest_.prepare(scenario);
+  report_ = machine_.run();
+  if (report_.failed()) oracles_.refine(report_);
+  return report_;
+}
+
+}  // namespace shootdown::fuzz

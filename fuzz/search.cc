@@ -1,0 +1,131 @@
+// Search without an engine: random scenarios, counted, from a seed. The honest baseline beside the
+// guided engines, and fast enough for tests.
+#include <cinttypes>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include "fuzz/files.h"
+#include "fuzz/generate.h"
+#include "fuzz/runner.h"
+#include "fuzz/story.h"
+
+namespace {
+
+using namespace shootdown::fuzz;
+
+constexpr const char* kHelp =
+    "usage: search [OPTION]...\n"
+    "Runs random scenarios until an oracle fires or the count is reached.\n"
+    "\n"
+    "  --seed S          first seed (default 1); run i uses seed S + i\n"
+    "  --executions N    how many runs at most (default 100000)\n"
+    "  --cpus N          simulated CPUs, 1 to 8 (default 4)\n"
+    "  --ops N           operations per CPU, 1 to 16 (default 8)\n"
+    "  --deviations N    deviations from the default schedule at most, 0 to 64 (default 16)\n"
+    "  --out FILE        write the scenario that fired to FILE\n"
+    "  --progress        tell on stderr every 100000 runs\n"
+    "  --help            this text\n"
+    "\n"
+    "exit status: 0 nothing found, 1 an oracle fired, 2 bad usage\n";
+
+struct Options {
+  std::uint64_t seed{1};
+  std::uint64_t executions{100000};
+  GenerateOptions generate{};
+  bool progress{false};
+  std::string out;
+};
+
+struct NumberOption {
+  std::string_view name;
+  std::uint64_t least;
+  std::uint64_t most;
+  std::uint64_t* wide;
+  unsigned* narrow;
+};
+
+bool set_number(const NumberOption& option, const char* text) {
+  char* end = nullptr;
+  const std::uint64_t number = text != nullptr ? std::strtoull(text, &end, 10) : 0;
+  if (text == nullptr || *text == '\0' || *text == '-' || *end != '\0' || number < option.least ||
+      number > option.most) {
+    std::fprintf(stderr, "search: %s needs a number from %" PRIu64 " to %" PRIu64 "\n",
+                 std::string(option.name).c_str(), option.least, option.most);
+    return false;
+  }
+  if (option.wide != nullptr) *option.wide = number;
+  if (option.narrow != nullptr) *option.narrow = static_cast<unsigned>(number);
+  return true;
+}
+
+bool parse_options(int argc, char** argv, Options& options) {
+  const NumberOption numbers[] = {
+      {"--seed", 0, ~std::uint64_t{0}, &options.seed, nullptr},
+      {"--executions", 1, ~std::uint64_t{0}, &options.executions, nullptr},
+      {"--cpus", 1, kMaxCpus, nullptr, &options.generate.cpus},
+      {"--ops", 1, kMaxOpsPerCpu, nullptr, &options.generate.ops_per_cpu},
+      {"--deviations", 0, kMaxDeviations, nullptr, &options.generate.max_deviations},
+  };
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    bool known = false;
+    for (const NumberOption& option : numbers) {
+      if (word != option.name) continue;
+      known = true;
+      if (!set_number(option, i + 1 < argc ? argv[++i] : nullptr)) return false;
+    }
+    if (word == "--progress") {
+      options.progress = known = true;
+    } else if (word == "--out" && i + 1 < argc) {
+      options.out = argv[++i];
+      known = true;
+    }
+    if (known) continue;
+    std::fprintf(stderr, "search: cannot use %s; --help lists the options\n", argv[i]);
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--help") == 0) {
+      std::fputs(kHelp, stdout);
+      return 0;
+    }
+  }
+  Options options;
+  if (!parse_options(argc, argv, options)) return 2;
+  auto* runner = new Runner;
+  static Scenario scenario;
+  std::uint64_t operations = 0;
+  for (std::uint64_t i = 0; i < options.executions; ++i) {
+    generate(options.seed + i, options.generate, scenario);
+    const auto& report = runner->run(scenario);
+    operations += runner->machine().step();
+    if (report.failed()) {
+      std::printf("found %s after %" PRIu64 " executions\n", title(report).c_str(), i + 1);
+      std::string error;
+      const auto bytes = encode(scenario);
+      const std::string_view content(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+      if (!options.out.empty() && !save(options.out, content, error)) {
+        std::fprintf(stderr, "search: %s\n", error.c_str());
+        return 2;
+      }
+      return 1;
+    }
+    if (options.progress && (i + 1) % 100000 == 0) {
+      std::fprintf(stderr, "%" PRIu64 " executions, %" PRIu64 " visible operations\n", i + 1,
+                   operations);
+    }
+  }
+  std::printf("clean after %" PRIu64 " executions, %" PRIu64 " visible operations\n",
+              options.executions, operations);
+  return 0;
+}

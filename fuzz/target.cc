@@ -1,0 +1,90 @@
+// The fuzz target: bytes in, one run of the modelled machine, abort on a report.
+//
+// Both engines also see how CPUs met: the machine's interleaving features are counters of their own
+// for libFuzzer, and guards of their own for AFL++.
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <span>
+
+#include "fuzz/mutator.h"
+#include "fuzz/runner.h"
+#include "fuzz/scenario.h"
+
+namespace {
+
+using shootdown::fuzz::Runner;
+using shootdown::fuzz::Scenario;
+using shootdown::host::FeatureSet;
+
+#if defined(SHOOTDOWN_AFL)
+
+extern "C" void __sanitizer_cov_trace_pc_guard_init(std::uint32_t* start, std::uint32_t* stop);
+extern "C" void __sanitizer_cov_trace_pc_guard(std::uint32_t* guard);
+
+std::uint32_t guards[FeatureSet::kFeatures];
+
+// AFL++ sizes its map before main, so the guards must be known by then.
+__attribute__((constructor)) void register_guards() {
+  __sanitizer_cov_trace_pc_guard_init(guards, guards + FeatureSet::kFeatures);
+}
+
+void export_features(const FeatureSet& features) {
+  features.for_each([](std::uint16_t feature, std::uint8_t count) {
+    for (unsigned i = 0; i < count; ++i) __sanitizer_cov_trace_pc_guard(&guards[feature]);
+  });
+}
+
+#elif defined(SHOOTDOWN_LIBFUZZER)
+
+// libFuzzer clears this section before each execution and reads it afterwards.
+__attribute__((section("__libfuzzer_extra_counters"))) std::uint8_t counters[FeatureSet::kFeatures];
+
+void export_features(const FeatureSet& features) {
+  features.for_each([](std::uint16_t feature, std::uint8_t count) { counters[feature] = count; });
+}
+
+#else
+
+void export_features(const FeatureSet& /*features*/) {}
+
+#endif
+
+Runner& runner() {
+  // Never destroyed: simulated CPUs may be parked on their stacks when the process ends.
+  static auto* instance = new Runner;
+  return *instance;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static Scenario scenario;
+  shootdown::fuzz::decode(std::span(data, size), scenario);
+  const auto& report = runner().run(scenario);
+  export_features(runner().machine().features());
+  if (!report.failed()) return 0;
+  std::fprintf(stderr, "SHOOTDOWN-FAILURE: %s %s\n",
+               shootdown::host::oracle_name(report.oracle).c_str(), report.title.c_str());
+  std::abort();
+}
+
+#if defined(SHOOTDOWN_LIBFUZZER)
+
+extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max_size);
+
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
+                                               std::size_t max_size, unsigned seed) {
+  return shootdown::fuzz::mutate(std::span(data, max_size), size, seed, LLVMFuzzerMutate);
+}
+
+extern "C" std::size_t LLVMFuzzerCustomCrossOver(const std::uint8_t* first, std::size_t first_size,
+                                                 const std::uint8_t* second,
+                                                 std::size_t second_size, std::uint8_t* out,
+                                                 std::size_t max_out_size, unsigned seed) {
+  return shootdown::fuzz::cross_over(std::span(first, first_size), std::span(second, second_size),
+                                     std::span(out, max_out_size), seed);
+}
+
+#endif
