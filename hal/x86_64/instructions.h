@@ -51,7 +51,7 @@ inline void write_cr4(std::uint64_t value) {
 
 inline void invlpg(std::uint64_t address) { asm volatile("invlpg (%0)" ::"r"(address) : "memory"); }
 
-enum class Invpcid : std::uint64_t {
+enum class Invpcid : std::uint8_t {
   one_address = 0,            // one address in one PCID
   one_context = 1,            // everything of one PCID
   everything_and_global = 2,  // all PCIDs, global entries too

@@ -34,7 +34,7 @@ constinit volatile std::uint8_t* xapic_registers = nullptr;
 
 volatile std::uint32_t& xapic_register(ApicRegister index) {
   return *reinterpret_cast<volatile std::uint32_t*>(xapic_registers +
-                                                    static_cast<std::uint32_t>(index) * 16);
+                                                    static_cast<std::size_t>(index) * 16);
 }
 
 void write_register(ApicRegister index, std::uint32_t value) {

@@ -25,7 +25,7 @@ extern constinit StaticKey x2apic_key;
 
 // Registers, as x2APIC MSRs (SDM vol. 3, table 11-6). The xAPIC has the same at 16 bytes each.
 inline constexpr std::uint32_t kMsrX2apicBase = 0x800;
-enum class ApicRegister : std::uint32_t {
+enum class ApicRegister : std::uint8_t {
   id = 0x02,
   end_of_interrupt = 0x0b,
   logical_destination = 0x0d,
