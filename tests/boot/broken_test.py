@@ -15,6 +15,7 @@ NEED_REMOTE_SHOOTDOWN = [
     "remote shootdown to spinning CPUs",
     "lazy CPU skipped, then fresh",
     "freed tables to a lazy CPU",
+    "every CPU initiates in turn",
     "concurrent initiators",
 ]
 

@@ -45,7 +45,8 @@ struct Scene {
              (own.slots[a].context == kNoContext || own.slots[a].context != own.slots[b].context);
       }
     }
-    ok = ok && x86::read_cr3() == cr3_value(tlb, mm, own.loaded_slot);
+    const std::uint64_t pcid = tlb.config.pcid ? own.loaded_slot + 1 : 0;
+    ok = ok && x86::read_cr3() == (mm.root | pcid);
     if (!ok) wrong_slots.fetch_add(1, std::memory_order_relaxed);
   }
 

@@ -15,6 +15,7 @@ constexpr auto kTests = std::to_array<Test>({
     {"positive control: no shootdown, stale reads", test_positive_control, 2},
     {"lazy CPU skipped, then fresh", test_lazy_cpu_skipped, 2},
     {"freed tables to a lazy CPU", test_freed_tables_to_lazy_cpu, 2},
+    {"every CPU initiates in turn", test_initiators_in_turn, 2},
     {"concurrent initiators", test_concurrent_initiators, 2},
     {"PCID slot recycling", test_pcid_slot_recycling},
 });

@@ -16,6 +16,7 @@ void test_remote_shootdown(Report& report);
 void test_positive_control(Report& report);
 void test_lazy_cpu_skipped(Report& report);
 void test_freed_tables_to_lazy_cpu(Report& report);
+void test_initiators_in_turn(Report& report);
 void test_concurrent_initiators(Report& report);
 void test_pcid_slot_recycling(Report& report);
 
