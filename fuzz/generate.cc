@@ -44,6 +44,14 @@ Op Swarm::op(Random& random, OpKind kind) const {
   return op;
 }
 
+Op Swarm::map_favourites() const {
+  Op op{.kind = OpKind::map};
+  op.mm = favourite_mm_;
+  op.page = first_page_;
+  op.count = std::min(page_window_, max_count(first_page_));
+  return op;
+}
+
 Deviation Swarm::deviation(Random& random) const {
   Deviation deviation;
   deviation.kind = static_cast<DeviationKind>(deviations_.pick(random));
@@ -79,15 +87,17 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
 
   const Swarm common(random, header);
   const bool has_roles = random.chance(1, 2);
+  const bool starts_mapped = random.chance(1, 2);
   const unsigned ops = std::min(options.ops_per_cpu, kMaxOpsPerCpu);
   for (unsigned cpu = 0; cpu < header.cpus; ++cpu) {
     // With roles, for example, one CPU may only read while another only unmaps.
     const Swarm swarm = has_roles ? common.with_other_kinds(random) : common;
-    for (unsigned i = 0; i < ops; ++i) {
-      // A CPU starts on no address space, where most operations have nothing to act on.
-      const bool enters = i == 0 && random.chance(3, 4);
-      scenario.ops[cpu].push_back(enters ? swarm.op(random, OpKind::switch_to) : swarm.op(random));
-    }
+    auto& program = scenario.ops[cpu];
+    while (program.size() < ops) program.push_back(swarm.op(random));
+    // A CPU starts on no address space and a space without pages, where most operations have
+    // nothing to act on. CPU 0 maps because it goes first in the default schedule.
+    if (ops > 0 && random.chance(3, 4)) program[0] = swarm.op(random, OpKind::switch_to);
+    if (ops > 1 && cpu == 0 && starts_mapped) program[1] = common.map_favourites();
   }
   const unsigned most = std::min(options.max_deviations, kMaxDeviations);
   const unsigned deviations = random.chance(1, 4) ? most : random.mostly_small(most);

@@ -47,6 +47,8 @@ class Swarm {
   /// Operations and deviations are normalised for the header.
   [[nodiscard]] Op op(Random& random) const;
   [[nodiscard]] Op op(Random& random, OpKind kind) const;
+  /// Maps the pages that the run prefers, in the space that it prefers.
+  [[nodiscard]] Op map_favourites() const;
   [[nodiscard]] OpKind op_kind(Random& random) const;
   [[nodiscard]] bool allows(OpKind kind) const;
   [[nodiscard]] Deviation deviation(Random& random) const;

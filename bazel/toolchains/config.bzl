@@ -53,6 +53,16 @@ def _config_impl(ctx):
                         _flags(_CXX, ctx.attr.cxxopts) +
                         _flags(_LINK, ctx.attr.linkopts),
         ),
+        # Compiles each header of a library on its own, so that none leans on what its users happen
+        # to include first. As a source and not as a header, because the output is much smaller.
+        feature(
+            name = "parse_headers",
+            enabled = ctx.attr.parse_headers,
+            flag_sets = _flags(
+                [ACTION_NAMES.cpp_header_parsing],
+                ["-x", "c++", "-Wno-pragma-once-outside-header"],
+            ),
+        ),
         # Assertions stay in fastbuild, and it is optimised: the tests and fuzzers of this project
         # spend their time running, not compiling.
         feature(name = "fastbuild", flag_sets = _flags(_COMPILE, ["-O2", "-g1"])),
@@ -92,6 +102,7 @@ _config = rule(
         "cxxopts": attr.string_list(),
         "freestanding": attr.bool(),
         "linkopts": attr.string_list(),
+        "parse_headers": attr.bool(),
     },
     provides = [CcToolchainConfigInfo],
 )
@@ -103,7 +114,8 @@ def variant_toolchain(
         cxxopts = [],
         linkopts = [],
         compiler_files = ":none",
-        freestanding = False):
+        freestanding = False,
+        parse_headers = False):
     """Declares a C++ toolchain and registers it for the platforms that meet the constraints.
 
     Args:
@@ -114,6 +126,7 @@ def variant_toolchain(
       linkopts: flags for every link.
       compiler_files: files of this workspace that the flags mention.
       freestanding: whether the target has no operating system.
+      parse_headers: whether each header is compiled on its own too.
     """
     _config(
         name = name + "_config",
@@ -121,6 +134,7 @@ def variant_toolchain(
         cxxopts = cxxopts,
         freestanding = freestanding,
         linkopts = linkopts,
+        parse_headers = parse_headers,
     )
     native.cc_toolchain(
         name = name + "_cc",
@@ -132,7 +146,8 @@ def variant_toolchain(
         linker_files = ":none",
         objcopy_files = ":none",
         strip_files = ":none",
-        supports_param_files = 1,
+        supports_header_parsing = True,
+        supports_param_files = True,
         toolchain_config = ":" + name + "_config",
         toolchain_identifier = name + "_config",
     )

@@ -1,15 +1,17 @@
 // What the build failure tests compile.
 
-#include "tests/build/probe.h"
+#include "core/cpu_mask.h"
 
 #ifdef MUST_NOT_INCLUDE
-#include "tests/build/forbidden.h"
+#include "tests/build/probe.h"
 #endif
 
+void misuse();
+
 void misuse() {
-  shootdown::probe::Generation generation;
-  generation.advance();
+  shootdown::CpuMask<64> mask;
+  mask.set(1);
 #ifdef MUST_NOT_COMPILE
-  generation.value_ = 0;
+  mask.words_ = {};
 #endif
 }

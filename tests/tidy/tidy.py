@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 """Reads the source tree and lists what breaks the project's rules.
 
 usage: python3 -m tests.tidy.tidy [ROOT]

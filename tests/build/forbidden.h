@@ -1,2 +1,0 @@
-// A header of a library that the misuse does not depend on.
-#pragma once

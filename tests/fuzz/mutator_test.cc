@@ -1,0 +1,211 @@
+#include "fuzz/mutator.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+#include <vector>
+
+#include "fuzz/generate.h"
+#include "fuzz/kinds.h"
+
+namespace shootdown::fuzz {
+namespace {
+
+using Bytes = std::vector<std::uint8_t>;
+
+unsigned g_byte_mutations = 0;
+
+/// Stands for LLVMFuzzerMutate.
+std::size_t flip_first_byte(std::uint8_t* data, std::size_t size, std::size_t max_size) {
+  ++g_byte_mutations;
+  if (max_size == 0) return 0;
+  data[0] = size == 0 ? 0x5a : data[0] ^ 0xff;
+  return std::max<std::size_t>(size, 1);
+}
+
+Bytes mutated(const Bytes& input, std::size_t max_size, std::uint32_t seed,
+              ByteMutator mutate_bytes) {
+  Bytes buffer = input;
+  buffer.resize(max_size);
+  buffer.resize(mutate(buffer, input.size(), seed, mutate_bytes));
+  return buffer;
+}
+
+Bytes generated_bytes(std::uint64_t seed) {
+  Scenario scenario;
+  generate(seed, {}, scenario);
+  return encode(scenario);
+}
+
+Scenario decoded(const Bytes& bytes) {
+  Scenario scenario;
+  decode(bytes, scenario);
+  return scenario;
+}
+
+TEST(Mutator, YieldsCanonicalBytesOfAnotherScenario) {
+  Bytes bytes = generated_bytes(1);
+  for (std::uint32_t seed = 0; seed < 30000; ++seed) {
+    const Bytes next = mutated(bytes, kMaxBytes, seed, nullptr);
+    ASSERT_LE(next.size(), kMaxBytes);
+    ASSERT_EQ(encode(decoded(next)), next);
+    ASSERT_NE(decoded(next), decoded(bytes)) << "seed " << seed;
+    bytes = next;
+  }
+}
+
+TEST(Mutator, IsDeterministicBySeed) {
+  const Bytes bytes = generated_bytes(2);
+  std::set<Bytes> results;
+  for (std::uint32_t seed = 0; seed < 1000; ++seed) {
+    const Bytes one = mutated(bytes, kMaxBytes, seed, flip_first_byte);
+    ASSERT_EQ(one, mutated(bytes, kMaxBytes, seed, flip_first_byte));
+    results.insert(one);
+  }
+  EXPECT_GT(results.size(), 600u);
+}
+
+TEST(Mutator, LeavesAShareOfTheCallsToTheByteMutator) {
+  const Bytes bytes = generated_bytes(3);
+  g_byte_mutations = 0;
+  for (std::uint32_t seed = 0; seed < 8000; ++seed) {
+    const unsigned before = g_byte_mutations;
+    const Bytes next = mutated(bytes, kMaxBytes, seed, flip_first_byte);
+    if (g_byte_mutations == before) continue;
+    ASSERT_EQ(next.size(), bytes.size());
+    ASSERT_EQ(next[0], bytes[0] ^ 0xff) << "the engine's bytes must come back as they are";
+  }
+  EXPECT_GT(g_byte_mutations, 800u);
+  EXPECT_LT(g_byte_mutations, 1200u);
+}
+
+TEST(Mutator, StaysWithinTheSizeItIsGiven) {
+  const Bytes large = encode(decoded(Bytes(4096, 0x77)));
+  for (std::size_t max_size = 0; max_size < 120; ++max_size) {
+    for (std::uint32_t seed = 0; seed < 300; ++seed) {
+      const Bytes start(large.begin(), large.begin() + seed % (max_size + 1));
+      const Bytes next = mutated(start, max_size, seed, flip_first_byte);
+      ASSERT_LE(next.size(), max_size);
+      if (max_size > 0) ASSERT_GT(next.size(), 0u);
+    }
+  }
+}
+
+TEST(Mutator, TakesAnyBytes) {
+  Random random(4);
+  for (std::uint32_t seed = 0; seed < 20000; ++seed) {
+    Bytes bytes(random.mostly_small(2000));
+    for (std::uint8_t& byte : bytes) byte = random.below(256);
+    const std::size_t max_size = bytes.size() + random.below(1000);
+    ASSERT_LE(mutated(bytes, max_size, seed, flip_first_byte).size(), max_size);
+  }
+}
+
+/// What single calls do to one scenario, collected over many seeds.
+TEST(Mutator, ReachesEveryPartOfAScenario) {
+  const Scenario start = decoded(generated_bytes(5));
+  std::set<std::string> seen;
+  const auto note = [&](bool happened, const char* what) {
+    if (happened) seen.insert(what);
+  };
+  for (std::uint32_t seed = 0; seed < 20000; ++seed) {
+    Scenario next = start;
+    Random random(seed);
+    mutate(next, random);
+    note(next.header.cpus < start.header.cpus, "fewer CPUs");
+    note(next.header.cpus > start.header.cpus, "more CPUs");
+    note(next.header.mms != start.header.mms, "spaces");
+    note(next.header.pcid != start.header.pcid, "PCID");
+    note(next.header.concurrent != start.header.concurrent, "concurrent");
+    note(next.header.ceiling != start.header.ceiling, "ceiling");
+    note(count_ops(next) > count_ops(start), "more operations");
+    note(count_ops(next) < count_ops(start), "fewer operations");
+    note(next.deviations.size() > start.deviations.size(), "more deviations");
+    note(next.deviations.size() < start.deviations.size(), "fewer deviations");
+    for (unsigned kind = 0; kind < kOpKinds; ++kind) {
+      const auto is_kind = [&](const Op& op) { return op.kind == static_cast<OpKind>(kind); };
+      const auto& list = next.ops[0];
+      note(std::all_of(list.begin(), list.end(), is_kind) && list.size() > 1,
+           kOpShapes[kind].name.data());
+    }
+  }
+  EXPECT_EQ(seen.size(), 10 + kOpKinds);
+}
+
+TEST(Mutator, BuildsALargestScenarioFromNothing) {
+  Bytes bytes;
+  std::size_t longest = 0;
+  unsigned most_ops = 0;
+  for (std::uint32_t seed = 0; seed < 20000; ++seed) {
+    bytes = mutated(bytes, kMaxBytes, seed, nullptr);
+    longest = std::max(longest, bytes.size());
+    most_ops = std::max(most_ops, count_ops(decoded(bytes)));
+  }
+  EXPECT_GT(longest, kMaxBytes / 3);
+  EXPECT_GT(most_ops, kMaxOps / 2);
+}
+
+Bytes crossed(const Bytes& first, const Bytes& second, std::size_t max_size, std::uint32_t seed) {
+  Bytes out(max_size);
+  out.resize(cross_over(first, second, out, seed));
+  return out;
+}
+
+TEST(CrossOver, IsDeterministicCanonicalAndBounded) {
+  for (std::uint32_t seed = 0; seed < 5000; ++seed) {
+    const Bytes first = generated_bytes(seed);
+    const Bytes second = generated_bytes(seed + 1);
+    const Bytes child = crossed(first, second, kMaxBytes, seed);
+    ASSERT_EQ(child, crossed(first, second, kMaxBytes, seed));
+    ASSERT_EQ(encode(decoded(child)), child);
+    ASSERT_LE(crossed(first, second, seed % 200, seed).size(), seed % 200);
+  }
+}
+
+TEST(CrossOver, TakesEverythingFromTheParentsAndFromBoth) {
+  Scenario first;
+  Scenario second;
+  for (unsigned cpu = 0; cpu < 4; ++cpu) {
+    for (unsigned i = 0; i < 8; ++i) {
+      first.ops[cpu].push_back({OpKind::read, 0, 1, 1});
+      second.ops[cpu].push_back({OpKind::write, 0, 2, 1});
+    }
+  }
+  for (unsigned i = 0; i < 8; ++i) {
+    first.deviations.push_back({1, DeviationKind::preempt, 1, 0});
+    second.deviations.push_back({2, DeviationKind::fill, 2, 3});
+  }
+  unsigned mixed_programs = 0;
+  unsigned mixed_schedules = 0;
+  unsigned programs_and_schedules_of_one_each = 0;
+  for (std::uint32_t seed = 0; seed < 1000; ++seed) {
+    Scenario child;
+    Random random(seed);
+    cross_over(first, second, random, child);
+    unsigned ops_of_first = 0;
+    unsigned ops_of_second = 0;
+    for (const auto& list : child.ops) {
+      for (const Op& op : list) {
+        ASSERT_TRUE(op == first.ops[0][0] || op == second.ops[0][0]);
+        ++(op == first.ops[0][0] ? ops_of_first : ops_of_second);
+      }
+    }
+    unsigned deviations_of_first = 0;
+    for (const Deviation& deviation : child.deviations) {
+      ASSERT_TRUE(deviation == first.deviations[0] || deviation == second.deviations[0]);
+      deviations_of_first += deviation == first.deviations[0];
+    }
+    const unsigned deviations_of_second = child.deviations.size() - deviations_of_first;
+    mixed_programs += ops_of_first != 0 && ops_of_second != 0;
+    mixed_schedules += deviations_of_first != 0 && deviations_of_second != 0;
+    programs_and_schedules_of_one_each +=
+        ops_of_first == 32 && deviations_of_first == 0 && deviations_of_second == 8;
+  }
+  EXPECT_GT(mixed_programs, 300u);
+  EXPECT_GT(mixed_schedules, 300u);
+  EXPECT_GT(programs_and_schedules_of_one_each, 30u);
+}
+
+}  // namespace
+}  // namespace shootdown::fuzz

@@ -1,0 +1,258 @@
+// The text form: lossless, forgiving about blanks, and exact about errors.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "fuzz/kinds.h"
+#include "fuzz/random.h"
+#include "fuzz/scenario.h"
+
+namespace shootdown::fuzz {
+namespace {
+
+constexpr std::string_view kExample = R"(shootdown-scenario 1
+config cpus=4 mms=2 pcid=1 concurrent=1 ceiling=33
+# cpu N: what this CPU does, in this order
+cpu 0: switch_to mm=0
+cpu 0: map mm=0 page=3 count=2
+cpu 1: idle
+cpu 1: read page=17
+# at +N: what deviates from the default schedule, N visible operations after the last
+at +12: preempt cpu=1
+at +0: fill cpu=2 page=3
+at +255: hold cpu=3 steps=256
+at +1: evict cpu=0 entry=7
+)";
+
+Scenario example() {
+  Scenario scenario;
+  scenario.ops[0].push_back({OpKind::switch_to, 0, 0, 1});
+  scenario.ops[0].push_back({OpKind::map, 0, 3, 2});
+  scenario.ops[1].push_back({OpKind::idle, 0, 0, 1});
+  scenario.ops[1].push_back({OpKind::read, 0, 17, 1});
+  scenario.deviations.push_back({12, DeviationKind::preempt, 1, 0});
+  scenario.deviations.push_back({0, DeviationKind::fill, 2, 3});
+  scenario.deviations.push_back({255, DeviationKind::hold, 3, 255});
+  scenario.deviations.push_back({1, DeviationKind::evict, 0, 7});
+  return scenario;
+}
+
+/// The error of a text that must not parse, as people see it.
+std::string error_of(std::string_view text) {
+  Scenario scenario = example();
+  ParseError error;
+  if (parse(text, scenario, error)) return "parsed";
+  EXPECT_EQ(scenario, example()) << "a failed parse must not touch the scenario";
+  return print(error);
+}
+
+/// The error of one line after a title and a configuration of four CPUs and two spaces.
+std::string error_of_line(const std::string& line) {
+  return error_of("shootdown-scenario 1\nconfig\n" + line + "\n");
+}
+
+TEST(Text, PrintsOneItemALine) { EXPECT_EQ(print(example()), kExample); }
+
+TEST(Text, ParsesWhatItPrints) {
+  Scenario scenario;
+  ParseError error;
+  ASSERT_TRUE(parse(kExample, scenario, error)) << print(error);
+  EXPECT_EQ(scenario, example());
+}
+
+TEST(Text, PrintsPartsForTimelines) {
+  EXPECT_EQ(print(Op{OpKind::protect, 1, 2, 3}), "protect mm=1 page=2 count=3");
+  EXPECT_EQ(print(Op{OpKind::leave}), "leave");
+  EXPECT_EQ(print(Deviation{9, DeviationKind::evict, 1, 2}), "evict cpu=1 entry=2");
+  EXPECT_EQ(name(OpKind::free_table), "free_table");
+  EXPECT_EQ(name(OpKind::exit), "exit");
+  EXPECT_EQ(name(DeviationKind::evict), "evict");
+}
+
+TEST(Text, RoundTripsWithoutLoss) {
+  Random random(5);
+  std::vector<std::uint8_t> bytes;
+  for (unsigned i = 0; i < 100000; ++i) {
+    bytes.resize(random.mostly_small(kMaxBytes));
+    for (std::uint8_t& byte : bytes) byte = random.below(256);
+    if (bytes.size() >= kHeaderBytes) bytes[kHeaderBytes - 1] %= 40;
+    Scenario before;
+    decode(bytes, before);
+    const std::string text = print(before);
+    Scenario after;
+    ParseError error;
+    ASSERT_TRUE(parse(text, after, error)) << print(error) << "\n" << text;
+    ASSERT_EQ(after, before) << text;
+    ASSERT_EQ(print(after), text);
+  }
+}
+
+TEST(Text, BlanksCommentsAndMissingDefaultsAreFine) {
+  const std::string text =
+      "\n  # why this run matters\nshootdown-scenario\t1 # version\r\n"
+      "\tconfig\tmms=3# the rest is default\r\n\r\n"
+      "at +3: preempt cpu=0\n  cpu 1:   map page=4   mm=2 \ncpu 0: idle";
+  Scenario scenario;
+  ParseError error;
+  ASSERT_TRUE(parse(text, scenario, error)) << print(error);
+  Scenario expected;
+  expected.header.mms = 3;
+  expected.ops[0].push_back({OpKind::idle, 0, 0, 1});
+  expected.ops[1].push_back({OpKind::map, 2, 4, 1});
+  expected.deviations.push_back({3, DeviationKind::preempt, 0, 0});
+  EXPECT_EQ(scenario, expected);
+}
+
+TEST(Text, IsToldFromBytesByItsFirstWord) {
+  EXPECT_TRUE(is_text(kExample));
+  EXPECT_TRUE(is_text("# a comment\n\n  # another\n shootdown-scenario 2"));
+  EXPECT_FALSE(is_text(""));
+  EXPECT_FALSE(is_text("# only a comment"));
+  EXPECT_FALSE(is_text(std::string_view("\0\0\0\0", 4)));
+}
+
+TEST(TextErrors, OfTheFrame) {
+  EXPECT_EQ(error_of(""), "line 1: the text is empty; expected 'shootdown-scenario 1' first");
+  EXPECT_EQ(error_of("# x\n\n"),
+            "line 2: the text is empty; expected 'shootdown-scenario 1' first");
+  EXPECT_EQ(error_of("cpu 0: idle"), "line 1: expected 'shootdown-scenario 1' first, found 'cpu'");
+  EXPECT_EQ(error_of("shootdown-scenario"),
+            "line 1: expected version 1 after 'shootdown-scenario', found nothing");
+  EXPECT_EQ(error_of("shootdown-scenario 2"),
+            "line 1: expected version 1 after 'shootdown-scenario', found '2'");
+  EXPECT_EQ(error_of("shootdown-scenario 1 2"),
+            "line 1: expected version 1 after 'shootdown-scenario', found '2'");
+  EXPECT_EQ(error_of("shootdown-scenario 1\n"), "line 1: the text ends before its 'config' line");
+  EXPECT_EQ(error_of("shootdown-scenario 1\ncpu 0: idle"),
+            "line 2: expected 'config' before the first 'cpu'");
+  EXPECT_EQ(error_of_line("config"), "line 3: there is more than one 'config' line");
+  EXPECT_EQ(error_of_line("cpus 0: idle"), "line 3: unknown item 'cpus'; did you mean 'cpu'?");
+  EXPECT_EQ(error_of_line("hello"),
+            "line 3: unknown item 'hello'; expected one of config, cpu, at");
+}
+
+TEST(TextErrors, OfTheConfiguration) {
+  const std::string title = "shootdown-scenario 1\n";
+  EXPECT_EQ(error_of(title + "config cpus=9"), "line 2: cpus=9 is out of range; it must be 1 .. 8");
+  EXPECT_EQ(error_of(title + "config cpus=0"), "line 2: cpus=0 is out of range; it must be 1 .. 8");
+  EXPECT_EQ(error_of(title + "config ceiling=99999999999999999999999"),
+            "line 2: ceiling=99999999999999999999 is out of range; it must be 0 .. 33");
+  EXPECT_EQ(error_of(title + "config pcid=yes"), "line 2: expected a number for pcid, found 'yes'");
+  EXPECT_EQ(error_of(title + "config pcid=-1"), "line 2: expected a number for pcid, found '-1'");
+  EXPECT_EQ(error_of(title + "config pcid="), "line 2: expected a number for pcid, found ''");
+  EXPECT_EQ(error_of(title + "config mms=1 mms=1"), "line 2: field 'mms' is given twice");
+  EXPECT_EQ(error_of(title + "config cpu=1"),
+            "line 2: unknown field 'cpu' of 'config'; did you mean 'cpus'?");
+  EXPECT_EQ(error_of(title + "config pcid"),
+            "line 2: expected 'name=value' after 'config', found 'pcid'");
+}
+
+TEST(TextErrors, OfOperations) {
+  EXPECT_EQ(error_of_line("cpu 0: unmaap mm=0 page=1"),
+            "line 3: unknown operation 'unmaap'; did you mean 'unmap'?");
+  EXPECT_EQ(
+      error_of_line("cpu 0: dance"),
+      "line 3: unknown operation 'dance'; expected one of switch_to, idle, resume, leave, read, "
+      "write, map, unmap, protect, unprotect, replace, free_table, flush_mm, exit");
+  EXPECT_EQ(error_of_line("cpu 4: idle"),
+            "line 3: CPU 4 is out of range; it must be 0 .. 3 (config has cpus=4)");
+  EXPECT_EQ(error_of_line("cpu x: idle"), "line 3: expected a number for CPU, found 'x'");
+  EXPECT_EQ(error_of_line("cpu 0 idle"),
+            "line 3: expected a number and a colon after 'cpu', as in 'cpu 0:', found '0'");
+  EXPECT_EQ(error_of_line("cpu"),
+            "line 3: expected a number and a colon after 'cpu', as in 'cpu 0:', found nothing");
+  EXPECT_EQ(error_of_line("cpu 0:"), "line 3: expected an operation after '0:'");
+  EXPECT_EQ(error_of_line("cpu 0: idle now=1"), "line 3: 'idle' takes no fields, found 'now=1'");
+  EXPECT_EQ(error_of_line("cpu 0: read mm=0 page=1"),
+            "line 3: unknown field 'mm' of 'read'; expected one of page");
+  EXPECT_EQ(error_of_line("cpu 0: map mm=0"), "line 3: 'map' needs page=0 .. 17");
+  EXPECT_EQ(error_of_line("cpu 0: map page=0 mm=2"),
+            "line 3: mm=2 is out of range; it must be 0 .. 1 (config has mms=2)");
+  EXPECT_EQ(error_of_line("cpu 0: map page=18 mm=0"),
+            "line 3: page=18 is out of range; it must be 0 .. 17");
+  EXPECT_EQ(error_of_line("cpu 0: map page=0 mm=0 count=0"),
+            "line 3: count=0 is out of range; it must be 1 .. 16");
+  EXPECT_EQ(error_of_line("cpu 0: map page=14 mm=0 count=3"),
+            "line 3: count=3 from page=14 leaves the small pages (0 .. 15); it must be 1 .. 2");
+  EXPECT_EQ(error_of_line("cpu 0: map page=17 mm=0 count=2"),
+            "line 3: count=2 from page=17 leaves the large pages (16 .. 17); it must be 1");
+  std::string many;
+  for (unsigned i = 0; i < kMaxOpsPerCpu; ++i) many += "cpu 3: idle\n";
+  EXPECT_EQ(error_of_line(many), "parsed");
+  EXPECT_EQ(error_of_line(many + "cpu 3: idle"),
+            "line 19: CPU 3 has more than 16 operations, the most a CPU can have");
+}
+
+TEST(TextErrors, OfDeviations) {
+  EXPECT_EQ(error_of_line("at 12: preempt cpu=0"),
+            "line 3: expected a delay and a colon after 'at', as in 'at +12:', found '12:'");
+  EXPECT_EQ(error_of_line("at"),
+            "line 3: expected a delay and a colon after 'at', as in 'at +12:', found nothing");
+  EXPECT_EQ(error_of_line("at +:"), "line 3: expected a number for delay, found ''");
+  EXPECT_EQ(error_of_line("at +256: preempt cpu=0"),
+            "line 3: delay 256 is out of range; it must be 0 .. 255");
+  EXPECT_EQ(error_of_line("at +1:"), "line 3: expected a deviation after '+1:'");
+  EXPECT_EQ(error_of_line("at +1: preemt cpu=0"),
+            "line 3: unknown deviation 'preemt'; did you mean 'preempt'?");
+  EXPECT_EQ(error_of_line("at +1: preempt"), "line 3: 'preempt' needs cpu=0 .. 3");
+  EXPECT_EQ(error_of_line("at +1: preempt cpu=0 page=1"),
+            "line 3: unknown field 'page' of 'preempt'; expected one of cpu");
+  EXPECT_EQ(error_of_line("at +1: hold cpu=0"), "line 3: 'hold' needs steps=1 .. 256");
+  EXPECT_EQ(error_of_line("at +1: hold cpu=0 steps=0"),
+            "line 3: steps=0 is out of range; it must be 1 .. 256");
+  EXPECT_EQ(error_of_line("at +1: fill cpu=0 page=18"),
+            "line 3: page=18 is out of range; it must be 0 .. 17");
+  EXPECT_EQ(error_of_line("at +1: evict cpu=4 entry=0"),
+            "line 3: cpu=4 is out of range; it must be 0 .. 3 (config has cpus=4)");
+  std::string many;
+  for (unsigned i = 0; i < kMaxDeviations; ++i) many += "at +1: preempt cpu=0\n";
+  EXPECT_EQ(error_of_line(many), "parsed");
+  EXPECT_EQ(error_of_line(many + "at +1: preempt cpu=0"),
+            "line 67: there are more than 64 deviations");
+}
+
+TEST(TextErrors, QuoteWhatIsUnprintableOrLong) {
+  EXPECT_EQ(
+      error_of_line("cpu 0: \x01\xff"),
+      "line 3: unknown operation '\\x01\\xff'; expected one of switch_to, idle, resume, leave, "
+      "read, write, map, unmap, protect, unprotect, replace, free_table, flush_mm, exit");
+  const std::string error = error_of_line(std::string(100000, 'a'));
+  EXPECT_TRUE(error.starts_with("line 3: unknown item 'aaaa")) << error;
+  EXPECT_LT(error.size(), 120u);
+}
+
+/// Random edits of a valid text reach deeper than random bytes.
+TEST(Text, GarbageNeverCrashesAndNamesALine) {
+  Random random(6);
+  constexpr std::string_view kPieces = "0123456789 :=+#\n\tcpuatmapfill\x80\xff";
+  unsigned parsed = 0;
+  for (unsigned i = 0; i < 100000; ++i) {
+    std::string text(kExample);
+    if (random.chance(1, 16)) text.clear();
+    for (unsigned edits = 1 + random.mostly_small(15); edits > 0; --edits) {
+      const unsigned place = random.below(text.size() + 1);
+      const unsigned removed = random.mostly_small(8);
+      std::string added;
+      for (unsigned n = random.mostly_small(8); n > 0; --n) {
+        added += random.chance(1, 2) ? kPieces[random.below(kPieces.size())]
+                                     : static_cast<char>(random.below(256));
+      }
+      text.replace(place, removed, added);
+    }
+    Scenario scenario;
+    ParseError error;
+    if (!parse(text, scenario, error)) {
+      ASSERT_GE(error.line, 1u);
+      ASSERT_FALSE(error.what.empty());
+      continue;
+    }
+    ++parsed;
+    Scenario again;
+    ASSERT_TRUE(parse(print(scenario), again, error)) << print(error);
+    ASSERT_EQ(again, scenario) << text;
+  }
+  EXPECT_GT(parsed, 100u);
+}
+
+}  // namespace
+}  // namespace shootdown::fuzz
