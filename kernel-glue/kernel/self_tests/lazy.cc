@@ -26,10 +26,12 @@ void make_lazy(AddressSpace& space, VirtAddr page, std::uint64_t& found) {
 }
 
 /// Reads through the user half on the lazy CPU, to see what it caches. While it is lazy, that
-/// breaks its promise on purpose.
+/// breaks its promise on purpose. 0 if the page is out of its reach.
 std::uint64_t peek(VirtAddr page) {
   std::uint64_t value = 0;
-  run_on(kLazyCpu, [&](CpuId) { value = read_marker(page); });
+  run_on(kLazyCpu, [&](CpuId) {
+    if (!probe_read(page, value)) value = 0;
+  });
   return value;
 }
 
