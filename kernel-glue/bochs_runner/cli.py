@@ -108,9 +108,8 @@ def _print_tail(title, path):
 def _judge(arguments, outcome, folder):
     """Prints the verdict and what led to it; returns the exit status."""
     console = verdict.parse(outcome.console)
-    problems = verdict.problems(console, expected_configuration(arguments), outcome.exit_status)
-    if outcome.exit_status is None:
-        problems.insert(0, f"no end within {arguments.timeout:g} s: killed")
+    problems = verdict.problems(console, expected_configuration(arguments), outcome.exit_status,
+                                arguments.timeout)
     if arguments.bench:
         measured = bench_table.parse(outcome.console)
         problems += [f"not measured: {title}" for title in bench_table.missing(measured)]

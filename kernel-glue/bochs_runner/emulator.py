@@ -180,6 +180,6 @@ def _end(process):
             return
         os.killpg(process.pid, number)
         try:
-            process.wait(timeout=2)
+            process.wait(timeout=0.5)
         except subprocess.TimeoutExpired:
             pass

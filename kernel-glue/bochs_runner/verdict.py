@@ -75,25 +75,25 @@ def _parse_line(console, line):
         console.configuration = dict(word.split("=", 1) for word in line[2:].split() if "=" in word)
 
 
-def problems(console, expected_configuration, exit_status):
+def problems(console, expected_configuration, exit_status, limit_seconds):
     """What keeps the run from being a success, one sentence each; empty if it is one.
 
     expected_configuration: words of the kernel's configuration line that must be there.
-    exit_status: the emulator's; None if it was ended from outside.
+    exit_status: the emulator's; None if it had to be killed after limit_seconds.
     """
     found = []
+    if exit_status is None:
+        found.append(f"no end within {limit_seconds:g} s: the emulator was killed")
     if console.fatal:
         found.append(f"the kernel stopped: {console.fatal}")
     if not console.first_line:
         found.append("the console is empty: the kernel did not boot")
     else:
         found += _console_problems(console, expected_configuration)
-    if exit_status is None:
-        found.append("the emulator was stopped from outside")
-    elif exit_status != 0 and not console.fatal and not console.failed():
+    if exit_status not in (None, 0) and not console.fatal and not console.failed():
         # Otherwise the kernel itself has asked for this end.
         found.append(f"no clean shutdown: the emulator ended with status {exit_status}")
-    elif exit_status == 0 and (console.fatal or console.failed()):
+    if exit_status == 0 and (console.fatal or console.failed()):
         found.append("the kernel failed and yet shut down as if it had not")
     return found
 

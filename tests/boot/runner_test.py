@@ -84,7 +84,7 @@ class RunnerTest(unittest.TestCase):
         begin = time.monotonic()
         status, output = self.run_runner("--timeout", "1", console=GOOD[:GOOD.index("ok 2")], end="hang")
         self.assertEqual(status, 1, output)
-        self.assertIn("no end within 1 s: killed", output)
+        self.assertIn("no end within 1 s: the emulator was killed", output)
         self.assertIn("ok 1 first", output)
         self.assertLess(time.monotonic() - begin, 20)
         self.assert_no_emulator()
