@@ -79,10 +79,10 @@ extern "C" void handle_exception(ExceptionFrame* frame) {
 }
 
 extern "C" void handle_call_function() {
-  // First: another CPU may queue a call from here on, and its interrupt must not be swallowed by
-  // the acknowledgement of this one. Interrupts stay off, so it is served after this handler.
-  x86::end_of_interrupt();
   handle_call_function_interrupt(tlb);
+  // Last, because a sender waits for the queue and not for this. A call that is queued meanwhile is
+  // not lost: its interrupt stays pending in the local APIC until this one has ended.
+  x86::end_of_interrupt();
 }
 
 extern "C" void handle_wake() { x86::end_of_interrupt(); }
