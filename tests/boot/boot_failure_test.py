@@ -39,14 +39,14 @@ class BootFailureTest(unittest.TestCase):
         self.assertEqual(status, cli.FAIL)
         self.assertIn("no end within 8 s: the emulator was killed", output)
         self.assertIn("the console is empty: the kernel did not boot", output)
-        self.assertLess(seconds, 20)
+        self.assertLess(seconds, 60)
 
     def test_kernel_hangs_at_once(self):
         # cli; then a jump to itself.
         status, output, seconds = self.boot((ENTRY, bytes.fromhex("faebfe90")), timeout=8)
         self.assertEqual(status, cli.FAIL)
         self.assertIn("the console is empty: the kernel did not boot", output)
-        self.assertLess(seconds, 20)
+        self.assertLess(seconds, 60)
 
     def test_triple_fault(self):
         # int3 without an interrupt table.
