@@ -70,13 +70,13 @@ class Scene {
     return frames_[version % 2][cpu];
   }
 
-  Initiators is_initiator_;
   AddressSpace space_;
+  Initiators is_initiator_;
   std::array<std::array<MarkedFrame, x86::kMaxCpus>, 2> frames_;
   std::array<std::uint64_t, x86::kMaxCpus> versions_{};
-  Barrier barrier_;
   x86::Atomic<std::uint64_t> stale_before_flush_{0};
   x86::Atomic<std::uint64_t> stale_after_flush_{0};
+  Barrier barrier_;
 };
 
 void run_scene(Report& report, Scene::Initiators is_initiator) {
