@@ -53,8 +53,8 @@ void load_mm(System<H>& system, Mm<H>& mm, Slot slot, bool must_flush, Generatio
   }
 }
 
-/// Leaves lazy mode on the address space that is already loaded. Returns with fresh translations, and
-/// says whether it had to flush for that.
+/// Leaves lazy mode on the address space that is already loaded. Returns with fresh translations,
+/// and says whether it had to flush for that.
 template <Hal H>
 bool resume_from_lazy(System<H>& system, Mm<H>& mm) {
   CpuState<H>& self = system.self();
@@ -86,9 +86,8 @@ void switch_mm(System<H>& system, Mm<H>& next) {
 
   if (&previous == &next) {
     const bool flushed = was_lazy && resume_from_lazy(system, next);
-    H::trace(TraceEvent{.kind = TraceKind::switch_end,
-                        .mm = &next,
-                        .value = static_cast<std::uint64_t>(flushed)});
+    H::trace(TraceEvent{
+        .kind = TraceKind::switch_end, .mm = &next, .value = static_cast<std::uint64_t>(flushed)});
     return;
   }
 

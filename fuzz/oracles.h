@@ -136,6 +136,7 @@ class Oracles final : public host::Observer {
   unsigned spaces_{0};
   std::array<SpaceGhost, kMaxMms> space_{};
   std::array<CpuGhost, kMaxCpus> cpu_{};
+  host::HostCpuMask flushing_;  // CPUs between flush_begin and flush_end
   std::array<const host::HostAtomic<std::uint64_t>*, kMaxMms> mask_words_{};
   struct Label {
     const void* address;

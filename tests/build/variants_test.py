@@ -26,8 +26,8 @@ EXPECTED = {
     "plain": set(),
     "asan": {"asan", "ubsan"},
     "tsan": {"tsan"},
-    "libfuzzer": {"asan", "ubsan", "counters", "compares"},
-    "afl": {"asan", "ubsan", "guards", "compares"},
+    "libfuzzer": {"asan", "ubsan", "counters"},
+    "afl": {"asan", "ubsan", "guards"},
     "cov": {"profile"},
     "kernel": set(),
 }

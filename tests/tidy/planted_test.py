@@ -19,7 +19,8 @@ CLEAN = {
         '    visibility = ["//hal:__subpackages__", "//tests:__subpackages__"],\n)\n',
     "core/README.md": "The core.\n",
     "core/a.h": "// A header.\n#pragma once\n\n#include <cstdint>\n",
-    "hal/host/BUILD.bazel": 'cc_library(name = "host", deps = ["//core"])\n',
+    "hal/host/BUILD.bazel":
+        'cc_library(name = "host", target_compatible_with = HOST_ONLY, deps = ["//core"])\n',
     "hal/host/README.md": "The host.\n",
     "hal/host/b.cc": '#include <vector>\n\n#include "core/a.h"\n\nint b() { return 1; }\n',
     "kernel-glue/README.md": "The glue.\n",
@@ -84,6 +85,8 @@ PLANTED = {
     ],
     "compatibility": [
         ("tests/BUILD.bazel", 'cc_test(name = "t", target_compatible_with = ["//x"])\n'),
+        ("tests/BUILD.bazel", 'cc_test(name = "t", target_compatible_with = KERNEL_ONLY)\n'),
+        ("core/BUILD.bazel", 'cc_library(name = "core", target_compatible_with = HOST_ONLY)\n'),
     ],
     "clang_format": [("hal/host/b.cc", "int b(){return 1;}\n")],
 }

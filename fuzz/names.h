@@ -1,0 +1,14 @@
+// How reports and timelines call things.
+#pragma once
+
+#include <string>
+
+#include "core/types.h"
+
+namespace shootdown::fuzz {
+
+inline std::string cpu_name(CpuId cpu) { return "cpu" + std::to_string(cpu); }
+inline std::string mm_name(unsigned space) { return "mm" + std::to_string(space); }
+inline std::string page_name(unsigned page) { return "page " + std::to_string(page); }
+
+}  // namespace shootdown::fuzz

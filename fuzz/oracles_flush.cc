@@ -1,0 +1,264 @@
+// What holds when a flush begins, is queued, is handled and returns.
+#include <cstring>
+#include <utility>
+
+#include "fuzz/guest.h"
+#include "fuzz/names.h"
+#include "fuzz/oracles.h"
+
+namespace shootdown::fuzz {
+
+using host::Event;
+using host::HostCpu;
+using host::Oracle;
+using host::Report;
+using host::TlbEntry;
+
+namespace {
+
+std::uint64_t checksum_of(const FlushRequest<host::HostHal>& request) {
+  // Field by field, because padding has no defined content.
+  std::uint64_t sum = reinterpret_cast<std::uintptr_t>(request.mm);
+  for (std::uint64_t value :
+       {request.start, request.end, request.generation, std::uint64_t{request.initiator},
+        std::uint64_t{request.stride_shift}, std::uint64_t{request.frees_tables},
+        static_cast<std::uint64_t>(request.reason)}) {
+    sum = (sum ^ value) * 0x9e37'79b9'7f4a'7c15;
+  }
+  return sum;
+}
+
+}  // namespace
+
+void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
+  switch (event.kind) {
+    case TraceKind::flush_begin:
+      begin_flush(cpu, event);
+      break;
+    case TraceKind::flush_end:
+      end_flush(cpu);
+      break;
+    case TraceKind::handler_begin:
+      begin_handler(cpu, event);
+      break;
+    case TraceKind::handler_end:
+      check_handler(cpu, event);
+      break;
+    case TraceKind::switch_begin:
+      begin_switch(cpu);
+      break;
+    case TraceKind::switch_end:
+      end_switch(cpu);
+      break;
+    case TraceKind::call_queued:
+      call_queued(cpu, event);
+      break;
+    case TraceKind::call_run:
+      call_run(cpu, event);
+      break;
+    case TraceKind::flush_send:
+    case TraceKind::enter_lazy:
+      break;
+  }
+}
+
+void Oracles::begin_flush(CpuId cpu, const TraceEvent& event) {
+  FlushGhost& flush = cpu_[cpu].flush;
+  flush.request = static_cast<const FlushRequest<host::HostHal>*>(event.request);
+  flush.space = space_of(event.mm);
+  flush.checksum = checksum_of(*flush.request);
+  flush.begin = machine_.step();
+  flush.in_mask = {};
+  flush.in_mask.set_word(0, mask_word(flush.space));
+  flush.queued = {};
+  flush.ran_locally = false;
+  flushing_.set(cpu);
+  for (unsigned page = 0; page < kPages; ++page) {
+    PageGhost& ghost = space_[flush.space].pages[page];
+    flush.wanted[page] = 0;
+    if (!covers(*flush.request, page)) continue;
+    flush.wanted[page] = ghost.version;
+    if (ghost.log_size < kLogDepth) {
+      ghost.log[ghost.log_size++] = {.generation = event.value, .version = ghost.version};
+    }
+  }
+}
+
+void Oracles::end_flush(CpuId cpu) {
+  FlushGhost& flush = cpu_[cpu].flush;
+  if (checksum_of(*flush.request) != flush.checksum) {
+    fail(Oracle::o16, "a request changed while targets could read it",
+         cpu_name(cpu) + "'s request is not what it published.",
+         {.step = flush.begin, .cpu = cpu, .what = "published the request"},
+         event(cpu, "the flush returns"));
+  }
+  if (!flush.queued.empty()) {
+    fail(Oracle::o15, "a flush returns before every call has run",
+         cpu_name(flush.queued.first()) + " has not run the call.",
+         {.step = flush.begin, .cpu = cpu, .what = "starts the flush"},
+         event(cpu, "the flush returns"));
+  }
+  for (unsigned page = 0; page < kPages; ++page) {
+    Demand& demand = space_[flush.space].pages[page].demand;
+    if (flush.wanted[page] > demand.version) {
+      demand = {.version = flush.wanted[page], .step = machine_.step(), .cpu = cpu};
+    }
+  }
+  check_completed(cpu, flush);
+  flush.request = nullptr;
+  flushing_.clear(cpu);
+}
+
+void Oracles::check_completed(CpuId cpu, const FlushGhost& flush) {
+  for (CpuId target = 0; target < machine_.cpu_count(); ++target) {
+    check_completed_on(cpu, flush, target);
+  }
+}
+
+void Oracles::check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId target) {
+  const CpuGhost& ghost = cpu_[target];
+  // Inside switch_mm the CPU uses nothing; what it may use afterwards is audited at the end.
+  if (ghost.in_switch) return;
+  const CpuPrivate<host::HostHal>& own = guest_->system().cpus[target].own;
+  const std::uint16_t loaded_pcid = machine_.pcid_of(machine_.cpu(target).cr3);
+  for (const TlbEntry& entry : machine_.cpu(target).tlb.entries) {
+    const unsigned page = page_of(entry.page << entry.shift);
+    if (entry.from.space != flush.space || entry.from.life != space_[flush.space].life) continue;
+    if (entry.from.version >= flush.wanted[page]) continue;
+    const bool usable = ghost.space == flush.space && entry.pcid == loaded_pcid && !ghost.lazy;
+    if (usable) {
+      fail(Oracle::o1, "a flush returns while a CPU can still use an older translation",
+           cpu_name(target) + " runs " + mm_name(flush.space) + " with " + page_name(page) +
+               " from before the change that " + cpu_name(cpu) + " flushed.",
+           fill_event(target, entry), event(cpu, "the flush returns"));
+    }
+    if (!machine_.pcid()) continue;
+    const Slot slot = entry.pcid - 1U;
+    const bool kept = own.slots[slot].context == guest_->space(flush.space).mm.context &&
+                      own.slots[slot].generation >= flush.request->generation;
+    if (kept) {
+      fail(Oracle::o4, "a slot holds a translation older than the generation it records",
+           cpu_name(target) + " would load " + mm_name(flush.space) + " without a flush although " +
+               page_name(page) + " is older.",
+           fill_event(target, entry), event(cpu, "the flush returns"));
+    }
+  }
+}
+
+void Oracles::begin_switch(CpuId cpu) {
+  cpu_[cpu].in_switch = true;
+  cpu_[cpu].switch_was_lazy = guest_->system().cpus[cpu].shared.is_lazy.peek();
+}
+
+void Oracles::end_switch(CpuId cpu) {
+  cpu_[cpu].in_switch = false;
+  check_slots(cpu);
+  audit_loaded(cpu, cpu_[cpu].switch_was_lazy);
+}
+
+void Oracles::call_queued(CpuId cpu, const TraceEvent& event) {
+  FlushGhost& flush = cpu_[cpu].flush;
+  const auto target = static_cast<CpuId>(event.value);
+  if (flush.queued.test(target)) {
+    fail(Oracle::o15, "a call is queued twice on one target", cpu_name(target) + " gets it twice.",
+         {}, this->event(cpu, "queues it again"));
+  }
+  flush.queued.set(target);
+  if (flush.request == nullptr) return;
+  const CpuGhost& ghost = cpu_[target];
+  if (!flush.in_mask.test(target)) {
+    fail(Oracle::o19, "a flush interrupts a CPU outside the mask",
+         cpu_name(target) + " was not in the mask of " + mm_name(flush.space) +
+             " at any time since the flush began.",
+         {.step = flush.begin, .cpu = cpu, .what = "starts the flush"},
+         this->event(cpu, "queues a call for " + cpu_name(target)));
+  }
+  if (ghost.lazy && ghost.lazy_since < flush.begin && !flush.request->frees_tables) {
+    fail(Oracle::o19, "a flush interrupts a lazy CPU without need",
+         cpu_name(target) + " was lazy before the flush began, and no tables are freed.",
+         {.step = ghost.lazy_since, .cpu = target, .what = "became lazy"},
+         this->event(cpu, "queues a call for " + cpu_name(target)));
+  }
+}
+
+void Oracles::call_run(CpuId cpu, const TraceEvent& event) {
+  const auto sender = static_cast<CpuId>(event.value);
+  FlushGhost& flush = cpu_[sender].flush;
+  const bool wanted = flush.queued.test(cpu);
+  const bool off = !machine_.cpu(cpu).interrupts_enabled;
+  if (wanted && off) {
+    flush.queued.clear(cpu);
+    return;
+  }
+  fail(Oracle::o15, wanted ? "a call runs with interrupts on" : "a call runs without being queued",
+       cpu_name(cpu) + " runs a call of " + cpu_name(sender) + ".", {},
+       this->event(cpu, "runs the call"));
+}
+
+void Oracles::on_ipi(CpuId cpu, const host::HostCpuMask& targets) {
+  if (targets.empty() || targets.test(cpu)) {
+    fail(Oracle::o19, "an interrupt is sent to nobody or to oneself",
+         cpu_name(cpu) + " touches the interrupt controller for nothing.", {},
+         event(cpu, "sends the interrupt"));
+  }
+}
+
+void Oracles::begin_handler(CpuId cpu, const TraceEvent& event) {
+  CpuGhost& ghost = cpu_[cpu];
+  ghost.in_handler = true;
+  ghost.invalidated = false;
+  const auto* request = static_cast<const FlushRequest<host::HostHal>*>(event.request);
+  if (request->initiator != cpu) return;
+  if (ghost.flush.ran_locally) {
+    fail(Oracle::o15, "the local part of a flush runs twice", cpu_name(cpu) + " repeats itself.",
+         {}, this->event(cpu, "runs it again"));
+  }
+  ghost.flush.ran_locally = true;
+}
+
+void Oracles::check_handler(CpuId cpu, const TraceEvent& event) {
+  CpuGhost& ghost = cpu_[cpu];
+  ghost.in_handler = false;
+  const auto& request = *static_cast<const FlushRequest<host::HostHal>*>(event.request);
+  const Generation before = event.value;
+  const Generation after = event.value2;
+  const auto report = [&](Oracle oracle, const char* title) {
+    fail(oracle, title,
+         cpu_name(cpu) + " went from generation " + std::to_string(before) + " to " +
+             std::to_string(after) + " for a request of generation " +
+             std::to_string(request.generation) + ".",
+         {.step = cpu_[request.initiator].flush.begin,
+          .cpu = request.initiator,
+          .what = "starts the flush"},
+         this->event(cpu, "records generation " + std::to_string(after)));
+  };
+  const bool partial = event.outcome == HandlerOutcome::partial;
+  const bool full = event.outcome == HandlerOutcome::full;
+  if (partial && (after != before + 1 || after != request.generation)) {
+    report(Oracle::o10, "a partial flush skips a generation");
+  }
+  if ((partial || full) && ghost.invalidated && after > ghost.at_invalidate) {
+    report(Oracle::o11, "the recorded generation was read after the flush");
+  }
+  if (full && !request.all() && request.generation == before + 1 && after == request.generation) {
+    report(Oracle::o19, "a full flush where a partial one was enough");
+  }
+  audit_loaded(cpu, /*after_lazy=*/false);
+}
+
+void Oracles::refine(Report& report) {
+  if (report.oracle != Oracle::o18 || !report.first.what.empty()) return;
+  unsigned index = 0;
+  guest_->system().calls.visit_shared([&](const char* name, auto& word) {
+    if (std::strcmp(name, "call_queue") != 0) return;
+    const CpuId id = index++;
+    if (id >= machine_.cpu_count()) return;
+    const HostCpu& cpu = machine_.cpu(id);
+    if (word.peek() == 0 || !cpu.interrupts_enabled || cpu.call_pending) return;
+    report.oracle = Oracle::o17;
+    report.title = "a queued call is forgotten";
+    report.detail += cpu_name(id) + " has a call in its queue, and no interrupt will tell it.";
+  });
+}
+
+}  // namespace shootdown::fuzz

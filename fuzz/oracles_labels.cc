@@ -1,0 +1,75 @@
+// Names of shared words, for timelines.
+#include <cstring>
+
+#include "fuzz/guest.h"
+#include "fuzz/names.h"
+#include "fuzz/oracles.h"
+
+namespace shootdown::fuzz {
+
+using host::FrameInfo;
+using host::FrameKind;
+using host::FramePool;
+
+void Oracles::collect_labels() {
+  labels_.clear();
+  const auto add = [&](const std::string& prefix) {
+    return [this, prefix](const char* name, auto& word) {
+      labels_.push_back({.address = &word, .text = prefix + name});
+    };
+  };
+  for (unsigned i = 0; i < kMaxMms; ++i) {
+    GuestMm& space = guest_->space(i);
+    space.mm.visit_shared(add(mm_name(i) + "."));
+    labels_.push_back({.address = &space.lock, .text = mm_name(i) + ".page_table_lock"});
+    labels_.push_back({.address = &space.users, .text = mm_name(i) + ".users"});
+  }
+  System<host::HostHal>& system = guest_->system();
+  system.kernel_mm.visit_shared(add("kernel_mm."));
+  labels_.push_back({.address = &system.next_context, .text = "next_context"});
+  for (CpuId id = 0; id < kMaxCpus; ++id) {
+    labels_.push_back(
+        {.address = &system.cpus[id].shared.is_lazy, .text = cpu_name(id) + ".is_lazy"});
+  }
+  unsigned queue = 0;
+  unsigned record = 0;
+  system.calls.visit_shared([&](const char* name, auto& word) {
+    std::string text = "online";
+    if (std::strcmp(name, "call_queue") == 0) text = cpu_name(queue++) + ".queue";
+    if (std::strcmp(name, "call_locked") == 0) {
+      text = "record." + cpu_name(record / kMaxCpus) + "->" + cpu_name(record % kMaxCpus);
+      ++record;
+    }
+    labels_.push_back({.address = &word, .text = text});
+  });
+}
+
+std::string Oracles::label(const void* address) {
+  const auto value = reinterpret_cast<std::uintptr_t>(address);
+  if (page_of(value) != kPages) return page_name(page_of(value));
+  const auto* word = static_cast<const std::uint64_t*>(address);
+  const std::uint32_t frame = machine_.frames().frame_of(word);
+  if (frame != FramePool::kNoFrame) {
+    const FrameInfo& info = machine_.frames().info(frame);
+    const auto index = static_cast<unsigned>(word - machine_.frames().words(frame));
+    const unsigned space = owner_space(info.owner);
+    const std::string level = owner_what(info.owner) == 1   ? ".table["
+                              : owner_what(info.owner) == 2 ? ".directory["
+                                                            : ".upper[";
+    return (space == kKernelSpace ? "kernel" : mm_name(space)) + level + std::to_string(index) +
+           "]";
+  }
+  if (labels_.empty()) collect_labels();
+  for (const Label& label : labels_) {
+    if (label.address == address) return label.text;
+  }
+  const std::uint32_t root = FramePool::frame_at(value);
+  if (root != FramePool::kNoFrame && machine_.frames().info(root).kind == FrameKind::table) {
+    const unsigned space = owner_space(machine_.frames().info(root).owner);
+    return (space == kKernelSpace ? "the kernel's space" : mm_name(space)) + ", PCID " +
+           std::to_string(value & 0xfff);
+  }
+  return std::to_string(value);
+}
+
+}  // namespace shootdown::fuzz

@@ -1,0 +1,159 @@
+// The step-time family: invariants of the core's state after each visible operation and each
+// switch.
+#include "fuzz/guest.h"
+#include "fuzz/names.h"
+#include "fuzz/oracles.h"
+
+namespace shootdown::fuzz {
+
+using host::FrameInfo;
+using host::FrameKind;
+using host::FramePool;
+using host::HostCpu;
+using host::Oracle;
+using host::TlbEntry;
+
+void Oracles::on_cr3(CpuId cpu) {
+  const std::uint32_t root = FramePool::frame_at(machine_.cpu(cpu).cr3);
+  cpu_[cpu].space = kNoSpace;
+  if (root == FramePool::kNoFrame) return;
+  const FrameInfo& info = machine_.frames().info(root);
+  if (info.kind != FrameKind::table) {
+    fail(Oracle::o31, "CR3 is loaded with a released root",
+         cpu_name(cpu) + " loads a top table that was released.",
+         {.step = info.changed_at, .cpu = info.changed_by, .what = "released the top table"},
+         event(cpu, "loads CR3"));
+  }
+  const unsigned owner = owner_space(info.owner);
+  if (owner != kKernelSpace) cpu_[cpu].space = owner;
+}
+
+void Oracles::on_invalidate(CpuId cpu) {
+  CpuGhost& ghost = cpu_[cpu];
+  if (!ghost.in_handler || ghost.invalidated) return;
+  ghost.invalidated = true;
+  Mm<host::HostHal>* loaded = guest_->system().cpus[cpu].own.loaded_mm;
+  ghost.at_invalidate = loaded != nullptr ? loaded->tlb_gen.peek() : kNoGeneration;
+}
+
+void Oracles::track_lazy(CpuId cpu) {
+  CpuGhost& ghost = cpu_[cpu];
+  const bool lazy = guest_->system().cpus[cpu].shared.is_lazy.peek();
+  if (lazy && !ghost.lazy) ghost.lazy_since = machine_.step();
+  ghost.lazy = lazy;
+}
+
+void Oracles::after_change(CpuId cpu) {
+  track_lazy(cpu);
+  check_mask(cpu);
+  check_consistency(cpu);
+  check_generations(cpu);
+  flushing_.for_each([&](CpuId id) {
+    FlushGhost& flush = cpu_[id].flush;
+    flush.in_mask.set_word(0, flush.in_mask.word(0) | mask_word(flush.space));
+  });
+}
+
+void Oracles::check_mask(CpuId cpu) {
+  const unsigned space = cpu_[cpu].space;
+  if (space == kNoSpace || ((mask_word(space) >> cpu) & 1) != 0) return;
+  fail(Oracle::o7, "a CPU has a space in CR3 but is not in its mask",
+       cpu_name(cpu) + " can still walk " + mm_name(space) +
+           ", but a flush that starts now would not reach it.",
+       {}, event(cpu, "is not in the mask of " + mm_name(space)));
+}
+
+void Oracles::check_consistency(CpuId cpu) {
+  const CpuState<host::HostHal>& state = guest_->system().cpus[cpu];
+  const HostCpu& hardware = machine_.cpu(cpu);
+  const Mm<host::HostHal>* loaded = state.own.loaded_mm;
+  if (hardware.interrupts_enabled) {
+    const bool agrees =
+        loaded != nullptr &&
+        hardware.cr3 == cr3_value(guest_->system(), *loaded, state.own.loaded_slot) &&
+        state.own.slots[state.own.loaded_slot].context == loaded->context;
+    if (!agrees) {
+      fail(Oracle::o8, "interrupts are on while the bookkeeping and CR3 disagree",
+           "A flush interrupt that arrives on " + cpu_name(cpu) +
+               " now would flush the wrong space.",
+           {}, event(cpu, "runs with interrupts on"));
+    }
+  }
+  if (cpu_[cpu].lazy && loaded != nullptr && loaded->is_kernel) {
+    fail(Oracle::o9, "a CPU is lazy on the kernel's own space",
+         cpu_name(cpu) + " would be skipped by flushes for no reason.", {}, event(cpu, "is lazy"));
+  }
+}
+
+void Oracles::check_generations(CpuId cpu) {
+  const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
+  if (own.loaded_mm == nullptr || own.loaded_mm->is_kernel) return;
+  const SlotState& slot = own.slots[own.loaded_slot];
+  const unsigned space = space_of(own.loaded_mm);
+  const Generation now = own.loaded_mm->tlb_gen.peek();
+  SpaceGhost& ghost = space_[space];
+  if (slot.context == own.loaded_mm->context && slot.generation > now) {
+    fail(Oracle::o3, "a slot is newer than its address space",
+         cpu_name(cpu) + " recorded generation " + std::to_string(slot.generation) + ", " +
+             mm_name(space) + " is at " + std::to_string(now) + ".",
+         {}, event(cpu, "holds the slot"));
+  }
+  if (now < ghost.last_generation) {
+    fail(Oracle::o3, "a generation went backwards",
+         mm_name(space) + " went from " + std::to_string(ghost.last_generation) + " to " +
+             std::to_string(now) + ".",
+         {}, event(cpu, "sees it"));
+  }
+  ghost.last_generation = now;
+}
+
+void Oracles::check_slots(CpuId cpu) {
+  const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
+  for (Slot a = 0; a < kSlots; ++a) {
+    for (Slot b = a + 1; b < kSlots; ++b) {
+      if (own.slots[a].context == kNoContext || own.slots[a].context != own.slots[b].context) {
+        continue;
+      }
+      fail(Oracle::o14, "two slots of a CPU name the same space",
+           cpu_name(cpu) + " may load the older of the two.", {}, event(cpu, "ends a switch"));
+    }
+  }
+}
+
+void Oracles::audit_loaded(CpuId cpu, bool after_lazy) {
+  const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
+  const unsigned space = cpu_[cpu].space;
+  if (space == kNoSpace) return;
+  const std::uint16_t pcid = machine_.pcid_of(machine_.cpu(cpu).cr3);
+  const Generation recorded = own.slots[own.loaded_slot].generation;
+  for (const TlbEntry& entry : machine_.cpu(cpu).tlb.entries) {
+    if (entry.pcid != pcid) continue;
+    const unsigned page = page_of(entry.page << entry.shift);
+    if (entry.from.space != space || entry.from.life != space_[space].life) {
+      fail(Oracle::o4, "a slot holds translations of another address space",
+           cpu_name(cpu) + " loaded " + mm_name(space) + " with entries of " +
+               mm_name(entry.from.space) + " under the same PCID.",
+           fill_event(cpu, entry), event(cpu, "may use it now"));
+    }
+    if (is_stale_at(entry, recorded)) {
+      fail(Oracle::o4, "a slot holds a translation older than the generation it records",
+           cpu_name(cpu) + " recorded generation " + std::to_string(recorded) + " of " +
+               mm_name(space) + ", but " + page_name(page) + " is older.",
+           fill_event(cpu, entry), event(cpu, "records the generation"));
+    }
+    // A lazy CPU may hold it: a request for another space finds it so, and changes nothing.
+    if (cpu_[cpu].lazy) continue;
+    const Demand& demand = space_[space].pages[page].demand;
+    if (entry.from.version < demand.version) {
+      fail(after_lazy ? Oracle::o2 : Oracle::o1,
+           after_lazy ? "a CPU leaves lazy mode with a translation older than a completed flush"
+                      : "a CPU switches in with a translation older than a completed flush",
+           cpu_name(cpu) + " may use " + page_name(page) + " of " + mm_name(space) +
+               " from now on, but its flush by " + cpu_name(demand.cpu) + " returned at step " +
+               std::to_string(demand.step) + ".",
+           fill_event(cpu, entry), event(cpu, "may use it now"));
+    }
+  }
+}
+
+}  // namespace shootdown::fuzz
