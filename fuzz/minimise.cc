@@ -63,7 +63,7 @@ unsigned count_elements(const Scenario& scenario) {
 }
 
 /// What becomes of the delay of a deviation that is dropped.
-enum class Timing { keep, forget };  // keep: the next deviation waits longer instead.
+enum class Timing : std::uint8_t { keep, forget };  // keep: the next one waits longer instead.
 
 template <class Drop>
 Scenario without(const Scenario& from, Timing timing, Drop is_dropped) {
@@ -166,7 +166,7 @@ template <class Change>
 bool Minimiser::attempt_change(Change change) {
   Scenario candidate = best_;
   change(candidate);
-  return attempt(std::move(candidate));
+  return attempt(candidate);
 }
 
 template <class Drop>
