@@ -170,6 +170,7 @@ void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {
          cpu_name(cpu) + " runs " + mm_name(space) + " but the entry is from " +
              mm_name(entry.from.space) + ".",
          fill_event(cpu, entry), use());
+    return;
   }
   const Demand& demand = space_[space].pages[page].demand;
   if (entry.from.version < demand.version) {

@@ -134,6 +134,7 @@ void Oracles::check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId targe
     }
     if (!machine_.pcid()) continue;
     const Slot slot = entry.pcid - 1U;
+    if (slot >= kSlots) continue;
     const bool kept = own.slots[slot].context == guest_->space(flush.space).mm.context &&
                       own.slots[slot].generation >= flush.request->generation;
     if (kept) {
