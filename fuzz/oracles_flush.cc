@@ -165,6 +165,7 @@ void Oracles::call_queued(CpuId cpu, const TraceEvent& event) {
          {}, this->event(cpu, "queues it again"));
   }
   flush.queued.set(target);
+  if (event.value2 != 0) flush.to_interrupt.set(target);
   if (flush.request == nullptr) return;
   const CpuGhost& ghost = cpu_[target];
   if (!flush.in_mask.test(target)) {
@@ -202,6 +203,15 @@ void Oracles::on_ipi(CpuId cpu, const host::HostCpuMask& targets) {
          cpu_name(cpu) + " touches the interrupt controller for nothing.", {},
          event(cpu, "sends the interrupt"));
   }
+  host::HostCpuMask& expected = cpu_[cpu].flush.to_interrupt;
+  targets.for_each([&](CpuId target) {
+    if (expected.test(target)) return;
+    fail(Oracle::o19, "a CPU is interrupted without a call for it",
+         cpu_name(target) + " has no call of " + cpu_name(cpu) +
+             ", or its queue was not empty and its interrupt is on its way.",
+         {}, event(cpu, "sends the interrupt"));
+  });
+  expected = {};
 }
 
 void Oracles::begin_handler(CpuId cpu, const TraceEvent& event) {
