@@ -231,7 +231,8 @@ TEST(O6, FiresWhenAnAccessReachesAFrameThatWasReleased) {
   Trial trial;
   trial.expect("O6 a CPU uses a frame that was released",
                {{op("read page=1"), wrong([&] {
-                   trial.machine.frames().release(trial.frame_of(0, 1), trial.machine.step(), 0);
+                   const std::uint32_t frame = host::FramePool::frame_at(trial.entry_of(0, 1));
+                   trial.machine.frames().release(frame, trial.machine.step(), 0);
                  }),
                  op("write page=1")}});
 }

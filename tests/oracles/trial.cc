@@ -118,14 +118,26 @@ void Trial::unlock_record(CpuId sender, CpuId target) {
   });
 }
 
-std::uint32_t Trial::frame_of(unsigned space, unsigned page) {
+std::uint64_t Trial::entry_of(unsigned space, unsigned page) {
   using host::FramePool;
   FramePool& frames = machine.frames();
   const VirtAddr address = page_address(page);
-  const std::uint64_t upper =
-      frames.words(guest.space(space).directory)[host::table_index(address, 2)];
-  return FramePool::frame_at(
-      frames.words(FramePool::frame_at(upper))[host::table_index(address, 1)]);
+  const std::uint32_t directory = guest.space(space).directory;
+  const std::uint64_t upper = frames.words(directory)[host::table_index(address, 2)];
+  if ((upper & host::kPtePresent) == 0) return 0;
+  return frames.words(FramePool::frame_at(upper))[host::table_index(address, 1)];
+}
+
+bool Trial::holds_stale(CpuId cpu, unsigned space, unsigned page) {
+  const std::uint64_t now = entry_of(space, page);
+  for (const host::TlbEntry& entry : machine.cpu(cpu).tlb.entries) {
+    if (entry.from.space != space || !entry.covers(page_address(page))) continue;
+    if ((now & host::kPtePresent) == 0 || host::FramePool::frame_at(now) != entry.frame) {
+      return true;
+    }
+    if (entry.writable && (now & host::kPteWritable) == 0) return true;
+  }
+  return false;
 }
 
 // ---- Observer

@@ -70,8 +70,10 @@ class Trial final : public host::Observer {
   void set_in_mask(unsigned space, CpuId cpu, bool member);
   /// Unlocks the call record from `sender` to `target`.
   void unlock_record(CpuId sender, CpuId target);
-  /// The frame that the page tables name for `page`.
-  std::uint32_t frame_of(unsigned space, unsigned page);
+  /// The entry that maps the small page, as it is in memory now, or 0.
+  std::uint64_t entry_of(unsigned space, unsigned page);
+  /// Whether `cpu` has a translation of the small page that memory does not justify.
+  bool holds_stale(CpuId cpu, unsigned space, unsigned page);
 
   host::Machine machine;
   Oracles oracles;
