@@ -126,6 +126,17 @@ class Tlb {
         [&](const TlbEntry& e) { return e.covers(address) && (e.global || e.pcid == pcid); });
     psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid; });
   }
+  /// INVPCID type 0: the address in one PCID, global entries excepted. What it does to cached table
+  /// pointers is less certain than INVLPG's, so they stay.
+  void flush_address_in(VirtAddr address, std::uint16_t pcid) {
+    entries.remove_if(
+        [&](const TlbEntry& e) { return !e.global && e.pcid == pcid && e.covers(address); });
+  }
+  /// INVLPG with the erratum: global entries stay.
+  void flush_address_not_global(VirtAddr address, std::uint16_t pcid) {
+    flush_address_in(address, pcid);
+    psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid; });
+  }
   /// A page fault drops the entries that caused it (SDM vol. 3, 4.10.4.1).
   void drop_faulting(VirtAddr address, std::uint16_t pcid) { flush_address(address, pcid); }
   /// Hardware may drop anything at any time; `choice` picks.
