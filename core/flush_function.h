@@ -26,7 +26,11 @@ namespace internal {
 template <Hal H>
 void flush_loaded_pages(System<H>& system, const FlushRequest<H>& request) {
   const std::uint64_t stride = std::uint64_t{1} << request.stride_shift;
-  if (system.config.pti && system.config.pcid && system.config.defer_user_pages) {
+  // Not when tables go: between the load of the user root and the invalidations the walker could
+  // follow a cached pointer to a table that is no longer one (R6).
+  const bool defers = system.config.pti && system.config.pcid && system.config.defer_user_pages &&
+                      !request.frees_tables;
+  if (defers) {
     Counters& counters = system.self().own.counters;
     for (VirtAddr address = request.start; address < request.end; address += stride) {
       H::invlpg(address);

@@ -22,17 +22,18 @@ void return_to_user(System<H>& system) {
   const Slot slot = own.loaded_slot;
   const std::uint64_t cr3 = user_cr3_value(system, *own.loaded_mm.owner_load(), slot);
   const auto bit = static_cast<std::uint16_t>(1U << pcid_of(slot));
-  const DeferredPages pages = own.deferred;
-  own.deferred = {};
   if (!system.config.pcid || (own.user_flush & bit) != 0) {
-    own.user_flush &= static_cast<std::uint16_t>(~bit);
     H::write_cr3(cr3);
+    own.user_flush &= static_cast<std::uint16_t>(~bit);
+    own.deferred = {};
     return;
   }
   H::write_cr3(cr3 | kCr3KeepEntries);
   // In the user's own PCID INVLPG reaches them, which is cheaper than INVPCID from the kernel's.
+  const DeferredPages& pages = own.deferred;
   const std::uint64_t stride = std::uint64_t{1} << pages.stride_shift;
   for (VirtAddr address = pages.start; address < pages.end; address += stride) H::invlpg(address);
+  own.deferred = {};
 }
 
 /// Back on the kernel's root, keeping its entries. Context: interrupts off, first thing after an

@@ -158,8 +158,8 @@ void Guest::interrupt(void* self, CpuId cpu) {
   if (from_user) enter_from_user(guest.system_);
   guest.in_user_[cpu] = false;
   handle_call_function_interrupt(guest.system_);
-  guest.in_user_[cpu] = from_user;
   if (from_user) return_to_user(guest.system_);
+  guest.in_user_[cpu] = from_user;
 }
 
 void Guest::program(void* self, CpuId cpu) {

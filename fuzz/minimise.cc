@@ -41,6 +41,9 @@ Cost cost(const Scenario& scenario) {
   mms = header.mms;
   odd_switches = (header.pcid != kDefaults.pcid ? 1u : 0u) +
                  (header.concurrent != kDefaults.concurrent ? 1u : 0u);
+  for (const HeaderSwitch& one : kHeaderSwitches) {
+    odd_switches += header.*one.field != kDefaults.*one.field ? 1u : 0u;
+  }
   ceiling = kMaxCeiling - header.ceiling;
   for (const auto& list : scenario.ops) {
     for (const Op& op : list) {
@@ -63,7 +66,7 @@ unsigned count_elements(const Scenario& scenario) {
 }
 
 /// What becomes of the delay of a deviation that is dropped.
-enum class Timing { keep, forget };  // keep: the next deviation waits longer instead.
+enum class Timing : std::uint8_t { keep, forget };  // keep: the next one waits longer instead.
 
 template <class Drop>
 Scenario without(const Scenario& from, Timing timing, Drop is_dropped) {
@@ -166,7 +169,7 @@ template <class Change>
 bool Minimiser::attempt_change(Change change) {
   Scenario candidate = best_;
   change(candidate);
-  return attempt(std::move(candidate));
+  return attempt(candidate);
 }
 
 template <class Drop>
@@ -225,6 +228,9 @@ void Minimiser::simplify_header() {
   }
   attempt_change([&](Scenario& candidate) { candidate.header.pcid = defaults.pcid; });
   attempt_change([&](Scenario& candidate) { candidate.header.concurrent = defaults.concurrent; });
+  for (const HeaderSwitch& one : kHeaderSwitches) {
+    attempt_change([&](Scenario& candidate) { candidate.header.*one.field = defaults.*one.field; });
+  }
   for (unsigned ceiling = kMaxCeiling; ceiling > best_.header.ceiling; --ceiling) {
     attempt_change([&](Scenario& candidate) { candidate.header.ceiling = ceiling; });
   }

@@ -79,6 +79,15 @@ unsigned Oracles::space_of(const void* mm) const {
 
 std::uint64_t Oracles::mask_word(unsigned space) const { return mask_words_[space]->peek(); }
 
+bool Oracles::uses_user_half(CpuId cpu) const {
+  const CpuGhost& ghost = cpu_[cpu];
+  if (ghost.in_switch || ghost.offline || guest_->system().cpus[cpu].shared.is_lazy.peek()) {
+    return false;
+  }
+  const bool on_twin = (machine_.pcid_of(machine_.cpu(cpu).cr3) & kUserPcidBit) != 0;
+  return !on_twin || guest_->in_user_mode(cpu);
+}
+
 bool Oracles::covers(const FlushRequest<host::HostHal>& request, unsigned page) const {
   if (request.all()) return true;
   const VirtAddr start = page_address(page);
@@ -114,10 +123,8 @@ void Oracles::on_batch_add(unsigned space, unsigned page) {
   CpuGhost& ghost = cpu_[machine_.running().id];
   PageGhost& changed = space_[space].pages[page];
   changed.batched = changed.version;
-  ghost.batch.add({.space = space,
-                   .life = space_[space].life,
-                   .page = page,
-                   .version = changed.version});
+  ghost.batch.add(
+      {.space = space, .life = space_[space].life, .page = page, .version = changed.version});
   note_log(space, page, ghost.batch_generation);
 }
 
@@ -166,7 +173,8 @@ void Oracles::on_online(CpuId cpu) {
   const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
   unsigned used = 0;
   for (const SlotState& slot : own.slots) used += slot.context != kNoContext ? 1 : 0;
-  if (used == 1 && own.loaded_slot == 0 && own.user_flush == 0 && hardware.tlb.entries.size() == 0) {
+  if (used == 1 && own.loaded_slot == 0 && own.user_flush == 0 &&
+      hardware.tlb.entries.size() == 0) {
     return;
   }
   fail(Oracle::o24, "a CPU comes up with old translations or slots",
@@ -190,11 +198,11 @@ void Oracles::on_release(std::uint32_t frame) {
       continue;
     }
     // A lazy CPU may keep a user entry: it does not use it, and flushes before it does (R3).
-    const bool lazy = guest_->system().cpus[id].shared.is_lazy.peek();
+    const bool user_half = uses_user_half(id);
     if (cpu_[id].offline) continue;
     for (const TlbEntry& entry : cpu.tlb.entries) {
       if (entry.frame != frame || (entry.pcid != pcid && !entry.global)) continue;
-      if (entry.from.space != kKernelSpace && (lazy || cpu_[id].in_switch)) continue;
+      if (entry.from.space != kKernelSpace && !user_half) continue;
       fail(Oracle::o6, "a frame is released while a CPU can use it",
            cpu_name(id) + " still has a usable translation to the frame.", fill_event(id, entry),
            event(self, "releases the frame"));
@@ -205,7 +213,7 @@ void Oracles::on_release(std::uint32_t frame) {
 void Oracles::on_destroy(unsigned space) {
   const GuestMm& guest_mm = guest_->space(space);
   for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
-    const bool loaded = guest_->system().cpus[id].own.loaded_mm == &guest_mm.mm;
+    const bool loaded = guest_->system().cpus[id].own.loaded_mm.peek() == &guest_mm.mm;
     if (!loaded && FramePool::frame_at(machine_.cpu(id).cr3) != guest_mm.root) continue;
     fail(Oracle::o31, "an address space is destroyed while a CPU has it loaded",
          cpu_name(id) + " has " + mm_name(space) + " loaded.", {},
@@ -274,8 +282,7 @@ void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {
          cpu_name(cpu) + " cached " + std::string(half) + std::to_string(page) + " at step " +
              std::to_string(entry.from.step) + "; " + cpu_name(demand.cpu) +
              "'s flush of it returned at step " + std::to_string(demand.step) + ".",
-         {.step = demand.step, .cpu = demand.cpu, .what = "the flush of the page returned"},
-         use());
+         {.step = demand.step, .cpu = demand.cpu, .what = "the flush of the page returned"}, use());
   }
   if (machine_.frames().info(entry.frame).kind != FrameKind::data) {
     fail(Oracle::o6, "a CPU uses a frame that was released", cpu_name(cpu) + " reads a dead frame.",

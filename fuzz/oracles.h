@@ -38,11 +38,11 @@ class Oracles final : public host::Observer {
   void on_destroy(unsigned space);
   /// The entry of a kernel page lost its frame.
   void on_kernel_entry_changed(unsigned page);
-  /// The running CPU has added `page` to its batch; what it removed is to be quiet when the batch is
-  /// flushed (O20).
+  /// The running CPU has added `page` to its batch; what it removed is to be quiet when the batch
+  /// is flushed (O20).
   void on_batch_add(unsigned space, unsigned page);
-  /// Under the page-table lock: the running CPU has seen these entries and will promise that nothing
-  /// older is left, once `on_promise` says so (O21).
+  /// Under the page-table lock: the running CPU has seen these entries and will promise that
+  /// nothing older is left, once `on_promise` says so (O21).
   void note_promise(unsigned space, unsigned first, unsigned count);
   void on_promise();
   void on_temporary_begin(CpuId cpu);
@@ -169,6 +169,10 @@ class Oracles final : public host::Observer {
   void begin_handler(CpuId cpu, const TraceEvent& event);
   void track_lazy(CpuId cpu);
 
+  /// The CPU's instructions may use its loaded user translations right now. Not while it is lazy,
+  /// inside a switch, offline, or on the last steps to user mode, where page-table isolation pays
+  /// its debts.
+  [[nodiscard]] bool uses_user_half(CpuId cpu) const;
   [[nodiscard]] bool is_stale_at(const host::TlbEntry& entry, Generation generation) const;
   [[nodiscard]] unsigned space_of(const void* mm) const;
   [[nodiscard]] bool covers(const FlushRequest<host::HostHal>& request, unsigned page) const;

@@ -135,8 +135,8 @@ void Oracles::check_completed(CpuId cpu, const FlushGhost& flush) {
 
 void Oracles::check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId target) {
   const CpuGhost& ghost = cpu_[target];
-  // Inside switch_mm the CPU uses nothing; what it may use afterwards is audited at the end. A target
-  // that answered early flushes before it leaves its handler.
+  // Inside switch_mm the CPU uses nothing; what it may use afterwards is audited at the end. A
+  // target that answered early flushes before it leaves its handler.
   const bool busy = flush.request->acknowledges_early && machine_.cpu(target).in_interrupt;
   if (ghost.in_switch || ghost.offline || busy) return;
   const CpuPrivate<host::HostHal>& own = guest_->system().cpus[target].own;
@@ -145,7 +145,8 @@ void Oracles::check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId targe
     if (entry.from.space != flush.space || entry.from.life != space_[flush.space].life) continue;
     const unsigned page = page_of(entry.page << entry.shift);
     if (entry.from.version >= flush.wanted[page]) continue;
-    const bool usable = ghost.space == flush.space && entry.pcid == loaded_pcid && !ghost.lazy;
+    const bool usable =
+        ghost.space == flush.space && entry.pcid == loaded_pcid && uses_user_half(target);
     if (usable) {
       fail(Oracle::o1, "a flush returns while a CPU can still use an older translation",
            cpu_name(target) + " runs " + mm_name(flush.space) + " with " + page_name(page) +
@@ -167,7 +168,8 @@ void Oracles::check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId targe
   }
 }
 
-// ---- Batches and promises -------------------------------------------------------------------------
+// ---- Batches and promises
+// -------------------------------------------------------------------------
 
 void Oracles::begin_batch(CpuId cpu, const TraceEvent& event) {
   FlushGhost& flush = cpu_[cpu].flush;
@@ -199,7 +201,7 @@ void Oracles::check_promises(CpuId cpu, const PromiseList& promises, Oracle orac
     }
     for (CpuId target = 0; target < machine_.cpu_count(); ++target) {
       const CpuGhost& ghost = cpu_[target];
-      if (ghost.in_switch || ghost.offline || ghost.lazy || ghost.space != promise.space) continue;
+      if (ghost.space != promise.space || !uses_user_half(target)) continue;
       const HostCpu& hardware = machine_.cpu(target);
       for (const TlbEntry& entry : hardware.tlb.entries) {
         if (entry.pcid != machine_.pcid_of(hardware.cr3) || entry.from.space != promise.space ||
@@ -216,7 +218,8 @@ void Oracles::check_promises(CpuId cpu, const PromiseList& promises, Oracle orac
   }
 }
 
-// ---- The kernel's half ----------------------------------------------------------------------------
+// ---- The kernel's half
+// ----------------------------------------------------------------------------
 
 void Oracles::begin_kernel_flush(CpuId cpu, const TraceEvent& event) {
   CpuGhost& ghost = cpu_[cpu];

@@ -32,7 +32,7 @@ void Oracles::on_invalidate(CpuId cpu) {
   CpuGhost& ghost = cpu_[cpu];
   if (!ghost.in_handler || ghost.invalidated) return;
   ghost.invalidated = true;
-  Mm<host::HostHal>* loaded = guest_->system().cpus[cpu].own.loaded_mm;
+  Mm<host::HostHal>* loaded = guest_->system().cpus[cpu].own.loaded_mm.peek();
   ghost.at_invalidate = loaded != nullptr ? loaded->tlb_gen.peek() : kNoGeneration;
 }
 
@@ -84,8 +84,8 @@ void Oracles::check_consistency(CpuId cpu) {
     }
     if (hardware.cr4 != state.own.cr4) {
       fail(Oracle::o23, "CR4 and its shadow differ while interrupts are on",
-           "A flush that toggles CR4.PGE on " + cpu_name(cpu) + " would restore the wrong value.", {},
-           event(cpu, "runs with interrupts on"));
+           "A flush that toggles CR4.PGE on " + cpu_name(cpu) + " would restore the wrong value.",
+           {}, event(cpu, "runs with interrupts on"));
     }
   }
   if (cpu_[cpu].lazy && loaded != nullptr && loaded->is_kernel) {
@@ -193,14 +193,14 @@ void Oracles::check_twin(CpuId cpu) {
   for (const TlbEntry& entry : machine_.cpu(cpu).tlb.entries) {
     if (entry.pcid != twin) continue;
     const unsigned page = page_of(entry.page << entry.shift);
-    const bool foreign = entry.from.space != cpu_[cpu].space ||
-                         entry.from.life != space_[entry.from.space].life;
+    const bool foreign =
+        entry.from.space != cpu_[cpu].space || entry.from.life != space_[entry.from.space].life;
     if ((!foreign && !is_stale_at(entry, recorded)) || twin_is_owed(cpu, own.loaded_slot, page)) {
       continue;
     }
     fail(Oracle::o12, "the user half keeps what the kernel half has flushed",
-         cpu_name(cpu) + " will go to user mode with " + page_name(page) + " from before generation " +
-             std::to_string(recorded) + ".",
+         cpu_name(cpu) + " will go to user mode with " + page_name(page) +
+             " from before generation " + std::to_string(recorded) + ".",
          fill_event(cpu, entry), event(cpu, "records the generation"));
   }
 }

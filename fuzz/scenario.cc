@@ -35,14 +35,26 @@ constexpr FieldRange kPcidRange{0, 2, kDefaults.pcid};
 constexpr FieldRange kConcurrentRange{0, 2, kDefaults.concurrent};
 constexpr FieldRange kCeilingRange{0, kMaxCeiling + 1, kDefaults.ceiling};
 
+/// Bytes modulo a number that the input chooses: half of the time of `decode` was division.
+using Remainders = std::array<std::uint8_t, 256>;
+constexpr auto kModulo = [] {
+  static_assert(kMaxCpus == kMaxMms);
+  std::array<Remainders, kMaxCpus + 1> table{};
+  for (unsigned divisor = 1; divisor < table.size(); ++divisor) {
+    for (unsigned byte = 0; byte < 256; ++byte) table[divisor][byte] = byte % divisor;
+  }
+  return table;
+}();
+
 using HeaderBytes = std::array<std::uint8_t, kHeaderBytes>;
-enum HeaderIndex : std::size_t {
+enum HeaderIndex : std::uint8_t {
   cpus_byte,
   mms_byte,
   pcid_byte,
   concurrent_byte,
   ceiling_byte,
-  first_spare_byte,  // Two spare bytes let the configuration grow under an existing corpus.
+  first_switches_byte,  // Two bytes of kHeaderSwitches, each a difference from the default.
+  last_switches_byte,
   ops_byte = kHeaderBytes - 1,
 };
 
@@ -56,9 +68,13 @@ class Reader {
   template <std::size_t kSize>
   std::array<std::uint8_t, kSize> take() {
     std::array<std::uint8_t, kSize> record{};
-    const std::size_t size = std::min(kSize, bytes_.size());
-    if (size != 0) std::memcpy(record.data(), bytes_.data(), size);
-    bytes_ = bytes_.subspan(size);
+    if (bytes_.size() >= kSize) [[likely]] {
+      std::memcpy(record.data(), bytes_.data(), kSize);
+      bytes_ = bytes_.subspan(kSize);
+    } else {
+      std::copy(bytes_.begin(), bytes_.end(), record.begin());
+      bytes_ = {};
+    }
     return record;
   }
 
@@ -66,20 +82,39 @@ class Reader {
   std::span<const std::uint8_t> bytes_;
 };
 
-void normalise(Op& op, unsigned mms) {
+static_assert(kHeaderSwitches.size() <= 16);
+
+void decode_switches(unsigned bits, Header& header) {
+  for (const HeaderSwitch& one : kHeaderSwitches) {
+    header.*one.field = kDefaults.*one.field != ((bits & 1) != 0);
+    bits >>= 1;
+  }
+}
+
+unsigned encode_switches(const Header& header) {
+  unsigned bits = 0;
+  for (unsigned i = 0; i < kHeaderSwitches.size(); ++i) {
+    const auto field = kHeaderSwitches[i].field;
+    if (header.*field != kDefaults.*field) bits |= 1U << i;
+  }
+  return bits;
+}
+
+void normalise(Op& op, const Remainders& modulo_mms) {
   op.kind = static_cast<OpKind>(static_cast<unsigned>(op.kind) % kOpKinds);
   const OpShape& used = shape(op.kind);
-  op.mm = used.uses_mm ? op.mm % mms : 0;
-  op.page = used.uses_page ? op.page % kPages : 0;
-  const unsigned most = used.uses_count ? max_count(op.page) : 1;
+  op.mm = used.uses_mm ? modulo_mms[op.mm] : 0;
+  op.page = used.uses_page ? op.page % used.pages : 0;
+  const unsigned most = used.uses_count ? max_count(used, op.page) : 1;
   op.count = std::clamp<unsigned>(op.count, 1, most);
 }
 
-void normalise(Deviation& deviation, unsigned cpus) {
+void normalise(Deviation& deviation, const Remainders& modulo_cpus) {
   const unsigned kind = static_cast<unsigned>(deviation.kind) % kDeviationKinds;
   deviation.kind = static_cast<DeviationKind>(kind);
-  deviation.cpu = deviation.cpu % cpus;
-  deviation.arg = deviation.arg % shape(deviation.kind).arg_count;
+  deviation.cpu = modulo_cpus[deviation.cpu];
+  const unsigned arg_count = shape(deviation.kind).arg_count;
+  if (deviation.arg >= arg_count) deviation.arg %= arg_count;
 }
 
 }  // namespace
@@ -91,9 +126,9 @@ void normalise(Scenario& scenario) {
   header.ceiling = kCeilingRange.clamp(header.ceiling);
   for (unsigned cpu = 0; cpu < kMaxCpus; ++cpu) {
     if (cpu >= header.cpus) scenario.ops[cpu].clear();
-    for (Op& op : scenario.ops[cpu]) normalise(op, header.mms);
+    for (Op& op : scenario.ops[cpu]) normalise(op, kModulo[header.mms]);
   }
-  for (Deviation& deviation : scenario.deviations) normalise(deviation, header.cpus);
+  for (Deviation& deviation : scenario.deviations) normalise(deviation, kModulo[header.cpus]);
 }
 
 void decode(std::span<const std::uint8_t> bytes, Scenario& scenario) {
@@ -105,17 +140,21 @@ void decode(std::span<const std::uint8_t> bytes, Scenario& scenario) {
   header.pcid = kPcidRange.from_byte(head[pcid_byte]) != 0;
   header.concurrent = kConcurrentRange.from_byte(head[concurrent_byte]) != 0;
   header.ceiling = kCeilingRange.from_byte(head[ceiling_byte]);
+  decode_switches(head[first_switches_byte] | head[last_switches_byte] << 8, header);
+
+  const Remainders& modulo_cpus = kModulo[header.cpus];
+  const Remainders& modulo_mms = kModulo[header.mms];
 
   for (auto& list : scenario.ops) list.clear();
   for (unsigned left = head[ops_byte] % (kMaxOps + 1); left > 0 && !reader.empty(); --left) {
     const Record record = reader.take<kRecordBytes>();
-    auto& list = scenario.ops[(record[1] & 0xf) % header.cpus];
+    auto& list = scenario.ops[modulo_cpus[record[1] & 0xf]];
     if (list.full()) continue;
     Op op{.kind = static_cast<OpKind>(record[0] % kOpKinds)};
     op.mm = record[1] >> 4;
     op.page = record[2];
     op.count = record[3] % kSmallPages + 1;
-    normalise(op, header.mms);
+    normalise(op, modulo_mms);
     list.push_back(op);
   }
 
@@ -124,7 +163,7 @@ void decode(std::span<const std::uint8_t> bytes, Scenario& scenario) {
     const Record record = reader.take<kRecordBytes>();
     Deviation deviation{record[0], static_cast<DeviationKind>(record[1] % kDeviationKinds),
                         record[2], record[3]};
-    normalise(deviation, header.cpus);
+    normalise(deviation, modulo_cpus);
     scenario.deviations.push_back(deviation);
   }
 }
@@ -147,6 +186,9 @@ std::size_t encode(const Scenario& scenario, std::span<std::uint8_t, kMaxBytes> 
   head[pcid_byte] = kPcidRange.to_byte(header.pcid);
   head[concurrent_byte] = kConcurrentRange.to_byte(header.concurrent);
   head[ceiling_byte] = kCeilingRange.to_byte(header.ceiling);
+  const unsigned switches = encode_switches(header);
+  head[first_switches_byte] = switches & 0xff;
+  head[last_switches_byte] = switches >> 8;
   head[ops_byte] = count_ops(scenario);
 
   std::uint8_t* out = std::copy(head.begin(), head.end(), bytes.data());

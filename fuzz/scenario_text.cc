@@ -1,7 +1,6 @@
 // The text form of a scenario: printing, and parsing with errors that say what to write instead.
 // FORMAT.md describes the grammar.
 #include <algorithm>
-#include <charconv>
 #include <optional>
 #include <utility>
 
@@ -91,15 +90,20 @@ std::optional<unsigned> index_of(std::string_view word, std::span<const std::str
   return static_cast<unsigned>(found - known.begin());
 }
 
-/// One "name=value" that a line may or must have.
+/// One "name=value" that a line must have, or may have instead of the default.
 struct Field {
   std::string_view name;
   unsigned first;
   unsigned last;
-  std::optional<unsigned> value{};  // Before parsing: the default. Without one it must be given.
-  std::string_view why_last{};      // What the upper limit depends on, for the error message.
+  std::string_view why_last{};  // What the upper limit depends on, for the error message.
+  bool has_default{false};
+  unsigned value{0};
   bool seen{false};
 };
+
+Field optional_field(std::string_view name, unsigned first, unsigned last, unsigned preset) {
+  return {.name = name, .first = first, .last = last, .has_default = true, .value = preset};
+}
 
 using Tokens = std::span<const std::string_view>;
 
@@ -182,19 +186,26 @@ bool Parser::parse_title(Tokens tokens) {
 bool Parser::parse_config(Tokens tokens) {
   if (has_config_) return fail("there is more than one 'config' line");
   Header& header = scenario_.header;
-  std::array fields{
-      Field{"cpus", 1, kMaxCpus, header.cpus},
-      Field{"mms", 1, kMaxMms, header.mms},
-      Field{"pcid", 0, 1, header.pcid},
-      Field{"concurrent", 0, 1, header.concurrent},
-      Field{"ceiling", 0, kMaxCeiling, header.ceiling},
+  std::vector<Field> fields{
+      optional_field("cpus", 1, kMaxCpus, header.cpus),
+      optional_field("mms", 1, kMaxMms, header.mms),
+      optional_field("pcid", 0, 1, header.pcid ? 1 : 0),
+      optional_field("concurrent", 0, 1, header.concurrent ? 1 : 0),
+      optional_field("ceiling", 0, kMaxCeiling, header.ceiling),
   };
+  const std::size_t first_switch = fields.size();
+  for (const HeaderSwitch& one : kHeaderSwitches) {
+    fields.push_back(optional_field(one.name, 0, 1, header.*one.field ? 1 : 0));
+  }
   if (!parse_fields("config", tokens.subspan(1), fields)) return false;
-  header.cpus = *fields[0].value;
-  header.mms = *fields[1].value;
-  header.pcid = *fields[2].value != 0;
-  header.concurrent = *fields[3].value != 0;
-  header.ceiling = *fields[4].value;
+  header.cpus = fields[0].value;
+  header.mms = fields[1].value;
+  header.pcid = fields[2].value != 0;
+  header.concurrent = fields[3].value != 0;
+  header.ceiling = fields[4].value;
+  for (std::size_t i = 0; i < kHeaderSwitches.size(); ++i) {
+    header.*kHeaderSwitches[i].field = fields[first_switch + i].value != 0;
+  }
   why_cpus_ = "config has cpus=" + std::to_string(header.cpus);
   why_mms_ = "config has mms=" + std::to_string(header.mms);
   has_config_ = true;
@@ -206,11 +217,11 @@ bool Parser::parse_op(Tokens tokens) {
     return fail("expected a number and a colon after 'cpu', as in 'cpu 0:', found " +
                 (tokens.size() < 2 ? "nothing" : quote(tokens[1])));
   }
-  Field cpu{"CPU", 0, scenario_.header.cpus - 1u, {}, why_cpus_};
+  Field cpu{"CPU", 0, scenario_.header.cpus - 1u, why_cpus_};
   if (!parse_number("CPU ", tokens[1].substr(0, tokens[1].size() - 1), cpu)) return false;
-  auto& list = scenario_.ops[*cpu.value];
+  auto& list = scenario_.ops[cpu.value];
   if (list.full()) {
-    return fail("CPU " + std::to_string(*cpu.value) + " has more than " +
+    return fail("CPU " + std::to_string(cpu.value) + " has more than " +
                 std::to_string(kMaxOpsPerCpu) + " operations, the most a CPU can have");
   }
   if (tokens.size() < 3) return fail("expected an operation after " + quote(tokens[1]));
@@ -220,28 +231,34 @@ bool Parser::parse_op(Tokens tokens) {
   const OpShape& shape = kOpShapes[*kind];
   std::array<Field, 3> fields;
   unsigned used = 0;
-  if (shape.uses_mm) fields[used++] = {"mm", 0, scenario_.header.mms - 1u, {}, why_mms_};
-  if (shape.uses_page) fields[used++] = {"page", 0, kPages - 1, {}};
-  if (shape.uses_count) fields[used++] = {"count", 1, kSmallPages, 1};
+  if (shape.uses_mm) fields[used++] = {"mm", 0, scenario_.header.mms - 1u, why_mms_};
+  if (shape.uses_page) fields[used++] = {"page", 0, shape.pages - 1};
+  if (shape.uses_count) fields[used++] = optional_field("count", 1, kSmallPages, 1);
   if (!parse_fields(shape.name, tokens.subspan(3), std::span(fields).first(used))) return false;
 
   used = 0;
   Op op{.kind = static_cast<OpKind>(*kind)};
-  if (shape.uses_mm) op.mm = *fields[used++].value;
-  if (shape.uses_page) op.page = *fields[used++].value;
-  if (shape.uses_count) op.count = *fields[used++].value;
+  if (shape.uses_mm) op.mm = fields[used++].value;
+  if (shape.uses_page) op.page = fields[used++].value;
+  if (shape.uses_count) op.count = fields[used++].value;
   if (!check_range(op)) return false;
   list.push_back(op);
   return true;
 }
 
 bool Parser::check_range(const Op& op) {
-  if (op.count <= max_count(op.page)) return true;
+  const OpShape& used = shape(op.kind);
+  if (op.count <= max_count(used, op.page)) return true;
+  if (used.pages == kKernelPages) {
+    return fail("count=" + std::to_string(op.count) + " from page=" + std::to_string(op.page) +
+                " leaves the kernel pages (" + range(0, kKernelPages - 1) + "); it must be " +
+                range(1, max_count(used, op.page)));
+  }
   const bool small = op.page < kSmallPages;
   return fail("count=" + std::to_string(op.count) + " from page=" + std::to_string(op.page) +
               " leaves the " + (small ? "small" : "large") + " pages (" +
               (small ? range(0, kSmallPages - 1) : range(kSmallPages, kPages - 1)) +
-              "); it must be " + range(1, max_count(op.page)));
+              "); it must be " + range(1, max_count(used, op.page)));
 }
 
 bool Parser::parse_deviation(Tokens tokens) {
@@ -252,7 +269,7 @@ bool Parser::parse_deviation(Tokens tokens) {
     return fail("expected a delay and a colon after 'at', as in 'at +12:', found " +
                 (tokens.size() < 2 ? "nothing" : quote(tokens[1])));
   }
-  Field delay{"delay", 0, 255, {}};
+  Field delay{"delay", 0, 255};
   if (!parse_number("delay ", tokens[1].substr(1, tokens[1].size() - 2), delay)) return false;
   if (tokens.size() < 3) return fail("expected a deviation after " + quote(tokens[1]));
   const std::optional<unsigned> kind = index_of(tokens[2], kDeviationNames);
@@ -262,14 +279,14 @@ bool Parser::parse_deviation(Tokens tokens) {
 
   const DeviationShape& shape = kDeviationShapes[*kind];
   const unsigned last = shape.arg_first + shape.arg_count - 1;
-  std::array fields{Field{"cpu", 0, scenario_.header.cpus - 1u, {}, why_cpus_},
-                    Field{shape.arg_name, shape.arg_first, last, {}}};
+  std::array fields{Field{"cpu", 0, scenario_.header.cpus - 1u, why_cpus_},
+                    Field{shape.arg_name, shape.arg_first, last}};
   const std::size_t used = shape.arg_name.empty() ? 1 : 2;
   if (!parse_fields(shape.name, tokens.subspan(3), std::span(fields).first(used))) return false;
   Deviation deviation{.kind = static_cast<DeviationKind>(*kind)};
-  deviation.delay = *delay.value;
-  deviation.cpu = *fields[0].value;
-  if (used == 2) deviation.arg = *fields[1].value - shape.arg_first;
+  deviation.delay = delay.value;
+  deviation.cpu = fields[0].value;
+  if (used == 2) deviation.arg = fields[1].value - shape.arg_first;
   scenario_.deviations.push_back(deviation);
   return true;
 }
@@ -279,7 +296,7 @@ bool Parser::parse_fields(std::string_view owner, Tokens tokens, std::span<Field
     if (!parse_field(owner, token, fields)) return false;
   }
   for (const Field& field : fields) {
-    if (field.value) continue;
+    if (field.seen || field.has_default) continue;
     return fail(quote(owner) + " needs " + std::string(field.name) + "=" +
                 range(field.first, field.last));
   }
@@ -306,13 +323,14 @@ bool Parser::parse_field(std::string_view owner, std::string_view token, std::sp
 }
 
 bool Parser::parse_number(std::string_view what, std::string_view digits, Field& field) {
-  unsigned value = 0;
-  const char* const end = digits.data() + digits.size();
-  const auto [stop, status] = std::from_chars(digits.data(), end, value);
-  if (status == std::errc::invalid_argument || stop != end) {
+  constexpr unsigned kTooLarge = 100000;
+  const bool is_number = !digits.empty() && digits.find_first_not_of("0123456789") == digits.npos;
+  if (!is_number) {
     return fail("expected a number for " + std::string(field.name) + ", found " + quote(digits));
   }
-  if (status != std::errc{} || value < field.first || value > field.last) {
+  unsigned value = 0;
+  for (const char digit : digits) value = std::min(value * 10 + (digit - '0'), kTooLarge);
+  if (value < field.first || value > field.last) {
     std::string text = std::string(what) + std::string(digits.substr(0, 20)) +
                        " is out of range; it must be " + range(field.first, field.last);
     if (!field.why_last.empty()) text.append(" (").append(field.why_last).append(")");
@@ -353,6 +371,11 @@ std::string print(const Scenario& scenario) {
   append_field(text, "pcid", header.pcid);
   append_field(text, "concurrent", header.concurrent);
   append_field(text, "ceiling", header.ceiling);
+  // Only what is not as usual: the line stays short, and old texts stay valid.
+  for (const HeaderSwitch& one : kHeaderSwitches) {
+    if (header.*one.field == Header{}.*one.field) continue;
+    append_field(text, one.name, header.*one.field ? 1 : 0);
+  }
   text += "\n# cpu N: what this CPU does, in this order\n";
   for (unsigned cpu = 0; cpu < kMaxCpus; ++cpu) {
     for (const Op& op : scenario.ops[cpu]) {

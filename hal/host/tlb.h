@@ -126,11 +126,15 @@ class Tlb {
         [&](const TlbEntry& e) { return e.covers(address) && (e.global || e.pcid == pcid); });
     psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid; });
   }
-  /// INVPCID type 0: the address in one PCID, global entries excepted. What it does to cached table
-  /// pointers is less certain than INVLPG's, so they stay.
+  /// INVPCID type 0: what translates the address in one PCID, global entries excepted. Of the
+  /// cached table pointers only those on the way to this address go, where INVLPG drops the whole
+  /// PCID's.
   void flush_address_in(VirtAddr address, std::uint16_t pcid) {
     entries.remove_if(
         [&](const TlbEntry& e) { return !e.global && e.pcid == pcid && e.covers(address); });
+    psc.remove_if([&](const PscEntry& e) {
+      return e.pcid == pcid && e.prefix == address >> kLargePageShift;
+    });
   }
   /// INVLPG with the erratum: global entries stay.
   void flush_address_not_global(VirtAddr address, std::uint16_t pcid) {

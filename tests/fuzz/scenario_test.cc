@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <span>
 #include <vector>
 
 #include "fuzz/kinds.h"
@@ -28,7 +30,7 @@ Bytes random_input(Random& random) {
   return bytes;
 }
 
-Scenario decoded(const Bytes& bytes) {
+Scenario decoded(std::span<const std::uint8_t> bytes) {
   Scenario scenario;
   decode(bytes, scenario);
   return scenario;
@@ -126,7 +128,7 @@ TEST(Decode, EveryTruncationIsAScenarioAndWholeRecordsSurvive) {
     const Scenario whole = decoded(random_input(random));
     const Bytes bytes = encode(whole);
     for (std::size_t size = 0; size <= bytes.size(); ++size) {
-      const Scenario cut = decoded(Bytes(bytes.begin(), bytes.begin() + size));
+      const Scenario cut = decoded(std::span(bytes).first(size));
       expect_in_range(cut);
       if (size < kHeaderBytes || (size - kHeaderBytes) % kRecordBytes != 0) continue;
       ASSERT_EQ(encoded_size(cut), size);
