@@ -331,8 +331,9 @@ void Guest::access(CpuId cpu, const Op& op) {
 void Guest::go_offline(CpuId cpu) {
   flush_batch(cpu);
   HostHal::disable_interrupts();
-  take_cpu_offline(system_);
+  // From here on the CPU uses only mappings that nobody takes away.
   oracles_.on_offline(cpu);
+  take_cpu_offline(system_);
   put_user(task_[cpu]);
   task_[cpu] = kNoTask;
   loaded_[cpu] = kNoTask;

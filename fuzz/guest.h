@@ -62,6 +62,7 @@ class Guest {
   [[nodiscard]] GuestMm& space(unsigned index) { return spaces_[index]; }
   /// The space for temporary mappings; its number is the one after the scenario's spaces.
   [[nodiscard]] unsigned temporary_space() const { return scenario_->header.mms; }
+  [[nodiscard]] const Lock& kernel_lock() const { return kernel_lock_; }
   [[nodiscard]] bool in_user_mode(CpuId cpu) const { return in_user_[cpu]; }
 
   static constexpr unsigned kSpaces = kMaxMms + 1;

@@ -3,6 +3,8 @@
 
 usage: run_tests.py [OPTION of bazel test, or TARGET]...
 
+An option and its value are one word, as in --test_filter=Mask*.
+
 The numbers come from Bazel's own event stream. A target that does not build counts as failed, and
 so does a build that breaks without naming a target.
 """
@@ -33,8 +35,9 @@ class Results:
             elif kind == "targetCompleted" and not event.get("completed", {}).get("success"):
                 self.failed[identity["label"]] = "does not build"
             elif kind == "testSummary":
-                self._read_summary(identity["label"],
-                                   event["testSummary"].get("overallStatus", "NO_STATUS"))
+                # When the user stops the run, the summary is an "aborted" event without a status.
+                status = event.get("testSummary", {}).get("overallStatus", "NO_STATUS")
+                self._read_summary(identity["label"], status)
 
     def _read_aborted(self, kind, identity, reason):
         name = " ".join(identity["pattern"]) if kind == "pattern" else identity["label"]
@@ -79,6 +82,17 @@ def read_events(path):
     return results
 
 
+def run(command, folder):
+    """Runs Bazel and returns its exit status, also when the user stops it."""
+    with subprocess.Popen(command, cwd=folder) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                # Bazel has had the signal as well. It stops its tests and reports what it has.
+                continue
+
+
 def main():
     root = pathlib.Path(__file__).resolve().parent.parent
     arguments = sys.argv[1:]
@@ -87,7 +101,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         events = os.path.join(folder, "events.json")
         command = ["bazel", "test", "--keep_going", f"--build_event_json_file={events}", *arguments]
-        status = subprocess.run(command, cwd=root, check=False).returncode
+        status = run(command, root)
         results = read_events(events) if os.path.exists(events) else Results()
     results.finish(status)
     for label, reason in sorted(results.failed.items()):

@@ -63,7 +63,8 @@ Fiber::~Fiber() {
   if (stack_ != nullptr) ASAN_UNPOISON_MEMORY_REGION(stack_.get(), kStackBytes);
 #endif
 #ifdef SHOOTDOWN_TSAN
-  if (tsan_fiber_ != nullptr) __tsan_destroy_fiber(tsan_fiber_);
+  // A fiber without a stack of its own only borrowed its thread's context.
+  if (stack_ != nullptr && tsan_fiber_ != nullptr) __tsan_destroy_fiber(tsan_fiber_);
 #endif
 }
 
@@ -106,7 +107,7 @@ void Fiber::switch_to(Fiber& from, Fiber& to) {
   __sanitizer_start_switch_fiber(&from.asan_fake_stack_, to.asan_bottom_, to.asan_bytes_);
 #endif
 #ifdef SHOOTDOWN_TSAN
-  if (from.tsan_fiber_ == nullptr) from.tsan_fiber_ = __tsan_get_current_fiber();
+  if (from.stack_ == nullptr) from.tsan_fiber_ = __tsan_get_current_fiber();
   __tsan_switch_to_fiber(to.tsan_fiber_, 0);
 #endif
   shootdown_fiber_switch(&from.stack_pointer_, to.stack_pointer_);

@@ -131,7 +131,11 @@ void Machine::leave_run() {
 }
 
 void Machine::fail(Report report) {
-  report_ = std::move(report);
+  {
+    // The frames from here on are abandoned, so nothing may own memory any more: a plain assignment
+    // might swap what the previous run's report held into the parameter.
+    const Report previous = std::exchange(report_, std::move(report));
+  }
   leave_run();
 }
 
@@ -271,7 +275,15 @@ void Machine::full_fence(Site where) {
 void Machine::write_cr3(std::uint64_t value, Site where) {
   visible();
   HostCpu& self = *running_;
-  const bool keep = setup_.pcid && (value >> 63) != 0;
+  const bool keep = (value >> 63) != 0;
+  if (keep && !setup_.pcid) {
+    Report report;
+    report.oracle = Oracle::check;
+    report.title = "a load of CR3 faults";
+    report.detail = "Bit 63, the keep bit, is reserved while CR4.PCIDE is 0.";
+    report.second = {.step = step_, .cpu = self.id, .what = "loads CR3 with the keep bit"};
+    fail(std::move(report));
+  }
   self.cr3 = value & ~(std::uint64_t{1} << 63);
   if (!setup_.pcid) {
     self.tlb.flush_non_global();
@@ -410,18 +422,22 @@ AccessResult Machine::access(VirtAddr address, bool write, Site where) {
   visible();
   HostCpu& self = *running_;
   const std::uint16_t pcid = pcid_of(self.cr3);
+  const auto permits = [write](const TlbEntry* entry) {
+    return entry != nullptr && (!write || (entry->writable && entry->dirty));
+  };
   TlbEntry* entry = self.tlb.find(address, pcid);
   const bool cached = entry != nullptr;
-  if (entry == nullptr || (write && (!entry->writable || !entry->dirty))) {
-    if (entry != nullptr && !entry->writable) self.tlb.drop_faulting(address, pcid);
-    fill(self, address, write, /*speculative=*/false);
-    entry = self.tlb.find(address, pcid);
+  if (!permits(entry)) {
+    // A clean entry walks again. One without the right faults, and then the access starts anew.
+    if (cached && !entry->writable) self.tlb.drop_faulting(address, pcid);
+    entry = fill(self, address, write, /*speculative=*/false);
   }
-  const bool fault = entry == nullptr || (write && (!entry->writable || !entry->dirty));
+  const bool fault = !permits(entry);
+  if (fault) self.tlb.drop_faulting(address, pcid);
   note(OpClass::access, address ^ static_cast<std::uint64_t>(fault));
   features_.hit(0x1000 + (static_cast<unsigned>(cached) << 1) + static_cast<unsigned>(fault));
   if (recording_) {
-    record_access(write ? "user store" : "user load", nullptr, address, where);
+    record_access(write ? "store to" : "load from", nullptr, address, where);
     timeline_.back().what += fault ? ": page fault" : cached ? ": cached" : ": walked";
   }
   if (fault) return AccessResult::fault;
@@ -439,13 +455,13 @@ AccessResult Machine::access(VirtAddr address, bool write, Site where) {
   return AccessResult::done;
 }
 
-void Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative) {
+TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative) {
   const std::uint16_t pcid = pcid_of(cpu.cr3);
-  if (speculative && cpu.tlb.find(address, pcid) != nullptr) return;
+  if (speculative && cpu.tlb.find(address, pcid) != nullptr) return nullptr;
   Observer* observer = observing_ ? observer_ : nullptr;
   const WalkResult walk = walk_tables(frames_, cpu, address, pcid, write, observer);
   stop_if_failed();
-  if (!walk.present) return;
+  if (!walk.present) return nullptr;
   TlbEntry entry{.page = address >> walk.shift,
                  .frame = walk.frame,
                  .pcid = pcid,
@@ -458,14 +474,14 @@ void Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative)
   cpu.tlb.entries.remove_if([&](const TlbEntry& old) {
     return old.covers(address) && (old.pcid == pcid || old.global) && old.shift == walk.shift;
   });
-  cpu.tlb.entries.insert(entry);
+  TlbEntry& cached = cpu.tlb.entries.insert(entry);
   if (recording_ && speculative) {
-    timeline_.push_back(
-        {.step = step_,
-         .cpu = cpu.id,
-         .what = "speculative fill of " + observer_->label(reinterpret_cast<const void*>(address)),
-         .where = Site()});
+    timeline_.push_back({.step = step_,
+                         .cpu = cpu.id,
+                         .what = "speculative fill of " + name_of(address),
+                         .where = Site()});
   }
+  return &cached;
 }
 
 std::uint64_t Machine::read_word(const std::uint64_t* word, Site where) {
@@ -508,6 +524,11 @@ void Machine::record(std::string what, Site where) {
       {.step = step_, .cpu = running_->id, .what = std::move(what), .where = where});
 }
 
+std::string Machine::name_of(VirtAddr address) const {
+  if (observer_ == nullptr) return std::to_string(address);
+  return observer_->label(reinterpret_cast<const void*>(address));
+}
+
 void Machine::record_access(const char* verb, const void* address, std::uint64_t value,
                             Site where) {
   std::string what = verb;
@@ -515,8 +536,7 @@ void Machine::record_access(const char* verb, const void* address, std::uint64_t
     what += " " + (observer_ != nullptr ? observer_->label(address) : std::string("word"));
     what += " = " + std::to_string(value);
   } else {
-    what += " " + (observer_ != nullptr ? observer_->label(reinterpret_cast<const void*>(value))
-                                        : std::to_string(value));
+    what += " " + name_of(value);
   }
   record(std::move(what), where);
 }

@@ -223,7 +223,9 @@ class Machine {
   [[nodiscard]] bool can_run(const HostCpu& cpu) const;
   HostCpu* next_runnable();
   void switch_to(HostCpu& next);
-  void fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative);
+  [[nodiscard]] std::string name_of(VirtAddr address) const;
+  /// Walks and caches. The new entry, or null if there is none to make.
+  TlbEntry* fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative);
   [[noreturn]] void report_deadlock();
   [[noreturn]] void leave_run();
   static void cpu_main(void* argument);

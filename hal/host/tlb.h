@@ -141,8 +141,15 @@ class Tlb {
     flush_address_in(address, pcid);
     psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid; });
   }
-  /// A page fault drops the entries that caused it (SDM vol. 3, 4.10.4.1).
-  void drop_faulting(VirtAddr address, std::uint16_t pcid) { flush_address(address, pcid); }
+  /// A page fault drops what a walk for the address would use, so that a fault that memory does not
+  /// justify cannot recur (SDM vol. 3, 4.10.4.1).
+  void drop_faulting(VirtAddr address, std::uint16_t pcid) {
+    entries.remove_if(
+        [&](const TlbEntry& e) { return e.covers(address) && (e.global || e.pcid == pcid); });
+    psc.remove_if([&](const PscEntry& e) {
+      return e.prefix == address >> kLargePageShift && e.pcid == pcid;
+    });
+  }
   /// Hardware may drop anything at any time; `choice` picks.
   void evict(std::uint32_t choice) {
     const unsigned total = entries.size() + psc.size();

@@ -1,10 +1,6 @@
-// What the build failure tests compile.
+// What the private member test compiles.
 
 #include "core/cpu_mask.h"
-
-#ifdef MUST_NOT_INCLUDE
-#include "tests/build/probe.h"
-#endif
 
 void misuse();
 

@@ -72,6 +72,11 @@ class RunTestsTest(unittest.TestCase):
         self.assertEqual(closing(GOOD, 1), ("1 passed, 1 failed", False))
         self.assertEqual(closing([], 2), ("0 passed, 1 failed", False))
 
+    def test_a_run_that_was_stopped_fails(self):
+        stopped = {"id": {"testSummary": {"label": "//b:t"}}, "aborted": {"reason": "USER_INTERRUPTED"}}
+        events = GOOD + [configured("//b:t"), completed("//b:t"), stopped]
+        self.assertEqual(closing(events, 8), ("1 passed, 1 failed", False))
+
     def test_no_test_at_all_is_a_failure(self):
         self.assertEqual(closing([], 0), ("0 passed, 1 failed", False))
 

@@ -26,9 +26,9 @@ STANDIN
 cat >bin/apt-get <<'STANDIN'
 #!/bin/bash
 echo "apt-get $*" >>state/calls
-[ -e state/broken ] && exit 100
 seen=
 for word in "$@"; do
+  [ -e "state/broken-$word" ] && exit 100
   [ -n "$seen" ] && case $word in -*) ;; *) echo "$word" >>state/installed ;; esac
   [ "$word" = install ] && seen=1
 done
@@ -100,11 +100,17 @@ run && fail "it succeeded"
 grep -q 'no sudo.*nasm' output || fail "the message does not say what is missing"
 mv sudo.away bin/sudo
 
-begin "apt-get fails"
+begin "apt-get update fails"
 without nasm
-: >state/broken
+: >state/broken-update
+run || fail "exit status $?"
+grep -qx nasm state/installed || fail "it did not install"
+
+begin "apt-get install fails"
+without nasm
+: >state/broken-install
 run && fail "it succeeded"
-grep -q "'apt-get update' failed.*nasm" output || fail "the message does not say what failed"
+grep -q "'apt-get install' failed.*nasm" output || fail "the message does not say what failed"
 
 begin "an unknown option"
 run --nonsense && fail "it succeeded"

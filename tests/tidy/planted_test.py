@@ -19,7 +19,8 @@ CLEAN = {
         '    visibility = ["//hal:__subpackages__", "//tests:__subpackages__"],\n)\n',
     "core/README.md": "The core.\n",
     "core/a.h": "// A header.\n#pragma once\n\n#include <cstdint>\n",
-    "hal/host/BUILD.bazel": 'cc_library(name = "host", deps = ["//core"])\n',
+    "hal/host/BUILD.bazel":
+        'cc_library(name = "host", target_compatible_with = HOST_ONLY, deps = ["//core"])\n',
     "hal/host/README.md": "The host.\n",
     "hal/host/b.cc": '#include <vector>\n\n#include "core/a.h"\n\nint b() { return 1; }\n',
     "kernel-glue/README.md": "The glue.\n",
@@ -27,6 +28,7 @@ CLEAN = {
     "kernel-glue/mm/c.h": '#pragma once\n\n#include <cstring>\n\n#include "core/a.h"\n',
     "tests/BUILD.bazel": 'cc_test(name = "t", deps = ["//core", "//hal/host"])\n',
     "tests/README.md": "The tests.\n",
+    "tests/mutants/BUILD.bazel": 'mutated_core(name = "m", visibility = ["//core:__pkg__"])\n',
     "tools/README.md": "The tools.\n",
     "tools/tool": "#!/usr/bin/python3\nprint(1)\n",
     "fuzz/README.md": "The fuzzers.\n",
@@ -80,10 +82,13 @@ PLANTED = {
     "visibility": [
         ("core/BUILD.bazel", 'cc_library(name = "core", visibility = ["//visibility:public"])\n'),
         ("hal/host/BUILD.bazel", 'package(default_visibility = ["//core:__pkg__"])\n'),
+        ("tests/mutants/BUILD.bazel", 'x(name = "m", visibility = ["//core:__subpackages__"])\n'),
         ("hal/host/BUILD.bazel", 'package(default_visibility = ["//kernel-glue:__subpackages__"])\n'),
     ],
     "compatibility": [
         ("tests/BUILD.bazel", 'cc_test(name = "t", target_compatible_with = ["//x"])\n'),
+        ("tests/BUILD.bazel", 'cc_test(name = "t", target_compatible_with = KERNEL_ONLY)\n'),
+        ("core/BUILD.bazel", 'cc_library(name = "core", target_compatible_with = HOST_ONLY)\n'),
     ],
     "clang_format": [("hal/host/b.cc", "int b(){return 1;}\n")],
 }

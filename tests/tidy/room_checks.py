@@ -41,38 +41,47 @@ def freestanding_includes(source):
 
 def label_layers(source):
     """A target depends on no room that its own room may not use."""
-    for file, call, name, labels in _attributes(source):
-        if name in ("visibility", "default_visibility"):
+    for file, attribute in _attributes(source):
+        if attribute.arg in ("visibility", "default_visibility"):
             continue
         user = rooms.room_of(_package(file))
-        for label in labels:
+        for label in _strings(attribute.value):
             used = rooms.room_of(label[2:].split(":")[0])
             if label.startswith("//") and not rooms.may_use(user, used):
-                yield file.path, call.lineno, f"{user} may not use {label}"
+                yield file.path, attribute.value.lineno, f"{user} may not use {label}"
 
 
 def visibility(source):
     """A target of a room is visible to no one who may not use the room."""
-    for file, call, name, labels in _attributes(source):
+    for file, attribute in _attributes(source):
         room = rooms.room_of(_package(file))
-        if room is None or name not in ("visibility", "default_visibility"):
+        if room is None or attribute.arg not in ("visibility", "default_visibility"):
             continue
-        for label in labels:
+        stand_in = _is_below(_package(file), rooms.STAND_INS_FOR_CORE)
+        for label in _strings(attribute.value):
+            line = attribute.value.lineno
+            if stand_in and label == "//core:__pkg__":
+                continue
             if label == "//visibility:public":
-                yield file.path, call.lineno, f"{room} is visible to everyone"
+                yield file.path, line, f"{room} is visible to everyone"
             for user in _rooms_named_by(label):
                 if not rooms.may_use(user, room):
-                    yield file.path, call.lineno, f"{room} is visible to {user} ({label})"
+                    yield file.path, line, f"{room} is visible to {user} ({label})"
 
 
 def compatibility(source):
-    """Only some folders may limit a target to some platforms."""
-    for file, call, name, _ in _attributes(source):
+    """No target of the host is limited to a platform that `bazel test //...` does not build for.
+
+    Bazel skips such a target, and all tests that depend on it, without a sound.
+    """
+    for file, attribute in _attributes(source):
         package = _package(file)
-        allowed = any(package == folder or package.startswith(folder + "/")
-                      for folder in rooms.MAY_BE_INCOMPATIBLE)
-        if name == "target_compatible_with" and not allowed:
-            yield file.path, call.lineno, "target_compatible_with would skip the target without a sound"
+        if attribute.arg != "target_compatible_with" or _is_below(package, rooms.MAY_BE_INCOMPATIBLE):
+            continue
+        if _is_below(package, rooms.ALWAYS_COMPATIBLE):
+            yield file.path, attribute.value.lineno, f"{package} is built in every variant"
+        elif ast.unparse(attribute.value) not in ("HOST_ONLY", "['@platforms//os:linux']"):
+            yield file.path, attribute.value.lineno, "the only limit allowed here is HOST_ONLY"
 
 
 def _includes(source):
@@ -86,8 +95,12 @@ def _package(file):
     return os.path.dirname(file.path)
 
 
+def _is_below(package, folders):
+    return any(package == folder or package.startswith(folder + "/") for folder in folders)
+
+
 def _attributes(source):
-    """Yields (file, call, attribute, the strings in its value) for each call in each BUILD file."""
+    """Yields (file, keyword) for each attribute of each call in each BUILD file."""
     for file in source.files:
         if os.path.basename(file.path) not in ("BUILD.bazel", "BUILD"):
             continue
@@ -95,9 +108,12 @@ def _attributes(source):
         for call in ast.walk(ast.parse(file.text, file.path)):
             if isinstance(call, ast.Call):
                 for keyword in call.keywords:
-                    strings = [node.value for node in ast.walk(keyword.value)
-                               if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-                    yield file, call, keyword.arg, strings
+                    yield file, keyword
+
+
+def _strings(expression):
+    return [node.value for node in ast.walk(expression)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
 def _rooms_named_by(label):

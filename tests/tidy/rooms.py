@@ -31,9 +31,14 @@ ROOMS = {
 # Folders that are no rooms of the layers above: everyone may use them, and they may use everyone.
 FREE = ["bazel", "docs", "tools"]
 
-# Only here may a target be limited to some platforms. Elsewhere the attribute would make tests of
-# the core disappear from a variant without a sound.
+# Rooms whose targets are built for the kernel alone, or for one of several platforms.
 MAY_BE_INCOMPATIBLE = ["bazel", "hal/x86_64", "kernel-glue"]
+
+# A mutated core takes the place of the core through a flag, which belongs to the core's package.
+STAND_INS_FOR_CORE = ["tests/mutants"]
+
+# Built in every variant without exception.
+ALWAYS_COMPATIBLE = ["core"]
 
 # Headers of the standard library that need neither memory allocation nor an operating system.
 CORE_STD = set("""

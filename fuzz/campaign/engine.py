@@ -1,0 +1,111 @@
+"""What the campaign asks of a fuzzing engine."""
+
+import shutil
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+from fuzz.campaign.crashes import Title
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What both engines need to know."""
+
+    seed: int
+    max_len: int
+    executions: int | None  # budget of each engine; None = until it is stopped
+    stop_on_first: bool
+    dictionary: Path | None
+    corpus: Path  # a folder of the campaign's own, which the engines may change
+
+
+@dataclass
+class Progress:
+    """How far an engine is."""
+
+    executions: int = 0
+    exact: bool = False  # False while `executions` is an estimate
+    corpus: int = 0
+    coverage: int = 0
+    stability: float | None = None
+
+
+@dataclass(frozen=True)
+class Find:
+    """A file that made the target fail."""
+
+    path: Path
+    executions: int | None  # of its engine until then
+    title: Title | None  # what the engine heard when it happened, if it did
+
+
+class Engine(ABC):
+    """One process of a fuzzing engine, restarted as its kind requires."""
+
+    name = ""  # as people write it
+    coverage_name = ""  # what `Progress.coverage` counts
+
+    def __init__(self, program: Path, work: Path, index: int, settings: Settings):
+        self.program = program
+        self.work = work
+        self.index = index
+        self.settings = settings
+        self.progress = Progress()
+        self.finished = False  # it ended by itself, as it should
+        self.failure: str | None = None  # why it cannot go on
+        self.note: str | None = None  # something the user should know at the end
+        self._began: float | None = None
+        self._ended: float | None = None
+        work.mkdir(parents=True)
+
+    @abstractmethod
+    def start(self) -> None:
+        """Starts fuzzing."""
+
+    @abstractmethod
+    def poll(self) -> list[Find]:
+        """Reads what the engine has done since the last call. Returns new finds."""
+
+    @abstractmethod
+    def interrupt(self) -> None:
+        """Asks the engine to end. `poll` still works and reads its last words."""
+
+    @abstractmethod
+    def running(self) -> bool:
+        """Whether a process of the engine is alive."""
+
+    def close(self) -> None:
+        """Releases what the engine holds in this process."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been fuzzing."""
+        if self._began is None:
+            return 0.0
+        return max((self._ended or time.monotonic()) - self._began, 1e-3)
+
+    def share(self) -> None:
+        """Copies new inputs of this engine into the common corpus."""
+
+
+def new_files(folder: Path, seen: set[str]) -> list[Path]:
+    """Files that were not there at the last call with the same set, oldest name first."""
+    try:
+        names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    except FileNotFoundError:
+        return []
+    fresh = [name for name in names if name not in seen]
+    seen.update(fresh)
+    return [folder / name for name in fresh]
+
+
+def copy_files(source: Path, target: Path) -> int:
+    """Copies the files of a folder, not those of folders below. Returns their number."""
+    count = 0
+    for path in sorted(source.iterdir()):
+        if path.is_file():
+            shutil.copyfile(path, target / path.name)
+            count += 1
+    return count

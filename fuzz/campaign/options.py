@@ -1,0 +1,157 @@
+"""The campaign's command line."""
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fuzz.campaign.paths import program, user_path, workspace_directory
+
+_EPILOG = """\
+examples:
+  bazel run //fuzz:campaign                                   one minute, both engines
+  bazel run //fuzz:campaign -- --seconds 3600 --corpus ~/tlb  an hour, on a corpus that is kept
+  bazel run //fuzz:campaign -- --engine libfuzzer --stop-on-first
+
+Paths are relative to where you stand. With both engines each has one core for every job.
+exit status: 0 nothing found, 1 something found, 2 bad usage or an engine that cannot run"""
+
+
+class UsageError(Exception):
+    """Something the user can mend; the text says how."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for, checked."""
+
+    engines: list[str]
+    programs: dict[str, Path]
+    seconds: float
+    executions: int | None
+    corpus: Path | None
+    crashes: Path
+    stop_on_first: bool
+    jobs: int
+    seed: int
+    max_len: int
+    dictionary: Path | None
+    reproduce: str
+
+
+def _positive(kind: type):
+    def convert(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = 0
+        if not 0 < value < 2**31:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
+        return value
+    return convert
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="campaign", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Fuzzes the flush core on the modelled machine and collects what fails.")
+    add = parser.add_argument
+    add("--engine", choices=["libfuzzer", "afl", "both"], default="both",
+        help="which fuzzing engine (default: both, side by side)")
+    add("--seconds", type=_positive(float), default=60.0, metavar="N",
+        help="how long (default: 60)")
+    add("--executions", type=_positive(int), metavar="N",
+        help="end earlier, when each engine process has made this many executions")
+    add("--corpus", metavar="DIR",
+        help="inputs to start from; what the engines find interesting is added (default: start "
+        "from nothing and keep nothing)")
+    add("--crashes", metavar="DIR",
+        help="where crash files go, with titles.txt (default: out/campaign/TIME in the workspace, "
+        "made when something is found)")
+    add("--stop-on-first", action="store_true", help="end at the first crash")
+    add("--jobs", type=_positive(int), default=1, metavar="N",
+        help="processes of each engine (default: 1)")
+    add("--seed", type=_positive(int), metavar="N",
+        help="random seed of the engines (default: a new one, which is printed)")
+    add("--max-len", type=_positive(int), default=776, metavar="N",
+        help="longest input in bytes (default: 776, the largest scenario)")
+    add("--dict", metavar="FILE", help="dictionary of tokens, in the form both engines read")
+    add("--binary-libfuzzer", metavar="FILE", help="another fuzz program for libFuzzer")
+    add("--binary-afl", metavar="FILE", help="another fuzz program for AFL++")
+    add("--reproduce", metavar="COMMAND", default="bazel run //fuzz:reproduce --",
+        help="what the summary shows in front of a crash file; for programs of your own")
+    return parser
+
+
+def parse(argv: list[str]) -> Options:
+    """The checked options. Raises UsageError, or exits as argparse does (status 2; 0 for --help)."""
+    args = _parser().parse_args(argv)
+    engines = ["libfuzzer", "afl"] if args.engine == "both" else [args.engine]
+    given = {"libfuzzer": args.binary_libfuzzer, "afl": args.binary_afl}
+    if "afl" in engines and shutil.which("afl-fuzz") is None:
+        raise UsageError("afl-fuzz is not installed. It is in the Debian package afl++; run "
+                         "tools/setup, or use --engine libfuzzer.")
+    default_crashes = workspace_directory() / "out/campaign" / time.strftime("%Y%m%d-%H%M%S")
+    options = Options(
+        engines=engines,
+        programs={name: _program(name, given[name]) for name in engines},
+        seconds=args.seconds,
+        executions=args.executions,
+        corpus=_folder(user_path(args.corpus), "--corpus") if args.corpus else None,
+        crashes=_future_folder(user_path(args.crashes) if args.crashes else default_crashes),
+        stop_on_first=args.stop_on_first,
+        jobs=args.jobs,
+        seed=args.seed or random.SystemRandom().randrange(1, 2**31),
+        max_len=args.max_len,
+        dictionary=_file(user_path(args.dict), "--dict") if args.dict else None,
+        reproduce=args.reproduce,
+    )
+    busy = len(engines) * options.jobs
+    if busy > (os.cpu_count() or busy):
+        print(f"campaign: {busy} engine processes share {os.cpu_count()} cores", file=sys.stderr)
+    return options
+
+
+def _program(engine: str, given: str | None) -> Path:
+    path = user_path(given) if given else program(f"fuzz/shootdown_{engine}")
+    if not path.is_file():
+        fix = f"Check --binary-{engine}." if given else "Use 'bazel run //fuzz:campaign'."
+        raise UsageError(f"{path}: no such fuzz program. {fix}")
+    if not os.access(path, os.X_OK):
+        raise UsageError(f"{path} is not executable, so it is no fuzz program. "
+                         f"Check --binary-{engine}.")
+    return path
+
+
+def _file(path: Path, option: str) -> Path:
+    if not (path.is_file() and os.access(path, os.R_OK)):
+        raise UsageError(f"{option}: {path} is not a readable file.")
+    return path
+
+
+def _folder(path: Path, option: str) -> Path:
+    """A folder that can be read and written; made if it is not there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{option}: {path} cannot be made: {error.strerror}. Name a folder that "
+                         "you may write to.") from error
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise UsageError(f"{option}: no permission to write to {path}. Name another folder.")
+    return path
+
+
+def _future_folder(path: Path) -> Path:
+    """A folder that can be made when it is needed, which is the moment not to be surprised."""
+    existing = path
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise UsageError(f"--crashes: {existing} is not a folder.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(f"--crashes: no permission to write to {existing}. Name another folder.")
+    return path

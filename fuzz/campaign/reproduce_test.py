@@ -1,0 +1,64 @@
+"""Tests of the wrapper around the reproducer."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+FAKE = Path(__file__).parent / "testdata/fake_reproduce.py"
+START = "import sys; from fuzz.campaign import reproduce; sys.exit(reproduce.main(sys.argv[1:]))"
+
+
+class ReproduceTest(unittest.TestCase):
+    def setUp(self):
+        self.home = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        (self.home / "crash.bin").write_text("1")
+        self.env = {**os.environ, "BUILD_WORKING_DIRECTORY": str(self.home),
+                    "PYTHONPATH": ":".join(path for path in sys.path if path)}
+
+    def reproduce(self, *options: str, status: int, binary: Path = FAKE) -> str:
+        run = subprocess.run(
+            [sys.executable, "-c", START, "--binary", str(binary), *options], env=self.env,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/", check=False)
+        self.assertEqual(run.returncode, status, run.stdout)
+        return run.stdout
+
+    def test_exit_status_is_that_of_the_reproducer(self):
+        for status in (0, 1, 2):
+            (self.home / "crash.bin").write_text(str(status))
+            self.assertEqual(self.reproduce("crash.bin", status=status),
+                             f"called: {self.home}/crash.bin\n")
+
+    def test_modes_are_passed_on(self):
+        self.assertEqual(self.reproduce("--title", "crash.bin", status=1),
+                         f"called: --title {self.home}/crash.bin\n")
+        self.assertEqual(self.reproduce("--minimise", "crash.bin", "-o", "small", status=1),
+                         f"called: --minimise {self.home}/crash.bin -o {self.home}/small\n")
+        self.assertEqual(self.reproduce("crash.bin", "--last", "5", status=1),
+                         f"called: {self.home}/crash.bin --last 5\n")
+
+    def test_files_that_cannot_be_read(self):
+        self.assertIn(f"nowhere: no such file. Paths are relative to {self.home}.",
+                      self.reproduce("nowhere", status=2))
+        self.assertIn("is a folder. Name one file, for example crash.bin.",
+                      self.reproduce(".", status=2))
+        (self.home / "dangling").symlink_to("gone")
+        self.assertIn("dangling: no such file", self.reproduce("dangling", status=2))
+
+    def test_bad_usage(self):
+        self.assertIn("required: FILE", self.reproduce(status=2))
+        self.assertIn("--last", self.reproduce("crash.bin", "--last", "few", status=2))
+        self.assertIn("not allowed with", self.reproduce("--text", "--title", "x", status=2))
+        self.assertIn("cannot write to the folder nowhere",
+                      self.reproduce("crash.bin", "-o", "nowhere/x", status=2))
+        self.assertIn("is no program", self.reproduce("crash.bin", status=2,
+                                                      binary=self.home / "crash.bin"))
+
+    def test_help(self):
+        self.assertIn("exit status: 0 no oracle fired", self.reproduce("--help", status=0))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,116 @@
+"""The campaign's live status line and its closing summary."""
+
+import shutil
+import sys
+import time
+from typing import TextIO
+
+from fuzz.campaign.crashes import CrashStore
+from fuzz.campaign.engine import Engine
+from fuzz.campaign.paths import shown
+
+_PLAIN_INTERVAL_SECONDS = 5.0
+
+
+class StatusLine:
+    """One line that stays in place on a terminal, and a line every few seconds elsewhere."""
+
+    def __init__(self, stream: TextIO = sys.stdout):
+        self._stream = stream
+        self._live = stream.isatty()
+        self._shown = False
+        self._next_plain = time.monotonic() + _PLAIN_INTERVAL_SECONDS
+
+    def show(self, text: str) -> None:
+        """Replaces the line, or prints it if the last one is old enough."""
+        if self._live:
+            width = max(shutil.get_terminal_size().columns - 1, 20)
+            self._stream.write("\r" + text[:width] + "\x1b[K")
+            self._shown = True
+        elif time.monotonic() >= self._next_plain:
+            self._next_plain = time.monotonic() + _PLAIN_INTERVAL_SECONDS
+            self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def say(self, text: str) -> None:
+        """Prints something that stays."""
+        self.clear()
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Makes room for other output."""
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._shown = False
+
+
+class EngineTotals:
+    """The engines of one kind together."""
+
+    def __init__(self, engines: list[Engine]):
+        self.name = engines[0].name
+        self.coverage_name = engines[0].coverage_name
+        self.executions = sum(e.progress.executions for e in engines)
+        self.exact = all(e.progress.exact for e in engines)
+        self.rate = sum(e.progress.executions / e.seconds for e in engines if e.seconds > 0)
+        # Engines of one kind share what they find, so the largest says most.
+        self.corpus = max(e.progress.corpus for e in engines)
+        self.coverage = max(e.progress.coverage for e in engines)
+
+    @property
+    def count(self) -> str:
+        return ("" if self.exact else "~") + f"{self.executions:,}"
+
+
+def totals(engines: list[Engine]) -> list[EngineTotals]:
+    """One entry for each kind of engine, in the order in which they were made."""
+    kinds = {engine.name: [] for engine in engines}
+    for engine in engines:
+        kinds[engine.name].append(engine)
+    return [EngineTotals(group) for group in kinds.values()]
+
+
+def status_text(elapsed: float, seconds: float, engines: list[Engine], store: CrashStore) -> str:
+    """How far the campaign is, on one line."""
+    parts = [f"{elapsed:.0f}/{seconds:.0f} s"]
+    for kind in totals(engines):
+        parts.append(f"{kind.name} {kind.count} exec {kind.rate:,.0f}/s corpus {kind.corpus:,} "
+                     f"{kind.coverage_name} {kind.coverage:,}")
+    return " | ".join(parts + [f"crashes {store.total}"])
+
+
+def summary(engines: list[Engine], store: CrashStore, reproduce: str) -> str:
+    """What the campaign did and found."""
+    lines = ["", f"{'engine':<10} {'executions':>14} {'exec/s':>9} {'corpus':>8}  coverage"]
+    for kind in totals(engines):
+        lines.append(f"{kind.name:<10} {kind.count:>14} {kind.rate:>9,.0f} {kind.corpus:>8,}  "
+                     f"{kind.coverage:,} {kind.coverage_name}")
+    for engine in engines:
+        stability = engine.progress.stability
+        if stability is not None and stability < 100:
+            lines.append(f"Note: {engine.name} saw {stability:g} % stability. The same input took "
+                         "different paths, so something survives from one execution to the next.")
+        if engine.note:
+            lines.append("Note: " + engine.note)
+    return "\n".join(lines + [""] + _findings(store, reproduce))
+
+
+def _findings(store: CrashStore, reproduce: str) -> list[str]:
+    groups = store.sorted_groups()
+    if not groups:
+        return ["No crash found."]
+    lines = [f"{_number(len(groups), 'kind')} of failure, {_number(store.total, 'crash file')}, in "
+             f"{shown(store.folder)} (listed in titles.txt)."]
+    for group in groups:
+        first = group.first
+        after = "" if first.executions is None else \
+            f", first after {first.executions:,} executions of {first.engine}"
+        lines += ["", f"  {group.smallest.title}",
+                  f"    {_number(group.count, 'crash file')}{after}; the smallest:",
+                  f"    {reproduce} {shown(group.smallest.path)}"]
+    return lines
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

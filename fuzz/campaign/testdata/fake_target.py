@@ -1,0 +1,82 @@
+#!/usr/bin/python3
+"""Stands in for a fuzz program. Given a file it replays it; otherwise it is libFuzzer's main.
+
+The variable FAKE chooses what it does as libFuzzer. A file that starts with "FAIL:" fails with the
+rest of its text as the report.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def replay(file: Path) -> int:
+    data = file.read_bytes()
+    if data.startswith(b"FAIL:"):
+        print("SHOOTDOWN-FAILURE: " + data[5:].decode().strip("."), file=sys.stderr, flush=True)
+        os.abort()
+    if data.startswith(b"SLEEP"):
+        time.sleep(1000)
+    return 0
+
+
+def fail(prefix: str, seed: int, executions: int, content: str) -> int:
+    name = f"{prefix}crash-{seed}-{executions}"
+    Path(name).write_text(content)
+    if content.startswith("FAIL:"):
+        print("SHOOTDOWN-FAILURE: " + content[5:].strip("."))
+    print(f"artifact_prefix='{prefix}'; Test unit written to {name}")
+    print(f"stat::number_of_executed_units: {executions}")
+    return 77
+
+
+def fuzz(mode: str, options: dict[str, str]) -> int:
+    seed, prefix = int(options["seed"]), options["artifact_prefix"]
+    interrupted = []
+    signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))
+    if mode == "dead":
+        print("fake: error while loading shared libraries")
+        return 127
+    if mode in ("deaf", "leaver"):
+        child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        file = Path(os.environ["FAKE_PIDS"])
+        file.with_suffix(".new").write_text(f"{os.getpid()} {child.pid}")
+        file.with_suffix(".new").rename(file)
+    if mode == "always":
+        return fail(prefix, seed, 1, "FAIL:O3 always")
+    executions = 0
+    while True:
+        time.sleep(0.05)
+        executions += 1000
+        print(f"#{executions}\tNEW    cov: 12 ft: {executions // 1000} corp: 3/9b lim: 4 "
+              "exec/s: 20000 rss: 40Mb L: 3/3 MS: 1 ChangeBit-", flush=True)
+        if interrupted and mode != "deaf":
+            print("==1== libFuzzer: run interrupted; exiting")
+            print(f"stat::number_of_executed_units: {executions}")
+            return 72
+        if "runs" in options and executions >= int(options["runs"]):
+            print(f"stat::number_of_executed_units: {options['runs']}")
+            return 0
+        if mode == "crash" and executions == 3000:
+            # Each start has a larger seed, so the first file is the longest.
+            padding = "." * max(0, 5 - seed // 1000)
+            return fail(prefix, seed, executions,
+                        f"FAIL:O1 flush of mm{seed % 7} returned while cpu2 can still use page 3"
+                        + padding)
+        if mode == "unstable" and executions == 3000:
+            return fail(prefix, seed, executions, "passes when it is replayed")
+
+
+def main() -> int:
+    options = dict(a[1:].split("=", 1) for a in sys.argv[1:] if a.startswith("-"))
+    files = [Path(a) for a in sys.argv[1:] if not a.startswith("-")]
+    if files and files[0].is_file():
+        return replay(files[0])
+    return fuzz(os.environ.get("FAKE", "quiet"), options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

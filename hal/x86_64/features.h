@@ -1,0 +1,28 @@
+// What this processor can do with translations, and switching it on.
+#pragma once
+
+#include "hal/x86_64/instructions.h"
+
+namespace shootdown::x86 {
+
+struct CpuFeatures {
+  bool pcid;
+  bool invpcid;
+  bool x2apic;
+};
+
+[[nodiscard]] inline CpuFeatures detect_features() {
+  return {.pcid = ((cpuid(1).ecx >> 17) & 1) != 0,
+          .invpcid = cpuid(0).eax >= 7 && ((cpuid(7).ebx >> 10) & 1) != 0,
+          .x2apic = ((cpuid(1).ecx >> 21) & 1) != 0};
+}
+
+/// Global pages always, PCIDs where the CPU has them. Context: each CPU at boot, long mode, with
+/// zero in CR3 bits 11:0, else setting PCIDE faults (SDM vol. 3, 4.10.1).
+inline void enable_translation_features(const CpuFeatures& features) {
+  std::uint64_t cr4 = read_cr4() | kCr4GlobalPages;
+  if (features.pcid) cr4 |= kCr4Pcid;
+  write_cr4(cr4);
+}
+
+}  // namespace shootdown::x86

@@ -1,0 +1,173 @@
+"""The command line of //kernel-glue:bochs."""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+
+from bochs_runner import bench_table
+from bochs_runner import emulator
+from bochs_runner import verdict
+
+PASS, FAIL, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+_TAIL_LINES = 20
+
+_EPILOG = """\
+exit status: 0 all tests passed, 1 a test, the boot or the set-up failed or the time was over, 2 wrong
+usage, 130 interrupted.
+"""
+
+
+def default_image():
+    """The image beside this tool: in Bazel's runfiles, or in the source tree's bazel-bin."""
+    glue = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    built = os.path.join(os.path.dirname(glue), "bazel-bin", "kernel-glue", "kernel", "kernel.iso")
+    beside = os.path.join(glue, "kernel", "kernel.iso")
+    return built if os.path.exists(built) and not os.path.exists(beside) else beside
+
+
+def _cpu_count(text):
+    cpus = int(text) if text.isdecimal() else 0
+    if not 1 <= cpus <= emulator.MAX_CPUS:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a number from 1 to {emulator.MAX_CPUS}, the most CPUs that the packaged "
+            "Bochs emulates")
+    return cpus
+
+
+def _seconds(text):
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number of seconds")
+    return seconds
+
+
+def _user_path(text):
+    # "bazel run" starts the tool in its runfiles, not where the user is.
+    return os.path.join(os.environ.get("BUILD_WORKING_DIRECTORY", os.getcwd()), text)
+
+
+def parse_arguments(arguments):
+    parser = argparse.ArgumentParser(
+        prog="bochs", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Boots the test kernel in the packaged Bochs and judges its self-tests.")
+    parser.add_argument("--cpus", type=_cpu_count, default=4, metavar="N",
+                        help="CPUs to emulate, 1 to 15 (default: 4)")
+    parser.add_argument("--bench", action="store_true",
+                        help="measure range flushes instead of running the self-tests")
+    parser.add_argument("--serial-flush", action="store_true",
+                        help="flush locally first, then the other CPUs, not both at the same time")
+    parser.add_argument("--break", choices=["no-ipi"], dest="broken",
+                        help="disable the remote shootdown: the self-tests must fail")
+    parser.add_argument("--model", default=emulator.DEFAULT_MODEL,
+                        help="Bochs' name of the CPU model (default: %(default)s)")
+    parser.add_argument("--timeout", type=_seconds, default=120, metavar="S",
+                        help="seconds after which the run has failed (default: 120)")
+    parser.add_argument("--keep", type=_user_path, metavar="DIR",
+                        help="leave image, configuration and logs in DIR")
+    parser.add_argument("--image", type=_user_path, default=default_image(), help=argparse.SUPPRESS)
+    parser.add_argument("--bochs", default=emulator.DEFAULT_BOCHS, help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def kernel_options(arguments):
+    """The words of the kernel's command line."""
+    options = []
+    if arguments.bench:
+        options.append("bench")
+    if arguments.serial_flush:
+        options.append("serial-flush")
+    if arguments.broken:
+        options.append(f"break={arguments.broken}")
+    return tuple(options)
+
+
+def expected_configuration(arguments):
+    """What the kernel must say that it runs with."""
+    return {"cpus": str(arguments.cpus),
+            "flush": "serial" if arguments.serial_flush else "concurrent",
+            "break": arguments.broken or "none"}
+
+
+def _print_tail(title, path):
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            lines = file.read().splitlines()[-_TAIL_LINES:]
+    except OSError:
+        lines = []
+    print(f"--- the end of {title} ---")
+    print("\n".join(lines) if lines else "(empty)")
+
+
+def _judge(arguments, outcome, folder):
+    """Prints the verdict and what led to it; returns the exit status."""
+    console = verdict.parse(outcome.console)
+    problems = verdict.problems(console, expected_configuration(arguments), outcome.exit_status,
+                                arguments.timeout)
+    if arguments.bench:
+        measured = bench_table.parse(outcome.console)
+        problems += [f"not measured: {title}" for title in bench_table.missing(measured)]
+        if measured:
+            print("\n" + bench_table.render(measured))
+    if not problems:
+        passed, _, skipped = console.totals[0]
+        print(f"PASS: {passed} passed, {skipped} skipped, {arguments.cpus} CPUs, {outcome.seconds:.1f} s")
+        return PASS
+    _print_tail("the console", os.path.join(folder, "serial.log"))
+    _print_tail("Bochs' log", os.path.join(folder, "bochs.log"))
+    if not os.path.exists(os.path.join(folder, "bochs.log")):
+        _print_tail("Bochs' output", os.path.join(folder, "output.log"))
+    print(f"FAIL after {outcome.seconds:.1f} s:")
+    for problem in problems:
+        print(f"  {problem}")
+    return FAIL
+
+
+def _show(piece):
+    sys.stdout.write(piece)
+    sys.stdout.flush()
+
+
+def _boot(arguments, folder):
+    machine = emulator.Machine(cpus=arguments.cpus, image=arguments.image, model=arguments.model,
+                               options=kernel_options(arguments), bochs=arguments.bochs)
+    try:
+        emulator.check_tools(machine)
+        emulator.prepare(machine, folder)
+        outcome = emulator.run(machine, folder, arguments.timeout, _show)
+    except (emulator.SetupError, OSError) as error:
+        print(f"bochs: {error}", file=sys.stderr)
+        return FAIL
+    status = _judge(arguments, outcome, folder)
+    sys.stdout.flush()
+    return status
+
+
+def _raise_interrupt(_number, _frame):
+    raise KeyboardInterrupt
+
+
+def main(arguments):
+    """Returns the exit status."""
+    parsed = parse_arguments(arguments)
+    # Whoever ends this tool politely ends the emulator with it.
+    signal.signal(signal.SIGTERM, _raise_interrupt)
+    folder = parsed.keep or tempfile.mkdtemp(prefix="shootdown-bochs.")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        return _boot(parsed, folder)
+    except OSError as error:
+        print(f"bochs: {error}", file=sys.stderr)
+        return FAIL
+    except KeyboardInterrupt:
+        print("bochs: interrupted; the emulator has been ended", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        if not parsed.keep:
+            shutil.rmtree(folder, ignore_errors=True)

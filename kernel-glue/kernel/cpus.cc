@@ -1,0 +1,164 @@
+#include "kernel-glue/kernel/cpus.h"
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+
+#include "hal/x86_64/features.h"
+#include "hal/x86_64/local_apic.h"
+#include "hal/x86_64/per_cpu.h"
+#include "kernel-glue/kernel/acpi.h"
+#include "kernel-glue/kernel/descriptors.h"
+#include "kernel-glue/kernel/interrupts.h"
+#include "kernel-glue/kernel/tlb.h"
+
+namespace shootdown::kernel {
+namespace {
+
+struct alignas(kCacheLine) Cpu {
+  x86::PerCpu per_cpu{};
+  CpuDescriptors descriptors{};
+  /// Set by the CPU when it can take jobs.
+  x86::Atomic<bool> online{false};
+  /// CPU 0 stores a job with release; the CPU clears it with release when it has run.
+  x86::Atomic<Job*> job{nullptr};
+  Job job_storage{};
+  alignas(16) std::byte stack[SHOOTDOWN_STACK_BYTES]{};
+};
+
+constinit std::array<Cpu, x86::kMaxCpus> cpus{};
+constinit CpuId started = 1;
+
+/// Where real-mode code and tables can name it; trampoline.S.
+extern "C" const std::byte trampoline_begin[];
+extern "C" const std::byte trampoline_end[];
+
+/// The legacy timer's channel 2, the one clock whose rate is known without calibration.
+void delay_microseconds(std::uint32_t microseconds) {
+  constexpr std::uint32_t kTimerHz = 1'193'182;
+  constexpr std::uint16_t kChannel2 = 0x42;
+  constexpr std::uint16_t kMode = 0x43;
+  constexpr std::uint16_t kGate = 0x61;
+  constexpr std::uint8_t kGateOn = 0x01;
+  constexpr std::uint8_t kSpeakerOn = 0x02;
+  constexpr std::uint8_t kOutput = 0x20;
+  const std::uint32_t count = microseconds * (kTimerHz / 1000) / 1000 + 1;
+  const auto gate = static_cast<std::uint8_t>(x86::in8(kGate) & ~(kGateOn | kSpeakerOn));
+  x86::out8(kGate, gate);
+  x86::out8(kMode, 0xb0);  // channel 2, low byte then high byte, interrupt on terminal count
+  x86::out8(kChannel2, static_cast<std::uint8_t>(count));
+  x86::out8(kChannel2, static_cast<std::uint8_t>(count >> 8));
+  x86::out8(kGate, gate | kGateOn);
+  while ((x86::in8(kGate) & kOutput) == 0) x86::pause();
+}
+
+/// What every CPU does first: from here on `this_cpu` works and exceptions are reported.
+void prepare_cpu(CpuId index) {
+  Cpu& cpu = cpus[index];
+  cpu.per_cpu.cpu = index;
+  load_descriptors(cpu.descriptors);
+  x86::install_per_cpu(cpu.per_cpu);
+  load_interrupt_table();
+}
+
+[[noreturn]] void run_jobs(Cpu& cpu) {
+  for (;;) {
+    x86::disable_interrupts();
+    // Interrupts are off between the look and the halt, so a wake-up in between ends the halt.
+    Job* job = cpu.job.load(std::memory_order_acquire);
+    if (job == nullptr) {
+      x86::enable_interrupts_and_halt();
+      continue;
+    }
+    x86::enable_interrupts();
+    job->run(job->work);
+    if (!x86::interrupts_enabled() || x86::preemption_depth() != 0 || x86::interrupt_depth() != 0) {
+      fatal("a job on CPU ", cpu.per_cpu.cpu, " left interrupts or preemption off");
+    }
+    cpu.job.store(nullptr, std::memory_order_release);
+  }
+}
+
+void copy_trampoline() {
+  const auto bytes = static_cast<std::size_t>(trampoline_end - trampoline_begin);
+  __builtin_memcpy(direct_map<void>(SHOOTDOWN_TRAMPOLINE), trampoline_begin, bytes);
+}
+
+}  // namespace
+
+extern "C" {
+/// Top of the stack of the CPU that is starting; the trampoline loads it.
+constinit std::byte* starting_cpu_stack = nullptr;
+}
+
+namespace {
+
+/// Index of the CPU that is starting.
+constinit CpuId starting_cpu = 0;
+
+/// Sends the start-up message, twice if the first is lost, and waits (SDM vol. 3, 9.4.4).
+void start_cpu(CpuId index, std::uint32_t apic_id) {
+  constexpr int kTries = 2;
+  starting_cpu_stack = cpus[index].stack + sizeof(Cpu::stack);
+  starting_cpu = index;
+  for (int i = 0; i < kTries && !cpus[index].online.load(std::memory_order_acquire); ++i) {
+    x86::X86Hal::order_stores_before_ipi();
+    x86::send_startup(apic_id, SHOOTDOWN_TRAMPOLINE >> kPageShift);
+    delay_microseconds(200);
+  }
+  wait_until([&] { return cpus[index].online.load(std::memory_order_acquire); },
+             "another CPU to start");
+}
+
+}  // namespace
+
+/// The trampoline's target, on the new CPU's own stack and the boot tables.
+extern "C" [[noreturn]] void start_other_cpu() {
+  const CpuId index = starting_cpu;
+  x86::write_cr3(kernel_tables().root());
+  prepare_cpu(index);
+  x86::enable_local_apic(index);
+  x86::enable_translation_features(x86::detect_features());
+  initialize_tlb_on_this_cpu();
+  cpus[index].online.store(true, std::memory_order_release);
+  run_jobs(cpus[index]);
+}
+
+void prepare_boot_cpu() {
+  prepare_interrupts();
+  prepare_cpu(0);
+}
+
+void start_other_cpus() {
+  const CpuList found = find_cpus();
+  const std::uint32_t boot_apic_id = x86::local_apic_id();
+  copy_trampoline();
+  for (std::size_t i = 0; i < found.count; ++i) {
+    if (found.apic_ids[i] != boot_apic_id) x86::send_init(found.apic_ids[i]);
+  }
+  delay_microseconds(10'000);
+  for (std::size_t i = 0; i < found.count; ++i) {
+    if (found.apic_ids[i] != boot_apic_id) start_cpu(started++, found.apic_ids[i]);
+  }
+  if (found.left_out != 0) {
+    print("# ", found.left_out, " CPUs are left out: the kernel serves ", x86::kMaxCpus, "\n");
+  }
+}
+
+CpuId cpu_count() { return started; }
+
+void start_job(CpuId index, Job job) {
+  Cpu& cpu = cpus[index];
+  if (cpu.job.load(std::memory_order_acquire) != nullptr)
+    fatal("CPU ", index, " has a job already");
+  cpu.job_storage = job;
+  cpu.job.store(&cpu.job_storage, std::memory_order_release);
+  send_wake(index);
+}
+
+void wait_for(CpuId index) {
+  wait_until([&] { return cpus[index].job.load(std::memory_order_acquire) == nullptr; },
+             "a job on another CPU");
+}
+
+}  // namespace shootdown::kernel

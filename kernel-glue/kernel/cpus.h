@@ -1,0 +1,62 @@
+// Bringing up the CPUs, and giving them work.
+#pragma once
+
+#include <cstdint>
+
+#include "core/types.h"
+#include "hal/x86_64/instructions.h"
+#include "hal/x86_64/per_cpu.h"
+#include "kernel-glue/kernel/stop.h"
+
+namespace shootdown::kernel {
+
+/// Prepares what the boot CPU has of its own: per-CPU block, descriptors, interrupt table. First
+/// thing after the console, because exception handlers need it.
+void prepare_boot_cpu();
+
+/// Starts the other CPUs of the firmware's list, one after the other. CPU 0 is the boot CPU.
+/// Context: boot CPU, once; static keys are final.
+void start_other_cpus();
+
+[[nodiscard]] CpuId cpu_count();
+
+/// Polls of a condition before a wait is declared hopeless; a few seconds in the emulator.
+inline constexpr std::uint64_t kWaitPolls = 5'000'000;
+
+/// Waits with `pause`. Ends the run, naming `what`, if the condition never comes true.
+template <class Condition>
+void wait_until(Condition&& condition, const char* what) {
+  for (std::uint64_t polls = 0; !condition(); ++polls) {
+    if (polls == kWaitPolls) fatal("CPU ", x86::this_cpu(), " waited too long for ", what);
+    x86::pause();
+  }
+}
+
+/// Work for a CPU: a function and its argument.
+struct Job {
+  void (*run)(void* work);
+  void* work;
+};
+
+/// Gives `job` to another CPU, which must be idle. Context: CPU 0.
+void start_job(CpuId cpu, Job job);
+
+/// Waits until the CPU is idle again. What it wrote is visible afterwards.
+void wait_for(CpuId cpu);
+
+/// Starts `work(cpu)` on another CPU; `work` must outlive the matching `wait_for`.
+template <class Work>
+void start_on(CpuId cpu, Work& work) {
+  start_job(cpu, {.run = [](void* object) { (*static_cast<Work*>(object))(x86::this_cpu()); },
+                  .work = &work});
+}
+
+/// Runs `work(cpu)` on all CPUs at the same time, this one included, and waits for all.
+template <class Work>
+void run_on_all(Work& work) {
+  for (CpuId cpu = 1; cpu < cpu_count(); ++cpu) start_on(cpu, work);
+  work(x86::this_cpu());
+  for (CpuId cpu = 1; cpu < cpu_count(); ++cpu) wait_for(cpu);
+}
+
+}  // namespace shootdown::kernel

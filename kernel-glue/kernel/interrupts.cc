@@ -1,0 +1,117 @@
+#include "kernel-glue/kernel/interrupts.h"
+
+#include <cstddef>
+
+#include "hal/x86_64/local_apic.h"
+#include "hal/x86_64/per_cpu.h"
+#include "kernel-glue/kernel/descriptors.h"
+#include "kernel-glue/kernel/layout.h"
+#include "kernel-glue/kernel/stop.h"
+#include "kernel-glue/kernel/tlb.h"
+
+static_assert(SHOOTDOWN_INTERRUPT_DEPTH == shootdown::x86::kInterruptDepthOffset);
+
+namespace shootdown::kernel {
+namespace {
+
+constexpr std::size_t kExceptions = 32;
+constexpr std::uint64_t kNmi = 2;
+constexpr std::uint64_t kDoubleFault = 8;
+constexpr std::uint64_t kPageFault = 14;
+
+/// Timer ticks that one self-test or benchmark may take.
+constexpr std::uint32_t kWatchdogTicks = 100'000'000;
+
+constinit const char* watched = "";
+
+/// An instruction that may fault, and where to go on if it does.
+struct FaultFixup {
+  std::uint64_t instruction;
+  std::uint64_t landing;
+};
+
+// The entry points of interrupt_entry.S. What they are is no function: they have no C++ signature.
+extern "C" const void* const exception_entries[kExceptions];
+extern "C" const std::byte call_function_entry[];
+extern "C" const std::byte wake_entry[];
+extern "C" const std::byte spurious_entry[];
+extern "C" const std::byte watchdog_entry[] asm("exception_242");
+static_assert(SHOOTDOWN_WATCHDOG_VECTOR == 242);
+
+// The linker defines these.
+extern "C" const FaultFixup fixups_begin[] asm("__start_fault_fixups");
+extern "C" const FaultFixup fixups_end[] asm("__stop_fault_fixups");
+
+bool fix_up(ExceptionFrame& frame) {
+  for (const FaultFixup* fixup = fixups_begin; fixup != fixups_end; ++fixup) {
+    if (fixup->instruction != frame.rip) continue;
+    frame.rip = fixup->landing;
+    return true;
+  }
+  return false;
+}
+
+InterruptStack stack_for(std::uint64_t vector) {
+  if (vector == kDoubleFault) return InterruptStack::double_fault;
+  if (vector == kNmi) return InterruptStack::nmi;
+  return InterruptStack::current;
+}
+
+/// No device interrupts here: everything the legacy controllers could send is masked.
+void mask_legacy_controllers() {
+  constexpr std::uint16_t kMasterMask = 0x21;
+  constexpr std::uint16_t kSlaveMask = 0xa1;
+  x86::out8(kMasterMask, 0xff);
+  x86::out8(kSlaveMask, 0xff);
+}
+
+}  // namespace
+
+extern "C" void handle_exception(ExceptionFrame* frame) {
+  if (frame->vector == SHOOTDOWN_WATCHDOG_VECTOR) {
+    fatal("watchdog: \"", watched, "\" did not end within ", kWatchdogTicks,
+          " timer ticks; CPU 0 was at rip ", Hex{frame->rip});
+  }
+  if (frame->vector == kPageFault && fix_up(*frame)) return;
+  fatal("exception ", frame->vector, " on CPU ", x86::this_cpu(), " at rip ", Hex{frame->rip},
+        ", error code ", Hex{frame->error_code}, ", cr2 ", Hex{x86::read_cr2()}, ", cr3 ",
+        Hex{x86::read_cr3()}, ", rsp ", Hex{frame->rsp});
+}
+
+extern "C" void handle_call_function() {
+  handle_call_function_interrupt(tlb);
+  // Last, because a sender waits for the queue and not for this. A call that is queued meanwhile is
+  // not lost: its interrupt stays pending in the local APIC until this one has ended.
+  x86::end_of_interrupt();
+}
+
+extern "C" void handle_wake() { x86::end_of_interrupt(); }
+
+void prepare_interrupts() {
+  mask_legacy_controllers();
+  for (std::size_t vector = 0; vector < kExceptions; ++vector) {
+    set_interrupt_entry(static_cast<std::uint8_t>(vector), exception_entries[vector],
+                        stack_for(vector));
+  }
+  set_interrupt_entry(x86::kCallFunctionVector, call_function_entry, InterruptStack::current);
+  set_interrupt_entry(SHOOTDOWN_WAKE_VECTOR, wake_entry, InterruptStack::current);
+  set_interrupt_entry(SHOOTDOWN_WATCHDOG_VECTOR, watchdog_entry, InterruptStack::current);
+  set_interrupt_entry(x86::kSpuriousVector, spurious_entry, InterruptStack::current);
+}
+
+void arm_watchdog(const char* what) {
+  watched = what;
+  x86::start_apic_timer(SHOOTDOWN_WATCHDOG_VECTOR, kWatchdogTicks);
+}
+
+void disarm_watchdog() { x86::start_apic_timer(SHOOTDOWN_WATCHDOG_VECTOR, 0); }
+
+void send_wake(CpuId cpu) {
+  CpuMask<x86::kMaxCpus> target;
+  target.set(cpu);
+  // The waker's store of the work to do must be visible first, as in the flush core (R11).
+  x86::X86Hal::order_stores_before_ipi();
+  x86::send_ipi(target, SHOOTDOWN_WAKE_VECTOR);
+}
+
+}  // namespace shootdown::kernel

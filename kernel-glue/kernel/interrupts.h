@@ -1,0 +1,63 @@
+// Interrupts and exceptions of the kernel.
+#pragma once
+
+#include <cstdint>
+
+#include "core/types.h"
+
+namespace shootdown::kernel {
+
+/// What interrupt_entry.S leaves on the stack for an exception, lowest address first.
+struct ExceptionFrame {
+  std::uint64_t r15, r14, r13, r12, r11, r10, r9, r8;
+  std::uint64_t rdi, rsi, rbp, rbx, rdx, rcx, rax;
+  std::uint64_t vector, error_code;
+  std::uint64_t rip, cs, rflags, rsp, ss;
+};
+
+/// Fills the interrupt table and masks the legacy interrupt controllers. Context: boot CPU.
+void prepare_interrupts();
+
+/// Ends the run with a fatal error unless `disarm_watchdog` comes in time. It needs interrupts on,
+/// as every wait in the core and the kernel has. Context: CPU 0. `what` is named in the message.
+void arm_watchdog(const char* what);
+void disarm_watchdog();
+
+/// Wakes a CPU that halts; its interrupt does nothing else.
+void send_wake(CpuId cpu);
+
+/// Reads eight bytes that may not be mapped. False if that faulted.
+[[nodiscard]] inline bool probe_read(VirtAddr address, std::uint64_t& value) {
+  std::uint32_t read_completed = 0;
+  asm volatile(
+      "1: movq (%2), %1\n"
+      "movl $1, %0\n"
+      "2:\n"
+      ".pushsection fault_fixups, \"a?\", @progbits\n"
+      ".balign 8\n"
+      ".quad 1b, 2b\n"
+      ".popsection"
+      : "+&r"(read_completed), "+&r"(value)
+      : "r"(address)
+      : "memory");
+  return read_completed != 0;
+}
+
+/// Writes one byte that may not be writable. False if that faulted.
+[[nodiscard]] inline bool probe_write(VirtAddr address, std::uint8_t value) {
+  std::uint32_t write_completed = 0;
+  asm volatile(
+      "1: movb %1, (%2)\n"
+      "movl $1, %0\n"
+      "2:\n"
+      ".pushsection fault_fixups, \"a?\", @progbits\n"
+      ".balign 8\n"
+      ".quad 1b, 2b\n"
+      ".popsection"
+      : "+&r"(write_completed)
+      : "q"(value), "r"(address)
+      : "memory");
+  return write_completed != 0;
+}
+
+}  // namespace shootdown::kernel

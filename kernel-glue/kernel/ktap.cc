@@ -1,0 +1,63 @@
+#include "kernel-glue/kernel/ktap.h"
+
+#include "kernel-glue/kernel/console.h"
+#include "kernel-glue/kernel/cpus.h"
+#include "kernel-glue/kernel/interrupts.h"
+#include "kernel-glue/kernel/memory.h"
+
+namespace shootdown::kernel {
+namespace {
+
+struct Totals {
+  std::size_t passed{0};
+  std::size_t failed{0};
+  std::size_t skipped{0};
+};
+
+/// What every test leaves as it found it.
+void check_leftovers(Report& report, std::size_t frames_before) {
+  report.expect(frames_in_use() == frames_before, "the test freed every frame it took");
+  report.expect(x86::interrupts_enabled(), "the test left interrupts on");
+  report.expect(x86::preemption_depth() == 0, "the test left preemption on");
+}
+
+void run_test(const Test& test, std::size_t number, Totals& totals) {
+  if (cpu_count() < test.minimum_cpus) {
+    ++totals.skipped;
+    print("ok ", number, " ", test.name, " # SKIP needs ", test.minimum_cpus, " CPUs\n");
+    return;
+  }
+  Report report;
+  const std::size_t frames_before = frames_in_use();
+  arm_watchdog(test.name);
+  test.run(report);
+  disarm_watchdog();
+  check_leftovers(report, frames_before);
+  if (report.failed()) {
+    ++totals.failed;
+    print("not ok ", number, " ", test.name, " # violated: ", report.what(), " (",
+          report.where().file_name(), ":", std::uint64_t{report.where().line()}, ")\n");
+  } else {
+    ++totals.passed;
+    print("ok ", number, " ", test.name, "\n");
+  }
+}
+
+}  // namespace
+
+void Report::expect(bool ok, const char* what, std::source_location where) {
+  if (ok || failed()) return;
+  what_ = what;
+  where_ = where;
+}
+
+bool run_tests(const Test* tests, std::size_t count) {
+  Totals totals;
+  print("KTAP version 1\n1..", count, "\n");
+  for (std::size_t i = 0; i < count; ++i) run_test(tests[i], i + 1, totals);
+  print("# totals: ", totals.passed, " passed, ", totals.failed, " failed, ", totals.skipped,
+        " skipped\n");
+  return totals.failed == 0;
+}
+
+}  // namespace shootdown::kernel

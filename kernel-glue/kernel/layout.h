@@ -1,0 +1,26 @@
+// Addresses and numbers that C++, assembler and the linker script agree on. Preprocessor only.
+#pragma once
+
+// The kernel image is linked at its physical address plus this. It is in the top 2 GiB, where
+// -mcmodel=kernel wants it.
+#define SHOOTDOWN_KERNEL_BASE 0xffffffff80000000
+
+// All physical memory below 4 GiB is mapped here, too.
+#define SHOOTDOWN_DIRECT_MAP_BASE 0xffff800000000000
+
+// Where the other CPUs start in real mode: a free page below 1 MiB.
+#define SHOOTDOWN_TRAMPOLINE 0x8000
+
+#define SHOOTDOWN_STACK_BYTES 0x4000
+
+// Segment selectors of the kernel's GDT.
+#define SHOOTDOWN_KERNEL_CODE 0x08
+#define SHOOTDOWN_KERNEL_DATA 0x10
+#define SHOOTDOWN_TASK_STATE 0x28
+
+// Offset of x86::PerCpu::interrupt_depth; checked where the C++ side includes this.
+#define SHOOTDOWN_INTERRUPT_DEPTH 8
+
+// Interrupt vectors of the kernel; the cross call's is the HAL's.
+#define SHOOTDOWN_WAKE_VECTOR 241
+#define SHOOTDOWN_WATCHDOG_VECTOR 242

@@ -1,0 +1,58 @@
+// From the boot loader to the verdict.
+#include <array>
+
+#include "hal/x86_64/features.h"
+#include "hal/x86_64/local_apic.h"
+#include "kernel-glue/kernel/benchmark.h"
+#include "kernel-glue/kernel/command_line.h"
+#include "kernel-glue/kernel/console.h"
+#include "kernel-glue/kernel/cpus.h"
+#include "kernel-glue/kernel/ktap.h"
+#include "kernel-glue/kernel/page_table.h"
+#include "kernel-glue/kernel/self_tests/self_tests.h"
+#include "kernel-glue/kernel/self_tests/support.h"
+#include "kernel-glue/kernel/stop.h"
+#include "kernel-glue/kernel/tlb.h"
+
+namespace shootdown::kernel {
+namespace {
+
+constexpr std::array<Test, 1> kBenchmarks = {{{"benchmark: range flush", run_benchmark}}};
+
+/// Everything that must be final before a second CPU runs: keys above all.
+void prepare_boot(const Options& options, const x86::CpuFeatures& features) {
+  if (options.serial_flush) x86::concurrent_flush_key.set(false);
+  if (options.break_no_ipi) ordinary_shootdown = Shootdown::local_only;
+  x86::prepare_local_apics(direct_map<void>(x86::kXapicPhysical));
+  x86::enable_local_apic(0);
+  x86::enable_translation_features(features);
+  initialize_tlb(features);
+  initialize_tlb_on_this_cpu();
+}
+
+void print_configuration(const Options& options, const x86::CpuFeatures& features) {
+  print("# cpus=", cpu_count(), " apic=", features.x2apic ? "x2apic" : "xapic",
+        " pcid=", features.pcid ? "yes" : "no", " invpcid=", features.invpcid ? "yes" : "no",
+        " flush=", options.serial_flush ? "serial" : "concurrent",
+        " break=", options.break_no_ipi ? "no-ipi" : "none", "\n");
+}
+
+}  // namespace
+
+extern "C" [[noreturn]] void kernel_main(std::uint32_t multiboot_information) {
+  initialize_console();
+  print("shootdown test kernel\n");
+  prepare_boot_cpu();
+  build_kernel_tables();
+  const Options options = read_command_line(multiboot_information);
+  const x86::CpuFeatures features = x86::detect_features();
+  prepare_boot(options, features);
+  start_other_cpus();
+  x86::enable_interrupts();
+  print_configuration(options, features);
+  const bool passed =
+      options.bench ? run_tests(kBenchmarks.data(), kBenchmarks.size()) : run_self_tests();
+  stop_machine(passed);
+}
+
+}  // namespace shootdown::kernel

@@ -1,0 +1,76 @@
+// Page tables of four levels.
+//
+// Nothing here flushes: the caller changes entries, then tells the flush core. Entries are atomic
+// words, because other CPUs' walkers read them at any time.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "core/types.h"
+#include "hal/x86_64/atomic.h"
+#include "kernel-glue/kernel/memory.h"
+
+namespace shootdown::kernel {
+
+using Entry = x86::Atomic<std::uint64_t>;
+inline constexpr std::size_t kEntries = 512;
+
+// Bits of an entry (SDM vol. 3, 4.5).
+inline constexpr std::uint64_t kPresent = 1U << 0;
+inline constexpr std::uint64_t kWritable = 1U << 1;
+inline constexpr std::uint64_t kUser = 1U << 2;
+inline constexpr std::uint64_t kWriteThrough = 1U << 3;
+inline constexpr std::uint64_t kUncached = 1U << 4;
+inline constexpr std::uint64_t kLarge = 1U << 7;
+inline constexpr std::uint64_t kGlobal = 1U << 8;
+inline constexpr std::uint64_t kNoExecute = std::uint64_t{1} << 63;
+inline constexpr std::uint64_t kFrameMask = 0x000f'ffff'ffff'f000;
+
+/// Data that user code may read and write.
+inline constexpr std::uint64_t kUserData = kPresent | kWritable | kUser | kNoExecute;
+
+/// A tree of tables; `root` is the top one's frame. Plain handle, copied freely.
+class PageTable {
+ public:
+  explicit constexpr PageTable(PhysAddr root) : root_(root) {}
+
+  [[nodiscard]] PhysAddr root() const { return root_; }
+
+  /// The entry of level 1 that maps the 4 KiB page at `address`; missing tables are allocated.
+  /// `table_flags` go into the entries of upper levels that it creates.
+  [[nodiscard]] Entry& page_entry(VirtAddr address, std::uint64_t table_flags) const {
+    return descend(address, 1, table_flags);
+  }
+
+  /// The entry of level 2 for `address`: a 2 MiB page, or the table of 4 KiB pages.
+  [[nodiscard]] Entry& large_entry(VirtAddr address, std::uint64_t table_flags) const {
+    return descend(address, 2, table_flags);
+  }
+
+ private:
+  [[nodiscard]] Entry& descend(VirtAddr address, unsigned level, std::uint64_t table_flags) const;
+
+  PhysAddr root_;
+};
+
+/// Replaces an entry. Release: what was written to the frame or the table comes first.
+inline void set_entry(Entry& entry, std::uint64_t value) {
+  entry.store(value, std::memory_order_release);
+}
+
+/// Frees the tables below `root`'s lower half, but no data frame, and `root` itself. Context: no
+/// CPU can walk them any more.
+void free_user_tables(PhysAddr root);
+
+/// Builds the kernel's own tables, text without write access and data without execute access, and
+/// loads them. Context: boot CPU, on the boot tables.
+void build_kernel_tables();
+
+/// Top table of the kernel's own address space; its lower half is empty.
+[[nodiscard]] PageTable kernel_tables();
+
+/// A new top table that shares the kernel's upper half.
+[[nodiscard]] PageTable make_user_tables();
+
+}  // namespace shootdown::kernel

@@ -1,0 +1,110 @@
+// The cross call without any flush: each function runs exactly once, on the right CPU, in interrupt
+// context with interrupts off; and nobody deadlocks when everybody calls everybody.
+#include <array>
+
+#include "kernel-glue/kernel/self_tests/self_tests.h"
+#include "kernel-glue/kernel/self_tests/support.h"
+
+namespace shootdown::kernel {
+namespace {
+
+constexpr std::uint64_t kRounds = 100;
+
+/// Calls received, per CPU.
+class Tally {
+ public:
+  /// The remote function.
+  static void receive(void* tally, Acknowledgement<Hal>& /*acknowledgement*/) {
+    static_cast<Tally*>(tally)->receive_here();
+  }
+
+  [[nodiscard]] std::uint64_t count(CpuId cpu) const {
+    return counts_[cpu].load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint64_t total() const {
+    std::uint64_t sum = 0;
+    for (CpuId cpu = 0; cpu < cpu_count(); ++cpu) sum += count(cpu);
+    return sum;
+  }
+  /// True if some call ran outside an interrupt handler or with interrupts on.
+  [[nodiscard]] bool wrong_context() const {
+    return wrong_context_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  void receive_here() {
+    counts_[Hal::this_cpu()].fetch_add(1, std::memory_order_relaxed);
+    if (!Hal::in_interrupt() || Hal::interrupts_enabled()) {
+      wrong_context_.store(true, std::memory_order_relaxed);
+    }
+  }
+
+  std::array<x86::Atomic<std::uint64_t>, x86::kMaxCpus> counts_{};
+  x86::Atomic<bool> wrong_context_{false};
+};
+
+/// One cross call; true if it queued every other CPU of `targets` and ran the local part.
+bool call_all(const Mask& targets, Tally& tally) {
+  PreemptionOff<Hal> guard;
+  bool ran_local = false;
+  Mask others = targets;
+  others.clear(Hal::this_cpu());
+  const CpuId queued = tlb.calls.call(
+      targets, [](CpuId) { return true; }, Tally::receive, &tally, [&] { ran_local = true; });
+  return queued == others.count() && ran_local;
+}
+
+}  // namespace
+
+void test_ipi_sequential(Report& report) {
+  Tally tally;
+  for (std::uint64_t round = 0; round < kRounds; ++round) {
+    for (CpuId cpu = 1; cpu < cpu_count(); ++cpu) {
+      Mask target;
+      target.set(cpu);
+      report.expect(call_all(target, tally), "one CPU was called");
+      report.expect(tally.count(cpu) == round + 1, "the function ran before the call returned");
+    }
+  }
+  report.expect(tally.total() == kRounds * (cpu_count() - 1), "nobody else ran it");
+  report.expect(!tally.wrong_context(), "it ran in interrupt context");
+}
+
+void test_ipi_broadcast_count(Report& report) {
+  Tally tally;
+  for (std::uint64_t round = 0; round < kRounds; ++round) {
+    report.expect(call_all(other_cpus(), tally), "all other CPUs were called");
+    report.expect(tally.total() == (round + 1) * (cpu_count() - 1), "each ran it once");
+  }
+  for (CpuId cpu = 1; cpu < cpu_count(); ++cpu) {
+    report.expect(tally.count(cpu) == kRounds, "every CPU ran it once a round");
+  }
+  report.expect(tally.count(0) == 0, "the caller did not run it remotely");
+  report.expect(!tally.wrong_context(), "it ran in interrupt context");
+}
+
+void test_ipi_concurrent_broadcast(Report& report) {
+  Tally tally;
+  Barrier barrier;
+  x86::Atomic<bool> failed{false};
+  auto everybody_calls = [&](CpuId cpu) {
+    Mask all = other_cpus();
+    all.set(0);
+    Random random{cpu};
+    for (std::uint64_t round = 0; round < kRounds; ++round) {
+      // Together at first, then apart by a few pauses: both orders of every pair occur.
+      barrier.wait();
+      for (std::uint64_t pauses = random.below(32); pauses > 0; --pauses) x86::pause();
+      if (!call_all(all, tally)) failed.store(true, std::memory_order_relaxed);
+    }
+  };
+  run_on_all(everybody_calls);
+  report.expect(!failed.load(std::memory_order_relaxed), "every call reached all others");
+  for (CpuId cpu = 0; cpu < cpu_count(); ++cpu) {
+    report.expect(tally.count(cpu) == kRounds * (cpu_count() - 1),
+                  "every CPU ran each call of every other once");
+  }
+  report.expect(!tally.wrong_context(), "all ran in interrupt context");
+}
+
+}  // namespace shootdown::kernel

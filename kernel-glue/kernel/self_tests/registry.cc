@@ -1,0 +1,27 @@
+#include <array>
+
+#include "kernel-glue/kernel/self_tests/self_tests.h"
+
+namespace shootdown::kernel {
+namespace {
+
+constexpr auto kTests = std::to_array<Test>({
+    {"static key", test_static_key},
+    {"interrupts: sequential", test_ipi_sequential, 2},
+    {"interrupts: broadcast count", test_ipi_broadcast_count, 2},
+    {"interrupts: concurrent broadcast", test_ipi_concurrent_broadcast, 2},
+    {"local range flush", test_local_range_flush},
+    {"remote shootdown to spinning CPUs", test_remote_shootdown, 2},
+    {"positive control: no shootdown, stale reads", test_positive_control, 2},
+    {"lazy CPU skipped, then fresh", test_lazy_cpu_skipped, 2},
+    {"freed tables to a lazy CPU", test_freed_tables_to_lazy_cpu, 2},
+    {"every CPU initiates in turn", test_initiators_in_turn, 2},
+    {"concurrent initiators", test_concurrent_initiators, 2},
+    {"PCID slot recycling", test_pcid_slot_recycling},
+});
+
+}  // namespace
+
+bool run_self_tests() { return run_tests(kTests.data(), kTests.size()); }
+
+}  // namespace shootdown::kernel

@@ -1,0 +1,26 @@
+// The self-tests, one file each. registry.cc lists them in the order they run.
+#pragma once
+
+#include <cstddef>
+
+#include "kernel-glue/kernel/ktap.h"
+
+namespace shootdown::kernel {
+
+void test_static_key(Report& report);
+void test_ipi_sequential(Report& report);
+void test_ipi_broadcast_count(Report& report);
+void test_ipi_concurrent_broadcast(Report& report);
+void test_local_range_flush(Report& report);
+void test_remote_shootdown(Report& report);
+void test_positive_control(Report& report);
+void test_lazy_cpu_skipped(Report& report);
+void test_freed_tables_to_lazy_cpu(Report& report);
+void test_initiators_in_turn(Report& report);
+void test_concurrent_initiators(Report& report);
+void test_pcid_slot_recycling(Report& report);
+
+/// Runs them all; true if none failed.
+[[nodiscard]] bool run_self_tests();
+
+}  // namespace shootdown::kernel

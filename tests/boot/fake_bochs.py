@@ -1,0 +1,32 @@
+#!/usr/bin/python3
+"""Stands in for Bochs in the runner's own tests.
+
+Reads the console's device from "bochsrc", as Bochs does, writes what FAKE_CONSOLE holds to it, and
+ends as FAKE_END says: with that exit status, or never if it is "hang". Its process number goes to the
+file FAKE_PID, if that is set.
+"""
+
+import os
+import re
+import sys
+import time
+
+
+def main():
+    with open("bochsrc", encoding="ascii") as file:
+        device = re.search(r"^com1: .*dev=(\S+)$", file.read(), re.MULTILINE)[1]
+    with open(device, "w", encoding="ascii") as console:
+        console.write(os.environ["FAKE_CONSOLE"])
+    with open("bochs.log", "w", encoding="ascii") as log:
+        log.write("a line of the emulator's log\n")
+    if "FAKE_PID" in os.environ:
+        with open(os.environ["FAKE_PID"], "w", encoding="ascii") as file:
+            file.write(str(os.getpid()))
+    if os.environ["FAKE_END"] != "hang":
+        sys.exit(int(os.environ["FAKE_END"]))
+    while True:
+        time.sleep(60)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""The runner as a program, with a stand-in for Bochs: exit status, messages, and nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+GLUE = os.path.abspath("kernel-glue")
+FAKE = os.path.abspath("tests/boot/fake_bochs.py")
+
+GOOD = """\
+shootdown test kernel
+# cpus=4 flush=concurrent break=none
+KTAP version 1
+1..2
+ok 1 first
+ok 2 second
+# totals: 2 passed, 0 failed, 0 skipped
+"""
+
+IMAGE = b"before\nset options=\"" + b" " * 120 + b"\"\nafter\n"
+
+
+class RunnerTest(unittest.TestCase):
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(dir=os.environ["TEST_TMPDIR"])
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        self.image = os.path.join(self.folder, "kernel.iso")
+        with open(self.image, "wb") as file:
+            file.write(IMAGE)
+        # Where the runner makes its temporary folders.
+        self.temporary = os.path.join(self.folder, "tmp")
+        os.mkdir(self.temporary)
+
+    def command(self, *arguments, bochs=FAKE):
+        return [sys.executable, os.path.join(GLUE, "bochs.py"), "--bochs", bochs, "--image", self.image,
+                *arguments]
+
+    def environment(self, console, end):
+        return {**os.environ, "FAKE_CONSOLE": console, "FAKE_END": end, "TMPDIR": self.temporary,
+                "FAKE_PID": os.path.join(self.folder, "pid"), "BUILD_WORKING_DIRECTORY": self.folder}
+
+    def run_runner(self, *arguments, console=GOOD, end="0", bochs=FAKE):
+        """Exit status and all output."""
+        done = subprocess.run(self.command(*arguments, bochs=bochs), env=self.environment(console, end),
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=50)
+        self.assertEqual(os.listdir(self.temporary), [], "a temporary folder was left behind")
+        return done.returncode, done.stdout.decode()
+
+    def assert_no_emulator(self):
+        with open(os.path.join(self.folder, "pid"), encoding="ascii") as file:
+            number = int(file.read())
+        with self.assertRaises(ProcessLookupError):
+            os.kill(number, 0)
+
+    def test_good(self):
+        status, output = self.run_runner()
+        self.assertEqual(status, 0, output)
+        self.assertTrue(output.startswith(GOOD), output)
+        self.assertIn("PASS: 2 passed", output)
+
+    def test_truncated(self):
+        status, output = self.run_runner(console=GOOD[:GOOD.index("ok 2")])
+        self.assertEqual(status, 1, output)
+        self.assertIn("2 tests are planned, results are there for: 1", output)
+        self.assertIn("a line of the emulator's log", output)
+
+    def test_panic(self):
+        status, output = self.run_runner(console=GOOD[:GOOD.index("ok 2")] + "\nFATAL: no\n", end="1")
+        self.assertEqual(status, 1, output)
+        self.assertIn("the kernel stopped: FATAL: no", output)
+
+    def test_silent_emulator(self):
+        status, output = self.run_runner(console="", end="1")
+        self.assertEqual(status, 1, output)
+        self.assertIn("the kernel did not boot", output)
+
+    def test_hang(self):
+        begin = time.monotonic()
+        status, output = self.run_runner("--timeout", "4", console=GOOD[:GOOD.index("ok 2")], end="hang")
+        self.assertEqual(status, 1, output)
+        self.assertIn("no end within 4 s: the emulator was killed", output)
+        self.assertIn("ok 1 first", output)
+        self.assertLess(time.monotonic() - begin, 40)
+        self.assert_no_emulator()
+
+    def interrupt(self, number):
+        runner = subprocess.Popen(self.command(), env=self.environment(GOOD, "hang"),
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        while not os.path.exists(os.path.join(self.folder, "pid")):
+            self.assertIsNone(runner.poll())
+            time.sleep(0.02)
+        time.sleep(0.1)
+        runner.send_signal(number)
+        output = runner.communicate(timeout=30)[0].decode()
+        self.assertEqual(runner.returncode, 130, output)
+        self.assertIn("interrupted", output)
+        self.assertNotIn("Traceback", output)
+        self.assert_no_emulator()
+        self.assertEqual(os.listdir(self.temporary), [])
+
+    def test_interrupt_key(self):
+        self.interrupt(signal.SIGINT)
+
+    def test_terminated(self):
+        self.interrupt(signal.SIGTERM)
+
+    def test_missing_emulator(self):
+        status, output = self.run_runner(bochs="no-such-emulator")
+        self.assertEqual(status, 1)
+        self.assertIn("missing: no-such-emulator (Debian package bochs); tools/setup installs it", output)
+
+    def test_missing_image(self):
+        os.remove(self.image)
+        status, output = self.run_runner()
+        self.assertEqual(status, 1)
+        self.assertIn("no boot image", output)
+
+    def test_foreign_image(self):
+        with open(self.image, "wb") as file:
+            file.write(b"something else")
+        status, output = self.run_runner()
+        self.assertEqual(status, 1)
+        self.assertIn("no place for the kernel's options", output)
+
+    def test_options_reach_the_image(self):
+        console = GOOD.replace("concurrent", "serial").replace("break=none", "break=no-ipi")
+        status, output = self.run_runner("--serial-flush", "--break", "no-ipi", "--keep", "kept",
+                                         console=console)
+        self.assertEqual(status, 0, output)
+        with open(os.path.join(self.folder, "kept", "kernel.iso"), "rb") as file:
+            image = file.read()
+        self.assertEqual(len(image), len(IMAGE))
+        self.assertIn(b'set options="serial-flush break=no-ipi   ', image)
+        with open(os.path.join(self.folder, "kept", "serial.log"), encoding="ascii") as file:
+            self.assertEqual(file.read(), console)
+
+    def test_kernel_ignores_an_option(self):
+        status, output = self.run_runner("--serial-flush")
+        self.assertEqual(status, 1, output)
+        self.assertIn("asked for flush=serial, the kernel has flush=concurrent", output)
+
+    def test_bench_without_figures(self):
+        status, output = self.run_runner("--bench")
+        self.assertEqual(status, 1, output)
+        self.assertIn("not measured: 33 pages", output)
+
+    def test_wrong_usage(self):
+        for arguments in [("--cpus", "0"), ("--cpus", "16"), ("--cpus", "x"), ("--timeout", "-1"),
+                          ("--timeout", "nan"), ("--break", "everything"), ("--nonsense",)]:
+            with self.subTest(arguments=arguments):
+                status, output = self.run_runner(*arguments)
+                self.assertEqual(status, 2, output)
+        self.assertIn("1 to 15", self.run_runner("--cpus", "16")[1])
+
+    def test_help(self):
+        status, output = self.run_runner("--help")
+        self.assertEqual(status, 0)
+        self.assertIn("--serial-flush", output)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,132 @@
+// The shared words of the model: values, visibility, timelines.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "tests/host/lab.h"
+
+namespace shootdown::host {
+namespace {
+
+TEST(Atomic, DoesWhatTheNameSays) {
+  Lab lab;
+  HostAtomic<std::uint64_t> word{5};
+  constexpr auto kOrder = std::memory_order_seq_cst;
+  lab.run([&] {
+    EXPECT_EQ(word.load(kOrder), 5u);
+    word.store(6, kOrder);
+    EXPECT_EQ(word.exchange(7, kOrder), 6u);
+    EXPECT_EQ(word.fetch_add(3, kOrder), 7u);
+    EXPECT_EQ(word.fetch_or(0x10, kOrder), 10u);
+    EXPECT_EQ(word.fetch_and(~std::uint64_t{2}, kOrder), 26u);
+    EXPECT_EQ(word.load(kOrder), 24u);
+  });
+  EXPECT_EQ(word.peek(), 24u);
+}
+
+TEST(Atomic, CompareExchangeTellsWhatItFound) {
+  Lab lab;
+  HostAtomic<std::uint64_t> word{5};
+  lab.run([&] {
+    std::uint64_t expected = 4;
+    EXPECT_FALSE(word.compare_exchange(expected, 9, std::memory_order_seq_cst));
+    EXPECT_EQ(expected, 5u);
+    EXPECT_TRUE(word.compare_exchange(expected, 9, std::memory_order_seq_cst));
+  });
+  EXPECT_EQ(word.peek(), 9u);
+}
+
+TEST(Atomic, EachAccessIsOneVisibleOperation) {
+  Lab lab;
+  HostAtomic<std::uint64_t> word;
+  constexpr auto kOrder = std::memory_order_relaxed;
+  lab.run([&] {
+    std::uint64_t expected = 0;
+    static_cast<void>(word.load(kOrder));
+    word.store(1, kOrder);
+    word.fetch_add(1, kOrder);
+    word.compare_exchange(expected, 9, kOrder);
+    EXPECT_EQ(lab.machine().step(), 4u);
+    static_cast<void>(word.peek());
+    word.poke(3);
+    EXPECT_EQ(lab.machine().step(), 4u) << "set-up and oracles are invisible";
+  });
+}
+
+TEST(Atomic, OperationsOfTwoCpusInterleaveBetweenOperationsOnly) {
+  // A locked add is one step; a load and a store are two, and an addition in between gets lost.
+  for (const bool locked : {true, false}) {
+    HostAtomic<std::uint64_t> word;
+    Lab lab({.cpus = 2});
+    lab.at(2, ActionKind::preempt, 1);
+    const auto add = [&] {
+      if (locked) {
+        word.fetch_add(1, std::memory_order_relaxed);
+        word.fetch_add(1, std::memory_order_relaxed);
+      } else {
+        word.store(word.load(std::memory_order_relaxed) + 2, std::memory_order_relaxed);
+      }
+    };
+    lab.on(0, add);
+    lab.on(1, add);
+    EXPECT_FALSE(lab.run().failed());
+    EXPECT_EQ(word.peek(), locked ? 4u : 2u);
+  }
+}
+
+TEST(PageTableWord, IsChangedInOneStep) {
+  Lab lab;
+  std::uint64_t word = 0b1100;
+  lab.run([&] {
+    Machine& machine = lab.machine();
+    EXPECT_EQ(machine.read_word(&word), 0b1100u);
+    EXPECT_EQ(machine.set_bits(&word, 0b0011), 0b1100u);
+    EXPECT_EQ(machine.clear_bits(&word, 0b1000), 0b1111u);
+    EXPECT_EQ(machine.exchange_word(&word, 42), 0b0111u);
+    EXPECT_EQ(machine.step(), 4u);
+  });
+  EXPECT_EQ(word, 42u);
+}
+
+TEST(Timeline, HasOneLineForEachOperationWithItsPlace) {
+  Lab lab({.cpus = 2});
+  Tables tables(lab.frames());
+  tables.map(0x1000);
+  HostAtomic<std::uint64_t> word;
+  lab.machine().set_recording(true);
+  lab.at(2, ActionKind::fill, 0, 0x1000);
+  lab.on(0, [&] {
+    HostHal::write_cr3(tables.cr3(1));
+    word.store(7, std::memory_order_relaxed);
+    lab.machine().access(0x1000, false);
+    lab.machine().access(0x5000, true);
+    HostHal::invlpg(0x1000);
+  });
+  EXPECT_FALSE(lab.run().failed());
+  lab.machine().set_recording(false);
+  std::string text;
+  for (const TimelineEntry& entry : lab.machine().timeline()) {
+    text += std::to_string(entry.step) + " " + entry.what + "\n";
+    if (entry.what == "store word = 7") {
+      EXPECT_TRUE(std::string(entry.where.file_name()).ends_with("atomic_test.cc"));
+    }
+  }
+  EXPECT_EQ(text,
+            "1 load CR3, flush 4097\n"
+            "2 speculative fill of 4096\n"
+            "2 store word = 7\n"
+            "3 user load 4096: cached\n"
+            "4 store to 20480: page fault\n"
+            "5 invlpg 4096\n");
+}
+
+TEST(Timeline, IsEmptyUnlessAskedFor) {
+  Lab lab;
+  lab.run([] { HostHal::full_fence(); });
+  EXPECT_TRUE(lab.machine().timeline().empty());
+}
+
+}  // namespace
+}  // namespace shootdown::host

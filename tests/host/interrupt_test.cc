@@ -1,0 +1,233 @@
+// Interrupts between simulated CPUs: gating, merging, delay, and the state in which handlers run.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <string>
+
+#include "tests/host/lab.h"
+
+namespace shootdown::host {
+namespace {
+
+using Word = HostAtomic<std::uint64_t>;
+
+void interrupt(CpuId target) {
+  HostCpuMask targets;
+  targets.set(target);
+  HostHal::send_call_function_ipi(targets);
+}
+
+void wait_for(const Word& word, std::uint64_t value) {
+  while (word.load(std::memory_order_acquire) != value) HostHal::pause();
+}
+
+/// Two CPUs; the handler counts its runs in a shared word.
+struct Pair {
+  Lab lab{{.cpus = 2}};
+  Word count;
+  Pair() {
+    lab.on_interrupt([this] { count.fetch_add(1, std::memory_order_release); });
+  }
+  void run() {
+    const Report& report = lab.run();
+    EXPECT_FALSE(report.failed()) << report.title << ": " << report.detail;
+  }
+};
+
+TEST(Interrupt, ReachesACpuThatHasFinished) {
+  Pair pair;
+  pair.lab.at(1, ActionKind::preempt, 1);
+  pair.lab.on(0, [&] {
+    interrupt(1);
+    wait_for(pair.count, 1);
+  });
+  pair.run();
+  EXPECT_EQ(pair.lab.machine().interrupts_delivered(), 1u);
+}
+
+TEST(Interrupt, ReachesACpuThatWaits) {
+  Pair pair;
+  pair.lab.on(0, [&] { wait_for(pair.count, 1); });
+  pair.lab.on(1, [&] { interrupt(0); });
+  pair.run();
+  EXPECT_EQ(pair.count.peek(), 1u);
+}
+
+TEST(Interrupt, ReachesARunningCpuBeforeItsNextOperation) {
+  Pair pair;
+  std::string log;
+  pair.lab.on_interrupt([&] { log += 'i'; });
+  pair.lab.at(2, ActionKind::preempt, 1);
+  pair.lab.on(0, [&] {
+    for (int i = 0; i < 3; ++i) {
+      HostHal::full_fence();
+      log += 'a';
+    }
+  });
+  pair.lab.on(1, [&] { interrupt(0); });
+  pair.run();
+  EXPECT_EQ(log, "aiaa");
+}
+
+TEST(Interrupt, IsDeliveredBeforeTheRunEnds) {
+  Pair pair;
+  pair.lab.on(1, [&] { interrupt(0); });
+  pair.run();
+  EXPECT_EQ(pair.count.peek(), 1u);
+}
+
+TEST(Interrupt, WaitsUntilInterruptsAreOn) {
+  Pair pair;
+  std::string log;
+  pair.lab.on_interrupt([&] { log += 'i'; });
+  pair.lab.at(2, ActionKind::preempt, 1);
+  pair.lab.on(0, [&] {
+    HostHal::disable_interrupts();
+    HostHal::full_fence();
+    HostHal::full_fence();
+    log += 'a';
+    HostHal::enable_interrupts();
+    HostHal::full_fence();
+    log += 'b';
+  });
+  pair.lab.on(1, [&] { interrupt(0); });
+  pair.run();
+  EXPECT_EQ(log, "aib");
+}
+
+TEST(Interrupt, MergesWithOneThatIsPending) {
+  Pair pair;
+  pair.lab.at(2, ActionKind::preempt, 1);
+  pair.lab.on(0, [&] {
+    HostHal::disable_interrupts();
+    HostHal::full_fence();
+    HostHal::enable_interrupts();
+  });
+  pair.lab.on(1, [&] {
+    for (int i = 0; i < 3; ++i) interrupt(0);
+  });
+  pair.run();
+  EXPECT_EQ(pair.lab.machine().interrupts_delivered(), 1u);
+}
+
+TEST(Interrupt, ThatArrivesInTheHandlerComesAfterIt) {
+  Pair pair;
+  std::string log;
+  pair.lab.on_interrupt([&] {
+    log += '<';
+    if (log.size() == 1) interrupt(0);
+    HostHal::full_fence();
+    log += '>';
+  });
+  pair.lab.on(1, [&] { interrupt(0); });
+  pair.run();
+  EXPECT_EQ(log, "<><>");
+}
+
+TEST(Interrupt, HandlerRunsWithInterruptsOffAndSaysSo) {
+  Pair pair;
+  bool inside = false;
+  pair.lab.on_interrupt([&] {
+    inside = true;
+    EXPECT_FALSE(HostHal::interrupts_enabled());
+    EXPECT_TRUE(HostHal::in_interrupt());
+    EXPECT_EQ(HostHal::this_cpu(), 0u);
+  });
+  pair.lab.on(1, [&] { interrupt(0); });
+  pair.run();
+  EXPECT_TRUE(inside);
+  EXPECT_TRUE(pair.lab.machine().cpu(0).interrupts_enabled) << "the return restores the flag";
+  EXPECT_FALSE(pair.lab.machine().cpu(0).in_interrupt);
+}
+
+TEST(Interrupt, GoesToEachTargetOnce) {
+  Lab lab({.cpus = 4});
+  std::string log;
+  lab.on_interrupt([&] { log += static_cast<char>('0' + HostHal::this_cpu()); });
+  lab.on(0, [] {
+    HostCpuMask targets;
+    targets.set(1);
+    targets.set(3);
+    HostHal::send_call_function_ipi(targets);
+  });
+  EXPECT_FALSE(lab.run().failed());
+  EXPECT_EQ(log, "13");
+}
+
+TEST(Hold, KeepsTheInterruptAwayForThatManyOperations) {
+  for (unsigned hold = 0; hold < 4; ++hold) {
+    Pair pair;
+    std::string log;
+    pair.lab.on_interrupt([&] { log += 'i'; });
+    pair.lab.at(1, ActionKind::hold, 0, hold);
+    pair.lab.at(1, ActionKind::preempt, 1);
+    pair.lab.on(0, [&] {
+      for (int i = 0; i < 5; ++i) {
+        HostHal::full_fence();
+        log += 'a';
+      }
+    });
+    pair.lab.on(1, [&] { interrupt(0); });
+    pair.run();
+    std::string expected = "aaaaa";
+    expected.insert(1 + hold, "i");
+    EXPECT_EQ(log, expected) << "hold " << hold;
+  }
+}
+
+TEST(Hold, EndsWhenTheCpuHasNothingElseToDo) {
+  Pair pair;
+  pair.lab.at(1, ActionKind::hold, 0, 200);
+  pair.lab.on(0, [&] { wait_for(pair.count, 1); });
+  pair.lab.on(1, [&] { interrupt(0); });
+  pair.run();
+  EXPECT_EQ(pair.count.peek(), 1u);
+}
+
+TEST(Hold, EndsWhenTheCpuHasFinished) {
+  Pair pair;
+  pair.lab.at(1, ActionKind::hold, 0, 200);
+  pair.lab.on(0, [] { HostHal::full_fence(); });
+  pair.lab.on(1, [&] {
+    interrupt(0);
+    wait_for(pair.count, 1);
+  });
+  pair.run();
+}
+
+TEST(Interrupt, ObserverHearsOfItBeforeItIsPending) {
+  class Ear final : public SilentObserver {
+   public:
+    void on_ipi(CpuId cpu, const HostCpuMask& targets) override {
+      heard = cpu == 1 && targets.test(0) && targets.count() == 1 && !machine->cpu(0).call_pending;
+    }
+    Machine* machine{nullptr};
+    bool heard{false};
+  } ear;
+  Lab lab({.cpus = 2, .observer = &ear});
+  ear.machine = &lab.machine();
+  lab.on(1, [&] { interrupt(0); });
+  EXPECT_FALSE(lab.run().failed());
+  EXPECT_TRUE(ear.heard);
+}
+
+TEST(Guards, RestoreWhatWasBefore) {
+  Lab lab;
+  lab.run([&] {
+    {
+      const InterruptsOff<HostHal> outer;
+      {
+        const InterruptsOff<HostHal> inner;
+        EXPECT_FALSE(HostHal::interrupts_enabled());
+      }
+      EXPECT_FALSE(HostHal::interrupts_enabled()) << "only the outer one turns them on";
+      const PreemptionOff<HostHal> preemption;
+      EXPECT_EQ(lab.machine().running().preemption_off, 1u);
+    }
+    EXPECT_TRUE(HostHal::interrupts_enabled());
+    EXPECT_EQ(lab.machine().running().preemption_off, 0u);
+  });
+}
+
+}  // namespace
+}  // namespace shootdown::host

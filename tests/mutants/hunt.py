@@ -1,0 +1,118 @@
+#!/usr/bin/python3
+"""Searches with fixed seeds and counted executions, and checks that the right oracle reports.
+
+With a patch each seed must find the mutant; without one no seed may find anything.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fuzz.campaign.crashes import Title, title_from_output
+from tests.mutants import mutant
+
+_EXECUTED = re.compile(r"stat::number_of_executed_units:\s+(\d+)")
+_FOUND = re.compile(r"^found (\S+) (.*) after (\d+) executions$", re.MULTILINE)
+_CLEAN = re.compile(r"^clean after (\d+) executions", re.MULTILINE)
+
+
+class HuntError(Exception):
+    """The search itself did not work."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one search came to."""
+
+    title: Title | None
+    executions: int
+    seconds: float
+
+
+def _run(argv: list[str], cwd: str) -> tuple[int, str]:
+    sanitizer = "abort_on_error=1:detect_leaks=0:symbolize=0"
+    env = {**os.environ, "ASAN_OPTIONS": sanitizer, "UBSAN_OPTIONS": sanitizer}
+    run = subprocess.run(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, check=False)
+    return run.returncode, run.stdout.decode(errors="replace")
+
+
+def search(program: Path, seed: int, executions: int) -> Outcome:
+    """The random search of the fuzz room."""
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.monotonic()
+        status, output = _run([str(program), "--seed", str(seed), "--executions",
+                               str(executions)], folder)
+        seconds = time.monotonic() - begin
+    if status == 1 and (match := _FOUND.search(output)):
+        return Outcome(Title(match[1], match[2]), int(match[3]), seconds)
+    if status == 0 and (match := _CLEAN.search(output)):
+        return Outcome(None, int(match[1]), seconds)
+    raise HuntError(f"{program} ended with status {status}:\n{output[-2000:]}")
+
+
+def libfuzzer(program: Path, seed: int, executions: int) -> Outcome:
+    """libFuzzer, from an empty corpus."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.mkdir(f"{folder}/corpus")
+        begin = time.monotonic()
+        status, output = _run(
+            [str(program), f"-seed={seed}", f"-runs={executions}", "-max_len=776", "-timeout=10",
+             "-print_final_stats=1", f"-artifact_prefix={folder}/", f"{folder}/corpus"], folder)
+        seconds = time.monotonic() - begin
+    count = _EXECUTED.search(output)
+    title = title_from_output(output)
+    if count is None or (status == 0) != (title is None):
+        raise HuntError(f"{program} ended with status {status}:\n{output[-2000:]}")
+    return Outcome(title, int(count[1]), seconds)
+
+
+def verdict(outcome: Outcome, wanted: mutant.Mutant | None) -> str | None:
+    """What is wrong with the outcome of one search, or None."""
+    if wanted is None:
+        return f"reported {outcome.title}, but the core is clean" if outcome.title else None
+    if outcome.title is None:
+        return f"not found within {outcome.executions:,} executions"
+    if outcome.title.oracle not in wanted.oracles:
+        return (f"reported {outcome.title}, but the patch names only the oracles "
+                f"{', '.join(wanted.oracles)}")
+    return None
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    program = parser.add_mutually_exclusive_group(required=True)
+    program.add_argument("--search", type=Path, metavar="PROGRAM")
+    program.add_argument("--libfuzzer", type=Path, metavar="PROGRAM")
+    parser.add_argument("--executions", type=int, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", required=True)
+    parser.add_argument("--patch", type=Path)
+    args = parser.parse_args(argv)
+    wanted = mutant.read(args.patch) if args.patch else None
+    print(f"{wanted.name}: {wanted.title}" if wanted else "the clean core")
+    failures = 0
+    for seed in args.seeds:
+        try:
+            if args.search:
+                outcome = search(args.search.absolute(), seed, args.executions)
+            else:
+                outcome = libfuzzer(args.libfuzzer.absolute(), seed, args.executions)
+        except HuntError as error:
+            print(f"seed {seed}: {error}")
+            failures += 1
+            continue
+        wrong = verdict(outcome, wanted)
+        failures += wrong is not None
+        print(f"seed {seed}: {outcome.title or 'nothing'} after {outcome.executions:,} executions, "
+              f"{outcome.seconds:.1f} s" + (f"   FAILED: {wrong}" if wrong else ""))
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,39 @@
+"""Tests that every patch of the museum is complete, applies to the code as it is, and has a test."""
+
+import shutil
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+from tests.mutants import mutant
+
+FOLDER = Path(__file__).parent
+TESTED = sys.argv[1:]
+del sys.argv[1:]
+
+
+class MuseumTest(unittest.TestCase):
+    def setUp(self):
+        self.patches = sorted(FOLDER.glob("*.patch"))
+
+    def test_every_patch_has_a_test(self):
+        self.assertEqual([patch.stem for patch in self.patches], sorted(TESTED))
+
+    def test_every_patch_is_complete(self):
+        for patch in self.patches:
+            with self.subTest(patch.name):
+                read = mutant.read(patch)
+                self.assertRegex(read.name, f"^m{read.museum}_[a-z0-9_]+$")
+
+    def test_every_patch_applies(self):
+        root = FOLDER.parents[1]
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(root / "core", Path(folder) / "core")
+            for patch in self.patches:
+                with self.subTest(patch.name):
+                    mutant.apply(patch, Path(folder), dry_run=True)
+
+
+if __name__ == "__main__":
+    unittest.main()

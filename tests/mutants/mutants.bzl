@@ -1,0 +1,179 @@
+"""Programs and tests with a mutant in the place of the core.
+
+How a mutant gets in. Everything depends on //core, which is a flag whose default is the clean core.
+`mutated_core` is a library of changed copies of all its headers, and `_mutant_binary` builds a
+program in a configuration in which the flag names that library. The clean headers are then no input
+of any compile action of the program: an include that does not find the copy finds nothing.
+//tests/mutants/probe:probe_test shows it.
+"""
+
+_CORE = "//core:core"
+
+def _mutated_core_impl(ctx):
+    tree = ctx.label.name
+    copies = []
+    pairs = []
+    for source in ctx.files.srcs:
+        copy = ctx.actions.declare_file(tree + "/" + source.short_path)
+        copies.append(copy)
+        pairs.append(source.path + "=" + source.short_path)
+    root = copies[0].path[:-len(ctx.files.srcs[0].short_path) - 1]
+    ctx.actions.run(
+        arguments = ["--patch", ctx.file.patch.path, "--tree", root] + pairs,
+        executable = ctx.executable._tool,
+        inputs = ctx.files.srcs + [ctx.file.patch],
+        mnemonic = "Mutate",
+        outputs = copies,
+        progress_message = "Applying " + ctx.file.patch.short_path,
+    )
+    context = cc_common.create_compilation_context(
+        headers = depset(copies),
+        quote_includes = depset([root]),
+    )
+    return [
+        DefaultInfo(files = depset(copies)),
+        CcInfo(compilation_context = context),
+    ]
+
+mutated_core = rule(
+    implementation = _mutated_core_impl,
+    attrs = {
+        "patch": attr.label(allow_single_file = [".patch"], mandatory = True),
+        "srcs": attr.label_list(allow_files = [".h"], default = ["//core:headers"]),
+        "_tool": attr.label(
+            cfg = "exec",
+            default = "//tests/mutants:copy_and_apply",
+            executable = True,
+        ),
+    },
+    doc = "The core's headers with one patch applied.",
+)
+
+def _transition_impl(_settings, attr):
+    return {_CORE: attr.core}
+
+_mutant_transition = transition(
+    implementation = _transition_impl,
+    inputs = [],
+    outputs = [_CORE],
+)
+
+def _mutant_binary_impl(ctx):
+    target = ctx.attr.target[0][DefaultInfo]
+    executable = ctx.actions.declare_file(ctx.label.name)
+    ctx.actions.symlink(
+        output = executable,
+        is_executable = True,
+        target_file = target.files_to_run.executable,
+    )
+
+    # The target's own runfiles hold the program under the name that the clean one has, too. In the
+    # runfiles of a test that uses both, one would take the other's place.
+    return [DefaultInfo(
+        executable = executable,
+        files = depset([executable]),
+        runfiles = ctx.runfiles(files = [executable]),
+    )]
+
+_mutant_binary = rule(
+    implementation = _mutant_binary_impl,
+    attrs = {
+        "core": attr.string(doc = "Label of the library in the place of the core.", mandatory = True),
+        "target": attr.label(cfg = _mutant_transition, executable = True, mandatory = True),
+        "_allowlist_function_transition": attr.label(
+            default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
+        ),
+    },
+    executable = True,
+)
+
+def mutant_binary(name, target, core, **kwargs):
+    """A program as it is with another core.
+
+    Args:
+      name: name of the new target.
+      target: label of the program, of any variant.
+      core: label of the library in the place of the core, such as one of mutated_core.
+      **kwargs: tags, testonly, visibility.
+    """
+    _mutant_binary(
+        name = name,
+        core = "//%s%s" % (native.package_name(), core) if core.startswith(":") else core,
+        target = target,
+        **kwargs
+    )
+
+def mutant_test(name, patch, search_executions, libfuzzer_runs, seeds, tags = []):
+    """One mutant, its programs, and the tests that it is found.
+
+    Programs, built only when asked for or needed by a test:
+      NAME_libfuzzer, NAME_afl  the fuzz target
+      NAME_search               the random search
+      NAME_reproduce            the reproducer, which tells the mutant's crash files
+      NAME_core                 the mutated core; `bazel test --//core=LABEL //...` tests it
+
+    Tests: each looks for the mutant from each seed, with nothing to start from, and passes if an
+    oracle that the patch names reports it within the budget every time.
+      NAME_search_test          the random search
+      NAME_libfuzzer_test       libFuzzer with ASan and UBSan
+
+    Args:
+      name: name of the mutant.
+      patch: the patch file.
+      search_executions: budget of the random search for each seed.
+      libfuzzer_runs: budget of libFuzzer for each seed; 0 for no such test.
+      seeds: random seeds, fixed so that the verdict is always the same.
+      tags: tags of the tests.
+    """
+    core = ":" + name + "_core"
+    mutated_core(
+        name = name + "_core",
+        patch = patch,
+        tags = ["manual"],
+        visibility = ["//core:__pkg__"],
+    )
+    for suffix, target in {
+        "_libfuzzer": "//fuzz:shootdown_libfuzzer",
+        "_afl": "//fuzz:shootdown_afl",
+        "_search": "//fuzz:search_bin",
+        "_reproduce": "//fuzz:reproduce_bin",
+    }.items():
+        mutant_binary(
+            name = name + suffix,
+            core = core,
+            tags = ["manual"],
+            target = target,
+            visibility = ["//tools:__pkg__"],
+        )
+    hunt_test(name + "_search_test", ":" + name + "_search", "search", search_executions, patch, seeds, tags)
+    if libfuzzer_runs:
+        hunt_test(name + "_libfuzzer_test", ":" + name + "_libfuzzer", "libfuzzer", libfuzzer_runs, patch, seeds, tags)
+
+def hunt_test(name, program, kind, executions, patch = None, seeds = [1], tags = []):
+    """A test that a counted search finds a mutant, or with no patch that it finds nothing.
+
+    Args:
+      name: name of the test.
+      program: the program that searches.
+      kind: how to run it: "search" or "libfuzzer".
+      executions: budget for each seed.
+      patch: the mutant's patch, which names the oracles; None for the clean core.
+      seeds: random seeds.
+      tags: tags of the test.
+    """
+    args = ["--" + kind, "$(location %s)" % program, "--executions", str(executions), "--seeds"]
+    args += [str(seed) for seed in seeds]
+    native.py_test(
+        name = name,
+        size = "small",
+        timeout = "moderate",
+        srcs = ["//tests/mutants:hunt.py"],
+        args = args + (["--patch", "$(location %s)" % patch] if patch else []),
+        data = [program] + ([patch] if patch else []),
+        main = "hunt.py",
+        tags = tags,
+        deps = [
+            "//fuzz/campaign:crashes",
+            "//tests/mutants:mutant",
+        ],
+    )
