@@ -24,8 +24,10 @@ class [[nodiscard]] TranslationsQuiet : public UserReturnClosed {
   TranslationsQuiet(TranslationsQuiet&&) = default;
   TranslationsQuiet& operator=(TranslationsQuiet&&) = default;
 
- protected:
+ private:
+  // Not protected: a class derived by a caller would be a token without a flush.
   TranslationsQuiet() = default;
+  friend class WalkersQuiet;
   friend struct CompletionAccess;
 };
 
