@@ -29,7 +29,7 @@ struct SwitchWithoutFlush {
       generation = trial.slot_of(1, 0).generation;
     });
     trial.before(TraceKind::switch_end, 1, [this] {
-      if (trial.own(1).loaded_mm != &trial.mm(0)) return;
+      if (trial.loaded(1) != &trial.mm(0)) return;
       loot.put_entries(1);
       trial.slot_of(1, 0).generation = generation;
     });
@@ -256,7 +256,7 @@ TEST(O8, FiresWhenInterruptsComeOnInsideTheSwitchingWindow) {
   Trial trial;
   trial.expect("O8 interrupts are on while the bookkeeping and CR3 disagree", {{wrong([&] {
                  HostHal::disable_interrupts();
-                 trial.own(0).loaded_mm = nullptr;
+                 trial.own(0).loaded_mm.poke(nullptr);
                  HostHal::enable_interrupts();
                })}});
 }
