@@ -278,7 +278,7 @@ void Machine::write_cr3(std::uint64_t value, Site where) {
   const bool keep = (value >> 63) != 0;
   if (keep && !setup_.pcid) {
     Report report;
-    report.oracle = Oracle::check;
+    report.oracle = Oracle::fault;
     report.title = "a load of CR3 faults";
     report.detail = "Bit 63, the keep bit, is reserved while CR4.PCIDE is 0.";
     report.second = {.step = step_, .cpu = self.id, .what = "loads CR3 with the keep bit"};
