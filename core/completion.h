@@ -13,8 +13,10 @@ class [[nodiscard]] UserReturnClosed {
   UserReturnClosed(UserReturnClosed&&) = default;
   UserReturnClosed& operator=(UserReturnClosed&&) = default;
 
- protected:
+ private:
+  // Not protected: a class derived by a caller would be a token without a flush.
   UserReturnClosed() = default;
+  friend class TranslationsQuiet;
   friend struct CompletionAccess;
 };
 
@@ -25,7 +27,6 @@ class [[nodiscard]] TranslationsQuiet : public UserReturnClosed {
   TranslationsQuiet& operator=(TranslationsQuiet&&) = default;
 
  private:
-  // Not protected: a class derived by a caller would be a token without a flush.
   TranslationsQuiet() = default;
   friend class WalkersQuiet;
   friend struct CompletionAccess;

@@ -29,6 +29,7 @@ struct Bench {
 
   explicit Bench(const Config& config = {}) {
     H::reset();
+    for (auto& cpu : H::cpus) cpu.cr4 = (config.pcid ? kCr4Pcid : 0) | kCr4GlobalPages;
     H::handler = [this] { handle_call_function_interrupt(system); };
     initialize_system(system, config, kKernelRoot);
     mm.initialize(system.allocate_context(), kRoot);
@@ -78,6 +79,7 @@ struct Bench {
     other.visit_shared(under("other."));
     system.kernel_mm.visit_shared(under("kernel_mm."));
     for (CpuId cpu = 0; cpu < kCpus; ++cpu) {
+      recorder.names[&system.cpus[cpu].own.loaded_mm] = "cpu" + std::to_string(cpu) + ".loaded_mm";
       recorder.names[&system.cpus[cpu].shared.is_lazy] = "cpu" + std::to_string(cpu) + ".is_lazy";
     }
     CpuId queue = 0;

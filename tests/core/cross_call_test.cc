@@ -24,7 +24,7 @@ std::vector<std::pair<int, CpuId>>& runs() {
   static std::vector<std::pair<int, CpuId>> list;
   return list;
 }
-void note_run(void* argument) {
+void note_run(void* argument, Acknowledgement<FourCpus::H>& /*acknowledgement*/) {
   EXPECT_FALSE(FourCpus::H::interrupts_enabled());
   runs().emplace_back(*static_cast<int*>(argument), recorder.current);
 }

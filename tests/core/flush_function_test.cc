@@ -167,7 +167,7 @@ TEST_F(FlushFunctionTest, ALazyCpuMovesToTheKernelAndLeavesItsSlotBehind) {
   const Slot slot = bench.own(1).loaded_slot;
   answer();
   EXPECT_EQ(outcome(), HandlerOutcome::left_lazy);
-  EXPECT_EQ(bench.own(1).loaded_mm, &bench.system.kernel_mm);
+  EXPECT_EQ(bench.own(1).loaded_mm.peek(), &bench.system.kernel_mm);
   EXPECT_FALSE(bench.mm.cpus.test(1));
   EXPECT_EQ(bench.own(1).slots[slot].generation, kFirstGeneration) << "so that it flushes later";
   EXPECT_EQ(bench.own(1).counters.lazy_left_by_flush, 1u);

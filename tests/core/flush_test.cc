@@ -169,7 +169,7 @@ TEST(R13, ACpuThatIsNotOnlineIsNoTarget) {
   targets.set(0);
   targets.set(1);
   const CpuId queued =
-      fresh->calls.call(targets, [](CpuId) { return true; }, [](void*) {}, nullptr, [] {});
+      fresh->calls.call(targets, [](CpuId) { return true; }, [](void*, auto&) {}, nullptr, [] {});
   EXPECT_EQ(queued, 0u);
 }
 
@@ -183,7 +183,7 @@ TEST(R6, AFlushThatFreesTablesReachesLazyCpus) {
   recorder.clear();
   flush_tables(bench);
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b110});
-  EXPECT_EQ(bench.own(2).loaded_mm, &bench.system.kernel_mm);
+  EXPECT_EQ(bench.own(2).loaded_mm.peek(), &bench.system.kernel_mm);
 }
 
 TEST(LazyCpus, AreAskedWhenTheyAreQueuedAndNotBefore) {
@@ -238,7 +238,8 @@ TEST(R10, ACallRecordInUseIsNotTakenAgain) {
   CpuMask<4> targets;
   targets.set(1);
   const auto call = [&] {
-    bench.system.calls.call(targets, [](CpuId) { return true; }, [](void*) {}, nullptr, [] {});
+    bench.system.calls.call(
+        targets, [](CpuId) { return true; }, [](void*, auto&) {}, nullptr, [] {});
   };
   recorder.before = [&](const Entry& entry) {
     if (entry.what == "pause" && !refused) refused = refused_by(call);

@@ -10,6 +10,7 @@ struct PortAtomic {
   PortAtomic() = default;
   PortAtomic(T value);
   T load(std::memory_order) const;
+  T owner_load() const;
   void store(T, std::memory_order);
   T fetch_add(T, std::memory_order);
   T fetch_or(T, std::memory_order);
@@ -44,6 +45,10 @@ struct Port {
 #ifndef WITHOUT_INVLPG
   static void invlpg(VirtAddr);
 #endif
+
+  static void invpcid(InvpcidType, std::uint64_t, VirtAddr);
+  static void write_cr4(std::uint64_t);
+  static std::uint64_t read_cr4();
 
 #ifndef WITHOUT_ORDER_STORES
   static void order_stores_before_ipi();

@@ -67,6 +67,8 @@ class RecordedWord {
     recorder.note_access("load", this, bits(value_), order);
     return value_;
   }
+  /// Not written down: the owner does not ask memory.
+  [[nodiscard]] T owner_load() const { return value_; }
   void store(T value, std::memory_order order) {
     recorder.note_access("store", this, bits(value), order);
     value_ = value;
@@ -122,6 +124,7 @@ struct RecordingHal {
     bool pending{false};
     int preemption_off{0};
     std::uint64_t cr3{0};
+    std::uint64_t cr4{kCr4Pcid | kCr4GlobalPages};
   };
   static inline std::array<Cpu, kCpus> cpus{};
   static inline bool concurrent = true;
@@ -156,6 +159,16 @@ struct RecordingHal {
   }
   static std::uint64_t read_cr3() { return self().cr3; }
   static void invlpg(VirtAddr address) { recorder.note("invlpg", address); }
+  static void invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address) {
+    recorder.note(
+        "invpcid " + std::to_string(static_cast<unsigned>(type)) + " PCID " + std::to_string(pcid),
+        address);
+  }
+  static void write_cr4(std::uint64_t value) {
+    recorder.note("write CR4", value);
+    self().cr4 = value;
+  }
+  static std::uint64_t read_cr4() { return self().cr4; }
   static void order_stores_before_ipi() { recorder.note("order stores"); }
   static void send_call_function_ipi(const CpuMask<kCpus>& targets) {
     recorder.note("send interrupt", targets.word(0));
@@ -170,9 +183,10 @@ struct RecordingHal {
     deliver();
   }
   static void trace(const TraceEvent& event) {
-    constexpr std::array kNames{"flush_begin", "flush_send",   "flush_end",  "handler_begin",
-                                "handler_end", "switch_begin", "switch_end", "enter_lazy",
-                                "call_queued", "call_run"};
+    constexpr std::array kNames{"flush_begin",   "flush_send",  "flush_end",    "kernel_begin",
+                                "kernel_end",    "batch_add",   "batch_begin",  "batch_end",
+                                "handler_begin", "handler_end", "switch_begin", "switch_end",
+                                "enter_lazy",    "call_queued", "call_run"};
     recorder.events.push_back(event);
     recorder.note(std::string("trace ") + kNames[static_cast<unsigned>(event.kind)], event.value);
   }

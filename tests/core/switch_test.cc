@@ -114,7 +114,7 @@ TEST(Lazy, KeepsTheSpaceLoadedAndTheBitInTheMask) {
   bench.switch_to(0, bench.mm);
   recorder.clear();
   bench.idle(0);
-  EXPECT_EQ(bench.own(0).loaded_mm, &bench.mm);
+  EXPECT_EQ(bench.own(0).loaded_mm.peek(), &bench.mm);
   EXPECT_TRUE(bench.mm.cpus.test(0));
   EXPECT_TRUE(bench.system.cpus[0].shared.is_lazy.peek());
   EXPECT_EQ(count("write CR3") + count("fence"), 0u) << "M4: no barrier, no load";
@@ -140,7 +140,7 @@ TEST(Lazy, LeaveMmMovesToTheKernelAndEndsIt) {
   bench.switch_to(0, bench.mm);
   bench.idle(0);
   bench.with_interrupts_off(0, [&] { leave_mm(bench.system); });
-  EXPECT_EQ(bench.own(0).loaded_mm, &bench.system.kernel_mm);
+  EXPECT_EQ(bench.own(0).loaded_mm.peek(), &bench.system.kernel_mm);
   EXPECT_FALSE(bench.system.cpus[0].shared.is_lazy.peek());
   EXPECT_FALSE(bench.mm.cpus.test(0));
 }
@@ -181,11 +181,11 @@ TEST(R8, InTheSwitchingWindowTheCpuIsInBothMasksAndNamesNoSpace) {
     ++windows;
     EXPECT_TRUE(bench.mm.cpus.read().test(0));
     EXPECT_TRUE(bench.other.cpus.read().test(0));
-    EXPECT_EQ(bench.own(0).loaded_mm, nullptr) << "M10: an NMI sees that nothing is certain";
+    EXPECT_EQ(bench.own(0).loaded_mm.peek(), nullptr) << "M10: an NMI sees that nothing is certain";
   };
   bench.switch_to(0, bench.other);
   EXPECT_EQ(windows, 1u);
-  EXPECT_EQ(bench.own(0).loaded_mm, &bench.other);
+  EXPECT_EQ(bench.own(0).loaded_mm.peek(), &bench.other);
 }
 
 TEST(Mask, OfTheKernelsSpaceStaysEmpty) {
@@ -282,7 +282,7 @@ TEST(R13, AContextIsNotMatchedByAnEmptySlot) {
 
 // ---- Bring-up
 
-TEST(BringUp, LoadsTheKernelInSlot0EmptiesTheOthersThenGoesOnline) {
+TEST(BringUp, GoesOnlineThenLoadsTheKernelAndEmptiesEverything) {
   TwoCpus bench;
   bench.switch_to(0, bench.mm);
   bench.switch_to(0, bench.other);
@@ -294,7 +294,9 @@ TEST(BringUp, LoadsTheKernelInSlot0EmptiesTheOthersThenGoesOnline) {
   for (Slot slot = 1; slot < kSlots; ++slot) {
     EXPECT_EQ(bench.own(0).slots[slot].context, kNoContext);
   }
-  EXPECT_LT(first("write CR3"), first("or online"));
+  // A kernel range that is flushed before the CPU is online is covered by what comes after.
+  EXPECT_LT(first("or online"), first("write CR3"));
+  EXPECT_LT(first("or online"), first("invpcid 2 PCID 0"));
   EXPECT_TRUE(bench.system.calls.online().test(0));
 }
 
