@@ -113,8 +113,9 @@ class Oracles final : public host::Observer {
     unsigned space{kNoSpace};
     std::uint64_t checksum{0};
     std::uint64_t begin{0};
-    host::HostCpuMask in_mask;  // members at any time since the flush began
-    host::HostCpuMask queued;   // calls queued and not yet run
+    host::HostCpuMask in_mask;       // members at any time since the flush began
+    host::HostCpuMask queued;        // calls queued and not yet run
+    host::HostCpuMask to_interrupt;  // their queues were empty, and no interrupt has left yet
     std::array<std::uint64_t, kPages> wanted;
     bool ran_locally{false};
   };

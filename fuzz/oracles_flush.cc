@@ -156,6 +156,7 @@ void Oracles::check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId targe
     if (!machine_.pcid()) continue;
     const bool twin = (entry.pcid & kUserPcidBit) != 0;
     const Slot slot = (entry.pcid & ~kUserPcidBit) - 1U;
+    if (slot >= kSlots) continue;
     const bool kept = own.slots[slot].context == guest_->space(flush.space).mm.context &&
                       own.slots[slot].generation >= flush.request->generation;
     if (!kept || (twin && twin_is_owed(target, slot, page))) continue;
@@ -248,7 +249,8 @@ void Oracles::end_kernel_flush(CpuId cpu) {
       if (entry.from.space != kKernelSpace) continue;
       const unsigned page = kernel_page_of(entry.page << entry.shift);
       if (entry.from.version >= self.kernel_wanted[page]) continue;
-      const Slot slot = entry.pcid - 1U;
+      const Slot slot = (entry.pcid & ~kUserPcidBit) - 1U;
+      if (machine_.pcid() && slot >= kSlots) continue;
       const bool loaded = entry.global || !machine_.pcid() || slot == own.loaded_slot;
       const bool loadable =
           !loaded && own.slots[slot].context != kNoContext && !own.invalidate_other;
@@ -280,6 +282,7 @@ void Oracles::call_queued(CpuId cpu, const TraceEvent& event) {
          {}, this->event(cpu, "queues it again"));
   }
   flush.queued.set(target);
+  if (event.value2 != 0) flush.to_interrupt.set(target);
   if (flush.request == nullptr || flush.space == kNoSpace) return;
   const CpuGhost& ghost = cpu_[target];
   if (!flush.in_mask.test(target)) {
@@ -317,6 +320,15 @@ void Oracles::on_ipi(CpuId cpu, const host::HostCpuMask& targets) {
          cpu_name(cpu) + " touches the interrupt controller for nothing.", {},
          event(cpu, "sends the interrupt"));
   }
+  host::HostCpuMask& expected = cpu_[cpu].flush.to_interrupt;
+  targets.for_each([&](CpuId target) {
+    if (expected.test(target)) return;
+    fail(Oracle::o19, "a CPU is interrupted without a call for it",
+         cpu_name(target) + " has no call of " + cpu_name(cpu) +
+             ", or its queue was not empty and its interrupt is on its way.",
+         {}, event(cpu, "sends the interrupt"));
+  });
+  expected = {};
 }
 
 void Oracles::begin_handler(CpuId cpu, const TraceEvent& event) {
