@@ -210,7 +210,7 @@ def build_failure_test(name, src, expect, deps = [], remedy_deps = [], define = 
     The source is compiled two or three times, each time in a folder that holds only the headers of
     the dependencies, direct and indirect:
       1. as it is: it must compile, or the misuse might fail for a wrong reason;
-      2. with `define` defined, and the misuse inside `#ifdef`: an error must contain `expect`;
+      2. with `define` defined, and the misuse inside `#ifdef`: an error or its notes must have `expect`;
       3. if remedy_deps are given, with `define` and these as well: it must compile. This shows that
          a forbidden header exists and is only out of reach.
 

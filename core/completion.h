@@ -6,14 +6,29 @@
 
 namespace shootdown {
 
+/// No CPU will be in user mode with a stale translation of the flushed range: each target flushes
+/// before it returns there. Its kernel code may still be about to. Permits nothing to be released.
+class [[nodiscard]] UserReturnClosed {
+ public:
+  UserReturnClosed(UserReturnClosed&&) = default;
+  UserReturnClosed& operator=(UserReturnClosed&&) = default;
+
+ private:
+  // Not protected: a class derived by a caller would be a token without a flush.
+  UserReturnClosed() = default;
+  friend class TranslationsQuiet;
+  friend struct CompletionAccess;
+};
+
 /// No CPU can use a stale translation of the flushed range. Permits releasing data frames.
-class [[nodiscard]] TranslationsQuiet {
+class [[nodiscard]] TranslationsQuiet : public UserReturnClosed {
  public:
   TranslationsQuiet(TranslationsQuiet&&) = default;
   TranslationsQuiet& operator=(TranslationsQuiet&&) = default;
 
- protected:
+ private:
   TranslationsQuiet() = default;
+  friend class WalkersQuiet;
   friend struct CompletionAccess;
 };
 
@@ -31,6 +46,7 @@ class [[nodiscard]] WalkersQuiet : public TranslationsQuiet {
 
 /// For the flush entry points only: makes the tokens.
 struct CompletionAccess {
+  static UserReturnClosed user_return_closed() { return {}; }
   static TranslationsQuiet translations_quiet() { return {}; }
   static WalkersQuiet walkers_quiet() { return {}; }
 };

@@ -96,6 +96,11 @@ class AtomicCpuMask {
     words_[cpu / 64].fetch_and(~(std::uint64_t{1} << (cpu % 64)), std::memory_order_release);
   }
 
+  /// Empties the set. Only while no CPU can reach it.
+  void reset() {
+    for (auto& word : words_) word.store(0, std::memory_order_relaxed);
+  }
+
   [[nodiscard]] bool test(CpuId cpu) const {
     return (words_[cpu / 64].load(std::memory_order_relaxed) >> (cpu % 64)) & 1;
   }

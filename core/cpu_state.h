@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstdint>
 
 #include "core/mm.h"
 #include "core/request.h"
@@ -12,23 +13,41 @@
 namespace shootdown {
 
 /// One cached address space: whose entries live under this slot's PCID, and how fresh they are.
-/// Meaning: the TLB holds no entry under the PCID that is older than `generation` (O4).
+/// Meaning: the TLB holds no entry under the PCID that is older than `generation` (O4). Under
+/// page-table isolation the same holds for the user twin, unless its bit in `user_flush` is set.
 struct SlotState {
   ContextId context{kNoContext};
   Generation generation{kNoGeneration};
 };
 
-/// Written and read by the owning CPU only, with interrupts off, so that a flush interrupt never
-/// sees it half changed. NMIs may read it.
+/// Pages of the loaded slot's user half that are to be invalidated on the way to user mode.
+struct DeferredPages {
+  VirtAddr start{0};
+  VirtAddr end{0};
+  std::uint8_t stride_shift{kPageShift};
+  [[nodiscard]] bool empty() const { return start == end; }
+};
+
+/// Written by the owning CPU only, with interrupts off, so that a flush interrupt never sees it
+/// half changed. NMIs may read it. Others read `loaded_mm` and nothing else.
 template <Hal H>
 struct alignas(kCacheLine) CpuPrivate {
-  /// The space whose root is in CR3; null inside the switching window, when CR3 may be either.
-  Mm<H>* loaded_mm{nullptr};
+  /// The space whose root is in CR3; null inside the switching window, when CR3 may be either
+  /// (M10).
+  typename H::template Atomic<Mm<H>*> loaded_mm{nullptr};
   Slot loaded_slot{0};
   Slot next_slot{0};
   std::array<SlotState, kSlots> slots{};
+  /// Page-table isolation: bit s + 1 says that slot s's user twin must be flushed before user mode
+  /// (R9).
+  std::uint16_t user_flush{0};
+  /// Page-table isolation: a kernel page was invalidated in the loaded slot only.
+  bool invalidate_other{false};
   /// Owner of `request` while a flush that started here is on its way; traps nesting (R10).
   bool request_in_use{false};
+  DeferredPages deferred{};
+  /// Shadow of CR4, equal to the register whenever interrupts are on (M15).
+  std::uint64_t cr4{0};
   Counters counters{};
 };
 

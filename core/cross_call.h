@@ -1,10 +1,13 @@
 // The cross call: run a function on a set of CPUs, and a local one at the same time.
 //
 // State    per CPU a lock-free list of call records, newest first; per (sender, target) one record.
-// Writers  the list head: senders push, the owner takes all. A record: its sender while unlocked,
-//          nobody while locked, except the target's final unlock (R10).
-// Promise  each queued function runs exactly once on its target, with interrupts off; when
-//          `cross_call` returns, all have run and their effects are visible to the caller (M8).
+//          A closed list belongs to a CPU that has gone offline.
+// Writers  the list head: senders push, the owner takes all, closes and opens. A record: its sender
+// while
+//          unlocked, nobody while locked, except the target's final unlock (R10).
+// Promise  each queued function runs exactly once on its target, with interrupts off; when `call`
+//          returns, all have run, or acknowledged early, and what they did before that is visible
+//          (M8).
 #pragma once
 
 #include <array>
@@ -17,19 +20,45 @@
 
 namespace shootdown {
 
-/// Runs on a target with interrupts off. Must not wait for another CPU.
-using CallFunction = void (*)(void* argument);
+template <Hal H>
+class Acknowledgement;
+
+/// Runs on a target with interrupts off. Must not wait for another CPU. It may acknowledge before
+/// it is done, once it no longer needs what the argument points to; otherwise its return does.
+template <Hal H>
+using CallFunction = void (*)(void* argument, Acknowledgement<H>& acknowledgement);
 
 /// One call from one sender to one target. A line of its own, because the two poll it in turns.
 template <Hal H>
 struct alignas(kCacheLine) CallRecord {
-  /// 1 from queuing until the function has run. The sender sets it, the target clears it.
+  /// 1 from queuing until the target has answered. The sender sets it, the target clears it.
   typename H::template Atomic<std::uint32_t> locked{0};
   // The rest is plain: the push publishes it, and `locked` keeps the sender away while it is read.
   CallRecord* next{nullptr};
-  CallFunction function{nullptr};
+  CallFunction<H> function{nullptr};
   void* argument{nullptr};
   CpuId sender{kNoCpu};
+};
+
+/// The target's side of one call's end.
+template <Hal H>
+class Acknowledgement {
+ public:
+  explicit Acknowledgement(CallRecord<H>& record) : record_(&record) {}
+  Acknowledgement(const Acknowledgement&) = delete;
+  Acknowledgement& operator=(const Acknowledgement&) = delete;
+
+  /// Lets the sender go on; from here on the record and the argument belong to it again.
+  void give() {
+    if (record_ == nullptr) return;
+    // M8: release orders the function's effects so far before the unlock, against the acquire in
+    // `wait_unlocked`. Otherwise the sender frees pages that this CPU still uses.
+    record_->locked.store(0, std::memory_order_release);
+    record_ = nullptr;
+  }
+
+ private:
+  CallRecord<H>* record_;
 };
 
 /// A CPU's queue head, alone on its line: every sender contends for it.
@@ -43,18 +72,33 @@ class CrossCall {
  public:
   using Mask = CpuMask<H::kMaxCpus>;
 
-  /// CPUs that answer calls. Changed only while a CPU comes up, before it can be a target.
-  void set_online(CpuId cpu) { online_.set(cpu); }
+  /// Opens this CPU's queue and makes it a target. Context: interrupts off.
+  void set_online(CpuId cpu) {
+    queues_[cpu].head.store(nullptr, std::memory_order_relaxed);
+    // The locked operation is behind the store: who sees the CPU online finds its queue open.
+    online_.set(cpu);
+  }
+
+  /// Ends this CPU's time as a target: answers what is queued and refuses what comes later. A
+  /// sender that has read the mask of online CPUs meanwhile finds the queue closed. Context:
+  /// interrupts off.
+  void close_queue() {
+    const CpuId self = H::this_cpu();
+    online_.clear(self);
+    run_list(queues_[self].head.exchange(&closed_, std::memory_order_acq_rel));
+  }
+
   [[nodiscard]] Mask online() const { return online_.read(); }
 
   /// Queues `remote(argument)` on every online member of `targets` other than this CPU for which
   /// `wanted(cpu)` holds when it is queued; interrupts those whose queue was empty; runs `local()`
-  /// meanwhile with interrupts off; returns when all have run. Returns the number of CPUs queued.
+  /// meanwhile with interrupts off; returns when all have answered. Returns the number of CPUs
+  /// queued.
   ///
   /// Context: interrupts on (a waiter must keep answering others, or two callers deadlock; R12),
   /// preemption off, not in an interrupt handler.
   template <class Wanted, class Local>
-  CpuId call(const Mask& targets, Wanted&& wanted, CallFunction remote, void* argument,
+  CpuId call(const Mask& targets, Wanted&& wanted, CallFunction<H> remote, void* argument,
              Local&& local) {
     require<H>(H::interrupts_enabled(), Rule::r12, "a cross call needs interrupts on");
     require<H>(!H::in_interrupt(), Rule::r12, "a cross call cannot start in an interrupt handler");
@@ -66,8 +110,9 @@ class CrossCall {
     remote_targets.clear(self);
     remote_targets.for_each([&](CpuId target) {
       if (!wanted(target)) return;
-      if (push(self, target, remote, argument)) interrupt.set(target);
-      queued.set(target);
+      const Pushed pushed = push(self, target, remote, argument);
+      if (pushed != Pushed::refused) queued.set(target);
+      if (pushed == Pushed::first) interrupt.set(target);
     });
     if (!interrupt.empty()) {
       // R11: orders the pushes above before the ICR write, against the target's take of its list. A
@@ -85,28 +130,13 @@ class CrossCall {
   }
 
   /// Runs everything queued for this CPU, oldest first. The interrupt handler calls it, with
-  /// interrupts off.
+  /// interrupts off. Not on a CPU that has gone offline: it keeps interrupts off until it stops.
   void run_queue() {
     require<H>(!H::interrupts_enabled(), Rule::r12, "the call queue runs with interrupts off");
-    const CpuId self = H::this_cpu();
     // Acquire pairs with the release of each push: the records' plain fields are visible.
-    CallRecord<H>* newest = queues_[self].head.exchange(nullptr, std::memory_order_acq_rel);
-    CallRecord<H>* oldest = nullptr;
-    while (newest != nullptr) {
-      CallRecord<H>* following = newest->next;
-      newest->next = oldest;
-      oldest = newest;
-      newest = following;
-    }
-    while (oldest != nullptr) {
-      CallRecord<H>* record = oldest;
-      oldest = record->next;  // After the unlock below the sender may reuse the record.
-      H::trace(TraceEvent{.kind = TraceKind::call_run, .value = record->sender});
-      record->function(record->argument);
-      // M8: release orders the function's effects before the unlock, against the acquire in
-      // `wait_unlocked`. Otherwise the sender frees pages that this CPU still uses.
-      record->locked.store(0, std::memory_order_release);
-    }
+    CallRecord<H>* list = queues_[H::this_cpu()].head.exchange(nullptr, std::memory_order_acq_rel);
+    require<H>(list != &closed_, Rule::r12, "a CPU takes interrupts after it went offline");
+    run_list(list);
   }
 
   /// Calls `visit(name, field)` for each shared word, so that tools can label addresses.
@@ -119,22 +149,33 @@ class CrossCall {
     online_.visit_shared(visit);
   }
 
+  /// For tools: true if `head` stands for at least one queued record.
+  [[nodiscard]] bool is_work(const CallRecord<H>* head) const {
+    return head != nullptr && head != &closed_;
+  }
+
  private:
-  /// Locks and fills the record, pushes it, and reports whether the list was empty: then nobody
-  /// else has an interrupt on its way to this target.
-  bool push(CpuId self, CpuId target, CallFunction function, void* argument) {
+  enum class Pushed : std::uint8_t { refused, first, further };
+
+  /// Locks and fills the record and pushes it. "First" means that the list was empty: nobody else
+  /// has an interrupt on its way to this target. "Refused": the target has gone offline.
+  Pushed push(CpuId self, CpuId target, CallFunction<H> function, void* argument) {
     CallRecord<H>& record = records_[self][target];
     // Calls are synchronous, so the record is free; a locked one means that two calls of this CPU
     // overlap, and the second would overwrite what the target reads (R10, M9).
     require<H>(record.locked.load(std::memory_order_acquire) == 0, Rule::r10,
                "a call record is still in use");
-    record.locked.store(1, std::memory_order_relaxed);
     record.function = function;
     record.argument = argument;
     record.sender = self;
     auto& head = queues_[target].head;
     CallRecord<H>* old = head.load(std::memory_order_relaxed);
+    if (old != &closed_) record.locked.store(1, std::memory_order_relaxed);
     do {
+      if (old == &closed_) {
+        record.locked.store(0, std::memory_order_relaxed);
+        return Pushed::refused;
+      }
       record.next = old;
       // M7: release orders the record's fields, and everything the request says, before the push,
       // against the acquire exchange in `run_queue`.
@@ -142,7 +183,26 @@ class CrossCall {
     H::trace(TraceEvent{.kind = TraceKind::call_queued,
                         .value = target,
                         .value2 = static_cast<std::uint64_t>(old == nullptr)});
-    return old == nullptr;
+    return old == nullptr ? Pushed::first : Pushed::further;
+  }
+
+  /// Runs a list that was taken whole, oldest first.
+  static void run_list(CallRecord<H>* newest) {
+    CallRecord<H>* oldest = nullptr;
+    while (newest != nullptr) {
+      CallRecord<H>* following = newest->next;
+      newest->next = oldest;
+      oldest = newest;
+      newest = following;
+    }
+    while (oldest != nullptr) {
+      CallRecord<H>& record = *oldest;
+      oldest = record.next;  // After the acknowledgement the sender may reuse the record.
+      H::trace(TraceEvent{.kind = TraceKind::call_run, .value = record.sender});
+      Acknowledgement<H> acknowledgement(record);
+      record.function(record.argument, acknowledgement);
+      acknowledgement.give();
+    }
   }
 
   void wait_unlocked(CallRecord<H>& record) {
@@ -152,6 +212,8 @@ class CrossCall {
   std::array<CallQueue<H>, H::kMaxCpus> queues_{};
   std::array<std::array<CallRecord<H>, H::kMaxCpus>, H::kMaxCpus> records_{};
   AtomicCpuMask<H> online_{};
+  /// Stands in a queue's head while its CPU is not online.
+  CallRecord<H> closed_{};
 };
 
 }  // namespace shootdown

@@ -11,40 +11,45 @@
 #include <atomic>
 
 #include "core/hal.h"
+#include "core/local_flush.h"
 #include "core/request.h"
 #include "core/switch_mm.h"
 #include "core/system.h"
 #include "core/trace.h"
+#include "core/user_half.h"
 
 namespace shootdown {
 
-/// Drops every entry of the loaded context. Context: interrupts off.
-template <Hal H>
-void flush_loaded_context(System<H>& system) {
-  CpuPrivate<H>& own = system.self().own;
-  H::write_cr3(cr3_value(system, *own.loaded_mm, own.loaded_slot));
-  ++own.counters.local_flush_all;
-}
+namespace internal {
 
 /// Drops the pages of `request` from the loaded context, one by one. Context: interrupts off.
 template <Hal H>
 void flush_loaded_pages(System<H>& system, const FlushRequest<H>& request) {
-  Counters& counters = system.self().own.counters;
   const std::uint64_t stride = std::uint64_t{1} << request.stride_shift;
+  // Not when tables go: between the load of the user root and the invalidations the walker could
+  // follow a cached pointer to a table that is no longer one (R6).
+  const bool defers = system.config.pti && system.config.pcid && system.config.defer_user_pages &&
+                      !request.frees_tables;
+  if (defers) {
+    Counters& counters = system.self().own.counters;
+    for (VirtAddr address = request.start; address < request.end; address += stride) {
+      H::invlpg(address);
+      ++counters.local_flush_one;
+    }
+    defer_user_pages(system, request.start, request.end, request.stride_shift);
+    return;
+  }
   for (VirtAddr address = request.start; address < request.end; address += stride) {
-    H::invlpg(address);
-    ++counters.local_flush_one;
+    flush_one_user(system, address);
   }
 }
 
-namespace internal {
-
 /// The part of the flush function that compares generations and flushes.
 template <Hal H>
-HandlerOutcome catch_up(System<H>& system, const FlushRequest<H>& request, SlotState& slot) {
+HandlerOutcome catch_up(System<H>& system, const FlushRequest<H>& request, Mm<H>& mm,
+                        SlotState& slot) {
   const Generation wanted = request.generation;
   if (wanted != kNoGeneration && wanted <= slot.generation) return HandlerOutcome::already_fresh;
-  Mm<H>& mm = *system.self().own.loaded_mm;
   // R4, M5: read before the flush below, and this value is what gets recorded. M6: acquire, so that
   // the page-table stores of every flush up to this generation are visible to later walks.
   const Generation generation = mm.tlb_gen.load(std::memory_order_acquire);
@@ -63,14 +68,27 @@ HandlerOutcome catch_up(System<H>& system, const FlushRequest<H>& request, SlotS
   return by_page ? HandlerOutcome::partial : HandlerOutcome::full;
 }
 
+/// The request names a space that this CPU does not run. With lazily kept masks this is where its
+/// bit goes, on the initiator as on any target: a space is left without touching its mask.
+template <Hal H>
+void leave_mask(System<H>& system, const FlushRequest<H>& request) {
+  CpuPrivate<H>& own = system.self().own;
+  ++own.counters.wrong_cpu;
+  const bool kept = system.config.mask_policy == MaskPolicy::kept_lazily;
+  if (kept && request.mm->cpus.test(H::this_cpu())) request.mm->cpus.clear(H::this_cpu());
+}
+
 template <Hal H>
 HandlerOutcome flush_for(System<H>& system, const FlushRequest<H>& request) {
   CpuState<H>& self = system.self();
-  Mm<H>* loaded = self.own.loaded_mm;
+  Mm<H>* loaded = self.own.loaded_mm.owner_load();
   // Also on the initiator: it may flush a space that it does not run.
-  if (request.mm != nullptr && request.mm != loaded) return HandlerOutcome::other_mm;
+  if (request.mm != nullptr && request.mm != loaded) {
+    leave_mask(system, request);
+    return HandlerOutcome::other_mm;
+  }
   if (loaded->is_kernel) return HandlerOutcome::kernel_mm;
-  if (self.shared.is_lazy.load(std::memory_order_relaxed)) {
+  if (self.shared.is_lazy.owner_load()) {
     // Rare: tables are being freed, or this CPU became lazy after it was chosen. The slot's
     // generation stays behind on purpose, so the next switch to this space flushes.
     ++self.own.counters.lazy_left_by_flush;
@@ -79,7 +97,15 @@ HandlerOutcome flush_for(System<H>& system, const FlushRequest<H>& request) {
   }
   SlotState& slot = self.own.slots[self.own.loaded_slot];
   require<H>(slot.context == loaded->context, Rule::r4, "the loaded slot belongs to another space");
-  return catch_up(system, request, slot);
+  return catch_up(system, request, *loaded, slot);
+}
+
+/// Why this CPU flushes, for the trace.
+template <Hal H>
+FlushReason reason_here(const FlushRequest<H>& request, HandlerOutcome outcome, bool remote) {
+  if (!remote) return request.reason;
+  return outcome == HandlerOutcome::other_mm ? FlushReason::remote_wrong_cpu
+                                             : FlushReason::remote_shootdown;
 }
 
 }  // namespace internal
@@ -97,7 +123,7 @@ void flush_function(System<H>& system, const FlushRequest<H>& request) {
   H::trace(TraceEvent{.kind = TraceKind::handler_begin, .mm = request.mm, .request = &request});
   const HandlerOutcome outcome = internal::flush_for(system, request);
   H::trace(TraceEvent{.kind = TraceKind::handler_end,
-                      .reason = remote ? FlushReason::remote_shootdown : request.reason,
+                      .reason = internal::reason_here(request, outcome, remote),
                       .outcome = outcome,
                       .mm = request.mm,
                       .request = &request,

@@ -25,6 +25,7 @@ concept HalAtomics =
     requires(typename H::template Atomic<std::uint64_t>& word,
              const typename H::template Atomic<std::uint64_t>& constant, std::uint64_t& expected) {
       { constant.load(std::memory_order_relaxed) } -> std::same_as<std::uint64_t>;
+      { constant.owner_load() } -> std::same_as<std::uint64_t>;
       { word.store(std::uint64_t{}, std::memory_order_relaxed) };
       { word.fetch_add(std::uint64_t{}, std::memory_order_seq_cst) } -> std::same_as<std::uint64_t>;
       { word.fetch_or(std::uint64_t{}, std::memory_order_seq_cst) } -> std::same_as<std::uint64_t>;
@@ -54,15 +55,31 @@ concept HalInterrupts = requires {
   { H::in_interrupt() } -> std::same_as<bool>;
 };
 
+/// INVPCID's types (SDM vol. 3, 4.10.4.1).
+enum class InvpcidType : std::uint8_t {
+  address = 0,       // one address in one PCID, not global entries
+  context = 1,       // one PCID, not global entries
+  everything = 2,    // all PCIDs and global entries
+  all_contexts = 3,  // all PCIDs, not global entries
+};
+
+/// CR4 bits that the core cares about.
+inline constexpr std::uint64_t kCr4GlobalPages = std::uint64_t{1} << 7;
+inline constexpr std::uint64_t kCr4Pcid = std::uint64_t{1} << 17;
+
 /// The instructions that change which translations this CPU may use (SDM vol. 3, 4.10.4).
 /// `write_cr3` takes the whole register: root, PCID in bits 11:0, bit 63 = keep this PCID's
 /// entries. `invlpg` covers the current PCID, global entries, and the paging-structure caches of
-/// the PCID.
+/// the PCID. `invpcid` faults on a non-canonical address, and on a PCID other than 0 while
+/// CR4.PCIDE is off. `write_cr4` drops every entry of every PCID if it changes CR4.PGE.
 template <class H>
-concept HalTlb = requires(std::uint64_t cr3, VirtAddr address) {
-  { H::write_cr3(cr3) };
+concept HalTlb = requires(std::uint64_t value, VirtAddr address, InvpcidType type) {
+  { H::write_cr3(value) };
   { H::read_cr3() } -> std::same_as<std::uint64_t>;
   { H::invlpg(address) };
+  { H::invpcid(type, value, address) };
+  { H::write_cr4(value) };
+  { H::read_cr4() } -> std::same_as<std::uint64_t>;
 };
 
 /// The call-function interrupt. Its handler must call `handle_call_function_interrupt` with

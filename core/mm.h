@@ -20,6 +20,8 @@ struct Mm {
   ContextId context{kNoContext};
   /// Physical address of the top page table. Written once, by `initialize`.
   PhysAddr root{0};
+  /// The same for user mode under page-table isolation: a root without the kernel's mappings.
+  PhysAddr user_root{0};
   /// True for the kernel's own space: it has no user half, is in no mask and is never flushed by
   /// range.
   bool is_kernel{false};
@@ -28,23 +30,33 @@ struct Mm {
   /// its own: flushers write it and handlers read it, while switchers write the mask.
   alignas(kCacheLine) typename H::template Atomic<Generation> tlb_gen{kFirstGeneration};
 
-  /// CPUs that may hold usable translations. Each CPU writes only its own bit, in `switch_mm`.
+  /// CPUs that may hold usable translations. Each CPU writes only its own bit: it sets it in
+  /// `switch_mm`, and clears it there or, with lazily kept masks, in the flush function.
   alignas(kCacheLine) AtomicCpuMask<H> cpus{};
+
+  /// Reclaim batches: additions in the upper half, additions known to be flushed in the lower
+  /// (M12).
+  alignas(kCacheLine) typename H::template Atomic<std::uint64_t> batch_marks{0};
 
   /// Gives the space its identity. Preconditions: no CPU has it loaded; `new_context` was never
   /// used before; `new_root` is aligned to a page.
-  void initialize(ContextId new_context, PhysAddr new_root, bool kernel = false) {
+  void initialize(ContextId new_context, PhysAddr new_root, PhysAddr new_user_root = 0,
+                  bool kernel = false) {
     require<H>(new_context != kNoContext, Rule::r13, "an address space needs a nonzero context id");
     context = new_context;
     root = new_root;
+    user_root = new_user_root;
     is_kernel = kernel;
     tlb_gen.store(kFirstGeneration, std::memory_order_relaxed);
+    batch_marks.store(0, std::memory_order_relaxed);
+    cpus.reset();
   }
 
   /// Calls `visit(name, field)` for each shared word, so that tools can label addresses.
   template <class Visit>
   void visit_shared(Visit&& visit) {
     visit("tlb_gen", tlb_gen);
+    visit("batch_marks", batch_marks);
     cpus.visit_shared(visit);
   }
 };

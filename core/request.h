@@ -22,6 +22,8 @@ struct alignas(kCacheLine) FlushRequest {
   FlushReason reason;         // why, for the initiator's own part
   std::uint8_t stride_shift;  // log2 of the page size unmapped
   bool frees_tables;          // page tables go away: lazy CPUs are targets too (R6)
+  bool trims_mask;            // CPUs that run another space are to leave the mask
+  bool acknowledges_early;    // targets answer before they flush
 
   [[nodiscard]] bool all() const { return end == kFlushAll; }
   [[nodiscard]] std::uint64_t strides() const { return (end - start) >> stride_shift; }

@@ -3,7 +3,7 @@
 // Each half of the two handshakes lives here; the other half is in flush.h.
 //   switch-in (R2):  set own mask bit   | full barrier | read tlb_gen
 //   lazy exit (R3):  clear is_lazy      | full barrier | read tlb_gen
-//   flusher   (R1):  bump tlb_gen       | full barrier | read mask, then is_lazy
+//   flusher   (R1):  bump tlb_gen       | full barrier | read mask, then loaded_mm and is_lazy
 // Whatever the interleaving, the flusher sees this CPU or this CPU sees the new generation.
 #pragma once
 
@@ -11,9 +11,11 @@
 
 #include "core/cpu_state.h"
 #include "core/hal.h"
+#include "core/local_flush.h"
 #include "core/system.h"
 #include "core/trace.h"
 #include "core/types.h"
+#include "core/user_half.h"
 
 namespace shootdown {
 
@@ -23,12 +25,28 @@ struct SlotChoice {
   bool must_flush;
 };
 
+namespace internal {
+
+/// Empties every slot but the loaded one, whose kernel entries were invalidated page by page: the
+/// others still hold them (page-table isolation, or kernel mappings that are not global).
+template <Hal H>
+void forget_other_slots(System<H>& system) {
+  CpuPrivate<H>& own = system.self().own;
+  for (Slot slot = 0; slot < kSlots; ++slot) {
+    if (slot != own.loaded_slot) own.slots[slot] = {};
+  }
+  own.invalidate_other = false;
+}
+
+}  // namespace internal
+
 /// Picks the slot for `mm`. `wanted` is its generation, read after this CPU became visible in the
 /// mask: an older value could call a stale slot fresh (R2).
 template <Hal H>
 [[nodiscard]] SlotChoice choose_slot(System<H>& system, const Mm<H>& mm, Generation wanted) {
   CpuPrivate<H>& own = system.self().own;
   if (!system.config.pcid) return {.slot = 0, .must_flush = true};
+  if (own.invalidate_other) internal::forget_other_slots(system);
   for (Slot slot = 0; slot < kSlots; ++slot) {
     if (own.slots[slot].context != mm.context) continue;
     return {.slot = slot, .must_flush = own.slots[slot].generation < wanted};
@@ -47,11 +65,14 @@ void load_mm(System<H>& system, Mm<H>& mm, Slot slot, bool must_flush, Generatio
     // R4, M5: `fresh` was read before the load, so entries filled after the load are at least that
     // new. A value read afterwards could claim changes whose old entries were filled in between.
     own.slots[slot] = {.context = mm.context, .generation = fresh};
+    mark_user_half(system, slot);
     H::write_cr3(cr3);
   } else {
     H::write_cr3(cr3 | kCr3KeepEntries);
   }
 }
+
+namespace internal {
 
 /// Leaves lazy mode on the address space that is already loaded. Returns with fresh translations,
 /// and says whether it had to flush for that.
@@ -70,51 +91,67 @@ bool resume_from_lazy(System<H>& system, Mm<H>& mm) {
   return must_flush;
 }
 
+/// R2: makes this CPU visible to flushers of `mm`, with a full barrier behind it.
+template <Hal H>
+void announce(const System<H>& system, Mm<H>& mm, CpuId cpu) {
+  if (mm.is_kernel) return;
+  const bool kept = system.config.mask_policy == MaskPolicy::kept_lazily;
+  if (kept && mm.cpus.test(cpu)) {
+    // The bit is still there from last time. What must be visible now is the empty `loaded_mm`: it
+    // makes this CPU a target by its loaded space (R8), and the barrier stands for the locked set.
+    H::full_fence();
+  } else {
+    mm.cpus.set(cpu);
+  }
+}
+
+}  // namespace internal
+
 /// Makes `next` the address space of this CPU, not lazy. Switching to the loaded one is cheap, and
 /// is how a CPU leaves lazy mode.
 ///
 /// Context: interrupts off. `next` stays valid until this CPU has switched away again.
-/// Orders: a full barrier between becoming visible in the mask and the first walk (R2).
+/// Orders: a full barrier between becoming visible to flushers and the first walk (R2).
 template <Hal H>
 void switch_mm(System<H>& system, Mm<H>& next) {
   require<H>(!H::interrupts_enabled(), Rule::r2, "switch_mm needs interrupts off");
   const CpuId cpu = H::this_cpu();
   CpuState<H>& self = system.cpus[cpu];
-  Mm<H>& previous = *self.own.loaded_mm;
-  const bool was_lazy = self.shared.is_lazy.load(std::memory_order_relaxed);
+  Mm<H>& previous = *self.own.loaded_mm.owner_load();
+  const bool was_lazy = self.shared.is_lazy.owner_load();
   H::trace(TraceEvent{.kind = TraceKind::switch_begin, .mm = &next});
 
   if (&previous == &next) {
-    const bool flushed = was_lazy && resume_from_lazy(system, next);
+    const bool flushed = was_lazy && internal::resume_from_lazy(system, next);
     H::trace(TraceEvent{
         .kind = TraceKind::switch_end, .mm = &next, .value = static_cast<std::uint64_t>(flushed)});
     return;
   }
 
-  // Before the mask bit: a flusher that finds the bit must not skip this CPU for being lazy. x86
-  // keeps the order of the two stores, and the bit's locked operation is a full barrier behind
-  // both.
+  // Before the announcement: a flusher that finds this CPU must not skip it for being lazy. x86
+  // keeps the order of the stores, release keeps the compiler from changing it, and the
+  // announcement's barrier is behind both (M11).
   if (was_lazy) self.shared.is_lazy.store(false, std::memory_order_relaxed);
+  internal::settle_deferred_pages(system);
 
-  // M10: null tells an NMI on this CPU that CR3 and the bookkeeping may disagree from here on. For
-  // other CPUs the window needs no mark: the own bit is in both masks until CR3 has moved (R8).
-  self.own.loaded_mm = nullptr;
-  std::atomic_signal_fence(std::memory_order_seq_cst);
+  // M10, R8: null tells an NMI on this CPU that CR3 and the bookkeeping may disagree from here on,
+  // and a flusher that goes by the loaded space that it must not skip this CPU.
+  self.own.loaded_mm.store(nullptr, std::memory_order_release);
 
-  if (!next.is_kernel) next.cpus.set(cpu);
-  // R2, M2, M6: the locked operation above orders the bit before this load, against the flusher's
-  // bump before its read of the mask. Acquire: the page-table stores before that bump are visible
-  // too.
+  internal::announce(system, next, cpu);
+  // R2, M2, M6: the barrier above orders the announcement before this load, against the flusher's
+  // bump before its reads. Acquire: the page-table stores before that bump are visible too.
   const Generation generation = next.tlb_gen.load(std::memory_order_acquire);
   const SlotChoice choice = choose_slot(system, next, generation);
   load_mm(system, next, choice.slot, choice.must_flush, generation);
 
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  self.own.loaded_mm = &next;
   self.own.loaded_slot = choice.slot;
+  // Release: after CR3, and for an NMI on this CPU after the slot.
+  self.own.loaded_mm.store(&next, std::memory_order_release);
   // R7, M19: only now. Until CR3 has left, this CPU can walk the old tables, and a flush that frees
   // them must find it.
-  if (!previous.is_kernel) previous.cpus.clear(cpu);
+  const bool clears = system.config.mask_policy == MaskPolicy::cleared_at_switch;
+  if (clears && !previous.is_kernel) previous.cpus.clear(cpu);
   H::trace(TraceEvent{.kind = TraceKind::switch_end,
                       .mm = &next,
                       .value = static_cast<std::uint64_t>(choice.must_flush)});
@@ -127,10 +164,11 @@ void switch_mm(System<H>& system, Mm<H>& next) {
 template <Hal H>
 void enter_lazy_tlb(System<H>& system) {
   CpuState<H>& self = system.self();
-  if (self.own.loaded_mm->is_kernel) return;
-  H::trace(TraceEvent{.kind = TraceKind::enter_lazy, .mm = self.own.loaded_mm});
+  Mm<H>& loaded = *self.own.loaded_mm.owner_load();
+  if (loaded.is_kernel) return;
+  H::trace(TraceEvent{.kind = TraceKind::enter_lazy, .mm = &loaded});
   // M4: no barrier. Seen late, it costs the flusher a needless interrupt and nothing else.
-  if (!self.shared.is_lazy.load(std::memory_order_relaxed)) {
+  if (!self.shared.is_lazy.owner_load()) {
     self.shared.is_lazy.store(true, std::memory_order_relaxed);
   }
 }
@@ -142,20 +180,12 @@ void leave_mm(System<H>& system) {
   switch_mm(system, system.kernel_mm);
 }
 
-/// Brings this CPU into the core: the kernel's space in slot 0, every other slot empty, then
-/// online. Context: interrupts off, once per CPU, after `initialize_system`, before any other call
-/// here. CR4.PCIDE must already be what the configuration says.
+/// True if user addresses on this CPU mean what they mean to `current`, the space of the running
+/// task. For NMI handlers and other code that interrupts anything: false inside a switch and under
+/// a temporary space (O22). Context: any.
 template <Hal H>
-void initialize_cpu(System<H>& system) {
-  require<H>(!H::interrupts_enabled(), Rule::r2, "initialize_cpu needs interrupts off");
-  CpuPrivate<H>& own = system.self().own;
-  own.slots = {};
-  own.next_slot = 1;
-  own.loaded_slot = 0;
-  load_mm(system, system.kernel_mm, 0, true,
-          system.kernel_mm.tlb_gen.load(std::memory_order_acquire));
-  own.loaded_mm = &system.kernel_mm;
-  system.calls.set_online(H::this_cpu());
+[[nodiscard]] bool user_access_ok(System<H>& system, const Mm<H>& current) {
+  return system.self().own.loaded_mm.owner_load() == &current;
 }
 
 }  // namespace shootdown

@@ -1,8 +1,9 @@
-// All state of the flush core for one multiprocessor.
+// All state of the flush core for one multiprocessor, and its configuration.
 #pragma once
 
 #include <array>
 #include <atomic>
+#include <cstdint>
 
 #include "core/cpu_state.h"
 #include "core/cross_call.h"
@@ -12,12 +13,51 @@
 
 namespace shootdown {
 
+/// When a space's mask loses a CPU.
+enum class MaskPolicy : std::uint8_t {
+  cleared_at_switch,  // as soon as the CPU has left: exact, one more locked operation a switch
+  kept_lazily,  // when a flush finds the CPU elsewhere: cheap switches, a few needless interrupts
+};
+
+/// When laziness is tested.
+enum class LazyTest : std::uint8_t {
+  when_queued,  // as late as possible: CPUs that go idle meanwhile are left alone
+  up_front,     // all targets first, into a scratch mask; older, and measurably worse
+};
+
+/// Which members of the mask are interrupted.
+enum class TargetTest : std::uint8_t {
+  not_lazy,         // all that are not lazy
+  by_loaded_space,  // of these, the ones that have the space loaded or are switching
+};
+
 /// Fixed after boot. All combinations give the same correctness; they differ in cost only.
 struct Config {
   /// CR4.PCIDE is on: slots keep their entries across switches.
   bool pcid{true};
+  /// Page-table isolation: user mode runs on another root and another PCID.
+  bool pti{false};
+  /// INVPCID exists.
+  bool invpcid{true};
+  /// Kernel mappings are global (CR4.PGE). Without effect under page-table isolation.
+  bool global_pages{true};
+  /// Page-table isolation: invalidate user pages one by one on the way to user mode, not at once.
+  bool defer_user_pages{false};
+  /// Targets of flushes that free no tables may answer before they flush. Only for kernels whose
+  /// NMI and kernel code asks `user_access_ok` before it touches user memory.
+  bool early_acknowledgement{false};
+  /// Erratum: with CR4.PCIDE on, INVLPG leaves global entries alone.
+  bool invlpg_leaves_globals{false};
+  MaskPolicy mask_policy{MaskPolicy::cleared_at_switch};
+  LazyTest lazy_test{LazyTest::when_queued};
+  TargetTest target_test{TargetTest::not_lazy};
+  /// With lazily kept masks, every so many flushes of a space trim its mask. At least 1.
+  std::uint32_t trim_interval{64};
   /// More strides than this become a flush of the whole context. 0 forces that for every request.
   std::uint32_t ceiling_strides{33};
+
+  /// Kernel entries survive in every PCID until INVLPG drops them in all.
+  [[nodiscard]] bool kernel_is_global() const { return global_pages && !pti; }
 };
 
 /// CR3 bit 63: keep the entries of the PCID being loaded (SDM vol. 3, 4.10.4.1).
@@ -46,14 +86,21 @@ struct System {
 /// Prepares the shared part, once, on the first CPU, before any other call.
 template <Hal H>
 void initialize_system(System<H>& system, const Config& config, PhysAddr kernel_root) {
+  require<H>(config.trim_interval != 0, Rule::r13, "the trim interval is at least 1");
   system.config = config;
-  system.kernel_mm.initialize(1, kernel_root, /*kernel=*/true);
+  system.kernel_mm.initialize(1, kernel_root, kernel_root, /*kernel=*/true);
 }
 
-/// The value that CR3 has while `mm` is loaded in `slot`, without the keep bit.
+/// The value that CR3 has in kernel mode while `mm` is loaded in `slot`, without the keep bit.
 template <Hal H>
 [[nodiscard]] std::uint64_t cr3_value(const System<H>& system, const Mm<H>& mm, Slot slot) {
-  return mm.root | (system.config.pcid ? std::uint64_t{slot} + 1 : 0);
+  return mm.root | (system.config.pcid ? pcid_of(slot) : 0);
+}
+
+/// The same for user mode under page-table isolation.
+template <Hal H>
+[[nodiscard]] std::uint64_t user_cr3_value(const System<H>& system, const Mm<H>& mm, Slot slot) {
+  return mm.user_root | (system.config.pcid ? pcid_of(slot) | kUserPcidBit : 0);
 }
 
 }  // namespace shootdown

@@ -15,6 +15,7 @@ enum class FlushReason : std::uint8_t {
   local_shootdown,     // the initiator's own part of a range flush
   local_mm_shootdown,  // the initiator's own part of a flush of a whole address space
   remote_send,         // the initiator sends to other CPUs
+  remote_wrong_cpu,    // the handler found another space loaded
 };
 
 /// How one run of the flush function ended.
@@ -31,6 +32,11 @@ enum class TraceKind : std::uint8_t {
   flush_begin,    // the generation is bumped and the request is filled; `value` = generation
   flush_send,     // targets are about to be queued; it may reach nobody. `value` = pages, 0 = all
   flush_end,      // everybody has answered
+  kernel_begin,   // a flush of a kernel range starts; `value` = first address, `value2` = end
+  kernel_end,     // ... and everybody has answered
+  batch_add,      // a space joins a reclaim batch
+  batch_begin,    // a reclaim batch is about to be flushed
+  batch_end,      // ... and everybody has answered
   handler_begin,  // the flush function starts on this CPU
   handler_end,    // ... and ends; `outcome`, `value` = generation before, `value2` = after
   switch_begin,   // switch_mm starts; `mm` = the next address space
@@ -59,6 +65,8 @@ struct Counters {
   std::uint64_t local_flush_one;        // single-page invalidations executed here
   std::uint64_t targets_queued;         // CPUs that this CPU asked to flush
   std::uint64_t lazy_left_by_flush;     // a flush found this CPU lazy; should be rare
+  std::uint64_t wrong_cpu;              // a flush found another space loaded
+  std::uint64_t user_half_deferred;     // user-half flushes left to the return to user mode
 };
 
 /// The design's rules R1-R13. A failed check names the rule it guards.

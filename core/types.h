@@ -35,8 +35,16 @@ using PhysAddr = std::uint64_t;
 /// End of a range that means "the whole address space" (R13).
 inline constexpr VirtAddr kFlushAll = ~VirtAddr{0};
 
-inline constexpr std::uint32_t kPageShift = 12;
-inline constexpr std::uint32_t kLargePageShift = 21;
+inline constexpr std::uint8_t kPageShift = 12;
+inline constexpr std::uint8_t kLargePageShift = 21;
+inline constexpr std::uint8_t kHugePageShift = 30;
+
+/// Under page-table isolation each slot has a second PCID for its user half; they differ in this
+/// bit.
+inline constexpr std::uint64_t kUserPcidBit = std::uint64_t{1} << 11;
+
+/// The PCID of a slot. PCID 0 belongs to code that knows nothing of PCIDs.
+constexpr std::uint64_t pcid_of(Slot slot) { return std::uint64_t{slot} + 1; }
 
 /// Contended words are placed on lines of this many bytes.
 inline constexpr std::size_t kCacheLine = 64;

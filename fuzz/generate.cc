@@ -37,9 +37,9 @@ Op Swarm::op(Random& random, OpKind kind) const {
   const OpShape& used = shape(kind);
   Op op{.kind = kind};
   if (used.uses_mm) op.mm = mm(random);
-  if (used.uses_page) op.page = page(random);
+  if (used.uses_page) op.page = page(random) % used.pages;
   if (used.uses_count) {
-    op.count = 1 + random.mostly_small(max_count(op.page) - 1);
+    op.count = 1 + random.mostly_small(max_count(used, op.page) - 1);
   }
   return op;
 }
@@ -48,7 +48,7 @@ Op Swarm::map_favourites() const {
   Op op{.kind = OpKind::map};
   op.mm = favourite_mm_;
   op.page = first_page_;
-  op.count = std::min(page_window_, max_count(first_page_));
+  op.count = std::min(page_window_, max_count(shape(op.kind), first_page_));
   return op;
 }
 
@@ -58,7 +58,7 @@ Deviation Swarm::deviation(Random& random) const {
   deviation.delay = random.mostly_small(longest_delay_);
   deviation.cpu = random.below(cpus_);
   if (deviation.kind == DeviationKind::fill) {
-    deviation.arg = page(random);
+    deviation.arg = random.chance(1, 8) ? kPages + random.below(kKernelPages) : page(random);
   } else {
     const unsigned last = shape(deviation.kind).arg_count - 1;
     deviation.arg = random.mostly_small(last);
@@ -72,6 +72,11 @@ void vary_header(Random& random, Header& header) {
   if (random.chance(1, 2)) header.mms = random.between(1, kMaxMms);
   header.pcid = !random.chance(1, 8);
   header.concurrent = !random.chance(1, 4);
+  // Half of the runs are plain; in the others every switch may turn.
+  const bool plain = random.chance(1, 2);
+  for (const HeaderSwitch& one : kHeaderSwitches) {
+    header.*one.field = defaults.*one.field != (!plain && random.chance(1, 4));
+  }
   header.ceiling = defaults.ceiling;
   if (random.chance(1, 4)) {
     header.ceiling = random.mostly_small(kMaxCeiling);
@@ -94,8 +99,8 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
     const Swarm swarm = has_roles ? common.with_other_kinds(random) : common;
     auto& program = scenario.ops[cpu];
     while (program.size() < ops) program.push_back(swarm.op(random));
-    // A CPU starts on no address space and a space without pages, where most operations have
-    // nothing to act on. CPU 0 maps because it goes first in the default schedule.
+    // All CPUs start on space 0 with half of its small pages mapped; more pages and other spaces
+    // must be asked for. CPU 0 maps because it goes first in the default schedule.
     if (ops > 0 && random.chance(3, 4)) program[0] = swarm.op(random, OpKind::switch_to);
     if (ops > 1 && cpu == 0 && starts_mapped) program[1] = common.map_favourites();
   }

@@ -1,3 +1,4 @@
+// The simulated kernel: set-up, tasks, CPUs that come and go.
 #include "fuzz/guest.h"
 
 #include <memory>
@@ -7,26 +8,33 @@
 
 namespace shootdown::fuzz {
 
-namespace {
-
 using host::FrameKind;
 using host::FramePool;
+using host::kPteGlobal;
 using host::kPteLarge;
 using host::kPtePresent;
 using host::kPteUser;
 using host::kPteWritable;
 using host::table_index;
 
+namespace {
+
 constexpr std::uint64_t kTableBits = kPtePresent | kPteWritable | kPteUser;
 
-std::uint64_t leaf_value(std::uint32_t frame, unsigned page) {
-  return FramePool::address(frame) | kTableBits | (page < kSmallPages ? 0 : kPteLarge);
-}
-
-FlushRange range_of(unsigned first, unsigned count) {
-  const std::uint8_t shift = page_shift(first);
-  const VirtAddr start = page_address(first);
-  return {.start = start, .end = start + (VirtAddr{count} << shift), .stride_shift = shift};
+Config config_of(const Header& header) {
+  return {
+      .pcid = header.pcid,
+      .pti = header.pti,
+      .invpcid = header.invpcid,
+      .global_pages = header.global_pages,
+      .defer_user_pages = header.defer_user_pages,
+      .early_acknowledgement = header.early,
+      .invlpg_leaves_globals = header.invlpg_erratum,
+      .mask_policy = header.lazy_masks ? MaskPolicy::kept_lazily : MaskPolicy::cleared_at_switch,
+      .lazy_test = header.lazy_test_up_front ? LazyTest::up_front : LazyTest::when_queued,
+      .target_test = header.by_loaded_space ? TargetTest::by_loaded_space : TargetTest::not_lazy,
+      .trim_interval = 3,
+      .ceiling_strides = header.ceiling};
 }
 
 }  // namespace
@@ -37,46 +45,92 @@ unsigned Guest::index_of(const GuestMm& space) const {
   return static_cast<unsigned>(&space - spaces_.data());
 }
 
+PhysAddr Guest::user_root_of(const GuestMm& space) const {
+  return scenario_->header.pti ? FramePool::address(space.user_root) : 0;
+}
+
+std::uint32_t Guest::take_frame(FrameKind kind, std::uint16_t owner) {
+  return machine_.frames().allocate(kind, owner, machine_.step(), machine_.running().id);
+}
+
 // ---- Set-up
 // ---------------------------------------------------------------------------------------
 
-void Guest::build_tables(unsigned index, CpuId cpu) {
+void Guest::build_kernel() {
+  FramePool& frames = machine_.frames();
+  kernel_root_ = take_frame(FrameKind::table, owner_tag(kKernelSpace, 4));
+  kernel_upper_ = take_frame(FrameKind::table, owner_tag(kKernelSpace, 3));
+  const std::uint32_t directory = take_frame(FrameKind::table, owner_tag(kKernelSpace, 2));
+  kernel_table_ = take_frame(FrameKind::table, owner_tag(kKernelSpace, 1));
+  frames.words(kernel_root_)[table_index(kKernelBase, 4)] =
+      FramePool::address(kernel_upper_) | kTableBits;
+  frames.words(kernel_upper_)[table_index(kKernelBase, 3)] =
+      FramePool::address(directory) | kTableBits;
+  frames.words(directory)[table_index(kKernelBase, 2)] =
+      FramePool::address(kernel_table_) | kTableBits;
+  for (unsigned page = 0; page < kKernelPages; ++page) {
+    const std::uint32_t frame = take_frame(FrameKind::data, owner_tag(kKernelSpace, page));
+    frames.words(kernel_table_)[table_index(kernel_address(page), 1)] =
+        FramePool::address(frame) | kTableBits | kernel_bits();
+  }
+}
+
+std::uint64_t Guest::kernel_bits() const {
+  return system_.config.kernel_is_global() ? kPteGlobal : 0;
+}
+
+void Guest::build_tables(unsigned index) {
   FramePool& frames = machine_.frames();
   GuestMm& space = spaces_[index];
-  const std::uint64_t step = machine_.step();
-  space.root = frames.allocate(FrameKind::table, owner_tag(index, 4), step, cpu);
-  const std::uint32_t upper = frames.allocate(FrameKind::table, owner_tag(index, 3), step, cpu);
-  space.directory = frames.allocate(FrameKind::table, owner_tag(index, 2), step, cpu);
-  frames.words(space.root)[table_index(kSmallBase, 4)] = FramePool::address(upper) | kTableBits;
-  frames.words(upper)[table_index(kSmallBase, 3)] =
+  space.root = take_frame(FrameKind::table, owner_tag(index, 4));
+  space.upper = take_frame(FrameKind::table, owner_tag(index, 3));
+  space.directory = take_frame(FrameKind::table, owner_tag(index, 2));
+  const std::uint64_t upper = FramePool::address(space.upper) | kTableBits;
+  frames.words(space.root)[table_index(kSmallBase, 4)] = upper;
+  frames.words(space.root)[table_index(kKernelBase, 4)] =
+      FramePool::address(kernel_upper_) | kTableBits;
+  frames.words(space.upper)[table_index(kSmallBase, 3)] =
       FramePool::address(space.directory) | kTableBits;
+  if (!scenario_->header.pti) return;
+  space.user_root = take_frame(FrameKind::table, owner_tag(index, 5));
+  frames.words(space.user_root)[table_index(kSmallBase, 4)] = upper;
+}
+
+void Guest::premap(unsigned index) {
+  FramePool& frames = machine_.frames();
+  for (unsigned page : {0U, 1U, 2U, 3U, 8U, 9U, 10U, 11U}) {
+    std::uint64_t& upper =
+        frames.words(spaces_[index].directory)[table_index(page_address(page), 2)];
+    if (upper == 0) {
+      upper = FramePool::address(take_frame(FrameKind::table, owner_tag(index, 1))) | kTableBits;
+    }
+    const std::uint32_t frame = take_frame(FrameKind::data, owner_tag(index, page));
+    frames.words(FramePool::frame_at(upper))[table_index(page_address(page), 1)] =
+        FramePool::address(frame) | kTableBits;
+  }
 }
 
 void Guest::prepare(const Scenario& scenario) {
   scenario_ = &scenario;
-  FramePool& frames = machine_.frames();
   std::destroy_at(&system_);
   std::construct_at(&system_);
   HostHal::concurrent_flush = scenario.header.concurrent;
-  kernel_root_ = frames.allocate(FrameKind::table, owner_tag(kKernelSpace, 4), 0, 0);
-  system_.config = {.pcid = scenario.header.pcid, .ceiling_strides = scenario.header.ceiling};
-  oracles_.prepare(*this, scenario.header.mms);
-  for (unsigned index = 0; index < scenario.header.mms; ++index) {
-    GuestMm& space = spaces_[index];
-    std::destroy_at(&space);
-    std::construct_at(&space);
-    build_tables(index, 0);
-    for (unsigned page : {0U, 1U, 2U, 3U, 8U, 9U, 10U, 11U}) {
-      std::uint64_t& upper = frames.words(space.directory)[table_index(page_address(page), 2)];
-      if (upper == 0) {
-        upper = FramePool::address(frames.allocate(FrameKind::table, owner_tag(index, 1), 0, 0)) |
-                kTableBits;
-      }
-      const std::uint32_t frame = frames.allocate(FrameKind::data, owner_tag(index, page), 0, 0);
-      frames.words(FramePool::frame_at(upper))[table_index(page_address(page), 1)] =
-          leaf_value(frame, page);
-    }
+  system_.config = config_of(scenario.header);
+  task_.fill(kNoTask);
+  loaded_.fill(kNoTask);
+  in_user_.fill(false);
+  offline_.fill(false);
+  for (GuestBatch& batch : batches_) batch = {};
+  std::destroy_at(&kernel_lock_);
+  std::construct_at(&kernel_lock_, 0U);
+  build_kernel();
+  for (unsigned index = 0; index <= scenario.header.mms; ++index) {
+    std::destroy_at(&spaces_[index]);
+    std::construct_at(&spaces_[index]);
+    build_tables(index);
+    if (index != temporary_space()) premap(index);
   }
+  oracles_.prepare(*this, scenario.header.mms + 1U);
 }
 
 void Guest::boot(void* self, CpuId cpu) {
@@ -84,9 +138,10 @@ void Guest::boot(void* self, CpuId cpu) {
   System<HostHal>& system = guest.system_;
   if (cpu == 0) {
     initialize_system(system, system.config, FramePool::address(guest.kernel_root_));
-    for (unsigned index = 0; index < guest.scenario_->header.mms; ++index) {
+    for (unsigned index = 0; index <= guest.scenario_->header.mms; ++index) {
       GuestMm& space = guest.spaces_[index];
-      space.mm.initialize(system.allocate_context(), FramePool::address(space.root));
+      space.mm.initialize(system.allocate_context(), FramePool::address(space.root),
+                          guest.user_root_of(space));
     }
   }
   initialize_cpu(system);
@@ -97,17 +152,32 @@ void Guest::boot(void* self, CpuId cpu) {
   HostHal::enable_interrupts();
 }
 
-void Guest::interrupt(void* self, CpuId /*cpu*/) {
-  handle_call_function_interrupt(static_cast<Guest*>(self)->system_);
+void Guest::interrupt(void* self, CpuId cpu) {
+  Guest& guest = *static_cast<Guest*>(self);
+  const bool from_user = guest.in_user_[cpu];
+  if (from_user) enter_from_user(guest.system_);
+  guest.in_user_[cpu] = false;
+  handle_call_function_interrupt(guest.system_);
+  if (from_user) return_to_user(guest.system_);
+  guest.in_user_[cpu] = from_user;
 }
 
 void Guest::program(void* self, CpuId cpu) {
   Guest& guest = *static_cast<Guest*>(self);
   for (const Op& op : guest.scenario_->ops[cpu]) guest.execute(cpu, op);
+  guest.flush_batch(cpu);
 }
 
 void Guest::execute(CpuId cpu, const Op& op) {
   if (machine_.recording()) machine_.record("== " + print(op), {});
+  if (op.kind == OpKind::online) {
+    come_online(cpu);
+  } else if (!offline_[cpu]) {
+    execute_task(cpu, op);
+  }
+}
+
+void Guest::execute_task(CpuId cpu, const Op& op) {
   switch (op.kind) {
     case OpKind::switch_to:
       run_task(cpu, op.mm);
@@ -125,6 +195,30 @@ void Guest::execute(CpuId cpu, const Op& op) {
     case OpKind::write:
       access(cpu, op);
       break;
+    case OpKind::offline:
+      go_offline(cpu);
+      break;
+    case OpKind::temporary:
+      use_temporary(cpu, op);
+      break;
+    case OpKind::batch_flush:
+      flush_batch(cpu);
+      break;
+    case OpKind::kernel_map:
+      kernel_map(op);
+      break;
+    case OpKind::kernel_unmap:
+      kernel_unmap(op);
+      break;
+    case OpKind::kernel_read:
+      static_cast<void>(machine_.access(kernel_address(op.page), /*write=*/false));
+      break;
+    case OpKind::flush_all:
+      static_cast<void>(flush_tlb_all(system_));
+      break;
+    case OpKind::exit:
+      exit(op);
+      break;
     default:
       execute_memory(op);
       break;
@@ -132,10 +226,6 @@ void Guest::execute(CpuId cpu, const Op& op) {
 }
 
 void Guest::execute_memory(const Op& op) {
-  if (op.kind == OpKind::exit) {
-    exit(op);
-    return;
-  }
   // Whoever works on a space keeps it alive, as a kernel's reference to an mm does.
   if (!get_user(op.mm)) return;
   switch (op.kind) {
@@ -146,6 +236,7 @@ void Guest::execute_memory(const Op& op) {
       unmap(op);
       break;
     case OpKind::protect:
+    case OpKind::protect_early:
       protect(op);
       break;
     case OpKind::unprotect:
@@ -159,6 +250,9 @@ void Guest::execute_memory(const Op& op) {
       break;
     case OpKind::flush_mm:
       static_cast<void>(flush_tlb_mm(system_, spaces_[op.mm].mm));
+      break;
+    case OpKind::reclaim:
+      reclaim(machine_.running().id, op);
       break;
     default:
       break;
@@ -218,180 +312,70 @@ void Guest::leave(CpuId cpu) {
 
 void Guest::access(CpuId cpu, const Op& op) {
   if (task_[cpu] == kNoTask) return;
-  static_cast<void>(machine_.access(page_address(op.page), op.kind == OpKind::write));
-}
-
-// ---- Page tables
-// ----------------------------------------------------------------------------------
-
-void Guest::lock(GuestMm& space) {
-  while (space.lock.exchange(1, std::memory_order_acquire) != 0) {
-    while (space.lock.load(std::memory_order_relaxed) != 0) HostHal::pause();
+  const bool write = op.kind == OpKind::write;
+  if (!scenario_->header.pti) {
+    static_cast<void>(machine_.access(page_address(op.page), write));
+    return;
   }
+  HostHal::disable_interrupts();
+  return_to_user(system_);
+  in_user_[cpu] = true;
+  HostHal::enable_interrupts();
+  static_cast<void>(machine_.access(page_address(op.page), write));
+  HostHal::disable_interrupts();
+  in_user_[cpu] = false;
+  enter_from_user(system_);
+  HostHal::enable_interrupts();
 }
 
-void Guest::unlock(GuestMm& space) { space.lock.store(0, std::memory_order_release); }
-
-std::uint64_t* Guest::find_entry(GuestMm& space, unsigned page) {
-  FramePool& frames = machine_.frames();
-  std::uint64_t* upper = frames.words(space.directory) + table_index(page_address(page), 2);
-  if (page >= kSmallPages) return upper;
-  const std::uint64_t value = machine_.read_word(upper);
-  if ((value & kPtePresent) == 0) return nullptr;
-  return frames.words(FramePool::frame_at(value)) + table_index(page_address(page), 1);
+void Guest::go_offline(CpuId cpu) {
+  flush_batch(cpu);
+  HostHal::disable_interrupts();
+  // From here on the CPU uses only mappings that nobody takes away.
+  oracles_.on_offline(cpu);
+  take_cpu_offline(system_);
+  put_user(task_[cpu]);
+  task_[cpu] = kNoTask;
+  loaded_[cpu] = kNoTask;
+  offline_[cpu] = true;
 }
 
-std::uint64_t* Guest::find_or_make_entry(GuestMm& space, unsigned page) {
-  if (std::uint64_t* entry = find_entry(space, page)) return entry;
-  FramePool& frames = machine_.frames();
-  const std::uint32_t table = frames.allocate(FrameKind::table, owner_tag(index_of(space), 1),
-                                              machine_.step(), machine_.running().id);
-  if (table == FramePool::kNoFrame) return nullptr;
-  std::uint64_t* upper = frames.words(space.directory) + table_index(page_address(page), 2);
-  machine_.exchange_word(upper, FramePool::address(table) | kTableBits);
-  return frames.words(table) + table_index(page_address(page), 1);
-}
-
-void Guest::map(const Op& op) {
-  GuestMm& space = spaces_[op.mm];
-  lock(space);
-  for (unsigned page = op.page; page < op.page + op.count; ++page) {
-    std::uint64_t* entry = find_or_make_entry(space, page);
-    if (entry == nullptr || (machine_.read_word(entry) & kPtePresent) != 0) continue;
-    const std::uint32_t frame = machine_.frames().allocate(FrameKind::data, owner_tag(op.mm, page),
-                                                           machine_.step(), machine_.running().id);
-    if (frame == FramePool::kNoFrame) break;
-    machine_.exchange_word(entry, leaf_value(frame, page));
-  }
-  unlock(space);
-}
-
-void Guest::clear_pages(GuestMm& space, unsigned first, unsigned count, Unmapped& out) {
-  for (unsigned page = first; page < first + count; ++page) {
-    std::uint64_t* entry = find_entry(space, page);
-    if (entry == nullptr) continue;
-    const std::uint64_t old = machine_.exchange_word(entry, 0);
-    if ((old & kPtePresent) == 0) continue;
-    oracles_.on_entry_changed(index_of(space), page);
-    out.add(FramePool::frame_at(old));
-    ++out.changed;
-  }
-}
-
-void Guest::unmap(const Op& op) {
-  GuestMm& space = spaces_[op.mm];
-  Unmapped unmapped;
-  lock(space);
-  clear_pages(space, op.page, op.count, unmapped);
-  unlock(space);
-  if (unmapped.changed == 0) return;
-  release(unmapped, flush_tlb_mm_range(system_, space.mm, range_of(op.page, op.count)));
-}
-
-void Guest::protect(const Op& op) {
-  GuestMm& space = spaces_[op.mm];
-  unsigned changed = 0;
-  lock(space);
-  for (unsigned page = op.page; page < op.page + op.count; ++page) {
-    std::uint64_t* entry = find_entry(space, page);
-    if (entry == nullptr || (machine_.read_word(entry) & kPtePresent) == 0) continue;
-    const std::uint64_t old = machine_.clear_bits(entry, kPteWritable);
-    if ((old & kPteWritable) == 0) continue;
-    oracles_.on_entry_changed(op.mm, page);
-    ++changed;
-  }
-  unlock(space);
-  if (changed == 0) return;
-  static_cast<void>(flush_tlb_mm_range(system_, space.mm, range_of(op.page, op.count)));
-}
-
-void Guest::unprotect(const Op& op) {
-  // More rights need no flush: an entry with fewer causes a fault that drops it.
-  GuestMm& space = spaces_[op.mm];
-  lock(space);
-  for (unsigned page = op.page; page < op.page + op.count; ++page) {
-    std::uint64_t* entry = find_entry(space, page);
-    if (entry == nullptr || (machine_.read_word(entry) & kPtePresent) == 0) continue;
-    machine_.set_bits(entry, kPteWritable);
-  }
-  unlock(space);
-}
-
-void Guest::replace(const Op& op) {
-  GuestMm& space = spaces_[op.mm];
-  Unmapped unmapped;
-  lock(space);
-  std::uint64_t* entry = find_entry(space, op.page);
-  if (entry != nullptr && (machine_.read_word(entry) & kPtePresent) != 0) {
-    const std::uint32_t frame = machine_.frames().allocate(
-        FrameKind::data, owner_tag(op.mm, op.page), machine_.step(), machine_.running().id);
-    if (frame != FramePool::kNoFrame) {
-      unmapped.add(FramePool::frame_at(machine_.exchange_word(entry, leaf_value(frame, op.page))));
-      oracles_.on_entry_changed(op.mm, op.page);
-    }
-  }
-  unlock(space);
-  if (unmapped.count == 0) return;
-  release(unmapped, flush_tlb_page(system_, space.mm, page_address(op.page)));
-}
-
-void Guest::clear_table(GuestMm& space, unsigned table, Unmapped& out) {
-  const unsigned first = table * kPagesPerTable;
-  std::uint64_t* upper =
-      machine_.frames().words(space.directory) + table_index(page_address(first), 2);
-  if ((machine_.read_word(upper) & kPtePresent) == 0) return;
-  clear_pages(space, first, kPagesPerTable, out);
-  const std::uint64_t old = machine_.exchange_word(upper, 0);
-  out.add(FramePool::frame_at(old));
-  ++out.changed;
-}
-
-void Guest::free_table(const Op& op) {
-  if (op.page >= kSmallPages) return;
-  GuestMm& space = spaces_[op.mm];
-  Unmapped unmapped;
-  const unsigned table = op.page / kPagesPerTable;
-  lock(space);
-  clear_table(space, table, unmapped);
-  unlock(space);
-  if (unmapped.changed == 0) return;
-  release_tables(unmapped,
-                 flush_tlb_mm_range_freed_tables(system_, space.mm,
-                                                 range_of(table * kPagesPerTable, kPagesPerTable)));
-}
-
-void Guest::exit(const Op& op) {
-  GuestMm& space = spaces_[op.mm];
-  std::int32_t nobody = 0;
-  if (!space.users.compare_exchange(nobody, kDying, std::memory_order_acq_rel)) return;
-  FramePool& frames = machine_.frames();
-  Unmapped unmapped;
-  // No lock: nobody else has a reference.
-  for (unsigned table = 0; table < kTables; ++table) clear_table(space, table, unmapped);
-  clear_pages(space, kSmallPages, kLargePages, unmapped);
-  const std::uint32_t upper =
-      FramePool::frame_at(frames.words(space.root)[table_index(kSmallBase, 4)]);
-  const WalkersQuiet quiet = flush_tlb_mm_range_freed_tables(system_, space.mm, {});
-  oracles_.on_destroy(op.mm);
+void Guest::come_online(CpuId cpu) {
+  if (!offline_[cpu]) return;
+  initialize_cpu(system_);
+  oracles_.on_online(cpu);
   machine_.stop_if_failed();
-  for (std::uint32_t frame : {space.root, upper, space.directory}) unmapped.add(frame);
-  release_tables(unmapped, quiet);
-  build_tables(op.mm, machine_.running().id);
-  space.mm.initialize(system_.allocate_context(), FramePool::address(space.root));
-  space.users.store(0, std::memory_order_release);
+  offline_[cpu] = false;
+  HostHal::enable_interrupts();
 }
 
-void Guest::release(const Unmapped& unmapped, const TranslationsQuiet& /*proof*/) {
-  for (unsigned i = 0; i < unmapped.count; ++i) {
-    const std::uint32_t frame = unmapped.frames[i];
-    oracles_.on_release(frame);
+void Guest::use_temporary(CpuId cpu, const Op& op) {
+  GuestMm& space = spaces_[temporary_space()];
+  lock(space.lock);
+  const std::uint32_t frame = take_frame(FrameKind::data, owner_tag(temporary_space(), op.page));
+  std::uint64_t* entry =
+      frame != FramePool::kNoFrame ? find_or_make_entry(space, op.page) : nullptr;
+  if (entry != nullptr) {
+    machine_.exchange_word(
+        entry, FramePool::address(frame) | kTableBits | (op.page < kSmallPages ? 0 : kPteLarge));
+    oracles_.on_temporary_begin(cpu);
+    {
+      const TemporaryMm<HostHal> scope(system_, space.mm);
+      static_cast<void>(machine_.access(page_address(op.page), /*write=*/true));
+    }
+    oracles_.on_temporary_end(cpu);
     machine_.stop_if_failed();
-    machine_.frames().release(frame, machine_.step(), machine_.running().id);
+    // This CPU went back to where it was; while idle that is the kernel's space.
+    if (task_[cpu] == kNoTask) loaded_[cpu] = kNoTask;
+    machine_.exchange_word(entry, 0);
+    oracles_.on_entry_changed(temporary_space(), op.page);
+    Unmapped unmapped;
+    unmapped.add(frame);
+    release(unmapped, flush_tlb_mm(system_, space.mm));
+  } else if (frame != FramePool::kNoFrame) {
+    machine_.frames().release(frame, machine_.step(), cpu);
   }
-}
-
-void Guest::release_tables(const Unmapped& unmapped, const WalkersQuiet& proof) {
-  release(unmapped, proof);
+  unlock(space.lock);
 }
 
 }  // namespace shootdown::fuzz

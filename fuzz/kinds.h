@@ -18,6 +18,7 @@ struct OpShape {
   bool uses_mm;
   bool uses_page;
   bool uses_count;
+  unsigned pages{kPages};  // what `page` counts: the user pages or the kernel's own
 };
 
 /// In the order of OpKind.
@@ -36,6 +37,16 @@ inline constexpr std::array<OpShape, kOpKinds> kOpShapes{{
     {"free_table", true, true, false},
     {"flush_mm", true, false, false},
     {"exit", true, false, false},
+    {"protect_early", true, true, true},
+    {"reclaim", true, true, false},
+    {"batch_flush", false, false, false},
+    {"kernel_read", false, true, false, kKernelPages},
+    {"kernel_map", false, true, false, kKernelPages},
+    {"kernel_unmap", false, true, true, kKernelPages},
+    {"flush_all", false, false, false},
+    {"temporary", false, true, false},
+    {"offline", false, false, false},
+    {"online", false, false, false},
 }};
 
 /// `arg` is 0 .. arg_count - 1. People see `arg + arg_first`, under the name `arg_name`.
@@ -50,7 +61,7 @@ struct DeviationShape {
 inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"preempt", "", 0, 1},
     {"hold", "steps", 1, 256},
-    {"fill", "page", 0, kPages},
+    {"fill", "page", 0, kPages + kKernelPages},
     {"evict", "entry", 0, 256},
 }};
 
@@ -60,9 +71,30 @@ constexpr const DeviationShape& shape(DeviationKind kind) {
   return kDeviationShapes[static_cast<std::size_t>(kind)];
 }
 
-/// The most pages that a range from `page` on can have without leaving the small or large pages.
-constexpr unsigned max_count(unsigned page) {
+/// The most pages that a range from `page` on can have without leaving the small, large or kernel
+/// pages.
+constexpr unsigned max_count(const OpShape& shape, unsigned page) {
+  if (shape.pages == kKernelPages) return kKernelPages - page;
   return page < kSmallPages ? kSmallPages - page : kPages - page;
 }
+
+/// A yes-or-no field of the header.
+struct HeaderSwitch {
+  std::string_view name;
+  bool Header::* field;
+};
+
+/// In the order of the bits in which the byte form stores their difference from the default.
+inline constexpr std::array kHeaderSwitches{
+    HeaderSwitch{"pti", &Header::pti},
+    HeaderSwitch{"invpcid", &Header::invpcid},
+    HeaderSwitch{"global_pages", &Header::global_pages},
+    HeaderSwitch{"defer_user_pages", &Header::defer_user_pages},
+    HeaderSwitch{"early", &Header::early},
+    HeaderSwitch{"invlpg_erratum", &Header::invlpg_erratum},
+    HeaderSwitch{"lazy_masks", &Header::lazy_masks},
+    HeaderSwitch{"lazy_test_up_front", &Header::lazy_test_up_front},
+    HeaderSwitch{"by_loaded_space", &Header::by_loaded_space},
+};
 
 }  // namespace shootdown::fuzz

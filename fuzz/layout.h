@@ -34,6 +34,20 @@ constexpr unsigned page_of(VirtAddr address) {
   return kPages;
 }
 
+/// The kernel's own pages lie behind one table of the upper half, which every root shares. Ghost
+/// state counts them after the user pages.
+inline constexpr VirtAddr kKernelBase = 0xffff'8000'0000'0000;
+
+constexpr VirtAddr kernel_address(unsigned page) {
+  return kKernelBase + (VirtAddr{page} << kPageShift);
+}
+
+/// The kernel page an address lies in, or kKernelPages.
+constexpr unsigned kernel_page_of(VirtAddr address) {
+  if (address < kKernelBase || address >= kernel_address(kKernelPages)) return kKernelPages;
+  return static_cast<unsigned>((address - kKernelBase) >> kPageShift);
+}
+
 /// Frame owners: the space in the high byte (kKernelSpace for none), and in the low byte the page
 /// of a data frame or the level of a table.
 inline constexpr unsigned kKernelSpace = 0xff;

@@ -41,6 +41,9 @@ Cost cost(const Scenario& scenario) {
   mms = header.mms;
   odd_switches = (header.pcid != kDefaults.pcid ? 1u : 0u) +
                  (header.concurrent != kDefaults.concurrent ? 1u : 0u);
+  for (const HeaderSwitch& one : kHeaderSwitches) {
+    odd_switches += header.*one.field != kDefaults.*one.field ? 1u : 0u;
+  }
   ceiling = kMaxCeiling - header.ceiling;
   for (const auto& list : scenario.ops) {
     for (const Op& op : list) {
@@ -225,6 +228,9 @@ void Minimiser::simplify_header() {
   }
   attempt_change([&](Scenario& candidate) { candidate.header.pcid = defaults.pcid; });
   attempt_change([&](Scenario& candidate) { candidate.header.concurrent = defaults.concurrent; });
+  for (const HeaderSwitch& one : kHeaderSwitches) {
+    attempt_change([&](Scenario& candidate) { candidate.header.*one.field = defaults.*one.field; });
+  }
   for (unsigned ceiling = kMaxCeiling; ceiling > best_.header.ceiling; --ceiling) {
     attempt_change([&](Scenario& candidate) { candidate.header.ceiling = ceiling; });
   }

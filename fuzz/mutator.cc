@@ -227,7 +227,7 @@ void change_header(Context& context) {
   Header other;
   vary_header(context.random, other);
   Header& header = context.scenario.header;
-  switch (context.random.below(5)) {
+  switch (context.random.below(6)) {
     case 0:
       header.cpus = context.random.between(1, kMaxCpus);
       break;
@@ -240,6 +240,11 @@ void change_header(Context& context) {
     case 3:
       header.concurrent = !header.concurrent;
       break;
+    case 4: {
+      const auto field = kHeaderSwitches[context.random.below(kHeaderSwitches.size())].field;
+      header.*field = !(header.*field);
+      break;
+    }
     default:
       header.ceiling = other.ceiling;
   }

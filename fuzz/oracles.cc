@@ -1,6 +1,7 @@
 // The oracles' frame, what the simulated kernel tells them, and the use-time family.
 #include "fuzz/oracles.h"
 
+#include <string_view>
 #include <utility>
 
 #include "fuzz/guest.h"
@@ -27,12 +28,23 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
     ghost.last_generation = kFirstGeneration;
     for (PageGhost& page : ghost.pages) {
       page.version = 0;
+      page.batched = 0;
       page.demand = {};
       page.log_size = 0;
     }
     guest.space(i).mm.cpus.visit_shared([&](const char*, auto& word) { mask_words_[i] = &word; });
   }
-  for (CpuGhost& ghost : cpu_) ghost = {};
+  for (PageGhost& page : kernel_) {
+    page.version = 0;
+    page.demand = {};
+  }
+  for (CpuGhost& ghost : cpu_) {
+    ghost.batch.size = 0;
+    ghost.promise.size = 0;
+    ghost.flush.request = nullptr;
+    ghost.in_switch = ghost.in_handler = ghost.lazy = ghost.offline = false;
+    ghost.space = kNoSpace;
+  }
   flushing_ = {};
 }
 
@@ -67,6 +79,15 @@ unsigned Oracles::space_of(const void* mm) const {
 
 std::uint64_t Oracles::mask_word(unsigned space) const { return mask_words_[space]->peek(); }
 
+bool Oracles::uses_user_half(CpuId cpu) const {
+  const CpuGhost& ghost = cpu_[cpu];
+  if (ghost.in_switch || ghost.offline || guest_->system().cpus[cpu].shared.is_lazy.peek()) {
+    return false;
+  }
+  const bool on_twin = (machine_.pcid_of(machine_.cpu(cpu).cr3) & kUserPcidBit) != 0;
+  return !on_twin || guest_->in_user_mode(cpu);
+}
+
 bool Oracles::covers(const FlushRequest<host::HostHal>& request, unsigned page) const {
   if (request.all()) return true;
   const VirtAddr start = page_address(page);
@@ -90,6 +111,76 @@ void Oracles::on_entry_changed(unsigned space, unsigned page) {
   ++space_[space].pages[page].version;
 }
 
+void Oracles::on_kernel_entry_changed(unsigned page) { ++kernel_[page].version; }
+
+void Oracles::note_log(unsigned space, unsigned page, Generation generation) {
+  PageGhost& ghost = space_[space].pages[page];
+  if (ghost.log_size == kLogDepth) return;
+  ghost.log[ghost.log_size++] = {.generation = generation, .version = ghost.version};
+}
+
+void Oracles::on_batch_add(unsigned space, unsigned page) {
+  CpuGhost& ghost = cpu_[machine_.running().id];
+  PageGhost& changed = space_[space].pages[page];
+  changed.batched = changed.version;
+  ghost.batch.add(
+      {.space = space, .life = space_[space].life, .page = page, .version = changed.version});
+  note_log(space, page, ghost.batch_generation);
+}
+
+void Oracles::note_promise(unsigned space, unsigned first, unsigned count) {
+  PromiseList& promise = cpu_[machine_.running().id].promise;
+  promise.size = 0;
+  for (unsigned page = first; page < first + count; ++page) {
+    const std::uint64_t version = space_[space].pages[page].batched;
+    if (version == 0) continue;
+    promise.add({.space = space, .life = space_[space].life, .page = page, .version = version});
+  }
+}
+
+void Oracles::on_promise() {
+  const CpuId cpu = machine_.running().id;
+  check_promises(cpu, cpu_[cpu].promise, Oracle::o21,
+                 "an operation completes over a change that is not flushed");
+  cpu_[cpu].promise.size = 0;
+}
+
+void Oracles::on_temporary_begin(CpuId cpu) {
+  const CpuState<host::HostHal>& state = guest_->system().cpus[cpu];
+  cpu_[cpu].before_temporary = state.own.loaded_mm.peek();
+  cpu_[cpu].lazy_before_temporary = state.shared.is_lazy.peek();
+}
+
+void Oracles::on_temporary_end(CpuId cpu) {
+  const CpuState<host::HostHal>& state = guest_->system().cpus[cpu];
+  const void* expected = cpu_[cpu].lazy_before_temporary
+                             ? static_cast<const void*>(&guest_->system().kernel_mm)
+                             : cpu_[cpu].before_temporary;
+  const bool back = state.own.loaded_mm.peek() == expected && !state.shared.is_lazy.peek();
+  const bool in_mask = ((mask_word(guest_->temporary_space()) >> cpu) & 1) != 0;
+  if (back && !in_mask) return;
+  fail(Oracle::o25, "a temporary space does not end as it began",
+       cpu_name(cpu) + (in_mask ? " is still in the temporary space's mask."
+                                : " has another space loaded, or went back to one it was lazy on."),
+       {}, event(cpu, "leaves the temporary space"));
+}
+
+void Oracles::on_offline(CpuId cpu) { cpu_[cpu].offline = true; }
+
+void Oracles::on_online(CpuId cpu) {
+  cpu_[cpu].offline = false;
+  const HostCpu& hardware = machine_.cpu(cpu);
+  const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
+  unsigned used = 0;
+  for (const SlotState& slot : own.slots) used += slot.context != kNoContext ? 1 : 0;
+  if (used == 1 && own.loaded_slot == 0 && own.user_flush == 0 &&
+      hardware.tlb.entries.size() == 0) {
+    return;
+  }
+  fail(Oracle::o24, "a CPU comes up with old translations or slots",
+       cpu_name(cpu) + " trusts what its TLB held before.", {}, event(cpu, "comes online"));
+}
+
 void Oracles::on_release(std::uint32_t frame) {
   const FrameInfo& info = machine_.frames().info(frame);
   const CpuId self = machine_.running().id;
@@ -106,10 +197,12 @@ void Oracles::on_release(std::uint32_t frame) {
       }
       continue;
     }
-    // A lazy CPU may keep the entry: it does not use it, and flushes before it does (R3).
-    if (cpu_[id].in_switch || guest_->system().cpus[id].shared.is_lazy.peek()) continue;
+    // A lazy CPU may keep a user entry: it does not use it, and flushes before it does (R3).
+    const bool user_half = uses_user_half(id);
+    if (cpu_[id].offline) continue;
     for (const TlbEntry& entry : cpu.tlb.entries) {
       if (entry.frame != frame || (entry.pcid != pcid && !entry.global)) continue;
+      if (entry.from.space != kKernelSpace && !user_half) continue;
       fail(Oracle::o6, "a frame is released while a CPU can use it",
            cpu_name(id) + " still has a usable translation to the frame.", fill_event(id, entry),
            event(self, "releases the frame"));
@@ -120,7 +213,7 @@ void Oracles::on_release(std::uint32_t frame) {
 void Oracles::on_destroy(unsigned space) {
   const GuestMm& guest_mm = guest_->space(space);
   for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
-    const bool loaded = guest_->system().cpus[id].own.loaded_mm == &guest_mm.mm;
+    const bool loaded = guest_->system().cpus[id].own.loaded_mm.peek() == &guest_mm.mm;
     if (!loaded && FramePool::frame_at(machine_.cpu(id).cr3) != guest_mm.root) continue;
     fail(Oracle::o31, "an address space is destroyed while a CPU has it loaded",
          cpu_name(id) + " has " + mm_name(space) + " loaded.", {},
@@ -131,6 +224,7 @@ void Oracles::on_destroy(unsigned space) {
   ghost.last_generation = kFirstGeneration;
   for (PageGhost& page : ghost.pages) {
     page.log_size = 0;
+    page.batched = 0;
     page.demand = {};
   }
 }
@@ -141,7 +235,13 @@ void Oracles::on_destroy(unsigned space) {
 void Oracles::on_fill(CpuId cpu, VirtAddr address, Provenance& from) {
   const unsigned space = cpu_[cpu].space;
   const unsigned page = page_of(address);
+  const unsigned kernel_page = kernel_page_of(address);
   from.step = machine_.step();
+  if (kernel_page != kKernelPages) {
+    from.space = kKernelSpace;
+    from.version = kernel_[kernel_page].version;
+    return;
+  }
   if (space == kNoSpace || page == kPages) return;
   from.space = static_cast<std::uint16_t>(space);
   from.life = space_[space].life;
@@ -162,19 +262,24 @@ bool Oracles::on_walk(CpuId cpu, std::uint32_t frame) {
 }
 
 void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {
-  const unsigned page = page_of(address);
-  const unsigned space = cpu_[cpu].space;
-  const auto use = [&] { return event(cpu, "uses it for an access to " + page_name(page)); };
-  if (entry.from.space != space || entry.from.life != space_[space].life) {
+  const bool kernel = entry.from.space == kKernelSpace;
+  const unsigned page = kernel ? kernel_page_of(address) : page_of(address);
+  const unsigned space = kernel ? kKernelSpace : cpu_[cpu].space;
+  const std::string_view half = kernel ? "kernel page " : "page ";
+  const auto use = [&] {
+    return event(cpu, "uses it for an access to " + std::string(half) + std::to_string(page));
+  };
+  if (!kernel && (entry.from.space != space || entry.from.life != space_[space].life)) {
     fail(Oracle::o4, "a CPU uses a translation of another address space",
          cpu_name(cpu) + " runs " + mm_name(space) + " but the entry is from " +
              mm_name(entry.from.space) + ".",
          fill_event(cpu, entry), use());
+    return;
   }
-  const Demand& demand = space_[space].pages[page].demand;
+  const Demand& demand = kernel ? kernel_[page].demand : space_[space].pages[page].demand;
   if (entry.from.version < demand.version) {
-    fail(Oracle::o2, "a CPU uses a translation older than a completed flush",
-         cpu_name(cpu) + " cached " + page_name(page) + " of " + mm_name(space) + " at step " +
+    fail(kernel ? Oracle::o13 : Oracle::o2, "a CPU uses a translation older than a completed flush",
+         cpu_name(cpu) + " cached " + std::string(half) + std::to_string(page) + " at step " +
              std::to_string(entry.from.step) + "; " + cpu_name(demand.cpu) +
              "'s flush of it returned at step " + std::to_string(demand.step) + ".",
          {.step = demand.step, .cpu = demand.cpu, .what = "the flush of the page returned"}, use());
@@ -183,7 +288,7 @@ void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {
     fail(Oracle::o6, "a CPU uses a frame that was released", cpu_name(cpu) + " reads a dead frame.",
          fill_event(cpu, entry), use());
   }
-  if (guest_->system().cpus[cpu].shared.is_lazy.peek()) {
+  if (!kernel && guest_->system().cpus[cpu].shared.is_lazy.peek()) {
     fail(Oracle::o9, "a lazy CPU uses a user address",
          cpu_name(cpu) + " accessed memory without leaving lazy mode.", {}, use());
   }

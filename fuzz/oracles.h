@@ -36,6 +36,19 @@ class Oracles final : public host::Observer {
   void on_release(std::uint32_t frame);
   /// `space` is about to be destroyed and started anew (O31).
   void on_destroy(unsigned space);
+  /// The entry of a kernel page lost its frame.
+  void on_kernel_entry_changed(unsigned page);
+  /// The running CPU has added `page` to its batch; what it removed is to be quiet when the batch
+  /// is flushed (O20).
+  void on_batch_add(unsigned space, unsigned page);
+  /// Under the page-table lock: the running CPU has seen these entries and will promise that
+  /// nothing older is left, once `on_promise` says so (O21).
+  void note_promise(unsigned space, unsigned first, unsigned count);
+  void on_promise();
+  void on_temporary_begin(CpuId cpu);
+  void on_temporary_end(CpuId cpu);
+  void on_offline(CpuId cpu);
+  void on_online(CpuId cpu);
 
   // ---- What the machine tells
   // ---------------------------------------------------------------------
@@ -70,9 +83,24 @@ class Oracles final : public host::Observer {
   };
   struct PageGhost {
     std::uint64_t version{0};
+    std::uint64_t batched{0};  // version after the last change that was left to a batch
     Demand demand;
     std::array<LogEntry, kLogDepth> log;
     unsigned log_size{0};
+  };
+  /// What one operation promises about one page.
+  struct Promise {
+    unsigned space;
+    std::uint32_t life;
+    unsigned page;
+    std::uint64_t version;
+  };
+  struct PromiseList {
+    std::array<Promise, 64> items;
+    unsigned size{0};
+    void add(const Promise& promise) {
+      if (size < items.size()) items[size++] = promise;
+    }
   };
   struct SpaceGhost {
     std::uint32_t life{0};
@@ -85,8 +113,9 @@ class Oracles final : public host::Observer {
     unsigned space{kNoSpace};
     std::uint64_t checksum{0};
     std::uint64_t begin{0};
-    host::HostCpuMask in_mask;  // members at any time since the flush began
-    host::HostCpuMask queued;   // calls queued and not yet run
+    host::HostCpuMask in_mask;       // members at any time since the flush began
+    host::HostCpuMask queued;        // calls queued and not yet run
+    host::HostCpuMask to_interrupt;  // their queues were empty, and no interrupt has left yet
     std::array<std::uint64_t, kPages> wanted;
     bool ran_locally{false};
   };
@@ -99,7 +128,15 @@ class Oracles final : public host::Observer {
     Generation at_invalidate{kNoGeneration};
     std::uint64_t lazy_since{0};
     bool lazy{false};
+    bool offline{false};
+    Generation batch_generation{kNoGeneration};  // of the last batch_add
+    const void* before_temporary{nullptr};       // the loaded space
+    bool lazy_before_temporary{false};
+    std::array<std::uint64_t, kKernelPages> kernel_wanted{};
+    std::uint64_t kernel_begin{0};
     FlushGhost flush;
+    PromiseList batch;
+    PromiseList promise;
   };
 
   // Checks. The first report of a callback counts, and the machine ends the run after the callback.
@@ -111,8 +148,20 @@ class Oracles final : public host::Observer {
   void check_completed(CpuId cpu, const FlushGhost& flush);
   void check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId target);
   void check_handler(CpuId cpu, const TraceEvent& event);
+  void check_twin(CpuId cpu);
+  void check_promises(CpuId cpu, const PromiseList& promises, host::Oracle oracle,
+                      const char* title);
+  void check_root(CpuId cpu);
+  void begin_kernel_flush(CpuId cpu, const TraceEvent& event);
+  void end_kernel_flush(CpuId cpu);
+  void note_log(unsigned space, unsigned page, Generation generation);
+  /// Under page-table isolation: the user twin's entry will be flushed on the way to user mode.
+  [[nodiscard]] bool twin_is_owed(CpuId cpu, Slot slot, unsigned page) const;
 
   void begin_flush(CpuId cpu, const TraceEvent& event);
+  void begin_batch(CpuId cpu, const TraceEvent& event);
+  void end_batch(CpuId cpu);
+  void check_request(CpuId cpu, const FlushGhost& flush);
   void end_flush(CpuId cpu);
   void begin_switch(CpuId cpu);
   void end_switch(CpuId cpu);
@@ -121,6 +170,10 @@ class Oracles final : public host::Observer {
   void begin_handler(CpuId cpu, const TraceEvent& event);
   void track_lazy(CpuId cpu);
 
+  /// The CPU's instructions may use its loaded user translations right now. Not while it is lazy,
+  /// inside a switch, offline, or on the last steps to user mode, where page-table isolation pays
+  /// its debts.
+  [[nodiscard]] bool uses_user_half(CpuId cpu) const;
   [[nodiscard]] bool is_stale_at(const host::TlbEntry& entry, Generation generation) const;
   [[nodiscard]] unsigned space_of(const void* mm) const;
   [[nodiscard]] bool covers(const FlushRequest<host::HostHal>& request, unsigned page) const;
@@ -134,10 +187,11 @@ class Oracles final : public host::Observer {
   host::Machine& machine_;
   Guest* guest_{nullptr};
   unsigned spaces_{0};
-  std::array<SpaceGhost, kMaxMms> space_{};
+  std::array<SpaceGhost, kMaxMms + 1> space_{};
+  std::array<PageGhost, kKernelPages> kernel_{};
   std::array<CpuGhost, kMaxCpus> cpu_{};
   host::HostCpuMask flushing_;  // CPUs between flush_begin and flush_end
-  std::array<const host::HostAtomic<std::uint64_t>*, kMaxMms> mask_words_{};
+  std::array<const host::HostAtomic<std::uint64_t>*, kMaxMms + 1> mask_words_{};
   struct Label {
     const void* address;
     std::string text;

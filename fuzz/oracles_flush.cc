@@ -1,5 +1,6 @@
 // What holds when a flush begins, is queued, is handled and returns.
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "fuzz/guest.h"
@@ -56,6 +57,21 @@ void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
     case TraceKind::call_run:
       call_run(cpu, event);
       break;
+    case TraceKind::kernel_begin:
+      begin_kernel_flush(cpu, event);
+      break;
+    case TraceKind::kernel_end:
+      end_kernel_flush(cpu);
+      break;
+    case TraceKind::batch_add:
+      cpu_[cpu].batch_generation = event.value;
+      break;
+    case TraceKind::batch_begin:
+      begin_batch(cpu, event);
+      break;
+    case TraceKind::batch_end:
+      end_batch(cpu);
+      break;
     case TraceKind::flush_send:
     case TraceKind::enter_lazy:
       break;
@@ -78,14 +94,25 @@ void Oracles::begin_flush(CpuId cpu, const TraceEvent& event) {
     flush.wanted[page] = 0;
     if (!covers(*flush.request, page)) continue;
     flush.wanted[page] = ghost.version;
-    if (ghost.log_size < kLogDepth) {
-      ghost.log[ghost.log_size++] = {.generation = event.value, .version = ghost.version};
-    }
+    note_log(flush.space, page, event.value);
   }
 }
 
 void Oracles::end_flush(CpuId cpu) {
   FlushGhost& flush = cpu_[cpu].flush;
+  check_request(cpu, flush);
+  for (unsigned page = 0; page < kPages; ++page) {
+    Demand& demand = space_[flush.space].pages[page].demand;
+    if (flush.wanted[page] > demand.version) {
+      demand = {.version = flush.wanted[page], .step = machine_.step(), .cpu = cpu};
+    }
+  }
+  check_completed(cpu, flush);
+  flush.request = nullptr;
+  flushing_.clear(cpu);
+}
+
+void Oracles::check_request(CpuId cpu, const FlushGhost& flush) {
   if (checksum_of(*flush.request) != flush.checksum) {
     fail(Oracle::o16, "a request changed while targets could read it",
          cpu_name(cpu) + "'s request is not what it published.",
@@ -98,15 +125,6 @@ void Oracles::end_flush(CpuId cpu) {
          {.step = flush.begin, .cpu = cpu, .what = "starts the flush"},
          event(cpu, "the flush returns"));
   }
-  for (unsigned page = 0; page < kPages; ++page) {
-    Demand& demand = space_[flush.space].pages[page].demand;
-    if (flush.wanted[page] > demand.version) {
-      demand = {.version = flush.wanted[page], .step = machine_.step(), .cpu = cpu};
-    }
-  }
-  check_completed(cpu, flush);
-  flush.request = nullptr;
-  flushing_.clear(cpu);
 }
 
 void Oracles::check_completed(CpuId cpu, const FlushGhost& flush) {
@@ -117,15 +135,18 @@ void Oracles::check_completed(CpuId cpu, const FlushGhost& flush) {
 
 void Oracles::check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId target) {
   const CpuGhost& ghost = cpu_[target];
-  // Inside switch_mm the CPU uses nothing; what it may use afterwards is audited at the end.
-  if (ghost.in_switch) return;
+  // Inside switch_mm the CPU uses nothing; what it may use afterwards is audited at the end. A
+  // target that answered early flushes before it leaves its handler.
+  const bool busy = flush.request->acknowledges_early && machine_.cpu(target).in_interrupt;
+  if (ghost.in_switch || ghost.offline || busy) return;
   const CpuPrivate<host::HostHal>& own = guest_->system().cpus[target].own;
   const std::uint16_t loaded_pcid = machine_.pcid_of(machine_.cpu(target).cr3);
   for (const TlbEntry& entry : machine_.cpu(target).tlb.entries) {
-    const unsigned page = page_of(entry.page << entry.shift);
     if (entry.from.space != flush.space || entry.from.life != space_[flush.space].life) continue;
+    const unsigned page = page_of(entry.page << entry.shift);
     if (entry.from.version >= flush.wanted[page]) continue;
-    const bool usable = ghost.space == flush.space && entry.pcid == loaded_pcid && !ghost.lazy;
+    const bool usable =
+        ghost.space == flush.space && entry.pcid == loaded_pcid && uses_user_half(target);
     if (usable) {
       fail(Oracle::o1, "a flush returns while a CPU can still use an older translation",
            cpu_name(target) + " runs " + mm_name(flush.space) + " with " + page_name(page) +
@@ -133,13 +154,110 @@ void Oracles::check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId targe
            fill_event(target, entry), event(cpu, "the flush returns"));
     }
     if (!machine_.pcid()) continue;
-    const Slot slot = entry.pcid - 1U;
+    const bool twin = (entry.pcid & kUserPcidBit) != 0;
+    const Slot slot = (entry.pcid & ~kUserPcidBit) - 1U;
+    if (slot >= kSlots) continue;
     const bool kept = own.slots[slot].context == guest_->space(flush.space).mm.context &&
                       own.slots[slot].generation >= flush.request->generation;
-    if (kept) {
-      fail(Oracle::o4, "a slot holds a translation older than the generation it records",
-           cpu_name(target) + " would load " + mm_name(flush.space) + " without a flush although " +
-               page_name(page) + " is older.",
+    if (!kept || (twin && twin_is_owed(target, slot, page))) continue;
+    fail(twin ? Oracle::o12 : Oracle::o4,
+         twin ? "the user half keeps what the kernel half has flushed"
+              : "a slot holds a translation older than the generation it records",
+         cpu_name(target) + " would load " + mm_name(flush.space) + " without a flush although " +
+             page_name(page) + " is older.",
+         fill_event(target, entry), event(cpu, "the flush returns"));
+  }
+}
+
+// ---- Batches and promises
+// -------------------------------------------------------------------------
+
+void Oracles::begin_batch(CpuId cpu, const TraceEvent& event) {
+  FlushGhost& flush = cpu_[cpu].flush;
+  flush.request = static_cast<const FlushRequest<host::HostHal>*>(event.request);
+  flush.space = kNoSpace;
+  flush.checksum = checksum_of(*flush.request);
+  flush.begin = machine_.step();
+  flush.queued = {};
+  flush.ran_locally = false;
+}
+
+void Oracles::end_batch(CpuId cpu) {
+  FlushGhost& flush = cpu_[cpu].flush;
+  check_request(cpu, flush);
+  flush.request = nullptr;
+  check_promises(cpu, cpu_[cpu].batch, Oracle::o20,
+                 "a batch flush returns while a CPU can still use what it removed");
+  cpu_[cpu].batch.size = 0;
+}
+
+void Oracles::check_promises(CpuId cpu, const PromiseList& promises, Oracle oracle,
+                             const char* title) {
+  for (unsigned i = 0; i < promises.size; ++i) {
+    const Promise& promise = promises.items[i];
+    if (promise.life != space_[promise.space].life) continue;
+    Demand& demand = space_[promise.space].pages[promise.page].demand;
+    if (promise.version > demand.version) {
+      demand = {.version = promise.version, .step = machine_.step(), .cpu = cpu};
+    }
+    for (CpuId target = 0; target < machine_.cpu_count(); ++target) {
+      const CpuGhost& ghost = cpu_[target];
+      if (ghost.space != promise.space || !uses_user_half(target)) continue;
+      const HostCpu& hardware = machine_.cpu(target);
+      for (const TlbEntry& entry : hardware.tlb.entries) {
+        if (entry.pcid != machine_.pcid_of(hardware.cr3) || entry.from.space != promise.space ||
+            page_of(entry.page << entry.shift) != promise.page ||
+            entry.from.version >= promise.version) {
+          continue;
+        }
+        fail(oracle, title,
+             cpu_name(target) + " runs " + mm_name(promise.space) + " with " +
+                 page_name(promise.page) + " from before the change.",
+             fill_event(target, entry), event(cpu, "completes"));
+      }
+    }
+  }
+}
+
+// ---- The kernel's half
+// ----------------------------------------------------------------------------
+
+void Oracles::begin_kernel_flush(CpuId cpu, const TraceEvent& event) {
+  CpuGhost& ghost = cpu_[cpu];
+  ghost.kernel_begin = machine_.step();
+  ghost.flush.queued = {};
+  for (unsigned page = 0; page < kKernelPages; ++page) {
+    const VirtAddr address = kernel_address(page);
+    const bool covered =
+        event.value2 == kFlushAll || (event.value <= address && address < event.value2);
+    ghost.kernel_wanted[page] = covered ? kernel_[page].version : 0;
+  }
+}
+
+void Oracles::end_kernel_flush(CpuId cpu) {
+  const CpuGhost& self = cpu_[cpu];
+  for (unsigned page = 0; page < kKernelPages; ++page) {
+    Demand& demand = kernel_[page].demand;
+    if (self.kernel_wanted[page] > demand.version) {
+      demand = {.version = self.kernel_wanted[page], .step = machine_.step(), .cpu = cpu};
+    }
+  }
+  for (CpuId target = 0; target < machine_.cpu_count(); ++target) {
+    if (cpu_[target].offline) continue;
+    const CpuPrivate<host::HostHal>& own = guest_->system().cpus[target].own;
+    for (const TlbEntry& entry : machine_.cpu(target).tlb.entries) {
+      if (entry.from.space != kKernelSpace) continue;
+      const unsigned page = kernel_page_of(entry.page << entry.shift);
+      if (entry.from.version >= self.kernel_wanted[page]) continue;
+      const Slot slot = (entry.pcid & ~kUserPcidBit) - 1U;
+      if (machine_.pcid() && slot >= kSlots) continue;
+      const bool loaded = entry.global || !machine_.pcid() || slot == own.loaded_slot;
+      const bool loadable =
+          !loaded && own.slots[slot].context != kNoContext && !own.invalidate_other;
+      if (!loaded && !loadable) continue;
+      fail(Oracle::o13, "a kernel range is flushed but a CPU can still use an older translation",
+           cpu_name(target) + " holds " + kernel_page_name(page) +
+               (loaded ? "." : " in a slot that it will load without a flush."),
            fill_event(target, entry), event(cpu, "the flush returns"));
     }
   }
@@ -164,7 +282,8 @@ void Oracles::call_queued(CpuId cpu, const TraceEvent& event) {
          {}, this->event(cpu, "queues it again"));
   }
   flush.queued.set(target);
-  if (flush.request == nullptr) return;
+  if (event.value2 != 0) flush.to_interrupt.set(target);
+  if (flush.request == nullptr || flush.space == kNoSpace) return;
   const CpuGhost& ghost = cpu_[target];
   if (!flush.in_mask.test(target)) {
     fail(Oracle::o19, "a flush interrupts a CPU outside the mask",
@@ -201,6 +320,15 @@ void Oracles::on_ipi(CpuId cpu, const host::HostCpuMask& targets) {
          cpu_name(cpu) + " touches the interrupt controller for nothing.", {},
          event(cpu, "sends the interrupt"));
   }
+  host::HostCpuMask& expected = cpu_[cpu].flush.to_interrupt;
+  targets.for_each([&](CpuId target) {
+    if (expected.test(target)) return;
+    fail(Oracle::o19, "a CPU is interrupted without a call for it",
+         cpu_name(target) + " has no call of " + cpu_name(cpu) +
+             ", or its queue was not empty and its interrupt is on its way.",
+         {}, event(cpu, "sends the interrupt"));
+  });
+  expected = {};
 }
 
 void Oracles::begin_handler(CpuId cpu, const TraceEvent& event) {
@@ -249,12 +377,16 @@ void Oracles::check_handler(CpuId cpu, const TraceEvent& event) {
 void Oracles::refine(Report& report) {
   if (report.oracle != Oracle::o18 || !report.first.what.empty()) return;
   unsigned index = 0;
-  guest_->system().calls.visit_shared([&](const char* name, auto& word) {
+  auto& calls = guest_->system().calls;
+  calls.visit_shared([&](const char* name, auto& word) {
     if (std::strcmp(name, "call_queue") != 0) return;
     const CpuId id = index++;
     if (id >= machine_.cpu_count()) return;
     const HostCpu& cpu = machine_.cpu(id);
-    if (word.peek() == 0 || !cpu.interrupts_enabled || cpu.call_pending) return;
+    if constexpr (std::is_pointer_v<decltype(word.peek())>) {
+      if (!calls.is_work(word.peek())) return;
+    }
+    if (!cpu.interrupts_enabled || cpu.call_pending) return;
     report.oracle = Oracle::o17;
     report.title = "a queued call is forgotten";
     report.detail += cpu_name(id) + " has a call in its queue, and no interrupt will tell it.";

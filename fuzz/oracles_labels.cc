@@ -18,7 +18,7 @@ void Oracles::collect_labels() {
       labels_.push_back({.address = &word, .text = prefix + name});
     };
   };
-  for (unsigned i = 0; i < kMaxMms; ++i) {
+  for (unsigned i = 0; i < Guest::kSpaces; ++i) {
     GuestMm& space = guest_->space(i);
     space.mm.visit_shared(add(mm_name(i) + "."));
     labels_.push_back({.address = &space.lock, .text = mm_name(i) + ".page_table_lock"});
@@ -27,7 +27,10 @@ void Oracles::collect_labels() {
   System<host::HostHal>& system = guest_->system();
   system.kernel_mm.visit_shared(add("kernel_mm."));
   labels_.push_back({.address = &system.next_context, .text = "next_context"});
+  labels_.push_back({.address = &guest_->kernel_lock(), .text = "kernel_table_lock"});
   for (CpuId id = 0; id < kMaxCpus; ++id) {
+    labels_.push_back(
+        {.address = &system.cpus[id].own.loaded_mm, .text = cpu_name(id) + ".loaded_mm"});
     labels_.push_back(
         {.address = &system.cpus[id].shared.is_lazy, .text = cpu_name(id) + ".is_lazy"});
   }
@@ -47,6 +50,7 @@ void Oracles::collect_labels() {
 std::string Oracles::label(const void* address) {
   const auto value = reinterpret_cast<std::uintptr_t>(address);
   if (page_of(value) != kPages) return page_name(page_of(value));
+  if (kernel_page_of(value) != kKernelPages) return kernel_page_name(kernel_page_of(value));
   const auto* word = static_cast<const std::uint64_t*>(address);
   const std::uint32_t frame = machine_.frames().frame_of(word);
   if (frame != FramePool::kNoFrame) {

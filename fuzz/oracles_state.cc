@@ -32,7 +32,7 @@ void Oracles::on_invalidate(CpuId cpu) {
   CpuGhost& ghost = cpu_[cpu];
   if (!ghost.in_handler || ghost.invalidated) return;
   ghost.invalidated = true;
-  Mm<host::HostHal>* loaded = guest_->system().cpus[cpu].own.loaded_mm;
+  Mm<host::HostHal>* loaded = guest_->system().cpus[cpu].own.loaded_mm.peek();
   ghost.at_invalidate = loaded != nullptr ? loaded->tlb_gen.peek() : kNoGeneration;
 }
 
@@ -46,6 +46,7 @@ void Oracles::track_lazy(CpuId cpu) {
 void Oracles::after_change(CpuId cpu) {
   track_lazy(cpu);
   check_mask(cpu);
+  check_root(cpu);
   check_consistency(cpu);
   check_generations(cpu);
   flushing_.for_each([&](CpuId id) {
@@ -66,16 +67,24 @@ void Oracles::check_mask(CpuId cpu) {
 void Oracles::check_consistency(CpuId cpu) {
   const CpuState<host::HostHal>& state = guest_->system().cpus[cpu];
   const HostCpu& hardware = machine_.cpu(cpu);
-  const Mm<host::HostHal>* loaded = state.own.loaded_mm;
+  const Mm<host::HostHal>* loaded = state.own.loaded_mm.peek();
   if (hardware.interrupts_enabled) {
+    const System<host::HostHal>& system = guest_->system();
+    const Slot slot = state.own.loaded_slot;
     const bool agrees =
         loaded != nullptr &&
-        hardware.cr3 == cr3_value(guest_->system(), *loaded, state.own.loaded_slot) &&
-        state.own.slots[state.own.loaded_slot].context == loaded->context;
+        hardware.cr3 == (guest_->in_user_mode(cpu) ? user_cr3_value(system, *loaded, slot)
+                                                   : cr3_value(system, *loaded, slot)) &&
+        state.own.slots[slot].context == loaded->context;
     if (!agrees) {
       fail(Oracle::o8, "interrupts are on while the bookkeeping and CR3 disagree",
            "A flush interrupt that arrives on " + cpu_name(cpu) +
                " now would flush the wrong space.",
+           {}, event(cpu, "runs with interrupts on"));
+    }
+    if (hardware.cr4 != state.own.cr4) {
+      fail(Oracle::o23, "CR4 and its shadow differ while interrupts are on",
+           "A flush that toggles CR4.PGE on " + cpu_name(cpu) + " would restore the wrong value.",
            {}, event(cpu, "runs with interrupts on"));
     }
   }
@@ -85,14 +94,25 @@ void Oracles::check_consistency(CpuId cpu) {
   }
 }
 
+void Oracles::check_root(CpuId cpu) {
+  const Mm<host::HostHal>* loaded = guest_->system().cpus[cpu].own.loaded_mm.peek();
+  const unsigned space = cpu_[cpu].space;
+  if (loaded == nullptr || cpu_[cpu].offline) return;
+  if (space == kNoSpace ? loaded->is_kernel : loaded == &guest_->space(space).mm) return;
+  fail(Oracle::o22, "user_access_ok would be true while CR3 holds another space",
+       "An NMI on " + cpu_name(cpu) + " now would take the wrong space for its task's.", {},
+       event(cpu, "may be interrupted by an NMI"));
+}
+
 void Oracles::check_generations(CpuId cpu) {
   const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
-  if (own.loaded_mm == nullptr || own.loaded_mm->is_kernel) return;
+  const Mm<host::HostHal>* loaded = own.loaded_mm.peek();
+  if (loaded == nullptr || loaded->is_kernel) return;
   const SlotState& slot = own.slots[own.loaded_slot];
-  const unsigned space = space_of(own.loaded_mm);
-  const Generation now = own.loaded_mm->tlb_gen.peek();
+  const unsigned space = space_of(loaded);
+  const Generation now = loaded->tlb_gen.peek();
   SpaceGhost& ghost = space_[space];
-  if (slot.context == own.loaded_mm->context && slot.generation > now) {
+  if (slot.context == loaded->context && slot.generation > now) {
     fail(Oracle::o3, "a slot is newer than its address space",
          cpu_name(cpu) + " recorded generation " + std::to_string(slot.generation) + ", " +
              mm_name(space) + " is at " + std::to_string(now) + ".",
@@ -125,9 +145,10 @@ void Oracles::audit_loaded(CpuId cpu, bool after_lazy) {
   const unsigned space = cpu_[cpu].space;
   if (space == kNoSpace) return;
   const std::uint16_t pcid = machine_.pcid_of(machine_.cpu(cpu).cr3);
+  check_twin(cpu);
   const Generation recorded = own.slots[own.loaded_slot].generation;
   for (const TlbEntry& entry : machine_.cpu(cpu).tlb.entries) {
-    if (entry.pcid != pcid) continue;
+    if (entry.pcid != pcid || entry.from.space == kKernelSpace) continue;
     const unsigned page = page_of(entry.page << entry.shift);
     if (entry.from.space != space || entry.from.life != space_[space].life) {
       fail(Oracle::o4, "a slot holds translations of another address space",
@@ -153,6 +174,34 @@ void Oracles::audit_loaded(CpuId cpu, bool after_lazy) {
                std::to_string(demand.step) + ".",
            fill_event(cpu, entry), event(cpu, "may use it now"));
     }
+  }
+}
+
+bool Oracles::twin_is_owed(CpuId cpu, Slot slot, unsigned page) const {
+  const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
+  if (((own.user_flush >> pcid_of(slot)) & 1) != 0) return true;
+  const VirtAddr address = page_address(page);
+  return slot == own.loaded_slot && own.deferred.start <= address && address < own.deferred.end;
+}
+
+void Oracles::check_twin(CpuId cpu) {
+  const System<host::HostHal>& system = guest_->system();
+  if (!system.config.pti || !system.config.pcid) return;
+  const CpuPrivate<host::HostHal>& own = system.cpus[cpu].own;
+  const auto twin = static_cast<std::uint16_t>(pcid_of(own.loaded_slot) | kUserPcidBit);
+  const Generation recorded = own.slots[own.loaded_slot].generation;
+  for (const TlbEntry& entry : machine_.cpu(cpu).tlb.entries) {
+    if (entry.pcid != twin) continue;
+    const unsigned page = page_of(entry.page << entry.shift);
+    const bool foreign =
+        entry.from.space != cpu_[cpu].space || entry.from.life != space_[entry.from.space].life;
+    if ((!foreign && !is_stale_at(entry, recorded)) || twin_is_owed(cpu, own.loaded_slot, page)) {
+      continue;
+    }
+    fail(Oracle::o12, "the user half keeps what the kernel half has flushed",
+         cpu_name(cpu) + " will go to user mode with " + page_name(page) +
+             " from before generation " + std::to_string(recorded) + ".",
+         fill_event(cpu, entry), event(cpu, "records the generation"));
   }
 }
 

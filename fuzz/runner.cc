@@ -15,7 +15,8 @@ bool ScenarioSchedule::next(host::Action& action) {
       break;
     case DeviationKind::fill:
       action.kind = host::ActionKind::fill;
-      action.argument = page_address(deviation.arg % kPages);
+      action.argument = deviation.arg < kPages ? page_address(deviation.arg)
+                                               : kernel_address(deviation.arg - kPages);
       break;
     case DeviationKind::evict:
       action.kind = host::ActionKind::evict;
@@ -33,6 +34,8 @@ const host::Report& Runner::run(const Scenario& scenario) {
   schedule_.start(scenario);
   machine_.prepare({.cpus = scenario.header.cpus,
                     .pcid = scenario.header.pcid,
+                    .global_pages = scenario.header.global_pages,
+                    .invlpg_leaves_globals = scenario.header.invlpg_erratum,
                     .step_limit = kStepLimit,
                     .boot = &Guest::boot,
                     .program = &Guest::program,

@@ -53,7 +53,8 @@ enum HeaderIndex : std::uint8_t {
   pcid_byte,
   concurrent_byte,
   ceiling_byte,
-  first_spare_byte,  // Two spare bytes let the configuration grow under an existing corpus.
+  first_switches_byte,  // Two bytes of kHeaderSwitches, each a difference from the default.
+  last_switches_byte,
   ops_byte = kHeaderBytes - 1,
 };
 
@@ -81,12 +82,30 @@ class Reader {
   std::span<const std::uint8_t> bytes_;
 };
 
+static_assert(kHeaderSwitches.size() <= 16);
+
+void decode_switches(unsigned bits, Header& header) {
+  for (const HeaderSwitch& one : kHeaderSwitches) {
+    header.*one.field = kDefaults.*one.field != ((bits & 1) != 0);
+    bits >>= 1;
+  }
+}
+
+unsigned encode_switches(const Header& header) {
+  unsigned bits = 0;
+  for (unsigned i = 0; i < kHeaderSwitches.size(); ++i) {
+    const auto field = kHeaderSwitches[i].field;
+    if (header.*field != kDefaults.*field) bits |= 1U << i;
+  }
+  return bits;
+}
+
 void normalise(Op& op, const Remainders& modulo_mms) {
   op.kind = static_cast<OpKind>(static_cast<unsigned>(op.kind) % kOpKinds);
   const OpShape& used = shape(op.kind);
   op.mm = used.uses_mm ? modulo_mms[op.mm] : 0;
-  op.page = used.uses_page ? op.page % kPages : 0;
-  const unsigned most = used.uses_count ? max_count(op.page) : 1;
+  op.page = used.uses_page ? op.page % used.pages : 0;
+  const unsigned most = used.uses_count ? max_count(used, op.page) : 1;
   op.count = std::clamp<unsigned>(op.count, 1, most);
 }
 
@@ -121,6 +140,7 @@ void decode(std::span<const std::uint8_t> bytes, Scenario& scenario) {
   header.pcid = kPcidRange.from_byte(head[pcid_byte]) != 0;
   header.concurrent = kConcurrentRange.from_byte(head[concurrent_byte]) != 0;
   header.ceiling = kCeilingRange.from_byte(head[ceiling_byte]);
+  decode_switches(head[first_switches_byte] | head[last_switches_byte] << 8, header);
 
   const Remainders& modulo_cpus = kModulo[header.cpus];
   const Remainders& modulo_mms = kModulo[header.mms];
@@ -166,6 +186,9 @@ std::size_t encode(const Scenario& scenario, std::span<std::uint8_t, kMaxBytes> 
   head[pcid_byte] = kPcidRange.to_byte(header.pcid);
   head[concurrent_byte] = kConcurrentRange.to_byte(header.concurrent);
   head[ceiling_byte] = kCeilingRange.to_byte(header.ceiling);
+  const unsigned switches = encode_switches(header);
+  head[first_switches_byte] = switches & 0xff;
+  head[last_switches_byte] = switches >> 8;
   head[ops_byte] = count_ops(scenario);
 
   std::uint8_t* out = std::copy(head.begin(), head.end(), bytes.data());

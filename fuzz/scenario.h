@@ -29,6 +29,8 @@ inline constexpr unsigned kSmallPages = 16;
 /// Large pages 16 and 17 are 2 MiB each.
 inline constexpr unsigned kLargePages = 2;
 inline constexpr unsigned kPages = kSmallPages + kLargePages;
+/// The kernel's own pages, 4 KiB each.
+inline constexpr unsigned kKernelPages = 4;
 inline constexpr unsigned kMaxCeiling = 33;
 
 /// Sizes in the byte form.
@@ -43,24 +45,43 @@ struct Header {
   bool pcid{true};
   bool concurrent{true};     // the static key of the concurrent flush
   std::uint8_t ceiling{33};  // strides; 0 .. kMaxCeiling; 0 makes every flush a full one
+  bool pti{false};
+  bool invpcid{true};
+  bool global_pages{true};
+  bool defer_user_pages{false};
+  bool early{false};               // early acknowledgement
+  bool invlpg_erratum{false};      // the machine has it, and the core is told
+  bool lazy_masks{false};          // masks are kept lazily
+  bool lazy_test_up_front{false};  // not when a target is queued
+  bool by_loaded_space{false};     // targets are chosen by their loaded space
   friend bool operator==(const Header&, const Header&) = default;
 };
 
 enum class OpKind : std::uint8_t {
-  switch_to,   // run a task of `mm`
-  idle,        // a kernel thread runs: enter lazy mode
-  resume,      // the task whose space is loaded runs again: leave lazy mode
-  leave,       // move to the kernel's space
-  read,        // user load from `page`
-  write,       // user store to `page`
-  map,         // map `count` pages from `page` that are not mapped, writable
-  unmap,       // unmap `count` pages from `page`, flush, release the frames
-  protect,     // make `count` pages read-only, flush
-  unprotect,   // make `count` pages writable; no flush is needed
-  replace,     // give `page` a new frame (copy-on-write), flush, release the old one
-  free_table,  // unmap everything in the page table of `page`, unhook it, flush, release it
-  flush_mm,    // flush all of the space
-  exit,        // if nobody runs `mm`: unmap all, flush, release everything, start a new space
+  switch_to,      // run a task of `mm`
+  idle,           // a kernel thread runs: enter lazy mode
+  resume,         // the task whose space is loaded runs again: leave lazy mode
+  leave,          // move to the kernel's space
+  read,           // user load from `page`
+  write,          // user store to `page`
+  map,            // map `count` pages from `page` that are not mapped, writable
+  unmap,          // unmap `count` pages from `page`, flush, release the frames
+  protect,        // make `count` pages read-only, flush
+  unprotect,      // make `count` pages writable; no flush is needed
+  replace,        // give `page` a new frame (copy-on-write), flush, release the old one
+  free_table,     // unmap everything in the page table of `page`, unhook it, flush, release it
+  flush_mm,       // flush all of the space
+  exit,           // if nobody runs `mm`: unmap all, flush, release everything, start a new space
+  protect_early,  // as protect, but targets may answer before they flush
+  reclaim,        // take `page` away and leave the flush to this CPU's batch
+  batch_flush,    // flush this CPU's batch, release its frames
+  kernel_read,    // the kernel reads kernel page `page`
+  kernel_map,     // map kernel page `page` if it is not mapped
+  kernel_unmap,   // unmap `count` kernel pages from `page`, flush, release
+  flush_all,      // flush everything on every CPU
+  temporary,      // write to `page` through a temporary space
+  offline,        // this CPU goes offline; other operations do nothing until it comes back
+  online,         // this CPU comes back
   kCount,
 };
 

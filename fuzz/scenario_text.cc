@@ -186,19 +186,26 @@ bool Parser::parse_title(Tokens tokens) {
 bool Parser::parse_config(Tokens tokens) {
   if (has_config_) return fail("there is more than one 'config' line");
   Header& header = scenario_.header;
-  std::array fields{
+  std::vector<Field> fields{
       optional_field("cpus", 1, kMaxCpus, header.cpus),
       optional_field("mms", 1, kMaxMms, header.mms),
       optional_field("pcid", 0, 1, header.pcid ? 1 : 0),
       optional_field("concurrent", 0, 1, header.concurrent ? 1 : 0),
       optional_field("ceiling", 0, kMaxCeiling, header.ceiling),
   };
+  const std::size_t first_switch = fields.size();
+  for (const HeaderSwitch& one : kHeaderSwitches) {
+    fields.push_back(optional_field(one.name, 0, 1, header.*one.field ? 1 : 0));
+  }
   if (!parse_fields("config", tokens.subspan(1), fields)) return false;
   header.cpus = fields[0].value;
   header.mms = fields[1].value;
   header.pcid = fields[2].value != 0;
   header.concurrent = fields[3].value != 0;
   header.ceiling = fields[4].value;
+  for (std::size_t i = 0; i < kHeaderSwitches.size(); ++i) {
+    header.*kHeaderSwitches[i].field = fields[first_switch + i].value != 0;
+  }
   why_cpus_ = "config has cpus=" + std::to_string(header.cpus);
   why_mms_ = "config has mms=" + std::to_string(header.mms);
   has_config_ = true;
@@ -225,7 +232,7 @@ bool Parser::parse_op(Tokens tokens) {
   std::array<Field, 3> fields;
   unsigned used = 0;
   if (shape.uses_mm) fields[used++] = {"mm", 0, scenario_.header.mms - 1u, why_mms_};
-  if (shape.uses_page) fields[used++] = {"page", 0, kPages - 1};
+  if (shape.uses_page) fields[used++] = {"page", 0, shape.pages - 1};
   if (shape.uses_count) fields[used++] = optional_field("count", 1, kSmallPages, 1);
   if (!parse_fields(shape.name, tokens.subspan(3), std::span(fields).first(used))) return false;
 
@@ -240,12 +247,18 @@ bool Parser::parse_op(Tokens tokens) {
 }
 
 bool Parser::check_range(const Op& op) {
-  if (op.count <= max_count(op.page)) return true;
+  const OpShape& used = shape(op.kind);
+  if (op.count <= max_count(used, op.page)) return true;
+  if (used.pages == kKernelPages) {
+    return fail("count=" + std::to_string(op.count) + " from page=" + std::to_string(op.page) +
+                " leaves the kernel pages (" + range(0, kKernelPages - 1) + "); it must be " +
+                range(1, max_count(used, op.page)));
+  }
   const bool small = op.page < kSmallPages;
   return fail("count=" + std::to_string(op.count) + " from page=" + std::to_string(op.page) +
               " leaves the " + (small ? "small" : "large") + " pages (" +
               (small ? range(0, kSmallPages - 1) : range(kSmallPages, kPages - 1)) +
-              "); it must be " + range(1, max_count(op.page)));
+              "); it must be " + range(1, max_count(used, op.page)));
 }
 
 bool Parser::parse_deviation(Tokens tokens) {
@@ -358,6 +371,11 @@ std::string print(const Scenario& scenario) {
   append_field(text, "pcid", header.pcid);
   append_field(text, "concurrent", header.concurrent);
   append_field(text, "ceiling", header.ceiling);
+  // Only what is not as usual: the line stays short, and old texts stay valid.
+  for (const HeaderSwitch& one : kHeaderSwitches) {
+    if (header.*one.field == Header{}.*one.field) continue;
+    append_field(text, one.name, header.*one.field ? 1 : 0);
+  }
   text += "\n# cpu N: what this CPU does, in this order\n";
   for (unsigned cpu = 0; cpu < kMaxCpus; ++cpu) {
     for (const Op& op : scenario.ops[cpu]) {

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "fuzz/kinds.h"
+
 namespace shootdown::fuzz {
 
 namespace {
@@ -98,7 +100,12 @@ std::string tell(Runner& runner, const Scenario& scenario, const StoryOptions& o
   text += "  CPUs " + std::to_string(header.cpus) + ", address spaces " +
           std::to_string(header.mms) + ", PCID " + (header.pcid ? "on" : "off") +
           ", concurrent flush " + (header.concurrent ? "on" : "off") + ", ceiling " +
-          std::to_string(header.ceiling) + " strides\n\n";
+          std::to_string(header.ceiling) + " strides";
+  for (const HeaderSwitch& one : kHeaderSwitches) {
+    if (header.*one.field == Header{}.*one.field) continue;
+    text += ", " + std::string(one.name) + (header.*one.field ? " on" : " off");
+  }
+  text += "\n\n";
   text += "SCENARIO\n" + print(scenario) + "\n";
   text += "INTERLEAVING (one column per CPU; memory is sequentially consistent)\n";
   text += interleaving(runner.machine(), options) + "\n";

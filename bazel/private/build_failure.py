@@ -35,8 +35,9 @@ def verdict(trials):
     status, output = compile_alone(trials["failure"])
     if status == 0:
         return "The misuse compiles."
-    errors = "\n".join(line for line in output.splitlines() if " error: " in line)
-    if trials["expect"] not in errors:
+    # Which part of a concept is not satisfied is told in the notes of the error.
+    messages = "\n".join(line for line in output.splitlines() if " error: " in line or " note: " in line)
+    if trials["expect"] not in messages:
         return f"The misuse fails, but no error says {trials['expect']!r}:\n{output}"
     if trials["remedy"]:
         status, output = compile_alone(trials["remedy"])

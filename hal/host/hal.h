@@ -27,6 +27,9 @@ class HostAtomic {
     return value_;
   }
 
+  /// Not a visible operation: the owner knows what it wrote last.
+  [[nodiscard]] T owner_load() const { return value_; }
+
   void store(T value, std::memory_order order, Site where = Site::current()) {
     before(order);
     value_ = value;
@@ -148,6 +151,15 @@ struct HostHal {
   static void invlpg(VirtAddr address, Site where = Site::current()) {
     current_machine->invlpg(address, where);
   }
+
+  static void invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address,
+                      Site where = Site::current()) {
+    current_machine->invpcid(type, pcid, address, where);
+  }
+  static void write_cr4(std::uint64_t value, Site where = Site::current()) {
+    current_machine->write_cr4(value, where);
+  }
+  static std::uint64_t read_cr4() { return current_machine->running().cr4; }
 
   static void order_stores_before_ipi(Site where = Site::current()) {
     current_machine->full_fence(where);

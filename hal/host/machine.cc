@@ -28,6 +28,7 @@ void Machine::prepare(const Setup& setup) {
   observer_ = setup.observer;
   for (HostCpu& cpu : cpus_) {
     cpu.cr3 = 0;
+    cpu.cr4 = (setup.pcid ? kCr4Pcid : 0) | (setup.global_pages ? kCr4GlobalPages : 0);
     cpu.interrupts_enabled = false;
     cpu.in_interrupt = false;
     cpu.call_pending = false;
@@ -304,9 +305,68 @@ void Machine::write_cr3(std::uint64_t value, Site where) {
 void Machine::invlpg(VirtAddr address, Site where) {
   visible();
   HostCpu& self = *running_;
-  self.tlb.flush_address(address, pcid_of(self.cr3));
+  const std::uint16_t pcid = pcid_of(self.cr3);
+  if (setup_.invlpg_leaves_globals && setup_.pcid) {
+    self.tlb.flush_address_not_global(address, pcid);
+  } else {
+    self.tlb.flush_address(address, pcid);
+  }
   note(OpClass::invlpg, address);
   if (recording_) record_access("invlpg", nullptr, address, where);
+  if (observing_) observer_->on_invalidate(self.id);
+  changed();
+}
+
+void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Site where) {
+  visible();
+  HostCpu& self = *running_;
+  const auto canonical = static_cast<std::uint64_t>(static_cast<std::int64_t>(address << 16) >> 16);
+  const bool by_address = type == InvpcidType::address;
+  const bool names_pcid = by_address || type == InvpcidType::context;
+  if ((by_address && canonical != address) || (names_pcid && pcid != 0 && !setup_.pcid)) {
+    Report report;
+    report.oracle = Oracle::fault;
+    report.title = "INVPCID faults";
+    report.detail = "Its address is not canonical, or it names a PCID while CR4.PCIDE is off.";
+    report.second = {.step = step_, .cpu = self.id, .what = "executes INVPCID"};
+    fail(std::move(report));
+  }
+  const auto tag = static_cast<std::uint16_t>(pcid);
+  switch (type) {
+    case InvpcidType::address:
+      self.tlb.flush_address_in(address, tag);
+      break;
+    case InvpcidType::context:
+      self.tlb.flush_pcid(tag);
+      break;
+    case InvpcidType::everything:
+      self.tlb.clear();
+      break;
+    case InvpcidType::all_contexts:
+      self.tlb.flush_non_global();
+      break;
+  }
+  note(OpClass::invpcid, (pcid << 8) ^ address);
+  if (recording_) {
+    static constexpr const char* kVerbs[] = {"invpcid address", "invpcid context",
+                                             "invpcid everything", "invpcid all contexts"};
+    std::string what = kVerbs[static_cast<unsigned>(type)];
+    if (names_pcid) what += ", PCID " + std::to_string(pcid);
+    if (by_address) what += ", " + observer_->label(reinterpret_cast<const void*>(address));
+    record(std::move(what), where);
+  }
+  if (observing_) observer_->on_invalidate(self.id);
+  changed();
+}
+
+void Machine::write_cr4(std::uint64_t value, Site where) {
+  visible();
+  HostCpu& self = *running_;
+  if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) self.tlb.clear();
+  self.cr4 = value;
+  note(OpClass::cr4, value);
+  if (recording_)
+    record((value & kCr4GlobalPages) != 0 ? "load CR4, PGE on" : "load CR4, PGE off", where);
   if (observing_) observer_->on_invalidate(self.id);
   changed();
 }
@@ -377,7 +437,7 @@ AccessResult Machine::access(VirtAddr address, bool write, Site where) {
   note(OpClass::access, address ^ static_cast<std::uint64_t>(fault));
   features_.hit(0x1000 + (static_cast<unsigned>(cached) << 1) + static_cast<unsigned>(fault));
   if (recording_) {
-    record_access(write ? "user store" : "user load", nullptr, address, where);
+    record_access(write ? "store to" : "load from", nullptr, address, where);
     timeline_.back().what += fault ? ": page fault" : cached ? ": cached" : ": walked";
   }
   if (fault) return AccessResult::fault;
@@ -406,13 +466,13 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
                  .frame = walk.frame,
                  .pcid = pcid,
                  .shift = walk.shift,
-                 .global = walk.global,
+                 .global = walk.global && (cpu.cr4 & kCr4GlobalPages) != 0,
                  .writable = walk.writable,
                  .dirty = walk.dirty,
                  .from = {.step = step_, .speculative = speculative}};
   if (observer != nullptr) observer->on_fill(cpu.id, address, entry.from);
   cpu.tlb.entries.remove_if([&](const TlbEntry& old) {
-    return old.covers(address) && (old.global || old.pcid == pcid) && old.shift == walk.shift;
+    return old.covers(address) && (old.pcid == pcid || old.global) && old.shift == walk.shift;
   });
   TlbEntry& cached = cpu.tlb.entries.insert(entry);
   if (recording_ && speculative) {

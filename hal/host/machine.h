@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/cpu_mask.h"
+#include "core/hal.h"
 #include "core/trace.h"
 #include "core/types.h"
 #include "hal/host/coverage.h"
@@ -38,7 +39,9 @@ enum class OpClass : std::uint8_t {
   modify,
   fence,
   cr3,
+  cr4,
   invlpg,
+  invpcid,
   interrupt_flag,
   interrupt,
   ipi,
@@ -69,6 +72,7 @@ inline constexpr std::uint64_t kPteGlobal = 256;
 struct HostCpu {
   CpuId id{0};
   std::uint64_t cr3{0};
+  std::uint64_t cr4{0};
   bool interrupts_enabled{false};
   bool in_interrupt{false};
   bool call_pending{false};
@@ -94,6 +98,8 @@ class Machine {
   struct Setup {
     CpuId cpus{1};
     bool pcid{true};
+    bool global_pages{true};
+    bool invlpg_leaves_globals{false};  // the erratum
     std::uint64_t step_limit{100000};
     CpuCode boot{nullptr};       // brings the CPU up, one after the other, undisturbed
     CpuCode program{nullptr};    // what the CPU does then
@@ -145,10 +151,13 @@ class Machine {
   void full_fence(Site where);
   void write_cr3(std::uint64_t value, Site where);
   void invlpg(VirtAddr address, Site where);
+  void invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Site where);
+  void write_cr4(std::uint64_t value, Site where);
   void set_interrupts(bool on, Site where);
   void pause(Site where);
   void send_call_function_ipi(const HostCpuMask& targets, Site where);
   /// A user-mode load or store: translation, use, and the page fault if there is no translation.
+  /// The same function serves accesses of the kernel to its own half.
   AccessResult access(VirtAddr address, bool write, Site where = Site::current());
 
   /// Page-table words: atomic, in memory order, and never cached by anything but the TLB.

@@ -5,6 +5,7 @@ namespace shootdown::host {
 std::string oracle_name(Oracle oracle) {
   if (oracle == Oracle::none) return "none";
   if (oracle == Oracle::check) return "CHECK";
+  if (oracle == Oracle::fault) return "FAULT";
   return "O" + std::to_string(static_cast<unsigned>(oracle));
 }
 
@@ -50,10 +51,34 @@ std::string_view oracle_meaning(Oracle oracle) {
       return "everybody finishes; nobody waits with interrupts off (R12)";
     case Oracle::o19:
       return "no needless interrupts and no needless full flushes (R13)";
+    case Oracle::o20:
+      return "after a batch flush, no CPU can use what the batch removed (R1, R13)";
+    case Oracle::o21:
+      return "who meets an unflushed change does not promise more than was flushed";
+    case Oracle::o22:
+      return "user_access_ok is true only if user addresses mean the task's space";
+    case Oracle::o23:
+      return "CR4 and its shadow agree when interrupts are on";
+    case Oracle::o24:
+      return "a CPU comes up with clean slots and an empty TLB";
+    case Oracle::o25:
+      return "a temporary space ends as it began";
+    case Oracle::o26:
+      return "a skipped vCPU flushes before it runs again";
+    case Oracle::o27:
+      return "two spaces never share a live global ASID";
+    case Oracle::o28:
+      return "a flush covers its whole range";
+    case Oracle::o29:
+      return "counters agree with what was executed";
+    case Oracle::o30:
+      return "all configurations give the same verdicts";
     case Oracle::o31:
       return "a space is not destroyed while a CPU has it loaded";
     case Oracle::check:
       return "a check inside the core failed";
+    case Oracle::fault:
+      return "no instruction faults in the core";
   }
   return "";
 }

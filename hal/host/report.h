@@ -30,11 +30,23 @@ enum class Oracle : std::uint8_t {
   o17,
   o18,
   o19,
-  o31 = 31,
+  o20,
+  o21,
+  o22,
+  o23,
+  o24,
+  o25,
+  o26,
+  o27,
+  o28,
+  o29,
+  o30,
+  o31,
   check = 64,
+  fault,
 };
 
-/// "O1" and so on; "CHECK" for a check of the core, "none".
+/// "O1" and so on; "CHECK" for a check of the core, "FAULT" for a hardware fault, "none".
 [[nodiscard]] std::string oracle_name(Oracle oracle);
 
 /// What the oracle promises, in a few words, and the design rule it guards.

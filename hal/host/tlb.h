@@ -126,6 +126,21 @@ class Tlb {
         [&](const TlbEntry& e) { return e.covers(address) && (e.global || e.pcid == pcid); });
     psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid; });
   }
+  /// INVPCID type 0: what translates the address in one PCID, global entries excepted. Of the
+  /// cached table pointers only those on the way to this address go, where INVLPG drops the whole
+  /// PCID's.
+  void flush_address_in(VirtAddr address, std::uint16_t pcid) {
+    entries.remove_if(
+        [&](const TlbEntry& e) { return !e.global && e.pcid == pcid && e.covers(address); });
+    psc.remove_if([&](const PscEntry& e) {
+      return e.pcid == pcid && e.prefix == address >> kLargePageShift;
+    });
+  }
+  /// INVLPG with the erratum: global entries stay.
+  void flush_address_not_global(VirtAddr address, std::uint16_t pcid) {
+    flush_address_in(address, pcid);
+    psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid; });
+  }
   /// A page fault drops what a walk for the address would use, so that a fault that memory does not
   /// justify cannot recur (SDM vol. 3, 4.10.4.1).
   void drop_faulting(VirtAddr address, std::uint16_t pcid) {

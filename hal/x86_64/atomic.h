@@ -18,6 +18,8 @@ class Atomic {
   Atomic& operator=(const Atomic&) = delete;
 
   [[gnu::always_inline]] T load(std::memory_order order) const { return value_.load(order); }
+  /// A plain move: no other CPU writes the word, so there is nothing to be ordered against.
+  [[gnu::always_inline]] T owner_load() const { return value_.load(std::memory_order_relaxed); }
   [[gnu::always_inline]] void store(T value, std::memory_order order) {
     value_.store(value, order);
   }

@@ -6,13 +6,13 @@
 
 #include <cstdint>
 
+#include "core/hal.h"
+
 namespace shootdown::x86 {
 
 // Control registers.
 
 inline constexpr std::uint64_t kCr0WriteProtect = std::uint64_t{1} << 16;
-inline constexpr std::uint64_t kCr4GlobalPages = std::uint64_t{1} << 7;
-inline constexpr std::uint64_t kCr4Pcid = std::uint64_t{1} << 17;
 
 inline std::uint64_t read_cr0() {
   std::uint64_t value;
@@ -51,14 +51,7 @@ inline void write_cr4(std::uint64_t value) {
 
 inline void invlpg(std::uint64_t address) { asm volatile("invlpg (%0)" ::"r"(address) : "memory"); }
 
-enum class Invpcid : std::uint8_t {
-  one_address = 0,            // one address in one PCID
-  one_context = 1,            // everything of one PCID
-  everything_and_global = 2,  // all PCIDs, global entries too
-  everything_but_global = 3,  // all PCIDs
-};
-
-inline void invpcid(Invpcid type, std::uint64_t pcid, std::uint64_t address) {
+inline void invpcid(InvpcidType type, std::uint64_t pcid, std::uint64_t address) {
   const struct {
     std::uint64_t pcid;
     std::uint64_t address;

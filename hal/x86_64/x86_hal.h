@@ -40,6 +40,11 @@ struct X86Hal {
   static void write_cr3(std::uint64_t cr3) { x86::write_cr3(cr3); }
   static std::uint64_t read_cr3() { return x86::read_cr3(); }
   static void invlpg(VirtAddr address) { x86::invlpg(address); }
+  static void invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address) {
+    x86::invpcid(type, pcid, address);
+  }
+  static void write_cr4(std::uint64_t value) { x86::write_cr4(value); }
+  static std::uint64_t read_cr4() { return x86::read_cr4(); }
 
   /// R11: orders every earlier store before a later ICR write. In x2APIC mode that write is a WRMSR
   /// that does not serialise (SDM vol. 3, 11.12.3), so the interrupt could overtake the stores that

@@ -7,7 +7,8 @@ namespace shootdown::kernel {
 constinit System<Hal> tlb;
 
 void initialize_tlb(const x86::CpuFeatures& features) {
-  initialize_system(tlb, Config{.pcid = features.pcid}, kernel_tables().root());
+  initialize_system(tlb, Config{.pcid = features.pcid, .invpcid = features.invpcid},
+                    kernel_tables().root());
 }
 
 void initialize_tlb_on_this_cpu() { initialize_cpu(tlb); }

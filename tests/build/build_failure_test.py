@@ -47,6 +47,10 @@ class BuildFailureTest(unittest.TestCase):
     def test_the_source_line_that_an_error_quotes_is_not_its_message(self):
         self.assertIn("no error says", self.verdict(failure="int x = other; // nonsense"))
 
+    def test_the_notes_of_an_error_belong_to_its_message(self):
+        failure = "template <class T> concept Nonsense = sizeof(T) > 8; template <Nonsense T> struct A; A<int>* a;"
+        self.assertIsNone(self.verdict(failure=failure, expect="'sizeof(int) > 8'"))
+
     def test_a_remedy_that_fails_is_bad(self):
         self.assertIn("that are missing", self.verdict(remedy="int x = nonsense;"))
 

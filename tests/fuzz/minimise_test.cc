@@ -126,6 +126,19 @@ TEST(Minimise, DropsPartsThatOnlyGoTogether) {
   EXPECT_EQ(count_ops(minimise(start, fails).scenario), 1u);
 }
 
+TEST(Minimise, DropsACpuTogetherWithItsOperations) {
+  Scenario start;
+  start.header.cpus = 6;
+  for (unsigned cpu = 0; cpu < 6; ++cpu) start.ops[cpu].push_back({OpKind::idle, 0, 0, 1});
+  const auto fails = [](const Scenario& s) {
+    for (unsigned cpu = 0; cpu < s.header.cpus; ++cpu) {
+      if (s.ops[cpu].size() != 1) return false;
+    }
+    return s.header.cpus >= 2;
+  };
+  EXPECT_EQ(minimise(start, fails).scenario.header.cpus, 2);
+}
+
 TEST(Minimise, MovesProgramsOntoFewerCpus) {
   Scenario start;
   start.header.cpus = 6;
@@ -156,6 +169,18 @@ TEST(Minimise, RenamesPagesAndSpacesEverywhereAtOnce) {
   EXPECT_EQ(result.header.mms, 1);
   EXPECT_EQ(result.ops[0][0], (Op{OpKind::map, 0, 0, 1}));
   EXPECT_EQ(result.ops[1][0], (Op{OpKind::unmap, 0, 0, 1}));
+}
+
+TEST(Minimise, RenamesSpacesEvenIfTheirNumberMatters) {
+  Scenario start;
+  start.header.mms = 8;
+  start.ops[0].push_back({OpKind::flush_mm, 5, 0, 1});
+  start.ops[1].push_back({OpKind::switch_to, 5, 0, 1});
+  const auto fails = [](const Scenario& s) {
+    return s.header.mms == 8 && s.ops[0].size() == 1 && s.ops[1].size() == 1 &&
+           s.ops[0][0].mm == s.ops[1][0].mm;
+  };
+  EXPECT_EQ(minimise(start, fails).scenario.ops[0][0].mm, 0);
 }
 
 /// A schedule in small: each operation of CPU 0 takes some visible operations, and the failure
@@ -235,6 +260,17 @@ TEST(Minimise, OffersOnlyNormalisedSimplerScenariosAndNoneTwice) {
   EXPECT_EQ(offered, first_run) << "the search is deterministic";
   std::sort(offered.begin(), offered.end());
   EXPECT_EQ(std::adjacent_find(offered.begin(), offered.end()), offered.end());
+}
+
+TEST(Minimise, OffersOnlySimplerScenariosWhenNoneFails) {
+  Scenario start;
+  generate(7, {.cpus = 3, .ops_per_cpu = 3, .max_deviations = 4}, start);
+  unsigned calls = 0;
+  const auto fails = [&](const Scenario& scenario) {
+    if (calls++ > 0) EXPECT_TRUE(is_simpler(scenario, start)) << print(scenario);
+    return scenario == start;
+  };
+  EXPECT_EQ(minimise(start, fails).scenario, start);
 }
 
 TEST(Minimise, ReportsProgressAfterEveryTry) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <span>
 #include <string>
@@ -90,6 +91,8 @@ TEST(Mutator, StaysWithinTheSizeItIsGiven) {
       const Bytes next = mutated(start, max_size, seed, flip_first_byte);
       ASSERT_LE(next.size(), max_size);
       if (max_size > 0) ASSERT_GT(next.size(), 0u);
+      const Bytes whole_records = mutated(start, max_size, seed, nullptr);
+      if (max_size >= kHeaderBytes) ASSERT_EQ(encode(decoded(whole_records)), whole_records);
     }
   }
 }
@@ -139,6 +142,66 @@ TEST(Mutator, ReachesEveryPartOfAScenario) {
     }
   }
   EXPECT_EQ(seen.size(), 10 + kOpKinds);
+}
+
+/// Whether `longer` is `shorter` with one element put in somewhere.
+template <class List>
+bool has_one_more(const List& longer, const List& shorter) {
+  if (longer.size() != shorter.size() + 1) return false;
+  const auto [one, other] = std::mismatch(shorter.begin(), shorter.end(), longer.begin());
+  return std::equal(one, shorter.end(), other + 1);
+}
+
+/// The smallest steps matter most near a bug, so each must occur alone.
+TEST(Mutator, TakesSmallStepsWithoutDisturbingTheRest) {
+  Scenario start;
+  start.ops[0].push_back({OpKind::unmap, 0, 1, 2});
+  start.ops[0].push_back({OpKind::unmap, 1, 5, 4});
+  start.deviations.push_back({10, DeviationKind::hold, 1, 7});
+  start.deviations.push_back({20, DeviationKind::fill, 2, 9});
+  std::map<std::string, unsigned> seen;
+  for (std::uint32_t seed = 0; seed < 60000; ++seed) {
+    Scenario next = start;
+    Random random(seed);
+    mutate(next, random);
+    const auto note = [&](bool happened, Scenario put_back, const char* what) {
+      if (happened && put_back == start) ++seen[what];
+    };
+    Scenario same_ops = next;
+    same_ops.ops = start.ops;
+    note(has_one_more(next.ops[0], start.ops[0]), same_ops, "one operation more");
+    note(has_one_more(start.ops[0], next.ops[0]), same_ops, "one operation less");
+    note(next.ops[0].size() == 3 && next.ops[0][1] == start.ops[0][1], same_ops, "one at the end");
+    if (next.ops[0].size() == 2) {
+      for (const auto field : {&Op::mm, &Op::page, &Op::count}) {
+        Scenario put_back = next;
+        put_back.ops[0][1].*field = start.ops[0][1].*field;
+        note(next.ops[0][1].*field != start.ops[0][1].*field, put_back,
+             field == &Op::mm     ? "mm"
+             : field == &Op::page ? "page"
+                                  : "count");
+      }
+    }
+    Scenario same_deviations = next;
+    same_deviations.deviations = start.deviations;
+    const auto& list = next.deviations;
+    note(has_one_more(list, start.deviations), same_deviations, "one deviation more");
+    note(has_one_more(start.deviations, list), same_deviations, "one deviation less");
+    note(list.size() == 3 && list[2].delay + list[1].delay == 20, same_deviations, "in between");
+    note(list.size() == 1 && list[0].delay == 30, same_deviations, "one less, the other on time");
+    if (list.size() != 2) continue;
+    for (const auto field : {&Deviation::delay, &Deviation::cpu, &Deviation::arg}) {
+      Scenario put_back = next;
+      put_back.deviations[0].*field = start.deviations[0].*field;
+      note(list[0].*field != start.deviations[0].*field, put_back,
+           field == &Deviation::delay ? "delay"
+           : field == &Deviation::cpu ? "cpu"
+                                      : "arg");
+    }
+  }
+  EXPECT_EQ(seen.size(), 13u);
+  for (const auto& [what, times] : seen) EXPECT_GT(times, 120u) << what;
+  EXPECT_GT(seen["in between"], 500u) << "the deviations behind a new one must stay on time";
 }
 
 TEST(Mutator, BuildsALargestScenarioFromNothing) {

@@ -106,6 +106,31 @@ TEST(Decode, EveryHeaderValueIsReachableAndKept) {
   }
 }
 
+TEST(Decode, ReducesEveryValueOfEveryByteOfARecord) {
+  for (unsigned value = 0; value < 256; ++value) {
+    const std::uint8_t byte = value;
+    const Bytes bytes{
+        3,    5,    0,    0,    0, 0, 0, 4,  // 7 CPUs, 7 spaces
+        byte, 0,    0,    0,                 // kind
+        6,    byte, 0,    0,                 // CPU and space of a map
+        6,    1,    0,    byte,              // count of a map
+        4,    2,    byte, 0,                 // page of a read
+        1,    byte, 0,    0,                 // kind
+        2,    2,    byte, byte,              // CPU and page of a fill
+    };
+    const Scenario scenario = decoded(bytes);
+    const unsigned cpu = value % 16 % 7;
+    EXPECT_EQ(static_cast<unsigned>(scenario.ops[0][0].kind), value % kOpKinds);
+    EXPECT_EQ(scenario.ops[cpu][cpu == 0 ? 1 : 0].mm, value / 16 % 7);
+    EXPECT_EQ(scenario.ops[1][cpu == 1 ? 1 : 0].count, value % 16 + 1);
+    EXPECT_EQ(scenario.ops[2][cpu == 2 ? 1 : 0].page, value % 18);
+    ASSERT_EQ(scenario.deviations.size(), 2u);
+    EXPECT_EQ(static_cast<unsigned>(scenario.deviations[0].kind), value % kDeviationKinds);
+    EXPECT_EQ(scenario.deviations[1].cpu, value % 7);
+    EXPECT_EQ(scenario.deviations[1].arg, value % 18);
+  }
+}
+
 TEST(Decode, IsTotalAndEncodeIsItsCanonicalInverse) {
   Random random(2);
   for (unsigned i = 0; i < 120000; ++i) {

@@ -118,7 +118,7 @@ TEST(Timeline, HasOneLineForEachOperationWithItsPlace) {
             "2 speculative fill of 4096\n"
             "2 store word = 7\n"
             "3 user load 4096: cached\n"
-            "4 user store 20480: page fault\n"
+            "4 store to 20480: page fault\n"
             "5 invlpg 4096\n");
 }
 

@@ -28,6 +28,7 @@ CLEAN = {
     "kernel-glue/mm/c.h": '#pragma once\n\n#include <cstring>\n\n#include "core/a.h"\n',
     "tests/BUILD.bazel": 'cc_test(name = "t", deps = ["//core", "//hal/host"])\n',
     "tests/README.md": "The tests.\n",
+    "tests/mutants/BUILD.bazel": 'mutated_core(name = "m", visibility = ["//core:__pkg__"])\n',
     "tools/README.md": "The tools.\n",
     "tools/tool": "#!/usr/bin/python3\nprint(1)\n",
     "fuzz/README.md": "The fuzzers.\n",
@@ -81,6 +82,7 @@ PLANTED = {
     "visibility": [
         ("core/BUILD.bazel", 'cc_library(name = "core", visibility = ["//visibility:public"])\n'),
         ("hal/host/BUILD.bazel", 'package(default_visibility = ["//core:__pkg__"])\n'),
+        ("tests/mutants/BUILD.bazel", 'x(name = "m", visibility = ["//core:__subpackages__"])\n'),
         ("hal/host/BUILD.bazel", 'package(default_visibility = ["//kernel-glue:__subpackages__"])\n'),
     ],
     "compatibility": [

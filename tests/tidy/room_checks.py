@@ -57,8 +57,11 @@ def visibility(source):
         room = rooms.room_of(_package(file))
         if room is None or attribute.arg not in ("visibility", "default_visibility"):
             continue
+        stand_in = _is_below(_package(file), rooms.STAND_INS_FOR_CORE)
         for label in _strings(attribute.value):
             line = attribute.value.lineno
+            if stand_in and label == "//core:__pkg__":
+                continue
             if label == "//visibility:public":
                 yield file.path, line, f"{room} is visible to everyone"
             for user in _rooms_named_by(label):

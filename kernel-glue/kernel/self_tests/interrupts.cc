@@ -14,7 +14,9 @@ constexpr std::uint64_t kRounds = 100;
 class Tally {
  public:
   /// The remote function.
-  static void receive(void* tally) { static_cast<Tally*>(tally)->receive_here(); }
+  static void receive(void* tally, Acknowledgement<Hal>& /*acknowledgement*/) {
+    static_cast<Tally*>(tally)->receive_here();
+  }
 
   [[nodiscard]] std::uint64_t count(CpuId cpu) const {
     return counts_[cpu].load(std::memory_order_relaxed);

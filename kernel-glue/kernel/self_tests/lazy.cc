@@ -98,7 +98,7 @@ void test_freed_tables_to_lazy_cpu(Report& report) {
     static_cast<void>(
         flush_tlb_mm_range_freed_tables(tlb, space.mm, {.start = page, .end = page + kPageBytes}));
   }
-  const Mm* loaded = tlb.cpus[kLazyCpu].own.loaded_mm;
+  const Mm* loaded = tlb.cpus[kLazyCpu].own.loaded_mm.load(std::memory_order_relaxed);
   std::uint64_t cr3 = 0;
   bool readable = true;
   run_on(kLazyCpu, [&](CpuId) {

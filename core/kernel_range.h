@@ -1,0 +1,80 @@
+// Flushes of the kernel's own mappings, which every CPU has loaded all the time, lazy or not.
+#pragma once
+
+#include "core/completion.h"
+#include "core/hal.h"
+#include "core/local_flush.h"
+#include "core/system.h"
+#include "core/targets.h"
+
+namespace shootdown {
+
+namespace internal {
+
+/// What a flush of kernel mappings asks of each CPU. No space, no generation: slots are untouched.
+template <Hal H>
+struct KernelFlushCall {
+  System<H>* system;
+  VirtAddr start;
+  VirtAddr end;  // kFlushAll: everything
+};
+
+template <Hal H>
+void flush_kernel_here(const KernelFlushCall<H>& call) {
+  System<H>& system = *call.system;
+  if (call.end == kFlushAll) {
+    flush_everything(system);
+    return;
+  }
+  constexpr std::uint64_t kStride = std::uint64_t{1} << kPageShift;
+  for (VirtAddr address = call.start; address < call.end; address += kStride) {
+    flush_one_kernel(system, address);
+  }
+}
+
+template <Hal H>
+void run_kernel_flush_call(void* argument, Acknowledgement<H>& /*acknowledgement*/) {
+  const auto& call = *static_cast<const KernelFlushCall<H>*>(argument);
+  ++call.system->self().own.counters.remote_flush_received;
+  flush_kernel_here(call);
+}
+
+template <Hal H>
+void flush_kernel(System<H>& system, VirtAddr start, VirtAddr end) {
+  PreemptionOff<H> guard;
+  KernelFlushCall<H> call{.system = &system, .start = start, .end = end};
+  H::trace(TraceEvent{.kind = TraceKind::kernel_begin, .value = start, .value2 = end});
+  // M1: orders the caller's page-table stores before the read of the online mask, against a CPU
+  // that comes online and flushes everything behind its locked set.
+  H::full_fence();
+  ++system.self().own.counters.remote_flush_sent;
+  system.self().own.counters.targets_queued += system.calls.call(
+      system.calls.online(), [](CpuId) { return true; }, run_kernel_flush_call<H>, &call,
+      [&] { flush_kernel_here(call); });
+  H::trace(TraceEvent{.kind = TraceKind::kernel_end});
+}
+
+}  // namespace internal
+
+/// Flushes [start, end) of the kernel's half on every CPU that is online. Addresses are multiples
+/// of 4 KiB; `end` may be kFlushAll. Leaf entries only. Context: as for `flush_tlb_mm_range`.
+template <Hal H>
+TranslationsQuiet flush_tlb_kernel_range(System<H>& system, VirtAddr start, VirtAddr end) {
+  const bool many = end == kFlushAll || (end - start) >> kPageShift > system.config.ceiling_strides;
+  // With the erratum a single invalidation leaves the entry where it is.
+  const bool useless =
+      system.config.invlpg_leaves_globals && system.config.pcid && system.config.kernel_is_global();
+  internal::flush_kernel(system, start, many || useless ? kFlushAll : end);
+  return CompletionAccess::translations_quiet();
+}
+
+/// Flushes everything, of every space, global entries included, on every CPU that is online. Also
+/// what has to follow when page tables of the kernel's half were unhooked: INVLPG reaches the
+/// cached table pointers of one PCID only. Context: as for `flush_tlb_mm_range`.
+template <Hal H>
+WalkersQuiet flush_tlb_all(System<H>& system) {
+  internal::flush_kernel(system, 0, kFlushAll);
+  return CompletionAccess::walkers_quiet();
+}
+
+}  // namespace shootdown

@@ -1,0 +1,97 @@
+// What one CPU does to its own TLB: the primitives under every flush. Under page-table isolation
+// each has two halves (R9): the kernel's PCID now, the user's PCID now or before the next return to
+// user mode.
+#pragma once
+
+#include "core/hal.h"
+#include "core/system.h"
+#include "core/types.h"
+
+namespace shootdown {
+
+/// Notes that the user twin of `slot` must be flushed before user mode runs on it (R9). Without
+/// PCIDs every load of the user root flushes, so there is nothing to note.
+template <Hal H>
+void mark_user_half(System<H>& system, Slot slot) {
+  if (!system.config.pti || !system.config.pcid) return;
+  system.self().own.user_flush |= static_cast<std::uint16_t>(1U << pcid_of(slot));
+}
+
+/// Drops every non-global entry of the loaded context. Context: interrupts off.
+template <Hal H>
+void flush_loaded_context(System<H>& system) {
+  CpuPrivate<H>& own = system.self().own;
+  mark_user_half(system, own.loaded_slot);
+  H::write_cr3(cr3_value(system, *own.loaded_mm.owner_load(), own.loaded_slot));
+  ++own.counters.local_flush_all;
+}
+
+/// Drops the entry of one user address from both halves of the loaded context. Context: interrupts
+/// off.
+template <Hal H>
+void flush_one_user(System<H>& system, VirtAddr address) {
+  CpuPrivate<H>& own = system.self().own;
+  H::invlpg(address);
+  ++own.counters.local_flush_one;
+  if (!system.config.pti || !system.config.pcid) return;
+  // INVPCID faults on this PCID until CR4.PCIDE is on, which the CPU's own register tells and the
+  // feature does not.
+  if (system.config.invpcid && (own.cr4 & kCr4Pcid) != 0) {
+    H::invpcid(InvpcidType::address, pcid_of(own.loaded_slot) | kUserPcidBit, address);
+  } else {
+    mark_user_half(system, own.loaded_slot);
+  }
+}
+
+namespace internal {
+
+/// Empties the TLB, uncounted: bring-up does so as well.
+template <Hal H>
+void drop_everything(System<H>& system) {
+  CpuPrivate<H>& own = system.self().own;
+  if (system.config.invpcid) {
+    H::invpcid(InvpcidType::everything, 0, 0);
+  } else {
+    // Any change of CR4.PGE flushes; the second write restores the register.
+    H::write_cr4(own.cr4 ^ kCr4GlobalPages);
+    H::write_cr4(own.cr4);
+  }
+  own.deferred = {};
+  own.user_flush = 0;
+  own.invalidate_other = false;
+}
+
+}  // namespace internal
+
+/// Drops every entry of every PCID, global ones included. Context: interrupts off, so that no
+/// handler sees CR4 and its shadow differ (M15).
+template <Hal H>
+void flush_everything(System<H>& system) {
+  internal::drop_everything(system);
+  ++system.self().own.counters.local_flush_all;
+}
+
+/// Drops the entry of one kernel address. Global entries go in every PCID at once. Others exist
+/// once per slot: INVLPG reaches the loaded one, and the rest is emptied before the next switch.
+/// Context: interrupts off.
+template <Hal H>
+void flush_one_kernel(System<H>& system, VirtAddr address) {
+  CpuPrivate<H>& own = system.self().own;
+  H::invlpg(address);
+  ++own.counters.local_flush_one;
+  if (!system.config.kernel_is_global() && system.config.pcid) own.invalidate_other = true;
+}
+
+/// Changes bits of CR4, in the register and its shadow. Interrupts are off in between, or a flush
+/// that toggles CR4.PGE from the shadow would undo the change (M15).
+template <Hal H>
+void change_cr4(System<H>& system, std::uint64_t set, std::uint64_t clear) {
+  InterruptsOff<H> guard;
+  CpuPrivate<H>& own = system.self().own;
+  const std::uint64_t value = (own.cr4 | set) & ~clear;
+  if (value == own.cr4) return;
+  own.cr4 = value;
+  H::write_cr4(value);
+}
+
+}  // namespace shootdown

@@ -1,0 +1,80 @@
+// The reclaim batch: one flush for pages of many address spaces, and the mark that protects those
+// who meet a page whose entry is gone but not flushed.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "core/completion.h"
+#include "core/cpu_mask.h"
+#include "core/flush.h"
+#include "core/hal.h"
+#include "core/system.h"
+#include "core/targets.h"
+
+namespace shootdown {
+
+/// A reclaimer's batch. Owned by one thread.
+template <Hal H>
+class ReclaimBatch {
+ public:
+  /// Adds `mm`, from which an entry has just been removed. Context: the page-table lock of that
+  /// entry is held, and so the mark is set before anybody else can see the entry gone (M12).
+  void add(System<H>& system, Mm<H>& mm) {
+    // R1, M12: bump before the mask is read, as in a flush; a CPU that switches in later sees it.
+    const Generation generation = mm.tlb_gen.fetch_add(1, std::memory_order_seq_cst) + 1;
+    mm.batch_marks.fetch_add(kOneAddition, std::memory_order_seq_cst);
+    H::trace(TraceEvent{.kind = TraceKind::batch_add, .mm = &mm, .value = generation});
+    cpus_ |= mm.cpus.read();
+    static_cast<void>(system);
+  }
+
+  [[nodiscard]] bool empty() const { return cpus_.empty(); }
+
+  /// Flushes what was added since the last time: every target catches up with whatever space it has
+  /// loaded. Context: as for `flush_tlb_mm_range`; no page-table lock is held.
+  TranslationsQuiet flush(System<H>& system) {
+    PreemptionOff<H> guard;
+    FlushRequest<H>& request = internal::acquire_request(system);
+    request.mm = nullptr;
+    request.end = kFlushAll;
+    request.generation = kNoGeneration;  // R13: "none given", never "already done"
+    request.stride_shift = kPageShift;
+    request.reason = FlushReason::local_shootdown;
+    H::trace(TraceEvent{.kind = TraceKind::batch_begin, .request = &request});
+    internal::flush_on_cpus(system, cpus_, request);
+    H::trace(TraceEvent{.kind = TraceKind::batch_end, .request = &request});
+    internal::release_request(system);
+    cpus_ = {};
+    return CompletionAccess::translations_quiet();
+  }
+
+  /// An addition, in `Mm::batch_marks`.
+  static constexpr std::uint64_t kOneAddition = std::uint64_t{1} << 32;
+
+ private:
+  CpuMask<H::kMaxCpus> cpus_{};
+};
+
+/// For whoever finds or changes entries of `mm` and promises that no stale ones are left: if a
+/// batch may hold an unflushed change of this space, flushes the space. Context: as for
+/// `flush_tlb_mm_range`, after the page-table lock under which the entries were looked at (M12).
+template <Hal H>
+void flush_tlb_batched_pending(System<H>& system, Mm<H>& mm) {
+  // Acquire pairs with the locked addition: the mark of an entry seen gone under the lock is seen
+  // too.
+  std::uint64_t marks = mm.batch_marks.load(std::memory_order_acquire);
+  const std::uint64_t added = marks >> 32;
+  if (added == (marks & 0xffff'ffff)) return;
+  static_cast<void>(flush_tlb_mm(system, mm));
+  // Additions since the load are not covered: only what was seen is marked flushed, and only
+  // forwards.
+  while ((marks & 0xffff'ffff) != added) {
+    const std::uint64_t flushed = (marks & ~std::uint64_t{0xffff'ffff}) | added;
+    if (mm.batch_marks.compare_exchange(marks, flushed, std::memory_order_acq_rel)) return;
+    // Somebody else got further, or somebody added. The distance is small against 32 bits.
+    if (static_cast<std::int32_t>((marks & 0xffff'ffff) - added) >= 0) return;
+  }
+}
+
+}  // namespace shootdown

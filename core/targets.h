@@ -1,0 +1,155 @@
+// Sending a request: which CPUs of a mask are interrupted, and in which order things happen.
+#pragma once
+
+#include <atomic>
+
+#include "core/flush_function.h"
+#include "core/hal.h"
+#include "core/request.h"
+#include "core/system.h"
+#include "core/trace.h"
+
+namespace shootdown {
+
+namespace internal {
+
+/// Binds a request to its system, because a call record carries one pointer.
+template <Hal H>
+struct FlushCall {
+  System<H>* system;
+  FlushRequest<H>* request;
+};
+
+template <Hal H>
+void run_flush_call(void* argument, Acknowledgement<H>& acknowledgement) {
+  const auto& call = *static_cast<const FlushCall<H>*>(argument);
+  if (!call.request->acknowledges_early) {
+    flush_function(*call.system, *call.request);
+    return;
+  }
+  // The initiator may reuse its request and leave its stack frame as soon as it is answered.
+  System<H>& system = *call.system;
+  const FlushRequest<H> copy = *call.request;
+  acknowledgement.give();
+  flush_function(system, copy);
+}
+
+/// R6: a flush that frees tables reaches lazy CPUs too, because they walk speculatively. Otherwise
+/// a lazy CPU is skipped; it compares generations when it leaves lazy mode (R3).
+template <Hal H>
+bool is_wanted(const System<H>& system, const FlushRequest<H>& request, CpuId cpu) {
+  if (request.frees_tables) return true;
+  const CpuState<H>& target = system.cpus[cpu];
+  const bool by_space = system.config.target_test == TargetTest::by_loaded_space;
+  // M11: loaded_mm first. A CPU that shows the space in loaded_mm shows a laziness at least as new.
+  // The other way round, "lazy" could be from before a switch whose end is seen in loaded_mm.
+  const Mm<H>* loaded = by_space ? target.own.loaded_mm.load(std::memory_order_seq_cst) : nullptr;
+  // R1, R3: seq_cst, in one order with the bump before it and with the lazy CPU's store-fence-load.
+  if (target.shared.is_lazy.load(std::memory_order_seq_cst)) return false;
+  if (!by_space || request.mm == nullptr) return true;
+  // R8: null is the switching window; the CPU may already walk the space and has not said so yet.
+  return loaded == nullptr || loaded == request.mm || request.trims_mask;
+}
+
+/// The older form: all tests first, then the queuing. The scratch mask is logically a stack
+/// variable.
+template <Hal H>
+CpuMask<H::kMaxCpus> filter_targets(const System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                                    const FlushRequest<H>& request) {
+  CpuMask<H::kMaxCpus> wanted;
+  targets.for_each([&](CpuId cpu) {
+    if (cpu == request.initiator || is_wanted(system, request, cpu)) wanted.set(cpu);
+  });
+  return wanted;
+}
+
+}  // namespace internal
+
+/// Flushes this CPU, if it is in `targets`, and the others of `targets` at the same time: the local
+/// part runs after the interrupts have left and before the wait. Counts and traces one send, which
+/// may reach nobody when every target is lazy. Context: as for `flush_tlb_mm_range`.
+template <Hal H>
+void flush_tlb_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                     FlushRequest<H>& request) {
+  CpuState<H>& self = system.self();
+  internal::FlushCall<H> call{.system = &system, .request = &request};
+  ++self.own.counters.remote_flush_sent;
+  H::trace(TraceEvent{.kind = TraceKind::flush_send,
+                      .reason = FlushReason::remote_send,
+                      .mm = request.mm,
+                      .request = &request,
+                      .value = request.pages()});
+  const auto run_local = [&] {
+    if (targets.test(request.initiator)) flush_function(system, request);
+  };
+  if (system.config.lazy_test == LazyTest::up_front) {
+    self.own.counters.targets_queued += system.calls.call(
+        internal::filter_targets(system, targets, request), [](CpuId) { return true; },
+        internal::run_flush_call<H>, &call, run_local);
+    return;
+  }
+  // As late as possible: CPUs that go idle in between need no interrupt.
+  self.own.counters.targets_queued += system.calls.call(
+      targets, [&](CpuId cpu) { return internal::is_wanted(system, request, cpu); },
+      internal::run_flush_call<H>, &call, run_local);
+}
+
+/// Flushes the CPUs of `targets` other than this one, and returns when they are done: the form that
+/// remote-only paravirtual backends offer. Context: as for `flush_tlb_mm_range`.
+template <Hal H>
+void flush_tlb_others(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                      FlushRequest<H>& request) {
+  CpuMask<H::kMaxCpus> others = targets;
+  others.clear(request.initiator);
+  flush_tlb_multi(system, others, request);
+}
+
+namespace internal {
+
+template <Hal H>
+void flush_locally(System<H>& system, const FlushRequest<H>& request) {
+  InterruptsOff<H> guard;
+  flush_function(system, request);
+}
+
+template <Hal H>
+void flush_on_cpus(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                   FlushRequest<H>& request) {
+  const CpuId self = request.initiator;
+  // R13: compare with "none"; CPU 0 is a target like any other.
+  if (targets.first_except(self) == kNoCpu) {
+    if (targets.test(self)) flush_locally(system, request);
+    return;
+  }
+  // The key is off when a backend can only flush others: its flush would not include this CPU, so
+  // the local part has to come first.
+  if (H::concurrent_flush_enabled()) {
+    flush_tlb_multi(system, targets, request);
+  } else {
+    if (targets.test(self)) flush_locally(system, request);
+    flush_tlb_others(system, targets, request);
+  }
+}
+
+/// Takes this CPU's request for a flush; the caller releases it. Preemption is off.
+template <Hal H>
+FlushRequest<H>& acquire_request(System<H>& system) {
+  static_assert(sizeof(FlushRequest<H>) == kCacheLine, "a request is one cache line");
+  require<H>(H::interrupts_enabled(), Rule::r12, "a flush needs interrupts on");
+  require<H>(!H::in_interrupt(), Rule::r12, "a flush cannot start in an interrupt handler");
+  CpuState<H>& self = system.self();
+  require<H>(!self.own.request_in_use, Rule::r10, "a flush started inside another one");
+  self.own.request_in_use = true;
+  self.request = {};
+  self.request.initiator = H::this_cpu();
+  return self.request;
+}
+
+template <Hal H>
+void release_request(System<H>& system) {
+  system.self().own.request_in_use = false;
+}
+
+}  // namespace internal
+
+}  // namespace shootdown

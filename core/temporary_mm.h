@@ -1,0 +1,42 @@
+// Temporary address spaces: mappings that only this CPU sees for a moment, as for patching code.
+#pragma once
+
+#include "core/hal.h"
+#include "core/switch_mm.h"
+#include "core/system.h"
+
+namespace shootdown {
+
+/// Uses another address space for a scope. Interrupts are off meanwhile.
+///
+/// A lazy CPU leaves its space first: otherwise the way back would be a switch to it, which ends
+/// laziness without comparing generations, for a space that may have been torn down because no CPU
+/// showed it as loaded (O25).
+template <Hal H>
+class TemporaryMm {
+ public:
+  /// Context: preemption off. `space` is used by one CPU at a time.
+  TemporaryMm(System<H>& system, Mm<H>& space) : system_(system), space_(space) {
+    CpuState<H>& self = system.self();
+    if (self.shared.is_lazy.owner_load()) leave_mm(system);
+    previous_ = self.own.loaded_mm.owner_load();
+    switch_mm(system, space);
+  }
+  ~TemporaryMm() {
+    switch_mm(system_, *previous_);
+    // With lazily kept masks the switch has left the bit. Nobody else will flush this space, and a
+    // stale bit would outlive it.
+    const bool kept = system_.config.mask_policy == MaskPolicy::kept_lazily;
+    if (kept && !space_.is_kernel) space_.cpus.clear(H::this_cpu());
+  }
+  TemporaryMm(const TemporaryMm&) = delete;
+  TemporaryMm& operator=(const TemporaryMm&) = delete;
+
+ private:
+  InterruptsOff<H> interrupts_off_;
+  System<H>& system_;
+  Mm<H>& space_;
+  Mm<H>* previous_;
+};
+
+}  // namespace shootdown

@@ -1,0 +1,157 @@
+// The core on the recording HAL: a few CPUs, two address spaces, and questions to the log.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstring>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/shootdown.h"
+#include "tests/core/recording_hal.h"
+
+namespace shootdown::test {
+
+/// CPUs are up and run the kernel's own space, with interrupts on. CPU 0 is current.
+template <CpuId kCpus>
+struct Bench {
+  using H = RecordingHal<kCpus>;
+  static constexpr PhysAddr kKernelRoot = 0x1000;
+  static constexpr PhysAddr kRoot = 0x2000;
+  static constexpr PhysAddr kOtherRoot = 0x3000;
+
+  System<H> system;
+  Mm<H> mm;
+  Mm<H> other;
+
+  explicit Bench(const Config& config = {}) {
+    H::reset();
+    for (auto& cpu : H::cpus) cpu.cr4 = (config.pcid ? kCr4Pcid : 0) | kCr4GlobalPages;
+    H::handler = [this] { handle_call_function_interrupt(system); };
+    initialize_system(system, config, kKernelRoot);
+    mm.initialize(system.allocate_context(), kRoot);
+    other.initialize(system.allocate_context(), kOtherRoot);
+    for (CpuId cpu = 0; cpu < kCpus; ++cpu) {
+      with_interrupts_off(cpu, [&] { initialize_cpu(system); });
+    }
+    name_everything();
+    recorder.clear();
+  }
+  Bench(const Bench&) = delete;
+  Bench& operator=(const Bench&) = delete;
+  ~Bench() { H::reset(); }
+
+  void as(CpuId cpu, const std::function<void()>& work) {
+    const CpuId before = recorder.current;
+    recorder.current = cpu;
+    work();
+    recorder.current = before;
+  }
+  void with_interrupts_off(CpuId cpu, const std::function<void()>& work) {
+    as(cpu, [&] {
+      H::self().interrupts = false;
+      work();
+      H::self().interrupts = true;
+    });
+  }
+  void switch_to(CpuId cpu, Mm<H>& next) {
+    with_interrupts_off(cpu, [&] { switch_mm(system, next); });
+  }
+  void idle(CpuId cpu) {
+    with_interrupts_off(cpu, [&] { enter_lazy_tlb(system); });
+  }
+  /// All of `cpus` run `mm`, with an empty log.
+  void run_mm_on(std::initializer_list<CpuId> cpus_to_run) {
+    for (const CpuId cpu : cpus_to_run) switch_to(cpu, mm);
+    recorder.clear();
+  }
+  CpuPrivate<H>& own(CpuId cpu) { return system.cpus[cpu].own; }
+  SlotState& loaded_slot(CpuId cpu) { return own(cpu).slots[own(cpu).loaded_slot]; }
+
+  void name_everything() {
+    const auto under = [](const std::string& prefix) {
+      return [prefix](const char* name, auto& word) { recorder.names[&word] = prefix + name; };
+    };
+    mm.visit_shared(under("mm."));
+    other.visit_shared(under("other."));
+    system.kernel_mm.visit_shared(under("kernel_mm."));
+    for (CpuId cpu = 0; cpu < kCpus; ++cpu) {
+      recorder.names[&system.cpus[cpu].own.loaded_mm] = "cpu" + std::to_string(cpu) + ".loaded_mm";
+      recorder.names[&system.cpus[cpu].shared.is_lazy] = "cpu" + std::to_string(cpu) + ".is_lazy";
+    }
+    CpuId queue = 0;
+    CpuId record = 0;
+    system.calls.visit_shared([&](const char* name, auto& word) {
+      std::string text = "online";
+      if (std::strcmp(name, "call_queue") == 0) text = "cpu" + std::to_string(queue++) + ".queue";
+      if (std::strcmp(name, "call_locked") == 0) {
+        text = "record " + std::to_string(record / kCpus) + "->" + std::to_string(record % kCpus);
+        ++record;
+      }
+      recorder.names[&word] = text;
+    });
+  }
+};
+
+/// How often `what` is in the log; by any CPU unless one is named.
+inline std::size_t count(const std::string& what, std::optional<CpuId> cpu = {}) {
+  std::size_t found = 0;
+  for (const Entry& entry : recorder.log) {
+    if (entry.what == what && (!cpu || entry.cpu == *cpu)) ++found;
+  }
+  return found;
+}
+
+/// Where `what` is in the log for the first time. It must be there.
+inline std::size_t first(const std::string& what, std::optional<CpuId> cpu = {}) {
+  for (std::size_t i = 0; i < recorder.log.size(); ++i) {
+    if (recorder.log[i].what == what && (!cpu || recorder.log[i].cpu == *cpu)) return i;
+  }
+  ADD_FAILURE() << "not in the log: " << what;
+  return recorder.log.size();
+}
+
+/// Where `what` is in the log for the last time. It must be there.
+inline std::size_t last(const std::string& what, std::optional<CpuId> cpu = {}) {
+  for (std::size_t i = recorder.log.size(); i-- > 0;) {
+    if (recorder.log[i].what == what && (!cpu || recorder.log[i].cpu == *cpu)) return i;
+  }
+  ADD_FAILURE() << "not in the log: " << what;
+  return 0;
+}
+
+/// The values of `what`, in order.
+inline std::vector<std::uint64_t> values(const std::string& what, std::optional<CpuId> cpu = {}) {
+  std::vector<std::uint64_t> found;
+  for (const Entry& entry : recorder.log) {
+    if (entry.what == what && (!cpu || entry.cpu == *cpu)) found.push_back(entry.value);
+  }
+  return found;
+}
+
+inline std::memory_order order_of(const std::string& what) {
+  return recorder.log[first(what)].order;
+}
+
+inline std::vector<TraceEvent> events(TraceKind kind) {
+  std::vector<TraceEvent> found;
+  for (const TraceEvent& event : recorder.events) {
+    if (event.kind == kind) found.push_back(event);
+  }
+  return found;
+}
+
+/// The rule that refuses `work`, or none.
+inline std::optional<Rule> refused_by(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const CheckFailed& failed) {
+    return failed.failure.rule;
+  }
+  return {};
+}
+
+}  // namespace shootdown::test

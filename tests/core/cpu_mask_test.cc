@@ -1,0 +1,129 @@
+// Sets of CPUs, within one word and across words; the shared form.
+#include "core/cpu_mask.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "tests/core/bench.h"
+
+namespace shootdown::test {
+namespace {
+
+constexpr CpuId kMany = 130;
+using Wide = CpuMask<kMany>;
+constexpr CpuId kEdges[] = {0, 1, 62, 63, 64, 65, 127, 128, 129};
+
+Wide wide(std::initializer_list<CpuId> cpus) {
+  Wide mask;
+  for (const CpuId cpu : cpus) mask.set(cpu);
+  return mask;
+}
+
+TEST(CpuMask, HasOneWordForEvery64Cpus) {
+  EXPECT_EQ(CpuMask<1>::kWords, 1u);
+  EXPECT_EQ(CpuMask<64>::kWords, 1u);
+  EXPECT_EQ(CpuMask<65>::kWords, 2u);
+  EXPECT_EQ(Wide::kWords, 3u);
+}
+
+TEST(CpuMask, SetAndClearChangeOneMember) {
+  for (const CpuId cpu : kEdges) {
+    Wide mask;
+    mask.set(cpu);
+    for (CpuId other = 0; other < kMany; ++other) EXPECT_EQ(mask.test(other), other == cpu);
+    EXPECT_EQ(mask.count(), 1u);
+    EXPECT_EQ(mask.first(), cpu);
+    EXPECT_FALSE(mask.empty());
+    mask.clear(cpu);
+    EXPECT_TRUE(mask.empty());
+    EXPECT_EQ(mask, Wide{});
+  }
+}
+
+TEST(CpuMask, R13_FirstOfNobodyIsNoCpuAndNotCpu0) {
+  EXPECT_EQ(Wide{}.first(), kNoCpu);
+  EXPECT_EQ(CpuMask<1>{}.first(), kNoCpu);
+  EXPECT_NE(kNoCpu, 0u);
+}
+
+TEST(CpuMask, R13_FirstExceptFindsCpu0AndSkipsOnlyTheOneNamed) {
+  EXPECT_EQ(Wide{}.first_except(0), kNoCpu);
+  EXPECT_EQ(wide({0}).first_except(0), kNoCpu);
+  EXPECT_EQ(wide({0}).first_except(5), 0u);
+  EXPECT_EQ(wide({0, 129}).first_except(0), 129u);
+  EXPECT_EQ(wide({63, 64}).first_except(63), 64u);
+  EXPECT_EQ(wide({129}).first_except(129), kNoCpu);
+  Wide mask = wide({3});
+  static_cast<void>(mask.first_except(3));
+  EXPECT_TRUE(mask.test(3)) << "asking changes nothing";
+}
+
+TEST(CpuMask, VisitsMembersInOrder) {
+  Wide mask;
+  for (const CpuId cpu : kEdges) mask.set(cpu);
+  std::vector<CpuId> seen;
+  mask.for_each([&](CpuId cpu) { seen.push_back(cpu); });
+  EXPECT_EQ(seen, std::vector<CpuId>(std::begin(kEdges), std::end(kEdges)));
+  EXPECT_EQ(mask.count(), std::size(kEdges));
+}
+
+TEST(CpuMask, IntersectsAndUnites) {
+  Wide both = wide({1, 64, 129});
+  both &= wide({64, 128, 129});
+  EXPECT_EQ(both, wide({64, 129}));
+  both |= wide({0, 129});
+  EXPECT_EQ(both, wide({0, 64, 129}));
+}
+
+TEST(CpuMask, IsUsableAtCompileTime) {
+  constexpr CpuId kFirst = [] {
+    CpuMask<64> mask;
+    mask.set(7);
+    mask.set(9);
+    return mask.first_except(7);
+  }();
+  static_assert(kFirst == 9);
+}
+
+TEST(AtomicCpuMask, EachCpuChangesOneBitOfOneWordWithALockedOperation) {
+  RecordingHal<kMany>::reset();
+  const auto mask = std::make_unique<AtomicCpuMask<RecordingHal<kMany>>>();
+  std::vector<const void*> words;
+  mask->visit_shared([&](const char* name, auto& word) {
+    recorder.names[&word] = std::string(name) + std::to_string(words.size());
+    words.push_back(&word);
+  });
+  ASSERT_EQ(words.size(), Wide::kWords);
+  mask->set(129);
+  EXPECT_EQ(recorder.log.back().what, "or cpu_mask2");
+  EXPECT_EQ(recorder.log.back().value, 2u);
+  EXPECT_EQ(recorder.log.back().order, std::memory_order_seq_cst);
+  mask->set(63);
+  EXPECT_EQ(recorder.log.back().what, "or cpu_mask0");
+  mask->set(128);
+  EXPECT_EQ(mask->read(), wide({63, 128, 129}));
+  mask->clear(129);
+  EXPECT_EQ(recorder.log.back().what, "and cpu_mask2");
+  EXPECT_EQ(recorder.log.back().order, std::memory_order_release);
+  EXPECT_EQ(mask->read(), wide({63, 128}));
+  EXPECT_TRUE(mask->test(128));
+  EXPECT_FALSE(mask->test(129));
+}
+
+TEST(ManyCpus, AFlushReachesThemAcrossWords) {
+  const auto bench = std::make_unique<Bench<kMany>>();
+  bench->run_mm_on({0, 63, 64, 129});
+  bench->as(64, [&] { static_cast<void>(flush_tlb_page(bench->system, bench->mm, 0x5000)); });
+  std::set<CpuId> flushed;
+  for (const Entry& entry : recorder.log) {
+    if (entry.what == "invlpg") flushed.insert(entry.cpu);
+  }
+  EXPECT_EQ(flushed, (std::set<CpuId>{0, 63, 64, 129}));
+  EXPECT_EQ(bench->own(64).counters.targets_queued, 3u);
+}
+
+}  // namespace
+}  // namespace shootdown::test

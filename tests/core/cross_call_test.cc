@@ -1,0 +1,179 @@
+// The cross call: queues, interrupts, and that each function runs exactly once.
+#include "core/cross_call.h"
+
+#include <gtest/gtest.h>
+
+#include <utility>
+#include <vector>
+
+#include "tests/core/bench.h"
+
+namespace shootdown::test {
+namespace {
+
+using FourCpus = Bench<4>;
+
+CpuMask<4> mask_of(std::initializer_list<CpuId> cpus) {
+  CpuMask<4> mask;
+  for (const CpuId cpu : cpus) mask.set(cpu);
+  return mask;
+}
+
+/// Where a call ran: (argument, CPU).
+std::vector<std::pair<int, CpuId>>& runs() {
+  static std::vector<std::pair<int, CpuId>> list;
+  return list;
+}
+void note_run(void* argument, Acknowledgement<FourCpus::H>& /*acknowledgement*/) {
+  EXPECT_FALSE(FourCpus::H::interrupts_enabled());
+  runs().emplace_back(*static_cast<int*>(argument), recorder.current);
+}
+
+CpuId call(FourCpus& bench, const CpuMask<4>& targets, int number = 7) {
+  return bench.system.calls.call(targets, [](CpuId) { return true; }, note_run, &number, [] {});
+}
+
+struct CrossCallTest : testing::Test {
+  FourCpus bench;
+  CrossCallTest() { runs().clear(); }
+};
+
+TEST_F(CrossCallTest, RunsOnEveryTargetOnceAndNotOnTheSender) {
+  EXPECT_EQ(call(bench, mask_of({0, 1, 3})), 2u);
+  EXPECT_EQ(runs(), (std::vector<std::pair<int, CpuId>>{{7, 1}, {7, 3}}));
+}
+
+TEST_F(CrossCallTest, ReturnsWhenAllHaveRun) {
+  bool waited = false;
+  recorder.before = [&](const Entry& entry) { waited = waited || entry.what == "pause"; };
+  call(bench, mask_of({1, 2}));
+  EXPECT_TRUE(waited);
+  EXPECT_EQ(runs().size(), 2u);
+}
+
+TEST_F(CrossCallTest, AsksForEachTargetWhenItIsQueued) {
+  std::vector<CpuId> asked;
+  int number = 1;
+  const CpuId queued = bench.system.calls.call(
+      mask_of({0, 1, 2, 3}),
+      [&](CpuId cpu) {
+        asked.push_back(cpu);
+        EXPECT_EQ(count("push cpu1.queue"), cpu > 1 ? 1u : 0u);
+        return cpu != 2;
+      },
+      note_run, &number, [] {});
+  EXPECT_EQ(asked, (std::vector<CpuId>{1, 2, 3}));
+  EXPECT_EQ(queued, 2u);
+  EXPECT_EQ(count("push cpu2.queue"), 0u);
+}
+
+TEST_F(CrossCallTest, OfNobodyTouchesNoInterruptMachinery) {
+  bool ran_locally = false;
+  int number = 1;
+  const CpuId queued = bench.system.calls.call(
+      mask_of({0, 1}), [](CpuId) { return false; }, note_run, &number, [&] { ran_locally = true; });
+  EXPECT_EQ(queued, 0u);
+  EXPECT_TRUE(ran_locally);
+  EXPECT_EQ(count("order stores") + count("send interrupt") + count("pause"), 0u);
+}
+
+TEST_F(CrossCallTest, R11_StoresAreOrderedBetweenTheLastPushAndTheInterrupt) {
+  call(bench, mask_of({1, 2, 3}));
+  const std::size_t order = first("order stores");
+  EXPECT_LT(last("push cpu3.queue"), order);
+  EXPECT_EQ(order + 1, first("send interrupt")) << "nothing comes between";
+  EXPECT_EQ(count("order stores"), 1u);
+}
+
+TEST_F(CrossCallTest, R11_ATargetWhoseQueueWasNotEmptyIsNotInterruptedAgain) {
+  // CPU 3 has queued a call for CPU 1, and its interrupt is on its way.
+  int first_call = 3;
+  bool second_done = false;
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what != "send interrupt" || entry.cpu != 3 || second_done) return;
+    second_done = true;
+    int second_call = 0;
+    bench.as(0, [&] {
+      bench.system.calls.call(
+          mask_of({1}), [](CpuId) { return true; }, note_run, &second_call,
+          [&] {
+            EXPECT_EQ(count("send interrupt", 0), 0u);
+            FourCpus::H::cpus[1].pending = true;  // CPU 3's interrupt arrives.
+          });
+    });
+  };
+  bench.as(3, [&] {
+    bench.system.calls.call(mask_of({1}), [](CpuId) { return true; }, note_run, &first_call, [] {});
+  });
+  EXPECT_TRUE(second_done);
+  EXPECT_EQ(count("order stores", 0), 0u);
+  EXPECT_EQ(runs(), (std::vector<std::pair<int, CpuId>>{{3, 1}, {0, 1}})) << "oldest first";
+}
+
+TEST_F(CrossCallTest, M7_ThePushPublishesAndTheTakeAcquires) {
+  call(bench, mask_of({1}));
+  EXPECT_EQ(order_of("push cpu1.queue"), std::memory_order_acq_rel);
+  EXPECT_EQ(order_of("exchange cpu1.queue"), std::memory_order_acq_rel);
+  EXPECT_LT(first("store record 0->1"), first("push cpu1.queue")) << "locked before it is seen";
+}
+
+TEST_F(CrossCallTest, M8_TheUnlockReleasesAndTheWaitAcquires) {
+  call(bench, mask_of({1}));
+  const Entry& unlock = recorder.log[last("store record 0->1", 1)];
+  EXPECT_EQ(unlock.value, 0u);
+  EXPECT_EQ(unlock.order, std::memory_order_release);
+  EXPECT_LT(last("trace call_run"), last("store record 0->1", 1)) << "after the function";
+  EXPECT_EQ(recorder.log[last("load record 0->1", 0)].order, std::memory_order_acquire);
+}
+
+TEST_F(CrossCallTest, TheRecordIsNotReadAfterTheUnlock) {
+  // From the unlock on the sender may use the record again, so the target must know the next one.
+  int one = 1;
+  int two = 2;
+  const auto always = [](CpuId) { return true; };
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what != "store record 0->1" || entry.cpu != 1) return;
+    for (const auto& [word, name] : recorder.names) {
+      if (name != "record 0->1") continue;
+      auto* locked = static_cast<RecordedWord<std::uint32_t>*>(const_cast<void*>(word));
+      reinterpret_cast<CallRecord<FourCpus::H>*>(locked)->next = nullptr;
+    }
+  };
+  bench.system.calls.call(mask_of({1}), always, note_run, &one, [&] {
+    bench.as(2, [&] {
+      FourCpus::H::cpus[1].pending = false;  // Its interrupt is late.
+      bench.system.calls.call(mask_of({1}), always, note_run, &two,
+                              [] { FourCpus::H::cpus[1].pending = true; });
+    });
+  });
+  EXPECT_EQ(runs(), (std::vector<std::pair<int, CpuId>>{{1, 1}, {2, 1}}));
+}
+
+TEST_F(CrossCallTest, AnInterruptWithoutACallRunsNothing) {
+  bench.with_interrupts_off(1, [&] { handle_call_function_interrupt(bench.system); });
+  EXPECT_TRUE(runs().empty());
+}
+
+TEST_F(CrossCallTest, R12_NeedsInterruptsOnAndNoHandler) {
+  std::optional<Rule> refused;
+  bench.with_interrupts_off(0, [&] { refused = refused_by([&] { call(bench, mask_of({1})); }); });
+  EXPECT_EQ(refused, Rule::r12);
+  FourCpus::H::self().in_interrupt = true;
+  EXPECT_EQ(refused_by([&] { call(bench, mask_of({1})); }), Rule::r12);
+}
+
+TEST_F(CrossCallTest, R12_TheQueueRunsWithInterruptsOff) {
+  EXPECT_EQ(refused_by([&] { handle_call_function_interrupt(bench.system); }), Rule::r12);
+}
+
+TEST_F(CrossCallTest, R10_EachPairOfSenderAndTargetHasItsOwnRecord) {
+  for (const CpuId sender : {0U, 2U}) {
+    bench.as(sender, [&] { call(bench, mask_of({1, 3})); });
+  }
+  for (const char* record : {"record 0->1", "record 0->3", "record 2->1", "record 2->3"}) {
+    EXPECT_EQ(count(std::string("store ") + record), 2u) << record;
+  }
+}
+
+}  // namespace
+}  // namespace shootdown::test

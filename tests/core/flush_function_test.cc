@@ -1,0 +1,266 @@
+// What a target does: three generations, pages or everything, lazy CPUs, and what is recorded.
+#include "core/flush_function.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "tests/core/bench.h"
+
+namespace shootdown::test {
+namespace {
+
+using TwoCpus = Bench<2>;
+using H = TwoCpus::H;
+
+/// CPU 1 runs the bench's space and answers requests of CPU 0.
+struct FlushFunctionTest : testing::Test {
+  TwoCpus bench;
+  FlushRequest<H> request{.mm = &bench.mm,
+                          .start = 0x5000,
+                          .end = 0x7000,
+                          .generation = 2,
+                          .initiator = 0,
+                          .reason = FlushReason::local_shootdown,
+                          .stride_shift = kPageShift,
+                          .frees_tables = false};
+
+  FlushFunctionTest() {
+    bench.run_mm_on({1});
+    bench.mm.tlb_gen.poke(2);
+  }
+  void answer(CpuId cpu = 1) {
+    recorder.clear();
+    bench.with_interrupts_off(cpu, [&] { flush_function(bench.system, request); });
+  }
+  static HandlerOutcome outcome() { return events(TraceKind::handler_end).back().outcome; }
+};
+
+// ---- R4, R5: the decision
+
+HandlerOutcome expected_outcome(Generation slot, Generation wanted, Generation space, bool all) {
+  if (wanted != kNoGeneration && wanted <= slot) return HandlerOutcome::already_fresh;
+  if (slot == space) return HandlerOutcome::already_fresh;
+  const bool exactly_this_one = slot + 1 == wanted && wanted == space;
+  return exactly_this_one && !all ? HandlerOutcome::partial : HandlerOutcome::full;
+}
+
+TEST_F(FlushFunctionTest, R5_PagesOnlyIfExactlyTheRequestsGenerationIsMissing) {
+  constexpr Generation kHighest = 5;
+  for (Generation space = 1; space <= kHighest; ++space) {
+    for (Generation slot = 0; slot <= space; ++slot) {
+      for (Generation wanted = 0; wanted <= space; ++wanted) {
+        for (const bool all : {false, true}) {
+          SCOPED_TRACE(testing::Message() << "slot " << slot << ", wanted " << wanted << ", space "
+                                          << space << (all ? ", all" : ", two pages"));
+          bench.mm.tlb_gen.poke(space);
+          bench.loaded_slot(1).generation = slot;
+          request.generation = wanted;
+          request.end = all ? kFlushAll : 0x7000;
+          answer();
+          const HandlerOutcome expected = expected_outcome(slot, wanted, space, all);
+          EXPECT_EQ(outcome(), expected);
+          EXPECT_EQ(count("invlpg"), expected == HandlerOutcome::partial ? 2u : 0u);
+          EXPECT_EQ(count("write CR3"), expected == HandlerOutcome::full ? 1u : 0u);
+          EXPECT_EQ(bench.loaded_slot(1).generation,
+                    expected == HandlerOutcome::already_fresh ? slot : space);
+        }
+      }
+    }
+  }
+}
+
+TEST_F(FlushFunctionTest, R4_TheRecordedGenerationWasReadBeforeTheFlush) {
+  for (const char* instruction : {"invlpg", "write CR3"}) {
+    bench.loaded_slot(1).generation = 1;
+    bench.mm.tlb_gen.poke(2);
+    request.end = instruction == std::string("invlpg") ? 0x7000 : kFlushAll;
+    recorder.before = [&](const Entry& entry) {
+      if (entry.what == instruction) bench.mm.tlb_gen.poke(3);
+    };
+    answer();
+    EXPECT_EQ(count("load mm.tlb_gen"), 1u) << "it is not read again";
+    EXPECT_EQ(bench.loaded_slot(1).generation, 2u) << instruction;
+  }
+}
+
+TEST_F(FlushFunctionTest, R4_TheRecordedGenerationIsNotTheRequests) {
+  bench.mm.tlb_gen.poke(4);
+  answer();
+  EXPECT_EQ(outcome(), HandlerOutcome::full);
+  EXPECT_EQ(bench.loaded_slot(1).generation, 4u);
+}
+
+TEST_F(FlushFunctionTest, M6_TheGenerationIsReadWithAcquire) {
+  answer();
+  EXPECT_EQ(order_of("load mm.tlb_gen"), std::memory_order_acquire);
+}
+
+TEST_F(FlushFunctionTest, R4_ASlotNewerThanItsSpaceIsRefused) {
+  bench.loaded_slot(1).generation = 3;
+  request.generation = kNoGeneration;
+  bench.with_interrupts_off(
+      1, [&] { EXPECT_EQ(refused_by([&] { flush_function(bench.system, request); }), Rule::r4); });
+}
+
+TEST_F(FlushFunctionTest, R4_ASlotOfAnotherSpaceIsRefused) {
+  bench.loaded_slot(1).context = bench.other.context;
+  bench.with_interrupts_off(
+      1, [&] { EXPECT_EQ(refused_by([&] { flush_function(bench.system, request); }), Rule::r4); });
+}
+
+TEST_F(FlushFunctionTest, R1_ARequestNewerThanItsSpaceIsRefused) {
+  request.generation = 3;
+  bench.with_interrupts_off(
+      1, [&] { EXPECT_EQ(refused_by([&] { flush_function(bench.system, request); }), Rule::r1); });
+}
+
+TEST_F(FlushFunctionTest, R12_NeedsInterruptsOff) {
+  bench.as(
+      1, [&] { EXPECT_EQ(refused_by([&] { flush_function(bench.system, request); }), Rule::r12); });
+}
+
+TEST_F(FlushFunctionTest, R13_GenerationZeroNeverShortCuts) {
+  request.generation = kNoGeneration;
+  bench.loaded_slot(1).generation = 1;
+  answer();
+  EXPECT_EQ(outcome(), HandlerOutcome::full);
+}
+
+TEST_F(FlushFunctionTest, AnsweringTwiceFlushesOnce) {
+  answer();
+  EXPECT_EQ(outcome(), HandlerOutcome::partial);
+  answer();
+  EXPECT_EQ(outcome(), HandlerOutcome::already_fresh);
+  EXPECT_EQ(count("invlpg") + count("load mm.tlb_gen"), 0u) << "the request says enough";
+}
+
+// ---- Which space
+
+TEST_F(FlushFunctionTest, ARequestForAnotherSpaceIsNotForThisCpu) {
+  request.mm = &bench.other;
+  bench.other.tlb_gen.poke(2);
+  answer();
+  EXPECT_EQ(outcome(), HandlerOutcome::other_mm);
+  EXPECT_EQ(count("invlpg") + count("write CR3"), 0u);
+}
+
+TEST_F(FlushFunctionTest, ARequestForNoSpaceInParticularCatchesUpWithTheLoadedOne) {
+  request.mm = nullptr;
+  request.generation = kNoGeneration;
+  request.end = kFlushAll;
+  answer();
+  EXPECT_EQ(outcome(), HandlerOutcome::full);
+  EXPECT_EQ(bench.loaded_slot(1).generation, 2u);
+}
+
+TEST_F(FlushFunctionTest, OnTheKernelsOwnSpaceThereIsNothingToDo) {
+  bench.switch_to(1, bench.system.kernel_mm);
+  request.mm = nullptr;
+  answer();
+  EXPECT_EQ(outcome(), HandlerOutcome::kernel_mm);
+  EXPECT_EQ(count("invlpg") + count("write CR3"), 0u);
+}
+
+TEST_F(FlushFunctionTest, ALazyCpuMovesToTheKernelAndLeavesItsSlotBehind) {
+  bench.idle(1);
+  const Slot slot = bench.own(1).loaded_slot;
+  answer();
+  EXPECT_EQ(outcome(), HandlerOutcome::left_lazy);
+  EXPECT_EQ(bench.own(1).loaded_mm.peek(), &bench.system.kernel_mm);
+  EXPECT_FALSE(bench.mm.cpus.test(1));
+  EXPECT_EQ(bench.own(1).slots[slot].generation, kFirstGeneration) << "so that it flushes later";
+  EXPECT_EQ(bench.own(1).counters.lazy_left_by_flush, 1u);
+  recorder.clear();
+  bench.switch_to(1, bench.mm);
+  EXPECT_EQ(values("write CR3").back() >> 63, 0u);
+}
+
+// ---- Ranges
+
+struct RangeCase {
+  const char* name;
+  std::uint32_t ceiling;
+  VirtAddr start;
+  std::uint64_t strides;
+  std::uint8_t shift;
+  bool by_page;
+};
+
+class Ranges : public testing::TestWithParam<RangeCase> {};
+
+TEST_P(Ranges, AreFlushedByPageUpToTheCeiling) {
+  const RangeCase& range = GetParam();
+  Bench<1> bench({.ceiling_strides = range.ceiling});
+  bench.run_mm_on({0});
+  const VirtAddr end = range.start + (range.strides << range.shift);
+  static_cast<void>(flush_tlb_mm_range(
+      bench.system, bench.mm, {.start = range.start, .end = end, .stride_shift = range.shift}));
+  std::vector<std::uint64_t> addresses;
+  for (std::uint64_t i = 0; i < range.strides && range.by_page; ++i) {
+    addresses.push_back(range.start + (i << range.shift));
+  }
+  EXPECT_EQ(values("invlpg"), addresses);
+  EXPECT_EQ(count("write CR3"), range.by_page ? 0u : 1u);
+  const TraceEvent event = events(TraceKind::handler_end).back();
+  EXPECT_EQ(event.reason,
+            range.by_page ? FlushReason::local_shootdown : FlushReason::local_mm_shootdown);
+  const Counters& counters = bench.own(0).counters;
+  EXPECT_EQ(counters.local_flush_one, addresses.size());
+  EXPECT_EQ(counters.local_flush_all, range.by_page ? 0u : 1u);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Core, Ranges,
+    testing::Values(
+        RangeCase{"one_page", 33, 0x5000, 1, kPageShift, true},
+        RangeCase{"as_many_as_the_ceiling", 33, 0x5000, 33, kPageShift, true},
+        RangeCase{"one_more_than_the_ceiling", 33, 0x5000, 34, kPageShift, false},
+        RangeCase{"large_pages_count_as_one_each", 33, 0x20'0000, 33, kLargePageShift, true},
+        RangeCase{"too_many_large_pages", 33, 0x20'0000, 34, kLargePageShift, false},
+        RangeCase{"ceiling_zero_forces_everything", 0, 0x5000, 1, kPageShift, false},
+        RangeCase{"ceiling_one", 1, 0x5000, 1, kPageShift, true},
+        RangeCase{"ceiling_one_is_exceeded", 1, 0x5000, 2, kPageShift, false},
+        RangeCase{"from_address_zero", 33, 0, 2, kPageShift, true},
+        RangeCase{"up_to_the_last_page_but_one", 33, ~VirtAddr{0} << 14, 3, kPageShift, true}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+TEST(Range, OfOnePageIsCutToThePage) {
+  Bench<1> bench;
+  bench.run_mm_on({0});
+  static_cast<void>(flush_tlb_page(bench.system, bench.mm, 0x5fff));
+  EXPECT_EQ(values("invlpg"), std::vector<std::uint64_t>{0x5000});
+}
+
+TEST(Range, OfEverythingIsOneLoadOfCr3WithoutTheKeepBit) {
+  Bench<1> bench;
+  bench.run_mm_on({0});
+  static_cast<void>(flush_tlb_mm(bench.system, bench.mm));
+  EXPECT_EQ(values("write CR3"), std::vector<std::uint64_t>{Bench<1>::kRoot | 2});
+}
+
+TEST(Range, WithoutPcidsEverythingIsALoadOfCr3Too) {
+  Bench<1> bench({.pcid = false});
+  bench.run_mm_on({0});
+  static_cast<void>(flush_tlb_mm(bench.system, bench.mm));
+  EXPECT_EQ(values("write CR3"), std::vector<std::uint64_t>{Bench<1>::kRoot});
+}
+
+// ---- Traces
+
+TEST_F(FlushFunctionTest, TraceTellsReasonAndGenerations) {
+  answer();
+  TraceEvent event = events(TraceKind::handler_end).back();
+  EXPECT_EQ(event.reason, FlushReason::remote_shootdown);
+  EXPECT_EQ(event.value, 1u);
+  EXPECT_EQ(event.value2, 2u);
+  EXPECT_EQ(event.request, &request);
+  request.initiator = 1;
+  answer();
+  event = events(TraceKind::handler_end).back();
+  EXPECT_EQ(event.reason, FlushReason::local_shootdown) << "the initiator's own part";
+  EXPECT_EQ(bench.own(1).counters.remote_flush_received, 1u) << "only the first was remote";
+}
+
+}  // namespace
+}  // namespace shootdown::test

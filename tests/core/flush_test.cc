@@ -1,0 +1,387 @@
+// The initiator's side of a flush: what comes before what, who is reached, what is refused.
+#include "core/flush.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+
+#include "tests/core/bench.h"
+
+namespace shootdown::test {
+namespace {
+
+using FourCpus = Bench<4>;
+constexpr FlushRange kOnePage{.start = 0x5000, .end = 0x6000};
+
+template <CpuId kCpus>
+void flush(Bench<kCpus>& bench, FlushRange range = kOnePage) {
+  static_cast<void>(flush_tlb_mm_range(bench.system, bench.mm, range));
+}
+
+template <CpuId kCpus>
+void flush_tables(Bench<kCpus>& bench, FlushRange range = kOnePage) {
+  static_cast<void>(flush_tlb_mm_range_freed_tables(bench.system, bench.mm, range));
+}
+
+// ---- R1
+
+TEST(R1, TheGenerationIsBumpedBeforeTargetsAreChosenAndBeforeInterruptsLeave) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1, 2});
+  flush(bench);
+  const std::size_t bump = first("add mm.tlb_gen");
+  const std::size_t mask = first("load mm.cpu_mask");
+  EXPECT_EQ(bump, 0u) << "nothing shared is touched before";
+  EXPECT_LT(bump, mask);
+  EXPECT_LT(mask, first("load cpu1.is_lazy"));
+  EXPECT_LT(last("load cpu2.is_lazy", 0), first("send interrupt"));
+  EXPECT_EQ(count("load mm.cpu_mask"), 1u);
+}
+
+TEST(R1, BumpAndReadsAreInOneTotalOrder) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1});
+  flush(bench);
+  EXPECT_EQ(order_of("add mm.tlb_gen"), std::memory_order_seq_cst);
+  EXPECT_EQ(order_of("load mm.cpu_mask"), std::memory_order_seq_cst);
+  EXPECT_EQ(order_of("load cpu1.is_lazy"), std::memory_order_seq_cst);
+}
+
+TEST(R1, TheRequestCarriesTheGenerationOfItsOwnBump) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1});
+  flush(bench);
+  flush(bench);
+  EXPECT_EQ(bench.mm.tlb_gen.peek(), kFirstGeneration + 2);
+  const auto begins = events(TraceKind::flush_begin);
+  ASSERT_EQ(begins.size(), 2u);
+  EXPECT_EQ(begins[0].value, kFirstGeneration + 1);
+  EXPECT_EQ(begins[1].value, kFirstGeneration + 2);
+}
+
+TEST(R1, HoldsForALocalFlushAndWithTheKeyOff) {
+  for (const bool concurrent : {true, false}) {
+    FourCpus bench;
+    bench.run_mm_on({0});
+    FourCpus::H::concurrent = concurrent;
+    flush(bench);
+    EXPECT_LT(first("add mm.tlb_gen"), first("load mm.cpu_mask"));
+    EXPECT_LT(first("load mm.cpu_mask"), first("invlpg"));
+  }
+}
+
+// ---- Concurrent and serial
+
+TEST(ConcurrentFlush, RunsTheLocalPartAfterTheInterruptsLeftAndBeforeTheWait) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1, 2, 3});
+  flush(bench);
+  const std::size_t local = first("trace handler_begin", 0);
+  EXPECT_LT(first("send interrupt"), local);
+  EXPECT_LT(last("trace handler_end", 0), first("pause"));
+  for (CpuId cpu = 1; cpu < 4; ++cpu) EXPECT_GT(first("trace handler_begin", cpu), local);
+}
+
+TEST(ConcurrentFlush, SendsOneInterruptMessageForAllTargets) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1, 3});
+  flush(bench);
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b1010});
+}
+
+TEST(ConcurrentFlush, RunsTheLocalPartWithInterruptsOffAndRestoresThem) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1});
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what == "invlpg") EXPECT_FALSE(FourCpus::H::interrupts_enabled());
+  };
+  flush(bench);
+  EXPECT_EQ(count("invlpg"), 2u);
+  EXPECT_TRUE(FourCpus::H::interrupts_enabled());
+}
+
+TEST(SerialFlush, WithTheKeyOffTheLocalPartComesFirst) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1, 2});
+  FourCpus::H::concurrent = false;
+  flush(bench);
+  EXPECT_LT(last("trace handler_end", 0), first("push cpu1.queue"));
+  EXPECT_LT(last("trace handler_end", 0), first("send interrupt"));
+  EXPECT_EQ(count("trace handler_begin", 0), 1u) << "once, although it is in the mask";
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b110});
+  EXPECT_EQ(count("invlpg", 1), 1u);
+  EXPECT_EQ(count("invlpg", 2), 1u);
+}
+
+TEST(SerialFlush, OfASpaceThatThisCpuDoesNotRunHasNoLocalPart) {
+  for (const bool concurrent : {true, false}) {
+    FourCpus bench;
+    bench.run_mm_on({1, 2});
+    FourCpus::H::concurrent = concurrent;
+    flush(bench);
+    EXPECT_EQ(count("trace handler_begin", 0), 0u);
+    EXPECT_EQ(count("invlpg"), 2u);
+  }
+}
+
+// ---- Who is reached
+
+TEST(FastPath, AFlushOfOneselfTouchesNoInterruptMachinery) {
+  FourCpus bench;
+  bench.run_mm_on({0});
+  flush(bench);
+  EXPECT_EQ(count("invlpg", 0), 1u);
+  for (const char* what : {"order stores", "send interrupt", "load online", "pause",
+                           "push cpu0.queue", "trace flush_send"}) {
+    EXPECT_EQ(count(what), 0u) << what;
+  }
+}
+
+TEST(R13, AnEmptyMaskTouchesNothing) {
+  FourCpus bench;
+  recorder.clear();
+  flush(bench);
+  EXPECT_EQ(bench.mm.tlb_gen.peek(), kFirstGeneration + 1) << "the slots must still learn of it";
+  for (const Entry& entry : recorder.log) {
+    EXPECT_TRUE(entry.what == "add mm.tlb_gen" || entry.what == "load mm.cpu_mask" ||
+                entry.what == "trace flush_begin" || entry.what == "trace flush_end")
+        << entry.what;
+  }
+}
+
+TEST(R13, Cpu0IsATargetLikeAnyOther) {
+  for (const bool concurrent : {true, false}) {
+    FourCpus bench;
+    bench.run_mm_on({0});
+    FourCpus::H::concurrent = concurrent;
+    bench.as(1, [&] { flush(bench); });
+    EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b1});
+    EXPECT_EQ(count("invlpg", 0), 1u);
+  }
+}
+
+TEST(R13, ACpuThatIsNotOnlineIsNoTarget) {
+  Bench<2> bench;
+  auto fresh = std::make_unique<System<Bench<2>::H>>();
+  initialize_system(*fresh, {}, Bench<2>::kKernelRoot);
+  bench.with_interrupts_off(0, [&] { initialize_cpu(*fresh); });
+  CpuMask<2> targets;
+  targets.set(0);
+  targets.set(1);
+  const CpuId queued =
+      fresh->calls.call(targets, [](CpuId) { return true; }, [](void*, auto&) {}, nullptr, [] {});
+  EXPECT_EQ(queued, 0u);
+}
+
+TEST(R6, AFlushThatFreesTablesReachesLazyCpus) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1, 2});
+  bench.idle(2);
+  recorder.clear();
+  flush(bench);
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b010}) << "leaf entries only";
+  recorder.clear();
+  flush_tables(bench);
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b110});
+  EXPECT_EQ(bench.own(2).loaded_mm.peek(), &bench.system.kernel_mm);
+}
+
+TEST(LazyCpus, AreAskedWhenTheyAreQueuedAndNotBefore) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1, 2});
+  // CPU 2 goes idle after CPU 1 was queued: as late as possible, but in time.
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what == "push cpu1.queue") bench.system.cpus[2].shared.is_lazy.poke(true);
+  };
+  flush(bench);
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b010});
+}
+
+// ---- R10
+
+TEST(R10, TheRequestBelongsToTheInitiatorAndStaysAsItIs) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1, 2});
+  const FlushRequest<FourCpus::H>* request = &bench.system.cpus[0].request;
+  unsigned runs = 0;
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what != "invlpg") return;
+    ++runs;
+    EXPECT_EQ(request->mm, &bench.mm);
+    EXPECT_EQ(request->start, kOnePage.start);
+    EXPECT_EQ(request->end, kOnePage.end);
+    EXPECT_EQ(request->initiator, 0u);
+    EXPECT_TRUE(bench.own(0).request_in_use);
+  };
+  flush(bench);
+  EXPECT_EQ(runs, 3u);
+  for (const TraceEvent& event : events(TraceKind::handler_begin)) {
+    EXPECT_EQ(event.request, request);
+  }
+  EXPECT_FALSE(bench.own(0).request_in_use) << "and is given back";
+}
+
+TEST(R10, AFlushInsideAFlushIsRefused) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1});
+  std::optional<Rule> refused;
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what == "pause" && !refused) refused = refused_by([&] { flush(bench); });
+  };
+  flush(bench);
+  EXPECT_EQ(refused, Rule::r10);
+}
+
+TEST(R10, ACallRecordInUseIsNotTakenAgain) {
+  FourCpus bench;
+  std::optional<Rule> refused;
+  CpuMask<4> targets;
+  targets.set(1);
+  const auto call = [&] {
+    bench.system.calls.call(
+        targets, [](CpuId) { return true; }, [](void*, auto&) {}, nullptr, [] {});
+  };
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what == "pause" && !refused) refused = refused_by(call);
+  };
+  call();
+  EXPECT_EQ(refused, Rule::r10);
+}
+
+TEST(R10, TheRecordIsFreeAgainWhenTheCallReturns) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1});
+  for (int i = 0; i < 3; ++i) flush(bench);
+  EXPECT_EQ(count("invlpg", 1), 3u);
+}
+
+// ---- R12
+
+TEST(R12, AFlushWithInterruptsOffIsRefused) {
+  FourCpus bench;
+  bench.run_mm_on({0});
+  std::optional<Rule> refused;
+  bench.with_interrupts_off(0, [&] { refused = refused_by([&] { flush(bench); }); });
+  EXPECT_EQ(refused, Rule::r12);
+  EXPECT_EQ(bench.mm.tlb_gen.peek(), kFirstGeneration) << "and changes nothing";
+}
+
+TEST(R12, AFlushInAnInterruptHandlerIsRefused) {
+  FourCpus bench;
+  bench.run_mm_on({0});
+  FourCpus::H::self().in_interrupt = true;
+  EXPECT_EQ(refused_by([&] { flush(bench); }), Rule::r12);
+}
+
+TEST(R12, NobodyWaitsWithInterruptsOff) {
+  for (const bool concurrent : {true, false}) {
+    FourCpus bench;
+    bench.run_mm_on({0, 1, 2, 3});
+    FourCpus::H::concurrent = concurrent;
+    unsigned waits = 0;
+    recorder.before = [&](const Entry& entry) {
+      if (entry.what != "pause") return;
+      ++waits;
+      EXPECT_TRUE(FourCpus::H::interrupts_enabled());
+    };
+    flush(bench);
+    flush_tables(bench);
+    EXPECT_GT(waits, 0u);
+  }
+}
+
+TEST(R12, PreemptionIsOffWhileTheRequestIsInUse) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1});
+  recorder.before = [&](const Entry&) {
+    if (bench.own(0).request_in_use) EXPECT_GT(FourCpus::H::cpus[0].preemption_off, 0);
+  };
+  flush(bench);
+  EXPECT_EQ(FourCpus::H::self().preemption_off, 0);
+}
+
+// ---- R13
+
+TEST(R13, TheKernelsOwnSpaceIsNotFlushedByRange) {
+  FourCpus bench;
+  EXPECT_EQ(
+      refused_by([&] { static_cast<void>(flush_tlb_mm(bench.system, bench.system.kernel_mm)); }),
+      Rule::r13);
+}
+
+TEST(R13, AnAddressSpaceNeedsAnIdentity) {
+  FourCpus bench;
+  EXPECT_EQ(refused_by([&] { bench.other.initialize(kNoContext, 0x9000); }), Rule::r13);
+}
+
+TEST(R13, IdentitiesAreNeverZeroAndNeverRepeat) {
+  FourCpus bench;
+  const ContextId next = bench.system.allocate_context();
+  EXPECT_GT(next, bench.other.context);
+  EXPECT_GT(bench.system.allocate_context(), next);
+  EXPECT_NE(bench.system.kernel_mm.context, kNoContext);
+  EXPECT_NE(bench.system.kernel_mm.context, bench.mm.context);
+}
+
+// ---- Counters and traces
+
+TEST(Counters, OfAFlushOfThreeCpus) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1, 2});
+  flush(bench, {.start = 0x5000, .end = 0x8000});
+  flush(bench, {});
+  const Counters& sender = bench.own(0).counters;
+  const Counters& target = bench.own(1).counters;
+  EXPECT_EQ(sender.remote_flush_sent, 2u);
+  EXPECT_EQ(sender.targets_queued, 4u);
+  EXPECT_EQ(sender.remote_flush_received, 0u);
+  EXPECT_EQ(sender.local_flush_one, 3u);
+  EXPECT_EQ(sender.local_flush_all, 1u);
+  EXPECT_EQ(target.remote_flush_sent, 0u);
+  EXPECT_EQ(target.remote_flush_received, 2u);
+  EXPECT_EQ(target.local_flush_one, 3u);
+  EXPECT_EQ(target.local_flush_all, 1u);
+}
+
+TEST(Trace, ASendMayReachNobody) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1});
+  bench.idle(1);
+  recorder.clear();
+  flush(bench, {.start = 0x5000, .end = 0x7000});
+  const auto sends = events(TraceKind::flush_send);
+  ASSERT_EQ(sends.size(), 1u);
+  EXPECT_EQ(sends[0].reason, FlushReason::remote_send);
+  EXPECT_EQ(sends[0].value, 2u) << "pages";
+  EXPECT_EQ(bench.own(0).counters.remote_flush_sent, 1u);
+  EXPECT_EQ(bench.own(0).counters.targets_queued, 0u);
+  EXPECT_EQ(count("send interrupt") + count("order stores") + count("pause"), 0u);
+}
+
+TEST(Trace, PagesAreSmallOnesWhateverTheStrideAndZeroMeansAll) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1});
+  flush(bench, {.start = 0x20'0000, .end = 0x60'0000, .stride_shift = kLargePageShift});
+  flush(bench, {});
+  const auto sends = events(TraceKind::flush_send);
+  ASSERT_EQ(sends.size(), 2u);
+  EXPECT_EQ(sends[0].value, 1024u);
+  EXPECT_EQ(sends[1].value, 0u);
+}
+
+TEST(Trace, AFlushBeginsSendsAndEnds) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1});
+  flush(bench);
+  EXPECT_LT(first("trace flush_begin"), first("trace flush_send"));
+  EXPECT_LT(first("trace flush_send"), first("trace call_queued"));
+  EXPECT_LT(first("trace call_queued"), first("trace call_run"));
+  EXPECT_LT(last("trace handler_end"), first("trace flush_end"));
+  const auto queued = events(TraceKind::call_queued);
+  ASSERT_EQ(queued.size(), 1u);
+  EXPECT_EQ(queued[0].value, 1u);
+  EXPECT_EQ(queued[0].value2, 1u) << "the queue was empty: it needs an interrupt";
+}
+
+}  // namespace
+}  // namespace shootdown::test

@@ -1,0 +1,212 @@
+// A HAL for one thread that writes every operation down, in order, with its memory order. CPUs are
+// numbers: a test says which one it is, and a pause delivers the interrupts that are pending.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "core/shootdown.h"
+
+namespace shootdown::test {
+
+struct Entry {
+  CpuId cpu;
+  std::string what;  // "add mm.tlb_gen", "send interrupt", "invlpg"
+  std::uint64_t value;
+  std::memory_order order;
+};
+
+/// Thrown by `fail`, which must not return.
+struct CheckFailed {
+  Failure failure;
+};
+
+/// Everything that happened since the last `clear`.
+struct Recorder {
+  std::vector<Entry> log;
+  std::vector<TraceEvent> events;
+  std::map<const void*, std::string> names;
+  /// Runs before the operation takes effect.
+  std::function<void(const Entry&)> before;
+  CpuId current{0};
+
+  void note(std::string what, std::uint64_t value = 0,
+            std::memory_order order = std::memory_order_relaxed) {
+    log.push_back({.cpu = current, .what = std::move(what), .value = value, .order = order});
+    if (before) before(Entry(log.back()));  // A copy: the hook may add to the log.
+  }
+  void note_access(const char* verb, const void* word, std::uint64_t value,
+                   std::memory_order order) {
+    const auto name = names.find(word);
+    note(std::string(verb) + " " + (name != names.end() ? name->second : "word"), value, order);
+  }
+  void clear() {
+    log.clear();
+    events.clear();
+  }
+};
+
+inline Recorder recorder;
+
+template <class T>
+class RecordedWord {
+ public:
+  constexpr RecordedWord() = default;
+  // Implicit, as on every HAL, so that members can have plain initial values.
+  constexpr RecordedWord(T value) : value_(value) {}  // NOLINT(google-explicit-constructor)
+  RecordedWord(const RecordedWord&) = delete;
+  RecordedWord& operator=(const RecordedWord&) = delete;
+
+  T load(std::memory_order order) const {
+    recorder.note_access("load", this, bits(value_), order);
+    return value_;
+  }
+  /// Not written down: the owner does not ask memory.
+  [[nodiscard]] T owner_load() const { return value_; }
+  void store(T value, std::memory_order order) {
+    recorder.note_access("store", this, bits(value), order);
+    value_ = value;
+  }
+  T exchange(T value, std::memory_order order) {
+    recorder.note_access("exchange", this, bits(value), order);
+    return std::exchange(value_, value);
+  }
+  T fetch_add(T value, std::memory_order order) {
+    recorder.note_access("add", this, bits(value), order);
+    return std::exchange(value_, static_cast<T>(value_ + value));
+  }
+  T fetch_or(T value, std::memory_order order) {
+    recorder.note_access("or", this, bits(value), order);
+    return std::exchange(value_, static_cast<T>(value_ | value));
+  }
+  T fetch_and(T value, std::memory_order order) {
+    recorder.note_access("and", this, bits(value), order);
+    return std::exchange(value_, static_cast<T>(value_ & value));
+  }
+  bool compare_exchange(T& expected, T desired, std::memory_order order) {
+    recorder.note_access("push", this, bits(desired), order);
+    const bool same = value_ == expected;
+    expected = value_;
+    if (same) value_ = desired;
+    return same;
+  }
+
+  [[nodiscard]] T peek() const { return value_; }
+  void poke(T value) { value_ = value; }
+
+ private:
+  static std::uint64_t bits(T value) {
+    if constexpr (std::is_pointer_v<T>) {
+      return reinterpret_cast<std::uintptr_t>(value);
+    } else {
+      return static_cast<std::uint64_t>(value);
+    }
+  }
+  T value_{};
+};
+
+template <CpuId kCpus>
+struct RecordingHal {
+  static constexpr CpuId kMaxCpus = kCpus;
+  static constexpr std::size_t kLongestLog = 10000;
+  template <class T>
+  using Atomic = RecordedWord<T>;
+
+  struct Cpu {
+    bool interrupts{true};
+    bool in_interrupt{false};
+    bool pending{false};
+    int preemption_off{0};
+    std::uint64_t cr3{0};
+    std::uint64_t cr4{kCr4Pcid | kCr4GlobalPages};
+  };
+  static inline std::array<Cpu, kCpus> cpus{};
+  static inline bool concurrent = true;
+  /// The call-function interrupt's handler.
+  static inline std::function<void()> handler;
+
+  static void reset() {
+    cpus = {};
+    concurrent = true;
+    handler = nullptr;
+    recorder = {};
+  }
+  static Cpu& self() { return cpus[recorder.current]; }
+
+  static void full_fence() { recorder.note("fence"); }
+  static CpuId this_cpu() { return recorder.current; }
+  static void disable_preemption() { ++self().preemption_off; }
+  static void enable_preemption() { --self().preemption_off; }
+  static bool interrupts_enabled() { return self().interrupts; }
+  static void disable_interrupts() {
+    recorder.note("interrupts off");
+    self().interrupts = false;
+  }
+  static void enable_interrupts() {
+    recorder.note("interrupts on");
+    self().interrupts = true;
+  }
+  static bool in_interrupt() { return self().in_interrupt; }
+  static void write_cr3(std::uint64_t value) {
+    recorder.note("write CR3", value);
+    self().cr3 = value & ~kCr3KeepEntries;
+  }
+  static std::uint64_t read_cr3() { return self().cr3; }
+  static void invlpg(VirtAddr address) { recorder.note("invlpg", address); }
+  static void invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address) {
+    recorder.note(
+        "invpcid " + std::to_string(static_cast<unsigned>(type)) + " PCID " + std::to_string(pcid),
+        address);
+  }
+  static void write_cr4(std::uint64_t value) {
+    recorder.note("write CR4", value);
+    self().cr4 = value;
+  }
+  static std::uint64_t read_cr4() { return self().cr4; }
+  static void order_stores_before_ipi() { recorder.note("order stores"); }
+  static void send_call_function_ipi(const CpuMask<kCpus>& targets) {
+    recorder.note("send interrupt", targets.word(0));
+    targets.for_each([](CpuId cpu) { cpus[cpu].pending = true; });
+  }
+  static bool concurrent_flush_enabled() { return concurrent; }
+  static void pause() {
+    recorder.note("pause");
+    if (recorder.log.size() > kLongestLog) {
+      fail({.rule = Rule::r12, .what = "somebody waits for ever", .where = {}});
+    }
+    deliver();
+  }
+  static void trace(const TraceEvent& event) {
+    constexpr std::array kNames{"flush_begin",   "flush_send",  "flush_end",    "kernel_begin",
+                                "kernel_end",    "batch_add",   "batch_begin",  "batch_end",
+                                "handler_begin", "handler_end", "switch_begin", "switch_end",
+                                "enter_lazy",    "call_queued", "call_run"};
+    recorder.events.push_back(event);
+    recorder.note(std::string("trace ") + kNames[static_cast<unsigned>(event.kind)], event.value);
+  }
+  [[noreturn]] static void fail(const Failure& failure) { throw CheckFailed{failure}; }
+
+  /// Every CPU that may be interrupted and has an interrupt pending runs its handler.
+  static void deliver() {
+    const CpuId before = recorder.current;
+    for (CpuId cpu = 0; cpu < kCpus; ++cpu) {
+      if (!cpus[cpu].pending || !cpus[cpu].interrupts) continue;
+      recorder.current = cpu;
+      cpus[cpu].pending = false;
+      cpus[cpu].interrupts = false;
+      cpus[cpu].in_interrupt = true;
+      if (handler) handler();
+      cpus[cpu].in_interrupt = false;
+      cpus[cpu].interrupts = true;
+    }
+    recorder.current = before;
+  }
+};
+
+}  // namespace shootdown::test

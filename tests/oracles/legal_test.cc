@@ -1,0 +1,160 @@
+// Situations that look wrong and are not: no oracle may fire. Each comes from a scenario file,
+// under many schedules, and the test makes sure that the situation really came up.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "fuzz/files.h"
+#include "fuzz/layout.h"
+#include "tests/oracles/trial.h"
+
+namespace shootdown::fuzz {
+namespace {
+
+const std::filesystem::path kFolder = "tests/oracles/scenarios";
+
+Scenario scenario_in(const std::filesystem::path& file) {
+  Scenario scenario;
+  std::string error;
+  EXPECT_TRUE(load(file.string(), scenario, error)) << error;
+  return scenario;
+}
+
+struct Preemption {
+  unsigned step;
+  CpuId cpu;
+};
+
+/// The scenario's own deviations, which come first, and then the preemptions, in order.
+Scenario with(const Scenario& scenario, std::initializer_list<Preemption> preemptions) {
+  Scenario result = scenario;
+  unsigned now = 0;
+  for (const Deviation& deviation : scenario.deviations) now += deviation.delay;
+  for (const Preemption& preemption : preemptions) {
+    const unsigned delay = preemption.step > now ? preemption.step - now : 0;
+    result.deviations.push_back({.delay = static_cast<std::uint8_t>(std::min(delay, 255U)),
+                                 .kind = DeviationKind::preempt,
+                                 .cpu = static_cast<std::uint8_t>(preemption.cpu)});
+    now += std::min(delay, 255U);
+  }
+  return result;
+}
+
+/// Runs one schedule, which must be clean.
+void expect_clean(Trial& trial, const Scenario& scenario) {
+  EXPECT_EQ(trial.run(scenario), "ok") << print(scenario);
+}
+
+unsigned steps_of(Trial& trial, const Scenario& scenario) {
+  expect_clean(trial, scenario);
+  return static_cast<unsigned>(trial.machine.step());
+}
+
+/// Each schedule in which `first` is let run at some step and `second` at some later one.
+void sweep_pairs(Trial& trial, const Scenario& scenario, CpuId first, CpuId second) {
+  const unsigned steps = steps_of(trial, scenario);
+  for (unsigned i = 1; i < steps && !testing::Test::HasFailure(); ++i) {
+    for (unsigned k = i + 1; k < steps; ++k) {
+      expect_clean(trial, with(scenario, {{i, first}, {k, second}}));
+    }
+  }
+}
+
+TEST(Legal, ALazyCpuWithAnOldTranslationAnswersForAnotherSpace) {
+  Trial trial;
+  unsigned seen = 0;
+  trial.distort = [&](CpuId cpu, TraceEvent& event) {
+    if (event.kind == TraceKind::handler_end && event.outcome == HandlerOutcome::other_mm &&
+        trial.system().cpus[cpu].shared.is_lazy.peek() && trial.holds_stale(cpu, 0, 1)) {
+      ++seen;
+    }
+  };
+  sweep_pairs(trial, scenario_in(kFolder / "lazy_and_another_space.txt"), 0, 2);
+  EXPECT_GT(seen, 0u);
+}
+
+TEST(Legal, AFlushReturnsWhileACpuWithAnOldTranslationIsInTheSwitchingWindow) {
+  Trial trial;
+  unsigned seen_window = 0;
+  unsigned seen_slot = 0;
+  trial.distort = [&](CpuId /*cpu*/, TraceEvent& event) {
+    if (event.kind != TraceKind::flush_end || !trial.holds_stale(1, 0, 1)) return;
+    if (trial.own(1).loaded_mm.peek() == nullptr) ++seen_window;
+    if (trial.own(1).loaded_mm.peek() == &trial.mm(1)) ++seen_slot;
+  };
+  sweep_pairs(trial, scenario_in(kFolder / "switching_window.txt"), 0, 1);
+  EXPECT_GT(seen_window, 0u);
+  EXPECT_GT(seen_slot, 0u) << "or has the old translation in a slot that is not loaded";
+}
+
+TEST(Legal, AnOldTranslationIsUsedBeforeTheFlushHasReturned) {
+  Trial trial;
+  unsigned seen = 0;
+  trial.on_access = [&](CpuId cpu, VirtAddr, const host::TlbEntry&) {
+    if (trial.holds_stale(cpu, 0, 1)) ++seen;
+  };
+  sweep_pairs(trial, scenario_in(kFolder / "use_before_the_flush.txt"), 1, 0);
+  EXPECT_GT(seen, 0u);
+}
+
+TEST(Legal, ALazyCpuKeepsATranslationToAFrameThatIsReused) {
+  Trial trial;
+  unsigned seen = 0;
+  trial.before_change = [&](CpuId) {
+    if (!trial.system().cpus[1].shared.is_lazy.peek()) return;
+    for (const host::TlbEntry& entry : trial.machine.cpu(1).tlb.entries) {
+      const host::FrameInfo& info = trial.machine.frames().info(entry.frame);
+      if (info.kind == host::FrameKind::data && owner_space(info.owner) == 1) ++seen;
+    }
+  };
+  sweep_pairs(trial, scenario_in(kFolder / "lazy_and_a_reused_frame.txt"), 0, 1);
+  EXPECT_GT(seen, 0u);
+}
+
+// ---- Every scenario file
+
+class EveryScenario : public testing::TestWithParam<std::string> {};
+
+TEST_P(EveryScenario, IsCleanWithAPreemptionAnywhere) {
+  Trial trial;
+  const Scenario scenario = scenario_in(kFolder / (GetParam() + ".txt"));
+  const unsigned steps = steps_of(trial, scenario);
+  for (CpuId cpu = 0; cpu < scenario.header.cpus; ++cpu) {
+    for (unsigned step = 1; step < steps; ++step) {
+      expect_clean(trial, with(scenario, {{step, cpu}}));
+    }
+  }
+}
+
+TEST_P(EveryScenario, IsCleanWithASpeculativeFillAnywhere) {
+  Trial trial;
+  const Scenario scenario = scenario_in(kFolder / (GetParam() + ".txt"));
+  const unsigned steps = steps_of(trial, scenario);
+  for (CpuId cpu = 0; cpu < scenario.header.cpus; ++cpu) {
+    for (unsigned step = 1; step < steps; ++step) {
+      Scenario filled = with(scenario, {{step, cpu}});
+      Deviation& fill = filled.deviations[filled.deviations.size() - 1];
+      fill.kind = DeviationKind::fill;
+      fill.arg = 1;
+      expect_clean(trial, filled);
+    }
+  }
+}
+
+std::vector<std::string> all_scenarios() {
+  std::set<std::string> names;
+  for (const auto& file : std::filesystem::directory_iterator(kFolder)) {
+    names.insert(file.path().stem().string());
+  }
+  return {names.begin(), names.end()};
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, EveryScenario, testing::ValuesIn(all_scenarios()),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace shootdown::fuzz

@@ -1,0 +1,205 @@
+#include "tests/oracles/trial.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#include "fuzz/layout.h"
+#include "fuzz/story.h"
+#include "hal/host/walk.h"
+
+namespace shootdown::fuzz {
+
+Step op(std::string_view text) {
+  Scenario scenario;
+  ParseError error;
+  const std::string whole =
+      "shootdown-scenario 1\nconfig cpus=8 mms=8\ncpu 0: " + std::string(text) + "\n";
+  EXPECT_TRUE(parse(whole, scenario, error)) << print(error);
+  return {.kind = Step::Kind::op, .op = scenario.ops[0][0]};
+}
+
+Step await(std::uint64_t turn) { return {.kind = Step::Kind::await, .turn = turn}; }
+Step go(std::uint64_t turn) { return {.kind = Step::Kind::go, .turn = turn}; }
+Step wrong(std::function<void()> code) {
+  return {.kind = Step::Kind::wrong, .code = std::move(code)};
+}
+
+void Trial::expect(std::string_view title, const Script& script, Header header) {
+  EXPECT_EQ(run(script, header, /*honestly=*/true), "ok") << "nothing was wrong yet";
+  EXPECT_EQ(run(script, header, /*honestly=*/false), title);
+}
+
+std::string Trial::run(const Script& script, Header header, bool honestly) {
+  honest_ = honestly;
+  script_ = &script;
+  scenario_ = {};
+  scenario_.header = header;
+  scenario_.header.cpus = static_cast<std::uint8_t>(script.size());
+  turn_.poke(0);
+  const std::string title = start(
+      [](void* self, CpuId cpu) {
+        Trial& trial = *static_cast<Trial*>(self);
+        for (const Step& step : (*trial.script_)[cpu]) trial.perform(cpu, step);
+      },
+      [](void* self, CpuId cpu) { Guest::boot(&static_cast<Trial*>(self)->guest, cpu); });
+  honest_ = false;
+  return title;
+}
+
+std::string Trial::run(const Scenario& scenario) {
+  scenario_ = scenario;
+  return start(
+      [](void* self, CpuId cpu) { Guest::program(&static_cast<Trial*>(self)->guest, cpu); },
+      [](void* self, CpuId cpu) { Guest::boot(&static_cast<Trial*>(self)->guest, cpu); });
+}
+
+std::string Trial::start(host::Machine::CpuCode program, host::Machine::CpuCode boot) {
+  schedule_.start(scenario_);
+  machine.prepare(
+      {.cpus = scenario_.header.cpus,
+       .pcid = scenario_.header.pcid,
+       .step_limit = kStepLimit,
+       .boot = boot,
+       .program = program,
+       .interrupt = [](void* self,
+                       CpuId cpu) { Guest::interrupt(&static_cast<Trial*>(self)->guest, cpu); },
+       .argument = this,
+       .observer = this,
+       .schedule = &schedule_});
+  guest.prepare(scenario_);
+  host::Report report = machine.run();
+  if (report.failed()) oracles.refine(report);
+  return title(report);
+}
+
+void Trial::perform(CpuId cpu, const Step& step) {
+  switch (step.kind) {
+    case Step::Kind::op:
+      scenario_.ops[cpu].clear();
+      scenario_.ops[cpu].push_back(step.op);
+      Guest::program(&guest, cpu);
+      break;
+    case Step::Kind::await:
+      while (turn_.load(std::memory_order_acquire) < step.turn) HostHal::pause();
+      break;
+    case Step::Kind::go:
+      turn_.store(step.turn, std::memory_order_release);
+      break;
+    case Step::Kind::wrong:
+      if (!honest_) step.code();
+      break;
+  }
+}
+
+// ---- What tests meddle with
+
+SlotState& Trial::slot_of(CpuId cpu, unsigned space) {
+  for (SlotState& slot : own(cpu).slots) {
+    if (slot.context == mm(space).context) return slot;
+  }
+  ADD_FAILURE() << "no slot";
+  return own(cpu).slots[0];
+}
+
+void Trial::set_in_mask(unsigned space, CpuId cpu, bool member) {
+  const std::uint64_t bit = std::uint64_t{1} << cpu;
+  mm(space).cpus.visit_shared(
+      [&](const char*, auto& word) { word.poke(member ? word.peek() | bit : word.peek() & ~bit); });
+}
+
+void Trial::unlock_record(CpuId sender, CpuId target) {
+  CpuId index = 0;
+  system().calls.visit_shared([&](const char* name, auto& word) {
+    if (std::strcmp(name, "call_locked") != 0) return;
+    if (index++ == (sender * HostHal::kMaxCpus) + target) word.poke({});
+  });
+}
+
+std::uint64_t Trial::entry_of(unsigned space, unsigned page) {
+  using host::FramePool;
+  FramePool& frames = machine.frames();
+  const VirtAddr address = page_address(page);
+  const std::uint32_t directory = guest.space(space).directory;
+  const std::uint64_t upper = frames.words(directory)[host::table_index(address, 2)];
+  if ((upper & host::kPtePresent) == 0) return 0;
+  return frames.words(FramePool::frame_at(upper))[host::table_index(address, 1)];
+}
+
+bool Trial::holds_stale(CpuId cpu, unsigned space, unsigned page) {
+  const std::uint64_t now = entry_of(space, page);
+  for (const host::TlbEntry& entry : machine.cpu(cpu).tlb.entries) {
+    if (entry.from.space != space || !entry.covers(page_address(page))) continue;
+    if ((now & host::kPtePresent) == 0 || host::FramePool::frame_at(now) != entry.frame) {
+      return true;
+    }
+    if (entry.writable && (now & host::kPteWritable) == 0) return true;
+  }
+  return false;
+}
+
+// ---- Observer
+
+void Trial::run_hooks(TraceKind kind, CpuId cpu, bool before) {
+  if (honest_) return;
+  for (const TraceHook& hook : hooks_) {
+    if (hook.kind == kind && hook.cpu == cpu && hook.before == before) hook.hook();
+  }
+}
+
+void Trial::on_trace(CpuId cpu, const TraceEvent& event) {
+  run_hooks(event.kind, cpu, /*before=*/true);
+  TraceEvent told = event;
+  if (distort && !honest_) distort(cpu, told);
+  oracles.on_trace(cpu, told);
+  run_hooks(event.kind, cpu, /*before=*/false);
+}
+
+void Trial::after_change(CpuId cpu) {
+  if (before_change && !honest_) before_change(cpu);
+  oracles.after_change(cpu);
+}
+
+void Trial::on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry) {
+  if (on_access && !honest_) on_access(cpu, address, entry);
+  oracles.on_use(cpu, address, entry);
+}
+
+void Trial::on_ipi(CpuId cpu, const host::HostCpuMask& targets) {
+  oracles.on_ipi(cpu, targets);
+  if (after_ipi && !honest_) after_ipi(cpu);
+}
+
+// ---- Loot
+
+void Loot::take(CpuId cpu) {
+  const host::Tlb& tlb = trial_.machine.cpu(cpu).tlb;
+  entries_.assign(tlb.entries.begin(), tlb.entries.end());
+  tables_.assign(tlb.psc.begin(), tlb.psc.end());
+}
+
+void Loot::put_entries(CpuId cpu) const {
+  host::HostCpu& target = trial_.machine.cpu(cpu);
+  const std::uint16_t pcid = trial_.machine.pcid_of(target.cr3);
+  for (host::TlbEntry entry : entries_) {
+    entry.pcid = pcid;
+    if (target.tlb.find(entry.page << entry.shift, pcid) == nullptr) {
+      target.tlb.entries.insert(entry);
+    }
+  }
+}
+
+void Loot::put_tables(CpuId cpu) const {
+  host::HostCpu& target = trial_.machine.cpu(cpu);
+  const std::uint16_t pcid = trial_.machine.pcid_of(target.cr3);
+  for (host::PscEntry entry : tables_) {
+    entry.pcid = pcid;
+    if (target.tlb.find_table(entry.prefix << kLargePageShift, pcid) == nullptr) {
+      target.tlb.psc.insert(entry);
+    }
+  }
+}
+
+}  // namespace shootdown::fuzz

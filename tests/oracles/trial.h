@@ -1,0 +1,135 @@
+// A bench for the judges: the simulated kernel does what a script says, and a test may meddle with
+// the state or with what the oracles are told, as a wrong kernel or a wrong core would.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fuzz/guest.h"
+#include "fuzz/oracles.h"
+#include "fuzz/runner.h"
+#include "fuzz/scenario.h"
+#include "hal/host/machine.h"
+
+namespace shootdown::fuzz {
+
+/// One thing that a simulated CPU does.
+struct Step {
+  enum class Kind : std::uint8_t { op, await, go, wrong };
+  Kind kind;
+  Op op{};
+  std::uint64_t turn{0};
+  std::function<void()> code;
+};
+
+/// An operation as it stands in a scenario's text form, such as "unmap mm=0 page=1".
+[[nodiscard]] Step op(std::string_view text);
+/// Waits, with interrupts on, until somebody says `go(turn)`.
+[[nodiscard]] Step await(std::uint64_t turn);
+[[nodiscard]] Step go(std::uint64_t turn);
+/// What only a wrong kernel does. Left out when the script runs honestly.
+[[nodiscard]] Step wrong(std::function<void()> code);
+
+using Script = std::vector<std::vector<Step>>;  // one list per CPU
+
+/// Stands between the machine and the oracles.
+class Trial final : public host::Observer {
+ public:
+  using Hook = std::function<void()>;
+
+  Trial() : oracles(machine), guest(machine, oracles) {}
+
+  /// Runs `hook` at each such event of `cpu`, before or after the oracles hear of it.
+  void before(TraceKind kind, CpuId cpu, Hook hook) { hook_at(kind, cpu, true, std::move(hook)); }
+  void after(TraceKind kind, CpuId cpu, Hook hook) { hook_at(kind, cpu, false, std::move(hook)); }
+  /// May change what the oracles hear.
+  std::function<void(CpuId, TraceEvent&)> distort;
+  std::function<void(CpuId)> before_change;
+  std::function<void(CpuId, VirtAddr, const host::TlbEntry&)> on_access;
+  std::function<void(CpuId)> after_ipi;
+
+  /// The script without wrong steps and hooks must be clean, and with them end in `title`.
+  void expect(std::string_view title, const Script& script, Header header = {});
+  /// Runs a script as it is and returns the report's title, or "ok".
+  std::string run(const Script& script, Header header, bool honestly);
+  /// Runs a scenario with its own schedule, with the hooks in place.
+  std::string run(const Scenario& scenario);
+
+  // ---- What tests meddle with
+
+  System<HostHal>& system() { return guest.system(); }
+  CpuPrivate<HostHal>& own(CpuId cpu) { return system().cpus[cpu].own; }
+  SlotState& loaded_slot(CpuId cpu) { return own(cpu).slots[own(cpu).loaded_slot]; }
+  Mm<HostHal>& mm(unsigned space) { return guest.space(space).mm; }
+  /// The slot of `cpu` that holds `space`. There must be one.
+  SlotState& slot_of(CpuId cpu, unsigned space);
+  void set_in_mask(unsigned space, CpuId cpu, bool member);
+  /// Unlocks the call record from `sender` to `target`.
+  void unlock_record(CpuId sender, CpuId target);
+  /// The entry that maps the small page, as it is in memory now, or 0.
+  std::uint64_t entry_of(unsigned space, unsigned page);
+  /// Whether `cpu` has a translation of the small page that memory does not justify.
+  bool holds_stale(CpuId cpu, unsigned space, unsigned page);
+
+  host::Machine machine;
+  Oracles oracles;
+  Guest guest;
+
+  // ---- Observer
+
+  void after_change(CpuId cpu) override;
+  void on_cr3(CpuId cpu) override { oracles.on_cr3(cpu); }
+  void on_invalidate(CpuId cpu) override { oracles.on_invalidate(cpu); }
+  void on_fill(CpuId cpu, VirtAddr address, host::Provenance& from) override {
+    oracles.on_fill(cpu, address, from);
+  }
+  bool on_walk(CpuId cpu, std::uint32_t frame) override { return oracles.on_walk(cpu, frame); }
+  void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry) override;
+  void on_ipi(CpuId cpu, const host::HostCpuMask& targets) override;
+  void on_trace(CpuId cpu, const TraceEvent& event) override;
+  std::string label(const void* address) override { return oracles.label(address); }
+
+ private:
+  struct TraceHook {
+    TraceKind kind;
+    CpuId cpu;
+    bool before;
+    Hook hook;
+  };
+  void hook_at(TraceKind kind, CpuId cpu, bool before, Hook hook) {
+    hooks_.push_back({.kind = kind, .cpu = cpu, .before = before, .hook = std::move(hook)});
+  }
+  void run_hooks(TraceKind kind, CpuId cpu, bool before);
+  void perform(CpuId cpu, const Step& step);
+  std::string start(host::Machine::CpuCode program, host::Machine::CpuCode boot);
+
+  std::vector<TraceHook> hooks_;
+  bool honest_{false};
+  const Script* script_{nullptr};
+  Scenario scenario_;
+  ScenarioSchedule schedule_;
+  host::HostAtomic<std::uint64_t> turn_;
+};
+
+/// What a CPU's TLB held at some moment.
+class Loot {
+ public:
+  explicit Loot(Trial& trial) : trial_(trial) {}
+  void take(CpuId cpu);
+  /// Puts the translations back, as if they had never been dropped, under the PCID now loaded.
+  void put_entries(CpuId cpu) const;
+  /// The same for cached pointers to page tables.
+  void put_tables(CpuId cpu) const;
+  [[nodiscard]] std::size_t entries() const { return entries_.size(); }
+
+ private:
+  Trial& trial_;
+  std::vector<host::TlbEntry> entries_;
+  std::vector<host::PscEntry> tables_;
+};
+
+}  // namespace shootdown::fuzz
