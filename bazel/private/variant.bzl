@@ -4,17 +4,20 @@ load("//bazel:variants.bzl", "variant_platform")
 
 _PLATFORMS = "//command_line_option:platforms"
 _MODE = "//command_line_option:compilation_mode"
+_PARSE_HEADERS = "//command_line_option:process_headers_in_dependencies"
 
 def _transition_impl(settings, attr):
     return {
         _PLATFORMS: [variant_platform(attr.variant)],
         _MODE: attr.mode or settings[_MODE],
+        # Each header is compiled on its own for the host and for the kernel. Once is enough.
+        _PARSE_HEADERS: attr.variant == "kernel",
     }
 
 variant_transition = transition(
     implementation = _transition_impl,
     inputs = [_MODE],
-    outputs = [_PLATFORMS, _MODE],
+    outputs = [_PLATFORMS, _MODE, _PARSE_HEADERS],
 )
 
 def _impl(ctx):
