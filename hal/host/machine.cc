@@ -278,7 +278,7 @@ void Machine::write_cr3(std::uint64_t value, Site where) {
   const bool keep = (value >> 63) != 0;
   if (keep && !setup_.pcid) {
     Report report;
-    report.oracle = Oracle::check;
+    report.oracle = Oracle::fault;
     report.title = "a load of CR3 faults";
     report.detail = "Bit 63, the keep bit, is reserved while CR4.PCIDE is 0.";
     report.second = {.step = step_, .cpu = self.id, .what = "loads CR3 with the keep bit"};
@@ -352,7 +352,7 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
                                              "invpcid everything", "invpcid all contexts"};
     std::string what = kVerbs[static_cast<unsigned>(type)];
     if (names_pcid) what += ", PCID " + std::to_string(pcid);
-    if (by_address) what += ", " + observer_->label(reinterpret_cast<const void*>(address));
+    if (by_address) what += ", " + name_of(address);
     record(std::move(what), where);
   }
   if (observing_) observer_->on_invalidate(self.id);

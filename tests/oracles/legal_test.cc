@@ -83,8 +83,8 @@ TEST(Legal, AFlushReturnsWhileACpuWithAnOldTranslationIsInTheSwitchingWindow) {
   unsigned seen_slot = 0;
   trial.distort = [&](CpuId /*cpu*/, TraceEvent& event) {
     if (event.kind != TraceKind::flush_end || !trial.holds_stale(1, 0, 1)) return;
-    if (trial.own(1).loaded_mm.peek() == nullptr) ++seen_window;
-    if (trial.own(1).loaded_mm.peek() == &trial.mm(1)) ++seen_slot;
+    if (trial.loaded(1) == nullptr) ++seen_window;
+    if (trial.loaded(1) == &trial.mm(1)) ++seen_slot;
   };
   sweep_pairs(trial, scenario_in(kFolder / "switching_window.txt"), 0, 1);
   EXPECT_GT(seen_window, 0u);

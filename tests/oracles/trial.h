@@ -63,6 +63,7 @@ class Trial final : public host::Observer {
 
   System<HostHal>& system() { return guest.system(); }
   CpuPrivate<HostHal>& own(CpuId cpu) { return system().cpus[cpu].own; }
+  Mm<HostHal>* loaded(CpuId cpu) { return own(cpu).loaded_mm.peek(); }
   SlotState& loaded_slot(CpuId cpu) { return own(cpu).slots[own(cpu).loaded_slot]; }
   Mm<HostHal>& mm(unsigned space) { return guest.space(space).mm; }
   /// The slot of `cpu` that holds `space`. There must be one.
