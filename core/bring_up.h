@@ -32,7 +32,7 @@ void initialize_cpu(System<H>& system) {
   load_mm(system, system.kernel_mm, 0, true,
           system.kernel_mm.tlb_gen.load(std::memory_order_acquire));
   own.loaded_mm.store(&system.kernel_mm, std::memory_order_release);
-  flush_everything(system);
+  internal::drop_everything(system);
 }
 
 /// Takes this CPU out of the core: it leaves its space, answers what is queued for it, and is no

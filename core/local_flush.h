@@ -43,10 +43,11 @@ void flush_one_user(System<H>& system, VirtAddr address) {
   }
 }
 
-/// Drops every entry of every PCID, global ones included. Context: interrupts off, so that no
-/// handler sees CR4 and its shadow differ (M15).
+namespace internal {
+
+/// Empties the TLB, uncounted: bring-up does so as well.
 template <Hal H>
-void flush_everything(System<H>& system) {
+void drop_everything(System<H>& system) {
   CpuPrivate<H>& own = system.self().own;
   if (system.config.invpcid) {
     H::invpcid(InvpcidType::everything, 0, 0);
@@ -58,7 +59,16 @@ void flush_everything(System<H>& system) {
   own.deferred = {};
   own.user_flush = 0;
   own.invalidate_other = false;
-  ++own.counters.local_flush_all;
+}
+
+}  // namespace internal
+
+/// Drops every entry of every PCID, global ones included. Context: interrupts off, so that no
+/// handler sees CR4 and its shadow differ (M15).
+template <Hal H>
+void flush_everything(System<H>& system) {
+  internal::drop_everything(system);
+  ++system.self().own.counters.local_flush_all;
 }
 
 /// Drops the entry of one kernel address. Global entries go in every PCID at once. Others exist

@@ -250,7 +250,8 @@ void Oracles::end_kernel_flush(CpuId cpu) {
       if (entry.from.space != kKernelSpace) continue;
       const unsigned page = kernel_page_of(entry.page << entry.shift);
       if (entry.from.version >= self.kernel_wanted[page]) continue;
-      const Slot slot = entry.pcid - 1U;
+      const Slot slot = (entry.pcid & ~kUserPcidBit) - 1U;
+      if (machine_.pcid() && slot >= kSlots) continue;
       const bool loaded = entry.global || !machine_.pcid() || slot == own.loaded_slot;
       const bool loadable = !loaded && slot < kSlots && own.slots[slot].context != kNoContext &&
                             !own.invalidate_other;
