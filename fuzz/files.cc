@@ -57,9 +57,7 @@ bool load(const std::string& path, Scenario& scenario, std::string& error) {
   std::vector<std::uint8_t> bytes;
   if (!read_all(path, bytes, error)) return false;
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  const std::size_t start = text.find_first_not_of(" \t\r\n");
-  const bool is_text = start != std::string_view::npos && text.substr(start).starts_with(kTextMark);
-  if (!is_text) {
+  if (!is_text(text)) {
     decode(bytes, scenario);
     return true;
   }

@@ -1,19 +1,18 @@
 // Scenario files: bytes or text, read with clear errors.
 #pragma once
 
+#include <cstddef>
 #include <string>
+#include <string_view>
 
 #include "fuzz/scenario.h"
 
 namespace shootdown::fuzz {
 
-/// The first line of every text form.
-inline constexpr std::string_view kTextMark = "shootdown-scenario";
-
 /// A byte scenario is a few hundred bytes. Larger files are not scenarios.
 inline constexpr std::size_t kMaxFileBytes = std::size_t{1} << 20;
 
-/// Reads `path`, which holds the text form if it starts with its mark and the byte form otherwise.
+/// Reads `path`: the text form if it begins like one, comments aside, and the byte form otherwise.
 /// Returns false and fills `error` with the file, the cause and the fix.
 [[nodiscard]] bool load(const std::string& path, Scenario& scenario, std::string& error);
 
