@@ -1,9 +1,11 @@
 // Tells the story of one scenario or crash file.
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 #include "fuzz/files.h"
 #include "fuzz/minimise.h"
@@ -40,6 +42,13 @@ struct Options {
   std::string out;
 };
 
+/// Digits only: strtoul would take a sign, and make a large number of it.
+bool parse_number(const char* text, unsigned& number) {
+  const char* const end = text + std::strlen(text);
+  const auto result = std::from_chars(text, end, number);
+  return result.ec == std::errc() && result.ptr == end;
+}
+
 /// Returns false after telling what is wrong.
 bool parse_options(int argc, char** argv, Options& options) {
   for (int i = 1; i < argc; ++i) {
@@ -53,15 +62,12 @@ bool parse_options(int argc, char** argv, Options& options) {
       options.minimise = true;
     } else if (word == "-o" || word == "--last") {
       const char* argument = value();
-      char* end = nullptr;
-      const unsigned long number = argument != nullptr ? std::strtoul(argument, &end, 10) : 0;
-      if (argument == nullptr || (word == "--last" && (*argument == '\0' || *end != '\0'))) {
-        std::fprintf(stderr, "reproduce: %s needs a %s\n", argv[i],
-                     word == "-o" ? "file name" : "number");
+      if (argument == nullptr || (word == "--last" && !parse_number(argument, options.last))) {
+        std::fprintf(stderr, "reproduce: %.*s needs a %s\n", static_cast<int>(word.size()),
+                     word.data(), word == "-o" ? "file name" : "number");
         return false;
       }
       if (word == "-o") options.out = argument;
-      if (word == "--last") options.last = static_cast<unsigned>(number);
     } else if (word.starts_with("-") && word != "-") {
       std::fprintf(stderr, "reproduce: unknown option %s; --help lists them\n", argv[i]);
       return false;
@@ -122,18 +128,18 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "reproduce: %s\n", error.c_str());
     return kUsage;
   }
-  auto* runner = new Runner;  // Lives as long as the process: CPUs are parked on its stacks.
-  if (options.minimise) shrink(*runner, scenario);
+  static Runner runner;  // Too large for a stack.
+  if (options.minimise) shrink(runner, scenario);
   if (!options.out.empty() && !write_out(options, scenario)) return kUsage;
   if (options.text) {
     std::fputs(print(scenario).c_str(), stdout);
     return kOk;
   }
   if (options.title) {
-    const auto& report = runner->run(scenario);
+    const auto& report = runner.run(scenario);
     std::printf("%s\n", title(report).c_str());
     return report.failed() ? kFound : kOk;
   }
-  std::fputs(tell(*runner, scenario, {.last_lines = options.last}).c_str(), stdout);
-  return runner->report().failed() ? kFound : kOk;
+  std::fputs(tell(runner, scenario, {.last_lines = options.last}).c_str(), stdout);
+  return runner.report().failed() ? kFound : kOk;
 }
