@@ -23,12 +23,15 @@ struct FlushCall {
 template <Hal H>
 void run_flush_call(void* argument, Acknowledgement<H>& acknowledgement) {
   const auto& call = *static_cast<const FlushCall<H>*>(argument);
-  if (!call.request->acknowledges_early) {
-    flush_function(*call.system, *call.request);
+  System<H>& system = *call.system;
+  // Only for the loaded space: it lives as long as it is loaded (O31). Another one may be gone as
+  // soon as its flusher is answered, and this CPU has yet to leave its mask.
+  const bool loaded = system.self().own.loaded_mm.owner_load() == call.request->mm;
+  if (!call.request->acknowledges_early || !loaded) {
+    flush_function(system, *call.request);
     return;
   }
   // The initiator may reuse its request and leave its stack frame as soon as it is answered.
-  System<H>& system = *call.system;
   const FlushRequest<H> copy = *call.request;
   acknowledgement.give();
   flush_function(system, copy);

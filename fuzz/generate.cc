@@ -4,8 +4,12 @@
 
 namespace shootdown::fuzz {
 
-Swarm::Swarm(Random& random, const Header& header)
-    : ops_(random), deviations_(random), cpus_(header.cpus), mms_(header.mms) {
+Swarm::Swarm(Random& random, const Header& header, bool basic)
+    : op_kinds_(basic ? static_cast<unsigned>(OpKind::exit) + 1 : kOpKinds),
+      ops_(random, op_kinds_),
+      deviations_(random),
+      cpus_(header.cpus),
+      mms_(header.mms) {
   favourite_mm_ = random.below(mms_);
   first_page_ = random.below(kPages);
   page_window_ = 1 + random.mostly_small(kPages - 1);
@@ -14,7 +18,7 @@ Swarm::Swarm(Random& random, const Header& header)
 
 Swarm Swarm::with_other_kinds(Random& random) const {
   Swarm other = *this;
-  other.ops_ = WildWeights<kOpKinds>(random);
+  other.ops_ = WildWeights<kOpKinds>(random, op_kinds_);
   return other;
 }
 
@@ -90,7 +94,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
   header.cpus = std::clamp(options.cpus, 1u, kMaxCpus);
   if (options.vary_header) vary_header(random, header);
 
-  const Swarm common(random, header);
+  const Swarm common(random, header, random.chance(1, 2));
   const bool has_roles = random.chance(1, 2);
   const bool starts_mapped = random.chance(1, 2);
   const unsigned ops = std::min(options.ops_per_cpu, kMaxOpsPerCpu);

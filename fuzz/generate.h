@@ -16,14 +16,15 @@ namespace shootdown::fuzz {
 template <unsigned kCount>
 class WildWeights {
  public:
-  explicit WildWeights(Random& random) {
+  /// Only the first `among` alternatives have a chance.
+  explicit WildWeights(Random& random, unsigned among = kCount) {
     const unsigned survivors = random.between(1, 4);  // In quarters: how many stay switched on.
-    for (auto& weight : weights_) {
+    for (unsigned i = 0; i < among; ++i) {
       const unsigned wild = 1u << random.below(7);
-      weight = random.chance(survivors, 4) ? wild : 0;
-      total_ += weight;
+      weights_[i] = random.chance(survivors, 4) ? wild : 0;
+      total_ += weights_[i];
     }
-    if (total_ == 0) total_ = weights_[random.below(kCount)] = 1;
+    if (total_ == 0) total_ = weights_[random.below(among)] = 1;
   }
   [[nodiscard]] bool allows(unsigned index) const { return weights_[index] != 0; }
   [[nodiscard]] unsigned pick(Random& random) const {
@@ -41,7 +42,8 @@ class WildWeights {
 /// What one run prefers: kinds, and a few pages and spaces on which its operations meet.
 class Swarm {
  public:
-  Swarm(Random& random, const Header& header);
+  /// `basic` leaves out the operations that came later: what they crowd out is what most bugs need.
+  Swarm(Random& random, const Header& header, bool basic = false);
   /// The same pages and spaces, other kinds of operation: another role in the same run.
   [[nodiscard]] Swarm with_other_kinds(Random& random) const;
   /// Operations and deviations are normalised for the header.
@@ -57,6 +59,7 @@ class Swarm {
   [[nodiscard]] unsigned page(Random& random) const;
   [[nodiscard]] unsigned mm(Random& random) const;
 
+  unsigned op_kinds_;
   WildWeights<kOpKinds> ops_;
   WildWeights<kDeviationKinds> deviations_;
   unsigned cpus_;

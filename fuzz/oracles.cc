@@ -42,6 +42,7 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
     ghost.batch.size = 0;
     ghost.promise.size = 0;
     ghost.flush.request = nullptr;
+    ghost.flush.queued = ghost.flush.to_interrupt = {};
     ghost.in_switch = ghost.in_handler = ghost.lazy = ghost.offline = false;
     ghost.space = kNoSpace;
   }

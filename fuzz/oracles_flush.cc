@@ -23,6 +23,7 @@ std::uint64_t checksum_of(const FlushRequest<host::HostHal>& request) {
   for (std::uint64_t value :
        {request.start, request.end, request.generation, std::uint64_t{request.initiator},
         std::uint64_t{request.stride_shift}, std::uint64_t{request.frees_tables},
+        std::uint64_t{request.trims_mask}, std::uint64_t{request.acknowledges_early},
         static_cast<std::uint64_t>(request.reason)}) {
     sum = (sum ^ value) * 0x9e37'79b9'7f4a'7c15;
   }
@@ -252,8 +253,8 @@ void Oracles::end_kernel_flush(CpuId cpu) {
       const Slot slot = (entry.pcid & ~kUserPcidBit) - 1U;
       if (machine_.pcid() && slot >= kSlots) continue;
       const bool loaded = entry.global || !machine_.pcid() || slot == own.loaded_slot;
-      const bool loadable =
-          !loaded && own.slots[slot].context != kNoContext && !own.invalidate_other;
+      const bool loadable = !loaded && slot < kSlots && own.slots[slot].context != kNoContext &&
+                            !own.invalidate_other;
       if (!loaded && !loadable) continue;
       fail(Oracle::o13, "a kernel range is flushed but a CPU can still use an older translation",
            cpu_name(target) + " holds " + kernel_page_name(page) +

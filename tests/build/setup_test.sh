@@ -81,36 +81,36 @@ run || fail "the second time: exit status $?"
 [ ! -s state/calls ] || fail "the second time it installed again"
 
 begin "a package was removed but not purged"
-without nasm
-echo nasm >state/removed
+without xorriso
+echo xorriso >state/removed
 run --check && fail "--check succeeded"
-[ "$(cat output)" = nasm ] || fail "--check does not list it"
+[ "$(cat output)" = xorriso ] || fail "--check does not list it"
 
 begin "an ordinary user with sudo"
-without nasm
+without xorriso
 echo 1000 >state/uid
 run || fail "exit status $?"
 grep -q sudo state/calls || fail "it did not use sudo"
 
 begin "an ordinary user without sudo"
-without nasm
+without xorriso
 echo 1000 >state/uid
 mv bin/sudo sudo.away
 run && fail "it succeeded"
-grep -q 'no sudo.*nasm' output || fail "the message does not say what is missing"
+grep -q 'no sudo.*xorriso' output || fail "the message does not say what is missing"
 mv sudo.away bin/sudo
 
 begin "apt-get update fails"
-without nasm
+without xorriso
 : >state/broken-update
 run || fail "exit status $?"
-grep -qx nasm state/installed || fail "it did not install"
+grep -qx xorriso state/installed || fail "it did not install"
 
 begin "apt-get install fails"
-without nasm
+without xorriso
 : >state/broken-install
 run && fail "it succeeded"
-grep -q "'apt-get install' failed.*nasm" output || fail "the message does not say what failed"
+grep -q "'apt-get install' failed.*xorriso" output || fail "the message does not say what failed"
 
 begin "an unknown option"
 run --nonsense && fail "it succeeded"

@@ -22,6 +22,8 @@ struct Bench {
   static constexpr PhysAddr kKernelRoot = 0x1000;
   static constexpr PhysAddr kRoot = 0x2000;
   static constexpr PhysAddr kOtherRoot = 0x3000;
+  static constexpr PhysAddr kUserRoot = 0x4000;
+  static constexpr PhysAddr kOtherUserRoot = 0x5000;
 
   System<H> system;
   Mm<H> mm;
@@ -29,14 +31,15 @@ struct Bench {
 
   explicit Bench(const Config& config = {}) {
     H::reset();
-    for (auto& cpu : H::cpus) cpu.cr4 = (config.pcid ? kCr4Pcid : 0) | kCr4GlobalPages;
     H::handler = [this] { handle_call_function_interrupt(system); };
     initialize_system(system, config, kKernelRoot);
-    mm.initialize(system.allocate_context(), kRoot);
-    other.initialize(system.allocate_context(), kOtherRoot);
+    mm.initialize(system.allocate_context(), kRoot, kUserRoot);
+    other.initialize(system.allocate_context(), kOtherRoot, kOtherUserRoot);
     for (CpuId cpu = 0; cpu < kCpus; ++cpu) {
+      if (!config.pcid) H::cpus[cpu].cr4 &= ~kCr4Pcid;
       with_interrupts_off(cpu, [&] { initialize_cpu(system); });
     }
+    for (CpuState<H>& cpu : system.cpus) cpu.own.counters = {};
     name_everything();
     recorder.clear();
   }
@@ -68,6 +71,7 @@ struct Bench {
     for (const CpuId cpu : cpus_to_run) switch_to(cpu, mm);
     recorder.clear();
   }
+  Mm<H>* loaded(CpuId cpu) { return system.cpus[cpu].own.loaded_mm.peek(); }
   CpuPrivate<H>& own(CpuId cpu) { return system.cpus[cpu].own; }
   SlotState& loaded_slot(CpuId cpu) { return own(cpu).slots[own(cpu).loaded_slot]; }
 
@@ -79,8 +83,9 @@ struct Bench {
     other.visit_shared(under("other."));
     system.kernel_mm.visit_shared(under("kernel_mm."));
     for (CpuId cpu = 0; cpu < kCpus; ++cpu) {
-      recorder.names[&system.cpus[cpu].own.loaded_mm] = "cpu" + std::to_string(cpu) + ".loaded_mm";
-      recorder.names[&system.cpus[cpu].shared.is_lazy] = "cpu" + std::to_string(cpu) + ".is_lazy";
+      const std::string name = "cpu" + std::to_string(cpu);
+      recorder.names[&system.cpus[cpu].shared.is_lazy] = name + ".is_lazy";
+      recorder.names[&system.cpus[cpu].own.loaded_mm] = name + ".loaded_mm";
     }
     CpuId queue = 0;
     CpuId record = 0;

@@ -23,7 +23,9 @@ struct FlushFunctionTest : testing::Test {
                           .initiator = 0,
                           .reason = FlushReason::local_shootdown,
                           .stride_shift = kPageShift,
-                          .frees_tables = false};
+                          .frees_tables = false,
+                          .trims_mask = false,
+                          .acknowledges_early = false};
 
   FlushFunctionTest() {
     bench.run_mm_on({1});
@@ -167,7 +169,7 @@ TEST_F(FlushFunctionTest, ALazyCpuMovesToTheKernelAndLeavesItsSlotBehind) {
   const Slot slot = bench.own(1).loaded_slot;
   answer();
   EXPECT_EQ(outcome(), HandlerOutcome::left_lazy);
-  EXPECT_EQ(bench.own(1).loaded_mm.peek(), &bench.system.kernel_mm);
+  EXPECT_EQ(bench.loaded(1), &bench.system.kernel_mm);
   EXPECT_FALSE(bench.mm.cpus.test(1));
   EXPECT_EQ(bench.own(1).slots[slot].generation, kFirstGeneration) << "so that it flushes later";
   EXPECT_EQ(bench.own(1).counters.lazy_left_by_flush, 1u);

@@ -183,7 +183,7 @@ TEST(R6, AFlushThatFreesTablesReachesLazyCpus) {
   recorder.clear();
   flush_tables(bench);
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b110});
-  EXPECT_EQ(bench.own(2).loaded_mm.peek(), &bench.system.kernel_mm);
+  EXPECT_EQ(bench.loaded(2), &bench.system.kernel_mm);
 }
 
 TEST(LazyCpus, AreAskedWhenTheyAreQueuedAndNotBefore) {

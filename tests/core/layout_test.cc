@@ -18,6 +18,7 @@ constexpr bool kOnlyAFlushMakesIt =
     !std::is_aggregate_v<Token>;
 
 TEST(Completion, TokensAreNotMadeOrCopiedByCallers) {
+  static_assert(kOnlyAFlushMakesIt<UserReturnClosed>);
   static_assert(kOnlyAFlushMakesIt<TranslationsQuiet>);
   static_assert(kOnlyAFlushMakesIt<WalkersQuiet>);
 }
@@ -26,6 +27,7 @@ TEST(Completion, QuietWalkersImplyQuietTranslationsAndNotTheReverse) {
   static_assert(std::is_convertible_v<const WalkersQuiet&, const TranslationsQuiet&>);
   static_assert(!std::is_convertible_v<const TranslationsQuiet&, const WalkersQuiet&>);
   static_assert(!std::is_constructible_v<WalkersQuiet, TranslationsQuiet>);
+  static_assert(!std::is_convertible_v<const UserReturnClosed&, const TranslationsQuiet&>);
 }
 
 TEST(Completion, EachEntryPointGivesWhatItAchieves) {
@@ -39,6 +41,10 @@ TEST(Completion, EachEntryPointGivesWhatItAchieves) {
   static_assert(std::is_same_v<decltype(flush_tlb_mm(system, mm)), TranslationsQuiet>);
   static_assert(std::is_same_v<decltype(flush_tlb_mm_range_freed_tables(system, mm, FlushRange{})),
                                WalkersQuiet>);
+  static_assert(std::is_same_v<decltype(flush_tlb_mm_range_early(system, mm, FlushRange{})),
+                               UserReturnClosed>);
+  static_assert(std::is_same_v<decltype(flush_tlb_kernel_range(system, 0, 0)), TranslationsQuiet>);
+  static_assert(std::is_same_v<decltype(flush_tlb_all(system)), WalkersQuiet>);
   static_cast<void>(flush_tlb_mm(system, mm));
 }
 

@@ -1,183 +1,331 @@
-// Mask policies, target tests, early acknowledgement, reclaim batches.
+// Configurations that change the cost and not the promise; temporary spaces; CPUs that come and go.
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <vector>
 
-#include "core/shootdown.h"
 #include "tests/core/bench.h"
 
 namespace shootdown::test {
 namespace {
 
-using ThreeCpus = Bench<3>;
-using H = ThreeCpus::H;
+using FourCpus = Bench<4>;
+using H = FourCpus::H;
+constexpr FlushRange kOnePage{.start = 0x5000, .end = 0x6000};
+constexpr Config kLazyMasks{.mask_policy = MaskPolicy::kept_lazily};
+constexpr Config kByLoadedSpace{.mask_policy = MaskPolicy::kept_lazily,
+                                .target_test = TargetTest::by_loaded_space};
 
-// ---- Lazily kept masks
-
-constexpr Config kKept{.mask_policy = MaskPolicy::kept_lazily,
-                       .target_test = TargetTest::by_loaded_space};
-
-TEST(KeptMasks, ASwitchLeavesTheOldBitAndFencesForTheNewOne) {
-  ThreeCpus bench(kKept);
-  bench.switch_to(0, bench.mm);
-  bench.switch_to(0, bench.other);
-  EXPECT_TRUE(bench.mm.cpus.test(0));
-  recorder.clear();
-  bench.switch_to(0, bench.mm);
-  EXPECT_EQ(count("or mm.cpu_mask"), 0u) << "the bit is there";
-  EXPECT_LT(first("store cpu0.loaded_mm"), first("fence"));
-  EXPECT_LT(first("fence"), first("load mm.tlb_gen"));
+void flush(FourCpus& bench) {
+  static_cast<void>(flush_tlb_mm_range(bench.system, bench.mm, kOnePage));
 }
 
-TEST(KeptMasks, OnlyCpusThatRunTheSpaceAreInterrupted) {
-  ThreeCpus bench(kKept);
-  bench.run_mm_on({0, 1, 2});
+// ---- Masks that are kept lazily
+
+TEST(LazyMasks, ASwitchLeavesTheOldBit) {
+  FourCpus bench(kLazyMasks);
+  bench.switch_to(1, bench.mm);
+  bench.switch_to(1, bench.other);
+  EXPECT_TRUE(bench.mm.cpus.read().test(1));
+  EXPECT_EQ(count("and mm.cpu_mask"), 0u);
+}
+
+TEST(LazyMasks, R2_ComingBackNeedsABarrierInsteadOfTheLockedSet) {
+  FourCpus bench(kLazyMasks);
+  bench.switch_to(1, bench.mm);
+  bench.switch_to(1, bench.other);
+  recorder.clear();
+  bench.switch_to(1, bench.mm);
+  EXPECT_EQ(count("or mm.cpu_mask"), 0u);
+  EXPECT_LT(first("store cpu1.loaded_mm"), first("fence")) << "what the flusher looks at";
+  EXPECT_LT(first("fence"), first("load mm.tlb_gen"));
+  EXPECT_EQ(recorder.log[first("store cpu1.loaded_mm")].value, 0u);
+}
+
+TEST(LazyMasks, AFlushThatFindsAnotherSpaceTakesTheBit) {
+  FourCpus bench(kLazyMasks);
+  bench.switch_to(0, bench.mm);
+  bench.switch_to(1, bench.mm);
+  bench.switch_to(1, bench.other);
+  recorder.clear();
+  flush(bench);
+  EXPECT_FALSE(bench.mm.cpus.read().test(1));
+  EXPECT_TRUE(bench.other.cpus.read().test(1));
+  EXPECT_EQ(bench.own(1).counters.wrong_cpu, 1u);
+  EXPECT_EQ(events(TraceKind::handler_end).back().reason, FlushReason::remote_wrong_cpu);
+}
+
+TEST(LazyMasks, TheInitiatorTakesItsOwnBitToo) {
+  FourCpus bench(kLazyMasks);
+  bench.switch_to(0, bench.mm);
+  bench.switch_to(0, bench.other);
+  flush(bench);
+  EXPECT_FALSE(bench.mm.cpus.read().test(0));
+}
+
+TEST(ExactMasks, TheFlushFunctionDoesNotTouchTheMask) {
+  FourCpus bench;
+  bench.switch_to(1, bench.other);
+  FlushRequest<H> request{};
+  request.mm = &bench.mm;
+  bench.with_interrupts_off(1, [&] { flush_function(bench.system, request); });
+  EXPECT_EQ(count("and mm.cpu_mask") + count("load mm.cpu_mask"), 0u);
+}
+
+// ---- Targets by their loaded space
+
+TEST(ByLoadedSpace, OnlyCpusWithTheSpaceLoadedAreInterrupted) {
+  FourCpus bench(kByLoadedSpace);
+  for (const CpuId cpu : {0, 1, 2}) bench.switch_to(cpu, bench.mm);
   bench.switch_to(2, bench.other);
   recorder.clear();
-  static_cast<void>(flush_tlb_mm(bench.system, bench.mm));
+  flush(bench);
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b010});
+  EXPECT_TRUE(bench.mm.cpus.read().test(2)) << "and the bit stays until a trim";
+}
+
+TEST(ByLoadedSpace, R8_ACpuInTheSwitchingWindowIsATarget) {
+  FourCpus bench(kByLoadedSpace);
+  for (const CpuId cpu : {0, 1}) bench.switch_to(cpu, bench.mm);
+  bench.switch_to(1, bench.other);
+  recorder.clear();
+  bench.own(1).loaded_mm.poke(nullptr);  // It is on its way back, and interrupts are off there.
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what == "pause") bench.own(1).loaded_mm.poke(&bench.other);
+  };
+  flush(bench);
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b010});
 }
 
-TEST(KeptMasks, R8_ACpuInTheSwitchingWindowIsATarget) {
-  ThreeCpus bench(kKept);
-  bench.run_mm_on({0, 1});
-  bench.own(1).loaded_mm.poke(nullptr);
-  EXPECT_TRUE(internal::is_wanted(bench.system, FlushRequest<H>{.mm = &bench.mm}, 1));
-  bench.own(1).loaded_mm.poke(&bench.other);
-  EXPECT_FALSE(internal::is_wanted(bench.system, FlushRequest<H>{.mm = &bench.mm}, 1));
-  bench.own(1).loaded_mm.poke(&bench.mm);
-}
-
-TEST(KeptMasks, M11_TheLoadedSpaceIsReadBeforeTheLaziness) {
-  ThreeCpus bench(kKept);
-  bench.run_mm_on({0, 1});
-  static_cast<void>(internal::is_wanted(bench.system, FlushRequest<H>{.mm = &bench.mm}, 1));
+TEST(ByLoadedSpace, M11_TheLoadedSpaceIsReadBeforeTheLazyFlag) {
+  FourCpus bench(kByLoadedSpace);
+  for (const CpuId cpu : {0, 1}) bench.switch_to(cpu, bench.mm);
+  recorder.clear();
+  flush(bench);
+  EXPECT_LT(first("add mm.tlb_gen"), first("load cpu1.loaded_mm"));
   EXPECT_LT(first("load cpu1.loaded_mm"), first("load cpu1.is_lazy"));
+  EXPECT_EQ(order_of("load cpu1.loaded_mm"), std::memory_order_seq_cst);
 }
 
-TEST(KeptMasks, EverySoManyFlushesTrimTheMask) {
-  Config config = kKept;
-  config.trim_interval = 3;
-  ThreeCpus bench(config);
-  bench.run_mm_on({0, 1});
+TEST(ByLoadedSpace, M11_TheLazyFlagIsClearedBeforeTheLoadedSpaceChanges) {
+  FourCpus bench(kByLoadedSpace);
+  bench.switch_to(1, bench.mm);
+  bench.idle(1);
+  recorder.clear();
   bench.switch_to(1, bench.other);
-  static_cast<void>(flush_tlb_mm(bench.system, bench.mm));  // generation 2
-  EXPECT_TRUE(bench.mm.cpus.test(1));
-  static_cast<void>(flush_tlb_mm(bench.system, bench.mm));  // generation 3
-  EXPECT_FALSE(bench.mm.cpus.test(1));
-  EXPECT_EQ(bench.own(1).counters.wrong_cpu, 1u);
+  EXPECT_LT(first("store cpu1.is_lazy"), first("store cpu1.loaded_mm"));
+  EXPECT_EQ(order_of("store cpu1.loaded_mm"), std::memory_order_release);
 }
 
-TEST(KeptMasks, TheInitiatorLeavesAMaskAsWell) {
-  ThreeCpus bench(kKept);
-  bench.run_mm_on({0});
-  bench.switch_to(0, bench.other);
-  static_cast<void>(flush_tlb_mm(bench.system, bench.mm));
-  EXPECT_FALSE(bench.mm.cpus.test(0));
-  EXPECT_EQ(bench.loaded_slot(0).generation, kFirstGeneration) << "the loaded space is not judged";
+TEST(ByLoadedSpace, R6_FreedTablesReachTheWholeMask) {
+  FourCpus bench(kByLoadedSpace);
+  for (const CpuId cpu : {0, 1, 2}) bench.switch_to(cpu, bench.mm);
+  bench.switch_to(1, bench.other);
+  bench.idle(2);
+  recorder.clear();
+  static_cast<void>(flush_tlb_mm_range_freed_tables(bench.system, bench.mm, kOnePage));
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b110});
 }
 
-TEST(UpFront, AllTestsComeBeforeTheFirstPush) {
-  ThreeCpus bench({.lazy_test = LazyTest::up_front});
+TEST(ByLoadedSpace, ATrimReachesTheOthersAndTakesTheirBits) {
+  Config config = kByLoadedSpace;
+  config.trim_interval = 2;
+  FourCpus bench(config);
+  for (const CpuId cpu : {0, 1}) bench.switch_to(cpu, bench.mm);
+  bench.switch_to(1, bench.other);
+  recorder.clear();
+  flush(bench);  // Generation 2.
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b010});
+  EXPECT_FALSE(bench.mm.cpus.read().test(1));
+  recorder.clear();
+  flush(bench);  // Generation 3: nobody is left.
+  EXPECT_EQ(count("send interrupt"), 0u);
+}
+
+TEST(R13, ATrimIntervalOfZeroIsRefused) {
+  const auto system = std::make_unique<System<H>>();
+  EXPECT_EQ(refused_by([&] { initialize_system(*system, {.trim_interval = 0}, 0x1000); }),
+            Rule::r13);
+}
+
+TEST(UpFront, AllCpusAreAskedBeforeTheFirstIsQueued) {
+  FourCpus bench({.lazy_test = LazyTest::up_front});
   bench.run_mm_on({0, 1, 2});
-  static_cast<void>(flush_tlb_mm(bench.system, bench.mm));
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what == "push cpu1.queue") bench.system.cpus[2].shared.is_lazy.poke(true);
+  };
+  flush(bench);
   EXPECT_LT(last("load cpu2.is_lazy", 0), first("push cpu1.queue"));
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b110}) << "asked too early";
+  EXPECT_EQ(count("trace handler_begin", 0), 1u);
 }
 
 // ---- Early acknowledgement
 
-TEST(Early, TheTargetAnswersBeforeItFlushes) {
-  ThreeCpus bench({.early_acknowledgement = true});
+struct Early : testing::Test {
+  FourCpus bench{{.early_acknowledgement = true, .mask_policy = MaskPolicy::kept_lazily}};
+  void flush_early() {
+    static_cast<void>(flush_tlb_mm_range_early(bench.system, bench.mm, kOnePage));
+  }
+};
+
+TEST_F(Early, ATargetAnswersBeforeItFlushes) {
   bench.run_mm_on({0, 1});
-  const FlushRange page{.start = 0x5000, .end = 0x6000};
-  const UserReturnClosed closed = flush_tlb_mm_range_early(bench.system, bench.mm, page);
-  static_cast<void>(closed);
-  EXPECT_LT(first("store record 0->1", 1), first("invlpg", 1));
-  EXPECT_EQ(count("store record 0->1", 1), 1u) << "answered once";
+  flush_early();
+  EXPECT_LT(last("store record 0->1", 1), first("invlpg", 1));
+  EXPECT_EQ(count("store record 0->1", 1), 1u) << "and does not answer again";
+  EXPECT_EQ(bench.loaded_slot(1).generation, kFirstGeneration + 1);
 }
 
-TEST(Early, IsNeverUsedForFreedTables) {
-  ThreeCpus bench({.early_acknowledgement = true});
+TEST_F(Early, AfterTheAnswerTheRequestIsTheInitiatorsAgain) {
   bench.run_mm_on({0, 1});
-  static_cast<void>(
-      flush_tlb_mm_range_freed_tables(bench.system, bench.mm, {.start = 0x5000, .end = 0x6000}));
-  EXPECT_LT(first("invlpg", 1), first("store record 0->1", 1));
-}
-
-TEST(Early, IsOffUnlessConfigured) {
-  ThreeCpus bench;
-  bench.run_mm_on({0, 1});
-  static_cast<void>(
-      flush_tlb_mm_range_early(bench.system, bench.mm, {.start = 0x5000, .end = 0x6000}));
-  EXPECT_LT(first("invlpg", 1), first("store record 0->1", 1));
-}
-
-// ---- Reclaim batches
-
-TEST(Batch, M12_AddBumpsThenMarksThenReadsTheMask) {
-  ThreeCpus bench;
-  bench.run_mm_on({1});
-  ReclaimBatch<H> batch;
-  batch.add(bench.system, bench.mm);
-  EXPECT_LT(first("add mm.tlb_gen"), first("load mm.cpu_mask"));
-  EXPECT_LT(first("add mm.batch_marks"), first("load mm.cpu_mask"));
-  EXPECT_EQ(order_of("add mm.tlb_gen"), std::memory_order_seq_cst);
-}
-
-TEST(Batch, R13_OneFlushCatchesUpWithWhateverIsLoaded) {
-  ThreeCpus bench;
-  bench.switch_to(1, bench.mm);
-  bench.switch_to(2, bench.other);
-  ReclaimBatch<H> batch;
-  batch.add(bench.system, bench.mm);
-  batch.add(bench.system, bench.other);
-  static_cast<void>(batch.flush(bench.system));
-  EXPECT_EQ(bench.loaded_slot(1).generation, 2u) << "no generation given is not already done";
-  EXPECT_EQ(bench.loaded_slot(2).generation, 2u);
-  EXPECT_TRUE(batch.empty());
-}
-
-TEST(Batch, ThisCpuIsFlushedOnlyIfItIsAMember) {
-  ThreeCpus bench;
-  bench.switch_to(1, bench.mm);
-  ReclaimBatch<H> batch;
-  batch.add(bench.system, bench.mm);
-  recorder.clear();
-  static_cast<void>(batch.flush(bench.system));
-  EXPECT_EQ(count("trace handler_begin", 0), 0u);
-}
-
-TEST(Batch, ThePendingMarkMakesOthersFlushOnce) {
-  ThreeCpus bench;
-  bench.run_mm_on({0});
-  flush_tlb_batched_pending(bench.system, bench.mm);
-  EXPECT_EQ(count("add mm.tlb_gen"), 0u) << "nothing is pending";
-  ReclaimBatch<H> batch;
-  batch.add(bench.system, bench.mm);
-  recorder.clear();
-  flush_tlb_batched_pending(bench.system, bench.mm);
-  EXPECT_EQ(count("add mm.tlb_gen"), 1u);
-  recorder.clear();
-  flush_tlb_batched_pending(bench.system, bench.mm);
-  EXPECT_EQ(count("add mm.tlb_gen"), 0u) << "the mark is settled";
-}
-
-TEST(Batch, AnAdditionDuringTheFlushIsNotCalledFlushed) {
-  ThreeCpus bench;
-  bench.run_mm_on({0});
-  ReclaimBatch<H> batch;
-  batch.add(bench.system, bench.mm);
-  bool added = false;
   recorder.before = [&](const Entry& entry) {
-    if (added || entry.what != "trace flush_end") return;
-    added = true;
-    batch.add(bench.system, bench.mm);
+    // It starts its next flush at once.
+    if (entry.what == "store record 0->1" && entry.cpu == 1) bench.system.cpus[0].request = {};
   };
-  flush_tlb_batched_pending(bench.system, bench.mm);
-  recorder.before = nullptr;
+  flush_early();
+  EXPECT_EQ(values("invlpg", 1), std::vector<std::uint64_t>{0x5000});
+}
+
+TEST_F(Early, ACpuThatRunsAnotherSpaceIsDoneWithTheSpaceBeforeItAnswers) {
+  // Nothing keeps the space alive for a CPU that does not have it loaded.
+  bench.run_mm_on({0, 1});
+  bench.switch_to(1, bench.other);
   recorder.clear();
-  flush_tlb_batched_pending(bench.system, bench.mm);
-  EXPECT_EQ(count("add mm.tlb_gen"), 1u) << "the second addition still counts";
+  flush_early();
+  EXPECT_FALSE(bench.mm.cpus.read().test(1));
+  EXPECT_LT(last("and mm.cpu_mask", 1), last("store record 0->1", 1));
+}
+
+TEST_F(Early, OtherFlushesDoNotUseIt) {
+  bench.run_mm_on({0, 1});
+  flush(bench);
+  static_cast<void>(flush_tlb_mm_range_freed_tables(bench.system, bench.mm, kOnePage));
+  EXPECT_LT(first("invlpg", 1), first("store record 0->1", 1));
+  EXPECT_LT(last("invlpg", 1), last("store record 0->1", 1));
+}
+
+TEST_F(Early, WithoutTheConfigurationItIsAFlushLikeAnyOther) {
+  FourCpus late;
+  late.run_mm_on({0, 1});
+  static_cast<void>(flush_tlb_mm_range_early(late.system, late.mm, kOnePage));
+  EXPECT_LT(last("invlpg", 1), last("store record 0->1", 1));
+}
+
+// ---- Temporary spaces
+
+TEST(Temporary, IsLoadedForAScopeWithInterruptsOff) {
+  for (const Config& config : {Config{}, kLazyMasks}) {
+    FourCpus bench(config);
+    bench.switch_to(0, bench.mm);
+    {
+      const TemporaryMm<H> scope(bench.system, bench.other);
+      EXPECT_EQ(bench.loaded(0), &bench.other);
+      EXPECT_FALSE(H::interrupts_enabled());
+      EXPECT_TRUE(bench.other.cpus.read().test(0));
+      EXPECT_FALSE(user_access_ok(bench.system, bench.mm)) << "O22";
+    }
+    EXPECT_EQ(bench.loaded(0), &bench.mm);
+    EXPECT_TRUE(H::interrupts_enabled());
+    EXPECT_FALSE(bench.other.cpus.read().test(0)) << "its own bit goes with it";
+    EXPECT_TRUE(bench.mm.cpus.read().test(0));
+    EXPECT_TRUE(user_access_ok(bench.system, bench.mm));
+  }
+}
+
+TEST(Temporary, ALazyCpuLeavesItsSpaceFirst) {
+  FourCpus bench;
+  bench.switch_to(0, bench.mm);
+  bench.idle(0);
+  {
+    const TemporaryMm<H> scope(bench.system, bench.other);
+    EXPECT_FALSE(bench.system.cpus[0].shared.is_lazy.peek());
+    EXPECT_FALSE(bench.mm.cpus.read().test(0));
+  }
+  EXPECT_EQ(bench.loaded(0), &bench.system.kernel_mm);
+}
+
+// ---- CPUs that come and go
+
+TEST(Offline, TheCpuLeavesItsSpaceAnswersWhatIsQueuedAndIsNoTargetAnyMore) {
+  FourCpus bench;
+  bench.run_mm_on({0, 1, 2});
+  bool gone = false;
+  recorder.before = [&](const Entry& entry) {
+    // CPU 1 goes between the push and its interrupt.
+    if (entry.what != "send interrupt" || std::exchange(gone, true)) return;
+    bench.as(1, [&] {
+      H::self().interrupts = false;
+      take_cpu_offline(bench.system);
+    });
+    H::cpus[1].pending = false;
+  };
+  flush(bench);
+  EXPECT_TRUE(gone);
+  EXPECT_EQ(count("trace call_run", 1), 1u);
+  EXPECT_EQ(bench.loaded(1), &bench.system.kernel_mm);
+  EXPECT_FALSE(bench.system.calls.online().test(1));
+  recorder.clear();
+  static_cast<void>(flush_tlb_all(bench.system));
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b1100});
+}
+
+TEST(Offline, ACallThatComesTooLateIsRefusedAndNobodyWaitsForIt) {
+  FourCpus bench;
+  bool gone = false;
+  recorder.before = [&](const Entry& entry) {
+    // CPU 1 goes after the sender has read who is online, at the sender's push.
+    if (entry.what != "push cpu1.queue" || std::exchange(gone, true)) return;
+    bench.as(1, [&] {
+      H::self().interrupts = false;
+      take_cpu_offline(bench.system);
+    });
+  };
+  static_cast<void>(flush_tlb_all(bench.system));
+  EXPECT_TRUE(gone);
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b1100});
+  EXPECT_EQ(bench.own(0).counters.targets_queued, 2u);
+}
+
+TEST(Offline, TheCpuComesBackWithCleanSlots) {
+  FourCpus bench({.pti = true});
+  bench.run_mm_on({1});
+  H::cpus[1].interrupts = false;
+  bench.as(1, [&] { take_cpu_offline(bench.system); });
+  recorder.clear();
+  bench.as(1, [&] { initialize_cpu(bench.system); });
+  H::cpus[1].interrupts = true;
+  for (Slot slot = 1; slot < kSlots; ++slot)
+    EXPECT_EQ(bench.own(1).slots[slot].context, kNoContext);
+  EXPECT_EQ(count("invpcid everything", 1), 1u);
+  EXPECT_EQ(bench.own(1).user_flush, 0u);
+  recorder.clear();
+  static_cast<void>(flush_tlb_all(bench.system));
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b1110}) << "a target again";
+}
+
+TEST(Offline, NeedsInterruptsOffUntilTheCpuStops) {
+  FourCpus bench;
+  EXPECT_EQ(refused_by([&] { take_cpu_offline(bench.system); }), Rule::r12);
+  H::self().interrupts = false;
+  take_cpu_offline(bench.system);
+  EXPECT_EQ(refused_by([&] { handle_call_function_interrupt(bench.system); }), Rule::r12);
+}
+
+TEST(UserAccessOk, IsFalseInTheSwitchingWindow) {
+  FourCpus bench;
+  bench.switch_to(0, bench.mm);
+  unsigned asked = 0;
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what != "write CR3") return;
+    ++asked;
+    EXPECT_FALSE(user_access_ok(bench.system, bench.mm));
+    EXPECT_FALSE(user_access_ok(bench.system, bench.other));
+  };
+  bench.switch_to(0, bench.other);
+  EXPECT_EQ(asked, 1u);
+  EXPECT_TRUE(user_access_ok(bench.system, bench.other));
+  EXPECT_FALSE(user_access_ok(bench.system, bench.mm));
 }
 
 }  // namespace

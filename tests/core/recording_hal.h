@@ -67,7 +67,7 @@ class RecordedWord {
     recorder.note_access("load", this, bits(value_), order);
     return value_;
   }
-  /// Not written down: the owner does not ask memory.
+  /// Not logged: the owner reads what it wrote last.
   [[nodiscard]] T owner_load() const { return value_; }
   void store(T value, std::memory_order order) {
     recorder.note_access("store", this, bits(value), order);
@@ -124,7 +124,7 @@ struct RecordingHal {
     bool pending{false};
     int preemption_off{0};
     std::uint64_t cr3{0};
-    std::uint64_t cr4{kCr4Pcid | kCr4GlobalPages};
+    std::uint64_t cr4{kCr4GlobalPages | kCr4Pcid};
   };
   static inline std::array<Cpu, kCpus> cpus{};
   static inline bool concurrent = true;
@@ -160,9 +160,10 @@ struct RecordingHal {
   static std::uint64_t read_cr3() { return self().cr3; }
   static void invlpg(VirtAddr address) { recorder.note("invlpg", address); }
   static void invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address) {
-    recorder.note(
-        "invpcid " + std::to_string(static_cast<unsigned>(type)) + " PCID " + std::to_string(pcid),
-        address);
+    constexpr std::array kNames{"address", "context", "everything", "all contexts"};
+    const bool by_address = type == InvpcidType::address;
+    recorder.note(std::string("invpcid ") + kNames[static_cast<unsigned>(type)],
+                  by_address ? address | pcid : pcid);
   }
   static void write_cr4(std::uint64_t value) {
     recorder.note("write CR4", value);

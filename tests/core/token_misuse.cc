@@ -36,6 +36,9 @@ void misuse(System<H>& system, Mm<H>& mm) {
 #ifdef MUST_NOT_IGNORE
   flush_tlb_mm(system, mm);
 #endif
+#ifdef MUST_NOT_RELEASE_EARLY
+  release_data(flush_tlb_mm_range_early(system, mm, {}));
+#endif
 #ifdef MUST_NOT_RELEASE_TABLE
   release_table(flush_tlb_mm(system, mm));
 #endif

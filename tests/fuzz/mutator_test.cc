@@ -99,7 +99,7 @@ TEST(Mutator, StaysWithinTheSizeItIsGiven) {
 
 TEST(Mutator, TakesAnyBytes) {
   Random random(4);
-  for (std::uint32_t seed = 0; seed < 20000; ++seed) {
+  for (std::uint32_t seed = 0; seed < 60000; ++seed) {
     Bytes bytes(random.mostly_small(2000));
     for (std::uint8_t& byte : bytes) byte = random.below(256);
     const std::size_t max_size = bytes.size() + random.below(1000);
@@ -120,7 +120,7 @@ TEST(Mutator, ReachesEveryPartOfAScenario) {
   const auto note = [&](bool happened, const char* what) {
     if (happened) seen.insert(what);
   };
-  for (std::uint32_t seed = 0; seed < 20000; ++seed) {
+  for (std::uint32_t seed = 0; seed < 60000; ++seed) {
     Scenario next = start;
     Random random(seed);
     mutate(next, random);
@@ -130,6 +130,7 @@ TEST(Mutator, ReachesEveryPartOfAScenario) {
     note(next.header.pcid != start.header.pcid, "PCID");
     note(next.header.concurrent != start.header.concurrent, "concurrent");
     note(next.header.ceiling != start.header.ceiling, "ceiling");
+    note(next.header.pti != start.header.pti, "a switch");
     note(count_ops(next) > count_ops(start), "more operations");
     note(count_ops(next) < count_ops(start), "fewer operations");
     note(next.deviations.size() > start.deviations.size(), "more deviations");
@@ -141,7 +142,7 @@ TEST(Mutator, ReachesEveryPartOfAScenario) {
            kOpShapes[kind].name.data());
     }
   }
-  EXPECT_EQ(seen.size(), 10 + kOpKinds);
+  EXPECT_EQ(seen.size(), 11 + kOpKinds);
 }
 
 /// Whether `longer` is `shorter` with one element put in somewhere.
@@ -208,7 +209,7 @@ TEST(Mutator, BuildsALargestScenarioFromNothing) {
   Bytes bytes;
   std::size_t longest = 0;
   unsigned most_ops = 0;
-  for (std::uint32_t seed = 0; seed < 20000; ++seed) {
+  for (std::uint32_t seed = 0; seed < 60000; ++seed) {
     bytes = mutated(bytes, kMaxBytes, seed, nullptr);
     longest = std::max(longest, bytes.size());
     most_ops = std::max(most_ops, count_ops(decoded(bytes)));

@@ -73,13 +73,18 @@ TEST(Decode, OverwritesWhateverTheScenarioHeld) {
 
 TEST(Decode, ReadsTheDocumentedLayout) {
   const Bytes bytes{
-      0xff,   6,    1,       1,  1, 9, 9, 2,  // 3 CPUs, 8 spaces, no PCID, serial, ceiling 0
-      7,      0x52, 14,      15,              // unmap of CPU 2, space 5, page 14, 16 pages
-      4 + 14, 0xf4, 18 + 17, 3,               // read of CPU 4 % 3, page 17
-      200,    5,    7,       3,               // hold, CPU 7 % 3
+      0xff, 6, 1, 1, 1, 3, 1, 2,       // 3 CPUs, 8 spaces, no PCID, serial, ceiling 0, PTI, no
+                                       // INVPCID, by loaded space
+      7, 0x52, 14, 15,                 // unmap of CPU 2, space 5, page 14, 16 pages
+      4 + kOpKinds, 0xf4, 18 + 17, 3,  // read of CPU 4 % 3, page 17
+      200, 5, 7, 3,                    // hold, CPU 7 % 3
   };
   const Scenario scenario = decoded(bytes);
-  EXPECT_EQ(scenario.header, (Header{3, 8, false, false, 0}));
+  Header header{3, 8, false, false, 0};
+  header.pti = true;
+  header.invpcid = false;
+  header.by_loaded_space = true;
+  EXPECT_EQ(scenario.header, header);
   ASSERT_EQ(scenario.ops[2].size(), 1u);
   EXPECT_EQ(scenario.ops[2][0], (Op{OpKind::unmap, 5, 14, 2}));
   ASSERT_EQ(scenario.ops[1].size(), 1u);
@@ -101,7 +106,7 @@ TEST(Decode, EveryHeaderValueIsReachableAndKept) {
         seen.push_back(scenario.header);
       }
     }
-    constexpr std::array<std::size_t, kHeaderBytes - 1> kValues{8, 8, 2, 2, 34, 1, 1};
+    constexpr std::array<std::size_t, kHeaderBytes - 1> kValues{8, 8, 2, 2, 34, 256, 2};
     EXPECT_EQ(seen.size(), kValues[byte]) << "header byte " << byte;
   }
 }
@@ -127,7 +132,7 @@ TEST(Decode, ReducesEveryValueOfEveryByteOfARecord) {
     ASSERT_EQ(scenario.deviations.size(), 2u);
     EXPECT_EQ(static_cast<unsigned>(scenario.deviations[0].kind), value % kDeviationKinds);
     EXPECT_EQ(scenario.deviations[1].cpu, value % 7);
-    EXPECT_EQ(scenario.deviations[1].arg, value % 18);
+    EXPECT_EQ(scenario.deviations[1].arg, value % (kPages + kKernelPages));
   }
 }
 
@@ -242,12 +247,12 @@ TEST(Normalise, DropsOperationsOfMissingCpusAndKeepsDeviations) {
 TEST(Normalise, GivesUnusedFieldsTheirDefaults) {
   for (unsigned kind = 0; kind < kOpKinds; ++kind) {
     Scenario scenario;
-    scenario.ops[0].push_back({static_cast<OpKind>(kind), 1, 2, 3});
+    scenario.ops[0].push_back({static_cast<OpKind>(kind), 1, 1, 3});
     normalise(scenario);
     const OpShape& used = kOpShapes[kind];
     const Op& op = scenario.ops[0][0];
     EXPECT_EQ(op.mm, used.uses_mm ? 1 : 0) << used.name;
-    EXPECT_EQ(op.page, used.uses_page ? 2 : 0) << used.name;
+    EXPECT_EQ(op.page, used.uses_page ? 1 : 0) << used.name;
     EXPECT_EQ(op.count, used.uses_count ? 3 : 1) << used.name;
   }
 }

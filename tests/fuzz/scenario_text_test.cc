@@ -153,7 +153,10 @@ TEST(TextErrors, OfOperations) {
   EXPECT_EQ(
       error_of_line("cpu 0: dance"),
       "line 3: unknown operation 'dance'; expected one of switch_to, idle, resume, leave, read, "
-      "write, map, unmap, protect, unprotect, replace, free_table, flush_mm, exit");
+      "write, map, unmap, protect, unprotect, replace, free_table, flush_mm, exit, protect_early, "
+      "reclaim, "
+      "batch_flush, kernel_read, kernel_map, kernel_unmap, flush_all, temporary, offline, "
+      "online");
   EXPECT_EQ(error_of_line("cpu 4: idle"),
             "line 3: CPU 4 is out of range; it must be 0 .. 3 (config has cpus=4)");
   EXPECT_EQ(error_of_line("cpu x: idle"), "line 3: expected a number for CPU, found 'x'");
@@ -200,8 +203,8 @@ TEST(TextErrors, OfDeviations) {
   EXPECT_EQ(error_of_line("at +1: hold cpu=0"), "line 3: 'hold' needs steps=1 .. 256");
   EXPECT_EQ(error_of_line("at +1: hold cpu=0 steps=0"),
             "line 3: steps=0 is out of range; it must be 1 .. 256");
-  EXPECT_EQ(error_of_line("at +1: fill cpu=0 page=18"),
-            "line 3: page=18 is out of range; it must be 0 .. 17");
+  EXPECT_EQ(error_of_line("at +1: fill cpu=0 page=22"),
+            "line 3: page=22 is out of range; it must be 0 .. 21");
   EXPECT_EQ(error_of_line("at +1: evict cpu=4 entry=0"),
             "line 3: cpu=4 is out of range; it must be 0 .. 3 (config has cpus=4)");
   std::string many;
@@ -215,7 +218,10 @@ TEST(TextErrors, QuoteWhatIsUnprintableOrLong) {
   EXPECT_EQ(
       error_of_line("cpu 0: \x01\xff"),
       "line 3: unknown operation '\\x01\\xff'; expected one of switch_to, idle, resume, leave, "
-      "read, write, map, unmap, protect, unprotect, replace, free_table, flush_mm, exit");
+      "read, write, map, unmap, protect, unprotect, replace, free_table, flush_mm, exit, "
+      "protect_early, reclaim, "
+      "batch_flush, kernel_read, kernel_map, kernel_unmap, flush_all, temporary, offline, "
+      "online");
   const std::string error = error_of_line(std::string(100000, 'a'));
   EXPECT_TRUE(error.starts_with("line 3: unknown item 'aaaa")) << error;
   EXPECT_LT(error.size(), 120u);

@@ -117,7 +117,7 @@ TEST(Timeline, HasOneLineForEachOperationWithItsPlace) {
             "1 load CR3, flush 4097\n"
             "2 speculative fill of 4096\n"
             "2 store word = 7\n"
-            "3 user load 4096: cached\n"
+            "3 load from 4096: cached\n"
             "4 store to 20480: page fault\n"
             "5 invlpg 4096\n");
 }

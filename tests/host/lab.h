@@ -48,6 +48,7 @@ class SilentObserver : public Observer {
 struct LabOptions {
   CpuId cpus{1};
   bool pcid{true};
+  bool invlpg_leaves_globals{false};
   std::uint64_t step_limit{10000};
   Observer* observer{nullptr};
 };
@@ -67,6 +68,7 @@ class Lab {
     handler_ = nullptr;
     machine_.prepare({.cpus = options.cpus,
                       .pcid = options.pcid,
+                      .invlpg_leaves_globals = options.invlpg_leaves_globals,
                       .step_limit = options.step_limit,
                       .boot = [](void*, CpuId) { HostHal::enable_interrupts(); },
                       .program =

@@ -8,6 +8,7 @@ of any compile action of the program: an include that does not find the copy fin
 """
 
 _CORE = "//core:core"
+_PARSE_HEADERS = "//command_line_option:process_headers_in_dependencies"
 
 def _mutated_core_impl(ctx):
     tree = ctx.label.name
@@ -50,12 +51,13 @@ mutated_core = rule(
 )
 
 def _transition_impl(_settings, attr):
-    return {_CORE: attr.core}
+    # That each header compiles on its own is checked with the clean core. Once is enough.
+    return {_CORE: attr.core, _PARSE_HEADERS: False}
 
 _mutant_transition = transition(
     implementation = _transition_impl,
     inputs = [],
-    outputs = [_CORE],
+    outputs = [_CORE, _PARSE_HEADERS],
 )
 
 def _mutant_binary_impl(ctx):

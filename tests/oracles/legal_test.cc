@@ -83,8 +83,8 @@ TEST(Legal, AFlushReturnsWhileACpuWithAnOldTranslationIsInTheSwitchingWindow) {
   unsigned seen_slot = 0;
   trial.distort = [&](CpuId /*cpu*/, TraceEvent& event) {
     if (event.kind != TraceKind::flush_end || !trial.holds_stale(1, 0, 1)) return;
-    if (trial.own(1).loaded_mm.peek() == nullptr) ++seen_window;
-    if (trial.own(1).loaded_mm.peek() == &trial.mm(1)) ++seen_slot;
+    if (trial.loaded(1) == nullptr) ++seen_window;
+    if (trial.loaded(1) == &trial.mm(1)) ++seen_slot;
   };
   sweep_pairs(trial, scenario_in(kFolder / "switching_window.txt"), 0, 1);
   EXPECT_GT(seen_window, 0u);
@@ -112,6 +112,40 @@ TEST(Legal, ALazyCpuKeepsATranslationToAFrameThatIsReused) {
     }
   };
   sweep_pairs(trial, scenario_in(kFolder / "lazy_and_a_reused_frame.txt"), 0, 1);
+  EXPECT_GT(seen, 0u);
+}
+
+TEST(Legal, TheUserHalfIsOldWhenAFlushReturnsAndPaysLater) {
+  Trial trial;
+  unsigned seen = 0;
+  trial.distort = [&](CpuId /*cpu*/, TraceEvent& event) {
+    const bool marked = trial.own(1).user_flush != 0 && trial.loaded(1) == &trial.mm(0);
+    if (event.kind == TraceKind::flush_end && marked && trial.holds_stale(1, 0, 1)) ++seen;
+  };
+  sweep_pairs(trial, scenario_in(kFolder / "isolation_marked.txt"), 0, 1);
+  EXPECT_GT(seen, 0u);
+}
+
+TEST(Legal, ATargetThatAnsweredEarlyHasNotFlushedYet) {
+  Trial trial;
+  unsigned seen = 0;
+  trial.distort = [&](CpuId /*cpu*/, TraceEvent& event) {
+    if (event.kind == TraceKind::flush_end && trial.machine.cpu(1).in_interrupt &&
+        trial.holds_stale(1, 0, 1)) {
+      ++seen;
+    }
+  };
+  sweep_pairs(trial, scenario_in(kFolder / "early_answer.txt"), 1, 0);
+  EXPECT_GT(seen, 0u);
+}
+
+TEST(Legal, AReclaimedPageIsUsedUntilItsBatchIsFlushed) {
+  Trial trial;
+  unsigned seen = 0;
+  trial.on_access = [&](CpuId cpu, VirtAddr, const host::TlbEntry&) {
+    if (trial.entry_of(0, 1) == 0 && trial.holds_stale(cpu, 0, 1)) ++seen;
+  };
+  sweep_pairs(trial, scenario_in(kFolder / "reclaim.txt"), 1, 0);
   EXPECT_GT(seen, 0u);
 }
 

@@ -29,7 +29,7 @@ struct SwitchWithoutFlush {
       generation = trial.slot_of(1, 0).generation;
     });
     trial.before(TraceKind::switch_end, 1, [this] {
-      if (trial.own(1).loaded_mm.peek() != &trial.mm(0)) return;
+      if (trial.loaded(1) != &trial.mm(0)) return;
       loot.put_entries(1);
       trial.slot_of(1, 0).generation = generation;
     });

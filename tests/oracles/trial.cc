@@ -42,7 +42,7 @@ std::string Trial::run(const Script& script, Header header, bool honestly) {
   const std::string title = start(
       [](void* self, CpuId cpu) {
         Trial& trial = *static_cast<Trial*>(self);
-        for (const Step& step : (*trial.script_)[cpu]) trial.perform(cpu, step);
+        trial.perform(cpu, (*trial.script_)[cpu]);
       },
       [](void* self, CpuId cpu) { Guest::boot(&static_cast<Trial*>(self)->guest, cpu); });
   honest_ = false;
@@ -75,22 +75,28 @@ std::string Trial::start(host::Machine::CpuCode program, host::Machine::CpuCode 
   return title(report);
 }
 
-void Trial::perform(CpuId cpu, const Step& step) {
-  switch (step.kind) {
-    case Step::Kind::op:
-      scenario_.ops[cpu].clear();
-      scenario_.ops[cpu].push_back(step.op);
-      Guest::program(&guest, cpu);
-      break;
-    case Step::Kind::await:
-      while (turn_.load(std::memory_order_acquire) < step.turn) HostHal::pause();
-      break;
-    case Step::Kind::go:
-      turn_.store(step.turn, std::memory_order_release);
-      break;
-    case Step::Kind::wrong:
-      if (!honest_) step.code();
-      break;
+void Trial::perform(CpuId cpu, const std::vector<Step>& steps) {
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    switch (steps[i].kind) {
+      case Step::Kind::op:
+        // Together with the operations that follow: a program ends by flushing its batch.
+        scenario_.ops[cpu].clear();
+        for (; i < steps.size() && steps[i].kind == Step::Kind::op; ++i) {
+          scenario_.ops[cpu].push_back(steps[i].op);
+        }
+        --i;
+        Guest::program(&guest, cpu);
+        break;
+      case Step::Kind::await:
+        while (turn_.load(std::memory_order_acquire) < steps[i].turn) HostHal::pause();
+        break;
+      case Step::Kind::go:
+        turn_.store(steps[i].turn, std::memory_order_release);
+        break;
+      case Step::Kind::wrong:
+        if (!honest_) steps[i].code();
+        break;
+    }
   }
 }
 
@@ -188,6 +194,13 @@ void Loot::put_entries(CpuId cpu) const {
     if (target.tlb.find(entry.page << entry.shift, pcid) == nullptr) {
       target.tlb.entries.insert(entry);
     }
+  }
+}
+
+void Loot::put_back(CpuId cpu) const {
+  host::Tlb& tlb = trial_.machine.cpu(cpu).tlb;
+  for (const host::TlbEntry& entry : entries_) {
+    if (tlb.find(entry.page << entry.shift, entry.pcid) == nullptr) tlb.entries.insert(entry);
   }
 }
 

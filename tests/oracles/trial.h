@@ -63,6 +63,7 @@ class Trial final : public host::Observer {
 
   System<HostHal>& system() { return guest.system(); }
   CpuPrivate<HostHal>& own(CpuId cpu) { return system().cpus[cpu].own; }
+  Mm<HostHal>* loaded(CpuId cpu) { return own(cpu).loaded_mm.peek(); }
   SlotState& loaded_slot(CpuId cpu) { return own(cpu).slots[own(cpu).loaded_slot]; }
   Mm<HostHal>& mm(unsigned space) { return guest.space(space).mm; }
   /// The slot of `cpu` that holds `space`. There must be one.
@@ -104,7 +105,7 @@ class Trial final : public host::Observer {
     hooks_.push_back({.kind = kind, .cpu = cpu, .before = before, .hook = std::move(hook)});
   }
   void run_hooks(TraceKind kind, CpuId cpu, bool before);
-  void perform(CpuId cpu, const Step& step);
+  void perform(CpuId cpu, const std::vector<Step>& steps);
   std::string start(host::Machine::CpuCode program, host::Machine::CpuCode boot);
 
   std::vector<TraceHook> hooks_;
@@ -124,6 +125,8 @@ class Loot {
   void put_entries(CpuId cpu) const;
   /// The same for cached pointers to page tables.
   void put_tables(CpuId cpu) const;
+  /// Puts the translations back under the PCIDs that they had.
+  void put_back(CpuId cpu) const;
   [[nodiscard]] std::size_t entries() const { return entries_.size(); }
 
  private:

@@ -1,0 +1,284 @@
+// What simulated CPUs execute: TLB instructions, interrupts sent, user accesses, page-table words.
+#include <utility>
+
+#include "hal/host/machine.h"
+#include "hal/host/walk.h"
+
+namespace shootdown::host {
+
+void Machine::full_fence(Site where) {
+  visible();
+  note(OpClass::fence, 0);
+  if (recording_) record("full fence", where);
+}
+
+void Machine::write_cr3(std::uint64_t value, Site where) {
+  visible();
+  HostCpu& self = *running_;
+  const bool keep = (value >> 63) != 0;
+  if (keep && !setup_.pcid) {
+    Report report;
+    report.oracle = Oracle::fault;
+    report.title = "a load of CR3 faults";
+    report.detail = "Bit 63, the keep bit, is reserved while CR4.PCIDE is 0.";
+    report.second = {.step = step_, .cpu = self.id, .what = "loads CR3 with the keep bit"};
+    fail(std::move(report));
+  }
+  self.cr3 = value & ~(std::uint64_t{1} << 63);
+  if (!setup_.pcid) {
+    self.tlb.flush_non_global();
+  } else if (!keep) {
+    self.tlb.flush_pcid(pcid_of(self.cr3));
+  }
+  note(OpClass::cr3, value);
+  if (recording_) {
+    record_access(keep ? "load CR3, keep" : "load CR3, flush", nullptr, self.cr3, where);
+  }
+  if (observing_) {
+    if (!keep) observer_->on_invalidate(self.id);
+    observer_->on_cr3(self.id);
+    stop_if_failed();
+  }
+  changed();
+}
+
+void Machine::invlpg(VirtAddr address, Site where) {
+  visible();
+  HostCpu& self = *running_;
+  const std::uint16_t pcid = pcid_of(self.cr3);
+  if (setup_.invlpg_leaves_globals && setup_.pcid) {
+    self.tlb.flush_address_not_global(address, pcid);
+  } else {
+    self.tlb.flush_address(address, pcid);
+  }
+  note(OpClass::invlpg, address);
+  if (recording_) record_access("invlpg", nullptr, address, where);
+  if (observing_) observer_->on_invalidate(self.id);
+  changed();
+}
+
+void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Site where) {
+  visible();
+  HostCpu& self = *running_;
+  const auto canonical = static_cast<std::uint64_t>(static_cast<std::int64_t>(address << 16) >> 16);
+  const bool by_address = type == InvpcidType::address;
+  const bool names_pcid = by_address || type == InvpcidType::context;
+  if ((by_address && canonical != address) || (names_pcid && pcid != 0 && !setup_.pcid)) {
+    Report report;
+    report.oracle = Oracle::fault;
+    report.title = "INVPCID faults";
+    report.detail = "Its address is not canonical, or it names a PCID while CR4.PCIDE is off.";
+    report.second = {.step = step_, .cpu = self.id, .what = "executes INVPCID"};
+    fail(std::move(report));
+  }
+  const auto tag = static_cast<std::uint16_t>(pcid);
+  switch (type) {
+    case InvpcidType::address:
+      self.tlb.flush_address_in(address, tag);
+      break;
+    case InvpcidType::context:
+      self.tlb.flush_pcid(tag);
+      break;
+    case InvpcidType::everything:
+      self.tlb.clear();
+      break;
+    case InvpcidType::all_contexts:
+      self.tlb.flush_non_global();
+      break;
+  }
+  note(OpClass::invpcid, (pcid << 8) ^ address);
+  if (recording_) {
+    static constexpr const char* kVerbs[] = {"invpcid address", "invpcid context",
+                                             "invpcid everything", "invpcid all contexts"};
+    std::string what = kVerbs[static_cast<unsigned>(type)];
+    if (names_pcid) what += ", PCID " + std::to_string(pcid);
+    if (by_address) what += ", " + name_of(address);
+    record(std::move(what), where);
+  }
+  if (observing_) observer_->on_invalidate(self.id);
+  changed();
+}
+
+void Machine::write_cr4(std::uint64_t value, Site where) {
+  visible();
+  HostCpu& self = *running_;
+  if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) self.tlb.clear();
+  self.cr4 = value;
+  note(OpClass::cr4, value);
+  if (recording_)
+    record((value & kCr4GlobalPages) != 0 ? "load CR4, PGE on" : "load CR4, PGE off", where);
+  if (observing_) observer_->on_invalidate(self.id);
+  changed();
+}
+
+void Machine::set_interrupts(bool on, Site where) {
+  visible();
+  running_->interrupts_enabled = on;
+  note(OpClass::interrupt_flag, static_cast<std::uint64_t>(on));
+  if (recording_) record(on ? "interrupts on" : "interrupts off", where);
+  changed();
+}
+
+void Machine::pause(Site where) {
+  visible();
+  HostCpu& self = *running_;
+  note(OpClass::pause, 0);
+  if (!self.interrupts_enabled) {
+    Report report;
+    report.oracle = Oracle::o18;
+    report.title = "a CPU waits with interrupts off";
+    report.detail = "Two CPUs that do so at the same time wait for each other for ever.";
+    report.second = {.step = step_, .cpu = self.id, .what = "pause with interrupts off"};
+    if (recording_) record("pause, interrupts off", where);
+    fail(std::move(report));
+  }
+  // Only if nothing has changed since the pause before is this CPU's wait pointless for now; a
+  // change between its last look and this pause costs one more round.
+  if (self.pause_saw == changes_) {
+    if (recording_) record("waits", where);
+    block();
+    choose();
+  }
+  self.pause_saw = changes_;
+}
+
+void Machine::send_call_function_ipi(const HostCpuMask& targets, Site where) {
+  visible();
+  note(OpClass::ipi, targets.word(0));
+  if (recording_) {
+    std::string who;
+    targets.for_each([&](CpuId id) { who += " cpu" + std::to_string(id); });
+    record("send interrupt to" + (who.empty() ? " nobody" : who), where);
+  }
+  if (observing_) {
+    observer_->on_ipi(running_->id, targets);
+    stop_if_failed();
+  }
+  targets.for_each([&](CpuId id) { cpus_[id].call_pending = true; });
+  changed();
+}
+
+AccessResult Machine::access(VirtAddr address, bool write, Site where) {
+  visible();
+  HostCpu& self = *running_;
+  const std::uint16_t pcid = pcid_of(self.cr3);
+  const auto permits = [write](const TlbEntry* entry) {
+    return entry != nullptr && (!write || (entry->writable && entry->dirty));
+  };
+  TlbEntry* entry = self.tlb.find(address, pcid);
+  const bool cached = entry != nullptr;
+  if (!permits(entry)) {
+    // A clean entry walks again. One without the right faults, and then the access starts anew.
+    if (cached && !entry->writable) self.tlb.drop_faulting(address, pcid);
+    entry = fill(self, address, write, /*speculative=*/false);
+  }
+  const bool fault = !permits(entry);
+  if (fault) self.tlb.drop_faulting(address, pcid);
+  note(OpClass::access, address ^ static_cast<std::uint64_t>(fault));
+  features_.hit(0x1000 + (static_cast<unsigned>(cached) << 1) + static_cast<unsigned>(fault));
+  if (recording_) {
+    record_access(write ? "store to" : "load from", nullptr, address, where);
+    timeline_.back().what += fault ? ": page fault" : cached ? ": cached" : ": walked";
+  }
+  if (fault) return AccessResult::fault;
+  if (observing_) {
+    observer_->on_use(self.id, address, *entry);
+    stop_if_failed();
+  }
+  std::uint64_t* word = frames_.words(entry->frame);
+  if (write) {
+    ++*word;
+    changed();
+  } else {
+    note(OpClass::access, *word);
+  }
+  return AccessResult::done;
+}
+
+TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative) {
+  const std::uint16_t pcid = pcid_of(cpu.cr3);
+  if (speculative && cpu.tlb.find(address, pcid) != nullptr) return nullptr;
+  Observer* observer = observing_ ? observer_ : nullptr;
+  const WalkResult walk = walk_tables(frames_, cpu, address, pcid, write, observer);
+  stop_if_failed();
+  if (!walk.present) return nullptr;
+  TlbEntry entry{.page = address >> walk.shift,
+                 .frame = walk.frame,
+                 .pcid = pcid,
+                 .shift = walk.shift,
+                 .global = walk.global && (cpu.cr4 & kCr4GlobalPages) != 0,
+                 .writable = walk.writable,
+                 .dirty = walk.dirty,
+                 .from = {.step = step_, .speculative = speculative}};
+  if (observer != nullptr) observer->on_fill(cpu.id, address, entry.from);
+  cpu.tlb.entries.remove_if([&](const TlbEntry& old) {
+    return old.covers(address) && (old.pcid == pcid || old.global) && old.shift == walk.shift;
+  });
+  TlbEntry& cached = cpu.tlb.entries.insert(entry);
+  if (recording_ && speculative) {
+    timeline_.push_back({.step = step_,
+                         .cpu = cpu.id,
+                         .what = "speculative fill of " + name_of(address),
+                         .where = Site()});
+  }
+  return &cached;
+}
+
+std::uint64_t Machine::read_word(const std::uint64_t* word, Site where) {
+  visible();
+  const std::uint64_t value = *word;
+  note(OpClass::load, value);
+  if (recording_) record_access("read", word, value, where);
+  return value;
+}
+
+std::uint64_t Machine::exchange_word(std::uint64_t* word, std::uint64_t value, Site where) {
+  visible();
+  const std::uint64_t old = std::exchange(*word, value);
+  note(OpClass::modify, value);
+  if (recording_) record_access("write", word, value, where);
+  changed();
+  return old;
+}
+
+std::uint64_t Machine::clear_bits(std::uint64_t* word, std::uint64_t bits, Site where) {
+  visible();
+  const std::uint64_t old = std::exchange(*word, *word & ~bits);
+  note(OpClass::modify, *word);
+  if (recording_) record_access("write", word, *word, where);
+  changed();
+  return old;
+}
+
+std::uint64_t Machine::set_bits(std::uint64_t* word, std::uint64_t bits, Site where) {
+  visible();
+  const std::uint64_t old = std::exchange(*word, *word | bits);
+  note(OpClass::modify, *word);
+  if (recording_) record_access("write", word, *word, where);
+  changed();
+  return old;
+}
+
+void Machine::record(std::string what, Site where) {
+  timeline_.push_back(
+      {.step = step_, .cpu = running_->id, .what = std::move(what), .where = where});
+}
+
+std::string Machine::name_of(VirtAddr address) const {
+  if (observer_ == nullptr) return std::to_string(address);
+  return observer_->label(reinterpret_cast<const void*>(address));
+}
+
+void Machine::record_access(const char* verb, const void* address, std::uint64_t value,
+                            Site where) {
+  std::string what = verb;
+  if (address != nullptr) {
+    what += " " + (observer_ != nullptr ? observer_->label(address) : std::string("word"));
+    what += " = " + std::to_string(value);
+  } else {
+    what += " " + name_of(value);
+  }
+  record(std::move(what), where);
+}
+
+}  // namespace shootdown::host

@@ -1,0 +1,173 @@
+// The reclaim batch and the mark that protects those who meet what it removed.
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "core/reclaim_batch.h"
+#include "tests/core/bench.h"
+
+namespace shootdown::test {
+namespace {
+
+using FourCpus = Bench<4>;
+
+std::uint64_t added(const Mm<FourCpus::H>& mm) { return mm.batch_marks.peek() >> 32; }
+std::uint64_t flushed(const Mm<FourCpus::H>& mm) { return mm.batch_marks.peek() & 0xffff'ffff; }
+
+struct BatchTest : testing::Test {
+  FourCpus bench;
+  ReclaimBatch<FourCpus::H> batch;
+  void flush() { static_cast<void>(batch.flush(bench.system)); }
+};
+
+TEST_F(BatchTest, R1_AddBumpsThenMarksThenReadsTheMask) {
+  bench.run_mm_on({1});
+  batch.add(bench.system, bench.mm);
+  EXPECT_EQ(bench.mm.tlb_gen.peek(), kFirstGeneration + 1);
+  EXPECT_LT(first("add mm.tlb_gen"), first("load mm.cpu_mask"));
+  EXPECT_LT(first("add mm.batch_marks"), first("load mm.cpu_mask"));
+  EXPECT_EQ(order_of("add mm.tlb_gen"), std::memory_order_seq_cst);
+  EXPECT_EQ(order_of("add mm.batch_marks"), std::memory_order_seq_cst);
+  EXPECT_EQ(added(bench.mm), 1u);
+  EXPECT_EQ(count("send interrupt"), 0u) << "the flush comes later";
+}
+
+TEST_F(BatchTest, OneFlushServesAllSpacesAndEachCpuItsOwn) {
+  bench.switch_to(1, bench.mm);
+  bench.switch_to(2, bench.other);
+  batch.add(bench.system, bench.mm);
+  batch.add(bench.system, bench.other);
+  EXPECT_FALSE(batch.empty());
+  recorder.clear();
+  flush();
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b110});
+  EXPECT_EQ(bench.loaded_slot(1).generation, kFirstGeneration + 1);
+  EXPECT_EQ(bench.loaded_slot(2).generation, kFirstGeneration + 1);
+  EXPECT_TRUE(batch.empty()) << "and the batch starts anew";
+}
+
+TEST_F(BatchTest, R13_GenerationNoneNeverCountsAsDone) {
+  bench.switch_to(1, bench.mm);
+  batch.add(bench.system, bench.mm);
+  flush();
+  const auto handled = events(TraceKind::handler_end);
+  ASSERT_EQ(handled.size(), 1u);
+  EXPECT_EQ(handled[0].outcome, HandlerOutcome::full);
+}
+
+TEST_F(BatchTest, ACpuThatSwitchedMeanwhileCatchesUpWithWhatItHasNow) {
+  bench.switch_to(1, bench.mm);
+  batch.add(bench.system, bench.mm);
+  bench.switch_to(1, bench.other);
+  flush();
+  EXPECT_EQ(events(TraceKind::handler_end).at(0).outcome, HandlerOutcome::already_fresh);
+  recorder.clear();
+  bench.switch_to(1, bench.mm);
+  EXPECT_EQ(values("write CR3").at(0) >> 63, 0u) << "the slot's generation is behind";
+}
+
+TEST_F(BatchTest, R13_AnEmptyBatchInterruptsNobody) {
+  flush();
+  EXPECT_EQ(count("send interrupt") + count("pause") + count("invlpg") + count("write CR3"), 0u);
+}
+
+TEST_F(BatchTest, OfThisCpusOwnSpaceIsFlushedHere) {
+  bench.switch_to(0, bench.mm);
+  batch.add(bench.system, bench.mm);
+  recorder.clear();
+  flush();
+  EXPECT_EQ(count("write CR3", 0), 1u);
+  EXPECT_EQ(count("send interrupt"), 0u);
+}
+
+TEST_F(BatchTest, R10_ABatchFlushIsAFlushLikeAnyOther) {
+  bench.run_mm_on({0, 1});
+  batch.add(bench.system, bench.mm);
+  std::optional<Rule> refused;
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what != "pause" || refused) return;
+    refused = refused_by([&] { static_cast<void>(flush_tlb_mm(bench.system, bench.mm)); });
+  };
+  flush();
+  EXPECT_EQ(refused, Rule::r10);
+  bench.with_interrupts_off(0, [&] { refused = refused_by([&] { flush(); }); });
+  EXPECT_EQ(refused, Rule::r12);
+}
+
+// ---- M12
+
+struct PendingTest : BatchTest {
+  PendingTest() { bench.run_mm_on({0, 1}); }
+  void settle() { flush_tlb_batched_pending(bench.system, bench.mm); }
+};
+
+TEST_F(PendingTest, M12_NothingAddedMeansNothingToDo) {
+  settle();
+  EXPECT_EQ(bench.mm.tlb_gen.peek(), kFirstGeneration);
+  EXPECT_EQ(order_of("load mm.batch_marks"), std::memory_order_acquire);
+}
+
+TEST_F(PendingTest, M12_AnUnflushedAdditionIsFlushedOnce) {
+  batch.add(bench.system, bench.mm);
+  recorder.clear();
+  settle();
+  EXPECT_EQ(count("write CR3"), 2u);
+  EXPECT_EQ(flushed(bench.mm), 1u);
+  recorder.clear();
+  settle();
+  EXPECT_EQ(count("write CR3") + count("add mm.tlb_gen"), 0u);
+}
+
+TEST_F(PendingTest, M12_AnAdditionDuringTheFlushStaysPending) {
+  batch.add(bench.system, bench.mm);
+  bool done = false;
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what != "pause" || std::exchange(done, true)) return;
+    batch.add(bench.system, bench.mm);
+  };
+  settle();
+  EXPECT_EQ(added(bench.mm), 2u);
+  EXPECT_EQ(flushed(bench.mm), 1u) << "only what was seen before the flush";
+  recorder.before = nullptr;
+  settle();
+  EXPECT_EQ(flushed(bench.mm), 2u);
+}
+
+TEST_F(PendingTest, M12_SomebodyWhoGotFurtherIsNotPutBack) {
+  batch.add(bench.system, bench.mm);
+  bool done = false;
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what != "push mm.batch_marks" || std::exchange(done, true)) return;
+    bench.mm.batch_marks.poke((std::uint64_t{3} << 32) | 3);
+  };
+  settle();
+  EXPECT_EQ(flushed(bench.mm), 3u);
+}
+
+TEST_F(PendingTest, M12_AnAdditionAtTheLastMomentIsKept) {
+  batch.add(bench.system, bench.mm);
+  bool done = false;
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what != "push mm.batch_marks" || std::exchange(done, true)) return;
+    bench.mm.batch_marks.poke(bench.mm.batch_marks.peek() +
+                              ReclaimBatch<FourCpus::H>::kOneAddition);
+  };
+  settle();
+  EXPECT_EQ(added(bench.mm), 2u);
+  EXPECT_EQ(flushed(bench.mm), 1u);
+}
+
+TEST_F(PendingTest, M12_TheCountersMayWrapAround) {
+  constexpr std::uint64_t kLast = 0xffff'ffff;
+  bench.mm.batch_marks.poke((kLast << 32) | kLast);
+  settle();
+  EXPECT_EQ(bench.mm.tlb_gen.peek(), kFirstGeneration);
+  batch.add(bench.system, bench.mm);
+  EXPECT_EQ(added(bench.mm), 0u);
+  settle();
+  EXPECT_EQ(flushed(bench.mm), 0u);
+  EXPECT_EQ(bench.mm.tlb_gen.peek(), kFirstGeneration + 2) << "the addition and the flush";
+}
+
+}  // namespace
+}  // namespace shootdown::test

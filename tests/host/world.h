@@ -1,0 +1,52 @@
+// One simulated CPU with two address spaces, for tests of what it caches.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <utility>
+
+#include "tests/host/lab.h"
+
+namespace shootdown::host {
+
+inline constexpr VirtAddr kPage = 0x4000'0000;
+inline constexpr VirtAddr kNext = kPage + 0x1000;      // in the same page table
+inline constexpr VirtAddr kFar = kPage + 0x20'0000;    // in another page table
+inline constexpr VirtAddr kLarge = kPage + 0x40'0000;  // a 2 MiB page
+inline constexpr std::uint16_t kFirst = 1;
+inline constexpr std::uint16_t kSecond = 2;
+inline constexpr std::uint64_t kKeep = std::uint64_t{1} << 63;
+
+/// One CPU, two address spaces, PCIDs 1 and 2.
+struct World {
+  explicit World(const LabOptions& options = {})
+      : lab(options), tables(lab.frames()), other(lab.frames()) {}
+
+  void load(Tables& space, std::uint16_t pcid, std::uint64_t keep = 0) {
+    HostHal::write_cr3(space.cr3(pcid) | keep);
+  }
+  bool read(VirtAddr address) { return lab.machine().access(address, false) == AccessResult::done; }
+  bool write(VirtAddr address) { return lab.machine().access(address, true) == AccessResult::done; }
+  /// The frame that a load of `address` reaches now, or kNoFrame after a fault.
+  std::uint32_t reaches(VirtAddr address) {
+    if (!read(address)) return FramePool::kNoFrame;
+    return lab.tlb().find(address, lab.machine().pcid_of(HostHal::read_cr3()))->frame;
+  }
+  bool caches(VirtAddr address, std::uint16_t pcid) {
+    return lab.tlb().find(address, pcid) != nullptr;
+  }
+  bool caches_table(VirtAddr address, std::uint16_t pcid) {
+    return lab.tlb().find_table(address, pcid) != nullptr;
+  }
+  void run(Lab::Program program) {
+    const Report& report = lab.run(std::move(program));
+    EXPECT_FALSE(report.failed()) << report.title;
+  }
+
+  Lab lab;
+  Tables tables;
+  Tables other;
+};
+
+}  // namespace shootdown::host
