@@ -16,9 +16,9 @@ for word; do
   [ "$word" = "$FAIL" ] && exit "$STATUS"
 done
 case "$*" in
-  *--binary-libfuzzer*)
+  *--binary-random*)
     mkdir -p "$OUT/mutant"
-    printf '# index\\nO1-abc.bin\\tO1 a title\\t9\\tlibFuzzer\\t100\\n' >"$OUT/mutant/titles.txt"
+    printf '# index\\nO1-abc.bin\\tO1 a title\\t9\\trandom\\t100\\n' >"$OUT/mutant/titles.txt"
     exit 1 ;;
   *--minimise*) exit 1 ;;
 esac
@@ -75,6 +75,7 @@ class DemoTest(unittest.TestCase):
         process = subprocess.Popen([sys.executable, DEMO, "--out", self.home / "out"], env=self.env,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         while not (self.home / "up").exists():
+            self.assertIsNone(process.poll(), "the demonstration ended too early")
             time.sleep(0.05)
         process.terminate()
         output = process.communicate(timeout=20)[0]

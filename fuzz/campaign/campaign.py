@@ -11,15 +11,17 @@ from pathlib import Path
 
 from fuzz.campaign import options as command_line
 from fuzz.campaign.afl import Afl
-from fuzz.campaign.crashes import CrashStore, Title, replay
+from fuzz.campaign.crashes import CrashStore
 from fuzz.campaign.engine import Engine, Find, Settings, copy_files, new_files
 from fuzz.campaign.libfuzzer import LibFuzzer
 from fuzz.campaign.options import Options, UsageError
 from fuzz.campaign.paths import shown
 from fuzz.campaign.process import adopt_orphans, kill_descendants
+from fuzz.campaign.random_search import RandomSearch
 from fuzz.campaign.status import StatusLine, status_text, summary
 
-_ENGINES: dict[str, type[Engine]] = {"libfuzzer": LibFuzzer, "afl": Afl}
+_ENGINES: dict[str, type[Engine]] = {
+    "libfuzzer": LibFuzzer, "afl": Afl, "random": RandomSearch}
 _POLL_SECONDS = 0.2
 _SHARE_SECONDS = 5.0
 _GRACE_SECONDS = 10.0
@@ -67,7 +69,7 @@ class Campaign:
         self._stop_signals += 1
 
     def _announce(self) -> None:
-        names = " and ".join(_ENGINES[name].name for name in self._options.engines)
+        names = ", ".join(_ENGINES[name].name for name in self._options.engines)
         start = f"{len(self._known_inputs):,} inputs of {shown(self._options.corpus)}" \
             if self._known_inputs else "an empty corpus"
         self._line.say(f"Fuzzing with {names} for {self._options.seconds:g} s from {start}, "
@@ -102,10 +104,7 @@ class Campaign:
         deadline = None if limit_seconds is None else time.monotonic() + limit_seconds
         while self._waiting and (deadline is None or time.monotonic() < deadline):
             engine, find = self._waiting.pop(0)
-            title = replay(engine.program, find.path)
-            if title is None:
-                heard = find.title or Title("CRASH", "reported by " + engine.name)
-                title = Title("UNSTABLE", f"does not repeat: {heard}")
+            title = engine.title_of(find)
             new = title.key not in self._store.groups
             self._store.add(find.path, title, engine.name, find.executions)
             if new:

@@ -48,7 +48,7 @@ class CampaignFixture(unittest.TestCase):
 
     def start(self, *options: str, **env: str) -> subprocess.Popen:
         argv = [sys.executable, "-c", _START, "--binary-libfuzzer", str(_TARGET), "--binary-afl",
-                str(_TARGET), "--crashes", "crashes", "--seed", "1", *options]
+                str(_TARGET), "--binary-random", str(_TARGET), "--crashes", "crashes", "--seed", "1", *options]
         return subprocess.Popen(argv, env={**self.env, **env}, stdout=subprocess.PIPE, text=True,
                                 stderr=subprocess.STDOUT, cwd="/", start_new_session=True)
 

@@ -48,6 +48,26 @@ class CampaignTest(CampaignFixture):
         self.assertEqual(engines, {"O1": "libFuzzer", "O7": "AFL++"})
         self.assertIn("1987", [row[4] for row in self.index()])
 
+    def test_random_search(self):
+        output = self.run_campaign("--engine", "random", "--executions", "500000", status=0)
+        self.assertRegex(output, r"\nrandom +500,000 +[\d,]+\n")
+        output = self.run_campaign("--engine", "random", "--stop-on-first", status=1,
+                                   FAKE_SEARCH="17")
+        self.assertIn("first after 17 executions of random", output)
+        self.assertEqual(self.index()[0][1], "O5 a table is released too early")
+        output = self.run_campaign("--engine", "random", status=2, FAKE_SEARCH="-1")
+        self.assertIn("fake: cannot allocate", output)
+
+    def test_random_search_goes_on_with_other_seeds(self):
+        process = self.start("--engine", "random", "--seconds", "50", FAKE_SEARCH="17")
+        self.wait_until(lambda: len(self.index()) >= 3, "more finds")
+        self.end(process, status=1)
+
+    def test_all_engines_side_by_side(self):
+        output = self.run_campaign("--engine", "all", "--executions", "5000", status=0)
+        for name in ("libFuzzer", "AFL\\+\\+", "random"):
+            self.assertRegex(output, rf"\n{name} +5,000 ")
+
     def test_inputs_are_kept_in_the_corpus(self):
         corpus = self.home / "corpus"
         corpus.mkdir()

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
-from fuzz.campaign.crashes import Title
+from fuzz.campaign.crashes import Title, replay
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Engine(ABC):
     """One process of a fuzzing engine, restarted as its kind requires."""
 
     name = ""  # as people write it
-    coverage_name = ""  # what `Progress.coverage` counts
+    coverage_name = ""  # what `Progress.coverage` counts; empty for an engine without feedback
 
     def __init__(self, program: Path, work: Path, index: int, settings: Settings):
         self.program = program
@@ -78,6 +78,15 @@ class Engine(ABC):
 
     def close(self) -> None:
         """Releases what the engine holds in this process."""
+
+    def title_of(self, find: Find) -> Title:
+        """What a find is called. It is replayed, because a file that fails only once is worth less
+        than it seems."""
+        title = replay(self.program, find.path)
+        if title is None:
+            heard = find.title or Title("CRASH", "reported by " + self.name)
+            title = Title("UNSTABLE", f"does not repeat: {heard}")
+        return title
 
     @property
     def seconds(self) -> float:

@@ -17,8 +17,16 @@ examples:
   bazel run //fuzz:campaign -- --seconds 3600 --corpus ~/tlb  an hour, on a corpus that is kept
   bazel run //fuzz:campaign -- --engine libfuzzer --stop-on-first
 
-Paths are relative to where you stand. With both engines each has one core for every job.
+Paths are relative to where you stand. Each engine uses one core for every job.
 exit status: 0 nothing found, 1 something found, 2 bad usage or an engine that cannot run"""
+
+
+_GROUPS = {"both": ["libfuzzer", "afl"], "all": ["libfuzzer", "afl", "random"]}
+_PROGRAMS = {
+    "libfuzzer": "fuzz/shootdown_libfuzzer",
+    "afl": "fuzz/shootdown_afl",
+    "random": "fuzz/search_bin",
+}
 
 
 class UsageError(Exception):
@@ -60,8 +68,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="campaign", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Fuzzes the flush core on the modelled machine and collects what fails.")
     add = parser.add_argument
-    add("--engine", choices=["libfuzzer", "afl", "both"], default="both",
-        help="which fuzzing engine (default: both, side by side)")
+    add("--engine", choices=["libfuzzer", "afl", "random", "both", "all"], default="both",
+        help="which fuzzing engine (default: both libfuzzer and afl, side by side). random is a "
+        "search without feedback, and all is all three")
     add("--seconds", type=_positive(float), default=60.0, metavar="N",
         help="how long (default: 60)")
     add("--executions", type=_positive(int), metavar="N",
@@ -82,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dict", metavar="FILE", help="dictionary of tokens, in the form both engines read")
     add("--binary-libfuzzer", metavar="FILE", help="another fuzz program for libFuzzer")
     add("--binary-afl", metavar="FILE", help="another fuzz program for AFL++")
+    add("--binary-random", metavar="FILE", help="another program for the random search")
     add("--reproduce", metavar="COMMAND", default="bazel run //fuzz:reproduce --",
         help="what the summary shows in front of a crash file; for programs of your own")
     return parser
@@ -90,8 +100,9 @@ def _parser() -> argparse.ArgumentParser:
 def parse(argv: list[str]) -> Options:
     """The checked options. Raises UsageError, or exits as argparse does (status 2; 0 for --help)."""
     args = _parser().parse_args(argv)
-    engines = ["libfuzzer", "afl"] if args.engine == "both" else [args.engine]
-    given = {"libfuzzer": args.binary_libfuzzer, "afl": args.binary_afl}
+    engines = _GROUPS.get(args.engine, [args.engine])
+    given = {"libfuzzer": args.binary_libfuzzer, "afl": args.binary_afl,
+             "random": args.binary_random}
     if "afl" in engines and shutil.which("afl-fuzz") is None:
         raise UsageError("afl-fuzz is not installed. It is in the Debian package afl++; run "
                          "tools/setup, or use --engine libfuzzer.")
@@ -117,7 +128,7 @@ def parse(argv: list[str]) -> Options:
 
 
 def _program(engine: str, given: str | None) -> Path:
-    path = user_path(given) if given else program(f"fuzz/shootdown_{engine}")
+    path = user_path(given) if given else program(_PROGRAMS[engine])
     if not path.is_file():
         fix = f"Check --binary-{engine}." if given else "Use 'bazel run //fuzz:campaign'."
         raise UsageError(f"{path}: no such fuzz program. {fix}")

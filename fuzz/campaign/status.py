@@ -75,8 +75,9 @@ def status_text(elapsed: float, seconds: float, engines: list[Engine], store: Cr
     """How far the campaign is, on one line."""
     parts = [f"{elapsed:.0f}/{seconds:.0f} s"]
     for kind in totals(engines):
-        parts.append(f"{kind.name} {kind.count} exec {kind.rate:,.0f}/s corpus {kind.corpus:,} "
-                     f"{kind.coverage_name} {kind.coverage:,}")
+        guided = f" corpus {kind.corpus:,} {kind.coverage_name} {kind.coverage:,}"
+        parts.append(f"{kind.name} {kind.count} exec {kind.rate:,.0f}/s"
+                     + (guided if kind.coverage_name else ""))
     return " | ".join(parts + [f"crashes {store.total}"])
 
 
@@ -84,8 +85,9 @@ def summary(engines: list[Engine], store: CrashStore, reproduce: str) -> str:
     """What the campaign did and found."""
     lines = ["", f"{'engine':<10} {'executions':>14} {'exec/s':>9} {'corpus':>8}  coverage"]
     for kind in totals(engines):
-        lines.append(f"{kind.name:<10} {kind.count:>14} {kind.rate:>9,.0f} {kind.corpus:>8,}  "
-                     f"{kind.coverage:,} {kind.coverage_name}")
+        guided = f" {kind.corpus:>8,}  {kind.coverage:,} {kind.coverage_name}"
+        lines.append(f"{kind.name:<10} {kind.count:>14} {kind.rate:>9,.0f}"
+                     + (guided if kind.coverage_name else ""))
     for engine in engines:
         stability = engine.progress.stability
         if stability is not None and stability < 100:

@@ -70,7 +70,25 @@ def fuzz(mode: str, options: dict[str, str]) -> int:
             return fail(prefix, seed, executions, "passes when it is replayed")
 
 
+def search(value: dict[str, str]) -> int:
+    """The random search: FAKE_SEARCH is the run in which it finds something."""
+    seed, executions = int(value["--seed"]), int(value["--executions"])
+    time.sleep(0.1)
+    found = int(os.environ.get("FAKE_SEARCH", "0"))
+    if found == -1:
+        print("fake: cannot allocate")
+        return 2
+    if found:
+        Path(value["--out"]).write_text(f"scenario of seed {seed}")
+        print(f"found O5 a table is released too early after {found} executions")
+        return 1
+    print(f"clean after {executions} executions, 12345 visible operations")
+    return 0
+
+
 def main() -> int:
+    if "--executions" in sys.argv:
+        return search(dict(zip(sys.argv[1::2], sys.argv[2::2])))
     options = dict(a[1:].split("=", 1) for a in sys.argv[1:] if a.startswith("-"))
     files = [Path(a) for a in sys.argv[1:] if not a.startswith("-")]
     if files and files[0].is_file():

@@ -1,0 +1,94 @@
+"""The random search as an engine: no feedback and no corpus, but many executions a second.
+
+The honest baseline: an engine that is guided should find what this finds.
+"""
+
+import re
+import time
+from pathlib import Path
+
+from fuzz.campaign.crashes import Title
+from fuzz.campaign.engine import Engine, Find
+from fuzz.campaign.process import EngineProcess
+
+_FOUND = re.compile(r"^found (\S+) (.*) after (\d+) executions$")
+_CLEAN = re.compile(r"^clean after (\d+) executions")
+# The program prints its count at its end, so it runs in slices of a few seconds.
+_SLICE = 200_000
+
+
+class RandomSearch(Engine):
+    name = "random"
+
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        self._process: EngineProcess | None = None
+        self._interrupted = False
+        # Run i of a slice uses seed S + i. Neither workers nor neighbouring campaign seeds meet.
+        self._seed = self.settings.seed * 2**32 + self.index * 2**48
+        self._done = 0
+        self._found: Path | None = None
+
+    def start(self) -> None:
+        self._began = self._began or time.monotonic()
+        size = _SLICE
+        if self.settings.executions is not None:
+            size = min(size, self.settings.executions - self._done)
+        self._found = self.work / f"found-{self._done}"
+        argv = [str(self.program), "--seed", str((self._seed + self._done) % 2**64),
+                "--executions", str(size), "--out", str(self._found)]
+        self._process = EngineProcess(argv, {}, self.work, self.work / "log")
+
+    def poll(self) -> list[Find]:
+        if self._process is None:
+            return []
+        if self._process.running():
+            if self._done:
+                speed = self._done / (self._process.started - self._began)
+                guess = self._done + speed * (time.monotonic() - self._process.started)
+                self.progress.executions = max(self.progress.executions, int(guess))
+            return []
+        process, self._process = self._process, None
+        finds = self._end_of_slice(process)
+        process.close()
+        budget = self.settings.executions
+        if budget is not None and self._done >= budget:
+            self.finished = True
+        if self.finished or self.failure or self._interrupted:
+            self._ended = time.monotonic()
+        else:
+            self.start()
+        return finds
+
+    def _end_of_slice(self, process: EngineProcess) -> list[Find]:
+        last = (process.new_lines() or [""])[-1]
+        if process.status == 0 and (match := _CLEAN.match(last)):
+            self._count(int(match[1]))
+        elif process.status == 1 and (match := _FOUND.match(last)):
+            self._count(int(match[3]))
+            self.finished = self.settings.stop_on_first
+            return [Find(self._found, self._done, Title(match[1], match[2]))]
+        elif not self._interrupted:
+            self.failure = (f"{self.program} ended with exit status {process.status}. Its last "
+                            f"words:\n{process.tail()}")
+        return []
+
+    def _count(self, executions: int) -> None:
+        self._done += executions
+        self.progress.executions, self.progress.exact = self._done, True
+
+    def title_of(self, find: Find) -> Title:
+        return find.title
+
+    def interrupt(self) -> None:
+        self._interrupted = True
+        self.progress.exact = self._process is None
+        if self._process is not None:
+            self._process.interrupt()
+
+    def running(self) -> bool:
+        return self._process is not None and self._process.running()
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.close()
