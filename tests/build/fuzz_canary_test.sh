@@ -18,13 +18,16 @@ rejects() {
   fi
 }
 
-rejects "the libFuzzer smoke test" "deadly signal" "$libfuzzer_script" "$libfuzzer" 100000
+rejects "the libFuzzer smoke test" "heap-buffer-overflow" "$libfuzzer_script" "$libfuzzer" 100000
 rejects "the AFL++ smoke test" "^FAILED: .* crashes" "$afl_script" "$afl" 2
 
 printf '\xff\x01' >"$TEST_TMPDIR/crash"
 printf '\xff\xff' >"$TEST_TMPDIR/calm"
 "$replay" "$TEST_TMPDIR/calm" || { echo "FAILED: the replay of a good input failed"; exit 1; }
 rejects "the replay" "Running: .*crash" "$replay" "$TEST_TMPDIR/calm" "$TEST_TMPDIR/crash"
+# The symbolizer is found without help from the environment.
+rejects "the symbolizer" "LLVMFuzzerTestOneInput .*fuzz_canary.cc:" \
+  env -i PATH=/nowhere "$replay" "$TEST_TMPDIR/crash"
 rejects "a replay of nothing" "usage" "$replay"
 rejects "a replay of a missing file" "cannot be read" "$replay" "$TEST_TMPDIR/missing"
 echo "All of them noticed."
