@@ -37,6 +37,7 @@ template void handle_call_function_interrupt(System<H>&);
 
 template void return_to_user(System<H>&);
 template void enter_from_user(System<H>&);
+template std::uint64_t entry_cr3(System<H>&);
 template void change_cr4(System<H>&, std::uint64_t, std::uint64_t);
 
 }  // namespace shootdown
