@@ -1,8 +1,10 @@
 #!/usr/bin/python3
-"""Finds the shortest scenario of mutants again, after the core or the simulated kernel changed."""
+"""Makes mutants fit again after the code changed: the lines around a patch, and the scenarios."""
 
 import argparse
+import difflib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,8 +17,9 @@ examples:
   bazel run //tests/mutants:remake                       every mutant whose scenario no longer fires
   bazel run //tests/mutants:remake -- --force --finds 8 m27_bump_after_ipi
 
-Builds the mutants' search and reproducer, searches from fixed seeds, minimises each find and keeps
-the shortest that the clean core survives in tests/mutants/scenarios/NAME.txt.
+A patch that only just fits is written again with the lines around it as they are now; one that does
+not fit must be made by hand. Then builds the mutants' search and reproducer, searches from fixed seeds,
+minimises each find and keeps the shortest that the clean core survives in scenarios/NAME.txt.
 exit status: 0 every scenario fires, 1 some could not be found, 2 bad usage or a failed build"""
 
 
@@ -81,6 +84,36 @@ def remake(programs: Path, name: str, clean: Path, finds: int, executions: int) 
     return True
 
 
+def _write_again(patch: Path) -> None:
+    """Gives a patch that applies with some fuzz the lines around its changes as they are now."""
+    text = patch.read_text()
+    header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("# "))
+    files = mutant.read(patch).files
+    with tempfile.TemporaryDirectory() as folder:
+        for side in ("a", "b"):
+            for file in files:
+                (Path(folder) / side / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, Path(folder) / side / file)
+        mutant.apply(patch, Path(folder) / "b", fuzz=3)
+        diff = "".join(_diff(Path(folder), file) for file in files)
+    patch.write_text(header + diff)
+    print(f"{patch}: written again, check the lines around its changes")
+
+
+def _diff(folder: Path, file: str) -> str:
+    sides = [(folder / side / file).read_text().splitlines(keepends=True) for side in ("a", "b")]
+    return "".join(difflib.unified_diff(*sides, f"a/{file}", f"b/{file}", n=2))
+
+
+def _fit(names: list[str]) -> None:
+    for name in names:
+        patch = Path(f"tests/mutants/{name}.patch")
+        try:
+            mutant.apply(patch, Path.cwd(), dry_run=True)
+        except mutant.MutantError:
+            _write_again(patch)
+
+
 def _build(names: list[str]) -> None:
     labels = ["//fuzz:reproduce_bin"]
     labels += [f"//tests/mutants:{name}_{part}" for name in names for part in ("search", "reproduce")]
@@ -93,6 +126,7 @@ def _run(args: argparse.Namespace) -> int:
     names = args.names or known
     if unknown := [name for name in names if name not in known]:
         raise hunt.HuntError(f"{', '.join(unknown)}: no such mutant. There are: {', '.join(known)}.")
+    _fit(names)
     _build(names)
     programs, clean = Path("bazel-bin/tests/mutants"), Path("bazel-bin/fuzz/reproduce_bin")
     lost = []
@@ -115,7 +149,7 @@ def main(argv: list[str]) -> int:
     os.chdir(os.environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
     try:
         return _run(args)
-    except (hunt.HuntError, OSError) as error:
+    except (hunt.HuntError, mutant.MutantError, OSError) as error:
         print(f"remake: {error}", file=sys.stderr)
         return 2
 
