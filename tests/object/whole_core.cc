@@ -33,6 +33,7 @@ template TranslationsQuiet flush_tlb_mm(System<H>&, Mm<H>&);
 template TranslationsQuiet flush_tlb_kernel_range(System<H>&, VirtAddr, VirtAddr);
 template WalkersQuiet flush_tlb_all(System<H>&);
 template void flush_tlb_batched_pending(System<H>&, Mm<H>&);
+template Counters sum_counters(const System<H>&);
 template void handle_call_function_interrupt(System<H>&);
 
 template void return_to_user(System<H>&);

@@ -59,8 +59,8 @@ extern Shootdown kernel_shootdown;
 void flush_pages(AddressSpace& space, VirtAddr start, std::uint64_t pages,
                  Shootdown how = ordinary_shootdown);
 
-/// Does this emulator drop only the pages of a partial flush? It takes INVPCID of one address, which
-/// page-table isolation needs, for INVPCID of everything.
+/// Does this emulator drop only the pages of a partial flush? It takes INVPCID of one address,
+/// which page-table isolation needs, for INVPCID of everything.
 [[nodiscard]] inline bool invalidates_single_pages() {
   const Config& config = tlb.config;
   return !(config.pti && config.pcid && config.invpcid && !config.defer_user_pages);
