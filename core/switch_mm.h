@@ -112,6 +112,11 @@ void announce(const System<H>& system, Mm<H>& mm, CpuId cpu) {
 ///
 /// Context: interrupts off. `next` stays valid until this CPU has switched away again.
 /// Orders: a full barrier between becoming visible to flushers and the first walk (R2).
+///
+/// M16: between the caller's store of the task that runs next and that task's first access in user
+/// mode there is a full barrier: the load of CR3 if the space changes, R3's fence on the way out of
+/// lazy mode. A membarrier system call that finds another task running, and so interrupts nobody,
+/// relies on it. Without a change of space and of laziness there is none here.
 template <Hal H>
 void switch_mm(System<H>& system, Mm<H>& next) {
   require<H>(!H::interrupts_enabled(), Rule::r2, "switch_mm needs interrupts off");

@@ -161,6 +161,10 @@ std::uint64_t flush_on_cpus(System<H>& system, const CpuMask<H::kMaxCpus>& targe
 }
 
 /// Takes this CPU's request for a flush; the caller releases it. Preemption is off.
+///
+/// M18: the caller rewrites the request only after the wait for the last answer (M8), against the
+/// targets' reads of it. A flush that returned earlier would change what a target still reads; who
+/// answers early copies it first.
 template <Hal H>
 FlushRequest<H>& acquire_request(System<H>& system) {
   static_assert(sizeof(FlushRequest<H>) == kCacheLine, "a request is one cache line");

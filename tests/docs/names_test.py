@@ -1,0 +1,86 @@
+"""Tests that what the documents name exists: files, names in files, tests, mutants."""
+
+import os
+import re
+import unittest
+from pathlib import Path
+
+# The file itself, not Bazel's link to it: the tree is around it.
+ROOT = Path(os.path.realpath(__file__)).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("docs/*.md"), ROOT / "ARCHITECTURE.md"])
+# `core/flush.h` or `core/flush.h:flush_mm`, and `tests/core/flush_test.cc:Suite.Name` for a test.
+_PLACE = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.(?:h|cc|S|py|md|txt|bzl|sh))(?::([\w.]+))?`")
+_MUTANT = re.compile(r"`(m\d+[a-z]?_\w+)`")
+
+
+def has_name(text: str, name: str) -> bool:
+    """Whether a source file has a name, or a test of the form Suite.Name."""
+    if "." in name:
+        suite, test = name.split(".", 1)
+        return re.search(rf"\bTEST(_F|_P)?\({suite},\s*{test}\)", text) is not None
+    return re.search(rf"\b{name}\b", text) is not None
+
+
+def wrong_names(text: str, root: Path) -> list[str]:
+    """What a document names and the tree does not have."""
+    wrong = []
+    for path, name in _PLACE.findall(text):
+        if not (root / path).is_file():
+            wrong.append(f"{path}: no such file")
+        elif name and not has_name((root / path).read_text(), name):
+            wrong.append(f"{path}: has no {name}")
+    for mutant in _MUTANT.findall(text):
+        if not (root / "tests/mutants" / f"{mutant}.patch").is_file():
+            wrong.append(f"{mutant}: no such mutant")
+    return wrong
+
+
+class NamesTest(unittest.TestCase):
+    def test_everything_named_exists(self):
+        for document in DOCUMENTS:
+            with self.subTest(document.name):
+                self.assertEqual(wrong_names(document.read_text(), ROOT), [])
+
+    def test_the_documents_name_much(self):
+        text = "".join(document.read_text() for document in DOCUMENTS)
+        self.assertGreater(len(_PLACE.findall(text)), 80)
+        self.assertGreater(len(set(_MUTANT.findall(text))), 10)
+
+    def test_every_row_rule_and_ordering_is_there(self):
+        features = (ROOT / "docs/features.md").read_text()
+        for row in range(1, 21):
+            self.assertRegex(features, rf"(?m)^\| {row} \|")
+        protocol = (ROOT / "docs/protocol.md").read_text()
+        for rule in range(1, 14):
+            self.assertRegex(protocol, rf"(?m)^\*\*R{rule} ")
+        for ordering in range(1, 20):
+            self.assertRegex(protocol, rf"(?m)^\| M{ordering} \|")
+
+    def test_every_ordering_is_stated_at_its_place(self):
+        protocol = (ROOT / "docs/protocol.md").read_text()
+        for row in re.findall(r"(?m)^\| M\d+ \|.*$", protocol):
+            ordering = re.match(r"\| (M\d+)", row)[1]
+            for path, _ in _PLACE.findall(row):
+                with self.subTest(f"{ordering} in {path}"):
+                    self.assertRegex((ROOT / path).read_text(), rf"\b{ordering}\b")
+
+    def test_every_rule_has_a_test_and_a_mutant(self):
+        protocol = (ROOT / "docs/protocol.md").read_text()
+        for text in re.findall(r"(?ms)^\*\*R\d+ .*?(?=^\*\*R|^## )", protocol):
+            with self.subTest(text[:60]):
+                self.assertRegex(text, _MUTANT)
+                self.assertRegex(text, r"_test\.cc:")
+
+
+class WrongNamesTest(unittest.TestCase):
+    def test_tells_files_names_tests_and_mutants_that_are_missing(self):
+        self.assertEqual(wrong_names("`core/gone.h`", ROOT), ["core/gone.h: no such file"])
+        self.assertEqual(wrong_names("`core/flush.h:gone`", ROOT), ["core/flush.h: has no gone"])
+        place = "tests/core/flush_test.cc"
+        self.assertEqual(wrong_names(f"`{place}:R1.Gone`", ROOT), [f"{place}: has no R1.Gone"])
+        self.assertEqual(wrong_names("`m99_gone`", ROOT), ["m99_gone: no such mutant"])
+        self.assertEqual(wrong_names("`core/flush.h:flush_mm` `m21_cpu0_means_none`", ROOT), [])
+
+
+if __name__ == "__main__":
+    unittest.main()
