@@ -1,22 +1,27 @@
 // The whole flush core. A kernel includes this and instantiates it over its HAL.
 #pragma once
 
-#include "core/bring_up.h"        // IWYU pragma: export
-#include "core/completion.h"      // IWYU pragma: export
-#include "core/cpu_mask.h"        // IWYU pragma: export
-#include "core/cross_call.h"      // IWYU pragma: export
-#include "core/flush.h"           // IWYU pragma: export
-#include "core/flush_function.h"  // IWYU pragma: export
-#include "core/hal.h"             // IWYU pragma: export
-#include "core/kernel_range.h"    // IWYU pragma: export
-#include "core/local_flush.h"     // IWYU pragma: export
-#include "core/mm.h"              // IWYU pragma: export
-#include "core/reclaim_batch.h"   // IWYU pragma: export
-#include "core/request.h"         // IWYU pragma: export
-#include "core/switch_mm.h"       // IWYU pragma: export
-#include "core/system.h"          // IWYU pragma: export
-#include "core/targets.h"         // IWYU pragma: export
-#include "core/temporary_mm.h"    // IWYU pragma: export
-#include "core/trace.h"           // IWYU pragma: export
-#include "core/types.h"           // IWYU pragma: export
-#include "core/user_half.h"       // IWYU pragma: export
+#include "core/bring_up.h"         // IWYU pragma: export
+#include "core/completion.h"       // IWYU pragma: export
+#include "core/cpu_mask.h"         // IWYU pragma: export
+#include "core/cross_call.h"       // IWYU pragma: export
+#include "core/flush.h"            // IWYU pragma: export
+#include "core/flush_function.h"   // IWYU pragma: export
+#include "core/hal.h"              // IWYU pragma: export
+#include "core/kernel_range.h"     // IWYU pragma: export
+#include "core/local_flush.h"      // IWYU pragma: export
+#include "core/mm.h"               // IWYU pragma: export
+#include "core/paravirt/hub.h"     // IWYU pragma: export
+#include "core/paravirt/hyperv.h"  // IWYU pragma: export
+#include "core/paravirt/kvm.h"     // IWYU pragma: export
+#include "core/paravirt/select.h"  // IWYU pragma: export
+#include "core/paravirt/xen.h"     // IWYU pragma: export
+#include "core/reclaim_batch.h"    // IWYU pragma: export
+#include "core/request.h"          // IWYU pragma: export
+#include "core/switch_mm.h"        // IWYU pragma: export
+#include "core/system.h"           // IWYU pragma: export
+#include "core/targets.h"          // IWYU pragma: export
+#include "core/temporary_mm.h"     // IWYU pragma: export
+#include "core/trace.h"            // IWYU pragma: export
+#include "core/types.h"            // IWYU pragma: export
+#include "core/user_half.h"        // IWYU pragma: export

@@ -42,8 +42,9 @@ enum class TraceKind : std::uint8_t {
   switch_begin,   // switch_mm starts; `mm` = the next address space
   switch_end,     // switch_mm is done; `mm` = now loaded, `value` = 1 if the load flushed
   enter_lazy,     // the CPU keeps `mm` loaded but will not use its user half
-  call_queued,  // a call record was pushed; `value` = target CPU, `value2` = 1 if an IPI is needed
-  call_run,     // a call record's function is about to run; `value` = sending CPU
+  call_queued,   // a call record was pushed; `value` = target CPU, `value2` = 1 if an IPI is needed
+  call_run,      // a call record's function is about to run; `value` = sending CPU
+  vcpu_skipped,  // the host flushes a target when it runs it again; `value` = target CPU
 };
 
 /// One event. `mm` and `request` identify objects and must not be dereferenced after the call.
@@ -67,6 +68,9 @@ struct Counters {
   std::uint64_t lazy_left_by_flush;     // a flush found this CPU lazy; should be rare
   std::uint64_t wrong_cpu;              // a flush found another space loaded
   std::uint64_t user_half_deferred;     // user-half flushes left to the return to user mode
+  std::uint64_t vcpus_skipped;          // preempted targets whose flush was left to the host
+  std::uint64_t remote_hypercalls;      // flushes of other CPUs asked of a hypervisor or hub
+  std::uint64_t native_fallbacks;       // ... that it could not do, so that interrupts had to
 };
 
 /// The design's rules R1-R13. A failed check names the rule it guards.
