@@ -58,8 +58,9 @@ void flush_mm(System<H>& system, Mm<H>& mm, FlushRange range, FlushOptions optio
                        request.generation % system.config.trim_interval == 0;
   H::trace(TraceEvent{
       .kind = TraceKind::flush_begin, .mm = &mm, .request = &request, .value = request.generation});
-  flush_on_cpus(system, mm.cpus.read(), request);
-  H::trace(TraceEvent{.kind = TraceKind::flush_end, .mm = &mm, .request = &request});
+  const std::uint64_t ticks = flush_on_cpus(system, mm.cpus.read(), request);
+  H::trace(
+      TraceEvent{.kind = TraceKind::flush_end, .mm = &mm, .request = &request, .value = ticks});
   release_request(system);
 }
 

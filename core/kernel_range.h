@@ -47,11 +47,14 @@ void flush_kernel(System<H>& system, VirtAddr start, VirtAddr end) {
   // M1: orders the caller's page-table stores before the read of the online mask, against a CPU
   // that comes online and flushes everything behind its locked set.
   H::full_fence();
-  ++system.self().own.counters.remote_flush_sent;
-  system.self().own.counters.targets_queued += system.calls.call(
-      system.calls.online(), [](CpuId) { return true; }, run_kernel_flush_call<H>, &call,
-      [&] { flush_kernel_here(call); });
-  H::trace(TraceEvent{.kind = TraceKind::kernel_end});
+  Counters& counters = system.self().own.counters;
+  ++counters.remote_flush_sent;
+  const std::uint64_t ticks =
+      count_call(counters, system.calls.call(
+                               system.calls.online(), [](CpuId) { return true; },
+                               run_kernel_flush_call<H>, &call, [&] { flush_kernel_here(call); },
+                               {.what = "a flush of kernel mappings", .start = start, .end = end}));
+  H::trace(TraceEvent{.kind = TraceKind::kernel_end, .value = ticks});
 }
 
 }  // namespace internal

@@ -42,8 +42,8 @@ class ReclaimBatch {
     request.stride_shift = kPageShift;
     request.reason = FlushReason::local_shootdown;
     H::trace(TraceEvent{.kind = TraceKind::batch_begin, .request = &request});
-    internal::flush_on_cpus(system, cpus_, request);
-    H::trace(TraceEvent{.kind = TraceKind::batch_end, .request = &request});
+    const std::uint64_t ticks = internal::flush_on_cpus(system, cpus_, request);
+    H::trace(TraceEvent{.kind = TraceKind::batch_end, .request = &request, .value = ticks});
     internal::release_request(system);
     cpus_ = {};
     return CompletionAccess::translations_quiet();

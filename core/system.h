@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/counters.h"
 #include "core/cpu_state.h"
 #include "core/cross_call.h"
 #include "core/mm.h"
@@ -57,6 +58,10 @@ struct Config {
   /// More strides than this become a flush of the whole context. 0 forces that for every request.
   std::uint32_t ceiling_strides{33};
 
+  /// How often a sender looks at an unanswered call before it reports it, see `Unanswered`; 0:
+  /// never. The default is of the order of a second of PAUSE instructions.
+  std::uint64_t patience{std::uint64_t{1} << 24};
+
   /// Kernel entries survive in every PCID until INVLPG drops them in all.
   [[nodiscard]] bool kernel_is_global() const { return global_pages && !pti; }
 };
@@ -86,11 +91,20 @@ struct System {
   }
 };
 
+/// The counts of all CPUs together.
+template <Hal H>
+[[nodiscard]] Counters sum_counters(const System<H>& system) {
+  Counters sum;
+  for (const CpuState<H>& cpu : system.cpus) add_counters(sum, cpu.own.counters);
+  return sum;
+}
+
 /// Prepares the shared part, once, on the first CPU, before any other call.
 template <Hal H>
 void initialize_system(System<H>& system, const Config& config, PhysAddr kernel_root) {
   require<H>(config.trim_interval != 0, Rule::r13, "the trim interval is at least 1");
   system.config = config;
+  system.calls.set_patience(config.patience);
   system.kernel_mm.initialize(1, kernel_root, kernel_root, /*kernel=*/true);
 }
 

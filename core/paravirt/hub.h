@@ -63,8 +63,9 @@ namespace internal {
 /// Sends, runs `local` with interrupts off meanwhile, waits, and interrupts whom the hub has left
 /// out. `others` does not contain this CPU.
 template <HalHub H, class Local>
-void hub_flush(System<H>& system, const CpuMask<H::kMaxCpus>& others, FlushRequest<H>& request,
-               Local&& local) {
+std::uint64_t hub_flush(System<H>& system, const CpuMask<H::kMaxCpus>& others,
+                        FlushRequest<H>& request, Local&& local) {
+  const std::uint64_t start = H::ticks();
   CpuMask<H::kMaxCpus> wanted = filter_targets(system, others, request);
   wanted &= system.calls.online();
   CpuMask<H::kMaxCpus> leftover = wanted;
@@ -81,30 +82,33 @@ void hub_flush(System<H>& system, const CpuMask<H::kMaxCpus>& others, FlushReque
   if (sent) {
     // R12: with interrupts on, so that this CPU answers the messages of others meanwhile.
     while (H::hub_outstanding()) H::pause();
-    trace_send(system, request);
   }
-  if (leftover.empty()) return;
-  if (leftover == wanted) ++system.self().own.counters.native_fallbacks;
-  native_flush_others(system, leftover, request);
+  Counters& counters = system.self().own.counters;
+  if (leftover.empty()) {
+    trace_send(system, request);
+    return count_call(counters, {.ticks = H::ticks() - start});
+  }
+  ++counters.native_fallbacks;
+  return native_flush_others(system, leftover, request);
 }
 
 template <HalHub H>
-void hub_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
-                     FlushRequest<H>& request) {
+std::uint64_t hub_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                              FlushRequest<H>& request) {
   CpuMask<H::kMaxCpus> others = targets;
   others.clear(request.initiator);
-  hub_flush(system, others, request, [&] {
+  return hub_flush(system, others, request, [&] {
     if (targets.test(request.initiator)) flush_locally(system, request);
   });
 }
 
 /// This CPU's own part has been done before, with interrupts off.
 template <HalHub H>
-void hub_flush_others(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
-                      FlushRequest<H>& request) {
+std::uint64_t hub_flush_others(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                               FlushRequest<H>& request) {
   CpuMask<H::kMaxCpus> others = targets;
   others.clear(request.initiator);
-  hub_flush(system, others, request, [] {});
+  return hub_flush(system, others, request, [] {});
 }
 
 }  // namespace internal

@@ -84,22 +84,23 @@ bool flush_by_hypercall(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
 
 /// This CPU may be among the targets: the hypervisor flushes the caller as well.
 template <HalHyperv H>
-void hyperv_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
-                        FlushRequest<H>& request) {
+std::uint64_t hyperv_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                                 FlushRequest<H>& request) {
+  const std::uint64_t start = H::ticks();
   if (flush_by_hypercall(system, targets, request)) {
     trace_send(system, request);
-    return;
+    return count_call(system.self().own.counters, {.ticks = H::ticks() - start});
   }
   ++system.self().own.counters.native_fallbacks;
-  native_flush_multi(system, targets, request);
+  return native_flush_multi(system, targets, request);
 }
 
 template <HalHyperv H>
-void hyperv_flush_others(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
-                         FlushRequest<H>& request) {
+std::uint64_t hyperv_flush_others(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                                  FlushRequest<H>& request) {
   CpuMask<H::kMaxCpus> others = targets;
   others.clear(request.initiator);
-  hyperv_flush_multi(system, others, request);
+  return hyperv_flush_multi(system, others, request);
 }
 
 }  // namespace internal

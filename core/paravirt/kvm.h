@@ -66,17 +66,17 @@ CpuMask<H::kMaxCpus> skip_preempted(System<H>& system, const CpuMask<H::kMaxCpus
 }
 
 template <HalKvm H>
-void kvm_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
-                     FlushRequest<H>& request) {
-  native_flush_multi(system, skip_preempted(system, targets, request), request);
+std::uint64_t kvm_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                              FlushRequest<H>& request) {
+  return native_flush_multi(system, skip_preempted(system, targets, request), request);
 }
 
 template <HalKvm H>
-void kvm_flush_others(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
-                      FlushRequest<H>& request) {
+std::uint64_t kvm_flush_others(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                               FlushRequest<H>& request) {
   CpuMask<H::kMaxCpus> others = targets;
   others.clear(request.initiator);
-  kvm_flush_multi(system, others, request);
+  return kvm_flush_multi(system, others, request);
 }
 
 }  // namespace internal

@@ -28,7 +28,7 @@ enum class TableRemoval : std::uint8_t {
 /// Promise of the two remote ones: as of `flush_tlb_mm_range`, for the CPUs of the mask. A backend
 /// need not advance the generations of its targets' slots: a slot that stays behind is flushed once
 /// more later, which is a waste and no error (O4). It must not advance them without a flush by the
-/// target's own hand.
+/// target's own hand. Both return the ticks until everybody was flushed.
 template <Hal H>
 struct FlushOps {
   using Mask = CpuMask<H::kMaxCpus>;
@@ -40,9 +40,9 @@ struct FlushOps {
   /// One user address of this CPU's loaded context, both halves. Context: interrupts off.
   void (*flush_one_user)(System<H>& system, VirtAddr address);
   /// The CPUs of the mask, this one among them or not. Null: the backend has only `flush_others`.
-  void (*flush_multi)(System<H>& system, const Mask& targets, FlushRequest<H>& request);
+  std::uint64_t (*flush_multi)(System<H>& system, const Mask& targets, FlushRequest<H>& request);
   /// The CPUs of the mask except this one, whose own part has been done before.
-  void (*flush_others)(System<H>& system, const Mask& targets, FlushRequest<H>& request);
+  std::uint64_t (*flush_others)(System<H>& system, const Mask& targets, FlushRequest<H>& request);
   /// What whoever removes page tables has to wait for beside the flush.
   TableRemoval remove_table;
 };

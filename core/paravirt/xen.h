@@ -104,22 +104,23 @@ bool xen_flush_set(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
 }
 
 template <HalXen H>
-void xen_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
-                     FlushRequest<H>& request) {
+std::uint64_t xen_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                              FlushRequest<H>& request) {
+  const std::uint64_t start = H::ticks();
   if (xen_flush_set(system, targets, request)) {
     trace_send(system, request);
-    return;
+    return count_call(system.self().own.counters, {.ticks = H::ticks() - start});
   }
   ++system.self().own.counters.native_fallbacks;
-  native_flush_multi(system, targets, request);
+  return native_flush_multi(system, targets, request);
 }
 
 template <HalXen H>
-void xen_flush_others(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
-                      FlushRequest<H>& request) {
+std::uint64_t xen_flush_others(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                               FlushRequest<H>& request) {
   CpuMask<H::kMaxCpus> others = targets;
   others.clear(request.initiator);
-  xen_flush_multi(system, others, request);
+  return xen_flush_multi(system, others, request);
 }
 
 }  // namespace internal

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <string>
 
 #include "core/hal.h"
 #include "core/paravirt/hub.h"
@@ -96,7 +97,13 @@ struct HostHal {
   static void hub_close() { host().hub_close(this_cpu()); }
 
   static void pause(Site where = Site::current()) { current_machine->pause(where); }
+  static std::uint64_t ticks() { return current_machine->step(); }
   static void trace(const TraceEvent& event) { current_machine->trace(event); }
+  /// For timelines. Who waits for ever is reported as a deadlock anyway.
+  static void report_unanswered(const Unanswered& report) {
+    if (!current_machine->recording()) return;
+    current_machine->record("no answer from CPU " + std::to_string(report.target), {});
+  }
   [[noreturn]] static void fail(const Failure& failure) { current_machine->fail(failure); }
 
  private:

@@ -62,6 +62,8 @@ struct X86Hal {
   }
 
   static void pause() { x86::pause(); }
+  static std::uint64_t ticks() { return x86::read_tsc(); }
+  static void report_unanswered(const Unanswered& report) { platform_report_unanswered(report); }
   /// Empty: an event is built from values at hand, so the compiler removes the call altogether.
   static void trace(const TraceEvent&) {}
   [[noreturn]] static void fail(const Failure& failure) { platform_fail(failure); }
