@@ -27,6 +27,8 @@ void native_flush_user(System<H>& system) {
   ++own.counters.local_flush_all;
 }
 
+/// Drops the entry of one user address from both halves of the loaded context. Context: interrupts
+/// off.
 template <Hal H>
 void native_flush_one_user(System<H>& system, VirtAddr address) {
   CpuPrivate<H>& own = system.self().own;
@@ -79,17 +81,6 @@ void flush_loaded_context(System<H>& system) {
     internal::native_flush_user(system);
   } else {
     system.ops->flush_user(system);
-  }
-}
-
-/// Drops the entry of one user address from both halves of the loaded context. Context: interrupts
-/// off.
-template <Hal H>
-void flush_one_user(System<H>& system, VirtAddr address) {
-  if (flushes_natively<H>()) {
-    internal::native_flush_one_user(system, address);
-  } else {
-    system.ops->flush_one_user(system, address);
   }
 }
 
