@@ -42,8 +42,9 @@ enum class TraceKind : std::uint8_t {
   switch_begin,   // switch_mm starts; `mm` = the next address space
   switch_end,     // switch_mm is done; `mm` = now loaded, `value` = 1 if the load flushed
   enter_lazy,     // the CPU keeps `mm` loaded but will not use its user half
-  call_queued,  // a call record was pushed; `value` = target CPU, `value2` = 1 if an IPI is needed
-  call_run,     // a call record's function is about to run; `value` = sending CPU
+  call_queued,   // a call record was pushed; `value` = target CPU, `value2` = 1 if an IPI is needed
+  call_run,      // a call record's function is about to run; `value` = sending CPU
+  vcpu_skipped,  // the host flushes a target when it runs it again; `value` = target CPU
 };
 
 /// One event. `mm` and `request` identify objects and must not be dereferenced after the call.

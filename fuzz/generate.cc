@@ -7,7 +7,9 @@ namespace shootdown::fuzz {
 Swarm::Swarm(Random& random, const Header& header, bool basic)
     : op_kinds_(basic ? static_cast<unsigned>(OpKind::exit) + 1 : kOpKinds),
       ops_(random, op_kinds_),
-      deviations_(random),
+      deviations_(random,
+                  header.backend == Backend::native ? kPlainDeviationKinds : kDeviationKinds),
+      backend_(header.backend),
       cpus_(header.cpus),
       mms_(header.mms) {
   favourite_mm_ = random.below(mms_);
@@ -59,6 +61,12 @@ Op Swarm::map_favourites() const {
 Deviation Swarm::deviation(Random& random) const {
   Deviation deviation;
   deviation.kind = static_cast<DeviationKind>(deviations_.pick(random));
+  // The host's scheduler is KVM's affair, failing calls are the others'.
+  if (backend_ == Backend::kvm && deviation.kind == DeviationKind::fail) {
+    deviation.kind = DeviationKind::vcpu_preempt;
+  } else if (backend_ != Backend::kvm && deviation.kind >= DeviationKind::vcpu_preempt) {
+    deviation.kind = DeviationKind::fail;
+  }
   deviation.delay = random.mostly_small(longest_delay_);
   deviation.cpu = random.below(cpus_);
   if (deviation.kind == DeviationKind::fill) {
@@ -87,12 +95,23 @@ void vary_header(Random& random, Header& header) {
   }
 }
 
+Backend some_backend(Random& random) {
+  if (!random.chance(1, 6)) return Backend::native;
+  return static_cast<Backend>(random.between(1, kBackends - 1));
+}
+
 void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scenario) {
   Random random(seed);
   scenario = Scenario{};
   Header& header = scenario.header;
   header.cpus = std::clamp(options.cpus, 1u, kMaxCpus);
-  if (options.vary_header) vary_header(random, header);
+  if (options.vary_header) {
+    vary_header(random, header);
+    // From a stream of its own, so that the scenario does not depend on it otherwise.
+    Random other(~seed);
+    header.backend = some_backend(other);
+  }
+  if (options.backend != Backend::kCount) header.backend = options.backend;
 
   const Swarm common(random, header, random.chance(1, 2));
   const bool has_roles = random.chance(1, 2);

@@ -62,6 +62,7 @@ class Swarm {
   unsigned op_kinds_;
   WildWeights<kOpKinds> ops_;
   WildWeights<kDeviationKinds> deviations_;
+  Backend backend_;
   unsigned cpus_;
   unsigned mms_;
   unsigned favourite_mm_;
@@ -73,15 +74,20 @@ class Swarm {
 struct GenerateOptions {
   unsigned cpus{4};
   unsigned ops_per_cpu{8};
-  unsigned max_deviations{16};  // The number is drawn from 0 to this, small ones more often.
-  bool vary_header{true};       // Off: everything but `cpus` stays at its default.
+  unsigned max_deviations{16};       // The number is drawn from 0 to this, small ones more often.
+  bool vary_header{true};            // Off: everything but `cpus` stays at its default.
+  Backend backend{Backend::kCount};  // Always this one, unless kCount.
 };
 
 /// The same scenario for the same seed and options, everywhere. Options beyond the bounds of a
 /// scenario are cut to them.
 void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scenario);
 
-/// Draws every field but `cpus`: mostly the default, sometimes an extreme, sometimes anything.
+/// Mostly native.
+Backend some_backend(Random& random);
+
+/// Draws every field but `cpus` and the backend: mostly the default, sometimes an extreme,
+/// sometimes anything.
 void vary_header(Random& random, Header& header);
 
 }  // namespace shootdown::fuzz

@@ -17,6 +17,9 @@ using host::Machine;
 
 using Lock = HostHal::Atomic<std::uint32_t>;
 
+/// What the machine is to be prepared with.
+[[nodiscard]] host::Backend backend_of(const Header& header);
+
 /// One address space of the simulated kernel.
 struct GuestMm {
   Mm<HostHal> mm;
@@ -57,6 +60,7 @@ class Guest {
   static void boot(void* self, CpuId cpu);
   static void program(void* self, CpuId cpu);
   static void interrupt(void* self, CpuId cpu);
+  static void hub_interrupt(void* self, CpuId cpu);
 
   [[nodiscard]] System<HostHal>& system() { return system_; }
   [[nodiscard]] GuestMm& space(unsigned index) { return spaces_[index]; }
@@ -71,6 +75,10 @@ class Guest {
   static constexpr std::int32_t kDying = -1;
   static constexpr int kNoTask = -1;
 
+  void select_backend_of(const Header& header);
+  /// Runs the work of an interrupt, from whatever half of the space it has hit.
+  template <class Work>
+  void in_kernel(CpuId cpu, Work&& work);
   void execute(CpuId cpu, const Op& op);
   void execute_task(CpuId cpu, const Op& op);
   void execute_memory(const Op& op);
@@ -126,6 +134,7 @@ class Guest {
   std::uint32_t kernel_table_{0};
   Lock kernel_lock_{0};
   System<HostHal> system_;
+  FlushOps<HostHal> ops_{};
   std::array<GuestMm, kSpaces> spaces_;
   std::array<GuestBatch, kMaxCpus> batches_;
   std::array<int, kMaxCpus> task_{};    // space of the running task, or kNoTask

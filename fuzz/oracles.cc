@@ -6,6 +6,7 @@
 
 #include "fuzz/guest.h"
 #include "fuzz/names.h"
+#include "hal/host/hypervisor.h"
 
 namespace shootdown::fuzz {
 
@@ -85,6 +86,7 @@ bool Oracles::uses_user_half(CpuId cpu) const {
   if (ghost.in_switch || ghost.offline || guest_->system().cpus[cpu].shared.is_lazy.peek()) {
     return false;
   }
+  if (machine_.hypervisor().will_flush(machine_.cpu(cpu))) return false;
   const bool on_twin = (machine_.pcid_of(machine_.cpu(cpu).cr3) & kUserPcidBit) != 0;
   return !on_twin || guest_->in_user_mode(cpu);
 }
@@ -189,6 +191,8 @@ void Oracles::on_release(std::uint32_t frame) {
     const HostCpu& cpu = machine_.cpu(id);
     const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
     if (info.kind == FrameKind::table) {
+      // Nobody walks for a virtual CPU without a processor, and the host flushes it first.
+      if (machine_.hypervisor().will_flush(cpu)) continue;
       for (const auto& entry : cpu.tlb.psc) {
         if (entry.table != frame || entry.pcid != pcid) continue;
         fail(Oracle::o5, "a page table is released while a CPU can walk it",

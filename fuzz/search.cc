@@ -1,5 +1,6 @@
 // Search without an engine: random scenarios, counted, from a seed. The honest baseline beside the
 // guided engines, and fast enough for tests.
+#include <algorithm>
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
@@ -10,6 +11,7 @@
 
 #include "fuzz/files.h"
 #include "fuzz/generate.h"
+#include "fuzz/kinds.h"
 #include "fuzz/runner.h"
 #include "fuzz/story.h"
 
@@ -26,6 +28,7 @@ constexpr const char* kHelp =
     "  --cpus N          simulated CPUs, 1 to 8 (default 4)\n"
     "  --ops N           operations per CPU, 1 to 16 (default 8)\n"
     "  --deviations N    deviations from the default schedule at most, 0 to 64 (default 16)\n"
+    "  --backend NAME    always native, kvm, hyperv, xen or uv (default: mostly native)\n"
     "  --out FILE        write the scenario that fired to FILE\n"
     "  --progress        tell on stderr every 100000 runs\n"
     "  --help            this text\n"
@@ -62,6 +65,13 @@ bool set_number(const NumberOption& option, const char* text) {
   return true;
 }
 
+bool set_backend(std::string_view text, Backend& backend) {
+  const auto found = std::find(kBackendNames.begin(), kBackendNames.end(), text);
+  if (found == kBackendNames.end()) return false;
+  backend = static_cast<Backend>(found - kBackendNames.begin());
+  return true;
+}
+
 bool parse_options(int argc, char** argv, Options& options) {
   const NumberOption numbers[] = {
       {"--seed", 0, ~std::uint64_t{0}, &options.seed, nullptr},
@@ -80,6 +90,8 @@ bool parse_options(int argc, char** argv, Options& options) {
     }
     if (word == "--progress") {
       options.progress = known = true;
+    } else if (word == "--backend" && i + 1 < argc) {
+      known = set_backend(argv[++i], options.generate.backend);
     } else if (word == "--out" && i + 1 < argc) {
       options.out = argv[++i];
       known = true;

@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <source_location>
 #include <string>
 #include <type_traits>
@@ -49,6 +50,7 @@ enum class OpClass : std::uint8_t {
   access,
   fill,
   evict,
+  hypervisor,
 };
 
 /// One line of a timeline. Collected only while recording.
@@ -68,6 +70,15 @@ inline constexpr std::uint64_t kPteDirty = 64;
 inline constexpr std::uint64_t kPteLarge = 128;
 inline constexpr std::uint64_t kPteGlobal = 256;
 
+/// What is below the simulated kernel.
+enum class Backend : std::uint8_t { native, kvm, hyperv, xen, uv };
+
+/// Where a virtual CPU is: on a processor, off it, or on its way back, when the host has read what
+/// was left for it and the CPU has not executed an instruction yet.
+enum class VcpuPlace : std::uint8_t { running, descheduled, entering };
+
+class Hypervisor;
+
 /// One simulated CPU's hardware state.
 struct HostCpu {
   CpuId id{0};
@@ -76,6 +87,10 @@ struct HostCpu {
   bool interrupts_enabled{false};
   bool in_interrupt{false};
   bool call_pending{false};
+  bool hub_pending{false};
+  /// The host emulates an access of this CPU: the address is translated, the access is not done.
+  bool in_emulation{false};
+  VcpuPlace place{VcpuPlace::running};
   bool blocked{false};
   bool finished{false};
   std::uint32_t hold{0};
@@ -84,7 +99,9 @@ struct HostCpu {
   Tlb tlb;
   Fiber fiber;
 
-  [[nodiscard]] bool must_interrupt() const { return call_pending && interrupts_enabled; }
+  [[nodiscard]] bool must_interrupt() const {
+    return (call_pending || hub_pending) && interrupts_enabled;
+  }
 };
 
 /// Result of a user access.
@@ -101,16 +118,18 @@ class Machine {
     bool global_pages{true};
     bool invlpg_leaves_globals{false};  // the erratum
     std::uint64_t step_limit{100000};
-    CpuCode boot{nullptr};       // brings the CPU up, one after the other, undisturbed
-    CpuCode program{nullptr};    // what the CPU does then
-    CpuCode interrupt{nullptr};  // the call-function interrupt's handler
+    Backend backend{Backend::native};
+    CpuCode boot{nullptr};           // brings the CPU up, one after the other, undisturbed
+    CpuCode program{nullptr};        // what the CPU does then
+    CpuCode interrupt{nullptr};      // the call-function interrupt's handler
+    CpuCode hub_interrupt{nullptr};  // the broadcast hub's, if there is one
     void* argument{nullptr};
     Observer* observer{nullptr};
     ScheduleSource* schedule{nullptr};
   };
 
   Machine();
-  ~Machine() = default;
+  ~Machine();
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;
 
@@ -131,6 +150,13 @@ class Machine {
     }
     if (running_->must_interrupt()) [[unlikely]] {
       interrupt();
+    }
+  }
+
+  /// The same inside an instruction: no interrupt is taken.
+  void visible_uninterrupted() {
+    if (++step_ >= next_stop_) [[unlikely]] {
+      choose();
     }
   }
 
@@ -195,6 +221,11 @@ class Machine {
   [[nodiscard]] const HostCpu& cpu(CpuId id) const { return cpus_[id]; }
   [[nodiscard]] CpuId cpu_count() const { return setup_.cpus; }
   [[nodiscard]] bool pcid() const { return setup_.pcid; }
+  [[nodiscard]] Backend backend() const { return setup_.backend; }
+  [[nodiscard]] Hypervisor& hypervisor() { return *hypervisor_; }
+  [[nodiscard]] const Hypervisor& hypervisor() const { return *hypervisor_; }
+  /// For actors of the machine: null unless somebody watches the run.
+  [[nodiscard]] Observer* observer() { return observing_ ? observer_ : nullptr; }
   [[nodiscard]] std::uint16_t pcid_of(std::uint64_t cr3) const {
     return setup_.pcid ? static_cast<std::uint16_t>(cr3 & 0xfff) : 0;
   }
@@ -218,10 +249,13 @@ class Machine {
   void fetch_action();
   void apply(const Action& action);
   void interrupt();
+  void serve(CpuCode handler, const char* name);
   void block();
   void idle();
   [[nodiscard]] bool can_run(const HostCpu& cpu) const;
+  [[nodiscard]] bool has_work(const HostCpu& cpu) const;
   HostCpu* next_runnable();
+  void give_way();
   void switch_to(HostCpu& next);
   [[nodiscard]] std::string name_of(VirtAddr address) const;
   /// Walks and caches. The new entry, or null if there is none to make.
@@ -247,6 +281,7 @@ class Machine {
   std::uint64_t hash_{0};
   std::uint64_t interrupts_delivered_{0};
   Observer* observer_{nullptr};
+  std::unique_ptr<Hypervisor> hypervisor_;
   FramePool frames_;
   FeatureSet features_;
   Report report_;

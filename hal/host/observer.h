@@ -33,6 +33,8 @@ class Observer {
   virtual void on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) = 0;
   /// `cpu` sends the call-function interrupt.
   virtual void on_ipi(CpuId cpu, const CpuMask<kHostCpus>& targets) = 0;
+  /// `cpu` asks a hypervisor or hub to flush `targets`.
+  virtual void on_remote_flush(CpuId /*cpu*/, const CpuMask<kHostCpus>& /*targets*/) {}
   virtual void on_trace(CpuId cpu, const TraceEvent& event) = 0;
   /// A name for a shared word, for timelines.
   virtual std::string label(const void* address) = 0;

@@ -192,7 +192,7 @@ struct RecordingHal {
     constexpr std::array kNames{"flush_begin",   "flush_send",  "flush_end",    "kernel_begin",
                                 "kernel_end",    "batch_add",   "batch_begin",  "batch_end",
                                 "handler_begin", "handler_end", "switch_begin", "switch_end",
-                                "enter_lazy",    "call_queued", "call_run"};
+                                "enter_lazy",    "call_queued", "call_run",     "vcpu_skipped"};
     recorder.events.push_back(event);
     recorder.note(std::string("trace ") + kNames[static_cast<unsigned>(event.kind)], event.value);
   }

@@ -49,7 +49,7 @@ constexpr std::array<Outcome, kSeeds> kGolden{{
     {0x50b088ba8e622603, 336, 7},
     {0x3f74b2f9ed957c98, 370, 8},
     {0x800f4edb15fb6627, 227, 0},
-    {0x46bbfdda8f5fef48, 915, 20},
+    {0xbf3e77ff52ef02bf, 484, 8},
     {0x3c3083c470b18d33, 563, 6},
     {0x088a6098526cc3f0, 1366, 27},
     {0x00f286b7f1ea45d9, 363, 8},
