@@ -83,7 +83,8 @@ std::uint64_t Oracles::mask_word(unsigned space) const { return mask_words_[spac
 
 bool Oracles::uses_user_half(CpuId cpu) const {
   const CpuGhost& ghost = cpu_[cpu];
-  if (ghost.in_switch || ghost.offline || guest_->system().cpus[cpu].shared.is_lazy.peek()) {
+  if (ghost.in_switch || ghost.offline ||
+      guest_->system().cpus[cpu].shared.is_lazy.seen_by(machine_.cpu(cpu))) {
     return false;
   }
   if (machine_.hypervisor().will_flush(machine_.cpu(cpu))) return false;
@@ -150,8 +151,8 @@ void Oracles::on_promise() {
 
 void Oracles::on_temporary_begin(CpuId cpu) {
   const CpuState<host::HostHal>& state = guest_->system().cpus[cpu];
-  cpu_[cpu].before_temporary = state.own.loaded_mm.peek();
-  cpu_[cpu].lazy_before_temporary = state.shared.is_lazy.peek();
+  cpu_[cpu].before_temporary = state.own.loaded_mm.seen_by(machine_.cpu(cpu));
+  cpu_[cpu].lazy_before_temporary = state.shared.is_lazy.seen_by(machine_.cpu(cpu));
 }
 
 void Oracles::on_temporary_end(CpuId cpu) {
@@ -159,7 +160,8 @@ void Oracles::on_temporary_end(CpuId cpu) {
   const void* expected = cpu_[cpu].lazy_before_temporary
                              ? static_cast<const void*>(&guest_->system().kernel_mm)
                              : cpu_[cpu].before_temporary;
-  const bool back = state.own.loaded_mm.peek() == expected && !state.shared.is_lazy.peek();
+  const bool back = state.own.loaded_mm.seen_by(machine_.cpu(cpu)) == expected &&
+                    !state.shared.is_lazy.seen_by(machine_.cpu(cpu));
   const bool in_mask = ((mask_word(guest_->temporary_space()) >> cpu) & 1) != 0;
   if (back && !in_mask) return;
   fail(Oracle::o25, "a temporary space does not end as it began",
@@ -218,7 +220,8 @@ void Oracles::on_release(std::uint32_t frame) {
 void Oracles::on_destroy(unsigned space) {
   const GuestMm& guest_mm = guest_->space(space);
   for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
-    const bool loaded = guest_->system().cpus[id].own.loaded_mm.peek() == &guest_mm.mm;
+    const bool loaded =
+        guest_->system().cpus[id].own.loaded_mm.seen_by(machine_.cpu(id)) == &guest_mm.mm;
     if (!loaded && FramePool::frame_at(machine_.cpu(id).cr3) != guest_mm.root) continue;
     fail(Oracle::o31, "an address space is destroyed while a CPU has it loaded",
          cpu_name(id) + " has " + mm_name(space) + " loaded.", {},
@@ -293,7 +296,7 @@ void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {
     fail(Oracle::o6, "a CPU uses a frame that was released", cpu_name(cpu) + " reads a dead frame.",
          fill_event(cpu, entry), use());
   }
-  if (!kernel && guest_->system().cpus[cpu].shared.is_lazy.peek()) {
+  if (!kernel && guest_->system().cpus[cpu].shared.is_lazy.seen_by(machine_.cpu(cpu))) {
     fail(Oracle::o9, "a lazy CPU uses a user address",
          cpu_name(cpu) + " accessed memory without leaving lazy mode.", {}, use());
   }

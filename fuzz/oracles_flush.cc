@@ -273,7 +273,7 @@ void Oracles::end_kernel_flush(CpuId cpu) {
 
 void Oracles::begin_switch(CpuId cpu) {
   cpu_[cpu].in_switch = true;
-  cpu_[cpu].switch_was_lazy = guest_->system().cpus[cpu].shared.is_lazy.peek();
+  cpu_[cpu].switch_was_lazy = guest_->system().cpus[cpu].shared.is_lazy.seen_by(machine_.cpu(cpu));
 }
 
 void Oracles::end_switch(CpuId cpu) {

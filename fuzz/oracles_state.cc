@@ -32,7 +32,7 @@ void Oracles::on_invalidate(CpuId cpu) {
   CpuGhost& ghost = cpu_[cpu];
   if (!ghost.in_handler || ghost.invalidated) return;
   ghost.invalidated = true;
-  Mm<host::HostHal>* loaded = guest_->system().cpus[cpu].own.loaded_mm.peek();
+  Mm<host::HostHal>* loaded = guest_->system().cpus[cpu].own.loaded_mm.seen_by(machine_.cpu(cpu));
   ghost.at_invalidate = loaded != nullptr ? loaded->tlb_gen.peek() : kNoGeneration;
 }
 
@@ -67,7 +67,7 @@ void Oracles::check_mask(CpuId cpu) {
 void Oracles::check_consistency(CpuId cpu) {
   const CpuState<host::HostHal>& state = guest_->system().cpus[cpu];
   const HostCpu& hardware = machine_.cpu(cpu);
-  const Mm<host::HostHal>* loaded = state.own.loaded_mm.peek();
+  const Mm<host::HostHal>* loaded = state.own.loaded_mm.seen_by(machine_.cpu(cpu));
   if (hardware.interrupts_enabled) {
     const System<host::HostHal>& system = guest_->system();
     const Slot slot = state.own.loaded_slot;
@@ -95,7 +95,8 @@ void Oracles::check_consistency(CpuId cpu) {
 }
 
 void Oracles::check_root(CpuId cpu) {
-  const Mm<host::HostHal>* loaded = guest_->system().cpus[cpu].own.loaded_mm.peek();
+  const Mm<host::HostHal>* loaded =
+      guest_->system().cpus[cpu].own.loaded_mm.seen_by(machine_.cpu(cpu));
   const unsigned space = cpu_[cpu].space;
   if (loaded == nullptr || cpu_[cpu].offline) return;
   if (space == kNoSpace ? loaded->is_kernel : loaded == &guest_->space(space).mm) return;
@@ -106,7 +107,7 @@ void Oracles::check_root(CpuId cpu) {
 
 void Oracles::check_generations(CpuId cpu) {
   const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
-  const Mm<host::HostHal>* loaded = own.loaded_mm.peek();
+  const Mm<host::HostHal>* loaded = own.loaded_mm.seen_by(machine_.cpu(cpu));
   if (loaded == nullptr || loaded->is_kernel) return;
   const SlotState& slot = own.slots[own.loaded_slot];
   const unsigned space = space_of(loaded);

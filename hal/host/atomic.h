@@ -9,8 +9,9 @@
 
 namespace shootdown::host {
 
-/// A shared word. Every access is a visible operation and carries its memory order; in the
-/// sequentially consistent mode, the only one so far, the order does not change what happens.
+/// A shared word. Every access is a visible operation and carries its memory order, which does not
+/// change what happens: loads and stores are what x86 makes of them, and a read-modify-write is a
+/// locked instruction. A store may stay in its CPU's store buffer, see `Machine::buffers_stores`.
 template <class T>
 class HostAtomic {
  public:
@@ -22,15 +23,26 @@ class HostAtomic {
 
   T load(std::memory_order order, Site where = Site::current()) const {
     before(order);
-    read("load", where);
-    return value_;
+    const T value = seen_by(current_machine->running());
+    read("load", value, where);
+    return value;
   }
 
   /// Not a visible operation: the owner knows what it wrote last.
-  [[nodiscard]] T owner_load() const { return value_; }
+  [[nodiscard]] T owner_load() const { return seen_by(current_machine->running()); }
 
   void store(T value, std::memory_order order, Site where = Site::current()) {
     before(order);
+    Machine& machine = *current_machine;
+    if (machine.buffers_stores()) [[unlikely]] {
+      machine.buffer_store({.word = this,
+                            .bits = raw(value),
+                            .commit = &HostAtomic::commit,
+                            .site = site_id(where),
+                            .cpu = machine.running().id});
+      told(OpClass::store, "store, buffered,", value, where);
+      return;
+    }
     value_ = value;
     wrote(OpClass::store, "store", where);
   }
@@ -51,7 +63,7 @@ class HostAtomic {
   /// Strong. On failure `expected` becomes the value found.
   bool compare_exchange(T& expected, T desired, std::memory_order order,
                         Site where = Site::current()) {
-    before(order);
+    before_locked(order);
     const bool same = value_ == expected;
     expected = value_;
     if (same) value_ = desired;
@@ -59,14 +71,21 @@ class HostAtomic {
     return same;
   }
 
-  /// For oracles and set-up: not a visible operation.
+  /// For oracles and set-up: not a visible operation. What memory holds, and what a CPU would read.
   [[nodiscard]] T peek() const { return value_; }
+  [[nodiscard]] T seen_by(const HostCpu& cpu) const {
+    if (cpu.stores.empty()) [[likely]] {
+      return value_;
+    }
+    const BufferedStore* newest = cpu.stores.find(this);
+    return newest == nullptr ? value_ : from_raw(newest->bits);
+  }
   void poke(T value) { value_ = value; }
 
  private:
   template <class Change>
   T modify(std::memory_order order, Site where, Change&& change) {
-    before(order);
+    before_locked(order);
     const T old = value_;
     value_ = change(old);
     read_by(where);
@@ -75,12 +94,44 @@ class HostAtomic {
   }
 
   static void before(std::memory_order /*order*/) { current_machine->visible(); }
+  /// A locked instruction waits for the stores before it.
+  static void before_locked(std::memory_order order) {
+    before(order);
+    current_machine->drain();
+  }
 
-  [[nodiscard]] std::uint64_t bits() const {
+  static std::uint64_t raw(T value) {
     if constexpr (std::is_pointer_v<T>) {
-      return value_ != nullptr;  // Addresses differ from run to run; hashes must not.
+      return reinterpret_cast<std::uintptr_t>(value);
     } else {
-      return static_cast<std::uint64_t>(value_);
+      return static_cast<std::uint64_t>(value);
+    }
+  }
+  static T from_raw(std::uint64_t bits) {
+    if constexpr (std::is_pointer_v<T>) {
+      return reinterpret_cast<T>(static_cast<std::uintptr_t>(bits));
+    } else {
+      return static_cast<T>(bits);
+    }
+  }
+  /// For hashes and timelines: addresses differ from run to run.
+  static std::uint64_t shown(T value) {
+    if constexpr (std::is_pointer_v<T>) {
+      return value != nullptr;
+    } else {
+      return static_cast<std::uint64_t>(value);
+    }
+  }
+
+  static void commit(const BufferedStore& store) {
+    auto& word = *static_cast<HostAtomic*>(store.word);
+    word.value_ = from_raw(store.bits);
+    word.writer_cpu_ = static_cast<std::uint8_t>(store.cpu);
+    word.writer_site_ = store.site;
+    Machine& machine = *current_machine;
+    machine.note(OpClass::drain, shown(word.value_));
+    if (machine.recording()) [[unlikely]] {
+      machine.record_drain(store.cpu, &word, shown(word.value_));
     }
   }
 
@@ -95,12 +146,15 @@ class HostAtomic {
     }
   }
 
-  void read(const char* verb, Site where) const {
-    Machine& machine = *current_machine;
+  void read(const char* verb, T value, Site where) const {
     read_by(where);
-    machine.note(OpClass::load, bits());
+    told(OpClass::load, verb, value, where);
+  }
+  void told(OpClass op, const char* verb, T value, Site where) const {
+    Machine& machine = *current_machine;
+    machine.note(op, shown(value));
     if (machine.recording()) [[unlikely]] {
-      machine.record_access(verb, this, bits(), where);
+      machine.record_access(verb, this, shown(value), where);
     }
   }
 
@@ -108,10 +162,7 @@ class HostAtomic {
     Machine& machine = *current_machine;
     writer_cpu_ = static_cast<std::uint8_t>(machine.running().id);
     writer_site_ = site_id(where);
-    machine.note(op, bits());
-    if (machine.recording()) [[unlikely]] {
-      machine.record_access(verb, this, bits(), where);
-    }
+    told(op, verb, value_, where);
     machine.changed();
   }
 

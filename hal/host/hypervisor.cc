@@ -70,6 +70,7 @@ void Hypervisor::flush_each(const HostCpuMask& targets, Flush&& flush) {
 void Hypervisor::deschedule(HostCpu& cpu) {
   if (machine_.backend() != Backend::kvm || cpu.place != VcpuPlace::running) return;
   cpu.place = VcpuPlace::descheduled;
+  machine_.drain(cpu);
   machine_.note(OpClass::hypervisor, cpu.id);
   // A CPU in the middle of an emulated access has used its translations already. A flush before its
   // next entry would come too late, so it has to be waited for.
@@ -123,6 +124,7 @@ std::uint64_t Hypervisor::hyperv_call(std::uint64_t control, Site where) {
   constexpr std::uint64_t kInvalidCode = 2;
   constexpr std::uint64_t kInvalidInput = 3;
   machine_.visible();
+  machine_.drain();
   const CpuId self = machine_.running().id;
   const HypervPage& page = inputs_[self];
   const std::uint64_t code = control & 0xffff;
@@ -179,6 +181,7 @@ std::uint64_t Hypervisor::hyperv_call(std::uint64_t control, Site where) {
 int Hypervisor::xen_operation(const XenOperation& operation, Site where) {
   constexpr int kInvalid = -22;
   machine_.visible();
+  machine_.drain();
   const CpuId self = machine_.running().id;
   const bool local = operation.command == 6 || operation.command == 7;
   const bool by_address = operation.command == 7 || operation.command == 9;
@@ -212,6 +215,7 @@ int Hypervisor::xen_operation(const XenOperation& operation, Site where) {
 HostCpuMask Hypervisor::hub_send(const HubMessage& message, const HostCpuMask& targets,
                                  Site where) {
   machine_.visible();
+  machine_.drain();
   const CpuId self = machine_.running().id;
   announce("message to", targets, where);
   const std::uint64_t unreachable = std::exchange(vcpus_[self].unreachable, 0);
@@ -239,6 +243,7 @@ bool Hypervisor::hub_outstanding(Site where) {
 bool Hypervisor::hub_receive(HubMessage& message, Site where) {
   if (machine_.backend() != Backend::uv) return false;
   machine_.visible();
+  machine_.drain();
   HubPort& port = hub_[machine_.running().id];
   machine_.note(OpClass::hypervisor, port.size);
   if (port.size == 0) return false;

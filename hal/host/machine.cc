@@ -41,6 +41,8 @@ void Machine::prepare(const Setup& setup) {
     cpu.blocked = false;
     cpu.finished = false;
     cpu.hold = 0;
+    cpu.buffering = 0;
+    cpu.stores.clear();
     cpu.preemption_off = 0;
     cpu.pause_saw = kNever;
     cpu.tlb.clear();
@@ -71,6 +73,7 @@ void Machine::cpu_main(void* argument) {
     machine.setup_.boot(machine.setup_.argument, self.id);
     Fiber::switch_to(self.fiber, machine.host_);
     machine.setup_.program(machine.setup_.argument, self.id);
+    machine.drain();
     self.finished = true;
     --machine.unfinished_;
     machine.idle();
@@ -193,6 +196,12 @@ void Machine::apply(const Action& action) {
     case ActionKind::hold:
       target.hold = static_cast<std::uint32_t>(action.argument);
       break;
+    case ActionKind::buffer:
+      // The operation that comes next, and as many after it as the argument says.
+      if (setup_.memory == Memory::tso) {
+        target.buffering = static_cast<std::uint32_t>(action.argument) + 2;
+      }
+      break;
     case ActionKind::fill:
       // Without a processor nobody walks for it.
       if (target.place != VcpuPlace::running) break;
@@ -254,6 +263,8 @@ void Machine::switch_to(HostCpu& next) {
 }
 
 void Machine::block() {
+  // No store stays in a buffer for ever.
+  drain();
   HostCpu& self = *running_;
   self.blocked = true;
   HostCpu* next = next_runnable();
@@ -297,6 +308,7 @@ void Machine::interrupt() {
 }
 
 void Machine::serve(CpuCode handler, const char* name) {
+  drain();
   HostCpu& self = *running_;
   self.interrupts_enabled = false;
   self.in_interrupt = true;
@@ -305,6 +317,7 @@ void Machine::serve(CpuCode handler, const char* name) {
   note(OpClass::interrupt, 0);
   if (recording_) record(name, Site());
   handler(setup_.argument, self.id);
+  drain();
   if (recording_) record("} return from interrupt", Site());
   self.in_interrupt = false;
   self.interrupts_enabled = true;

@@ -26,6 +26,7 @@
 #include "hal/host/observer.h"
 #include "hal/host/report.h"
 #include "hal/host/schedule.h"
+#include "hal/host/store_buffer.h"
 #include "hal/host/tlb.h"
 
 namespace shootdown::host {
@@ -51,6 +52,7 @@ enum class OpClass : std::uint8_t {
   fill,
   evict,
   hypervisor,
+  drain,
 };
 
 /// One line of a timeline. Collected only while recording.
@@ -77,6 +79,12 @@ enum class Backend : std::uint8_t { native, kvm, hyperv, xen, uv };
 /// was left for it and the CPU has not executed an instruction yet.
 enum class VcpuPlace : std::uint8_t { running, descheduled, entering };
 
+/// How stores reach memory.
+enum class Memory : std::uint8_t {
+  sc,   // at once: sequential consistency
+  tso,  // through a store buffer, which the schedule may hold back
+};
+
 class Hypervisor;
 
 /// One simulated CPU's hardware state.
@@ -94,6 +102,9 @@ struct HostCpu {
   bool blocked{false};
   bool finished{false};
   std::uint32_t hold{0};
+  /// Stores stay in the buffer until this many more operations of this CPU have begun.
+  std::uint32_t buffering{0};
+  StoreBuffer stores;
   std::uint32_t preemption_off{0};
   std::uint64_t pause_saw{~std::uint64_t{0}};
   Tlb tlb;
@@ -117,6 +128,7 @@ class Machine {
     bool pcid{true};
     bool global_pages{true};
     bool invlpg_leaves_globals{false};  // the erratum
+    Memory memory{Memory::sc};
     std::uint64_t step_limit{100000};
     Backend backend{Backend::native};
     CpuCode boot{nullptr};           // brings the CPU up, one after the other, undisturbed
@@ -151,6 +163,9 @@ class Machine {
     if (running_->must_interrupt()) [[unlikely]] {
       interrupt();
     }
+    if (running_->buffering != 0) [[unlikely]] {
+      if (--running_->buffering == 0) drain();
+    }
   }
 
   /// The same inside an instruction: no interrupt is taken.
@@ -173,6 +188,19 @@ class Machine {
       stop_if_failed();
     }
   }
+
+  // Store buffers. By default a store is visible at once; the schedule may hold a CPU's stores back
+  // for some of its operations. Whatever waits for earlier stores on x86 drains the buffer: locked
+  // instructions, MFENCE, loads of CR3 and CR4, INVLPG, INVPCID, the ways into and out of an
+  // interrupt, and an exit to a hypervisor. Sending an interrupt does not.
+  [[nodiscard]] bool buffers_stores() const { return running_->buffering != 0; }
+  void buffer_store(const BufferedStore& store);
+  void drain() {
+    if (!running_->stores.empty()) [[unlikely]] {
+      drain(*running_);
+    }
+  }
+  void drain(HostCpu& cpu);
 
   void full_fence(Site where);
   void write_cr3(std::uint64_t value, Site where);
@@ -243,6 +271,7 @@ class Machine {
   [[nodiscard]] const std::vector<TimelineEntry>& timeline() const { return timeline_; }
   void record(std::string what, Site where);
   void record_access(const char* verb, const void* address, std::uint64_t value, Site where);
+  void record_drain(CpuId cpu, const void* address, std::uint64_t value);
 
  private:
   void choose();

@@ -7,14 +7,34 @@
 
 namespace shootdown::host {
 
+void Machine::buffer_store(const BufferedStore& store) {
+  StoreBuffer& stores = running_->stores;
+  if (stores.full()) drain(*running_);
+  stores.push(store);
+}
+
+void Machine::drain(HostCpu& cpu) {
+  // Taken out first: an observer may look at the buffer, and what follows may end the run.
+  const StoreBuffer stores = cpu.stores;
+  cpu.stores.clear();
+  for (unsigned i = 0; i < stores.size(); ++i) stores[i].commit(stores[i]);
+  if (stores.empty()) return;
+  ++changes_;
+  if (!observing_) return;
+  observer_->after_change(cpu.id);
+  stop_if_failed();
+}
+
 void Machine::full_fence(Site where) {
   visible();
+  drain();
   note(OpClass::fence, 0);
   if (recording_) record("full fence", where);
 }
 
 void Machine::write_cr3(std::uint64_t value, Site where) {
   visible();
+  drain();
   HostCpu& self = *running_;
   const bool keep = (value >> 63) != 0;
   if (keep && !setup_.pcid) {
@@ -45,6 +65,7 @@ void Machine::write_cr3(std::uint64_t value, Site where) {
 
 void Machine::invlpg(VirtAddr address, Site where) {
   visible();
+  drain();
   HostCpu& self = *running_;
   const std::uint16_t pcid = pcid_of(self.cr3);
   if (setup_.invlpg_leaves_globals && setup_.pcid) {
@@ -60,6 +81,7 @@ void Machine::invlpg(VirtAddr address, Site where) {
 
 void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Site where) {
   visible();
+  drain();
   HostCpu& self = *running_;
   const auto canonical = static_cast<std::uint64_t>(static_cast<std::int64_t>(address << 16) >> 16);
   const bool by_address = type == InvpcidType::address;
@@ -102,6 +124,7 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
 
 void Machine::write_cr4(std::uint64_t value, Site where) {
   visible();
+  drain();
   HostCpu& self = *running_;
   if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) self.tlb.clear();
   self.cr4 = value;
@@ -244,6 +267,7 @@ std::uint64_t Machine::read_word(const std::uint64_t* word, Site where) {
 
 std::uint64_t Machine::exchange_word(std::uint64_t* word, std::uint64_t value, Site where) {
   visible();
+  drain();
   const std::uint64_t old = std::exchange(*word, value);
   note(OpClass::modify, value);
   if (recording_) record_access("write", word, value, where);
@@ -253,6 +277,7 @@ std::uint64_t Machine::exchange_word(std::uint64_t* word, std::uint64_t value, S
 
 std::uint64_t Machine::clear_bits(std::uint64_t* word, std::uint64_t bits, Site where) {
   visible();
+  drain();
   const std::uint64_t old = std::exchange(*word, *word & ~bits);
   note(OpClass::modify, *word);
   if (recording_) record_access("write", word, *word, where);
@@ -262,6 +287,7 @@ std::uint64_t Machine::clear_bits(std::uint64_t* word, std::uint64_t bits, Site 
 
 std::uint64_t Machine::set_bits(std::uint64_t* word, std::uint64_t bits, Site where) {
   visible();
+  drain();
   const std::uint64_t old = std::exchange(*word, *word | bits);
   note(OpClass::modify, *word);
   if (recording_) record_access("write", word, *word, where);
@@ -272,6 +298,15 @@ std::uint64_t Machine::set_bits(std::uint64_t* word, std::uint64_t bits, Site wh
 void Machine::record(std::string what, Site where) {
   timeline_.push_back(
       {.step = step_, .cpu = running_->id, .what = std::move(what), .where = where});
+}
+
+void Machine::record_drain(CpuId cpu, const void* address, std::uint64_t value) {
+  timeline_.push_back({.step = step_,
+                       .cpu = cpu,
+                       .what = "  drains " +
+                               (observer_ != nullptr ? observer_->label(address) : "word") + " = " +
+                               std::to_string(value),
+                       .where = Site()});
 }
 
 std::string Machine::name_of(VirtAddr address) const {

@@ -49,6 +49,7 @@ struct LabOptions {
   CpuId cpus{1};
   bool pcid{true};
   bool invlpg_leaves_globals{false};
+  Memory memory{Memory::sc};
   std::uint64_t step_limit{10000};
   Observer* observer{nullptr};
 };
@@ -69,6 +70,7 @@ class Lab {
     machine_.prepare({.cpus = options.cpus,
                       .pcid = options.pcid,
                       .invlpg_leaves_globals = options.invlpg_leaves_globals,
+                      .memory = options.memory,
                       .step_limit = options.step_limit,
                       .boot = [](void*, CpuId) { HostHal::enable_interrupts(); },
                       .program =

@@ -1,0 +1,48 @@
+// The store buffer of a simulated CPU, as x86-TSO has it: stores leave it in order, and until then
+// only their own CPU sees them (SDM vol. 3, 9.2.3; Sewell and others, x86-TSO, CACM 2010).
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "core/types.h"
+
+namespace shootdown::host {
+
+/// A store that other CPUs do not see yet.
+struct BufferedStore {
+  void* word{nullptr};
+  std::uint64_t bits{0};
+  /// Makes it visible. Knows the word's type.
+  void (*commit)(const BufferedStore& store){nullptr};
+  std::uint32_t site{0};  // where in the source it was, for feedback
+  CpuId cpu{0};
+};
+
+/// First in, first out. A full one drains before the next store, as hardware's does.
+class StoreBuffer {
+ public:
+  static constexpr unsigned kStores = 16;
+
+  [[nodiscard]] bool empty() const { return size_ == 0; }
+  [[nodiscard]] bool full() const { return size_ == kStores; }
+  [[nodiscard]] unsigned size() const { return size_; }
+  void clear() { size_ = 0; }
+  /// Precondition: not full.
+  void push(const BufferedStore& store) { stores_[size_++] = store; }
+  [[nodiscard]] const BufferedStore& operator[](unsigned index) const { return stores_[index]; }
+
+  /// The newest store to `word`, or null: what its own CPU reads.
+  [[nodiscard]] const BufferedStore* find(const void* word) const {
+    for (unsigned i = size_; i > 0; --i) {
+      if (stores_[i - 1].word == word) return &stores_[i - 1];
+    }
+    return nullptr;
+  }
+
+ private:
+  std::array<BufferedStore, kStores> stores_{};
+  unsigned size_{0};
+};
+
+}  // namespace shootdown::host

@@ -1,0 +1,201 @@
+// Store buffers: what a CPU sees of another's stores, and what drains them. Each test names the
+// shape that the x86-TSO papers give it.
+#include "hal/host/store_buffer.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <vector>
+
+#include "hal/host/hal.h"
+#include "tests/host/lab.h"
+
+namespace shootdown::host {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+using Word = HostAtomic<std::uint64_t>;
+using Code = std::function<void()>;
+
+struct Pair {
+  std::uint64_t first;
+  std::uint64_t second;
+  friend bool operator==(const Pair&, const Pair&) = default;
+};
+
+/// CPU 0 stores to x and reads y, with `between` in between, which has as many `operations`. Then
+/// CPU 1 stores to y and reads x, while CPU 0's store is held back unless something drains it.
+Pair store_buffering(Memory memory, const Code& between, std::uint64_t operations) {
+  Lab lab({.cpus = 2, .memory = memory});
+  Word x{0};
+  Word y{0};
+  Pair seen{9, 9};
+  lab.on(0, [&] {
+    x.store(1, kRelaxed);
+    between();
+    seen.first = y.load(kRelaxed);
+    // Something to do, so that the end of the program does not drain.
+    for (int i = 0; i < 4; ++i) static_cast<void>(y.load(kRelaxed));
+  });
+  lab.on(1, [&] {
+    y.store(1, kRelaxed);
+    seen.second = x.load(kRelaxed);
+  });
+  lab.at(0, ActionKind::buffer, 0, 20);
+  // The first operation has number 1, and an action comes before the operation of its number.
+  lab.at(3 + operations, ActionKind::preempt, 1);
+  EXPECT_FALSE(lab.run().failed());
+  return seen;
+}
+
+TEST(StoreBuffer, SB_BothMayReadTheOldValue) {
+  EXPECT_EQ(store_buffering(Memory::tso, [] {}, 0), (Pair{0, 0}));
+  EXPECT_EQ(store_buffering(Memory::sc, [] {}, 0), (Pair{0, 1})) << "not under sc";
+}
+
+TEST(StoreBuffer, IsDrainedByWhateverWaitsForStores) {
+  static Word other;
+  static std::uint64_t table_word;
+  struct Case {
+    const char* what;
+    Code code;
+    std::uint64_t operations;
+  };
+  const std::vector<Case> cases{
+      {"MFENCE", [] { HostHal::full_fence(); }, 1},
+      {"MFENCE before an interrupt", [] { HostHal::order_stores_before_ipi(); }, 1},
+      {"XCHG", [] { other.exchange(1, kRelaxed); }, 1},
+      {"LOCK XADD", [] { other.fetch_add(1, kRelaxed); }, 1},
+      {"LOCK OR", [] { other.fetch_or(1, kRelaxed); }, 1},
+      {"LOCK AND", [] { other.fetch_and(1, kRelaxed); }, 1},
+      {"LOCK CMPXCHG that fails",
+       [] {
+         std::uint64_t expected = 77;
+         other.compare_exchange(expected, 1, kRelaxed);
+       },
+       1},
+      {"MOV to CR3", [] { HostHal::write_cr3(0x5001); }, 1},
+      {"INVLPG", [] { HostHal::invlpg(0x1000); }, 1},
+      {"INVPCID", [] { HostHal::invpcid(InvpcidType::everything, 0, 0); }, 1},
+      {"MOV to CR4", [] { HostHal::write_cr4(HostHal::read_cr4()); }, 1},
+      {"a locked page-table write", [] { current_machine->exchange_word(&table_word, 0); }, 1},
+  };
+  for (const Case& one : cases) {
+    EXPECT_EQ(store_buffering(Memory::tso, one.code, one.operations), (Pair{0, 1})) << one.what;
+  }
+}
+
+TEST(StoreBuffer, IsNotDrainedByWhatDoesNotWait) {
+  static Word other;
+  struct Case {
+    const char* what;
+    Code code;
+    std::uint64_t operations;
+  };
+  const std::vector<Case> cases{
+      {"a load", [] { static_cast<void>(other.load(std::memory_order_seq_cst)); }, 1},
+      {"a store", [] { other.store(1, kRelaxed); }, 1},
+      {"CLI", [] { HostHal::disable_interrupts(); }, 1},
+      {"PAUSE", [] { HostHal::pause(); }, 1},
+      {"a write of the x2APIC's command register", [] { HostHal::send_call_function_ipi({}); }, 1},
+  };
+  for (const Case& one : cases) {
+    EXPECT_EQ(store_buffering(Memory::tso, one.code, one.operations), (Pair{0, 0})) << one.what;
+  }
+}
+
+TEST(StoreBuffer, ACpuReadsItsOwnStores) {
+  Lab lab({.memory = Memory::tso});
+  Word word{0};
+  std::vector<std::uint64_t> seen;
+  lab.at(0, ActionKind::buffer, 0, 20);
+  EXPECT_FALSE(lab.run([&] {
+                    word.store(1, kRelaxed);
+                    seen.push_back(word.load(kRelaxed));
+                    word.store(2, kRelaxed);
+                    seen.push_back(word.load(kRelaxed));
+                    seen.push_back(word.owner_load());
+                    seen.push_back(word.peek());
+                  })
+                   .failed());
+  EXPECT_EQ(seen, (std::vector<std::uint64_t>{1, 2, 2, 0})) << "and memory is last to know";
+  EXPECT_EQ(word.peek(), 2u) << "nothing stays in the buffer for ever";
+}
+
+TEST(StoreBuffer, MP_StoresArriveInOrder) {
+  // CPU 1 sees the flag and so the data, wherever CPU 0's buffer drains.
+  for (std::uint64_t held = 0; held < 8; ++held) {
+    for (std::uint64_t delay = 0; delay < 10; ++delay) {
+      Lab lab({.cpus = 2, .memory = Memory::tso});
+      Word data{0};
+      Word flag{0};
+      Pair seen{9, 9};
+      lab.on(0, [&] {
+        data.store(1, kRelaxed);
+        flag.store(1, kRelaxed);
+        for (int i = 0; i < 4; ++i) static_cast<void>(data.load(kRelaxed));
+      });
+      lab.on(1, [&] {
+        seen.first = flag.load(kRelaxed);
+        seen.second = data.load(kRelaxed);
+      });
+      lab.at(0, ActionKind::buffer, 0, held);
+      lab.at(delay, ActionKind::preempt, 1);
+      EXPECT_FALSE(lab.run().failed());
+      EXPECT_FALSE((seen == Pair{1, 0})) << held << " " << delay;
+    }
+  }
+}
+
+TEST(StoreBuffer, IsDrainedOnTheWayIntoAnInterrupt) {
+  Lab lab({.cpus = 2, .memory = Memory::tso});
+  Word word{0};
+  std::uint64_t in_handler = 9;
+  lab.on(0, [&] {
+    word.store(1, kRelaxed);
+    for (int i = 0; i < 8; ++i) static_cast<void>(word.load(kRelaxed));
+  });
+  lab.on(1, [&] {
+    CpuMask<kHostCpus> target;
+    target.set(0);
+    HostHal::send_call_function_ipi(target);
+  });
+  lab.on_interrupt([&] { in_handler = word.peek(); });
+  lab.at(0, ActionKind::buffer, 0, 20);
+  lab.at(2, ActionKind::preempt, 1);
+  EXPECT_FALSE(lab.run().failed());
+  EXPECT_EQ(in_handler, 1u);
+}
+
+TEST(StoreBuffer, DrainsWhenItsCpuWaits) {
+  Lab lab({.cpus = 2, .memory = Memory::tso});
+  Word ping{0};
+  Word pong{0};
+  lab.on(0, [&] {
+    ping.store(1, kRelaxed);
+    while (pong.load(kRelaxed) == 0) HostHal::pause();
+  });
+  lab.on(1, [&] {
+    while (ping.load(kRelaxed) == 0) HostHal::pause();
+    pong.store(1, kRelaxed);
+  });
+  lab.at(0, ActionKind::buffer, 0, 255);
+  lab.at(0, ActionKind::buffer, 1, 255);
+  EXPECT_FALSE(lab.run().failed()) << "a store that is held back is no deadlock";
+}
+
+TEST(StoreBuffer, AFullOneDrains) {
+  Lab lab({.memory = Memory::tso});
+  std::vector<Word> words(StoreBuffer::kStores + 1);
+  std::uint64_t first = 9;
+  lab.at(0, ActionKind::buffer, 0, 255);
+  EXPECT_FALSE(lab.run([&] {
+                    for (Word& word : words) word.store(1, kRelaxed);
+                    first = words[0].peek();
+                  })
+                   .failed());
+  EXPECT_EQ(first, 1u);
+}
+
+}  // namespace
+}  // namespace shootdown::host
