@@ -66,6 +66,8 @@ class Guest {
   [[nodiscard]] bool in_user_mode(CpuId cpu) const { return in_user_[cpu]; }
 
   static constexpr unsigned kSpaces = kMaxMms + 1;
+  /// Few, so that they are used again.
+  static constexpr unsigned kGlobalSlots = 2;
 
  private:
   static constexpr std::int32_t kDying = -1;
