@@ -38,7 +38,7 @@ Config config_of(const Header& header) {
       .broadcast = header.broadcast,
       .broadcast_max_pages = host::kInvlpgbMaxPages,
       .broadcast_threshold = 1,
-      .global_slots = Guest::kGlobalSlots};
+      .global_slots = Guest::global_slots(header.mms)};
 }
 
 }  // namespace
