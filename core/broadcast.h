@@ -1,16 +1,15 @@
 // Hardware broadcast: spaces that run on many CPUs get a global slot, and their flushes are
 // INVLPGB instructions instead of interrupts.
 //
-//   grant    set in_transition  | release | publish global_slot
-//   flush    bump tlb_gen | full barrier | read global_slot | INVLPGB | interrupt stragglers |
-//   TLBSYNC switch   be visible   | full barrier | read global_slot | load that slot, keeping its
-//   entries
+//   grant   set in_transition | release | publish global_slot
+//   flush   bump tlb_gen | full barrier | read global_slot | INVLPGB | interrupts | TLBSYNC
+//   switch  be visible | full barrier | read global_slot | load that slot, keeping its entries
 //
 // Why no generation is compared on a global slot. No CPU has an entry under it when it is granted
 // (global_slots.h). A flusher that sees the slot invalidates it on every CPU. One that does not see
-// it has read after its bump, hence after its page-table stores: whatever a CPU caches under the
-// slot it caches later, and so from the new tables. Read before the bump, and the flusher misses
-// the entries of a CPU that was quicker.
+// it has read after its bump, when its page-table stores were visible: what a CPU caches under the
+// slot it caches later, and so from the new tables. Read before the bump, those stores could still
+// be on their way while another CPU grants the slot, loads it and caches an old entry.
 //
 // Transition. Until each CPU has moved, some run the space on slots of their own, which broadcasts
 // do not reach. A flush interrupts these stragglers, lazy ones included, and they move in their
