@@ -5,6 +5,7 @@ load("//bazel/private:build_failure.bzl", _build_failure_test = "build_failure_t
 load(
     "//bazel/private:variant.bzl",
     _variant_binary = "variant_binary",
+    _variant_library = "variant_library",
     _variant_test = "variant_test",
 )
 
@@ -29,6 +30,18 @@ def variant_binary(name, target, variant, mode = "", **kwargs):
       **kwargs: data, visibility, tags and so on.
     """
     _variant_binary(name = name, target = target, variant = variant, mode = mode, **kwargs)
+
+def variant_library(name, target, variant, mode = "", **kwargs):
+    """Builds a library in another variant, for tests that look into its archive.
+
+    Args:
+      name: name of the new target; its files are those of `target`.
+      target: label of a cc_library.
+      variant: one of VARIANTS.
+      mode: compilation mode; "" keeps that of the command line.
+      **kwargs: visibility, tags and so on.
+    """
+    _variant_library(name = name, target = target, variant = variant, mode = mode, **kwargs)
 
 def variant_test(name, target, variant, mode = "", **kwargs):
     """Builds an executable target in another variant and runs it as a test.

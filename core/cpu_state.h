@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/counters.h"
 #include "core/mm.h"
 #include "core/request.h"
 #include "core/trace.h"

@@ -67,10 +67,20 @@ struct alignas(kCacheLine) CallQueue {
   typename H::template Atomic<CallRecord<H>*> head{nullptr};
 };
 
+/// What became of a call.
+struct CallOutcome {
+  CpuId queued{0};           // targets that ran the function
+  std::uint32_t reports{0};  // reports of targets that did not answer for long
+  std::uint64_t ticks{0};    // from the first push to the last answer; 0 if nobody was queued
+};
+
 template <Hal H>
 class CrossCall {
  public:
   using Mask = CpuMask<H::kMaxCpus>;
+
+  /// For each wait. At doubling distances the last comes after eight times the patience.
+  static constexpr std::uint32_t kMostReports = 4;
 
   /// Opens this CPU's queue and makes it a target. Context: interrupts off.
   void set_online(CpuId cpu) {
@@ -90,19 +100,24 @@ class CrossCall {
 
   [[nodiscard]] Mask online() const { return online_.read(); }
 
+  /// How often a sender looks at an unanswered record before it reports; 0: it never does. A count
+  /// and not a time, so that a test is exact. Context: before the first call.
+  void set_patience(std::uint64_t pauses) { patience_ = pauses; }
+
   /// Queues `remote(argument)` on every online member of `targets` other than this CPU for which
   /// `wanted(cpu)` holds when it is queued; interrupts those whose queue was empty; runs `local()`
-  /// meanwhile with interrupts off; returns when all have answered. Returns the number of CPUs
-  /// queued.
+  /// meanwhile with interrupts off; returns when all have answered. `subject` is what a report says
+  /// about the call if a target does not answer.
   ///
   /// Context: interrupts on (a waiter must keep answering others, or two callers deadlock; R12),
   /// preemption off, not in an interrupt handler.
   template <class Wanted, class Local>
-  CpuId call(const Mask& targets, Wanted&& wanted, CallFunction<H> remote, void* argument,
-             Local&& local) {
+  CallOutcome call(const Mask& targets, Wanted&& wanted, CallFunction<H> remote, void* argument,
+                   Local&& local, const CallSubject& subject = {}) {
     require<H>(H::interrupts_enabled(), Rule::r12, "a cross call needs interrupts on");
     require<H>(!H::in_interrupt(), Rule::r12, "a cross call cannot start in an interrupt handler");
     const CpuId self = H::this_cpu();
+    const std::uint64_t since = H::ticks();
     Mask queued;
     Mask interrupt;
     Mask remote_targets = targets;
@@ -125,8 +140,13 @@ class CrossCall {
       InterruptsOff<H> guard;
       local();
     }
-    queued.for_each([&](CpuId target) { wait_unlocked(records_[self][target]); });
-    return queued.count();
+    CallOutcome outcome{.queued = queued.count()};
+    queued.for_each([&](CpuId target) {
+      outcome.reports +=
+          wait_unlocked({.sender = self, .target = target, .since = since, .subject = subject});
+    });
+    outcome.ticks = outcome.queued != 0 ? H::ticks() - since : 0;
+    return outcome;
   }
 
   /// Runs everything queued for this CPU, oldest first. The interrupt handler calls it, with
@@ -205,13 +225,27 @@ class CrossCall {
     }
   }
 
-  void wait_unlocked(CallRecord<H>& record) {
-    while (record.locked.load(std::memory_order_acquire) != 0) H::pause();
+  /// Waits for one answer. `report` says who waits for whom, and becomes the report of a target
+  /// that takes too long. Returns the number of reports.
+  std::uint32_t wait_unlocked(Unanswered report) {
+    const CallRecord<H>& record = records_[report.sender][report.target];
+    std::uint64_t next_report = patience_;
+    std::uint32_t reports = 0;
+    while (record.locked.load(std::memory_order_acquire) != 0) {
+      H::pause();
+      if (++report.pauses != next_report || reports == kMostReports) continue;
+      next_report *= 2;
+      report.last = ++reports == kMostReports;
+      report.now = H::ticks();
+      H::report_unanswered(report);
+    }
+    return reports;
   }
 
   std::array<CallQueue<H>, H::kMaxCpus> queues_{};
   std::array<std::array<CallRecord<H>, H::kMaxCpus>, H::kMaxCpus> records_{};
   AtomicCpuMask<H> online_{};
+  std::uint64_t patience_{0};
   /// Stands in a queue's head while its CPU is not online.
   CallRecord<H> closed_{};
 };

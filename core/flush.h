@@ -34,20 +34,21 @@ struct FlushOptions {
 };
 
 /// The flush of a space with a global slot. Interrupts are for CPUs that the broadcast does not
-/// reach, or that have to leave the space.
+/// reach, or that have to leave the space. Returns the ticks until all was done.
 template <Hal H>
-void flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& request, Slot slot,
-                        bool retires) {
+std::uint64_t flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& request, Slot slot,
+                                 bool retires) {
   const bool in_transition = mm.in_transition.load(std::memory_order_acquire);
   // A lazy CPU on a slot of its own keeps the transition from ending, so it is a target too.
   request.frees_tables |= in_transition;
   H::trace(TraceEvent{
       .kind = TraceKind::flush_broadcast, .mm = &mm, .request = &request, .value = slot});
+  const std::uint64_t since = H::ticks();
   broadcast_request(system, request, slot);
   if (in_transition || retires) {
     const auto stragglers = find_stragglers(system, mm, mm.cpus.read(), retires);
     if (!stragglers.empty()) {
-      flush_on_cpus(system, stragglers, request);
+      static_cast<void>(flush_on_cpus(system, stragglers, request));
     } else if (in_transition) {
       // Nobody is left, and nobody can come back to a slot of its own. Release orders the reads
       // above before the store, against the acquire of the next flush, which will not look.
@@ -56,16 +57,19 @@ void flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& request, 
   }
   // M14: on the CPU that issued them. Preemption has been off since then.
   await_broadcasts<H>();
+  return H::ticks() - since;
 }
 
 /// The flush of any other space. One that runs on many CPUs gets a global slot for the next time.
 template <Hal H>
-void flush_by_interrupt(System<H>& system, Mm<H>& mm, FlushRequest<H>& request, bool retires) {
+std::uint64_t flush_by_interrupt(System<H>& system, Mm<H>& mm, FlushRequest<H>& request,
+                                 bool retires) {
   const CpuMask<H::kMaxCpus> members = mm.cpus.read();
-  flush_on_cpus(system, members, request);
+  const std::uint64_t ticks = flush_on_cpus(system, members, request);
   if (broadcasts(system) && !retires && members.count() > system.config.broadcast_threshold) {
     grant_global_slot(system, mm);
   }
+  return ticks;
 }
 
 template <Hal H>
@@ -96,12 +100,11 @@ void flush_mm(System<H>& system, Mm<H>& mm, FlushRange range, FlushOptions optio
   // M14: read behind the bump, or what a CPU has cached under a slot that was just granted would be
   // nobody's to invalidate.
   const Slot global = global_slot_of(system, mm);
-  if (global != kNoGlobalSlot) {
-    flush_by_broadcast(system, mm, request, global, options.retires);
-  } else {
-    flush_by_interrupt(system, mm, request, options.retires);
-  }
-  H::trace(TraceEvent{.kind = TraceKind::flush_end, .mm = &mm, .request = &request});
+  const std::uint64_t ticks = global != kNoGlobalSlot
+                                  ? flush_by_broadcast(system, mm, request, global, options.retires)
+                                  : flush_by_interrupt(system, mm, request, options.retires);
+  H::trace(
+      TraceEvent{.kind = TraceKind::flush_end, .mm = &mm, .request = &request, .value = ticks});
   release_request(system);
 }
 

@@ -127,14 +127,18 @@ concept HalStaticKey = requires {
   { H::concurrent_flush_enabled() } -> std::same_as<bool>;
 };
 
-/// Waiting and telling. `pause` is called in every iteration of a wait, with interrupts on. `trace`
-/// may do nothing and must not call the core. `fail` does not return.
+/// Waiting and telling. `pause` is called in every iteration of a wait, with interrupts on. `ticks`
+/// is a clock for people: it decides nothing. `trace` and `report_unanswered` may do nothing and
+/// must not call the core. `fail` does not return.
 template <class H>
-concept HalDiagnostics = requires(const TraceEvent& event, const Failure& failure) {
-  { H::pause() };
-  { H::trace(event) };
-  { H::fail(failure) };
-};
+concept HalDiagnostics =
+    requires(const TraceEvent& event, const Failure& failure, const Unanswered& unanswered) {
+      { H::pause() };
+      { H::ticks() } -> std::same_as<std::uint64_t>;
+      { H::trace(event) };
+      { H::report_unanswered(unanswered) };
+      { H::fail(failure) };
+    };
 
 template <class H>
 concept Hal = HalAtomics<H> && HalPerCpu<H> && HalInterrupts<H> && HalTlb<H> && HalIpi<H> &&

@@ -40,9 +40,11 @@ void run_kernel_flush_call(void* argument, Acknowledgement<H>& /*acknowledgement
   flush_kernel_here(call);
 }
 
-/// By hardware: no CPU is interrupted, and every PCID is covered, loaded or not.
+/// By hardware: no CPU is interrupted, and every PCID is covered, loaded or not. Returns the ticks
+/// until it was done everywhere.
 template <Hal H>
-void broadcast_kernel(System<H>& system, VirtAddr start, VirtAddr end) {
+std::uint64_t broadcast_kernel(System<H>& system, VirtAddr start, VirtAddr end) {
+  const std::uint64_t since = H::ticks();
   if (end == kFlushAll) {
     broadcast(system, {.scope = InvlpgbScope::everything});
   } else {
@@ -50,6 +52,7 @@ void broadcast_kernel(System<H>& system, VirtAddr start, VirtAddr end) {
                     kPageShift);
   }
   await_broadcasts<H>();
+  return H::ticks() - since;
 }
 
 template <Hal H>
@@ -61,15 +64,18 @@ void flush_kernel(System<H>& system, VirtAddr start, VirtAddr end) {
   // that comes online and flushes everything behind its locked set; and before the broadcast.
   H::full_fence();
   if (broadcasts(system)) {
-    broadcast_kernel(system, start, end);
-    H::trace(TraceEvent{.kind = TraceKind::kernel_end});
+    const std::uint64_t ticks = broadcast_kernel(system, start, end);
+    H::trace(TraceEvent{.kind = TraceKind::kernel_end, .value = ticks});
     return;
   }
-  ++system.self().own.counters.remote_flush_sent;
-  system.self().own.counters.targets_queued += system.calls.call(
-      system.calls.online(), [](CpuId) { return true; }, run_kernel_flush_call<H>, &call,
-      [&] { flush_kernel_here(call); });
-  H::trace(TraceEvent{.kind = TraceKind::kernel_end});
+  Counters& counters = system.self().own.counters;
+  ++counters.remote_flush_sent;
+  const std::uint64_t ticks =
+      count_call(counters, system.calls.call(
+                               system.calls.online(), [](CpuId) { return true; },
+                               run_kernel_flush_call<H>, &call, [&] { flush_kernel_here(call); },
+                               {.what = "a flush of kernel mappings", .start = start, .end = end}));
+  H::trace(TraceEvent{.kind = TraceKind::kernel_end, .value = ticks});
 }
 
 }  // namespace internal

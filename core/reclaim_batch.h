@@ -49,16 +49,10 @@ class ReclaimBatch {
     request.stride_shift = kPageShift;
     request.reason = FlushReason::local_shootdown;
     H::trace(TraceEvent{.kind = TraceKind::batch_begin, .request = &request});
-    // Not earlier: TLBSYNC waits for what this CPU has issued, and the thread may have added from
-    // another one.
-    if (broadcast_ == Broadcast::one_slot) {
-      internal::broadcast(system, {.scope = InvlpgbScope::context, .pcid = pcid_of(slot_)});
-    } else if (broadcast_ == Broadcast::all_slots) {
-      internal::broadcast(system, {.scope = InvlpgbScope::all_contexts});
-    }
-    internal::flush_on_cpus(system, cpus_, request);
-    if (broadcast_ != Broadcast::none) internal::await_broadcasts<H>();
-    H::trace(TraceEvent{.kind = TraceKind::batch_end, .request = &request});
+    const std::uint64_t ticks = broadcast_ == Broadcast::none
+                                    ? internal::flush_on_cpus(system, cpus_, request)
+                                    : flush_by_broadcast(system, request);
+    H::trace(TraceEvent{.kind = TraceKind::batch_end, .request = &request, .value = ticks});
     internal::release_request(system);
     cpus_ = {};
     broadcast_ = Broadcast::none;
@@ -69,6 +63,21 @@ class ReclaimBatch {
   static constexpr std::uint64_t kOneAddition = std::uint64_t{1} << 32;
 
  private:
+  /// Both halves: the broadcast for spaces with global slots, interrupts for all others and for
+  /// stragglers. Not in `add`: TLBSYNC waits for what this CPU has issued, and the thread may have
+  /// added from another one.
+  std::uint64_t flush_by_broadcast(System<H>& system, FlushRequest<H>& request) {
+    const std::uint64_t since = H::ticks();
+    if (broadcast_ == Broadcast::one_slot) {
+      internal::broadcast(system, {.scope = InvlpgbScope::context, .pcid = pcid_of(slot_)});
+    } else {
+      internal::broadcast(system, {.scope = InvlpgbScope::all_contexts});
+    }
+    static_cast<void>(internal::flush_on_cpus(system, cpus_, request));
+    internal::await_broadcasts<H>();
+    return H::ticks() - since;
+  }
+
   enum class Broadcast : std::uint8_t { none, one_slot, all_slots };
 
   void remember(Slot slot) {

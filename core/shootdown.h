@@ -4,6 +4,7 @@
 #include "core/bring_up.h"        // IWYU pragma: export
 #include "core/broadcast.h"       // IWYU pragma: export
 #include "core/completion.h"      // IWYU pragma: export
+#include "core/counters.h"        // IWYU pragma: export
 #include "core/cpu_mask.h"        // IWYU pragma: export
 #include "core/cross_call.h"      // IWYU pragma: export
 #include "core/flush.h"           // IWYU pragma: export

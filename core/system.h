@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/counters.h"
 #include "core/cpu_state.h"
 #include "core/cross_call.h"
 #include "core/global_slots.h"
@@ -68,6 +69,10 @@ struct Config {
   /// Global slots to give out, 1 .. kMaxGlobalSlots.
   std::uint32_t global_slots{kMaxGlobalSlots};
 
+  /// How often a sender looks at an unanswered call before it reports it, see `Unanswered`; 0:
+  /// never. The default is of the order of a second of PAUSE instructions.
+  std::uint64_t patience{std::uint64_t{1} << 24};
+
   /// Kernel entries survive in every PCID until INVLPG drops them in all.
   [[nodiscard]] bool kernel_is_global() const { return global_pages && !pti; }
 };
@@ -96,6 +101,14 @@ struct System {
   }
 };
 
+/// The counts of all CPUs together.
+template <Hal H>
+[[nodiscard]] Counters sum_counters(const System<H>& system) {
+  Counters sum;
+  for (const CpuState<H>& cpu : system.cpus) add_counters(sum, cpu.own.counters);
+  return sum;
+}
+
 /// Prepares the shared part, once, on the first CPU, before any other call.
 template <Hal H>
 void initialize_system(System<H>& system, const Config& config, PhysAddr kernel_root) {
@@ -104,6 +117,7 @@ void initialize_system(System<H>& system, const Config& config, PhysAddr kernel_
   system.config = config;
   system.config.broadcast = HalBroadcast<H> && config.broadcast && config.pcid && !config.pti;
   if (system.config.broadcast) system.global_slots.initialize(config.global_slots);
+  system.calls.set_patience(config.patience);
   system.kernel_mm.initialize(1, kernel_root, kernel_root, /*kernel=*/true);
 }
 

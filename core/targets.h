@@ -2,7 +2,10 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 
+#include "core/counters.h"
+#include "core/cross_call.h"
 #include "core/flush_function.h"
 #include "core/hal.h"
 #include "core/request.h"
@@ -66,14 +69,32 @@ CpuMask<H::kMaxCpus> filter_targets(const System<H>& system, const CpuMask<H::kM
   return wanted;
 }
 
+template <Hal H>
+CallSubject subject_of(const FlushRequest<H>& request) {
+  return {.what = request.frees_tables ? "a flush for freed page tables" : "a flush",
+          .mm = request.mm,
+          .start = request.start,
+          .end = request.end};
+}
+
+/// Returns the ticks until everybody had answered.
+inline std::uint64_t count_call(Counters& counters, const CallOutcome& outcome) {
+  counters.targets_queued += outcome.queued;
+  counters.unanswered += outcome.reports;
+  counters.answer_ticks += outcome.ticks;
+  counters.answer_ticks_longest.raise_to(outcome.ticks);
+  return outcome.ticks;
+}
+
 }  // namespace internal
 
 /// Flushes this CPU, if it is in `targets`, and the others of `targets` at the same time: the local
 /// part runs after the interrupts have left and before the wait. Counts and traces one send, which
-/// may reach nobody when every target is lazy. Context: as for `flush_tlb_mm_range`.
+/// may reach nobody when every target is lazy. Returns the ticks until everybody had answered.
+/// Context: as for `flush_tlb_mm_range`.
 template <Hal H>
-void flush_tlb_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
-                     FlushRequest<H>& request) {
+std::uint64_t flush_tlb_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                              FlushRequest<H>& request) {
   CpuState<H>& self = system.self();
   internal::FlushCall<H> call{.system = &system, .request = &request};
   ++self.own.counters.remote_flush_sent;
@@ -85,26 +106,30 @@ void flush_tlb_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
   const auto run_local = [&] {
     if (targets.test(request.initiator)) flush_function(system, request);
   };
+  const CallSubject subject = internal::subject_of(request);
   if (system.config.lazy_test == LazyTest::up_front) {
-    self.own.counters.targets_queued += system.calls.call(
-        internal::filter_targets(system, targets, request), [](CpuId) { return true; },
-        internal::run_flush_call<H>, &call, run_local);
-    return;
+    return internal::count_call(
+        self.own.counters,
+        system.calls.call(
+            internal::filter_targets(system, targets, request), [](CpuId) { return true; },
+            internal::run_flush_call<H>, &call, run_local, subject));
   }
   // As late as possible: CPUs that go idle in between need no interrupt.
-  self.own.counters.targets_queued += system.calls.call(
-      targets, [&](CpuId cpu) { return internal::is_wanted(system, request, cpu); },
-      internal::run_flush_call<H>, &call, run_local);
+  return internal::count_call(
+      self.own.counters,
+      system.calls.call(
+          targets, [&](CpuId cpu) { return internal::is_wanted(system, request, cpu); },
+          internal::run_flush_call<H>, &call, run_local, subject));
 }
 
 /// Flushes the CPUs of `targets` other than this one, and returns when they are done: the form that
-/// remote-only paravirtual backends offer. Context: as for `flush_tlb_mm_range`.
+/// remote-only paravirtual backends offer. Result and context: as for `flush_tlb_multi`.
 template <Hal H>
-void flush_tlb_others(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
-                      FlushRequest<H>& request) {
+std::uint64_t flush_tlb_others(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                               FlushRequest<H>& request) {
   CpuMask<H::kMaxCpus> others = targets;
   others.clear(request.initiator);
-  flush_tlb_multi(system, others, request);
+  return flush_tlb_multi(system, others, request);
 }
 
 namespace internal {
@@ -115,22 +140,23 @@ void flush_locally(System<H>& system, const FlushRequest<H>& request) {
   flush_function(system, request);
 }
 
+/// Returns the ticks until everybody had answered; 0 if nobody was asked.
 template <Hal H>
-void flush_on_cpus(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
-                   FlushRequest<H>& request) {
+std::uint64_t flush_on_cpus(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                            FlushRequest<H>& request) {
   const CpuId self = request.initiator;
   // R13: compare with "none"; CPU 0 is a target like any other.
   if (targets.first_except(self) == kNoCpu) {
     if (targets.test(self)) flush_locally(system, request);
-    return;
+    return 0;
   }
   // The key is off when a backend can only flush others: its flush would not include this CPU, so
   // the local part has to come first.
   if (H::concurrent_flush_enabled()) {
-    flush_tlb_multi(system, targets, request);
+    return flush_tlb_multi(system, targets, request);
   } else {
     if (targets.test(self)) flush_locally(system, request);
-    flush_tlb_others(system, targets, request);
+    return flush_tlb_others(system, targets, request);
   }
 }
 

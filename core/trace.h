@@ -1,4 +1,4 @@
-// What the core tells the outside about itself: reasons, trace events, counters, failures.
+// What the core tells the outside about itself: reasons, trace events, reports, failures.
 #pragma once
 
 #include <cstdint>
@@ -32,12 +32,12 @@ enum class HandlerOutcome : std::uint8_t {
 enum class TraceKind : std::uint8_t {
   flush_begin,    // the generation is bumped and the request is filled; `value` = generation
   flush_send,     // targets are about to be queued; it may reach nobody. `value` = pages, 0 = all
-  flush_end,      // everybody has answered
+  flush_end,      // everybody has answered; `value` = ticks from the first push to the last answer
   kernel_begin,   // a flush of a kernel range starts; `value` = first address, `value2` = end
-  kernel_end,     // ... and everybody has answered
+  kernel_end,     // ... and everybody has answered; `value` = ticks
   batch_add,      // a space joins a reclaim batch
   batch_begin,    // a reclaim batch is about to be flushed
-  batch_end,      // ... and everybody has answered
+  batch_end,      // ... and everybody has answered; `value` = ticks
   handler_begin,  // the flush function starts on this CPU
   handler_end,    // ... and ends; `outcome`, `value` = generation before, `value2` = after
   switch_begin,   // switch_mm starts; `mm` = the next address space
@@ -61,17 +61,24 @@ struct TraceEvent {
   std::uint64_t value2{0};
 };
 
-/// Per-CPU event counts, written by their CPU only. The meaning is that of the Linux vm events.
-struct Counters {
-  std::uint64_t remote_flush_sent;      // multi-CPU flushes started here
-  std::uint64_t remote_flush_received;  // flush functions run here for another CPU
-  std::uint64_t local_flush_all;        // whole-context flushes executed here
-  std::uint64_t local_flush_one;        // single-page invalidations executed here
-  std::uint64_t targets_queued;         // CPUs that this CPU asked to flush
-  std::uint64_t lazy_left_by_flush;     // a flush found this CPU lazy; should be rare
-  std::uint64_t wrong_cpu;              // a flush found another space loaded
-  std::uint64_t user_half_deferred;     // user-half flushes left to the return to user mode
-  std::uint64_t broadcasts;             // INVLPGB instructions executed here
+/// What a cross call is about, in words and numbers for a person. `mm` is not to be dereferenced.
+struct CallSubject {
+  const char* what{"a call"};
+  const void* mm{nullptr};
+  VirtAddr start{0};
+  VirtAddr end{0};
+};
+
+/// A target that does not answer: who waits for whom, since when, and what was asked. Times are
+/// the HAL's ticks. One wait makes few such reports, at doubling distances.
+struct Unanswered {
+  CpuId sender{kNoCpu};
+  CpuId target{kNoCpu};
+  std::uint64_t since{0};   // when the call was made
+  std::uint64_t now{0};     // when this was noticed
+  std::uint64_t pauses{0};  // how often the sender has looked at the target's record
+  CallSubject subject{};
+  bool last{false};  // the sender goes on waiting, silently
 };
 
 /// The design's rules R1-R13. A failed check names the rule it guards.

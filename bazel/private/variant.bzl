@@ -88,3 +88,20 @@ variant_test = rule(
     doc = "An executable target built in another variant and run as a test.",
     test = True,
 )
+
+def _library_impl(ctx):
+    files = ctx.attr.target[0][DefaultInfo].files
+    return [DefaultInfo(files = files, runfiles = ctx.runfiles(transitive_files = files))]
+
+variant_library = rule(
+    implementation = _library_impl,
+    attrs = {
+        "mode": attr.string(values = ["", "fastbuild", "opt", "dbg"]),
+        "target": attr.label(cfg = variant_transition, mandatory = True),
+        "variant": attr.string(mandatory = True),
+        "_allowlist_function_transition": attr.label(
+            default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
+        ),
+    },
+    doc = "The files of a library built in another variant.",
+)

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <string>
 #include <type_traits>
 
 #include "core/hal.h"
@@ -177,7 +178,13 @@ struct HostHal {
   static bool concurrent_flush_enabled() { return concurrent_flush; }
 
   static void pause(Site where = Site::current()) { current_machine->pause(where); }
+  static std::uint64_t ticks() { return current_machine->step(); }
   static void trace(const TraceEvent& event) { current_machine->trace(event); }
+  /// For timelines. Who waits for ever is reported as a deadlock anyway.
+  static void report_unanswered(const Unanswered& report) {
+    if (!current_machine->recording()) return;
+    current_machine->record("no answer from CPU " + std::to_string(report.target), {});
+  }
   [[noreturn]] static void fail(const Failure& failure) { current_machine->fail(failure); }
 };
 

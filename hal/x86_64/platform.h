@@ -9,4 +9,8 @@ namespace shootdown::x86 {
 /// on any CPU in any context, also inside an interrupt handler.
 [[noreturn]] void platform_fail(const Failure& failure);
 
+/// Tells the operator about a CPU that does not answer. Defined by the kernel. Runs on the waiting
+/// CPU with interrupts on and preemption off; must not flush or call other CPUs.
+void platform_report_unanswered(const Unanswered& report);
+
 }  // namespace shootdown::x86

@@ -30,7 +30,9 @@ void note_run(void* argument, Acknowledgement<FourCpus::H>& /*acknowledgement*/)
 }
 
 CpuId call(FourCpus& bench, const CpuMask<4>& targets, int number = 7) {
-  return bench.system.calls.call(targets, [](CpuId) { return true; }, note_run, &number, [] {});
+  const CallOutcome outcome =
+      bench.system.calls.call(targets, [](CpuId) { return true; }, note_run, &number, [] {});
+  return outcome.queued;
 }
 
 struct CrossCallTest : testing::Test {
@@ -54,7 +56,7 @@ TEST_F(CrossCallTest, ReturnsWhenAllHaveRun) {
 TEST_F(CrossCallTest, AsksForEachTargetWhenItIsQueued) {
   std::vector<CpuId> asked;
   int number = 1;
-  const CpuId queued = bench.system.calls.call(
+  const CallOutcome outcome = bench.system.calls.call(
       mask_of({0, 1, 2, 3}),
       [&](CpuId cpu) {
         asked.push_back(cpu);
@@ -63,16 +65,16 @@ TEST_F(CrossCallTest, AsksForEachTargetWhenItIsQueued) {
       },
       note_run, &number, [] {});
   EXPECT_EQ(asked, (std::vector<CpuId>{1, 2, 3}));
-  EXPECT_EQ(queued, 2u);
+  EXPECT_EQ(outcome.queued, 2u);
   EXPECT_EQ(count("push cpu2.queue"), 0u);
 }
 
 TEST_F(CrossCallTest, OfNobodyTouchesNoInterruptMachinery) {
   bool ran_locally = false;
   int number = 1;
-  const CpuId queued = bench.system.calls.call(
+  const CallOutcome outcome = bench.system.calls.call(
       mask_of({0, 1}), [](CpuId) { return false; }, note_run, &number, [&] { ran_locally = true; });
-  EXPECT_EQ(queued, 0u);
+  EXPECT_EQ(outcome.queued, 0u);
   EXPECT_TRUE(ran_locally);
   EXPECT_EQ(count("order stores") + count("send interrupt") + count("pause"), 0u);
 }

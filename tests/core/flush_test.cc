@@ -168,9 +168,9 @@ TEST(R13, ACpuThatIsNotOnlineIsNoTarget) {
   CpuMask<2> targets;
   targets.set(0);
   targets.set(1);
-  const CpuId queued =
+  const CallOutcome outcome =
       fresh->calls.call(targets, [](CpuId) { return true; }, [](void*, auto&) {}, nullptr, [] {});
-  EXPECT_EQ(queued, 0u);
+  EXPECT_EQ(outcome.queued, 0u);
 }
 
 TEST(R6, AFlushThatFreesTablesReachesLazyCpus) {

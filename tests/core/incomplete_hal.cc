@@ -63,7 +63,9 @@ struct Port {
   static void fail(const Failure&);
 #endif
   static void pause();
+  static std::uint64_t ticks();
   static void trace(const TraceEvent&);
+  static void report_unanswered(const Unanswered&);
 };
 
 void use(System<Port>& system);

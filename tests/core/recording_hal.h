@@ -31,6 +31,7 @@ struct CheckFailed {
 struct Recorder {
   std::vector<Entry> log;
   std::vector<TraceEvent> events;
+  std::vector<Unanswered> unanswered;
   std::map<const void*, std::string> names;
   /// Runs before the operation takes effect.
   std::function<void(const Entry&)> before;
@@ -49,6 +50,7 @@ struct Recorder {
   void clear() {
     log.clear();
     events.clear();
+    unanswered.clear();
   }
 };
 
@@ -185,6 +187,9 @@ struct RecordingHal {
     targets.for_each([](CpuId cpu) { cpus[cpu].pending = true; });
   }
   static bool concurrent_flush_enabled() { return concurrent; }
+  /// One tick for each thing written down.
+  static std::uint64_t ticks() { return recorder.log.size(); }
+  static void report_unanswered(const Unanswered& report) { recorder.unanswered.push_back(report); }
   static void pause() {
     recorder.note("pause");
     if (recorder.log.size() > kLongestLog) {

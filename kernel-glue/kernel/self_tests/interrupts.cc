@@ -4,6 +4,7 @@
 
 #include "kernel-glue/kernel/self_tests/self_tests.h"
 #include "kernel-glue/kernel/self_tests/support.h"
+#include "kernel-glue/kernel/unanswered.h"
 
 namespace shootdown::kernel {
 namespace {
@@ -49,9 +50,18 @@ bool call_all(const Mask& targets, Tally& tally) {
   bool ran_local = false;
   Mask others = targets;
   others.clear(Hal::this_cpu());
-  const CpuId queued = tlb.calls.call(
+  const CallOutcome outcome = tlb.calls.call(
       targets, [](CpuId) { return true; }, Tally::receive, &tally, [&] { ran_local = true; });
-  return queued == others.count() && ran_local;
+  return outcome.queued == others.count() && ran_local;
+}
+
+/// The latest report of a CPU that does not answer, and how many there were.
+constinit Unanswered latest_report{};
+constinit x86::Atomic<std::uint64_t> report_count{0};
+
+void note_report(const Unanswered& report) {
+  latest_report = report;
+  report_count.fetch_add(1, std::memory_order_release);
 }
 
 }  // namespace
@@ -105,6 +115,35 @@ void test_ipi_concurrent_broadcast(Report& report) {
                   "every CPU ran each call of every other once");
   }
   report.expect(!tally.wrong_context(), "all ran in interrupt context");
+}
+
+void test_ipi_unanswered(Report& report) {
+  constexpr CpuId kDeaf = 1;
+  constexpr std::uint64_t kPatience = 100;
+  Tally tally;
+  x86::Atomic<bool> deaf{false};
+  report_count.store(0, std::memory_order_relaxed);
+  unanswered_hook.store(note_report, std::memory_order_release);
+  tlb.calls.set_patience(kPatience);
+  // CPU 1 takes no interrupts until it has been reported twice.
+  auto be_deaf = [&](CpuId) {
+    const InterruptsOff<Hal> guard;
+    deaf.store(true, std::memory_order_release);
+    wait_until([] { return report_count.load(std::memory_order_acquire) == 2; }, "two reports");
+  };
+  start_on(kDeaf, be_deaf);
+  wait_until([&] { return deaf.load(std::memory_order_acquire); }, "CPU 1 to become deaf");
+  Mask target;
+  target.set(kDeaf);
+  report.expect(call_all(target, tally), "the call was answered in the end");
+  wait_for(kDeaf);
+  tlb.calls.set_patience(tlb.config.patience);
+  unanswered_hook.store(nullptr, std::memory_order_release);
+  report.expect(latest_report.sender == 0, "the report names the waiting CPU");
+  report.expect(latest_report.target == kDeaf, "the report names the CPU that does not answer");
+  report.expect(latest_report.pauses == 2 * kPatience,
+                "the second report came after twice as long");
+  report.expect(latest_report.now > latest_report.since, "the report says since when");
 }
 
 }  // namespace shootdown::kernel

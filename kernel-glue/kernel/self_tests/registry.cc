@@ -10,6 +10,7 @@ constexpr auto kTests = std::to_array<Test>({
     {"interrupts: sequential", test_ipi_sequential, 2},
     {"interrupts: broadcast count", test_ipi_broadcast_count, 2},
     {"interrupts: concurrent broadcast", test_ipi_concurrent_broadcast, 2},
+    {"interrupts: a CPU that does not answer", test_ipi_unanswered, 2},
     {"local range flush", test_local_range_flush},
     {"remote shootdown to spinning CPUs", test_remote_shootdown, 2},
     {"positive control: no shootdown, stale reads", test_positive_control, 2},

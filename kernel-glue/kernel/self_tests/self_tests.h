@@ -11,6 +11,7 @@ void test_static_key(Report& report);
 void test_ipi_sequential(Report& report);
 void test_ipi_broadcast_count(Report& report);
 void test_ipi_concurrent_broadcast(Report& report);
+void test_ipi_unanswered(Report& report);
 void test_local_range_flush(Report& report);
 void test_remote_shootdown(Report& report);
 void test_positive_control(Report& report);

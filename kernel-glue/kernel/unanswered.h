@@ -1,0 +1,15 @@
+// CPUs that do not answer a cross call: who is told.
+#pragma once
+
+#include <atomic>
+
+#include "core/trace.h"
+#include "hal/x86_64/atomic.h"
+
+namespace shootdown::kernel {
+
+/// Reports are printed, unless a test has put its own function here. Changed on CPU 0 while no
+/// other CPU makes calls.
+extern constinit x86::Atomic<void (*)(const Unanswered& report)> unanswered_hook;
+
+}  // namespace shootdown::kernel

@@ -1,0 +1,203 @@
+// The gather: what an operation has taken out of page tables, until it is flushed and released.
+//
+// Begin, change entries under their locks, finish. In between the entries are gone but CPUs may
+// still use them, which is what everything here is about:
+//   the space's pending count is up from before the first change until after the flush (M13);
+//   whoever finds entries already changed by somebody else flushes for them, if that somebody has
+//   not yet (`finish` sees the count; `settle` sees reclaim's mark; O21);
+//   a page or a table leaves the gather only with the token of the flush.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include "core/shootdown.h"
+#include "kernel-glue/mm/lock.h"
+#include "kernel-glue/mm/manager.h"
+#include "kernel-glue/mm/walkers.h"
+
+namespace shootdown::vm {
+
+namespace internal {
+
+/// Ends a reference, and releases the page with the last one.
+template <MemoryPlatform P>
+void put_page(Manager<P>& manager, PhysAddr page) {
+  auto& references = manager.platform.references(page);
+  // Acquire and release: uses of the page through other references come before its release.
+  if (references.fetch_add(~std::uint32_t{0}, std::memory_order_acq_rel) != 1) return;
+  manager.platform.release_page(page);
+}
+
+}  // namespace internal
+
+/// Ends one mapping's reference to a page, which is released with the last one. The token is of a
+/// flush after the mapping's entry was removed. Context: any in which a page can be released.
+template <MemoryPlatform P>
+void drop_mapping(Manager<P>& manager, PhysAddr page, const TranslationsQuiet& /*proof*/) {
+  internal::put_page(manager, page);
+}
+
+/// Context of a gather, from its construction to `finish`: a task with interrupts on.
+template <MemoryPlatform P>
+class Gather {
+ public:
+  using H = typename P::Hal;
+
+  Gather(Manager<P>& manager, Space<P>& space) : manager_(manager), space_(space) {
+    // M13: before any entry changes. The locks of the entries carry it to whoever looks at them.
+    space.pending.fetch_add(1, std::memory_order_seq_cst);
+  }
+  ~Gather() { require<H>(finished_, Rule::r1, "a gather ends without its flush"); }
+  Gather(const Gather&) = delete;
+  Gather& operator=(const Gather&) = delete;
+
+  /// The entry of `level` at `address` lost something. Under its lock.
+  void changed(VirtAddr address, unsigned level) {
+    start_ = std::min(start_, address);
+    end_ = std::max(end_, address + (VirtAddr{1} << shift_of(level)));
+    shift_ = std::min(shift_, shift_of(level));
+  }
+
+  /// The same, and it was removed: `old` is what it was. Under its lock, which stays held while a
+  /// full gather is flushed.
+  void removed(VirtAddr address, unsigned level, Pte old) {
+    if (pages_held_ == pages_.size()) flush();
+    if ((old & kPteDirty) != 0) {
+      manager_.platform.note_dirty(frame_of(old));
+      holds_dirty_ = true;
+    }
+    changed(address, level);
+    pages_[pages_held_++] = frame_of(old);
+  }
+
+  /// The page table of the 2 MiB at `region` was unhooked. Under both locks.
+  void unhooked(VirtAddr region, PhysAddr table) {
+    if (tables_held_ == tables_.size()) flush();
+    // One address is enough: its invalidation drops the cached pointers to this table.
+    changed(region, 1);
+    tables_[tables_held_++] = table;
+  }
+
+  /// Before a table's lock is dropped. A page that was stored to must not look unmapped to whoever
+  /// cleans it while a CPU can still store to it, so dirty entries are flushed under the lock.
+  void before_unlock() {
+    if (holds_dirty_) flush();
+  }
+
+  /// Flushes what was gathered so far, releases it and starts anew.
+  void flush() {
+    if (end_ == 0) return;
+    const FlushRange range{.start = start_, .end = end_, .stride_shift = shift_};
+    if (tables_held_ != 0) {
+      release_all(flush_tlb_mm_range_freed_tables(manager_.system, space_.mm, range));
+    } else {
+      release_pages(flush_tlb_mm_range(manager_.system, space_.mm, range));
+    }
+    forget();
+  }
+
+  /// Flushes and releases everything. No lock is held.
+  void finish() {
+    if (is_alone()) {
+      flush();
+    } else {
+      flush_for_others();
+    }
+    end();
+  }
+
+  /// The same for a space that ends, whatever was gathered: no CPU has it loaded any more. No task
+  /// runs it, and nobody will flush it again.
+  [[nodiscard]] WalkersQuiet finish_whole() {
+    WalkersQuiet quiet = retire_mm(manager_.system, space_.mm);
+    release_all(quiet);
+    forget();
+    end();
+    return quiet;
+  }
+
+  /// As `finish`, if only rights were taken away: CPUs may answer before they flush
+  /// (`core/flush.h`).
+  void finish_early() {
+    require<H>(pages_held_ == 0 && tables_held_ == 0, Rule::r1, "nothing is released early");
+    if (!is_alone()) {
+      flush_for_others();
+    } else if (end_ != 0) {
+      static_cast<void>(flush_tlb_mm_range_early(
+          manager_.system, space_.mm, {.start = start_, .end = end_, .stride_shift = shift_}));
+    }
+    end();
+  }
+
+ private:
+  static constexpr std::size_t kPages = 32;
+  static constexpr std::size_t kTables = 8;
+
+  /// Acquire pairs with the release in `end`: if the others are seen gone, so are their flushes
+  /// done.
+  [[nodiscard]] bool is_alone() const {
+    return space_.pending.load(std::memory_order_acquire) == 1;
+  }
+
+  /// Somebody else works on this space. What this operation found gone or weakened may be theirs,
+  /// and nobody knows their range or whether they freed tables: everything goes.
+  void flush_for_others() {
+    release_all(flush_tlb_mm_range_freed_tables(manager_.system, space_.mm, {}));
+    forget();
+  }
+
+  void release_pages(const TranslationsQuiet& quiet) {
+    for (std::size_t i = 0; i < pages_held_; ++i) {
+      drop_mapping(manager_, pages_[i], quiet);
+    }
+  }
+  void release_all(const WalkersQuiet& quiet) {
+    release_pages(quiet);
+    for (std::size_t i = 0; i < tables_held_; ++i) retire_table(manager_, tables_[i], quiet);
+  }
+  void forget() {
+    pages_held_ = tables_held_ = 0;
+    start_ = kFlushAll;
+    end_ = 0;
+    shift_ = kHugePageShift;
+    holds_dirty_ = false;
+  }
+  void end() {
+    finished_ = true;
+    // M13: after the flush. Release pairs with the acquire in `is_alone`.
+    space_.pending.fetch_add(~std::uint32_t{0}, std::memory_order_acq_rel);
+  }
+
+  Manager<P>& manager_;
+  Space<P>& space_;
+  VirtAddr start_{kFlushAll};
+  VirtAddr end_{0};
+  std::uint8_t shift_{kHugePageShift};
+  bool holds_dirty_{false};
+  bool finished_{false};
+  std::size_t pages_held_{0};
+  std::size_t tables_held_{0};
+  std::array<PhysAddr, kPages> pages_;
+  std::array<PhysAddr, kTables> tables_;
+};
+
+/// Before an operation on `space` says that nothing older is left: an entry that it found gone may
+/// be in somebody's reclaim batch. Context: as for a flush, after the locks.
+template <MemoryPlatform P>
+void settle(Manager<P>& manager, Space<P>& space) {
+  flush_tlb_batched_pending(manager.system, space.mm);
+}
+
+/// The same for operations that are not gathers themselves: unflushed changes of gathers, too.
+template <MemoryPlatform P>
+void settle_all(Manager<P>& manager, Space<P>& space) {
+  if (space.pending.load(std::memory_order_acquire) != 0) {
+    static_cast<void>(flush_tlb_mm_range_freed_tables(manager.system, space.mm, {}));
+  }
+  settle(manager, space);
+}
+
+}  // namespace shootdown::vm

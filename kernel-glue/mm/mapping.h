@@ -1,0 +1,209 @@
+// Mapping, unmapping and changing the rights of pages.
+//
+// Every operation here may run on any CPU, for any space that somebody keeps alive, at the same
+// time as any other. Context: a task with interrupts on, no page-table lock held. A range may hold
+// large pages, if it covers them whole.
+#pragma once
+
+#include <atomic>
+
+#include "kernel-glue/mm/gather.h"
+#include "kernel-glue/mm/lock.h"
+#include "kernel-glue/mm/manager.h"
+#include "kernel-glue/mm/tables.h"
+
+namespace shootdown::vm {
+
+namespace internal {
+
+/// Gives `entry` a new page unless it maps one. Under its lock. False if there is no memory.
+template <MemoryPlatform P, class Entry>
+bool map_entry(Manager<P>& manager, Space<P>& space, Entry&& entry, VirtAddr address,
+               unsigned level, Pte bits) {
+  if (is_present(entry.peek())) return true;
+  const PhysAddr page =
+      manager.platform.allocate_page({.mm = &space.mm, .address = address, .level = level});
+  if (page == kNoFrame) return false;
+  // Release: the page's zeroes come before the entry. No flush: not-present is never cached.
+  entry.exchange(page | bits | kPtePresent, std::memory_order_release);
+  return true;
+}
+
+/// Takes rights away in the range. Returns with the gather unfinished.
+template <MemoryPlatform P>
+void take_rights(Manager<P>& manager, Space<P>& space, Range range, Gather<P>& gather) {
+  for_each_region(manager, space, range, [&](LockedRegion<P>& region) {
+    region.for_each_present(range, [&](auto& entry, VirtAddr address) {
+      // Compare with what the entry was at the moment of the change, not before or after it.
+      const Pte old = entry.fetch_and(~(kPteWritable | kPteCow), std::memory_order_seq_cst);
+      if (needs_flush(old, old & ~(kPteWritable | kPteCow)))
+        gather.changed(address, region.level());
+    });
+  });
+}
+
+}  // namespace internal
+
+/// Maps new 4 KiB pages where nothing is mapped. `bits` are the rights, of pte.h. Returns false if
+/// memory ran out, or if a large page is in the way; then only a part is mapped.
+template <MemoryPlatform P>
+bool map(Manager<P>& manager, Space<P>& space, Range range, Pte bits) {
+  bool complete = true;
+  for (VirtAddr at = range.start; complete && at < range.end;) {
+    const VirtAddr end = std::min(range.end, entry_start(at, 2) + kLargePage);
+    complete = make_table(manager, space, at, 1) != kNoFrame;
+    LockedRegion<P> region(manager, space, at);
+    // The table may be gone again, or have become a large page.
+    complete = complete && region.has_table();
+    for (; complete && at < end; at += kSmallPage) {
+      complete = internal::map_entry(manager, space, region.entry(at), at, 1, bits);
+    }
+  }
+  return complete;
+}
+
+/// Maps new 2 MiB pages where nothing is mapped and no page table is. Returns as `map` does.
+template <MemoryPlatform P>
+bool map_large(Manager<P>& manager, Space<P>& space, Range range, Pte bits) {
+  for (VirtAddr at = range.start; at < range.end; at += kLargePage) {
+    const PhysAddr directory = make_table(manager, space, at, 2);
+    if (directory == kNoFrame) return false;
+    const TableLock<P> lock(manager, directory);
+    auto&& entry = manager.platform.entry(directory, entry_index(at, 2));
+    if (is_table(entry.peek())) return false;
+    if (!internal::map_entry(manager, space, entry, at, 2, bits | kPteLarge)) return false;
+  }
+  return true;
+}
+
+namespace internal {
+
+/// Removes every page of the range.
+template <MemoryPlatform P>
+void clear_pages(Manager<P>& manager, Space<P>& space, Range range, Gather<P>& gather) {
+  for_each_region(manager, space, range, [&](LockedRegion<P>& region) {
+    region.for_each_present(range, [&](auto& entry, VirtAddr address) {
+      gather.removed(address, region.level(), entry.exchange(0, std::memory_order_seq_cst));
+    });
+    gather.before_unlock();
+  });
+}
+
+template <MemoryPlatform P>
+[[nodiscard]] bool is_empty(Manager<P>& manager, PhysAddr table) {
+  for (unsigned index = 0; index < kEntries; ++index) {
+    if (is_present(manager.platform.entry(table, index).peek())) return false;
+  }
+  return true;
+}
+
+/// Unhooks the page table of the 2 MiB at `region` if it maps nothing.
+template <MemoryPlatform P>
+void unhook_if_empty(Manager<P>& manager, Space<P>& space, VirtAddr region, Gather<P>& gather) {
+  const PhysAddr directory = find_table(manager, space, region, 2);
+  if (directory == kNoFrame) return;
+  auto&& entry = manager.platform.entry(directory, entry_index(region, 2));
+  if (!is_table(entry.peek())) return;
+  const TableLock<P> directory_lock(manager, directory);
+  const Pte now = entry.peek();
+  if (!is_table(now)) return;
+  const TableLock<P> table_lock(manager, frame_of(now));
+  if (!is_empty(manager, frame_of(now))) return;
+  entry.exchange(0, std::memory_order_seq_cst);
+  gather.unhooked(region, frame_of(now));
+}
+
+}  // namespace internal
+
+/// What becomes of page tables that map nothing any more.
+enum class EmptyTables : std::uint8_t { keep, release };
+
+/// Unmaps every page of the range. When it returns no CPU can use one through this range, and the
+/// pages that nobody else maps are released.
+template <MemoryPlatform P>
+void unmap(Manager<P>& manager, Space<P>& space, Range range,
+           EmptyTables tables = EmptyTables::keep) {
+  Gather<P> gather(manager, space);
+  internal::clear_pages(manager, space, range, gather);
+  if (tables == EmptyTables::release) {
+    for (VirtAddr at = entry_start(range.start, 2); at < range.end; at += kLargePage) {
+      internal::unhook_if_empty(manager, space, at, gather);
+    }
+  }
+  gather.finish();
+  settle(manager, space);
+}
+
+/// Releases the page tables of the range that map nothing.
+template <MemoryPlatform P>
+void reclaim_tables(Manager<P>& manager, Space<P>& space, Range range) {
+  Gather<P> gather(manager, space);
+  for (VirtAddr at = entry_start(range.start, 2); at < range.end; at += kLargePage) {
+    internal::unhook_if_empty(manager, space, at, gather);
+  }
+  gather.finish();
+}
+
+/// Makes every page of the range read-only. When it returns no CPU can store to one through this
+/// range.
+template <MemoryPlatform P>
+void protect(Manager<P>& manager, Space<P>& space, Range range) {
+  Gather<P> gather(manager, space);
+  internal::take_rights(manager, space, range, gather);
+  gather.finish();
+  settle(manager, space);
+}
+
+/// The same with early acknowledgement, where the configuration permits it: when it returns no CPU
+/// will store to a page of the range in user mode.
+template <MemoryPlatform P>
+void protect_early(Manager<P>& manager, Space<P>& space, Range range) {
+  Gather<P> gather(manager, space);
+  internal::take_rights(manager, space, range, gather);
+  gather.finish_early();
+  settle(manager, space);
+}
+
+/// Permits stores to every page of the range; shared ones are copied at the first. No flush: an
+/// entry with fewer rights than memory grants causes a fault that drops it.
+template <MemoryPlatform P>
+void unprotect(Manager<P>& manager, Space<P>& space, Range range) {
+  for_each_region(manager, space, range, [&](LockedRegion<P>& region) {
+    region.for_each_present(range, [&](auto& entry, VirtAddr /*address*/) {
+      const Pte now = entry.peek();
+      if ((now & (kPteWritable | kPteCow)) != 0) return;
+      // One reference is this entry's own, and its lock is held: nobody can come to share the page.
+      const bool shared =
+          manager.platform.references(frame_of(now)).load(std::memory_order_acquire) != 1;
+      entry.fetch_or(shared ? kPteCow : kPteWritable, std::memory_order_seq_cst);
+    });
+  });
+}
+
+/// Makes every page of the range clean: the next store to one sets its dirty bit. For whoever
+/// writes pages back, who finds them by their frames and not by the space's operations; so it looks
+/// at entries only, and what it finds unmapped is clean because dirty entries are never unflushed
+/// outside their lock.
+template <MemoryPlatform P>
+void clean(Manager<P>& manager, Space<P>& space, Range range) {
+  for (VirtAddr at = range.start; at < range.end; at = entry_start(at, 2) + kLargePage) {
+    LockedRegion<P> region(manager, space, at);
+    bool dirty = false;
+    region.for_each_present(range, [&](auto& entry, VirtAddr /*address*/) {
+      const Pte old = entry.fetch_and(~kPteDirty, std::memory_order_seq_cst);
+      if ((old & kPteDirty) == 0) return;
+      manager.platform.note_dirty(frame_of(old));
+      dirty = true;
+    });
+    const VirtAddr end = std::min(range.end, region.end());
+    if (dirty) {
+      // Before the lock is dropped: a cached entry with the dirty bit stores without setting it.
+      const auto shift = shift_of(region.level());
+      static_cast<void>(flush_tlb_mm_range(manager.system, space.mm,
+                                           {.start = at, .end = end, .stride_shift = shift}));
+    }
+    manager.platform.cleaned(space.mm, at, end);
+  }
+}
+
+}  // namespace shootdown::vm

@@ -1,0 +1,57 @@
+// Moving a page to another address of its space.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <optional>
+
+#include "kernel-glue/mm/gather.h"
+#include "kernel-glue/mm/manager.h"
+#include "kernel-glue/mm/tables.h"
+
+namespace shootdown::vm {
+
+namespace internal {
+
+/// Moves the entry. Both are locked, and stay so.
+template <MemoryPlatform P, class From, class To>
+bool move_entry(Manager<P>& manager, Space<P>& space, VirtAddr address, From&& from, To&& to) {
+  if (!is_present(from.peek()) || is_present(to.peek())) return false;
+  // The old value as it was when it went: the walker may have set its dirty bit just before.
+  const Pte moved = from.exchange(0, std::memory_order_seq_cst);
+  to.exchange(moved, std::memory_order_seq_cst);
+  // The page is at its new address now. As soon as that lock is free somebody may find it there,
+  // unmap, flush the new address and release the page, or clean it, and whoever still has the old
+  // address cached stores to it. So the flush comes before the locks go, be the page dirty or not.
+  static_cast<void>(flush_tlb_page(manager.system, space.mm, address));
+  return true;
+}
+
+}  // namespace internal
+
+/// Moves the 4 KiB page at `from` to `to`, where nothing is mapped. Returns whether it did. Either
+/// way, when it returns no CPU can use what was mapped at `from`. A large page has to be split
+/// first. Context: a task with interrupts on, no page-table lock held.
+template <MemoryPlatform P>
+bool move_page(Manager<P>& manager, Space<P>& space, VirtAddr from, VirtAddr to) {
+  bool moved = false;
+  if (make_table(manager, space, to, 1) != kNoFrame) {
+    LockedRegion<P> low(manager, space, std::min(from, to), Lock::tables);
+    std::optional<LockedRegion<P>> high;
+    if (entry_start(from, 2) != entry_start(to, 2)) {
+      high.emplace(manager, space, std::max(from, to), Lock::tables);
+    }
+    LockedRegion<P>& other = high ? *high : low;
+    LockedRegion<P>& from_region = from < to ? low : other;
+    LockedRegion<P>& to_region = from < to ? other : low;
+    if (from_region.has_table() && to_region.has_table()) {
+      moved =
+          internal::move_entry(manager, space, from, from_region.entry(from), to_region.entry(to));
+      manager.platform.looked(space.mm, from, from + kSmallPage);
+    }
+  }
+  settle_all(manager, space);
+  return moved;
+}
+
+}  // namespace shootdown::vm

@@ -1,0 +1,68 @@
+// Reclaim: pages of any spaces are unmapped one by one, and flushed together.
+#pragma once
+
+#include <array>
+#include <atomic>
+
+#include "core/shootdown.h"
+#include "kernel-glue/mm/gather.h"
+#include "kernel-glue/mm/manager.h"
+#include "kernel-glue/mm/tables.h"
+
+namespace shootdown::vm {
+
+/// One reclaiming task's batch. Pages in it may still be used until `flush`; whoever meets one of
+/// their entries sees the space's mark (`settle`, M12). Context: a task with interrupts on.
+template <MemoryPlatform P>
+class Reclaimer {
+ public:
+  using H = typename P::Hal;
+
+  /// Unmaps the page that holds `address`. Returns whether there was one.
+  bool reclaim(Manager<P>& manager, Space<P>& space, VirtAddr address) {
+    if (held_ == pages_.size()) flush(manager);
+    LockedRegion<P> region(manager, space, address);
+    if (!region.has_table() && !region.is_large_page()) return false;
+    auto&& entry = region.entry(address);
+    if (!is_present(entry.peek())) return false;
+    const Pte old = entry.exchange(0, std::memory_order_seq_cst);
+    if ((old & kPteDirty) != 0) {
+      flush_dirty(manager, space, address, region.level(), old);
+    } else {
+      // M12: the mark is set before the lock goes, so whoever finds the entry gone finds it.
+      batch_.add(manager.system, space.mm);
+      pages_[held_++] = frame_of(old);
+    }
+    return true;
+  }
+
+  /// Flushes the batch and releases its pages.
+  void flush(Manager<P>& manager) {
+    if (held_ == 0) return;
+    const TranslationsQuiet quiet = batch_.flush(manager.system);
+    for (std::size_t i = 0; i < held_; ++i) drop_mapping(manager, pages_[i], quiet);
+    held_ = 0;
+  }
+
+ private:
+  static constexpr std::size_t kPages = 32;
+
+  /// A dirty page is about to be written back, and must not be stored to afterwards through an
+  /// entry that keeps the store to itself. So it does not wait for the batch.
+  static void flush_dirty(Manager<P>& manager, Space<P>& space, VirtAddr address, unsigned level,
+                          Pte old) {
+    manager.platform.note_dirty(frame_of(old));
+    const std::uint8_t shift = shift_of(level);
+    const VirtAddr start = entry_start(address, level);
+    const TranslationsQuiet quiet = flush_tlb_mm_range(
+        manager.system, space.mm,
+        {.start = start, .end = start + (VirtAddr{1} << shift), .stride_shift = shift});
+    drop_mapping(manager, frame_of(old), quiet);
+  }
+
+  ReclaimBatch<H> batch_;
+  std::array<PhysAddr, kPages> pages_{};
+  std::size_t held_{0};
+};
+
+}  // namespace shootdown::vm

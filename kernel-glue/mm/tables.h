@@ -1,0 +1,182 @@
+// Finding, hooking and locking page tables.
+//
+// Tables of levels 4 to 2 stay where they are until the space is destroyed, so a pointer to one is
+// good as long as the space is. A page table (level 1) may be unhooked under its directory's lock
+// and its own: who finds one without a lock takes its lock and looks again.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <optional>
+
+#include "kernel-glue/mm/lock.h"
+#include "kernel-glue/mm/manager.h"
+
+namespace shootdown::vm {
+
+/// The table of `level`, at least 2, that covers `address`, or kNoFrame.
+template <MemoryPlatform P>
+[[nodiscard]] PhysAddr find_table(Manager<P>& manager, const Space<P>& space, VirtAddr address,
+                                  unsigned level) {
+  PhysAddr table = space.mm.root;
+  for (unsigned at = kRootLevel; at > level; --at) {
+    const Pte entry = manager.platform.entry(table, entry_index(address, at)).peek();
+    if (!is_table(entry)) return kNoFrame;
+    table = frame_of(entry);
+  }
+  return table;
+}
+
+namespace internal {
+
+/// Hooks a new table below `parent`, which has level `at`. Returns the entry, which is somebody
+/// else's if that came first, and not present if there is no memory.
+template <MemoryPlatform P>
+Pte hook_table(Manager<P>& manager, Space<P>& space, PhysAddr parent, unsigned at,
+               VirtAddr address) {
+  P& platform = manager.platform;
+  const PhysAddr table = platform.allocate_table(
+      {.mm = &space.mm, .address = entry_start(address, at), .level = at - 1});
+  if (table == kNoFrame) return 0;
+  const TableLock<P> lock(manager, parent);
+  auto&& entry = platform.entry(parent, entry_index(address, at));
+  const Pte now = entry.peek();
+  if (is_present(now)) {
+    platform.discard_table(table);
+    return now;
+  }
+  const Pte hooked = table | kTableBits;
+  // Release: the table's zeroes come before the pointer to it, against walkers that follow it.
+  entry.exchange(hooked, std::memory_order_release);
+  if (at == kRootLevel && manager.system.config.pti) {
+    platform.entry(space.mm.user_root, entry_index(address, at))
+        .exchange(hooked, std::memory_order_release);
+  }
+  return hooked;
+}
+
+}  // namespace internal
+
+/// The table of `level` that covers `address`, made if need be; kNoFrame if there is no memory or a
+/// large page is in the way. Context: no lock of the space is held.
+template <MemoryPlatform P>
+[[nodiscard]] PhysAddr make_table(Manager<P>& manager, Space<P>& space, VirtAddr address,
+                                  unsigned level) {
+  PhysAddr table = space.mm.root;
+  for (unsigned at = kRootLevel; at > level; --at) {
+    Pte entry = manager.platform.entry(table, entry_index(address, at)).peek();
+    if (!is_present(entry)) entry = internal::hook_table(manager, space, table, at, address);
+    if (!is_table(entry)) return kNoFrame;
+    table = frame_of(entry);
+  }
+  return table;
+}
+
+/// Which regions a LockedRegion locks.
+enum class Lock : std::uint8_t {
+  any,
+  /// Those with a page table; the others look empty. For whoever holds another page table's lock
+  /// already, after which a directory's must not be taken.
+  tables,
+};
+
+/// What maps the 2 MiB around an address, with the lock held that guards it: the page table's if
+/// there is one, else the directory's.
+template <MemoryPlatform P>
+class LockedRegion {
+ public:
+  using H = typename P::Hal;
+
+  LockedRegion(Manager<P>& manager, Space<P>& space, VirtAddr address, Lock which = Lock::any)
+      : platform_(manager.platform),
+        start_(entry_start(address, 2)),
+        directory_(find_table(manager, space, address, 2)) {
+    // Without a directory nothing was ever mapped here, and there is nothing to lock.
+    while (directory_ != kNoFrame) {
+      const Pte hint = directory_entry().peek();
+      if (which == Lock::tables && !is_table(hint)) return;
+      lock_.emplace(manager, is_table(hint) ? frame_of(hint) : directory_);
+      now_ = directory_entry().peek();
+      if (is_table(hint) == is_table(now_) &&
+          (!is_table(hint) || frame_of(hint) == frame_of(now_))) {
+        return;
+      }
+      lock_.reset();
+    }
+  }
+
+  [[nodiscard]] bool has_table() const { return is_table(now_); }
+  [[nodiscard]] bool is_large_page() const { return is_large(now_); }
+  [[nodiscard]] VirtAddr start() const { return start_; }
+  [[nodiscard]] VirtAddr end() const { return start_ + kLargePage; }
+  /// Level of the entries that map pages here. Precondition: has_table() or is_large_page().
+  [[nodiscard]] unsigned level() const { return has_table() ? 1 : 2; }
+  /// The entry that maps the page at `address`, or is to map it. Same precondition.
+  [[nodiscard]] decltype(auto) entry(VirtAddr address) {
+    return has_table() ? platform_.entry(frame_of(now_), entry_index(address, 1))
+                       : platform_.entry(directory_, entry_index(address, 2));
+  }
+
+  /// Calls `visit(entry, address)` for each entry of [range) here that is present.
+  template <class Visit>
+  void for_each_present(Range range, Visit&& visit) {
+    if (!has_table() && !is_large_page()) return;
+    const VirtAddr last = std::min(range.end, end());
+    VirtAddr address = std::max(range.start, start());
+    if (is_large_page()) {
+      require<H>(address == start() && last == end(), Rule::r13,
+                 "a range covers part of a large page: split it first");
+    }
+    for (; address < last; address += VirtAddr{1} << shift_of(level())) {
+      auto&& leaf = entry(address);
+      // Under the lock only walkers write, and they never make an entry present.
+      if (is_present(leaf.peek())) visit(leaf, address);
+    }
+  }
+
+ private:
+  [[nodiscard]] decltype(auto) directory_entry() {
+    return platform_.entry(directory_, entry_index(start_, 2));
+  }
+
+  P& platform_;
+  VirtAddr start_;
+  PhysAddr directory_;
+  Pte now_{0};
+  std::optional<TableLock<P>> lock_;
+};
+
+/// Calls `visit(address)` for the start of each 2 MiB of the user half that something is hooked
+/// for. What is hooked meanwhile may be missed.
+template <MemoryPlatform P, class Visit>
+void for_each_hooked(Manager<P>& manager, Space<P>& space, Visit&& visit) {
+  P& platform = manager.platform;
+  const auto descend = [&](const auto& self, PhysAddr table, unsigned level,
+                           VirtAddr start) -> void {
+    const unsigned entries = level == kRootLevel ? kEntries / 2 : kEntries;
+    for (unsigned index = 0; index < entries; ++index) {
+      const Pte entry = platform.entry(table, index).peek();
+      if (!is_present(entry)) continue;
+      const VirtAddr address = start + (VirtAddr{index} << shift_of(level));
+      if (level == 2) {
+        visit(address);
+      } else {
+        self(self, frame_of(entry), level - 1, address);
+      }
+    }
+  };
+  descend(descend, space.mm.root, kRootLevel, 0);
+}
+
+/// Calls `visit(region)` for each 2 MiB that `range` touches, with its lock held, and tells the
+/// platform what was looked at.
+template <MemoryPlatform P, class Visit>
+void for_each_region(Manager<P>& manager, Space<P>& space, Range range, Visit&& visit) {
+  for (VirtAddr at = range.start; at < range.end; at = entry_start(at, 2) + kLargePage) {
+    LockedRegion<P> region(manager, space, at);
+    visit(region);
+    manager.platform.looked(space.mm, at, std::min(range.end, region.end()));
+  }
+}
+
+}  // namespace shootdown::vm

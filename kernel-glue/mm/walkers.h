@@ -1,0 +1,125 @@
+// Lockless walkers, and tables that wait for them.
+//
+// A lockless walker reads page tables with interrupts off and no lock. Two things keep a table from
+// being reused under it:
+//   a flush that interrupts its targets does not return while a target has interrupts off;
+//   otherwise the walkers' sequences tell: odd means inside, and a table that was unhooked while a
+//   walker was inside is released only when that walker has moved on.
+//     walker:    make own sequence odd | full barrier | read tables
+//     releaser:  unhook                | full barrier | read sequences
+// Whatever the interleaving, the walker misses the table or the releaser sees the walker.
+#pragma once
+
+#include <atomic>
+
+#include "core/completion.h"
+#include "core/hal.h"
+#include "kernel-glue/mm/lock.h"
+#include "kernel-glue/mm/manager.h"
+
+namespace shootdown::vm {
+
+/// A lockless walk, for a scope. Interrupts are off meanwhile. Context: a task of the space that it
+/// walks, on the CPU that has it loaded.
+template <MemoryPlatform P>
+class LocklessWalk {
+ public:
+  using H = typename P::Hal;
+
+  explicit LocklessWalk(Manager<P>& manager)
+      : manager_(manager), sequence_(manager.walkers[H::this_cpu()].sequence) {
+    sequence_.store(sequence_.owner_load() + 1, std::memory_order_relaxed);
+    // Orders the announcement before the reads of tables, against the releaser's unhooking before
+    // its reads of sequences. Otherwise it finds nobody, and this CPU finds the table.
+    H::full_fence();
+  }
+  ~LocklessWalk() {
+    manager_.platform.walker_done();
+    // Release: the reads of tables are over, against the releaser's acquire.
+    sequence_.store(sequence_.owner_load() + 1, std::memory_order_release);
+  }
+  LocklessWalk(const LocklessWalk&) = delete;
+  LocklessWalk& operator=(const LocklessWalk&) = delete;
+
+ private:
+  InterruptsOff<H> interrupts_off_;
+  Manager<P>& manager_;
+  typename H::template Atomic<std::uint64_t>& sequence_;
+};
+
+namespace internal {
+
+/// Whether every walker that was inside when the table was unhooked has moved on.
+template <MemoryPlatform P>
+[[nodiscard]] bool is_ripe(Manager<P>& manager, const DeferredTable<typename P::Hal>& record) {
+  for (CpuId cpu = 0; cpu < P::Hal::kMaxCpus; ++cpu) {
+    const std::uint64_t seen = record.seen[cpu];
+    if (seen % 2 == 0) continue;
+    if (manager.walkers[cpu].sequence.load(std::memory_order_acquire) == seen) return false;
+  }
+  return true;
+}
+
+/// Returns when each online CPU has had interrupts on: nobody is in a walk that began before.
+template <MemoryPlatform P>
+void interrupt_everybody(Manager<P>& manager) {
+  using H = typename P::Hal;
+  const PreemptionOff<H> guard;
+  manager.system.calls.call(
+      manager.system.calls.online(), [](CpuId) { return true; }, [](void*, Acknowledgement<H>&) {},
+      nullptr, [] {});
+}
+
+}  // namespace internal
+
+/// Releases the deferred tables that no walker can be in any more. Context: interrupts on.
+template <MemoryPlatform P>
+void collect_tables(Manager<P>& manager) {
+  using Record = DeferredTable<typename P::Hal>;
+  if (manager.deferred.load(std::memory_order_relaxed) == nullptr) return;
+  const LockGuard<typename P::Hal> lock(manager.deferred_lock);
+  Record* kept = nullptr;
+  for (Record* record = manager.deferred.owner_load(); record != nullptr;) {
+    Record* following = record->next;
+    if (internal::is_ripe(manager, *record)) {
+      manager.platform.release_table(record->table);
+      manager.platform.release_record(record);
+    } else {
+      record->next = kept;
+      kept = record;
+    }
+    record = following;
+  }
+  manager.deferred.store(kept, std::memory_order_relaxed);
+}
+
+/// Releases an unhooked table, now or when walkers permit. The token is of the flush after the
+/// unhooking: it speaks for hardware walkers. Context: as for a flush.
+template <MemoryPlatform P>
+void retire_table(Manager<P>& manager, PhysAddr table, const WalkersQuiet& /*proof*/) {
+  using H = typename P::Hal;
+  if (manager.config.flush_interrupts_targets) {
+    manager.platform.release_table(table);
+    return;
+  }
+  collect_tables(manager);
+  DeferredTable<H>* record = manager.platform.allocate_record();
+  if (record == nullptr) {
+    // No memory to remember the table with: then wait here, at the price of an interrupt each.
+    internal::interrupt_everybody(manager);
+    manager.platform.release_table(table);
+    return;
+  }
+  record->table = table;
+  // Orders the unhooking before the reads of sequences, against the walker's announcement. The
+  // flush in between has done so already, but a backend owes no barrier to software.
+  H::full_fence();
+  for (CpuId cpu = 0; cpu < H::kMaxCpus; ++cpu) {
+    record->seen[cpu] = manager.walkers[cpu].sequence.load(std::memory_order_acquire);
+  }
+  const LockGuard<H> lock(manager.deferred_lock);
+  record->next = manager.deferred.owner_load();
+  manager.deferred.store(record, std::memory_order_relaxed);
+}
+
+}  // namespace shootdown::vm

@@ -1,0 +1,195 @@
+// Mapping, unmapping, rights, and what is flushed and released when.
+#include <gtest/gtest.h>
+
+#include "tests/mm/fake_memory.h"
+
+namespace shootdown::test {
+namespace {
+
+using vm::EmptyTables;
+using Reasons = std::vector<std::uint64_t>;
+
+struct MappingTest : testing::Test {
+  MemoryBench b;
+};
+
+TEST_F(MappingTest, MapsOnlyWhatIsNotMapped) {
+  const vm::Pte before = b.pte(2);
+  EXPECT_TRUE(vm::map(b.manager, b.space, b.pages(2, 4), 0));
+  EXPECT_EQ(b.pte(2), before);
+  EXPECT_EQ(b.pte(4) & ~vm::kPteFrame, vm::kPtePresent);
+  EXPECT_EQ(count("add tlb_gen"), 0u) << "what was not present needs no flush";
+}
+
+TEST_F(MappingTest, MapsAcrossTables) {
+  EXPECT_TRUE(vm::map(b.manager, b.space, b.pages(510, 4), MemoryBench::kRights));
+  EXPECT_TRUE(vm::is_present(b.entry(b.space, b.page(511)).peek()));
+  EXPECT_TRUE(vm::is_present(b.entry(b.space, b.page(513)).peek()));
+}
+
+TEST_F(MappingTest, SaysWhenMemoryRunsOutAndKeepsWhatItHas) {
+  b.memory.allocations_left = 1;
+  EXPECT_FALSE(vm::map(b.manager, b.space, b.pages(4, 3), 0));
+  EXPECT_TRUE(vm::is_present(b.pte(4)));
+  EXPECT_FALSE(vm::is_present(b.pte(5)));
+  b.memory.allocations_left = 0;
+  EXPECT_FALSE(vm::map(b.manager, b.space, b.pages(1024, 1), 0)) << "no memory for a table";
+  EXPECT_FALSE(vm::map_large(b.manager, b.space, b.large(), 0));
+}
+
+TEST_F(MappingTest, ALargePageIsInTheWayOfSmallOnesAndTheOtherWayRound) {
+  ASSERT_TRUE(vm::map_large(b.manager, b.space, b.large(), MemoryBench::kRights));
+  EXPECT_FALSE(vm::map(
+      b.manager, b.space,
+      {.start = MemoryBench::kLargeBase, .end = MemoryBench::kLargeBase + vm::kSmallPage}, 0));
+  EXPECT_FALSE(vm::map_large(b.manager, b.space,
+                             {.start = MemoryBench::kBase, .end = MemoryBench::kLargeBase}, 0));
+}
+
+TEST_F(MappingTest, UnmapFlushesBeforeItReleases) {
+  b.run_on({1});
+  vm::unmap(b.manager, b.space, b.pages(1, 2));
+  EXPECT_LT(first("add pending"), first("exchange pte1")) << "M13: before the first change";
+  EXPECT_LT(first("exchange pte2"), first("add tlb_gen"));
+  EXPECT_EQ(values("invlpg"), (Reasons{b.page(1), b.page(2)}));
+  EXPECT_LT(first("invlpg"), first("release page"));
+  EXPECT_EQ(count("release page"), 2u);
+  EXPECT_EQ(b.space.pending.peek(), 0u);
+}
+
+TEST_F(MappingTest, UnmapOfNothingFlushesNothing) {
+  vm::unmap(b.manager, b.space, b.pages(8, 4));
+  vm::unmap(b.manager, b.space, b.large());
+  EXPECT_EQ(count("add tlb_gen"), 0u);
+  EXPECT_EQ(count("looked"), 2u) << "but it says what it saw";
+}
+
+TEST_F(MappingTest, UnmapKeepsAPageThatSomebodyElseMaps) {
+  const PhysAddr page = vm::frame_of(b.pte(1));
+  b.memory.references(page).poke(2);
+  vm::unmap(b.manager, b.space, b.pages(1, 1));
+  EXPECT_EQ(count("release page"), 0u);
+  EXPECT_EQ(b.memory.references(page).peek(), 1u);
+}
+
+TEST_F(MappingTest, ADirtyPageIsFlushedUnderTheLock) {
+  b.run_on({1});
+  b.set_dirty(1);
+  const PhysAddr page = vm::frame_of(b.pte(1));
+  vm::unmap(b.manager, b.space, b.pages(1, 1));
+  EXPECT_LT(first("invlpg"), first("store lock1")) << "whoever cleans the page must not miss it";
+  EXPECT_TRUE(b.memory.dirty.contains(page));
+  EXPECT_EQ(count("add tlb_gen"), 1u) << "and once";
+}
+
+TEST_F(MappingTest, ACleanPageIsFlushedAfterTheLock) {
+  b.run_on({1});
+  vm::unmap(b.manager, b.space, b.pages(1, 1));
+  EXPECT_LT(first("store lock1"), first("invlpg"));
+}
+
+TEST_F(MappingTest, LargePagesAreFlushedByOneStrideEach) {
+  ASSERT_TRUE(vm::map_large(b.manager, b.space, b.large(0, 2), MemoryBench::kRights));
+  b.run_on({1});
+  vm::unmap(b.manager, b.space, b.large(0, 2));
+  EXPECT_EQ(values("invlpg"),
+            (Reasons{MemoryBench::kLargeBase, MemoryBench::kLargeBase + vm::kLargePage}));
+}
+
+TEST_F(MappingTest, ARangeOfMixedSizesIsFlushedByTheSmallest) {
+  ASSERT_TRUE(vm::map_large(b.manager, b.space, b.large(), MemoryBench::kRights));
+  ASSERT_TRUE(vm::map(b.manager, b.space, b.pages(511, 1), MemoryBench::kRights));
+  b.run_on({1});
+  vm::unmap(b.manager, b.space, {.start = b.page(511), .end = b.large().end});
+  EXPECT_EQ(count("invlpg"), 0u) << "513 small strides are more than the ceiling";
+  EXPECT_EQ(count("write CR3"), 1u);
+}
+
+TEST_F(MappingTest, R13_PartOfALargePageIsRefused) {
+  ASSERT_TRUE(vm::map_large(b.manager, b.space, b.large(), MemoryBench::kRights));
+  const vm::Range part{.start = MemoryBench::kLargeBase,
+                       .end = MemoryBench::kLargeBase + vm::kSmallPage};
+  EXPECT_THROW(vm::LockedRegion<FakeMemory>(b.manager, b.space, part.start)
+                   .for_each_present(part, [](auto&, VirtAddr) {}),
+               CheckFailed);
+}
+
+// ---- Tables
+
+TEST_F(MappingTest, UnmapReleasesEmptyTablesAndReachesLazyCpus) {
+  b.run_on({1});
+  b.bench.idle(1);
+  const unsigned used = b.memory.in_use();
+  recorder.clear();
+  vm::unmap(b.manager, b.space, b.pages(0, 4), EmptyTables::release);
+  EXPECT_EQ(b.bench.loaded(1), &b.bench.system.kernel_mm) << "R6";
+  EXPECT_LT(first("write CR3"), first("release table"));
+  EXPECT_EQ(b.memory.in_use(), used - 5) << "four pages and their table";
+}
+
+TEST_F(MappingTest, ATableThatMapsSomethingStays) {
+  vm::unmap(b.manager, b.space, b.pages(0, 3), EmptyTables::release);
+  vm::reclaim_tables(b.manager, b.space, b.pages(0, 512));
+  EXPECT_EQ(count("release table"), 0u);
+  EXPECT_TRUE(vm::is_present(b.pte(3)));
+}
+
+TEST_F(MappingTest, EmptyTablesCanBeReclaimedLater) {
+  vm::unmap(b.manager, b.space, b.pages(0, 4));
+  EXPECT_EQ(count("release table"), 0u);
+  vm::reclaim_tables(b.manager, b.space, b.pages(0, 4));
+  EXPECT_EQ(count("release table"), 1u);
+  EXPECT_TRUE(vm::map(b.manager, b.space, b.pages(0, 1), 0)) << "a new one is made";
+}
+
+// ---- Rights
+
+TEST_F(MappingTest, ProtectFlushesWhatCouldBeStoredTo) {
+  b.run_on({1});
+  vm::protect(b.manager, b.space, b.pages(1, 1));
+  EXPECT_EQ(b.pte(1) & vm::kPteWritable, 0u);
+  EXPECT_EQ(count("invlpg"), 1u);
+  recorder.clear();
+  vm::protect(b.manager, b.space, b.pages(1, 1));
+  EXPECT_EQ(count("add tlb_gen"), 0u) << "the second time nothing changes";
+}
+
+TEST_F(MappingTest, ProtectEarlyAsksForEarlyAnswers) {
+  MemoryBench early({}, {.early_acknowledgement = true});
+  early.run_on({1});
+  vm::protect_early(early.manager, early.space, early.pages(1, 1));
+  EXPECT_EQ(count("invlpg"), 1u);
+  EXPECT_LT(first("trace call_run"), first("invlpg"));
+}
+
+TEST_F(MappingTest, UnprotectNeedsNoFlush) {
+  vm::protect(b.manager, b.space, b.pages(0, 4));
+  b.run_on({1});
+  vm::unprotect(b.manager, b.space, b.pages(0, 4));
+  EXPECT_EQ(count("add tlb_gen"), 0u);
+  EXPECT_NE(b.pte(1) & vm::kPteWritable, 0u);
+}
+
+TEST_F(MappingTest, UnprotectOfASharedPageAsksForACopy) {
+  vm::protect(b.manager, b.space, b.pages(1, 1));
+  b.memory.references(vm::frame_of(b.pte(1))).poke(2);
+  vm::unprotect(b.manager, b.space, b.pages(1, 1));
+  EXPECT_EQ(b.pte(1) & vm::kPteWritable, 0u);
+  EXPECT_NE(b.pte(1) & vm::kPteCow, 0u);
+}
+
+TEST_F(MappingTest, CleanFlushesUnderTheLock) {
+  b.run_on({1});
+  b.set_dirty(1);
+  vm::clean(b.manager, b.space, b.pages(0, 4));
+  EXPECT_EQ(b.pte(1) & vm::kPteDirty, 0u);
+  EXPECT_NE(b.pte(1) & vm::kPteWritable, 0u);
+  EXPECT_LT(first("invlpg"), first("store lock1"));
+  EXPECT_LT(first("invlpg"), first("cleaned"));
+  recorder.clear();
+  vm::clean(b.manager, b.space, b.pages(0, 4));
+  EXPECT_EQ(count("add tlb_gen"), 0u);
+}
+
+}  // namespace
+}  // namespace shootdown::test

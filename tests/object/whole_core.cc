@@ -1,0 +1,44 @@
+// The whole core in one object, so that its symbol table tells what the core needs from outside.
+// undefined_test demands that every function template of core/ is in it; a new entry point that
+// nothing here uses is added below.
+#include "core/shootdown.h"
+#include "hal/x86_64/x86_hal.h"
+
+namespace shootdown {
+
+using H = x86::X86Hal;
+
+template struct Mm<H>;
+template struct System<H>;
+template class CrossCall<H>;
+template class ReclaimBatch<H>;
+template class TemporaryMm<H>;
+template class InterruptsOff<H>;
+template class PreemptionOff<H>;
+
+template void initialize_system(System<H>&, const Config&, PhysAddr);
+template void initialize_cpu(System<H>&);
+template void take_cpu_offline(System<H>&);
+
+template void switch_mm(System<H>&, Mm<H>&);
+template void enter_lazy_tlb(System<H>&);
+template void leave_mm(System<H>&);
+template bool user_access_ok(System<H>&, const Mm<H>&);
+
+template TranslationsQuiet flush_tlb_mm_range(System<H>&, Mm<H>&, FlushRange);
+template WalkersQuiet flush_tlb_mm_range_freed_tables(System<H>&, Mm<H>&, FlushRange);
+template UserReturnClosed flush_tlb_mm_range_early(System<H>&, Mm<H>&, FlushRange);
+template TranslationsQuiet flush_tlb_page(System<H>&, Mm<H>&, VirtAddr);
+template TranslationsQuiet flush_tlb_mm(System<H>&, Mm<H>&);
+template TranslationsQuiet flush_tlb_kernel_range(System<H>&, VirtAddr, VirtAddr);
+template WalkersQuiet flush_tlb_all(System<H>&);
+template void flush_tlb_batched_pending(System<H>&, Mm<H>&);
+template Counters sum_counters(const System<H>&);
+template void handle_call_function_interrupt(System<H>&);
+
+template void return_to_user(System<H>&);
+template void enter_from_user(System<H>&);
+template std::uint64_t entry_cr3(System<H>&);
+template void change_cr4(System<H>&, std::uint64_t, std::uint64_t);
+
+}  // namespace shootdown
