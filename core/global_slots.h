@@ -26,6 +26,7 @@ class GlobalSlots {
     require<H>(count != 0 && count <= kMaxGlobalSlots, Rule::r13,
                "there are 1 to kMaxGlobalSlots global slots");
     for (std::uint32_t i = 0; i < count; ++i) clean_[i / 64] |= std::uint64_t{1} << (i % 64);
+    words_ = (count + 63) / 64;
     available_.store(count, std::memory_order_relaxed);
   }
 
@@ -71,7 +72,7 @@ class GlobalSlots {
   static constexpr std::size_t kWords = (kMaxGlobalSlots + 63) / 64;
 
   Slot pop() {
-    for (std::size_t i = 0; i < kWords; ++i) {
+    for (std::size_t i = 0; i < words_; ++i) {
       if (clean_[i] == 0) continue;
       const auto bit = static_cast<Slot>(std::countr_zero(clean_[i]));
       clean_[i] &= clean_[i] - 1;
@@ -83,7 +84,7 @@ class GlobalSlots {
   /// Takes over what was given back. True if there is any.
   bool collect() {
     bool any = false;
-    for (std::size_t i = 0; i < kWords; ++i) {
+    for (std::size_t i = 0; i < words_; ++i) {
       if (returned_[i].load(std::memory_order_relaxed) == 0) continue;
       clean_[i] |= returned_[i].exchange(0, std::memory_order_acquire);
       any = true;
@@ -97,6 +98,8 @@ class GlobalSlots {
   typename H::template Atomic<std::uint32_t> available_{0};
   /// Slots given back and not collected yet. Any CPU, by locked operations.
   std::array<typename H::template Atomic<std::uint64_t>, kWords> returned_{};
+  /// How much of the two is in use. Fixed after boot.
+  std::size_t words_{0};
   /// Slots that may be taken. Whoever has the lock.
   std::array<std::uint64_t, kWords> clean_{};
 };

@@ -30,7 +30,8 @@ void Oracles::slot_granted(CpuId cpu, const TraceEvent& event) {
   }
   for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
     for (const host::TlbEntry& entry : machine_.cpu(id).tlb.entries) {
-      if (entry.pcid != pcid_of(slot)) continue;
+      // Global entries are the kernel's, and good in every PCID.
+      if (entry.pcid != pcid_of(slot) || entry.global) continue;
       fail(Oracle::o27, "a CPU holds translations under a global slot that is granted",
            cpu_name(id) + " has not forgotten what " + slot_name(slot) + " meant before.",
            fill_event(id, entry), this->event(cpu, "grants the slot"));
