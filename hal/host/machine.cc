@@ -49,6 +49,7 @@ void Machine::prepare(const Setup& setup) {
   frames_.reset();
   features_.clear();
   timeline_.clear();
+  broadcasts_.clear();
   report_ = {};
   step_ = 0;
   next_stop_ = kNever;
@@ -210,6 +211,9 @@ void Machine::apply(const Action& action) {
       break;
     case ActionKind::fail:
       hypervisor_->fail_next(target, action.argument);
+      break;
+    case ActionKind::deliver:
+      deliver_some(target.id, action.argument);
       break;
   }
 }
