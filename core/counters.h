@@ -58,6 +58,7 @@ struct Counters {
   Counter vcpus_skipped;          // preempted targets whose flush was left to the host
   Counter remote_hypercalls;      // flushes of other CPUs asked of a hypervisor or hub
   Counter native_fallbacks;       // ... or not even asked of it, so that interrupts had to do
+  Counter broadcasts;             // INVLPGB instructions executed here
   Counter answer_ticks;           // ticks spent until all targets had answered
   Counter answer_ticks_longest;   // ... and the longest such wait
   Counter unanswered;             // reports of targets that did not answer for long
@@ -81,6 +82,7 @@ inline constexpr std::array kCounterNames{
     CounterName{"vcpus_skipped", &Counters::vcpus_skipped},
     CounterName{"remote_hypercalls", &Counters::remote_hypercalls},
     CounterName{"native_fallbacks", &Counters::native_fallbacks},
+    CounterName{"broadcasts", &Counters::broadcasts},
     CounterName{"answer_ticks", &Counters::answer_ticks},
     CounterName{"answer_ticks_longest", &Counters::answer_ticks_longest},
     CounterName{"unanswered", &Counters::unanswered},

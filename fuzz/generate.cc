@@ -4,12 +4,22 @@
 
 namespace shootdown::fuzz {
 
+namespace {
+
+/// The first so many kinds can do something on the machine.
+unsigned deviation_kinds_for(const Header& header) {
+  if (header.backend != Backend::native) return kDeviationKinds;
+  return header.broadcast ? kNativeDeviationKinds : kPlainDeviationKinds;
+}
+
+}  // namespace
+
 Swarm::Swarm(Random& random, const Header& header, bool basic)
     : op_kinds_(basic ? static_cast<unsigned>(OpKind::exit) + 1 : kOpKinds),
       ops_(random, op_kinds_),
-      deviations_(random,
-                  header.backend == Backend::native ? kPlainDeviationKinds : kDeviationKinds),
+      deviations_(random, deviation_kinds_for(header)),
       backend_(header.backend),
+      broadcast_(header.broadcast),
       cpus_(header.cpus),
       mms_(header.mms) {
   favourite_mm_ = random.below(mms_);
@@ -62,9 +72,11 @@ Deviation Swarm::deviation(Random& random) const {
   Deviation deviation;
   deviation.kind = static_cast<DeviationKind>(deviations_.pick(random));
   // The host's scheduler is KVM's affair, failing calls are the others'.
+  if (deviation.kind == DeviationKind::deliver && !broadcast_) deviation.kind = DeviationKind::fail;
   if (backend_ == Backend::kvm && deviation.kind == DeviationKind::fail) {
     deviation.kind = DeviationKind::vcpu_preempt;
-  } else if (backend_ != Backend::kvm && deviation.kind >= DeviationKind::vcpu_preempt) {
+  } else if (backend_ != Backend::kvm && (deviation.kind == DeviationKind::vcpu_preempt ||
+                                          deviation.kind == DeviationKind::vcpu_resume)) {
     deviation.kind = DeviationKind::fail;
   }
   deviation.delay = random.mostly_small(longest_delay_);
@@ -112,6 +124,10 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
     header.backend = some_backend(other);
   }
   if (options.backend != Backend::kCount) header.backend = options.backend;
+  if (options.turned != nullptr) {
+    const auto field = options.turned->field;
+    header.*field = !(Header{}.*field);
+  }
 
   const Swarm common(random, header, random.chance(1, 2));
   const bool has_roles = random.chance(1, 2);

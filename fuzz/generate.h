@@ -63,6 +63,7 @@ class Swarm {
   WildWeights<kOpKinds> ops_;
   WildWeights<kDeviationKinds> deviations_;
   Backend backend_;
+  bool broadcast_;
   unsigned cpus_;
   unsigned mms_;
   unsigned favourite_mm_;
@@ -74,9 +75,10 @@ class Swarm {
 struct GenerateOptions {
   unsigned cpus{4};
   unsigned ops_per_cpu{8};
-  unsigned max_deviations{16};       // The number is drawn from 0 to this, small ones more often.
-  bool vary_header{true};            // Off: everything but `cpus` stays at its default.
-  Backend backend{Backend::kCount};  // Always this one, unless kCount.
+  unsigned max_deviations{16};  // The number is drawn from 0 to this, small ones more often.
+  bool vary_header{true};       // Off: everything but `cpus` stays at its default.
+  const HeaderSwitch* turned{nullptr};  // This switch is not at its default, whatever is drawn.
+  Backend backend{Backend::kCount};     // Always this one, unless kCount.
 };
 
 /// The same scenario for the same seed and options, everywhere. Options beyond the bounds of a

@@ -32,6 +32,10 @@ bool ScenarioSchedule::next(host::Action& action) {
       action.kind = host::ActionKind::fail;
       action.argument = deviation.arg;
       break;
+    case DeviationKind::deliver:
+      action.kind = host::ActionKind::deliver;
+      action.argument = deviation.arg;
+      break;
     case DeviationKind::preempt:
     case DeviationKind::kCount:
       action.kind = host::ActionKind::preempt;

@@ -53,6 +53,10 @@ struct HostHal {
     current_machine->write_cr4(value, where);
   }
   static std::uint64_t read_cr4() { return current_machine->running().cr4; }
+  static void invlpgb(const Invlpgb& what, Site where = Site::current()) {
+    current_machine->invlpgb(what, where);
+  }
+  static void tlbsync(Site where = Site::current()) { current_machine->tlbsync(where); }
 
   static void order_stores_before_ipi(Site where = Site::current()) {
     current_machine->full_fence(where);
@@ -110,7 +114,7 @@ struct HostHal {
   static Hypervisor& host() { return current_machine->hypervisor(); }
 };
 
-static_assert(Hal<HostHal>);
+static_assert(Hal<HostHal> && HalBroadcast<HostHal>);
 static_assert(HalKvm<HostHal> && HalHyperv<HostHal> && HalXen<HostHal> && HalHub<HostHal>);
 
 }  // namespace shootdown::host

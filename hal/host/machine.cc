@@ -51,6 +51,7 @@ void Machine::prepare(const Setup& setup) {
   frames_.reset();
   features_.clear();
   timeline_.clear();
+  broadcasts_.clear();
   report_ = {};
   step_ = 0;
   next_stop_ = kNever;
@@ -219,6 +220,9 @@ void Machine::apply(const Action& action) {
       break;
     case ActionKind::fail:
       hypervisor_->fail_next(target, action.argument);
+      break;
+    case ActionKind::deliver:
+      deliver_some(target.id, action.argument);
       break;
   }
 }

@@ -10,6 +10,7 @@ enum class ActionKind : std::uint8_t {
   hold,
   fill,
   evict,
+  deliver,
   buffer,        // the CPU's stores stay in its store buffer for a while
   vcpu_preempt,  // the host takes the processor away from a virtual CPU
   vcpu_resume,   // ... and lets it run again
@@ -21,8 +22,8 @@ struct Action {
   std::uint64_t delay{0};  // visible operations after the previous action
   ActionKind kind{ActionKind::preempt};
   std::uint32_t cpu{0};
-  std::uint64_t argument{
-      0};  // hold, buffer: operations; fill: virtual address; evict: choice; fail: how
+  /// hold, buffer: operations; fill: virtual address; evict, deliver: choice; fail: how
+  std::uint64_t argument{0};
 };
 
 /// A strategy of exploration. Replay, fuzzing, random and exhaustive search differ in this only.

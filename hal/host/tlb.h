@@ -160,10 +160,11 @@ class Tlb {
       return (every_space || e.root == root) && hits(e.prefix, kLargePageShift);
     });
   }
-  /// The same for one address in every space.
+  /// INVLPGB for one address of each PCID: global entries go as well, and the cached table pointers
+  /// on the way.
   void flush_address_everywhere(VirtAddr address) {
     entries.remove_if([&](const TlbEntry& e) { return e.covers(address); });
-    psc.clear();
+    psc.remove_if([&](const PscEntry& e) { return e.prefix == address >> kLargePageShift; });
   }
   /// A page fault drops what a walk for the address would use, so that a fault that memory does not
   /// justify cannot recur (SDM vol. 3, 4.10.4.1).

@@ -94,6 +94,8 @@ class Trial final : public host::Observer {
   void on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) override {
     oracles.on_remote_flush(cpu, targets);
   }
+  void on_broadcast(CpuId cpu, const Invlpgb& what) override { oracles.on_broadcast(cpu, what); }
+  void on_broadcasts_done(CpuId cpu) override { oracles.on_broadcasts_done(cpu); }
   void on_trace(CpuId cpu, const TraceEvent& event) override;
   std::string label(const void* address) override { return oracles.label(address); }
 
