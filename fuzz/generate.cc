@@ -9,7 +9,8 @@ namespace {
 /// The first so many kinds can do something on the machine.
 unsigned deviation_kinds_for(const Header& header) {
   if (header.backend != Backend::native) return kDeviationKinds;
-  return header.broadcast ? kNativeDeviationKinds : kPlainDeviationKinds;
+  if (header.broadcast) return kNativeDeviationKinds;
+  return kPlainDeviationKinds + (header.tso ? 1 : 0);
 }
 
 }  // namespace
@@ -20,6 +21,7 @@ Swarm::Swarm(Random& random, const Header& header, bool basic)
       deviations_(random, deviation_kinds_for(header)),
       backend_(header.backend),
       broadcast_(header.broadcast),
+      tso_(header.tso),
       cpus_(header.cpus),
       mms_(header.mms) {
   favourite_mm_ = random.below(mms_);
@@ -71,6 +73,7 @@ Op Swarm::map_favourites() const {
 Deviation Swarm::deviation(Random& random) const {
   Deviation deviation;
   deviation.kind = static_cast<DeviationKind>(deviations_.pick(random));
+  if (deviation.kind == DeviationKind::drain && !tso_) deviation.kind = DeviationKind::hold;
   // The host's scheduler is KVM's affair, failing calls are the others'.
   if (deviation.kind == DeviationKind::deliver && !broadcast_) deviation.kind = DeviationKind::fail;
   if (backend_ == Backend::kvm && deviation.kind == DeviationKind::fail) {
@@ -122,6 +125,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
     // From a stream of its own, so that the scenario does not depend on it otherwise.
     Random other(~seed);
     header.backend = some_backend(other);
+    header.tso = other.chance(1, 2);
   }
   if (options.backend != Backend::kCount) header.backend = options.backend;
   if (options.turned != nullptr) {

@@ -64,6 +64,7 @@ class Swarm {
   WildWeights<kDeviationKinds> deviations_;
   Backend backend_;
   bool broadcast_;
+  bool tso_;
   unsigned cpus_;
   unsigned mms_;
   unsigned favourite_mm_;

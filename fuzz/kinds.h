@@ -50,7 +50,7 @@ inline constexpr std::array<OpShape, kOpKinds> kOpShapes{{
 }};
 
 /// Kinds that every machine has; the ones behind them need something that the header switches on.
-inline constexpr unsigned kPlainDeviationKinds = static_cast<unsigned>(DeviationKind::deliver);
+inline constexpr unsigned kPlainDeviationKinds = static_cast<unsigned>(DeviationKind::drain);
 
 /// `arg` is 0 .. arg_count - 1. People see `arg + arg_first`, under the name `arg_name`.
 struct DeviationShape {
@@ -66,6 +66,7 @@ inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"hold", "steps", 1, 256},
     {"fill", "page", 0, kPages + kKernelPages},
     {"evict", "entry", 0, 256},
+    {"drain", "stores", 1, 16},
     {"deliver", "message", 0, 256},
     {"vcpu_preempt", "", 0, 1},
     {"vcpu_resume", "", 0, 1},
@@ -116,6 +117,7 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"lazy_test_up_front", &Header::lazy_test_up_front},
     HeaderSwitch{"by_loaded_space", &Header::by_loaded_space},
     HeaderSwitch{"broadcast", &Header::broadcast},
+    HeaderSwitch{"tso", &Header::tso},
 };
 
 }  // namespace shootdown::fuzz

@@ -70,7 +70,8 @@ void Oracles::check_moved(CpuId cpu, const FlushGhost& flush) {
     const CpuPrivate<host::HostHal>& own = guest_->system().cpus[id].own;
     // A target that answered early moves before it leaves its handler.
     const bool busy = flush.request->acknowledges_early && machine_.cpu(id).in_interrupt;
-    if (own.loaded_mm.peek() != mm || own.loaded_slot == flush.global || busy) continue;
+    if (own.loaded_mm.seen_by(machine_.cpu(id)) != mm || own.loaded_slot == flush.global || busy)
+      continue;
     fail(Oracle::o27, "a flush by broadcast passes over a CPU on a slot of its own",
          cpu_name(id) + " runs " + mm_name(flush.space) + " on slot " +
              std::to_string(own.loaded_slot) + " and got no interrupt, but only " +

@@ -75,8 +75,8 @@ void Oracles::check_consistency(CpuId cpu) {
         loaded != nullptr &&
         hardware.cr3 == (guest_->in_user_mode(cpu) ? user_cr3_value(system, *loaded, slot)
                                                    : cr3_value(system, *loaded, slot)) &&
-        state.own.on_global.peek() == is_global_slot(slot) &&
-        (is_global_slot(slot) ? loaded->global_slot.peek() == slot
+        state.own.on_global.seen_by(machine_.cpu(cpu)) == is_global_slot(slot) &&
+        (is_global_slot(slot) ? loaded->global_slot.seen_by(machine_.cpu(cpu)) == slot
                               : state.own.slots[slot].context == loaded->context);
     if (!agrees) {
       fail(Oracle::o8, "interrupts are on while the bookkeeping and CR3 disagree",

@@ -32,6 +32,10 @@ bool ScenarioSchedule::next(host::Action& action) {
       action.kind = host::ActionKind::fail;
       action.argument = deviation.arg;
       break;
+    case DeviationKind::drain:
+      action.kind = host::ActionKind::drain;
+      action.argument = deviation.arg + 1U;
+      break;
     case DeviationKind::deliver:
       action.kind = host::ActionKind::deliver;
       action.argument = deviation.arg;
@@ -50,6 +54,7 @@ const host::Report& Runner::run(const Scenario& scenario) {
                     .pcid = scenario.header.pcid,
                     .global_pages = scenario.header.global_pages,
                     .invlpg_leaves_globals = scenario.header.invlpg_erratum,
+                    .memory = scenario.header.tso ? host::Memory::tso : host::Memory::sc,
                     .step_limit = kStepLimit,
                     .backend = backend_of(scenario.header),
                     .boot = &Guest::boot,

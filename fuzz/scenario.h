@@ -57,6 +57,7 @@ struct Header {
   bool lazy_masks{false};          // masks are kept lazily
   bool lazy_test_up_front{false};  // not when a target is queued
   bool by_loaded_space{false};     // targets are chosen by their loaded space
+  bool tso{false};                 // stores go through store buffers
   bool broadcast{false};           // hardware broadcast; the core wants it with PCIDs, without PTI
   Backend backend{Backend::native};
   friend bool operator==(const Header&, const Header&) = default;
@@ -106,6 +107,7 @@ enum class DeviationKind : std::uint8_t {
   hold,          // keep pending interrupts away from `cpu` for `arg` + 1 of its visible operations
   fill,          // `cpu` speculatively fills a translation of page `arg` from its current root
   evict,         // `cpu` drops one cached translation, chosen by `arg`
+  drain,         // the `arg` + 1 oldest stores of `cpu` leave its store buffer
   deliver,       // a broadcast invalidation, chosen by `arg`, arrives at `cpu`
   vcpu_preempt,  // KVM: the host takes the processor from `cpu`
   vcpu_resume,   // KVM: ... and begins to give it back

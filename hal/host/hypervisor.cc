@@ -70,7 +70,7 @@ void Hypervisor::flush_each(const HostCpuMask& targets, Flush&& flush) {
 void Hypervisor::deschedule(HostCpu& cpu) {
   if (machine_.backend() != Backend::kvm || cpu.place != VcpuPlace::running) return;
   cpu.place = VcpuPlace::descheduled;
-  machine_.drain(cpu);
+  machine_.drain(cpu, StoreBuffer::kStores);
   machine_.note(OpClass::hypervisor, cpu.id);
   // A CPU in the middle of an emulated access has used its translations already. A flush before its
   // next entry would come too late, so it has to be waited for.

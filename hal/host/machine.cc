@@ -41,7 +41,6 @@ void Machine::prepare(const Setup& setup) {
     cpu.blocked = false;
     cpu.finished = false;
     cpu.hold = 0;
-    cpu.buffering = 0;
     cpu.stores.clear();
     cpu.preemption_off = 0;
     cpu.pause_saw = kNever;
@@ -197,11 +196,8 @@ void Machine::apply(const Action& action) {
     case ActionKind::hold:
       target.hold = static_cast<std::uint32_t>(action.argument);
       break;
-    case ActionKind::buffer:
-      // The operation that comes next, and as many after it as the argument says.
-      if (setup_.memory == Memory::tso) {
-        target.buffering = static_cast<std::uint32_t>(action.argument) + 2;
-      }
+    case ActionKind::drain:
+      drain(target, static_cast<unsigned>(action.argument));
       break;
     case ActionKind::fill:
       // Without a processor nobody walks for it.

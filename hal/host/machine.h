@@ -93,7 +93,7 @@ enum class VcpuPlace : std::uint8_t { running, descheduled, entering };
 /// How stores reach memory.
 enum class Memory : std::uint8_t {
   sc,   // at once: sequential consistency
-  tso,  // through a store buffer, which the schedule may hold back
+  tso,  // through a store buffer
 };
 
 class Hypervisor;
@@ -113,8 +113,6 @@ struct HostCpu {
   bool blocked{false};
   bool finished{false};
   std::uint32_t hold{0};
-  /// Stores stay in the buffer until this many more operations of this CPU have begun.
-  std::uint32_t buffering{0};
   StoreBuffer stores;
   std::uint32_t preemption_off{0};
   std::uint64_t pause_saw{~std::uint64_t{0}};
@@ -174,9 +172,6 @@ class Machine {
     if (running_->must_interrupt()) [[unlikely]] {
       interrupt();
     }
-    if (running_->buffering != 0) [[unlikely]] {
-      if (--running_->buffering == 0) drain();
-    }
   }
 
   /// The same inside an instruction: no interrupt is taken.
@@ -200,18 +195,19 @@ class Machine {
     }
   }
 
-  // Store buffers. By default a store is visible at once; the schedule may hold a CPU's stores back
-  // for some of its operations. Whatever waits for earlier stores on x86 drains the buffer: locked
-  // instructions, MFENCE, loads of CR3 and CR4, INVLPG, INVPCID, the ways into and out of an
-  // interrupt, and an exit to a hypervisor. Sending an interrupt does not.
-  [[nodiscard]] bool buffers_stores() const { return running_->buffering != 0; }
+  // Store buffers. A store stays in its CPU's buffer until something drains it, oldest first: what
+  // waits for earlier stores on x86, which is locked instructions, MFENCE, loads of CR3 and CR4,
+  // INVLPG, INVPCID, the ways into and out of an interrupt, and an exit to a hypervisor; a wait for
+  // something else; or the schedule. Sending an interrupt does not.
+  [[nodiscard]] bool buffers_stores() const { return setup_.memory == Memory::tso; }
   void buffer_store(const BufferedStore& store);
   void drain() {
     if (!running_->stores.empty()) [[unlikely]] {
-      drain(*running_);
+      drain(*running_, StoreBuffer::kStores);
     }
   }
-  void drain(HostCpu& cpu);
+  /// Makes the oldest stores visible, as many of them as there are.
+  void drain(HostCpu& cpu, unsigned count);
 
   void full_fence(Site where);
   void write_cr3(std::uint64_t value, Site where);

@@ -84,6 +84,7 @@ void Machine::tlbsync(Site where) {
     deliver(index, broadcasts_[index].left.first());
     changed();
   }
+  drain();
   note(OpClass::broadcast, 0);
   if (recording_) record("tlbsync", where);
   if (observing_) observer_->on_broadcasts_done(self);

@@ -8,17 +8,16 @@
 namespace shootdown::host {
 
 void Machine::buffer_store(const BufferedStore& store) {
-  StoreBuffer& stores = running_->stores;
-  if (stores.full()) drain(*running_);
-  stores.push(store);
+  if (running_->stores.full()) drain(*running_, 1);
+  running_->stores.push(store);
 }
 
-void Machine::drain(HostCpu& cpu) {
-  // Taken out first: an observer may look at the buffer, and what follows may end the run.
-  const StoreBuffer stores = cpu.stores;
-  cpu.stores.clear();
-  for (unsigned i = 0; i < stores.size(); ++i) stores[i].commit(stores[i]);
-  if (stores.empty()) return;
+void Machine::drain(HostCpu& cpu, unsigned count) {
+  if (cpu.stores.empty() || count == 0) return;
+  for (; count > 0 && !cpu.stores.empty(); --count) {
+    const BufferedStore oldest = cpu.stores.take_oldest();
+    oldest.commit(oldest);
+  }
   ++changes_;
   if (!observing_) return;
   observer_->after_change(cpu.id);

@@ -11,7 +11,7 @@ enum class ActionKind : std::uint8_t {
   fill,
   evict,
   deliver,
-  buffer,        // the CPU's stores stay in its store buffer for a while
+  drain,         // the oldest stores leave the CPU's store buffer
   vcpu_preempt,  // the host takes the processor away from a virtual CPU
   vcpu_resume,   // ... and lets it run again
   fail,          // the CPU's next hypercall or message fails
@@ -22,7 +22,7 @@ struct Action {
   std::uint64_t delay{0};  // visible operations after the previous action
   ActionKind kind{ActionKind::preempt};
   std::uint32_t cpu{0};
-  /// hold, buffer: operations; fill: virtual address; evict, deliver: choice; fail: how
+  /// hold: operations; drain: stores; fill: virtual address; evict, deliver: choice; fail: how
   std::uint64_t argument{0};
 };
 

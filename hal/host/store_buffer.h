@@ -26,11 +26,16 @@ class StoreBuffer {
 
   [[nodiscard]] bool empty() const { return size_ == 0; }
   [[nodiscard]] bool full() const { return size_ == kStores; }
-  [[nodiscard]] unsigned size() const { return size_; }
   void clear() { size_ = 0; }
   /// Precondition: not full.
   void push(const BufferedStore& store) { stores_[size_++] = store; }
-  [[nodiscard]] const BufferedStore& operator[](unsigned index) const { return stores_[index]; }
+  /// Precondition: not empty.
+  BufferedStore take_oldest() {
+    const BufferedStore oldest = stores_[0];
+    --size_;
+    for (unsigned i = 0; i < size_; ++i) stores_[i] = stores_[i + 1];
+    return oldest;
+  }
 
   /// The newest store to `word`, or null: what its own CPU reads.
   [[nodiscard]] const BufferedStore* find(const void* word) const {
