@@ -68,17 +68,21 @@ Op Swarm::map_favourites() const {
   return op;
 }
 
+DeviationKind Swarm::usable(DeviationKind kind) const {
+  const bool delivers = kind == DeviationKind::deliver;
+  if (backend_ == Backend::kvm) {
+    // The host's scheduler is KVM's affair; no call can fail, and guests have no broadcast.
+    if (kind == DeviationKind::fail) return DeviationKind::vcpu_preempt;
+    return delivers ? DeviationKind::vcpu_resume : kind;
+  }
+  const bool schedules = kind == DeviationKind::vcpu_preempt || kind == DeviationKind::vcpu_resume;
+  return schedules || (delivers && !broadcast_) ? DeviationKind::fail : kind;
+}
+
 Deviation Swarm::deviation(Random& random) const {
   Deviation deviation;
   deviation.kind = static_cast<DeviationKind>(deviations_.pick(random));
-  // The host's scheduler is KVM's affair, failing calls are the others'.
-  if (deviation.kind == DeviationKind::deliver && !broadcast_) deviation.kind = DeviationKind::fail;
-  if (backend_ == Backend::kvm && deviation.kind == DeviationKind::fail) {
-    deviation.kind = DeviationKind::vcpu_preempt;
-  } else if (backend_ != Backend::kvm && (deviation.kind == DeviationKind::vcpu_preempt ||
-                                          deviation.kind == DeviationKind::vcpu_resume)) {
-    deviation.kind = DeviationKind::fail;
-  }
+  deviation.kind = usable(deviation.kind);
   deviation.delay = random.mostly_small(longest_delay_);
   deviation.cpu = random.below(cpus_);
   if (deviation.kind == DeviationKind::fill) {

@@ -58,6 +58,8 @@ class Swarm {
  private:
   [[nodiscard]] unsigned page(Random& random) const;
   [[nodiscard]] unsigned mm(Random& random) const;
+  /// The kind, or one that does something on the machine.
+  [[nodiscard]] DeviationKind usable(DeviationKind kind) const;
 
   unsigned op_kinds_;
   WildWeights<kOpKinds> ops_;

@@ -49,7 +49,7 @@ constexpr std::array<Outcome, kSeeds> kGolden{{
     {0x50b088ba8e622603, 336, 7},
     {0xd24988aed9299d00, 74, 1},
     {0x800f4edb15fb6627, 227, 0},
-    {0xbf3e77ff52ef02bf, 484, 8},
+    {0x52b6f38ba6a7b563, 680, 11},
     {0x3c3083c470b18d33, 563, 6},
     {0x088a6098526cc3f0, 1366, 27},
     {0x00f286b7f1ea45d9, 363, 8},
