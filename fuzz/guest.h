@@ -47,6 +47,7 @@ class Guest {
   /// The space for temporary mappings; its number is the one after the scenario's spaces.
   [[nodiscard]] unsigned temporary_space() const { return scenario_->header.mms; }
   [[nodiscard]] const GuestMemory::Word& kernel_lock() const { return kernel_lock_; }
+  [[nodiscard]] const GuestMemory::Word& temporary_lock() const { return temporary_lock_; }
   [[nodiscard]] GuestMemory& memory() { return memory_; }
   [[nodiscard]] vm::Manager<GuestMemory>& manager() { return *manager_; }
   [[nodiscard]] unsigned index_of(const Mm<HostHal>& mm) const;

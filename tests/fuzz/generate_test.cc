@@ -127,7 +127,7 @@ TEST(Generate, UsesEveryKindOftenAndSwitchesEveryKindOffOften) {
     }
     for (unsigned kind = 0; kind < kOpKinds; ++kind) {
       runs_with[kind] += ops[kind] != 0;
-      runs_full_of[kind] += ops[kind] > 10;
+      runs_full_of[kind] += ops[kind] > 8;
     }
     for (const Deviation& each : scenario.deviations)
       ++deviations[static_cast<unsigned>(each.kind)];
