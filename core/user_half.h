@@ -36,14 +36,22 @@ void return_to_user(System<H>& system) {
   own.deferred = {};
 }
 
-/// Back on the kernel's root, keeping its entries. Context: interrupts off, first thing after an
-/// entry from user mode.
+/// The value that CR3 gets at an entry from user mode, with the kernel root's entries kept. Under
+/// page-table isolation an entry sees little but itself, not even the loaded space: it may be left
+/// this value on the way out, because the space does not change while user mode runs. Context:
+/// interrupts off.
 template <Hal H>
-void enter_from_user(System<H>& system) {
-  if (!system.config.pti) return;
+[[nodiscard]] std::uint64_t entry_cr3(System<H>& system) {
   const CpuPrivate<H>& own = system.self().own;
   const std::uint64_t cr3 = cr3_value(system, *own.loaded_mm.owner_load(), own.loaded_slot);
-  H::write_cr3(system.config.pcid ? cr3 | kCr3KeepEntries : cr3);
+  return system.config.pcid ? cr3 | kCr3KeepEntries : cr3;
+}
+
+/// Back on the kernel's root, for entries that can reach the loaded space. Context: interrupts off,
+/// first thing after an entry from user mode.
+template <Hal H>
+void enter_from_user(System<H>& system) {
+  if (system.config.pti) H::write_cr3(entry_cr3(system));
 }
 
 namespace internal {

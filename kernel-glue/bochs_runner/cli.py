@@ -38,6 +38,12 @@ def _cpu_count(text):
     return cpus
 
 
+def _strides(text):
+    if not text.isdecimal() or int(text) > 1_000_000:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1000000")
+    return int(text)
+
+
 def _seconds(text):
     try:
         seconds = float(text)
@@ -63,8 +69,11 @@ def parse_arguments(arguments):
                         help="measure range flushes instead of running the self-tests")
     parser.add_argument("--serial-flush", action="store_true",
                         help="flush locally first, then the other CPUs, not both at the same time")
-    parser.add_argument("--break", choices=["no-ipi"], dest="broken",
-                        help="disable the remote shootdown: the self-tests must fail")
+    parser.add_argument("--break", choices=["no-ipi", "no-kernel-flush"], dest="broken",
+                        help="disable the remote shootdown of user or kernel pages: the self-tests must "
+                        "fail")
+    _add_core_options(parser.add_argument_group(
+        "the flush core's configuration", "the first choice is the default"))
     parser.add_argument("--model", default=emulator.DEFAULT_MODEL,
                         help="Bochs' name of the CPU model (default: %(default)s)")
     parser.add_argument("--timeout", type=_seconds, default=120, metavar="S",
@@ -76,6 +85,24 @@ def parse_arguments(arguments):
     return parser.parse_args(arguments)
 
 
+# Options of the core with two choices: name, the default, the other one, what it is about.
+_CORE_CHOICES = [
+    ("pti", "off", "on", "page-table isolation"),
+    ("defer", "off", "on", "with page-table isolation: user pages are invalidated on the way to user mode"),
+    ("early", "off", "on", "acknowledgement before the flush where nothing is released"),
+    ("masks", "exact", "kept", "a space's CPU mask: cleared at switches, or kept until a flush notices"),
+    ("lazy", "queued", "up-front", "when laziness is tested"),
+    ("targets", "not-lazy", "loaded", "which members of the mask are interrupted"),
+]
+
+
+def _add_core_options(group):
+    for name, default, other, about in _CORE_CHOICES:
+        group.add_argument(f"--{name}", choices=[default, other], default=default, help=about)
+    group.add_argument("--ceiling", type=_strides, default=33, metavar="N",
+                       help="more strides than this become a full flush (default: 33)")
+
+
 def kernel_options(arguments):
     """The words of the kernel's command line."""
     options = []
@@ -85,6 +112,9 @@ def kernel_options(arguments):
         options.append("serial-flush")
     if arguments.broken:
         options.append(f"break={arguments.broken}")
+    options += [f"{name}={other}" for name, _, other, _ in _CORE_CHOICES if getattr(arguments, name) == other]
+    if arguments.ceiling != 33:
+        options.append(f"ceiling={arguments.ceiling}")
     return tuple(options)
 
 
@@ -92,7 +122,9 @@ def expected_configuration(arguments):
     """What the kernel must say that it runs with."""
     return {"cpus": str(arguments.cpus),
             "flush": "serial" if arguments.serial_flush else "concurrent",
-            "break": arguments.broken or "none"}
+            "break": arguments.broken or "none",
+            "ceiling": str(arguments.ceiling),
+            **{name: getattr(arguments, name) for name, *_ in _CORE_CHOICES}}
 
 
 def _print_tail(title, path):

@@ -1,5 +1,6 @@
 #include "kernel-glue/kernel/command_line.h"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -28,16 +29,48 @@ bool begins_with_word(const char* text, const char* word) {
   return is_separator(*text);
 }
 
-void apply_word(Options& options, const char* word) {
-  if (begins_with_word(word, "bench")) {
-    options.bench = true;
-  } else if (begins_with_word(word, "serial-flush")) {
-    options.serial_flush = true;
-  } else if (begins_with_word(word, "break=no-ipi")) {
-    options.break_no_ipi = true;
-  } else if (word[0] != '/') {  // GRUB puts the image's path first.
-    fatal("unknown word on the kernel command line: ", word);
+/// The number behind `word`'s prefix, which begins the text; false if it is not one.
+bool read_number(const char* text, const char* prefix, std::uint32_t& number) {
+  for (; *prefix != '\0'; ++text, ++prefix) {
+    if (*text != *prefix) return false;
   }
+  if (is_separator(*text)) return false;
+  std::uint32_t value = 0;
+  for (; !is_separator(*text); ++text) {
+    if (*text < '0' || *text > '9' || value > 1'000'000) return false;
+    value = value * 10 + static_cast<std::uint32_t>(*text - '0');
+  }
+  number = value;
+  return true;
+}
+
+/// A word and what it does.
+struct Word {
+  const char* text;
+  void (*apply)(Options& options);
+};
+
+constexpr auto kWords = std::to_array<Word>({
+    {"bench", [](Options& o) { o.bench = true; }},
+    {"serial-flush", [](Options& o) { o.serial_flush = true; }},
+    {"break=no-ipi", [](Options& o) { o.broken = Break::ipi; }},
+    {"break=no-kernel-flush", [](Options& o) { o.broken = Break::kernel_flush; }},
+    {"pti=on", [](Options& o) { o.config.pti = true; }},
+    {"pti=off", [](Options& o) { o.config.pti = false; }},
+    {"defer=on", [](Options& o) { o.config.defer_user_pages = true; }},
+    {"early=on", [](Options& o) { o.config.early_acknowledgement = true; }},
+    {"masks=kept", [](Options& o) { o.config.mask_policy = MaskPolicy::kept_lazily; }},
+    {"lazy=up-front", [](Options& o) { o.config.lazy_test = LazyTest::up_front; }},
+    {"targets=loaded", [](Options& o) { o.config.target_test = TargetTest::by_loaded_space; }},
+});
+
+void apply_word(Options& options, const char* text) {
+  for (const Word& word : kWords) {
+    if (begins_with_word(text, word.text)) return word.apply(options);
+  }
+  if (read_number(text, "ceiling=", options.config.ceiling_strides)) return;
+  // GRUB puts the image's path first.
+  if (text[0] != '/') fatal("unknown word on the kernel command line: ", text);
 }
 
 }  // namespace

@@ -1,14 +1,25 @@
 // The words that the boot loader passes on.
 #pragma once
 
+#include "core/system.h"
 #include "core/types.h"
 
 namespace shootdown::kernel {
 
+/// What a boot leaves out on purpose: the self-tests that need it must fail.
+enum class Break : std::uint8_t {
+  nothing,
+  ipi,           // "break=no-ipi": flushes of user pages do not reach other CPUs
+  kernel_flush,  // "break=no-kernel-flush": neither do flushes of kernel pages
+};
+
 struct Options {
   bool bench{false};         // "bench": the benchmark instead of the self-tests
   bool serial_flush{false};  // "serial-flush": local flush first, then the others
-  bool break_no_ipi{false};  // "break=no-ipi": flushes do not reach other CPUs; tests must fail
+  Break broken{Break::nothing};
+  /// "pti=on", "defer=on", "early=on", "masks=kept", "lazy=up-front", "targets=loaded",
+  /// "ceiling=N": fields of the core's configuration. What the processor has is filled in later.
+  Config config{};
 };
 
 /// Reads the command line out of the Multiboot information. An unknown word is a fatal error, so

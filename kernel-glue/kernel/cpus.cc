@@ -9,6 +9,7 @@
 #include "hal/x86_64/per_cpu.h"
 #include "kernel-glue/kernel/acpi.h"
 #include "kernel-glue/kernel/descriptors.h"
+#include "kernel-glue/kernel/entry_area.h"
 #include "kernel-glue/kernel/interrupts.h"
 #include "kernel-glue/kernel/tlb.h"
 
@@ -16,8 +17,6 @@ namespace shootdown::kernel {
 namespace {
 
 struct alignas(kCacheLine) Cpu {
-  x86::PerCpu per_cpu{};
-  CpuDescriptors descriptors{};
   /// Set by the CPU when it can take jobs.
   x86::Atomic<bool> online{false};
   /// CPU 0 stores a job with release; the CPU clears it with release when it has run.
@@ -54,10 +53,10 @@ void delay_microseconds(std::uint32_t microseconds) {
 
 /// What every CPU does first: from here on `this_cpu` works and exceptions are reported.
 void prepare_cpu(CpuId index) {
-  Cpu& cpu = cpus[index];
-  cpu.per_cpu.cpu = index;
-  load_descriptors(cpu.descriptors);
-  x86::install_per_cpu(cpu.per_cpu);
+  EntryArea& area = entry_areas[index];
+  area.per_cpu.cpu = index;
+  load_descriptors(area);
+  x86::install_per_cpu(area.per_cpu);
   load_interrupt_table();
 }
 
@@ -73,7 +72,7 @@ void prepare_cpu(CpuId index) {
     x86::enable_interrupts();
     job->run(job->work);
     if (!x86::interrupts_enabled() || x86::preemption_depth() != 0 || x86::interrupt_depth() != 0) {
-      fatal("a job on CPU ", cpu.per_cpu.cpu, " left interrupts or preemption off");
+      fatal("a job on CPU ", x86::this_cpu(), " left interrupts or preemption off");
     }
     cpu.job.store(nullptr, std::memory_order_release);
   }

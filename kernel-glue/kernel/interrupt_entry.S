@@ -1,8 +1,79 @@
-// The first and last instructions of interrupt and exception handlers.
+// The first and last instructions of handlers, and the way to user mode and back.
+//
+// All of it is in .entry.text, which every user root maps. Until CR3 holds the kernel's root, and
+// after it no longer does, nothing else is reached: no other code, no stack but those in EntryArea.
 #include "kernel-glue/kernel/layout.h"
 
-.section .text
+#define MSR_GS_BASE 0xc0000101
+#define PRIVILEGE_MASK 3
+#define FLAGS_FOR_USER_MODE 0x202
+
+.section .entry.text, "ax"
 .code64
+
+.macro push_clobbered
+  pushq %rax
+  pushq %rcx
+  pushq %rdx
+  pushq %rsi
+  pushq %rdi
+  pushq %r8
+  pushq %r9
+  pushq %r10
+  pushq %r11
+.endm
+
+.macro pop_clobbered
+  popq %r11
+  popq %r10
+  popq %r9
+  popq %r8
+  popq %rdi
+  popq %rsi
+  popq %rdx
+  popq %rcx
+  popq %rax
+.endm
+
+// The other registers; with the ones above in the order of ExceptionFrame.
+.macro push_preserved
+  pushq %rbx
+  pushq %rbp
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+.endm
+
+.macro pop_preserved
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbp
+  popq %rbx
+.endm
+
+// Interrupted in user mode, on the entry stack with `words` words there: on to the kernel's GS base,
+// the kernel's root and the stack that the kernel left when it went to user mode, words and all.
+.macro enter_from_user words
+  swapgs
+  pushq %rax
+  movq %gs:SHOOTDOWN_ENTRY_KERNEL_CR3, %rax
+  testq %rax, %rax
+  jz 8f
+  movq %rax, %cr3
+  movq $0, %gs:SHOOTDOWN_ENTRY_KERNEL_CR3
+8:
+  movq %rsp, %rax
+  movq %gs:SHOOTDOWN_ENTRY_KERNEL_STACK, %rsp
+  .set word, \words
+  .rept \words
+  pushq (word * 8)(%rax)
+  .set word, word - 1
+  .endr
+  movq (%rax), %rax
+.endm
 
 // An exception: the full register file goes on the stack as an ExceptionFrame (interrupts.h).
 .macro exception_entry vector, has_error_code
@@ -12,55 +83,114 @@ exception_\vector:
   pushq $0
   .endif
   pushq $\vector
-  jmp exception_common
+  testb $PRIVILEGE_MASK, 24(%rsp)
+  jz exception_in_kernel
+  jmp exception_in_user_mode
 .endm
 
-.irp vector, 0, 1, 2, 3, 4, 5, 6, 7, 9, 15, 16, 18, 19, 20, 22, 23, 24, 25, 26, 27, 28, 31
+.irp vector, 0, 1, 3, 4, 5, 6, 7, 9, 15, 16, 18, 19, 20, 22, 23, 24, 25, 26, 27, 28, 31
   exception_entry \vector, 0
 .endr
-// The watchdog enters like an exception, because it reports where it found the CPU.
+// The watchdog enters like an exception, because it reports where it found the CPU. So does a system
+// call, because it reads and writes the caller's registers.
 exception_entry SHOOTDOWN_WATCHDOG_VECTOR, 0
-.irp vector, 8, 10, 11, 12, 13, 14, 17, 21, 29, 30
+exception_entry SHOOTDOWN_SYSTEM_CALL_VECTOR, 0
+.irp vector, 10, 11, 12, 13, 14, 17, 21, 29, 30
   exception_entry \vector, 1
 .endr
 
-exception_common:
-  pushq %rax
-  pushq %rcx
-  pushq %rdx
-  pushq %rbx
-  pushq %rbp
-  pushq %rsi
-  pushq %rdi
-  pushq %r8
-  pushq %r9
-  pushq %r10
-  pushq %r11
-  pushq %r12
-  pushq %r13
-  pushq %r14
-  pushq %r15
+exception_in_kernel:
+  push_clobbered
+  push_preserved
   cld
   incl %gs:SHOOTDOWN_INTERRUPT_DEPTH
   movq %rsp, %rdi
   call handle_exception
   decl %gs:SHOOTDOWN_INTERRUPT_DEPTH
-  popq %r15
-  popq %r14
-  popq %r13
-  popq %r12
-  popq %r11
-  popq %r10
-  popq %r9
-  popq %r8
-  popq %rdi
-  popq %rsi
-  popq %rbp
-  popq %rbx
-  popq %rdx
-  popq %rcx
-  popq %rax
+  pop_preserved
+  pop_clobbered
   addq $16, %rsp
+  iretq
+
+// Not counted as an interrupt: what user mode asks for or runs into is the thread's own work.
+exception_in_user_mode:
+  enter_from_user 7
+  push_clobbered
+  push_preserved
+  cld
+  movq %rsp, %rdi
+  call handle_user_exception
+  pop_preserved
+  pop_clobbered
+  addq $16, %rsp
+  jmp exit_to_user
+
+// A double fault never returns. It may have happened anywhere, so neither GS nor CR3 is trusted: the
+// stack, which is this CPU's alone, tells where the area is.
+#define DOUBLE_FAULT_TOP (SHOOTDOWN_ENTRY_NMI_TOP - 0x1000)
+.global exception_8
+exception_8:
+  pushq $8
+  leaq (56 - DOUBLE_FAULT_TOP)(%rsp), %rax
+  movq SHOOTDOWN_ENTRY_KERNEL_CR3(%rax), %rcx
+  testq %rcx, %rcx
+  jz 1f
+  movq %rcx, %cr3
+1:
+  movl $MSR_GS_BASE, %ecx
+  movq %rax, %rdx
+  shrq $32, %rdx
+  wrmsr
+  jmp exception_in_kernel
+
+// An NMI may come before an entry has loaded the kernel's GS base and root, and after the way out
+// has given them up. So it finds its area by its stack, too, and leaves both registers as they were.
+//   rbx  the area          r12  CR3 to go back to, 0 = unchanged
+//   r13  1 = GS was swapped
+.global exception_2
+exception_2:
+  push_clobbered
+  push_preserved
+  cld
+  leaq (160 - SHOOTDOWN_ENTRY_NMI_TOP)(%rsp), %rbx
+  xorl %r12d, %r12d
+  xorl %r13d, %r13d
+  movq SHOOTDOWN_ENTRY_KERNEL_CR3(%rbx), %rax
+  testq %rax, %rax
+  jz 1f
+  movq %cr3, %r12
+  movq %rax, %cr3
+1:
+  movl $MSR_GS_BASE, %ecx
+  rdmsr
+  cmpl %ebx, %eax
+  je 2f
+  movl $1, %r13d
+  swapgs
+2:
+  incl %gs:SHOOTDOWN_INTERRUPT_DEPTH
+  movq %rsp, %rdi
+  call handle_nmi
+  decl %gs:SHOOTDOWN_INTERRUPT_DEPTH
+  testb $PRIVILEGE_MASK, 128(%rsp)
+  jz 3f
+  // Back to user mode, by the way that every return there takes.
+  cmpl $0, %gs:SHOOTDOWN_ENTRY_ISOLATES
+  je 4f
+  call leave_for_user
+  jmp 4f
+3:
+  testq %r12, %r12
+  jz 4f
+  movq %r12, %rdi
+  call resume_root
+4:
+  testl %r13d, %r13d
+  jz 5f
+  swapgs
+5:
+  pop_preserved
+  pop_clobbered
   iretq
 
 // An interrupt whose handler needs no frame: only the registers that a C++ function may change. The
@@ -68,29 +198,24 @@ exception_common:
 .macro interrupt_entry name, handler
 .global \name
 \name:
-  pushq %rax
-  pushq %rcx
-  pushq %rdx
-  pushq %rsi
-  pushq %rdi
-  pushq %r8
-  pushq %r9
-  pushq %r10
-  pushq %r11
+  testb $PRIVILEGE_MASK, 8(%rsp)
+  jnz 1f
+  push_clobbered
   cld
   incl %gs:SHOOTDOWN_INTERRUPT_DEPTH
   call \handler
   decl %gs:SHOOTDOWN_INTERRUPT_DEPTH
-  popq %r11
-  popq %r10
-  popq %r9
-  popq %r8
-  popq %rdi
-  popq %rsi
-  popq %rdx
-  popq %rcx
-  popq %rax
+  pop_clobbered
   iretq
+1:
+  enter_from_user 5
+  push_clobbered
+  cld
+  incl %gs:SHOOTDOWN_INTERRUPT_DEPTH
+  call \handler
+  decl %gs:SHOOTDOWN_INTERRUPT_DEPTH
+  pop_clobbered
+  jmp exit_to_user
 .endm
 
 interrupt_entry call_function_entry, handle_call_function
@@ -99,6 +224,71 @@ interrupt_entry wake_entry, handle_wake
 .global spurious_entry
 spurious_entry:
   iretq
+
+// The end of every stay in the kernel but that of an NMI. Interrupts are off; on the kernel's stack
+// are five words for IRET, and the registers hold what user mode is to find in them.
+exit_to_user:
+  cmpl $0, %gs:SHOOTDOWN_ENTRY_ISOLATES
+  jne 1f
+  swapgs
+  iretq
+1:
+  // The kernel's stack goes out of sight with its root: all that is still needed moves.
+  pushq %rax
+  movq %rsp, %rax
+  movq %gs:SHOOTDOWN_ENTRY_STACK_TOP, %rsp
+  pushq 40(%rax)
+  pushq 32(%rax)
+  pushq 24(%rax)
+  pushq 16(%rax)
+  pushq 8(%rax)
+  movq (%rax), %rax
+  push_clobbered
+  call leave_for_user
+  pop_clobbered
+  swapgs
+  iretq
+
+// void go_to_user_mode(const UserStart*): the way in. It returns when `end_user_mode` is called.
+.global go_to_user_mode
+go_to_user_mode:
+  push_preserved
+  subq $8, %rsp
+  cli
+  movq %rsp, %gs:SHOOTDOWN_ENTRY_KERNEL_STACK
+  pushq $SHOOTDOWN_USER_DATA
+  pushq 8(%rdi)
+  pushq $FLAGS_FOR_USER_MODE
+  pushq $SHOOTDOWN_USER_CODE
+  pushq (%rdi)
+  movq 24(%rdi), %rsi
+  movq 16(%rdi), %rdi
+  // Nothing of the kernel's is left in a register.
+  xorl %eax, %eax
+  xorl %ecx, %ecx
+  xorl %edx, %edx
+  xorl %ebx, %ebx
+  xorl %ebp, %ebp
+  xorl %r8d, %r8d
+  xorl %r9d, %r9d
+  xorl %r10d, %r10d
+  xorl %r11d, %r11d
+  xorl %r12d, %r12d
+  xorl %r13d, %r13d
+  xorl %r14d, %r14d
+  xorl %r15d, %r15d
+  jmp exit_to_user
+
+// [[noreturn]] void end_user_mode(): forgets the handler that calls it and lets `go_to_user_mode`
+// return, with interrupts on.
+.global end_user_mode
+end_user_mode:
+  cli
+  movq %gs:SHOOTDOWN_ENTRY_KERNEL_STACK, %rsp
+  addq $8, %rsp
+  pop_preserved
+  sti
+  ret
 
 .section .rodata
 .balign 8

@@ -9,8 +9,6 @@
 #include "kernel-glue/kernel/stop.h"
 #include "kernel-glue/kernel/tlb.h"
 
-static_assert(SHOOTDOWN_INTERRUPT_DEPTH == shootdown::x86::kInterruptDepthOffset);
-
 namespace shootdown::kernel {
 namespace {
 
@@ -24,6 +22,8 @@ constexpr std::uint32_t kWatchdogTicks = 100'000'000;
 
 constinit const char* watched = "";
 
+constinit void (*nmi_handler)() = nullptr;
+
 /// An instruction that may fault, and where to go on if it does.
 struct FaultFixup {
   std::uint64_t instruction;
@@ -36,7 +36,8 @@ extern "C" const std::byte call_function_entry[];
 extern "C" const std::byte wake_entry[];
 extern "C" const std::byte spurious_entry[];
 extern "C" const std::byte watchdog_entry[] asm("exception_242");
-static_assert(SHOOTDOWN_WATCHDOG_VECTOR == 242);
+extern "C" const std::byte system_call_entry[] asm("exception_128");
+static_assert(SHOOTDOWN_WATCHDOG_VECTOR == 242 && SHOOTDOWN_SYSTEM_CALL_VECTOR == 128);
 
 // The linker defines these.
 extern "C" const FaultFixup fixups_begin[] asm("__start_fault_fixups");
@@ -68,14 +69,25 @@ void mask_legacy_controllers() {
 }  // namespace
 
 extern "C" void handle_exception(ExceptionFrame* frame) {
-  if (frame->vector == SHOOTDOWN_WATCHDOG_VECTOR) {
-    fatal("watchdog: \"", watched, "\" did not end within ", kWatchdogTicks,
-          " timer ticks; CPU 0 was at rip ", Hex{frame->rip});
-  }
   if (frame->vector == kPageFault && fix_up(*frame)) return;
-  fatal("exception ", frame->vector, " on CPU ", x86::this_cpu(), " at rip ", Hex{frame->rip},
-        ", error code ", Hex{frame->error_code}, ", cr2 ", Hex{x86::read_cr2()}, ", cr3 ",
-        Hex{x86::read_cr3()}, ", rsp ", Hex{frame->rsp});
+  report_exception(*frame);
+}
+
+extern "C" void handle_nmi() {
+  if (nmi_handler == nullptr) fatal("an NMI on CPU ", x86::this_cpu());
+  nmi_handler();
+}
+
+void set_nmi_handler(void (*handler)()) { nmi_handler = handler; }
+
+void report_exception(const ExceptionFrame& frame) {
+  if (frame.vector == SHOOTDOWN_WATCHDOG_VECTOR) {
+    fatal("watchdog: \"", watched, "\" did not end within ", kWatchdogTicks,
+          " timer ticks; CPU 0 was at rip ", Hex{frame.rip});
+  }
+  fatal("exception ", frame.vector, " on CPU ", x86::this_cpu(), " at rip ", Hex{frame.rip},
+        ", error code ", Hex{frame.error_code}, ", cr2 ", Hex{x86::read_cr2()}, ", cr3 ",
+        Hex{x86::read_cr3()}, ", rsp ", Hex{frame.rsp});
 }
 
 extern "C" void handle_call_function() {
@@ -93,10 +105,12 @@ void prepare_interrupts() {
     set_interrupt_entry(static_cast<std::uint8_t>(vector), exception_entries[vector],
                         stack_for(vector));
   }
-  set_interrupt_entry(x86::kCallFunctionVector, call_function_entry, InterruptStack::current);
-  set_interrupt_entry(SHOOTDOWN_WAKE_VECTOR, wake_entry, InterruptStack::current);
-  set_interrupt_entry(SHOOTDOWN_WATCHDOG_VECTOR, watchdog_entry, InterruptStack::current);
-  set_interrupt_entry(x86::kSpuriousVector, spurious_entry, InterruptStack::current);
+  set_interrupt_entry(x86::kCallFunctionVector, call_function_entry);
+  set_interrupt_entry(SHOOTDOWN_WAKE_VECTOR, wake_entry);
+  set_interrupt_entry(SHOOTDOWN_WATCHDOG_VECTOR, watchdog_entry);
+  set_interrupt_entry(SHOOTDOWN_SYSTEM_CALL_VECTOR, system_call_entry, InterruptStack::current,
+                      GateUser::user_mode);
+  set_interrupt_entry(x86::kSpuriousVector, spurious_entry);
 }
 
 void arm_watchdog(const char* what) {

@@ -9,11 +9,18 @@ namespace shootdown::kernel {
 
 /// What interrupt_entry.S leaves on the stack for an exception, lowest address first.
 struct ExceptionFrame {
-  std::uint64_t r15, r14, r13, r12, r11, r10, r9, r8;
-  std::uint64_t rdi, rsi, rbp, rbx, rdx, rcx, rax;
+  std::uint64_t r15, r14, r13, r12, rbp, rbx;
+  std::uint64_t r11, r10, r9, r8, rdi, rsi, rdx, rcx, rax;
   std::uint64_t vector, error_code;
   std::uint64_t rip, cs, rflags, rsp, ss;
 };
+
+/// Ends the run with what is known about an exception that nobody expected.
+[[noreturn]] void report_exception(const ExceptionFrame& frame);
+
+/// What an NMI does; null: it is fatal. The handler runs with NMIs blocked, so it must not fault:
+/// the return from the fault would let the next one in. Context: no NMI is on its way.
+void set_nmi_handler(void (*handler)());
 
 /// Fills the interrupt table and masks the legacy interrupt controllers. Context: boot CPU.
 void prepare_interrupts();

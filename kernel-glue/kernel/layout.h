@@ -13,14 +13,22 @@
 
 #define SHOOTDOWN_STACK_BYTES 0x4000
 
-// Segment selectors of the kernel's GDT.
+// Segment selectors of the kernel's GDT. User mode's carry privilege level 3.
 #define SHOOTDOWN_KERNEL_CODE 0x08
 #define SHOOTDOWN_KERNEL_DATA 0x10
+#define SHOOTDOWN_USER_DATA 0x1b
+#define SHOOTDOWN_USER_CODE 0x23
 #define SHOOTDOWN_TASK_STATE 0x28
 
-// Offset of x86::PerCpu::interrupt_depth; checked where the C++ side includes this.
+// Offsets into EntryArea, which GS points to; checked where the C++ side includes this.
 #define SHOOTDOWN_INTERRUPT_DEPTH 8
+#define SHOOTDOWN_ENTRY_KERNEL_CR3 64
+#define SHOOTDOWN_ENTRY_KERNEL_STACK 72
+#define SHOOTDOWN_ENTRY_STACK_TOP 80
+#define SHOOTDOWN_ENTRY_ISOLATES 88
+#define SHOOTDOWN_ENTRY_NMI_TOP 0x3000
 
 // Interrupt vectors of the kernel; the cross call's is the HAL's.
+#define SHOOTDOWN_SYSTEM_CALL_VECTOR 128
 #define SHOOTDOWN_WAKE_VECTOR 241
 #define SHOOTDOWN_WATCHDOG_VECTOR 242

@@ -22,19 +22,36 @@ constexpr std::array<Test, 1> kBenchmarks = {{{"benchmark: range flush", run_ben
 /// Everything that must be final before a second CPU runs: keys above all.
 void prepare_boot(const Options& options, const x86::CpuFeatures& features) {
   if (options.serial_flush) x86::concurrent_flush_key.set(false);
-  if (options.break_no_ipi) ordinary_shootdown = Shootdown::local_only;
+  if (options.broken == Break::ipi) ordinary_shootdown = Shootdown::local_only;
+  if (options.broken == Break::kernel_flush) kernel_shootdown = Shootdown::local_only;
   x86::prepare_local_apics(direct_map<void>(x86::kXapicPhysical));
   x86::enable_local_apic(0);
   x86::enable_translation_features(features);
-  initialize_tlb(features);
+  Config config = options.config;
+  config.pcid = features.pcid;
+  config.invpcid = features.invpcid;
+  initialize_tlb(config);
   initialize_tlb_on_this_cpu();
 }
 
+const char* name_of(Break broken) {
+  constexpr std::array kNames = {"none", "no-ipi", "no-kernel-flush"};
+  return kNames[static_cast<std::size_t>(broken)];
+}
+
 void print_configuration(const Options& options, const x86::CpuFeatures& features) {
+  const Config& config = tlb.config;
+  const auto on = [](bool value) { return value ? "on" : "off"; };
+  const bool kept = config.mask_policy == MaskPolicy::kept_lazily;
+  const bool up_front = config.lazy_test == LazyTest::up_front;
+  const bool loaded = config.target_test == TargetTest::by_loaded_space;
   print("# cpus=", cpu_count(), " apic=", features.x2apic ? "x2apic" : "xapic",
         " pcid=", features.pcid ? "yes" : "no", " invpcid=", features.invpcid ? "yes" : "no",
         " flush=", options.serial_flush ? "serial" : "concurrent",
-        " break=", options.break_no_ipi ? "no-ipi" : "none", "\n");
+        " break=", name_of(options.broken), " pti=", on(config.pti),
+        " defer=", on(config.defer_user_pages), " early=", on(config.early_acknowledgement),
+        " masks=", kept ? "kept" : "exact", " lazy=", up_front ? "up-front" : "queued",
+        " targets=", loaded ? "loaded" : "not-lazy", " ceiling=", config.ceiling_strides, "\n");
 }
 
 }  // namespace
@@ -43,8 +60,8 @@ extern "C" [[noreturn]] void kernel_main(std::uint32_t multiboot_information) {
   initialize_console();
   print("shootdown test kernel\n");
   prepare_boot_cpu();
-  build_kernel_tables();
   const Options options = read_command_line(multiboot_information);
+  build_kernel_tables(options.config.pti);
   const x86::CpuFeatures features = x86::detect_features();
   prepare_boot(options, features);
   start_other_cpus();

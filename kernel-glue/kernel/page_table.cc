@@ -11,11 +11,21 @@ extern "C" const std::byte text_begin[];
 extern "C" const std::byte text_end[];
 extern "C" const std::byte rodata_end[];
 extern "C" const std::byte image_end[];
+extern "C" const std::byte entry_text_begin[];
+extern "C" const std::byte entry_text_end[];
+extern "C" const std::byte entry_data_begin[];
+extern "C" const std::byte entry_data_end[];
 
 constexpr PhysAddr kDirectMapBytes = PhysAddr{4} << 30;
 constexpr PhysAddr kLargePageBytes = PhysAddr{1} << kLargePageShift;
 
 constinit PhysAddr kernel_root = 0;
+
+/// Under page-table isolation: tables of what user roots map of the kernel; else 0.
+constinit PhysAddr entry_root = 0;
+
+/// Kernel pages are global unless user roots must not show them.
+std::uint64_t global_flag() { return isolated() ? 0 : kGlobal; }
 
 Entry* table_at(PhysAddr frame) { return direct_map<Entry>(frame & kFrameMask); }
 
@@ -28,23 +38,28 @@ void map_image(PageTable tables, const std::byte* begin, const std::byte* end,
   for (auto page = reinterpret_cast<VirtAddr>(begin); page < reinterpret_cast<VirtAddr>(end);
        page += kPageBytes) {
     set_entry(tables.page_entry(page, kPresent | kWritable),
-              (page - SHOOTDOWN_KERNEL_BASE) | kPresent | kGlobal | flags);
+              (page - SHOOTDOWN_KERNEL_BASE) | kPresent | global_flag() | flags);
   }
 }
 
 void map_direct(PageTable tables) {
   for (PhysAddr page = 0; page < kDirectMapBytes; page += kLargePageBytes) {
-    std::uint64_t flags = kPresent | kWritable | kLarge | kGlobal | kNoExecute;
+    std::uint64_t flags = kPresent | kWritable | kLarge | global_flag() | kNoExecute;
     if (page == (x86::kXapicPhysical & ~(kLargePageBytes - 1))) flags |= kUncached | kWriteThrough;
     set_entry(tables.large_entry(page + SHOOTDOWN_DIRECT_MAP_BASE, kPresent | kWritable),
               page | flags);
   }
 }
 
+void copy_entry(PhysAddr from, PhysAddr to, std::size_t index) {
+  set_entry(table_at(to)[index], table_at(from)[index].load(std::memory_order_relaxed));
+}
+
 void free_table(PhysAddr frame, unsigned level, std::size_t entries) {
   for (std::size_t i = 0; level > 1 && i < entries; ++i) {
     const std::uint64_t entry = table_at(frame)[i].load(std::memory_order_relaxed);
-    if ((entry & kPresent) != 0) free_table(entry & kFrameMask, level - 1, kEntries);
+    const bool is_table = (entry & kPresent) != 0 && (level == 4 || (entry & kLarge) == 0);
+    if (is_table) free_table(entry & kFrameMask, level - 1, kEntries);
   }
   free_frame(frame);
 }
@@ -63,10 +78,19 @@ Entry& PageTable::descend(VirtAddr address, unsigned level, std::uint64_t table_
   return table[index_at(address, level)];
 }
 
-void free_user_tables(PhysAddr root) { free_table(root, 4, kEntries / 2); }
+void free_user_tables(const UserTables& tables) {
+  free_table(tables.root, 4, kEntries / 2);
+  if (tables.user_root != 0) free_frame(tables.user_root);
+}
 
-void build_kernel_tables() {
+void build_kernel_tables(bool isolate) {
   kernel_root = allocate_frame();
+  if (isolate) {
+    entry_root = allocate_frame();
+    const PageTable entry{entry_root};
+    map_image(entry, entry_text_begin, entry_text_end, 0);
+    map_image(entry, entry_data_begin, entry_data_end, kWritable | kNoExecute);
+  }
   const PageTable tables{kernel_root};
   map_direct(tables);
   map_image(tables, text_begin, text_end, 0);
@@ -75,14 +99,38 @@ void build_kernel_tables() {
   x86::write_cr3(kernel_root);
 }
 
+bool isolated() { return entry_root != 0; }
+
 PageTable kernel_tables() { return PageTable{kernel_root}; }
 
-PageTable make_user_tables() {
-  const PhysAddr root = allocate_frame();
+UserTables make_user_tables() {
+  const UserTables tables{.root = allocate_frame(), .user_root = isolated() ? allocate_frame() : 0};
   for (std::size_t i = kEntries / 2; i < kEntries; ++i) {
-    set_entry(table_at(root)[i], table_at(kernel_root)[i].load(std::memory_order_relaxed));
+    copy_entry(kernel_root, tables.root, i);
+    if (isolated()) copy_entry(entry_root, tables.user_root, i);
   }
-  return PageTable{root};
+  return tables;
+}
+
+void publish_to_user_root(const UserTables& tables, VirtAddr address) {
+  if (tables.user_root == 0) return;
+  Entry& entry = table_at(tables.root)[index_at(address, 4)];
+  const std::uint64_t value = entry.load(std::memory_order_relaxed);
+  if ((value & kNoExecute) != 0) return;
+  set_entry(table_at(tables.user_root)[index_at(address, 4)], value);
+  set_entry(entry, value | kNoExecute);
+}
+
+bool is_mapped(PhysAddr root, VirtAddr address) {
+  PhysAddr table = root;
+  for (unsigned level = 4; level > 0; --level) {
+    const std::uint64_t entry =
+        table_at(table)[index_at(address, level)].load(std::memory_order_relaxed);
+    if ((entry & kPresent) == 0) return false;
+    if (level < 4 && (entry & kLarge) != 0) return true;
+    table = entry & kFrameMask;
+  }
+  return true;
 }
 
 }  // namespace shootdown::kernel

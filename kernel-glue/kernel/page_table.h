@@ -27,8 +27,12 @@ inline constexpr std::uint64_t kGlobal = 1U << 8;
 inline constexpr std::uint64_t kNoExecute = std::uint64_t{1} << 63;
 inline constexpr std::uint64_t kFrameMask = 0x000f'ffff'ffff'f000;
 
-/// Data that user code may read and write.
+/// Code that user mode may run, and data that it may read and write.
+inline constexpr std::uint64_t kUserCode = kPresent | kUser;
 inline constexpr std::uint64_t kUserData = kPresent | kWritable | kUser | kNoExecute;
+
+/// The entry of a table below which such pages lie.
+inline constexpr std::uint64_t kUserTable = kPresent | kWritable | kUser;
 
 /// A tree of tables; `root` is the top one's frame. Plain handle, copied freely.
 class PageTable {
@@ -41,6 +45,11 @@ class PageTable {
   /// `table_flags` go into the entries of upper levels that it creates.
   [[nodiscard]] Entry& page_entry(VirtAddr address, std::uint64_t table_flags) const {
     return descend(address, 1, table_flags);
+  }
+
+  /// The entry of level 3: a 1 GiB page, or the table of the next level.
+  [[nodiscard]] Entry& huge_entry(VirtAddr address, std::uint64_t table_flags) const {
+    return descend(address, 3, table_flags);
   }
 
   /// The entry of level 2 for `address`: a 2 MiB page, or the table of 4 KiB pages.
@@ -59,18 +68,37 @@ inline void set_entry(Entry& entry, std::uint64_t value) {
   entry.store(value, std::memory_order_release);
 }
 
-/// Frees the tables below `root`'s lower half, but no data frame, and `root` itself. Context: no
-/// CPU can walk them any more.
-void free_user_tables(PhysAddr root);
+/// The top tables of a user address space. The second is for user mode under page-table isolation,
+/// else 0. They share the tables of the lower half.
+struct UserTables {
+  PhysAddr root;
+  PhysAddr user_root;
+};
+
+/// Frees the tables of the lower half, but no data frame, and the top tables. Context: no CPU can
+/// walk them any more.
+void free_user_tables(const UserTables& tables);
 
 /// Builds the kernel's own tables, text without write access and data without execute access, and
-/// loads them. Context: boot CPU, on the boot tables.
-void build_kernel_tables();
+/// loads them. With `isolate` nothing of the kernel is global, and user mode gets roots of its own.
+/// Context: boot CPU, on the boot tables.
+void build_kernel_tables(bool isolate);
+
+/// Page-table isolation is on.
+[[nodiscard]] bool isolated();
 
 /// Top table of the kernel's own address space; its lower half is empty.
 [[nodiscard]] PageTable kernel_tables();
 
-/// A new top table that shares the kernel's upper half.
-[[nodiscard]] PageTable make_user_tables();
+/// New top tables. The first shares the kernel's upper half, the second has what entering needs.
+[[nodiscard]] UserTables make_user_tables();
+
+/// After a table for `address` was hooked into the first top table: hooks it into the second as
+/// well. In the first, user memory then cannot be executed, so a return to user mode that forgot to
+/// change roots faults at once.
+void publish_to_user_root(const UserTables& tables, VirtAddr address);
+
+/// Does a walk from `root` find a page at `address`?
+[[nodiscard]] bool is_mapped(PhysAddr root, VirtAddr address);
 
 }  // namespace shootdown::kernel

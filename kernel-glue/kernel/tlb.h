@@ -2,7 +2,6 @@
 #pragma once
 
 #include "core/shootdown.h"
-#include "hal/x86_64/features.h"
 #include "hal/x86_64/x86_hal.h"
 #include "kernel-glue/kernel/page_table.h"
 
@@ -15,8 +14,8 @@ using Mask = CpuMask<Hal::kMaxCpus>;
 /// The core's state for this machine.
 extern constinit System<Hal> tlb;
 
-/// Context: boot CPU, after `build_kernel_tables`.
-void initialize_tlb(const x86::CpuFeatures& features);
+/// Context: boot CPU, after `build_kernel_tables`, which the configuration has to match.
+void initialize_tlb(const Config& config);
 
 /// Context: each CPU, interrupts off, after `enable_translation_features`.
 void initialize_tlb_on_this_cpu();
@@ -32,19 +31,28 @@ class AddressSpace {
 
   Mm mm{};
 
-  [[nodiscard]] PageTable tables() const { return PageTable{mm.root}; }
-
-  /// The entry of the 4 KiB page at `address`, and of the 2 MiB that contain it.
+  /// The entry of the 4 KiB page at `address`, of the 2 MiB and of the 1 GiB that contain it.
+  /// Tables on the way are made.
   [[nodiscard]] Entry& page_entry(VirtAddr address) const {
-    return tables().page_entry(address, kPresent | kWritable | kUser);
+    return published(address, PageTable{mm.root}.page_entry(address, kUserTable));
   }
   [[nodiscard]] Entry& large_entry(VirtAddr address) const {
-    return tables().large_entry(address, kPresent | kWritable | kUser);
+    return published(address, PageTable{mm.root}.large_entry(address, kUserTable));
+  }
+  [[nodiscard]] Entry& huge_entry(VirtAddr address) const {
+    return published(address, PageTable{mm.root}.huge_entry(address, kUserTable));
   }
 
   /// Points the page at `address` to `frame`. Flushes nothing.
-  void map(VirtAddr address, PhysAddr frame) const {
-    set_entry(page_entry(address), frame | kUserData);
+  void map(VirtAddr address, PhysAddr frame, std::uint64_t flags = kUserData) const {
+    set_entry(page_entry(address), frame | flags);
+  }
+
+ private:
+  [[nodiscard]] UserTables tables() const { return {.root = mm.root, .user_root = mm.user_root}; }
+  [[nodiscard]] Entry& published(VirtAddr address, Entry& entry) const {
+    publish_to_user_root(tables(), address);
+    return entry;
   }
 };
 

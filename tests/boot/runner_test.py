@@ -13,7 +13,7 @@ FAKE = os.path.abspath("tests/boot/fake_bochs.py")
 
 GOOD = """\
 shootdown test kernel
-# cpus=4 flush=concurrent break=none
+# cpus=4 flush=concurrent break=none pti=off defer=off early=off masks=exact lazy=queued targets=not-lazy ceiling=33
 KTAP version 1
 1..2
 ok 1 first
@@ -129,14 +129,15 @@ class RunnerTest(unittest.TestCase):
         self.assertIn("no place for the kernel's options", output)
 
     def test_options_reach_the_image(self):
-        console = GOOD.replace("concurrent", "serial").replace("break=none", "break=no-ipi")
-        status, output = self.run_runner("--serial-flush", "--break", "no-ipi", "--keep", "kept",
-                                         console=console)
+        console = GOOD.replace("concurrent", "serial").replace("break=none", "break=no-ipi").replace(
+            "pti=off", "pti=on").replace("ceiling=33", "ceiling=8")
+        status, output = self.run_runner("--serial-flush", "--break", "no-ipi", "--pti", "on", "--ceiling", "8",
+                                         "--keep", "kept", console=console)
         self.assertEqual(status, 0, output)
         with open(os.path.join(self.folder, "kept", "kernel.iso"), "rb") as file:
             image = file.read()
         self.assertEqual(len(image), len(IMAGE))
-        self.assertIn(b'set options="serial-flush break=no-ipi   ', image)
+        self.assertIn(b'set options="serial-flush break=no-ipi pti=on ceiling=8   ', image)
         with open(os.path.join(self.folder, "kept", "serial.log"), encoding="ascii") as file:
             self.assertEqual(file.read(), console)
 
@@ -152,7 +153,8 @@ class RunnerTest(unittest.TestCase):
 
     def test_wrong_usage(self):
         for arguments in [("--cpus", "0"), ("--cpus", "16"), ("--cpus", "x"), ("--timeout", "-1"),
-                          ("--timeout", "nan"), ("--break", "everything"), ("--nonsense",)]:
+                          ("--timeout", "nan"), ("--break", "everything"), ("--pti", "yes"), ("--ceiling", "-1"),
+                          ("--nonsense",)]:
             with self.subTest(arguments=arguments):
                 status, output = self.run_runner(*arguments)
                 self.assertEqual(status, 2, output)

@@ -47,6 +47,15 @@ TEST(Counters, EveryOneHasANameOfItsOwnAndIsSummed) {
   }
 }
 
+TEST(Counters, ACopyKeepsItsNumber) {
+  Counters counters;
+  ++counters.wrong_cpu;
+  const Counters before = counters;
+  ++counters.wrong_cpu;
+  EXPECT_EQ(before.wrong_cpu, 1u);
+  EXPECT_EQ(counters.wrong_cpu, 2u);
+}
+
 TEST(Counters, TheTimeUntilAllHaveAnswered) {
   FourCpus bench;
   bench.run_mm_on({0, 1});

@@ -26,6 +26,7 @@ namespace shootdown::x86 {
 void platform_fail(const Failure&) {
   for (;;) pause();
 }
+void platform_report_unanswered(const Unanswered&) {}
 
 }  // namespace shootdown::x86
 

@@ -33,10 +33,12 @@ template TranslationsQuiet flush_tlb_mm(System<H>&, Mm<H>&);
 template TranslationsQuiet flush_tlb_kernel_range(System<H>&, VirtAddr, VirtAddr);
 template WalkersQuiet flush_tlb_all(System<H>&);
 template void flush_tlb_batched_pending(System<H>&, Mm<H>&);
+template Counters sum_counters(const System<H>&);
 template void handle_call_function_interrupt(System<H>&);
 
 template void return_to_user(System<H>&);
 template void enter_from_user(System<H>&);
+template std::uint64_t entry_cr3(System<H>&);
 template void change_cr4(System<H>&, std::uint64_t, std::uint64_t);
 
 }  // namespace shootdown

@@ -35,8 +35,10 @@ void check_range(Report& report, AddressSpace& space) {
   const Counters before = counters_of(0);
   flush_pages(space, test_page(1), 3);
   report.expect(all_pages_read(1, 3, new_frame.marker()), "the flushed pages are fresh");
-  report.expect(read_marker(test_page(0)) == old_frame.marker(), "the page before was kept");
-  report.expect(read_marker(test_page(4)) == old_frame.marker(), "the page behind was kept");
+  if (invalidates_single_pages()) {
+    report.expect(read_marker(test_page(0)) == old_frame.marker(), "the page before was kept");
+    report.expect(read_marker(test_page(4)) == old_frame.marker(), "the page behind was kept");
+  }
   flush_pages(space, test_page(4), 1);
   report.expect(read_marker(test_page(4)) == new_frame.marker(), "a second flush works as well");
   report.expect(counters_of(0).local_flush_one - before.local_flush_one == 4,

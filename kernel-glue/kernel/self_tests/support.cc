@@ -8,6 +8,7 @@ constinit std::uint64_t next_marker = 0x1000;
 }  // namespace
 
 constinit Shootdown ordinary_shootdown = Shootdown::complete;
+constinit Shootdown kernel_shootdown = Shootdown::complete;
 
 MarkedFrame::MarkedFrame() : address_(allocate_frame()), marker_(next_marker++) {
   *direct_map<volatile std::uint64_t>(address_) = marker_;
@@ -31,57 +32,73 @@ Mask other_cpus() {
   return others;
 }
 
+UserPrograms::UserPrograms(AddressSpace& space, const Mask& cpus) {
+  for (std::uint64_t page = 0; page < user_program_pages(); ++page) {
+    space.map(kUserPrograms + page * kPageBytes, user_program_frame(page), kUserCode);
+  }
+  cpus.for_each([&](CpuId cpu) {
+    frames_[cpu] = allocate_frame();
+    space.map(user_page_of(cpu), frames_[cpu]);
+  });
+}
+
+UserPrograms::~UserPrograms() {
+  for (const PhysAddr frame : frames_) {
+    if (frame != 0) free_frame(frame);
+  }
+}
+
+UserExit UserPrograms::run(UserProgram program, std::uint64_t argument,
+                           const UserServices& services) const {
+  const VirtAddr page = user_page_of(x86::this_cpu());
+  return run_user({.entry = user_address(program),
+                   .stack = page + kPageBytes,
+                   .argument0 = page,
+                   .argument1 = argument},
+                  services);
+}
+
 SpinningReaders::SpinningReaders(AddressSpace& space, const Mask& cpus)
-    : space_(space), cpus_(cpus) {
+    : space_(space), cpus_(cpus), programs_(space, cpus) {
   cpus_.for_each([&](CpuId cpu) { start_on(cpu, *this); });
-  asked_ = 1;
-  round_.store(asked_, std::memory_order_release);
-  wait_until([&] { return all_reached(asked_); }, "readers to load the address space");
+  ask(0);
 }
 
 SpinningReaders::~SpinningReaders() {
-  stop_.store(true, std::memory_order_release);
+  cpus_.for_each(
+      [&](CpuId cpu) { programs_.page(cpu).stop.store(true, std::memory_order_release); });
   cpus_.for_each([](CpuId cpu) { wait_for(cpu); });
 }
 
-void SpinningReaders::operator()(CpuId cpu) {
+void SpinningReaders::operator()(CpuId /*cpu*/) {
   load(space_.mm);
-  Finding& finding = findings_[cpu];
-  std::uint64_t done = 0;
-  while (!stop_.load(std::memory_order_acquire)) {
-    // Acquire pairs with the release in `read`: the address is visible with the round.
-    const std::uint64_t round = round_.load(std::memory_order_acquire);
-    if (round == done) {
-      x86::pause();
-      continue;
-    }
-    if (address_ != 0) finding.marker.store(read_marker(address_), std::memory_order_relaxed);
-    finding.round.store(round, std::memory_order_release);
-    done = round;
-  }
+  const UserExit exit = programs_.run(read_on_demand, 0);
+  if (exit.faulted) fatal("a reader's exception ", exit.vector, " at ", Hex{exit.value});
   load_kernel_space();
 }
 
-bool SpinningReaders::all_reached(std::uint64_t round) const {
-  bool all = true;
+void SpinningReaders::ask(VirtAddr address) {
+  ++round_;
   cpus_.for_each([&](CpuId cpu) {
-    all = all && findings_[cpu].round.load(std::memory_order_acquire) == round;
+    UserPage& page = programs_.page(cpu);
+    page.address = address;
+    page.asked.store(round_, std::memory_order_release);
   });
-  return all;
+  const auto all_answered = [&] {
+    bool all = true;
+    cpus_.for_each([&](CpuId cpu) {
+      all = all && programs_.page(cpu).answered.load(std::memory_order_acquire) == round_;
+    });
+    return all;
+  };
+  wait_until(all_answered, "readers in user mode");
 }
 
-void SpinningReaders::read(VirtAddr address) {
-  address_ = address;
-  ++asked_;
-  round_.store(asked_, std::memory_order_release);
-  wait_until([&] { return all_reached(asked_); }, "readers to read");
-}
+void SpinningReaders::read(VirtAddr address) { ask(address); }
 
 bool SpinningReaders::all_found(std::uint64_t marker) const {
   bool all = true;
-  cpus_.for_each([&](CpuId cpu) {
-    all = all && findings_[cpu].marker.load(std::memory_order_relaxed) == marker;
-  });
+  cpus_.for_each([&](CpuId cpu) { all = all && programs_.page(cpu).found == marker; });
   return all;
 }
 

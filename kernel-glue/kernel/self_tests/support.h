@@ -9,6 +9,8 @@
 #include "core/shootdown.h"
 #include "kernel-glue/kernel/cpus.h"
 #include "kernel-glue/kernel/tlb.h"
+#include "kernel-glue/kernel/user_mode.h"
+#include "kernel-glue/kernel/user_programs.h"
 
 namespace shootdown::kernel {
 
@@ -48,12 +50,21 @@ enum class Shootdown : std::uint8_t {
   local_only,  // this CPU only, around the core: as if no other CPU was told
 };
 
-/// What "complete" means in this boot. `local_only` with "break=no-ipi": then the tests must fail.
+/// What "complete" means in this boot, for user pages and for kernel pages. `local_only` with
+/// "break=no-ipi" and "break=no-kernel-flush": then the tests must fail.
 extern Shootdown ordinary_shootdown;
+extern Shootdown kernel_shootdown;
 
 /// What follows a change of the entries of `pages` pages from `start` on.
 void flush_pages(AddressSpace& space, VirtAddr start, std::uint64_t pages,
                  Shootdown how = ordinary_shootdown);
+
+/// Does this emulator drop only the pages of a partial flush? It takes INVPCID of one address,
+/// which page-table isolation needs, for INVPCID of everything.
+[[nodiscard]] inline bool invalidates_single_pages() {
+  const Config& config = tlb.config;
+  return !(config.pti && config.pcid && config.invpcid && !config.defer_user_pages);
+}
 
 /// Lets one other CPU run `work(cpu)` and waits. It halts afterwards, with interrupts on and the
 /// address space still loaded: what an idle CPU looks like to a flusher.
@@ -66,8 +77,29 @@ void run_on(CpuId cpu, Work work) {
 /// All CPUs except CPU 0.
 [[nodiscard]] Mask other_cpus();
 
-/// CPUs that have an address space loaded and spin in it with interrupts on. They never write CR3
-/// between construction and destruction, so only a shootdown makes them drop an entry.
+/// Lets an address space run user_programs.h: maps their code, and for each CPU of `cpus` a page of
+/// its own, the stack included.
+class UserPrograms {
+ public:
+  UserPrograms(AddressSpace& space, const Mask& cpus);
+  ~UserPrograms();
+  UserPrograms(const UserPrograms&) = delete;
+  UserPrograms& operator=(const UserPrograms&) = delete;
+
+  /// Runs a program on this CPU, one of `cpus`, in the space, which is loaded. It gets the address
+  /// of its CPU's page and `argument`.
+  [[nodiscard]] UserExit run(UserProgram program, std::uint64_t argument,
+                             const UserServices& services = {}) const;
+
+  /// The kernel's view of a CPU's page.
+  [[nodiscard]] UserPage& page(CpuId cpu) const { return *direct_map<UserPage>(frames_[cpu]); }
+
+ private:
+  std::array<PhysAddr, x86::kMaxCpus> frames_{};
+};
+
+/// CPUs that have an address space loaded and spin in it in user mode. They never write CR3 between
+/// construction and destruction, so only a shootdown makes them drop an entry.
 class SpinningReaders {
  public:
   SpinningReaders(AddressSpace& space, const Mask& cpus);
@@ -85,20 +117,13 @@ class SpinningReaders {
   void operator()(CpuId cpu);
 
  private:
-  struct alignas(kCacheLine) Finding {
-    x86::Atomic<std::uint64_t> marker{0};
-    x86::Atomic<std::uint64_t> round{0};
-  };
-
-  [[nodiscard]] bool all_reached(std::uint64_t round) const;
+  /// Tells every reader the next round, and waits for all.
+  void ask(VirtAddr address);
 
   AddressSpace& space_;
   Mask cpus_;
-  VirtAddr address_{0};  // published by `round_`
-  std::uint64_t asked_{0};
-  x86::Atomic<std::uint64_t> round_{0};
-  x86::Atomic<bool> stop_{false};
-  std::array<Finding, x86::kMaxCpus> findings_{};
+  UserPrograms programs_;
+  std::uint64_t round_{0};
 };
 
 /// All CPUs meet here. For work of `run_on_all`; every CPU waits with interrupts on.
