@@ -79,12 +79,13 @@ TEST(Tlb, AStoreThroughADirtyEntryDoesNotLookAtMemory) {
 TEST(Tlb, TwoSizesOfOneAddressEndTheRun) {
   for (const bool flushes : {true, false}) {
     World world;
-    world.tables.map(kLarge);
+    world.tables.map_large(kLarge);
     Lab& lab = world.lab;
     lab.on(0, [&] {
       world.load(world.tables, kFirst);
       EXPECT_TRUE(world.read(kLarge));
-      world.tables.map_large(kLarge);
+      world.tables.entry(kLarge, 2) = 0;
+      world.tables.map(kLarge);  // The page is split.
       if (flushes) HostHal::invlpg(kLarge);
       // A store through a clean entry walks, and finds the other size.
       EXPECT_TRUE(world.write(kLarge));
