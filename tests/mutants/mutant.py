@@ -23,7 +23,7 @@ _SHAPES = {
     "museum": r"\d+",
     "year": r"(19|20)\d\d|unknown",
     "rule": r"R([1-9]|1[0-3])|M(1[0-9]|[1-9])",
-    "oracles": r"(O\d+|CHECK)(, (O\d+|CHECK))*",
+    "oracles": r"(O\d+|CHECK|FAULT)(, (O\d+|CHECK|FAULT))*",
     "bochs": r"yes|no",
 }
 _SEVERAL_LINES = ("story",)
