@@ -28,6 +28,8 @@ void Oracles::collect_labels() {
   labels_.push_back({.address = &system.next_context, .text = "next_context"});
   labels_.push_back({.address = &guest_->kernel_lock(), .text = "kernel_table_lock"});
   labels_.push_back({.address = &guest_->temporary_lock(), .text = "temporary_lock"});
+  labels_.push_back({.address = &guest_->manager().deferred, .text = "deferred_tables"});
+  labels_.push_back({.address = &guest_->manager().deferred_lock, .text = "deferred_lock"});
   for (CpuId id = 0; id < kMaxCpus; ++id) {
     labels_.push_back(
         {.address = &guest_->manager().walkers[id].sequence, .text = cpu_name(id) + ".walks"});
