@@ -38,7 +38,7 @@ Mix pick_mix(Random& random) {
 Swarm::Swarm(Random& random, const Header& header, Mix mix)
     : op_kinds_(kinds_of(mix)),
       ops_(random, op_kinds_),
-      deviations_(random),
+      deviations_(random, (1U << (header.broadcast ? kDeviationKinds : kPlainDeviationKinds)) - 1),
       cpus_(header.cpus),
       mms_(header.mms) {
   favourite_mm_ = random.below(mms_);
@@ -126,6 +126,10 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
   Header& header = scenario.header;
   header.cpus = std::clamp(options.cpus, 1u, kMaxCpus);
   if (options.vary_header) vary_header(random, header);
+  if (options.turned != nullptr) {
+    const auto field = options.turned->field;
+    header.*field = !(Header{}.*field);
+  }
 
   const Swarm common(random, header, pick_mix(random));
   const bool has_roles = random.chance(1, 2);

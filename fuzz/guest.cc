@@ -28,7 +28,11 @@ Config config_of(const Header& header) {
       .lazy_test = header.lazy_test_up_front ? LazyTest::up_front : LazyTest::when_queued,
       .target_test = header.by_loaded_space ? TargetTest::by_loaded_space : TargetTest::not_lazy,
       .trim_interval = 3,
-      .ceiling_strides = header.ceiling};
+      .ceiling_strides = header.ceiling,
+      .broadcast = header.broadcast,
+      .broadcast_max_pages = host::kInvlpgbMaxPages,
+      .broadcast_threshold = 1,
+      .global_slots = Guest::global_slots(header.mms)};
 }
 
 }  // namespace
@@ -100,8 +104,9 @@ void Guest::prepare(const Scenario& scenario) {
   oracles_.prepare(*this, scenario.header.mms + 1U);
   build_kernel();
   memory_.prepare(FramePool::address(kernel_upper_) | vm::kTableBits);
-  manager_.emplace(system_, memory_,
-                   vm::ManagerConfig{.flush_interrupts_targets = !scenario.header.defer_tables});
+  // A broadcast flush completes behind the back of its targets.
+  const bool interrupts = !scenario.header.defer_tables && !scenario.header.broadcast;
+  manager_.emplace(system_, memory_, vm::ManagerConfig{.flush_interrupts_targets = interrupts});
   // Nobody else runs yet, but the memory manager asks for the context in which it may wait.
   machine_.running().interrupts_enabled = true;
   for (unsigned index = 0; index <= scenario.header.mms; ++index) {

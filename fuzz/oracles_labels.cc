@@ -26,6 +26,7 @@ void Oracles::collect_labels() {
   System<host::HostHal>& system = guest_->system();
   system.kernel_mm.visit_shared(add("kernel_mm."));
   labels_.push_back({.address = &system.next_context, .text = "next_context"});
+  system.global_slots.visit_shared(add(""));
   labels_.push_back({.address = &guest_->kernel_lock(), .text = "kernel_table_lock"});
   labels_.push_back({.address = &guest_->temporary_lock(), .text = "temporary_lock"});
   labels_.push_back({.address = &guest_->manager().deferred, .text = "deferred_tables"});
@@ -35,6 +36,8 @@ void Oracles::collect_labels() {
         {.address = &guest_->manager().walkers[id].sequence, .text = cpu_name(id) + ".walks"});
     labels_.push_back(
         {.address = &system.cpus[id].own.loaded_mm, .text = cpu_name(id) + ".loaded_mm"});
+    labels_.push_back(
+        {.address = &system.cpus[id].own.on_global, .text = cpu_name(id) + ".on_global"});
     labels_.push_back(
         {.address = &system.cpus[id].shared.is_lazy, .text = cpu_name(id) + ".is_lazy"});
   }

@@ -140,7 +140,9 @@ TEST(Generate, UsesEveryKindOftenAndSwitchesEveryKindOffOften) {
     EXPECT_GT(runs_full_of[kind], 0u) << kOpShapes[kind].name;
   }
   for (unsigned kind = 0; kind < kDeviationKinds; ++kind) {
-    EXPECT_GT(deviations[kind], kSeeds / 5) << kDeviationShapes[kind].name;
+    // The others only happen on machines that have something for them.
+    const unsigned share = kind < kPlainDeviationKinds ? 5 : 10;
+    EXPECT_GT(deviations[kind], kSeeds / share) << kDeviationShapes[kind].name;
   }
   EXPECT_EQ(pages.size(), kPages);
 }
