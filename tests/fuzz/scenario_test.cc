@@ -108,7 +108,7 @@ TEST(Decode, EveryHeaderValueIsReachableAndKept) {
         seen.push_back(scenario.header);
       }
     }
-    constexpr std::array<std::size_t, kHeaderBytes - 1> kValues{8, 8, 2, 2, 34, 256, 4};
+    constexpr std::array<std::size_t, kHeaderBytes - 1> kValues{8, 8, 2, 2, 34, 256, 8};
     EXPECT_EQ(seen.size(), kValues[byte]) << "header byte " << byte;
   }
 }
