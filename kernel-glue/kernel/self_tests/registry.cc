@@ -19,6 +19,11 @@ constexpr auto kTests = std::to_array<Test>({
     {"every CPU initiates in turn", test_initiators_in_turn, 2},
     {"concurrent initiators", test_concurrent_initiators, 2},
     {"PCID slot recycling", test_pcid_slot_recycling},
+    {"user mode", test_user_mode},
+    {"NMIs on the way to user mode and back", test_nmis_on_the_way, 2},
+    {"kernel range flush", test_kernel_range, 2},
+    {"positive control: no kernel shootdown", test_kernel_range_control, 2},
+    {"freed kernel tables", test_freed_kernel_tables, 2},
 });
 
 }  // namespace

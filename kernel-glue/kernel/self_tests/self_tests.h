@@ -20,6 +20,11 @@ void test_freed_tables_to_lazy_cpu(Report& report);
 void test_initiators_in_turn(Report& report);
 void test_concurrent_initiators(Report& report);
 void test_pcid_slot_recycling(Report& report);
+void test_user_mode(Report& report);
+void test_nmis_on_the_way(Report& report);
+void test_kernel_range(Report& report);
+void test_kernel_range_control(Report& report);
+void test_freed_kernel_tables(Report& report);
 
 /// Runs them all; true if none failed.
 [[nodiscard]] bool run_self_tests();
