@@ -57,6 +57,13 @@ SHOOTDOWN_USER_PROGRAM void increment_once(UserPage* /*page*/, std::uint64_t add
   exit_with(sum);
 }
 
+SHOOTDOWN_USER_PROGRAM void count_until_stopped(UserPage* page, std::uint64_t address) {
+  while (!page->stop.load(std::memory_order_acquire)) {
+    word_at(address) = word_at(address) + 1;
+  }
+  exit_with(0);
+}
+
 SHOOTDOWN_USER_PROGRAM void call_once(UserPage* /*page*/, std::uint64_t number) {
   exit_with(system_call(number, 5));
 }

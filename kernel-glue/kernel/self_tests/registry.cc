@@ -24,6 +24,19 @@ constexpr auto kTests = std::to_array<Test>({
     {"kernel range flush", test_kernel_range, 2},
     {"positive control: no kernel shootdown", test_kernel_range_control, 2},
     {"freed kernel tables", test_freed_kernel_tables, 2},
+    {"reclaim batch", test_reclaim_batch, 2},
+    {"pending batch", test_pending_batch, 2},
+    {"leave_mm", test_leave_mm, 2},
+    {"temporary space", test_temporary_space},
+    {"user access in NMIs", test_user_access_in_nmis, 2},
+    {"page of 2 MiB", test_large_page, 2},
+    {"page of 1 GiB", test_huge_page, 2},
+    {"protect", test_protect, 2},
+    {"protect, acknowledged early", test_protect_early, 2},
+    {"CR4 and its shadow", test_cr4_shadow},
+    {"CPU parked and back", test_cpu_parked, 2},
+    {"CPU reset and started again", test_cpu_restarted, 2},
+    {"counters", test_counts, 2},
 });
 
 }  // namespace
