@@ -8,7 +8,7 @@ void test_counts(Report& report) {
   const Counters sum = sum_counters(tlb);
   report.expect(sum.targets_queued == sum.remote_flush_received,
                 "every CPU that was asked has run the flush function once");
-  report.expect(sum.local_flush_all > 0 && sum.local_flush_one > 0, "there was something to count");
+  report.expect(sum.local_flush_all > 0 && sum.targets_queued > 0, "there was something to count");
   report.expect(sum.unanswered == 0, "every CPU answered in time");
 }
 
