@@ -24,7 +24,7 @@ class MuseumTest(unittest.TestCase):
         for patch in self.patches:
             with self.subTest(patch.name):
                 read = mutant.read(patch)
-                self.assertRegex(read.name, f"^m{read.museum}_[a-z0-9_]+$")
+                self.assertRegex(read.name, f"^m0*{read.museum}[a-z]?_[a-z0-9_]+$")
 
     def test_every_patch_applies(self):
         root = FOLDER.parents[1]

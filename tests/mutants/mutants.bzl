@@ -151,6 +151,35 @@ def mutant_test(name, patch, search_executions, libfuzzer_runs, seeds, tags = []
     if libfuzzer_runs:
         hunt_test(name + "_libfuzzer_test", ":" + name + "_libfuzzer", "libfuzzer", libfuzzer_runs, patch, seeds, tags)
 
+def unit_mutant_test(name, patch, test):
+    """A mutant that a unit test of the core kills. The test NAME_unit_test passes if that test fails.
+
+    Args:
+      name: name of the mutant.
+      patch: the patch file.
+      test: the unit test, as SUITE.NAME.
+    """
+    mutated_core(
+        name = name + "_core",
+        patch = patch,
+        tags = ["manual"],
+        visibility = ["//core:__pkg__"],
+    )
+    mutant_binary(
+        name = name + "_core_test",
+        testonly = True,
+        core = ":" + name + "_core",
+        tags = ["manual"],
+        target = "//tests/core:core_test",
+    )
+    native.sh_test(
+        name = name + "_unit_test",
+        size = "small",
+        srcs = ["//tests/mutants:unit_test.sh"],
+        args = ["$(location :%s_core_test)" % name, test],
+        data = [":%s_core_test" % name],
+    )
+
 def hunt_test(name, program, kind, executions, patch = None, seeds = [1], tags = []):
     """A test that a counted search finds a mutant, or with no patch that it finds nothing.
 
