@@ -1,9 +1,9 @@
 """What Linux needs for the same flushes in the same emulator.
 
 Debian's Linux 6.1.0-56-cloud (6.1.192), mitigations off or page-table isolation on, in the packaged
-Bochs 2.7 with CPU model corei7_haswell_4770 and "idle=halt nohpet clocksource=tsc": a module calls flush_tlb_mm_range() on a
-process with one thread spinning on each CPU and reads the time-stamp counter before and after, 200
-times. Median ticks; a tick is one instruction of each CPU.
+Bochs 2.7 with CPU model corei7_haswell_4770 and "idle=halt nohpet clocksource=tsc": a module calls
+flush_tlb_mm_range() on a process with one thread spinning on each CPU and reads the time-stamp counter
+before and after, 200 times. Median ticks; a tick is one instruction of each CPU.
 """
 
 # (kind, pages) as in the kernel's bench lines -> CPUs -> ticks

@@ -11,6 +11,7 @@
 #include "kernel-glue/kernel/descriptors.h"
 #include "kernel-glue/kernel/entry_area.h"
 #include "kernel-glue/kernel/interrupts.h"
+#include "kernel-glue/kernel/page_table.h"
 #include "kernel-glue/kernel/tlb.h"
 
 namespace shootdown::kernel {
