@@ -78,7 +78,8 @@ constinit x86::Atomic<std::uint64_t> in_use{0};
 constinit std::array<FrameState, kFrames> states{};
 constinit std::array<FrameState, kLargeFrames> large_states{};
 /// So many references that the last is never dropped.
-constinit FrameState state_of_others{.references = 1U << 30};
+constexpr std::uint32_t kNeverDropped = 1U << 30;
+constinit FrameState state_of_others{.references = kNeverDropped};
 
 std::uint32_t number_of(PhysAddr frame) {
   return static_cast<std::uint32_t>((frame - image_physical(pool.data())) / kPageBytes);
@@ -104,6 +105,7 @@ PhysAddr try_allocate_frame() {
 PhysAddr allocate_frame() {
   const PhysAddr frame = try_allocate_frame();
   if (frame == 0) fatal("out of memory: all ", kFrames, " frames are in use");
+  state_of(frame).references.store(kNeverDropped, std::memory_order_relaxed);
   return frame;
 }
 

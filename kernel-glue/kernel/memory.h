@@ -26,7 +26,8 @@ template <class T>
 
 /// A zeroed frame of 4 KiB, or 0 if there is none. Context: any but NMIs.
 [[nodiscard]] PhysAddr try_allocate_frame();
-/// The same; ends with a fatal error when there is none.
+/// The same, for good until `free_frame`: no address space that maps it releases it. Ends with a
+/// fatal error when there is none.
 [[nodiscard]] PhysAddr allocate_frame();
 /// Context: any but NMIs.
 void free_frame(PhysAddr frame);

@@ -1,10 +1,6 @@
 #include "kernel-glue/kernel/user_programs.h"
 
-#include "kernel-glue/kernel/layout.h"
-#include "kernel-glue/kernel/system_call.h"
-
-// Everything that a program calls becomes part of it.
-#define SHOOTDOWN_USER_PROGRAM [[gnu::section(".user.text"), gnu::flatten]]
+#include "kernel-glue/kernel/user_code.h"
 
 namespace shootdown::kernel {
 namespace {
@@ -12,22 +8,9 @@ namespace {
 extern "C" const std::byte user_text_begin[];
 extern "C" const std::byte user_text_end[];
 
-inline std::uint64_t system_call(std::uint64_t number, std::uint64_t a, std::uint64_t b = 0) {
-  std::uint64_t answer = number;
-  asm volatile("int %1"
-               : "+a"(answer)
-               : "i"(SHOOTDOWN_SYSTEM_CALL_VECTOR), "D"(a), "S"(b)
-               : "memory");
-  return answer;
-}
-
-[[noreturn]] inline void exit_with(std::uint64_t value) {
-  for (;;) system_call(SHOOTDOWN_CALL_EXIT, value);
-}
-
-inline volatile std::uint64_t& word_at(VirtAddr address) {
-  return *reinterpret_cast<volatile std::uint64_t*>(address);
-}
+using user::exit_with;
+using user::system_call;
+using user::word_at;
 
 }  // namespace
 

@@ -36,6 +36,7 @@ constexpr auto kTests = std::to_array<Test>({
     {"CR4 and its shadow", test_cr4_shadow},
     {"CPU parked and back", test_cpu_parked, 2},
     {"CPU reset and started again", test_cpu_restarted, 2},
+    {"memory manager under load", test_memory_manager},
     {"counters", test_counts, 2},
 });
 

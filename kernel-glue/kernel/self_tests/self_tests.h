@@ -37,6 +37,7 @@ void test_protect_early(Report& report);
 void test_cr4_shadow(Report& report);
 void test_cpu_parked(Report& report);
 void test_cpu_restarted(Report& report);
+void test_memory_manager(Report& report);
 void test_counts(Report& report);
 
 /// Runs them all; true if none failed.

@@ -179,7 +179,8 @@ void test_nmis_on_the_way(Report& report) {
       // One at a time, and a moment in between: a CPU that gets the next as it returns from the
       // last gets nowhere.
       if (nmis[cpu].seen.load(std::memory_order_relaxed) != sent[cpu]) continue;
-      for (std::uint64_t pauses = random.below(64); pauses > 0; --pauses) x86::pause();
+      for (std::uint64_t pauses = random.below(8 + 64 / cpu_count()); pauses > 0; --pauses)
+        x86::pause();
       x86::send_nmi(cpu);
       ++sent[cpu];
     }
