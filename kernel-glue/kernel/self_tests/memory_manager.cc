@@ -153,7 +153,7 @@ class Load {
 }  // namespace
 
 void test_memory_manager(Report& report) {
-  constexpr std::uint64_t kStepsOfAll = 2400;
+  constexpr std::uint64_t kStepsOfAll = 4800;
   const std::uint64_t steps = kStepsOfAll / cpu_count();
   Load work{steps};
   run_on_all(work);

@@ -58,16 +58,19 @@ inline void operate(StressState& state, std::uint64_t cpu, std::uint64_t kind) {
   const std::uint64_t random = draw(state);
   const std::uint64_t index = random % kStressPages;
   const VirtAddr own = page_of(cpu, index);
-  const VirtAddr anybodys = page_of((random >> 8) % state.cpus, index);
+  // Somebody else's, where there is anybody else.
+  const std::uint64_t others = state.cpus == 1 ? 1 : state.cpus - 1;
+  const VirtAddr other = page_of((cpu + 1 + (random >> 8) % others) % state.cpus, index);
   if (kind == 0) lose(state, StressCall::unmap, cpu, index);
   if (kind == 1) lose(state, StressCall::reclaim, cpu, index);
   if (kind == 2) call(StressCall::protect, own);
   if (kind == 3) call(StressCall::protect_early, own);
-  if (kind == 4 || kind == 5) call(StressCall::migrate, anybodys);
-  if (kind == 6) call(StressCall::clean, anybodys);
-  if (kind == 7) move(state, cpu, index, (index + 1) % kStressPages);
-  if (kind == 8) exit_as(StressExit::wants_fork);
-  if (kind == 9) {
+  if (kind >= 4 && kind < 9) call(StressCall::migrate, other);
+  if (kind == 9) call(StressCall::clean, other);
+  if (kind == 10) move(state, cpu, index, (index + 1) % kStressPages);
+  if (kind == 11) exit_as(StressExit::wants_fork);
+  if (kind == 12) check_all(state, cpu);
+  if (kind == 13) {
     call(StressCall::unmap_all, page_of(cpu, 0));
     for (std::uint64_t& expected : state.expected) expected = 0;
   }
@@ -91,14 +94,14 @@ SHOOTDOWN_USER_PROGRAM void stress(UserPage* page, std::uint64_t /*argument*/) {
     --state.steps_left;
     const std::uint64_t random = draw(state);
     const std::uint64_t index = (random >> 8) % kStressPages;
-    const std::uint64_t kind = random % 24;
-    if (kind < 7) {
+    const std::uint64_t kind = random % 32;
+    if (kind < 8) {
       state.expected[index] = random;
       word_at(page_of(cpu, index)) = random;
-    } else if (kind < 14) {
+    } else if (kind < 18) {
       check_page(state, cpu, index);
     } else {
-      operate(state, cpu, kind - 14);
+      operate(state, cpu, kind - 18);
     }
   }
   check_all(state, cpu);
