@@ -22,7 +22,7 @@ void initialize_cpu(System<H>& system) {
              "CR4.PCIDE is not what the configuration says");
   own.slots = {};
   own.next_slot = 1;
-  own.loaded_slot = 0;
+  own.set_loaded_slot(0);
   own.user_flush = 0;
   own.invalidate_other = false;
   own.deferred = {};

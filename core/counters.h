@@ -55,6 +55,7 @@ struct Counters {
   Counter lazy_left_by_flush;     // times a flush found this CPU lazy and sent it home
   Counter wrong_cpu;              // flush functions that found another address space
   Counter user_half_deferred;     // partial flushes whose user half was left to the return
+  Counter broadcasts;             // INVLPGB instructions executed here
   Counter answer_ticks;           // ticks spent until all targets had answered
   Counter answer_ticks_longest;   // ... and the longest such wait
   Counter unanswered;             // reports of targets that did not answer for long
@@ -75,6 +76,7 @@ inline constexpr std::array kCounterNames{
     CounterName{"lazy_left_by_flush", &Counters::lazy_left_by_flush},
     CounterName{"wrong_cpu", &Counters::wrong_cpu},
     CounterName{"user_half_deferred", &Counters::user_half_deferred},
+    CounterName{"broadcasts", &Counters::broadcasts},
     CounterName{"answer_ticks", &Counters::answer_ticks},
     CounterName{"answer_ticks_longest", &Counters::answer_ticks_longest},
     CounterName{"unanswered", &Counters::unanswered},

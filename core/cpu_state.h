@@ -30,12 +30,14 @@ struct DeferredPages {
 };
 
 /// Written by the owning CPU only, with interrupts off, so that a flush interrupt never sees it
-/// half changed. NMIs may read it. Others read `loaded_mm` and nothing else.
+/// half changed. NMIs may read it. Others read `loaded_mm` and `on_global` and nothing else.
 template <Hal H>
 struct alignas(kCacheLine) CpuPrivate {
   /// The space whose root is in CR3; null inside the switching window, when CR3 may be either
   /// (M10).
   typename H::template Atomic<Mm<H>*> loaded_mm{nullptr};
+  /// The loaded slot is a global one. Stored after CR3, before `loaded_mm`, and only if it changes.
+  typename H::template Atomic<bool> on_global{false};
   Slot loaded_slot{0};
   Slot next_slot{0};
   std::array<SlotState, kSlots> slots{};
@@ -50,6 +52,19 @@ struct alignas(kCacheLine) CpuPrivate {
   /// Shadow of CR4, equal to the register whenever interrupts are on (M15).
   std::uint64_t cr4{0};
   Counters counters{};
+
+  /// Notes that `slot` is loaded now. Release: a flusher that sees the CPU on a global slot takes
+  /// it that CR3 has left the old one.
+  void set_loaded_slot(Slot slot) {
+    loaded_slot = slot;
+    if (on_global.owner_load() != is_global_slot(slot)) {
+      on_global.store(is_global_slot(slot), std::memory_order_release);
+    }
+  }
+  /// What a slot has recorded; a global slot records nothing.
+  [[nodiscard]] Generation generation_of(Slot slot) const {
+    return is_global_slot(slot) ? kNoGeneration : slots[slot].generation;
+  }
 };
 
 /// Written by the owner, read by every flusher. Alone on its line, and stored only when it changes:

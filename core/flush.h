@@ -7,6 +7,7 @@
 
 #include <atomic>
 
+#include "core/broadcast.h"
 #include "core/completion.h"
 #include "core/hal.h"
 #include "core/system.h"
@@ -29,7 +30,47 @@ namespace internal {
 struct FlushOptions {
   bool frees_tables{false};
   bool early{false};
+  bool retires{false};  // the last flush of the space: afterwards no CPU has it loaded
 };
+
+/// The flush of a space with a global slot. Interrupts are for CPUs that the broadcast does not
+/// reach, or that have to leave the space. Returns the ticks until all was done.
+template <Hal H>
+std::uint64_t flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& request, Slot slot,
+                                 bool retires) {
+  const bool in_transition = mm.in_transition.load(std::memory_order_acquire);
+  // A lazy CPU on a slot of its own keeps the transition from ending, so it is a target too.
+  request.frees_tables |= in_transition;
+  H::trace(TraceEvent{
+      .kind = TraceKind::flush_broadcast, .mm = &mm, .request = &request, .value = slot});
+  const std::uint64_t since = H::ticks();
+  broadcast_request(system, request, slot);
+  if (in_transition || retires) {
+    const auto stragglers = find_stragglers(system, mm, mm.cpus.read(), retires);
+    if (!stragglers.empty()) {
+      static_cast<void>(flush_on_cpus(system, stragglers, request));
+    } else if (in_transition) {
+      // Nobody is left, and nobody can come back to a slot of its own. Release orders the reads
+      // above before the store, against the acquire of the next flush, which will not look.
+      mm.in_transition.store(false, std::memory_order_release);
+    }
+  }
+  // M14: on the CPU that issued them. Preemption has been off since then.
+  await_broadcasts<H>();
+  return H::ticks() - since;
+}
+
+/// The flush of any other space. One that runs on many CPUs gets a global slot for the next time.
+template <Hal H>
+std::uint64_t flush_by_interrupt(System<H>& system, Mm<H>& mm, FlushRequest<H>& request,
+                                 bool retires) {
+  const CpuMask<H::kMaxCpus> members = mm.cpus.read();
+  const std::uint64_t ticks = flush_on_cpus(system, members, request);
+  if (broadcasts(system) && !retires && members.count() > system.config.broadcast_threshold) {
+    grant_global_slot(system, mm);
+  }
+  return ticks;
+}
 
 template <Hal H>
 void flush_mm(System<H>& system, Mm<H>& mm, FlushRange range, FlushOptions options) {
@@ -56,7 +97,12 @@ void flush_mm(System<H>& system, Mm<H>& mm, FlushRange range, FlushOptions optio
                        request.generation % system.config.trim_interval == 0;
   H::trace(TraceEvent{
       .kind = TraceKind::flush_begin, .mm = &mm, .request = &request, .value = request.generation});
-  const std::uint64_t ticks = flush_on_cpus(system, mm.cpus.read(), request);
+  // M14: read behind the bump, or what a CPU has cached under a slot that was just granted would be
+  // nobody's to invalidate.
+  const Slot global = global_slot_of(system, mm);
+  const std::uint64_t ticks = global != kNoGlobalSlot
+                                  ? flush_by_broadcast(system, mm, request, global, options.retires)
+                                  : flush_by_interrupt(system, mm, request, options.retires);
   H::trace(
       TraceEvent{.kind = TraceKind::flush_end, .mm = &mm, .request = &request, .value = ticks});
   release_request(system);
@@ -103,6 +149,17 @@ TranslationsQuiet flush_tlb_page(System<H>& system, Mm<H>& mm, VirtAddr address)
 template <Hal H>
 TranslationsQuiet flush_tlb_mm(System<H>& system, Mm<H>& mm) {
   return flush_tlb_mm_range(system, mm, {});
+}
+
+/// The last flush of `mm`: everything, on every CPU, and every CPU that keeps the space loaded
+/// lazily moves to the kernel's own. Its tables, the top one included, may be released then, and it
+/// may be initialised anew. Context: as for `flush_tlb_mm_range`; no thread of the space is left,
+/// and nobody will flush it or switch to it again.
+template <Hal H>
+WalkersQuiet retire_mm(System<H>& system, Mm<H>& mm) {
+  internal::flush_mm(system, mm, {}, {.frees_tables = true, .retires = true});
+  internal::return_global_slot(system, mm);
+  return CompletionAccess::walkers_quiet();
 }
 
 /// The call-function interrupt's work. Context: its handler, interrupts off.

@@ -95,6 +95,9 @@ HandlerOutcome flush_for(System<H>& system, const FlushRequest<H>& request) {
     leave_mm(system);
     return HandlerOutcome::left_lazy;
   }
+  // Broadcasts keep a global slot fresh, and nothing older is cached under one that is new here.
+  if (join_global_slot(system, *loaded)) return HandlerOutcome::joined_global;
+  if (is_global_slot(self.own.loaded_slot)) return HandlerOutcome::already_fresh;
   SlotState& slot = self.own.slots[self.own.loaded_slot];
   require<H>(slot.context == loaded->context, Rule::r4, "the loaded slot belongs to another space");
   return catch_up(system, request, *loaded, slot);
@@ -119,7 +122,7 @@ void flush_function(System<H>& system, const FlushRequest<H>& request) {
   const bool remote = request.initiator != H::this_cpu();
   if (remote) ++own.counters.remote_flush_received;
   const Slot slot = own.loaded_slot;
-  const Generation before = own.slots[slot].generation;
+  const Generation before = own.generation_of(slot);
   H::trace(TraceEvent{.kind = TraceKind::handler_begin, .mm = request.mm, .request = &request});
   const HandlerOutcome outcome = internal::flush_for(system, request);
   H::trace(TraceEvent{.kind = TraceKind::handler_end,
@@ -128,7 +131,7 @@ void flush_function(System<H>& system, const FlushRequest<H>& request) {
                       .mm = request.mm,
                       .request = &request,
                       .value = before,
-                      .value2 = own.slots[slot].generation});
+                      .value2 = own.generation_of(slot)});
 }
 
 }  // namespace shootdown

@@ -82,6 +82,35 @@ concept HalTlb = requires(std::uint64_t value, VirtAddr address, InvpcidType typ
   { H::read_cr4() } -> std::same_as<std::uint64_t>;
 };
 
+/// What one INVLPGB names (AMD64 manual vol. 3, INVLPGB).
+enum class InvlpgbScope : std::uint8_t {
+  pages,         // pages of one PCID, not global entries
+  kernel_pages,  // pages of every PCID, global entries too
+  context,       // one PCID, not global entries
+  all_contexts,  // all PCIDs, not global entries
+  everything,    // all PCIDs and global entries
+};
+
+/// One INVLPGB. The pages are `count` addresses from `address` on, each one stride after the other;
+/// an entry goes if it translates one of them, and so do cached pointers to the tables on its way.
+struct Invlpgb {
+  InvlpgbScope scope{InvlpgbScope::all_contexts};
+  std::uint8_t stride_shift{kPageShift};  // kPageShift or kLargePageShift
+  std::uint32_t count{1};                 // at least 1, at most what the processor offers
+  std::uint64_t pcid{0};
+  VirtAddr address{0};
+};
+
+/// Hardware broadcast, where there is any: a HAL may leave this out. `invlpgb` invalidates on every
+/// CPU, this one included, at some later time and without an interrupt. `tlbsync` returns when all
+/// that THIS CPU has issued is done everywhere, so the thread must not migrate in between. Earlier
+/// stores are visible to walks behind the invalidation if a full barrier stands before `invlpgb`.
+template <class H>
+concept HalBroadcast = requires(const Invlpgb& what) {
+  { H::invlpgb(what) };
+  { H::tlbsync() };
+};
+
 /// The call-function interrupt. Its handler must call `handle_call_function_interrupt` with
 /// interrupts off. Interrupts that arrive while one is pending are merged.
 /// `order_stores_before_ipi`: every earlier store is visible before a later ICR write takes effect,

@@ -1,6 +1,7 @@
 // Flushes of the kernel's own mappings, which every CPU has loaded all the time, lazy or not.
 #pragma once
 
+#include "core/broadcast.h"
 #include "core/completion.h"
 #include "core/hal.h"
 #include "core/local_flush.h"
@@ -39,14 +40,34 @@ void run_kernel_flush_call(void* argument, Acknowledgement<H>& /*acknowledgement
   flush_kernel_here(call);
 }
 
+/// By hardware: no CPU is interrupted, and every PCID is covered, loaded or not. Returns the ticks
+/// until it was done everywhere.
+template <Hal H>
+std::uint64_t broadcast_kernel(System<H>& system, VirtAddr start, VirtAddr end) {
+  const std::uint64_t since = H::ticks();
+  if (end == kFlushAll) {
+    broadcast(system, {.scope = InvlpgbScope::everything});
+  } else {
+    broadcast_pages(system, {.scope = InvlpgbScope::kernel_pages, .address = start}, end,
+                    kPageShift);
+  }
+  await_broadcasts<H>();
+  return H::ticks() - since;
+}
+
 template <Hal H>
 void flush_kernel(System<H>& system, VirtAddr start, VirtAddr end) {
   PreemptionOff<H> guard;
   KernelFlushCall<H> call{.system = &system, .start = start, .end = end};
   H::trace(TraceEvent{.kind = TraceKind::kernel_begin, .value = start, .value2 = end});
   // M1: orders the caller's page-table stores before the read of the online mask, against a CPU
-  // that comes online and flushes everything behind its locked set.
+  // that comes online and flushes everything behind its locked set; and before the broadcast.
   H::full_fence();
+  if (broadcasts(system)) {
+    const std::uint64_t ticks = broadcast_kernel(system, start, end);
+    H::trace(TraceEvent{.kind = TraceKind::kernel_end, .value = ticks});
+    return;
+  }
   Counters& counters = system.self().own.counters;
   ++counters.remote_flush_sent;
   const std::uint64_t ticks =
@@ -64,9 +85,9 @@ void flush_kernel(System<H>& system, VirtAddr start, VirtAddr end) {
 template <Hal H>
 TranslationsQuiet flush_tlb_kernel_range(System<H>& system, VirtAddr start, VirtAddr end) {
   const bool many = end == kFlushAll || (end - start) >> kPageShift > system.config.ceiling_strides;
-  // With the erratum a single invalidation leaves the entry where it is.
-  const bool useless =
-      system.config.invlpg_leaves_globals && system.config.pcid && system.config.kernel_is_global();
+  // With the erratum a single INVLPG leaves the entry where it is.
+  const bool useless = system.config.invlpg_leaves_globals && system.config.pcid &&
+                       system.config.kernel_is_global() && !internal::broadcasts(system);
   internal::flush_kernel(system, start, many || useless ? kFlushAll : end);
   return CompletionAccess::translations_quiet();
 }

@@ -26,6 +26,14 @@ struct Mm {
   /// range.
   bool is_kernel{false};
 
+  /// The slot of this space on every CPU, or kNoGlobalSlot: then each CPU chooses its own. Set
+  /// once, under the lock of the slots (global_slots.h); cleared by `retire_mm`. It shares a line
+  /// with the constants because it changes as rarely.
+  typename H::template Atomic<Slot> global_slot{kNoGlobalSlot};
+  /// Some CPU may still run on a slot of its own. Set before the slot is published (M14), cleared
+  /// by the flush that finds no such CPU.
+  typename H::template Atomic<bool> in_transition{false};
+
   /// Generation of the translations. Any CPU may bump it, by a locked add only (R1). On a line of
   /// its own: flushers write it and handlers read it, while switchers write the mask.
   alignas(kCacheLine) typename H::template Atomic<Generation> tlb_gen{kFirstGeneration};
@@ -42,6 +50,8 @@ struct Mm {
   /// used before; `new_root` is aligned to a page.
   void initialize(ContextId new_context, PhysAddr new_root, PhysAddr new_user_root = 0,
                   bool kernel = false) {
+    require<H>(global_slot.owner_load() == kNoGlobalSlot, Rule::r13,
+               "a space that has a global slot ends with retire_mm");
     require<H>(new_context != kNoContext, Rule::r13, "an address space needs a nonzero context id");
     context = new_context;
     root = new_root;
@@ -55,6 +65,8 @@ struct Mm {
   /// Calls `visit(name, field)` for each shared word, so that tools can label addresses.
   template <class Visit>
   void visit_shared(Visit&& visit) {
+    visit("global_slot", global_slot);
+    visit("in_transition", in_transition);
     visit("tlb_gen", tlb_gen);
     visit("batch_marks", batch_marks);
     cpus.visit_shared(visit);

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/broadcast.h"
 #include "core/completion.h"
 #include "core/cpu_mask.h"
 #include "core/flush.h"
@@ -25,11 +26,17 @@ class ReclaimBatch {
     const Generation generation = mm.tlb_gen.fetch_add(1, std::memory_order_seq_cst) + 1;
     mm.batch_marks.fetch_add(kOneAddition, std::memory_order_seq_cst);
     H::trace(TraceEvent{.kind = TraceKind::batch_add, .mm = &mm, .value = generation});
-    cpus_ |= mm.cpus.read();
-    static_cast<void>(system);
+    // M14: read behind the bump, as in a flush.
+    const Slot global = internal::global_slot_of(system, mm);
+    if (global != kNoGlobalSlot) remember(global);
+    // In transition some CPUs still run the space on slots of their own: they need interrupts, the
+    // others the broadcast, and this batch does both.
+    if (global == kNoGlobalSlot || mm.in_transition.load(std::memory_order_acquire)) {
+      cpus_ |= mm.cpus.read();
+    }
   }
 
-  [[nodiscard]] bool empty() const { return cpus_.empty(); }
+  [[nodiscard]] bool empty() const { return cpus_.empty() && broadcast_ == Broadcast::none; }
 
   /// Flushes what was added since the last time: every target catches up with whatever space it has
   /// loaded. Context: as for `flush_tlb_mm_range`; no page-table lock is held.
@@ -42,10 +49,13 @@ class ReclaimBatch {
     request.stride_shift = kPageShift;
     request.reason = FlushReason::local_shootdown;
     H::trace(TraceEvent{.kind = TraceKind::batch_begin, .request = &request});
-    const std::uint64_t ticks = internal::flush_on_cpus(system, cpus_, request);
+    const std::uint64_t ticks = broadcast_ == Broadcast::none
+                                    ? internal::flush_on_cpus(system, cpus_, request)
+                                    : flush_by_broadcast(system, request);
     H::trace(TraceEvent{.kind = TraceKind::batch_end, .request = &request, .value = ticks});
     internal::release_request(system);
     cpus_ = {};
+    broadcast_ = Broadcast::none;
     return CompletionAccess::translations_quiet();
   }
 
@@ -53,7 +63,33 @@ class ReclaimBatch {
   static constexpr std::uint64_t kOneAddition = std::uint64_t{1} << 32;
 
  private:
+  /// Both halves: the broadcast for spaces with global slots, interrupts for all others and for
+  /// stragglers. Not in `add`: TLBSYNC waits for what this CPU has issued, and the thread may have
+  /// added from another one.
+  std::uint64_t flush_by_broadcast(System<H>& system, FlushRequest<H>& request) {
+    const std::uint64_t since = H::ticks();
+    if (broadcast_ == Broadcast::one_slot) {
+      internal::broadcast(system, {.scope = InvlpgbScope::context, .pcid = pcid_of(slot_)});
+    } else {
+      internal::broadcast(system, {.scope = InvlpgbScope::all_contexts});
+    }
+    static_cast<void>(internal::flush_on_cpus(system, cpus_, request));
+    internal::await_broadcasts<H>();
+    return H::ticks() - since;
+  }
+
+  enum class Broadcast : std::uint8_t { none, one_slot, all_slots };
+
+  void remember(Slot slot) {
+    const bool same = broadcast_ == Broadcast::one_slot && slot_ == slot;
+    broadcast_ = broadcast_ == Broadcast::none || same ? Broadcast::one_slot : Broadcast::all_slots;
+    slot_ = slot;
+  }
+
   CpuMask<H::kMaxCpus> cpus_{};
+  /// What has to be broadcast for the spaces with global slots.
+  Broadcast broadcast_{Broadcast::none};
+  Slot slot_{kNoGlobalSlot};
 };
 
 /// For whoever finds or changes entries of `mm` and promises that no stale ones are left: if a

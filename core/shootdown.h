@@ -2,12 +2,14 @@
 #pragma once
 
 #include "core/bring_up.h"        // IWYU pragma: export
+#include "core/broadcast.h"       // IWYU pragma: export
 #include "core/completion.h"      // IWYU pragma: export
 #include "core/counters.h"        // IWYU pragma: export
 #include "core/cpu_mask.h"        // IWYU pragma: export
 #include "core/cross_call.h"      // IWYU pragma: export
 #include "core/flush.h"           // IWYU pragma: export
 #include "core/flush_function.h"  // IWYU pragma: export
+#include "core/global_slots.h"    // IWYU pragma: export
 #include "core/hal.h"             // IWYU pragma: export
 #include "core/kernel_range.h"    // IWYU pragma: export
 #include "core/local_flush.h"     // IWYU pragma: export

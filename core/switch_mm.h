@@ -9,6 +9,7 @@
 
 #include <atomic>
 
+#include "core/broadcast.h"
 #include "core/cpu_state.h"
 #include "core/hal.h"
 #include "core/local_flush.h"
@@ -47,6 +48,11 @@ template <Hal H>
   CpuPrivate<H>& own = system.self().own;
   if (!system.config.pcid) return {.slot = 0, .must_flush = true};
   if (own.invalidate_other) internal::forget_other_slots(system);
+  // M14: the slot is read after this CPU became visible, or a flusher that has granted it meanwhile
+  // would not find this CPU on its own slot. Broadcasts keep the slot fresh, so nothing is
+  // compared.
+  const Slot global = internal::global_slot_of(system, mm);
+  if (global != kNoGlobalSlot) return {.slot = global, .must_flush = false};
   for (Slot slot = 0; slot < kSlots; ++slot) {
     if (own.slots[slot].context != mm.context) continue;
     return {.slot = slot, .must_flush = own.slots[slot].generation < wanted};
@@ -74,6 +80,18 @@ void load_mm(System<H>& system, Mm<H>& mm, Slot slot, bool must_flush, Generatio
 
 namespace internal {
 
+/// Moves this CPU, which has `mm` loaded, to the space's global slot. True if it was not there and
+/// the space has one. Context: interrupts off.
+template <Hal H>
+bool join_global_slot(System<H>& system, Mm<H>& mm) {
+  CpuPrivate<H>& own = system.self().own;
+  const Slot global = global_slot_of(system, mm);
+  if (global == kNoGlobalSlot || own.loaded_slot == global) return false;
+  load_mm(system, mm, global, /*must_flush=*/false, kNoGeneration);
+  own.set_loaded_slot(global);
+  return true;
+}
+
 /// Leaves lazy mode on the address space that is already loaded. Returns with fresh translations,
 /// and says whether it had to flush for that.
 template <Hal H>
@@ -85,6 +103,9 @@ bool resume_from_lazy(System<H>& system, Mm<H>& mm) {
   // bump.
   H::full_fence();
   const Generation generation = mm.tlb_gen.load(std::memory_order_acquire);
+  // What counts is the slot that is loaded: broadcasts have kept a global one fresh, but not the
+  // one that this CPU chose before the space became global.
+  if (join_global_slot(system, mm) || is_global_slot(self.own.loaded_slot)) return false;
   const Slot slot = self.own.loaded_slot;
   const bool must_flush = self.own.slots[slot].generation < generation;
   if (must_flush) load_mm(system, mm, slot, true, generation);
@@ -123,6 +144,7 @@ void switch_mm(System<H>& system, Mm<H>& next) {
 
   if (&previous == &next) {
     const bool flushed = was_lazy && internal::resume_from_lazy(system, next);
+    if (!was_lazy) static_cast<void>(internal::join_global_slot(system, next));
     H::trace(TraceEvent{
         .kind = TraceKind::switch_end, .mm = &next, .value = static_cast<std::uint64_t>(flushed)});
     return;
@@ -145,7 +167,7 @@ void switch_mm(System<H>& system, Mm<H>& next) {
   const SlotChoice choice = choose_slot(system, next, generation);
   load_mm(system, next, choice.slot, choice.must_flush, generation);
 
-  self.own.loaded_slot = choice.slot;
+  self.own.set_loaded_slot(choice.slot);
   // Release: after CR3, and for an NMI on this CPU after the slot.
   self.own.loaded_mm.store(&next, std::memory_order_release);
   // R7, M19: only now. Until CR3 has left, this CPU can walk the old tables, and a flush that frees

@@ -8,6 +8,7 @@
 #include "core/counters.h"
 #include "core/cpu_state.h"
 #include "core/cross_call.h"
+#include "core/global_slots.h"
 #include "core/mm.h"
 #include "core/trace.h"
 #include "core/types.h"
@@ -56,6 +57,17 @@ struct Config {
   std::uint32_t trim_interval{64};
   /// More strides than this become a flush of the whole context. 0 forces that for every request.
   std::uint32_t ceiling_strides{33};
+  /// INVLPGB and TLBSYNC exist and are used. Needs PCIDs. Not together with page-table isolation:
+  /// each global slot would need a twin, and the twins' debts are 16 bits, one for each slot of a
+  /// CPU's own. `initialize_system` switches it off where it cannot be.
+  bool broadcast{false};
+  /// Pages that one INVLPGB can name. At least 1.
+  std::uint32_t broadcast_max_pages{1};
+  /// A flush that finds more CPUs than this in a space's mask gives the space a global slot. Below,
+  /// interrupts are cheap and PCIDs are better kept for others.
+  std::uint32_t broadcast_threshold{3};
+  /// Global slots to give out, 1 .. kMaxGlobalSlots.
+  std::uint32_t global_slots{kMaxGlobalSlots};
 
   /// How often a sender looks at an unanswered call before it reports it, see `Unanswered`; 0:
   /// never. The default is of the order of a second of PAUSE instructions.
@@ -75,6 +87,7 @@ struct System {
   Mm<H> kernel_mm{};
   std::array<CpuState<H>, H::kMaxCpus> cpus{};
   CrossCall<H> calls{};
+  GlobalSlots<H> global_slots{};
   /// Next identity to give out. 1 is the kernel's own space.
   typename H::template Atomic<ContextId> next_context{2};
 
@@ -100,7 +113,10 @@ template <Hal H>
 template <Hal H>
 void initialize_system(System<H>& system, const Config& config, PhysAddr kernel_root) {
   require<H>(config.trim_interval != 0, Rule::r13, "the trim interval is at least 1");
+  require<H>(config.broadcast_max_pages != 0, Rule::r13, "one INVLPGB names at least one page");
   system.config = config;
+  system.config.broadcast = HalBroadcast<H> && config.broadcast && config.pcid && !config.pti;
+  if (system.config.broadcast) system.global_slots.initialize(config.global_slots);
   system.calls.set_patience(config.patience);
   system.kernel_mm.initialize(1, kernel_root, kernel_root, /*kernel=*/true);
 }

@@ -24,6 +24,7 @@ enum class HandlerOutcome : std::uint8_t {
   kernel_mm,      // the kernel's own address space is loaded: it has no user entries
   left_lazy,      // the CPU was lazy and moved to the kernel's address space
   already_fresh,  // the slot already has the wanted generation
+  joined_global,  // the CPU moved to the space's global slot
   partial,        // the pages of the request were invalidated one by one
   full,           // the whole context was invalidated
 };
@@ -44,6 +45,9 @@ enum class TraceKind : std::uint8_t {
   enter_lazy,     // the CPU keeps `mm` loaded but will not use its user half
   call_queued,  // a call record was pushed; `value` = target CPU, `value2` = 1 if an IPI is needed
   call_run,     // a call record's function is about to run; `value` = sending CPU
+  flush_broadcast,  // a flush goes by broadcast under the global slot `value`
+  slot_granted,     // `mm` is about to get the global slot `value`
+  slot_returned,    // ... and has given it back
 };
 
 /// One event. `mm` and `request` identify objects and must not be dereferenced after the call.

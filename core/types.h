@@ -28,6 +28,13 @@ inline constexpr ContextId kNoContext = 0;
 using Slot = std::uint32_t;
 inline constexpr Slot kSlots = 6;
 
+/// Slots from kSlots on are global: the same PCID on every CPU, given to one space until its end,
+/// so that hardware can invalidate it everywhere (broadcast.h). No CPU keeps a generation for them.
+/// Their PCIDs end before kUserPcidBit. Slot 0 is never global, so it stands for "none" (R13).
+inline constexpr Slot kNoGlobalSlot = 0;
+inline constexpr Slot kMaxGlobalSlots = 2047 - kSlots;
+constexpr bool is_global_slot(Slot slot) { return slot >= kSlots; }
+
 /// Virtual and physical addresses, in bytes.
 using VirtAddr = std::uint64_t;
 using PhysAddr = std::uint64_t;

@@ -7,7 +7,7 @@ namespace shootdown::fuzz {
 Swarm::Swarm(Random& random, const Header& header, bool basic)
     : op_kinds_(basic ? static_cast<unsigned>(OpKind::exit) + 1 : kOpKinds),
       ops_(random, op_kinds_),
-      deviations_(random),
+      deviations_(random, header.broadcast ? kDeviationKinds : kPlainDeviationKinds),
       cpus_(header.cpus),
       mms_(header.mms) {
   favourite_mm_ = random.below(mms_);
@@ -93,6 +93,10 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
   Header& header = scenario.header;
   header.cpus = std::clamp(options.cpus, 1u, kMaxCpus);
   if (options.vary_header) vary_header(random, header);
+  if (options.turned != nullptr) {
+    const auto field = options.turned->field;
+    header.*field = !(Header{}.*field);
+  }
 
   const Swarm common(random, header, random.chance(1, 2));
   const bool has_roles = random.chance(1, 2);

@@ -34,7 +34,11 @@ Config config_of(const Header& header) {
       .lazy_test = header.lazy_test_up_front ? LazyTest::up_front : LazyTest::when_queued,
       .target_test = header.by_loaded_space ? TargetTest::by_loaded_space : TargetTest::not_lazy,
       .trim_interval = 3,
-      .ceiling_strides = header.ceiling};
+      .ceiling_strides = header.ceiling,
+      .broadcast = header.broadcast,
+      .broadcast_max_pages = host::kInvlpgbMaxPages,
+      .broadcast_threshold = 1,
+      .global_slots = Guest::global_slots(header.mms)};
 }
 
 }  // namespace

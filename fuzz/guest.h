@@ -66,6 +66,8 @@ class Guest {
   [[nodiscard]] bool in_user_mode(CpuId cpu) const { return in_user_[cpu]; }
 
   static constexpr unsigned kSpaces = kMaxMms + 1;
+  /// Few, so that they are used again: one, or two for many spaces.
+  static constexpr std::uint32_t global_slots(unsigned spaces) { return spaces > 4 ? 2 : 1; }
 
  private:
   static constexpr std::int32_t kDying = -1;

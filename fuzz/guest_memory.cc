@@ -185,7 +185,7 @@ void Guest::exit(const Op& op) {
   // No lock: nobody else has a reference.
   for (unsigned table = 0; table < kTables; ++table) clear_table(space, table, unmapped);
   clear_pages(space, kSmallPages, kLargePages, unmapped);
-  const WalkersQuiet quiet = flush_tlb_mm_range_freed_tables(system_, space.mm, {});
+  const WalkersQuiet quiet = retire_mm(system_, space.mm);
   oracles_.on_destroy(op.mm);
   machine_.stop_if_failed();
   for (std::uint32_t frame : {space.root, space.upper, space.directory}) unmapped.add(frame);

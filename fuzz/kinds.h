@@ -49,6 +49,9 @@ inline constexpr std::array<OpShape, kOpKinds> kOpShapes{{
     {"online", false, false, false},
 }};
 
+/// Kinds that every machine has; the ones behind them need something that the header switches on.
+inline constexpr unsigned kPlainDeviationKinds = static_cast<unsigned>(DeviationKind::deliver);
+
 /// `arg` is 0 .. arg_count - 1. People see `arg + arg_first`, under the name `arg_name`.
 struct DeviationShape {
   std::string_view name;
@@ -63,6 +66,7 @@ inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"hold", "steps", 1, 256},
     {"fill", "page", 0, kPages + kKernelPages},
     {"evict", "entry", 0, 256},
+    {"deliver", "message", 0, 256},
 }};
 
 /// Precondition: `kind` is one of the named ones.
@@ -95,6 +99,7 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"lazy_masks", &Header::lazy_masks},
     HeaderSwitch{"lazy_test_up_front", &Header::lazy_test_up_front},
     HeaderSwitch{"by_loaded_space", &Header::by_loaded_space},
+    HeaderSwitch{"broadcast", &Header::broadcast},
 };
 
 }  // namespace shootdown::fuzz

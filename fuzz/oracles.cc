@@ -41,12 +41,14 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
   for (CpuGhost& ghost : cpu_) {
     ghost.batch.size = 0;
     ghost.promise.size = 0;
+    ghost.cleaning = 0;
     ghost.flush.request = nullptr;
     ghost.flush.queued = ghost.flush.to_interrupt = {};
     ghost.in_switch = ghost.in_handler = ghost.lazy = ghost.offline = false;
     ghost.space = kNoSpace;
   }
   flushing_ = {};
+  slots_in_use_ = slots_dirty_ = 0;
 }
 
 void Oracles::fail(Oracle oracle, std::string title, std::string detail, Event first,

@@ -60,6 +60,8 @@ class Oracles final : public host::Observer {
   bool on_walk(CpuId cpu, std::uint32_t frame) override;
   void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry) override;
   void on_ipi(CpuId cpu, const host::HostCpuMask& targets) override;
+  void on_broadcast(CpuId cpu, const Invlpgb& what) override;
+  void on_broadcasts_done(CpuId cpu) override;
   void on_trace(CpuId cpu, const TraceEvent& event) override;
   std::string label(const void* address) override;
 
@@ -111,6 +113,7 @@ class Oracles final : public host::Observer {
   struct FlushGhost {
     const FlushRequest<host::HostHal>* request{nullptr};
     unsigned space{kNoSpace};
+    Slot global{kNoGlobalSlot};  // the space's, as the flush saw it
     std::uint64_t checksum{0};
     std::uint64_t begin{0};
     host::HostCpuMask in_mask;       // members at any time since the flush began
@@ -135,6 +138,7 @@ class Oracles final : public host::Observer {
     std::array<std::uint64_t, kKernelPages> kernel_wanted{};
     std::uint64_t kernel_begin{0};
     FlushGhost flush;
+    std::uint64_t cleaning{0};  // global slots that a full broadcast on its way makes clean
     PromiseList batch;
     PromiseList promise;
   };
@@ -154,6 +158,10 @@ class Oracles final : public host::Observer {
   void check_root(CpuId cpu);
   void begin_kernel_flush(CpuId cpu, const TraceEvent& event);
   void end_kernel_flush(CpuId cpu);
+  void slot_granted(CpuId cpu, const TraceEvent& event);
+  void slot_returned(CpuId cpu, const TraceEvent& event);
+  /// Every CPU that has the space loaded has moved to the global slot that the flush relied on.
+  void check_moved(CpuId cpu, const FlushGhost& flush);
   void note_log(unsigned space, unsigned page, Generation generation);
   /// Under page-table isolation: the user twin's entry will be flushed on the way to user mode.
   [[nodiscard]] bool twin_is_owed(CpuId cpu, Slot slot, unsigned page) const;
@@ -190,6 +198,9 @@ class Oracles final : public host::Observer {
   std::array<SpaceGhost, kMaxMms + 1> space_{};
   std::array<PageGhost, kKernelPages> kernel_{};
   std::array<CpuGhost, kMaxCpus> cpu_{};
+  /// Global slots, a bit for each: in use, and given back without a full broadcast since.
+  std::uint64_t slots_in_use_{0};
+  std::uint64_t slots_dirty_{0};
   host::HostCpuMask flushing_;  // CPUs between flush_begin and flush_end
   std::array<const host::HostAtomic<std::uint64_t>*, kMaxMms + 1> mask_words_{};
   struct Label {

@@ -73,6 +73,17 @@ void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
     case TraceKind::batch_end:
       end_batch(cpu);
       break;
+    case TraceKind::flush_broadcast:
+      cpu_[cpu].flush.global = static_cast<Slot>(event.value);
+      // Nobody has been given the request yet.
+      cpu_[cpu].flush.checksum = checksum_of(*cpu_[cpu].flush.request);
+      break;
+    case TraceKind::slot_granted:
+      slot_granted(cpu, event);
+      break;
+    case TraceKind::slot_returned:
+      slot_returned(cpu, event);
+      break;
     case TraceKind::flush_send:
     case TraceKind::enter_lazy:
       break;
@@ -83,6 +94,7 @@ void Oracles::begin_flush(CpuId cpu, const TraceEvent& event) {
   FlushGhost& flush = cpu_[cpu].flush;
   flush.request = static_cast<const FlushRequest<host::HostHal>*>(event.request);
   flush.space = space_of(event.mm);
+  flush.global = kNoGlobalSlot;
   flush.checksum = checksum_of(*flush.request);
   flush.begin = machine_.step();
   flush.in_mask = {};
@@ -109,6 +121,7 @@ void Oracles::end_flush(CpuId cpu) {
     }
   }
   check_completed(cpu, flush);
+  check_moved(cpu, flush);
   flush.request = nullptr;
   flushing_.clear(cpu);
 }
@@ -157,9 +170,11 @@ void Oracles::check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId targe
     if (!machine_.pcid()) continue;
     const bool twin = (entry.pcid & kUserPcidBit) != 0;
     const Slot slot = (entry.pcid & ~kUserPcidBit) - 1U;
-    if (slot >= kSlots) continue;
-    const bool kept = own.slots[slot].context == guest_->space(flush.space).mm.context &&
-                      own.slots[slot].generation >= flush.request->generation;
+    const Mm<host::HostHal>& mm = guest_->space(flush.space).mm;
+    const bool kept = is_global_slot(slot)
+                          ? slot == mm.global_slot.peek()
+                          : own.slots[slot].context == mm.context &&
+                                own.slots[slot].generation >= flush.request->generation;
     if (!kept || (twin && twin_is_owed(target, slot, page))) continue;
     fail(twin ? Oracle::o12 : Oracle::o4,
          twin ? "the user half keeps what the kernel half has flushed"
@@ -251,10 +266,10 @@ void Oracles::end_kernel_flush(CpuId cpu) {
       const unsigned page = kernel_page_of(entry.page << entry.shift);
       if (entry.from.version >= self.kernel_wanted[page]) continue;
       const Slot slot = (entry.pcid & ~kUserPcidBit) - 1U;
-      if (machine_.pcid() && slot >= kSlots) continue;
       const bool loaded = entry.global || !machine_.pcid() || slot == own.loaded_slot;
-      const bool loadable = !loaded && slot < kSlots && own.slots[slot].context != kNoContext &&
-                            !own.invalidate_other;
+      const bool loadable =
+          !loaded && (is_global_slot(slot) ||
+                      (own.slots[slot].context != kNoContext && !own.invalidate_other));
       if (!loaded && !loadable) continue;
       fail(Oracle::o13, "a kernel range is flushed but a CPU can still use an older translation",
            cpu_name(target) + " holds " + kernel_page_name(page) +

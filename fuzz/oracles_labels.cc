@@ -27,10 +27,13 @@ void Oracles::collect_labels() {
   System<host::HostHal>& system = guest_->system();
   system.kernel_mm.visit_shared(add("kernel_mm."));
   labels_.push_back({.address = &system.next_context, .text = "next_context"});
+  system.global_slots.visit_shared(add(""));
   labels_.push_back({.address = &guest_->kernel_lock(), .text = "kernel_table_lock"});
   for (CpuId id = 0; id < kMaxCpus; ++id) {
     labels_.push_back(
         {.address = &system.cpus[id].own.loaded_mm, .text = cpu_name(id) + ".loaded_mm"});
+    labels_.push_back(
+        {.address = &system.cpus[id].own.on_global, .text = cpu_name(id) + ".on_global"});
     labels_.push_back(
         {.address = &system.cpus[id].shared.is_lazy, .text = cpu_name(id) + ".is_lazy"});
   }

@@ -75,7 +75,9 @@ void Oracles::check_consistency(CpuId cpu) {
         loaded != nullptr &&
         hardware.cr3 == (guest_->in_user_mode(cpu) ? user_cr3_value(system, *loaded, slot)
                                                    : cr3_value(system, *loaded, slot)) &&
-        state.own.slots[slot].context == loaded->context;
+        state.own.on_global.peek() == is_global_slot(slot) &&
+        (is_global_slot(slot) ? loaded->global_slot.peek() == slot
+                              : state.own.slots[slot].context == loaded->context);
     if (!agrees) {
       fail(Oracle::o8, "interrupts are on while the bookkeeping and CR3 disagree",
            "A flush interrupt that arrives on " + cpu_name(cpu) +
@@ -108,13 +110,15 @@ void Oracles::check_generations(CpuId cpu) {
   const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
   const Mm<host::HostHal>* loaded = own.loaded_mm.peek();
   if (loaded == nullptr || loaded->is_kernel) return;
-  const SlotState& slot = own.slots[own.loaded_slot];
+  const bool owned =
+      !is_global_slot(own.loaded_slot) && own.slots[own.loaded_slot].context == loaded->context;
+  const Generation recorded = own.generation_of(own.loaded_slot);
   const unsigned space = space_of(loaded);
   const Generation now = loaded->tlb_gen.peek();
   SpaceGhost& ghost = space_[space];
-  if (slot.context == loaded->context && slot.generation > now) {
+  if (owned && recorded > now) {
     fail(Oracle::o3, "a slot is newer than its address space",
-         cpu_name(cpu) + " recorded generation " + std::to_string(slot.generation) + ", " +
+         cpu_name(cpu) + " recorded generation " + std::to_string(recorded) + ", " +
              mm_name(space) + " is at " + std::to_string(now) + ".",
          {}, event(cpu, "holds the slot"));
   }
@@ -146,7 +150,7 @@ void Oracles::audit_loaded(CpuId cpu, bool after_lazy) {
   if (space == kNoSpace) return;
   const std::uint16_t pcid = machine_.pcid_of(machine_.cpu(cpu).cr3);
   check_twin(cpu);
-  const Generation recorded = own.slots[own.loaded_slot].generation;
+  const Generation recorded = own.generation_of(own.loaded_slot);
   for (const TlbEntry& entry : machine_.cpu(cpu).tlb.entries) {
     if (entry.pcid != pcid || entry.from.space == kKernelSpace) continue;
     const unsigned page = page_of(entry.page << entry.shift);
@@ -189,7 +193,7 @@ void Oracles::check_twin(CpuId cpu) {
   if (!system.config.pti || !system.config.pcid) return;
   const CpuPrivate<host::HostHal>& own = system.cpus[cpu].own;
   const auto twin = static_cast<std::uint16_t>(pcid_of(own.loaded_slot) | kUserPcidBit);
-  const Generation recorded = own.slots[own.loaded_slot].generation;
+  const Generation recorded = own.generation_of(own.loaded_slot);
   for (const TlbEntry& entry : machine_.cpu(cpu).tlb.entries) {
     if (entry.pcid != twin) continue;
     const unsigned page = page_of(entry.page << entry.shift);

@@ -22,6 +22,10 @@ bool ScenarioSchedule::next(host::Action& action) {
       action.kind = host::ActionKind::evict;
       action.argument = deviation.arg;
       break;
+    case DeviationKind::deliver:
+      action.kind = host::ActionKind::deliver;
+      action.argument = deviation.arg;
+      break;
     case DeviationKind::preempt:
     case DeviationKind::kCount:
       action.kind = host::ActionKind::preempt;

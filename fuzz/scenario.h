@@ -54,6 +54,7 @@ struct Header {
   bool lazy_masks{false};          // masks are kept lazily
   bool lazy_test_up_front{false};  // not when a target is queued
   bool by_loaded_space{false};     // targets are chosen by their loaded space
+  bool broadcast{false};           // hardware broadcast; the core wants it with PCIDs, without PTI
   friend bool operator==(const Header&, const Header&) = default;
 };
 
@@ -101,6 +102,7 @@ enum class DeviationKind : std::uint8_t {
   hold,     // keep pending interrupts away from `cpu` for `arg` + 1 of its visible operations
   fill,     // `cpu` speculatively fills a translation of page `arg` from its current root
   evict,    // `cpu` drops one cached translation, chosen by `arg`
+  deliver,  // a broadcast invalidation, chosen by `arg`, arrives at `cpu`
   kCount,
 };
 

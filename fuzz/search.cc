@@ -10,6 +10,7 @@
 
 #include "fuzz/files.h"
 #include "fuzz/generate.h"
+#include "fuzz/kinds.h"
 #include "fuzz/runner.h"
 #include "fuzz/story.h"
 
@@ -26,6 +27,9 @@ constexpr const char* kHelp =
     "  --cpus N          simulated CPUs, 1 to 8 (default 4)\n"
     "  --ops N           operations per CPU, 1 to 16 (default 8)\n"
     "  --deviations N    deviations from the default schedule at most, 0 to 64 (default 16)\n"
+    "  --turn SWITCH     a yes-or-no field of the configuration, such as broadcast, that is not "
+    "at\n"
+    "                    its default in any run\n"
     "  --out FILE        write the scenario that fired to FILE\n"
     "  --progress        tell on stderr every 100000 runs\n"
     "  --help            this text\n"
@@ -80,6 +84,12 @@ bool parse_options(int argc, char** argv, Options& options) {
     }
     if (word == "--progress") {
       options.progress = known = true;
+    } else if (word == "--turn" && i + 1 < argc) {
+      const std::string_view name = argv[++i];
+      for (const HeaderSwitch& one : kHeaderSwitches) {
+        if (one.name == name) options.generate.turned = &one;
+      }
+      known = options.generate.turned != nullptr;
     } else if (word == "--out" && i + 1 < argc) {
       options.out = argv[++i];
       known = true;

@@ -161,6 +161,10 @@ struct HostHal {
     current_machine->write_cr4(value, where);
   }
   static std::uint64_t read_cr4() { return current_machine->running().cr4; }
+  static void invlpgb(const Invlpgb& what, Site where = Site::current()) {
+    current_machine->invlpgb(what, where);
+  }
+  static void tlbsync(Site where = Site::current()) { current_machine->tlbsync(where); }
 
   static void order_stores_before_ipi(Site where = Site::current()) {
     current_machine->full_fence(where);
@@ -184,6 +188,6 @@ struct HostHal {
   [[noreturn]] static void fail(const Failure& failure) { current_machine->fail(failure); }
 };
 
-static_assert(Hal<HostHal>);
+static_assert(Hal<HostHal> && HalBroadcast<HostHal>);
 
 }  // namespace shootdown::host

@@ -42,6 +42,7 @@ void Machine::prepare(const Setup& setup) {
   frames_.reset();
   features_.clear();
   timeline_.clear();
+  broadcasts_.clear();
   report_ = {};
   step_ = 0;
   next_stop_ = kNever;
@@ -191,6 +192,9 @@ void Machine::apply(const Action& action) {
       break;
     case ActionKind::evict:
       target.tlb.evict(static_cast<std::uint32_t>(action.argument));
+      break;
+    case ActionKind::deliver:
+      deliver_some(target.id, action.argument);
       break;
   }
 }

@@ -49,6 +49,7 @@ enum class OpClass : std::uint8_t {
   access,
   fill,
   evict,
+  broadcast,
 };
 
 /// One line of a timeline. Collected only while recording.
@@ -67,6 +68,16 @@ inline constexpr std::uint64_t kPteAccessed = 32;
 inline constexpr std::uint64_t kPteDirty = 64;
 inline constexpr std::uint64_t kPteLarge = 128;
 inline constexpr std::uint64_t kPteGlobal = 256;
+
+/// The most pages that one INVLPGB of the model can name. Small, so that ranges come in pieces.
+inline constexpr std::uint32_t kInvlpgbMaxPages = 4;
+
+/// An INVLPGB that some CPUs have not carried out yet.
+struct BroadcastMessage {
+  CpuId issuer;
+  Invlpgb what;
+  HostCpuMask left;
+};
 
 /// One simulated CPU's hardware state.
 struct HostCpu {
@@ -153,6 +164,11 @@ class Machine {
   void invlpg(VirtAddr address, Site where);
   void invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Site where);
   void write_cr4(std::uint64_t value, Site where);
+  /// Sends the invalidation to every CPU. It arrives at each in a step of its own: when the
+  /// schedule says so, else at the issuer's next `tlbsync`. Messages may overtake each other.
+  void invlpgb(const Invlpgb& what, Site where);
+  /// Waits until all that this CPU has issued has arrived, each arrival a visible operation.
+  void tlbsync(Site where);
   void set_interrupts(bool on, Site where);
   void pause(Site where);
   void send_call_function_ipi(const HostCpuMask& targets, Site where);
@@ -217,6 +233,9 @@ class Machine {
   void choose();
   void fetch_action();
   void apply(const Action& action);
+  /// Carries the message out on one CPU.
+  void deliver(std::size_t message, CpuId target);
+  void deliver_some(CpuId target, std::uint64_t choice);
   void interrupt();
   void block();
   void idle();
@@ -251,6 +270,7 @@ class Machine {
   FeatureSet features_;
   Report report_;
   std::vector<TimelineEntry> timeline_;
+  std::vector<BroadcastMessage> broadcasts_;  // in flight
 };
 
 /// The machine whose CPU runs now. One at a time in a process.

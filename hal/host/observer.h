@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/cpu_mask.h"
+#include "core/hal.h"
 #include "core/trace.h"
 #include "core/types.h"
 #include "hal/host/tlb.h"
@@ -33,6 +34,9 @@ class Observer {
   virtual void on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) = 0;
   /// `cpu` sends the call-function interrupt.
   virtual void on_ipi(CpuId cpu, const CpuMask<kHostCpus>& targets) = 0;
+  /// `cpu` issues an INVLPGB, and has waited for all that it issued.
+  virtual void on_broadcast(CpuId cpu, const Invlpgb& what) = 0;
+  virtual void on_broadcasts_done(CpuId cpu) = 0;
   virtual void on_trace(CpuId cpu, const TraceEvent& event) = 0;
   /// A name for a shared word, for timelines.
   virtual std::string label(const void* address) = 0;

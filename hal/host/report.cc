@@ -66,7 +66,7 @@ std::string_view oracle_meaning(Oracle oracle) {
     case Oracle::o26:
       return "a skipped vCPU flushes before it runs again";
     case Oracle::o27:
-      return "two spaces never share a live global ASID";
+      return "a global slot has one space, is clean when granted, and no CPU beside it is missed";
     case Oracle::o28:
       return "a flush covers its whole range";
     case Oracle::o29:

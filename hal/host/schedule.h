@@ -5,14 +5,14 @@
 
 namespace shootdown::host {
 
-enum class ActionKind : std::uint8_t { preempt, hold, fill, evict };
+enum class ActionKind : std::uint8_t { preempt, hold, fill, evict, deliver };
 
 /// One thing that hardware or the scheduler may do and does not do by default.
 struct Action {
   std::uint64_t delay{0};  // visible operations after the previous action
   ActionKind kind{ActionKind::preempt};
   std::uint32_t cpu{0};
-  std::uint64_t argument{0};  // hold: operations; fill: virtual address; evict: choice
+  std::uint64_t argument{0};  // hold: operations; fill: virtual address; evict, deliver: choice
 };
 
 /// A strategy of exploration. Replay, fuzzing, random and exhaustive search differ in this only.

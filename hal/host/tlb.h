@@ -141,6 +141,12 @@ class Tlb {
     flush_address_in(address, pcid);
     psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid; });
   }
+  /// INVLPGB for one address of each PCID: global entries go as well, and the cached table pointers
+  /// on the way.
+  void flush_address_everywhere(VirtAddr address) {
+    entries.remove_if([&](const TlbEntry& e) { return e.covers(address); });
+    psc.remove_if([&](const PscEntry& e) { return e.prefix == address >> kLargePageShift; });
+  }
   /// A page fault drops what a walk for the address would use, so that a fault that memory does not
   /// justify cannot recur (SDM vol. 3, 4.10.4.1).
   void drop_faulting(VirtAddr address, std::uint16_t pcid) {

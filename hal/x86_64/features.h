@@ -2,6 +2,7 @@
 #pragma once
 
 #include "hal/x86_64/instructions.h"
+#include "hal/x86_64/invlpgb.h"
 
 namespace shootdown::x86 {
 
@@ -9,12 +10,17 @@ struct CpuFeatures {
   bool pcid;
   bool invpcid;
   bool x2apic;
+  std::uint32_t invlpgb_pages;  // that one INVLPGB can name; 0 where there is none
 };
 
 [[nodiscard]] inline CpuFeatures detect_features() {
+  constexpr std::uint32_t kExtended = 0x8000'0000;
+  constexpr std::uint32_t kSizes = 0x8000'0008;
+  const CpuidResult sizes = cpuid(kExtended).eax >= kSizes ? cpuid(kSizes) : CpuidResult{};
   return {.pcid = ((cpuid(1).ecx >> 17) & 1) != 0,
           .invpcid = cpuid(0).eax >= 7 && ((cpuid(7).ebx >> 10) & 1) != 0,
-          .x2apic = ((cpuid(1).ecx >> 21) & 1) != 0};
+          .x2apic = ((cpuid(1).ecx >> 21) & 1) != 0,
+          .invlpgb_pages = invlpgb_max_pages(sizes.ebx, sizes.edx)};
 }
 
 /// Global pages always, PCIDs where the CPU has them. Context: each CPU at boot, long mode, with

@@ -9,6 +9,7 @@
 #include "core/hal.h"
 #include "hal/x86_64/atomic.h"
 #include "hal/x86_64/instructions.h"
+#include "hal/x86_64/invlpgb.h"
 #include "hal/x86_64/local_apic.h"
 #include "hal/x86_64/per_cpu.h"
 #include "hal/x86_64/platform.h"
@@ -46,6 +47,9 @@ struct X86Hal {
   static void write_cr4(std::uint64_t value) { x86::write_cr4(value); }
   static std::uint64_t read_cr4() { return x86::read_cr4(); }
 
+  static void invlpgb(const Invlpgb& what) { x86::invlpgb(encode_invlpgb(what)); }
+  static void tlbsync() { x86::tlbsync(); }
+
   /// R11: orders every earlier store before a later ICR write. In x2APIC mode that write is a WRMSR
   /// that does not serialise (SDM vol. 3, 11.12.3), so the interrupt could overtake the stores that
   /// it announces. MFENCE waits until the stores are visible; LFENCE keeps the WRMSR, which is not
@@ -69,6 +73,6 @@ struct X86Hal {
   [[noreturn]] static void fail(const Failure& failure) { platform_fail(failure); }
 };
 
-static_assert(Hal<X86Hal>);
+static_assert(Hal<X86Hal> && HalBroadcast<X86Hal>);
 
 }  // namespace shootdown::x86

@@ -30,6 +30,8 @@ void prepare_boot(const Options& options, const x86::CpuFeatures& features) {
   Config config = options.config;
   config.pcid = features.pcid;
   config.invpcid = features.invpcid;
+  config.broadcast = features.invlpgb_pages != 0;
+  config.broadcast_max_pages = features.invlpgb_pages != 0 ? features.invlpgb_pages : 1;
   initialize_tlb(config);
   initialize_tlb_on_this_cpu();
 }

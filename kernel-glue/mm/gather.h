@@ -109,10 +109,10 @@ class Gather {
     end();
   }
 
-  /// The same for the whole space, whatever was gathered: no CPU has it loaded any more, unless a
-  /// task runs it.
+  /// The same for a space that ends, whatever was gathered: no CPU has it loaded any more. No task
+  /// runs it, and nobody will flush it again.
   [[nodiscard]] WalkersQuiet finish_whole() {
-    WalkersQuiet quiet = flush_tlb_mm_range_freed_tables(manager_.system, space_.mm, {});
+    WalkersQuiet quiet = retire_mm(manager_.system, space_.mm);
     release_all(quiet);
     forget();
     end();

@@ -86,6 +86,7 @@ struct Bench {
       const std::string name = "cpu" + std::to_string(cpu);
       recorder.names[&system.cpus[cpu].shared.is_lazy] = name + ".is_lazy";
       recorder.names[&system.cpus[cpu].own.loaded_mm] = name + ".loaded_mm";
+      recorder.names[&system.cpus[cpu].own.on_global] = name + ".on_global";
     }
     CpuId queue = 0;
     CpuId record = 0;

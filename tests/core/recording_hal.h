@@ -130,12 +130,14 @@ struct RecordingHal {
   };
   static inline std::array<Cpu, kCpus> cpus{};
   static inline bool concurrent = true;
+  static inline std::vector<Invlpgb> broadcasts{};
   /// The call-function interrupt's handler.
   static inline std::function<void()> handler;
 
   static void reset() {
     cpus = {};
     concurrent = true;
+    broadcasts.clear();
     handler = nullptr;
     recorder = {};
   }
@@ -172,6 +174,13 @@ struct RecordingHal {
     self().cr4 = value;
   }
   static std::uint64_t read_cr4() { return self().cr4; }
+  static void invlpgb(const Invlpgb& what) {
+    constexpr std::array kNames{"pages", "kernel pages", "context", "all contexts", "everything"};
+    recorder.note(std::string("invlpgb ") + kNames[static_cast<unsigned>(what.scope)],
+                  what.address | what.pcid);
+    broadcasts.push_back(what);
+  }
+  static void tlbsync() { recorder.note("tlbsync"); }
   static void order_stores_before_ipi() { recorder.note("order stores"); }
   static void send_call_function_ipi(const CpuMask<kCpus>& targets) {
     recorder.note("send interrupt", targets.word(0));
@@ -189,10 +198,11 @@ struct RecordingHal {
     deliver();
   }
   static void trace(const TraceEvent& event) {
-    constexpr std::array kNames{"flush_begin",   "flush_send",  "flush_end",    "kernel_begin",
-                                "kernel_end",    "batch_add",   "batch_begin",  "batch_end",
-                                "handler_begin", "handler_end", "switch_begin", "switch_end",
-                                "enter_lazy",    "call_queued", "call_run"};
+    constexpr std::array kNames{"flush_begin",   "flush_send",   "flush_end",    "kernel_begin",
+                                "kernel_end",    "batch_add",    "batch_begin",  "batch_end",
+                                "handler_begin", "handler_end",  "switch_begin", "switch_end",
+                                "enter_lazy",    "call_queued",  "call_run",     "flush_broadcast",
+                                "slot_granted",  "slot_returned"};
     recorder.events.push_back(event);
     recorder.note(std::string("trace ") + kNames[static_cast<unsigned>(event.kind)], event.value);
   }

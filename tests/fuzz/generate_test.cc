@@ -55,7 +55,7 @@ TEST(Random, DrawsStayInRangeAndReachBothEnds) {
 // A seed in a report must mean the same scenario for ever. If this fails on purpose, say in the
 // commit that seeds of earlier reports are void.
 TEST(Generate, SeedsMeanTheSameEverywhere) {
-  EXPECT_EQ(fingerprint({}), 9876272377751324620u);
+  EXPECT_EQ(fingerprint({}), 4843027608035889649u);
   EXPECT_EQ(fingerprint({.cpus = 2, .ops_per_cpu = 3, .max_deviations = 4, .vary_header = false}),
             13312821125398790725u);
 }
@@ -140,7 +140,9 @@ TEST(Generate, UsesEveryKindOftenAndSwitchesEveryKindOffOften) {
     EXPECT_GT(runs_full_of[kind], 0u) << kOpShapes[kind].name;
   }
   for (unsigned kind = 0; kind < kDeviationKinds; ++kind) {
-    EXPECT_GT(deviations[kind], kSeeds / 5) << kDeviationShapes[kind].name;
+    // The others only happen on machines that have something for them.
+    const unsigned share = kind < kPlainDeviationKinds ? 5 : 10;
+    EXPECT_GT(deviations[kind], kSeeds / share) << kDeviationShapes[kind].name;
   }
   EXPECT_EQ(pages.size(), kPages);
 }

@@ -41,6 +41,8 @@ class SilentObserver : public Observer {
   bool on_walk(CpuId /*cpu*/, std::uint32_t /*frame*/) override { return true; }
   void on_use(CpuId /*cpu*/, VirtAddr /*address*/, const TlbEntry& /*entry*/) override {}
   void on_ipi(CpuId /*cpu*/, const HostCpuMask& /*targets*/) override {}
+  void on_broadcast(CpuId /*cpu*/, const Invlpgb& /*what*/) override {}
+  void on_broadcasts_done(CpuId /*cpu*/) override {}
   void on_trace(CpuId /*cpu*/, const TraceEvent& /*event*/) override {}
   std::string label(const void* /*address*/) override { return "something"; }
 };

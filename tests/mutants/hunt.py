@@ -46,12 +46,13 @@ def _run(argv: list[str], cwd: str) -> tuple[int, str]:
     return run.returncode, run.stdout.decode(errors="replace")
 
 
-def search(program: Path, seed: int, executions: int) -> Outcome:
-    """The random search of the fuzz room."""
+def search(program: Path, seed: int, executions: int, turned: str | None = None) -> Outcome:
+    """The random search of the fuzz room; `turned` is not at its default in any run."""
+    turn = ["--turn", turned] if turned else []
     with tempfile.TemporaryDirectory() as folder:
         begin = time.monotonic()
         status, output = _run([str(program), "--seed", str(seed), "--executions",
-                               str(executions), *_SEARCH_OPTIONS], folder)
+                               str(executions), *_SEARCH_OPTIONS, *turn], folder)
         seconds = time.monotonic() - begin
     if status == 1 and (match := _FOUND.search(output)):
         return Outcome(Title(match[1], match[2]), int(match[3]), seconds)
@@ -96,6 +97,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--executions", type=int, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--patch", type=Path)
+    parser.add_argument("--turn", metavar="SWITCH")
     args = parser.parse_args(argv)
     wanted = mutant.read(args.patch) if args.patch else None
     print(f"{wanted.name}: {wanted.title}" if wanted else "the clean core")
@@ -103,7 +105,7 @@ def main(argv: list[str]) -> int:
     for seed in args.seeds:
         try:
             if args.search:
-                outcome = search(args.search.absolute(), seed, args.executions)
+                outcome = search(args.search.absolute(), seed, args.executions, args.turn)
             else:
                 outcome = libfuzzer(args.libfuzzer.absolute(), seed, args.executions)
         except HuntError as error:

@@ -105,7 +105,7 @@ def mutant_binary(name, target, core, **kwargs):
         **kwargs
     )
 
-def mutant_test(name, patch, search_executions, libfuzzer_runs, seeds, tags = []):
+def mutant_test(name, patch, search_executions, libfuzzer_runs, seeds, turned = None, tags = []):
     """One mutant, its programs, and the tests that it is found.
 
     Programs, built only when asked for or needed by a test:
@@ -125,6 +125,7 @@ def mutant_test(name, patch, search_executions, libfuzzer_runs, seeds, tags = []
       search_executions: budget of the random search for each seed.
       libfuzzer_runs: budget of libFuzzer for each seed; 0 for no such test.
       seeds: random seeds, fixed so that the verdict is always the same.
+      turned: a switch of the configuration that the random search turns in every run, or None.
       tags: tags of the tests.
     """
     core = ":" + name + "_core"
@@ -147,9 +148,11 @@ def mutant_test(name, patch, search_executions, libfuzzer_runs, seeds, tags = []
             target = target,
             visibility = ["//tools:__pkg__"],
         )
-    hunt_test(name + "_search_test", ":" + name + "_search", "search", search_executions, patch, seeds, tags)
+    search = ":" + name + "_search"
+    hunt_test(name + "_search_test", search, "search", search_executions, patch, seeds, turned, tags)
     if libfuzzer_runs:
-        hunt_test(name + "_libfuzzer_test", ":" + name + "_libfuzzer", "libfuzzer", libfuzzer_runs, patch, seeds, tags)
+        libfuzzer = ":" + name + "_libfuzzer"
+        hunt_test(name + "_libfuzzer_test", libfuzzer, "libfuzzer", libfuzzer_runs, patch, seeds, tags = tags)
 
 def unit_mutant_test(name, patch, test):
     """A mutant that a unit test of the core kills. The test NAME_unit_test passes if that test fails.
@@ -180,7 +183,7 @@ def unit_mutant_test(name, patch, test):
         data = [":%s_core_test" % name],
     )
 
-def hunt_test(name, program, kind, executions, patch = None, seeds = [1], tags = []):
+def hunt_test(name, program, kind, executions, patch = None, seeds = [1], turned = None, tags = []):
     """A test that a counted search finds a mutant, or with no patch that it finds nothing.
 
     Args:
@@ -190,10 +193,12 @@ def hunt_test(name, program, kind, executions, patch = None, seeds = [1], tags =
       executions: budget for each seed.
       patch: the mutant's patch, which names the oracles; None for the clean core.
       seeds: random seeds.
+      turned: a switch of the configuration that the random search turns in every run, or None.
       tags: tags of the test.
     """
     args = ["--" + kind, "$(location %s)" % program, "--executions", str(executions), "--seeds"]
     args += [str(seed) for seed in seeds]
+    args += ["--turn", turned] if turned else []
     native.py_test(
         name = name,
         size = "small",

@@ -30,6 +30,7 @@ template WalkersQuiet flush_tlb_mm_range_freed_tables(System<H>&, Mm<H>&, FlushR
 template UserReturnClosed flush_tlb_mm_range_early(System<H>&, Mm<H>&, FlushRange);
 template TranslationsQuiet flush_tlb_page(System<H>&, Mm<H>&, VirtAddr);
 template TranslationsQuiet flush_tlb_mm(System<H>&, Mm<H>&);
+template WalkersQuiet retire_mm(System<H>&, Mm<H>&);
 template TranslationsQuiet flush_tlb_kernel_range(System<H>&, VirtAddr, VirtAddr);
 template WalkersQuiet flush_tlb_all(System<H>&);
 template void flush_tlb_batched_pending(System<H>&, Mm<H>&);

@@ -1,0 +1,423 @@
+// Spaces with global slots: who gets one, what a flush broadcasts, and who still needs an
+// interrupt.
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "core/shootdown.h"
+#include "tests/core/bench.h"
+
+namespace shootdown::test {
+namespace {
+
+using FourCpus = Bench<4>;
+using H = FourCpus::H;
+
+constexpr Config kBroadcast{
+    .broadcast = true, .broadcast_max_pages = 4, .broadcast_threshold = 2, .global_slots = 2};
+constexpr Slot kFirstGlobal = kSlots;
+
+struct BroadcastTest : testing::Test {
+  explicit BroadcastTest(const Config& config = kBroadcast) : bench(config) {}
+
+  FourCpus bench;
+
+  void flush(FlushRange range = {}) {
+    static_cast<void>(flush_tlb_mm_range(bench.system, bench.mm, range));
+  }
+  void flush_pages(std::uint64_t pages) { flush({.start = 0, .end = pages << kPageShift}); }
+  static VirtAddr page(std::uint64_t index) { return index << kPageShift; }
+  /// `space` runs on CPUs 0 to 2 and has a global slot, to which all of them have moved.
+  void make_global(Mm<H>& space) {
+    for (CpuId cpu = 0; cpu < 3; ++cpu) bench.switch_to(cpu, space);
+    for (int i = 0; i < 3; ++i) static_cast<void>(flush_tlb_mm(bench.system, space));
+    ASSERT_TRUE(is_global_slot(space.global_slot.peek()));
+    ASSERT_FALSE(space.in_transition.peek());
+    H::broadcasts.clear();
+    recorder.clear();
+  }
+  void retire(Mm<H>& space) {
+    for (CpuId cpu = 0; cpu < 4; ++cpu) {
+      if (bench.loaded(cpu) == &space) {
+        bench.with_interrupts_off(cpu, [&] { leave_mm(bench.system); });
+      }
+    }
+    static_cast<void>(retire_mm(bench.system, space));
+  }
+};
+
+// ---- Grant
+
+TEST_F(BroadcastTest, ASpaceOnManyCpusGetsAGlobalSlotAfterItsFlush) {
+  bench.run_mm_on({0, 1, 2});
+  flush();
+  EXPECT_EQ(bench.mm.global_slot.peek(), kFirstGlobal);
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b110}) << "for the next time";
+  EXPECT_TRUE(H::broadcasts.empty());
+}
+
+TEST_F(BroadcastTest, ASpaceOnFewCpusGetsNone) {
+  bench.run_mm_on({0, 1});
+  flush();
+  EXPECT_EQ(bench.mm.global_slot.peek(), kNoGlobalSlot);
+}
+
+TEST_F(BroadcastTest, M14_TheTransitionFlagIsSetBeforeTheSlotIsPublished) {
+  bench.run_mm_on({0, 1, 2});
+  flush();
+  EXPECT_LT(first("store mm.in_transition"), first("store mm.global_slot"));
+  EXPECT_EQ(order_of("store mm.global_slot"), std::memory_order_release);
+  EXPECT_TRUE(bench.mm.in_transition.peek());
+}
+
+TEST_F(BroadcastTest, NobodyWaitsForTheSlots) {
+  recorder.names.clear();
+  bench.system.global_slots.visit_shared(
+      [](const char* name, auto& word) { recorder.names[&word] = name; });
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what == "exchange slots_lock") {
+      bench.system.global_slots.visit_shared([](const char* name, auto& word) {
+        if (std::strcmp(name, "slots_lock") == 0) word.poke(1);
+      });
+      recorder.before = nullptr;
+    }
+  };
+  bench.run_mm_on({0, 1, 2});
+  flush();
+  EXPECT_EQ(count("exchange slots_lock"), 1u);
+  EXPECT_EQ(bench.mm.global_slot.peek(), kNoGlobalSlot);
+}
+
+struct NoBroadcastTest : BroadcastTest, testing::WithParamInterface<Config> {
+  NoBroadcastTest() : BroadcastTest(GetParam()) {}
+};
+
+TEST_P(NoBroadcastTest, IsOffWhereItCannotBe) {
+  EXPECT_FALSE(bench.system.config.broadcast);
+  bench.run_mm_on({0, 1, 2});
+  flush();
+  flush();
+  static_cast<void>(flush_tlb_kernel_range(bench.system, page(1), page(2)));
+  EXPECT_TRUE(H::broadcasts.empty());
+  EXPECT_EQ(count("tlbsync"), 0u);
+  EXPECT_EQ(bench.mm.global_slot.peek(), kNoGlobalSlot);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Configurations, NoBroadcastTest,
+    testing::Values(Config{}, Config{.pcid = false, .broadcast = true, .broadcast_threshold = 0},
+                    Config{.pti = true, .broadcast = true, .broadcast_threshold = 0}));
+
+// ---- Transition
+
+TEST_F(BroadcastTest, InTransitionStragglersAreInterruptedAndMove) {
+  bench.run_mm_on({0, 1, 2});
+  flush();
+  bench.switch_to(1, bench.other);
+  bench.switch_to(1, bench.mm);
+  EXPECT_EQ(bench.own(1).loaded_slot, kFirstGlobal);
+  recorder.clear();
+  flush();
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b100}) << "CPU 1 has moved";
+  EXPECT_EQ(bench.own(0).loaded_slot, kFirstGlobal) << "the initiator moves in its own part";
+  EXPECT_EQ(bench.own(2).loaded_slot, kFirstGlobal);
+  EXPECT_EQ(values("write CR3", 2), (std::vector<std::uint64_t>{kCr3KeepEntries | FourCpus::kRoot |
+                                                                pcid_of(kFirstGlobal)}));
+  EXPECT_EQ(events(TraceKind::handler_end).back().outcome, HandlerOutcome::joined_global);
+}
+
+TEST_F(BroadcastTest, M14_TheSlotIsReadBehindTheBumpAndSyncIsLast) {
+  bench.run_mm_on({0, 1, 2});
+  flush();
+  recorder.clear();
+  flush();
+  EXPECT_LT(first("add mm.tlb_gen"), first("load mm.global_slot"));
+  EXPECT_LT(first("load mm.global_slot"), first("load mm.in_transition"));
+  EXPECT_LT(first("load mm.in_transition"), first("load mm.cpu_mask"));
+  EXPECT_LT(first("invlpgb context"), first("send interrupt")) << "both are on their way at once";
+  EXPECT_LT(last("pause"), first("tlbsync"));
+  EXPECT_LT(first("tlbsync"), first("trace flush_end"));
+  EXPECT_EQ(recorder.log[first("tlbsync")].cpu, recorder.log[first("invlpgb context")].cpu);
+  EXPECT_EQ(order_of("load mm.global_slot"), std::memory_order_acquire);
+}
+
+TEST_F(BroadcastTest, TheTransitionEndsWithTheFlushThatFindsNobody) {
+  bench.run_mm_on({0, 1, 2});
+  flush();
+  flush();
+  EXPECT_TRUE(bench.mm.in_transition.peek()) << "there were stragglers";
+  recorder.clear();
+  flush();
+  EXPECT_FALSE(bench.mm.in_transition.peek());
+  recorder.clear();
+  flush();
+  EXPECT_EQ(count("load mm.cpu_mask") + count("send interrupt"), 0u) << "it looks at no CPU";
+  EXPECT_EQ(count("invlpgb context"), 1u);
+  EXPECT_EQ(count("tlbsync"), 1u);
+}
+
+TEST_F(BroadcastTest, R8_ACpuInTheSwitchingWindowIsAStraggler) {
+  make_global(bench.mm);
+  bench.mm.in_transition.poke(true);
+  bench.own(1).loaded_mm.poke(nullptr);
+  // Its handler finds the switch complete.
+  H::handler = [&] {
+    bench.own(1).loaded_mm.poke(&bench.mm);
+    handle_call_function_interrupt(bench.system);
+  };
+  flush();
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b010});
+  EXPECT_TRUE(bench.mm.in_transition.peek());
+}
+
+TEST_F(BroadcastTest, ALazyStragglerLeavesTheSpace) {
+  bench.run_mm_on({0, 1, 2});
+  bench.idle(2);
+  flush();
+  EXPECT_EQ(bench.loaded(2), &bench.mm) << "lazy CPUs are skipped as long as that is enough";
+  flush();
+  EXPECT_EQ(bench.loaded(2), &bench.system.kernel_mm);
+}
+
+// ---- Switches
+
+TEST_F(BroadcastTest, ASwitchToAGlobalSlotKeepsItsEntriesAndComparesNothing) {
+  make_global(bench.mm);
+  bench.switch_to(1, bench.other);
+  flush();
+  recorder.clear();
+  bench.switch_to(1, bench.mm);
+  EXPECT_EQ(values("write CR3"), (std::vector<std::uint64_t>{kCr3KeepEntries | FourCpus::kRoot |
+                                                             pcid_of(kFirstGlobal)}));
+  EXPECT_LT(first("or mm.cpu_mask"), first("load mm.global_slot"));
+  EXPECT_LT(first("write CR3"), first("store cpu1.on_global"));
+  EXPECT_LT(first("store cpu1.on_global"), last("store cpu1.loaded_mm"));
+}
+
+TEST_F(BroadcastTest, LeavingAGlobalSlotIsSaidBeforeTheNextSpaceIsShown) {
+  make_global(bench.mm);
+  recorder.clear();
+  bench.switch_to(1, bench.other);
+  EXPECT_FALSE(bench.own(1).on_global.peek());
+  EXPECT_LT(first("write CR3"), first("store cpu1.on_global"));
+  EXPECT_LT(first("store cpu1.on_global"), last("store cpu1.loaded_mm"));
+}
+
+TEST_F(BroadcastTest, AThreadSwitchInsideTheSpaceMoves) {
+  bench.run_mm_on({0, 1, 2});
+  flush();
+  EXPECT_FALSE(is_global_slot(bench.own(1).loaded_slot));
+  bench.switch_to(1, bench.mm);
+  EXPECT_EQ(bench.own(1).loaded_slot, kFirstGlobal);
+}
+
+TEST_F(BroadcastTest, LeavingLazyModeMovesAndDoesNotTrustTheOldSlot) {
+  bench.run_mm_on({0, 1, 2});
+  bench.idle(1);
+  flush();
+  recorder.clear();
+  bench.switch_to(1, bench.mm);
+  EXPECT_EQ(bench.own(1).loaded_slot, kFirstGlobal);
+  EXPECT_LT(first("fence"), first("load mm.global_slot")) << "R3: after the flag is seen cleared";
+}
+
+TEST_F(BroadcastTest, LeavingLazyModeOnTheGlobalSlotFlushesNothing) {
+  make_global(bench.mm);
+  bench.idle(1);
+  flush();
+  recorder.clear();
+  bench.switch_to(1, bench.mm);
+  EXPECT_EQ(count("write CR3"), 0u) << "broadcasts reach lazy CPUs";
+  EXPECT_FALSE(bench.system.cpus[1].shared.is_lazy.peek());
+}
+
+// ---- What is broadcast
+
+TEST_F(BroadcastTest, ARangeGoesInPieces) {
+  make_global(bench.mm);
+  flush_pages(10);
+  ASSERT_EQ(H::broadcasts.size(), 3u);
+  for (unsigned i = 0; i < 3; ++i) {
+    EXPECT_EQ(H::broadcasts[i].scope, InvlpgbScope::pages);
+    EXPECT_EQ(H::broadcasts[i].address, page(std::uint64_t{i} * 4));
+    EXPECT_EQ(H::broadcasts[i].count, i < 2 ? 4u : 2u);
+    EXPECT_EQ(H::broadcasts[i].stride_shift, kPageShift);
+    EXPECT_EQ(H::broadcasts[i].pcid, pcid_of(kFirstGlobal));
+  }
+  EXPECT_EQ(count("tlbsync"), 1u) << "once for all pieces";
+  EXPECT_EQ(bench.own(0).counters.broadcasts, 5u) << "two while all CPUs moved";
+}
+
+TEST_F(BroadcastTest, LargePagesHaveAStrideAndHugeOnesAreNamedOneByOne) {
+  make_global(bench.mm);
+  flush({.start = 0, .end = 3 << kLargePageShift, .stride_shift = kLargePageShift});
+  ASSERT_EQ(H::broadcasts.size(), 1u);
+  EXPECT_EQ(H::broadcasts[0].stride_shift, kLargePageShift);
+  EXPECT_EQ(H::broadcasts[0].count, 3u);
+  H::broadcasts.clear();
+  flush({.start = 0, .end = VirtAddr{2} << kHugePageShift, .stride_shift = kHugePageShift});
+  ASSERT_EQ(H::broadcasts.size(), 2u);
+  EXPECT_EQ(H::broadcasts[1].address, VirtAddr{1} << kHugePageShift);
+  EXPECT_EQ(H::broadcasts[1].count, 1u);
+}
+
+TEST_F(BroadcastTest, BeyondTheCeilingTheWholeContextGoes) {
+  make_global(bench.mm);
+  flush_pages(34);
+  ASSERT_EQ(H::broadcasts.size(), 1u);
+  EXPECT_EQ(H::broadcasts[0].scope, InvlpgbScope::context);
+}
+
+TEST_F(BroadcastTest, TheSlotIsTheSpacesAlsoOnACpuThatRunsItElsewhere) {
+  bench.run_mm_on({0, 1, 2});
+  flush();
+  bench.idle(0);
+  H::broadcasts.clear();
+  flush();
+  ASSERT_EQ(H::broadcasts.size(), 1u);
+  EXPECT_EQ(H::broadcasts[0].pcid, pcid_of(kFirstGlobal)) << "not the slot that CPU 0 has loaded";
+}
+
+// ---- The end of a space, and the slots
+
+TEST_F(BroadcastTest, RetiringMovesLazyCpusAwayAndReturnsTheSlot) {
+  make_global(bench.mm);
+  bench.idle(0);
+  bench.idle(1);
+  bench.switch_to(2, bench.other);
+  static_cast<void>(retire_mm(bench.system, bench.mm));
+  EXPECT_EQ(bench.loaded(0), &bench.system.kernel_mm);
+  EXPECT_EQ(bench.loaded(1), &bench.system.kernel_mm);
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b010});
+  EXPECT_EQ(bench.mm.global_slot.peek(), kNoGlobalSlot);
+  bench.mm.initialize(bench.system.allocate_context(), FourCpus::kRoot);
+}
+
+TEST_F(BroadcastTest, RetiringGrantsNothing) {
+  bench.run_mm_on({0, 1, 2});
+  for (CpuId cpu = 0; cpu < 3; ++cpu) bench.idle(cpu);
+  static_cast<void>(retire_mm(bench.system, bench.mm));
+  EXPECT_EQ(bench.mm.global_slot.peek(), kNoGlobalSlot);
+  EXPECT_EQ(events(TraceKind::slot_granted).size(), 0u);
+}
+
+TEST_F(BroadcastTest, R13_ASpaceWithASlotCannotBeginAnew) {
+  make_global(bench.mm);
+  EXPECT_EQ(
+      refused_by([&] { bench.mm.initialize(bench.system.allocate_context(), FourCpus::kRoot); }),
+      Rule::r13);
+}
+
+TEST_F(BroadcastTest, AReturnedSlotWaitsUntilTheOthersAreUsedAndEverythingIsFlushed) {
+  make_global(bench.mm);
+  retire(bench.mm);
+  bench.mm.initialize(bench.system.allocate_context(), FourCpus::kRoot);
+  bench.run_mm_on({0, 1, 2});
+  flush();
+  EXPECT_EQ(bench.mm.global_slot.peek(), kFirstGlobal + 1) << "the other one is clean";
+  EXPECT_EQ(count("invlpgb all contexts"), 0u);
+  for (CpuId cpu = 0; cpu < 3; ++cpu) bench.switch_to(cpu, bench.other);
+  recorder.clear();
+  static_cast<void>(flush_tlb_mm(bench.system, bench.other));
+  EXPECT_EQ(bench.other.global_slot.peek(), kFirstGlobal);
+  EXPECT_LT(first("invlpgb all contexts"), first("tlbsync"));
+  EXPECT_LT(first("tlbsync"), first("trace slot_granted"));
+}
+
+TEST_F(BroadcastTest, WithoutASlotLeftFlushesInterruptAsEver) {
+  make_global(bench.mm);
+  make_global(bench.other);
+  Mm<H> third;
+  third.initialize(bench.system.allocate_context(), 0x6000);
+  for (CpuId cpu = 0; cpu < 3; ++cpu) bench.switch_to(cpu, third);
+  recorder.clear();
+  for (int i = 0; i < 2; ++i) static_cast<void>(flush_tlb_mm(bench.system, third));
+  EXPECT_EQ(third.global_slot.peek(), kNoGlobalSlot);
+  EXPECT_EQ(values("send interrupt"), (std::vector<std::uint64_t>{0b110, 0b110}));
+  EXPECT_EQ(count("invlpgb all contexts"), 0u) << "there is nothing to make clean";
+}
+
+// ---- Kernel mappings
+
+TEST_F(BroadcastTest, AKernelRangeIsBroadcastToEveryPcid) {
+  bench.run_mm_on({1, 2});
+  static_cast<void>(flush_tlb_kernel_range(bench.system, page(1), page(7)));
+  ASSERT_EQ(H::broadcasts.size(), 2u);
+  EXPECT_EQ(H::broadcasts[0].scope, InvlpgbScope::kernel_pages);
+  EXPECT_EQ(H::broadcasts[1].address, page(5));
+  EXPECT_EQ(H::broadcasts[1].count, 2u);
+  EXPECT_EQ(count("send interrupt") + count("invlpg"), 0u);
+  EXPECT_LT(first("fence"), first("invlpgb kernel pages"));
+  EXPECT_LT(last("invlpgb kernel pages"), first("tlbsync"));
+  EXPECT_LT(first("tlbsync"), first("trace kernel_end"));
+}
+
+TEST_F(BroadcastTest, FlushingAllIsOneBroadcast) {
+  static_cast<void>(flush_tlb_all(bench.system));
+  EXPECT_EQ(count("invlpgb everything"), 1u);
+  EXPECT_EQ(count("tlbsync"), 1u);
+  EXPECT_EQ(count("send interrupt"), 0u);
+}
+
+// ---- Reclaim batches
+
+struct BroadcastBatchTest : BroadcastTest {
+  ReclaimBatch<H> batch;
+  void add(Mm<H>& space) { batch.add(bench.system, space); }
+  void flush_batch() { static_cast<void>(batch.flush(bench.system)); }
+};
+
+TEST_F(BroadcastBatchTest, OfOneGlobalSpaceIsOneBroadcast) {
+  make_global(bench.mm);
+  add(bench.mm);
+  add(bench.mm);
+  EXPECT_FALSE(batch.empty());
+  EXPECT_EQ(count("invlpgb context"), 0u) << "the thread may flush on another CPU";
+  flush_batch();
+  EXPECT_EQ(values("invlpgb context"), std::vector<std::uint64_t>{pcid_of(kFirstGlobal)});
+  EXPECT_EQ(count("tlbsync"), 1u);
+  EXPECT_EQ(count("send interrupt"), 0u);
+  EXPECT_TRUE(batch.empty());
+  recorder.clear();
+  flush_batch();
+  EXPECT_EQ(count("invlpgb context") + count("tlbsync"), 0u) << "the batch has begun anew";
+}
+
+TEST_F(BroadcastBatchTest, OfSeveralGlobalSpacesIsOneBroadcastToo) {
+  make_global(bench.mm);
+  make_global(bench.other);
+  add(bench.mm);
+  add(bench.other);
+  add(bench.mm);
+  flush_batch();
+  EXPECT_EQ(count("invlpgb all contexts"), 1u);
+  EXPECT_EQ(count("invlpgb context"), 0u);
+}
+
+TEST_F(BroadcastBatchTest, DoesBothForGlobalSpacesAndOthers) {
+  make_global(bench.mm);
+  bench.switch_to(3, bench.other);
+  recorder.clear();
+  add(bench.mm);
+  add(bench.other);
+  flush_batch();
+  EXPECT_EQ(count("invlpgb context"), 1u);
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b1000});
+  EXPECT_LT(first("invlpgb context"), first("send interrupt"));
+  EXPECT_LT(last("pause"), first("tlbsync"));
+}
+
+TEST_F(BroadcastBatchTest, DoesBothForASpaceInTransition) {
+  bench.run_mm_on({0, 1, 2});
+  flush();
+  recorder.clear();
+  add(bench.mm);
+  EXPECT_LT(first("add mm.tlb_gen"), first("load mm.global_slot"));
+  flush_batch();
+  EXPECT_EQ(count("invlpgb context"), 1u);
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b110});
+  EXPECT_EQ(bench.own(2).loaded_slot, kFirstGlobal);
+}
+
+}  // namespace
+}  // namespace shootdown::test

@@ -1,0 +1,196 @@
+// INVLPGB and TLBSYNC on the modelled machine: what is dropped, where, and when.
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "tests/host/world.h"
+
+namespace shootdown::host {
+namespace {
+
+Invlpgb pages(VirtAddr address, std::uint32_t count = 1) {
+  return {.scope = InvlpgbScope::pages, .count = count, .pcid = kFirst, .address = address};
+}
+
+/// What CPU 0 issues drops on CPU 1, which has pages of two PCIDs and a global one cached.
+struct Broadcast : testing::Test {
+  static constexpr VirtAddr kShared = kPage + 0x60'0000;  // global
+
+  World world{{.cpus = 2}};
+
+  Broadcast() {
+    for (Tables* space : {&world.tables, &world.other}) {
+      for (const VirtAddr page : {kPage, kNext, kFar}) space->map(page);
+    }
+    world.tables.map(kShared, Tables::kLeaf | kPteGlobal);
+  }
+  void fill() {
+    world.load(world.other, kSecond);
+    for (const VirtAddr page : {kPage, kNext, kFar}) ASSERT_TRUE(world.read(page));
+    world.load(world.tables, kFirst);
+    for (const VirtAddr page : {kPage, kNext, kFar, kShared}) ASSERT_TRUE(world.read(page));
+  }
+  /// Issues and waits, after CPU 1 has filled its TLB.
+  void issue(const Invlpgb& what) {
+    world.lab.on(0, [what] {
+      HostHal::full_fence();
+      HostHal::invlpgb(what);
+      HostHal::tlbsync();
+    });
+    world.lab.on(1, [this] { fill(); });
+    world.lab.at(0, ActionKind::preempt, 1);
+    const Report& report = world.lab.run();
+    EXPECT_FALSE(report.failed()) << report.title;
+  }
+  bool has(VirtAddr address, std::uint16_t pcid) {
+    return world.lab.tlb(1).find(address, pcid) != nullptr;
+  }
+  bool has_table(VirtAddr address, std::uint16_t pcid) {
+    return world.lab.tlb(1).find_table(address, pcid) != nullptr;
+  }
+};
+
+TEST_F(Broadcast, PagesGoInOnePcidWithTheTablesOnTheirWay) {
+  issue(pages(kPage));
+  EXPECT_FALSE(has(kPage, kFirst) || has_table(kPage, kFirst));
+  EXPECT_TRUE(has(kNext, kFirst) && has(kFar, kFirst) && has_table(kFar, kFirst));
+  EXPECT_TRUE(has(kPage, kSecond) && has_table(kPage, kSecond));
+}
+
+TEST_F(Broadcast, PagesAreAsManyAsCounted) {
+  issue(pages(kPage, 2));
+  EXPECT_FALSE(has(kPage, kFirst) || has(kNext, kFirst));
+  EXPECT_TRUE(has(kFar, kFirst));
+}
+
+TEST_F(Broadcast, WithALargeStrideTheSmallPagesInBetweenStay) {
+  Invlpgb what = pages(kPage, 2);
+  what.stride_shift = kLargePageShift;
+  issue(what);
+  EXPECT_FALSE(has(kPage, kFirst) || has(kFar, kFirst));
+  EXPECT_TRUE(has(kNext, kFirst)) << "its address was not named";
+}
+
+TEST_F(Broadcast, PagesThatAreGlobalStay) {
+  issue(pages(kShared));
+  EXPECT_TRUE(has(kShared, kFirst));
+}
+
+TEST_F(Broadcast, KernelPagesGoInEveryPcidGlobalOnesToo) {
+  Invlpgb what = pages(kShared);
+  what.scope = InvlpgbScope::kernel_pages;
+  issue(what);
+  EXPECT_FALSE(has(kShared, kFirst));
+  EXPECT_TRUE(has(kPage, kFirst));
+}
+
+TEST_F(Broadcast, KernelPagesGoInBothPcids) {
+  Invlpgb what = pages(kPage);
+  what.scope = InvlpgbScope::kernel_pages;
+  issue(what);
+  EXPECT_FALSE(has(kPage, kFirst) || has(kPage, kSecond) || has_table(kPage, kSecond));
+}
+
+TEST_F(Broadcast, AContextGoesWithoutGlobalEntries) {
+  issue({.scope = InvlpgbScope::context, .pcid = kFirst});
+  EXPECT_FALSE(has(kPage, kFirst) || has(kFar, kFirst) || has_table(kFar, kFirst));
+  EXPECT_TRUE(has(kShared, kFirst) && has(kPage, kSecond));
+}
+
+TEST_F(Broadcast, AllContextsLeaveGlobalEntries) {
+  issue({.scope = InvlpgbScope::all_contexts});
+  EXPECT_FALSE(has(kPage, kFirst) || has(kPage, kSecond));
+  EXPECT_TRUE(has(kShared, kFirst));
+}
+
+TEST_F(Broadcast, EverythingLeavesNothing) {
+  issue({.scope = InvlpgbScope::everything});
+  EXPECT_EQ(world.lab.tlb(1).entries.size() + world.lab.tlb(1).psc.size(), 0u);
+}
+
+TEST_F(Broadcast, NothingArrivesBeforeTheSync) {
+  bool there = false;
+  world.lab.on(0, [&] {
+    HostHal::full_fence();
+    HostHal::invlpgb(pages(kPage));
+    there = has(kPage, kFirst);
+    HostHal::tlbsync();
+  });
+  world.lab.on(1, [this] { fill(); });
+  world.lab.at(0, ActionKind::preempt, 1);
+  EXPECT_FALSE(world.lab.run().failed());
+  EXPECT_TRUE(there);
+  EXPECT_FALSE(has(kPage, kFirst));
+}
+
+TEST_F(Broadcast, TheScheduleMayDeliverEarlierAndInAnyOrder) {
+  std::vector<bool> there;
+  world.lab.on(0, [&] {
+    HostHal::full_fence();  // The other CPU fills first.
+    HostHal::invlpgb(pages(kPage));
+    HostHal::invlpgb(pages(kFar));
+    HostHal::full_fence();  // The second message arrives before this one.
+    there = {has(kPage, kFirst), has(kFar, kFirst)};
+    HostHal::full_fence();  // And now the first.
+    there.push_back(has(kPage, kFirst));
+  });
+  world.lab.on(1, [this] { fill(); });
+  world.lab.at(0, ActionKind::preempt, 1);
+  world.lab.at(13, ActionKind::deliver, 1, 1);
+  world.lab.at(1, ActionKind::deliver, 1, 7);
+  const Report& report = world.lab.run();
+  EXPECT_FALSE(report.failed()) << report.title;
+  EXPECT_EQ(there, (std::vector<bool>{true, false, false}));
+}
+
+TEST_F(Broadcast, DeliveringNothingIsNothing) {
+  world.lab.on(1, [this] { fill(); });
+  world.lab.at(3, ActionKind::deliver, 0, 5);
+  EXPECT_FALSE(world.lab.run().failed());
+  EXPECT_TRUE(has(kPage, kFirst));
+}
+
+TEST_F(Broadcast, SyncWaitsForThisCpusOnly) {
+  bool there = false;
+  world.lab.on(0, [&] { HostHal::invlpgb(pages(kPage)); });
+  world.lab.on(1, [&] {
+    fill();
+    HostHal::tlbsync();
+    there = has(kPage, kFirst);
+  });
+  EXPECT_FALSE(world.lab.run().failed());
+  EXPECT_TRUE(there) << "CPU 0 has not waited, and nobody else can";
+}
+
+TEST_F(Broadcast, EachArrivalIsAStepInWhichOthersMayAct) {
+  std::uint64_t issued = 0;
+  std::uint64_t synced = 0;
+  world.lab.on(0, [&] {
+    HostHal::invlpgb(pages(kPage));
+    issued = world.lab.machine().step();
+    HostHal::tlbsync();
+    synced = world.lab.machine().step();
+  });
+  EXPECT_FALSE(world.lab.run().failed());
+  EXPECT_EQ(synced - issued, 3u) << "two arrivals and the end of the wait";
+}
+
+TEST_F(Broadcast, ItInterruptsNobody) {
+  issue({.scope = InvlpgbScope::everything});
+  EXPECT_EQ(world.lab.machine().interrupts_delivered(), 0u);
+}
+
+TEST_F(Broadcast, FaultsOnTooManyPages) {
+  world.lab.on(0, [] { HostHal::invlpgb(pages(kPage, kInvlpgbMaxPages + 1)); });
+  const Report& report = world.lab.run();
+  EXPECT_EQ(report.oracle, Oracle::fault);
+  EXPECT_EQ(report.title, "INVLPGB faults");
+}
+
+TEST(BroadcastWithoutPcids, FaultsOnAPcid) {
+  World world({.pcid = false});
+  EXPECT_EQ(world.lab.run([] { HostHal::invlpgb(pages(kPage)); }).oracle, Oracle::fault);
+}
+
+}  // namespace
+}  // namespace shootdown::host
