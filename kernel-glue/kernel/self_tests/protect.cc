@@ -20,6 +20,7 @@ class Scene {
   void operator()(CpuId cpu) {
     load(space_.mm);
     exits_[cpu] = programs_.run(count_until_stopped, page_ + cpu * sizeof(std::uint64_t));
+    ended_.fetch_add(1, std::memory_order_release);
     load_kernel_space();
   }
 
@@ -31,6 +32,7 @@ class Scene {
     wait_for_progress();
     flush(space_, {.start = page_, .end = page_ + kPageBytes});
     const auto counts = read_counts();
+    give_time_to_fault();
     for (CpuId cpu = 1; cpu < cpu_count(); ++cpu) {
       programs_.page(cpu).stop.store(true, std::memory_order_release);
     }
@@ -61,6 +63,16 @@ class Scene {
     wait_until(all_counted_on, "CPUs that count in user mode");
   }
 
+  /// A CPU that has answered early is not back in user mode yet. Whoever has not faulted in this
+  /// time never will.
+  void give_time_to_fault() const {
+    constexpr std::uint64_t kPolls = 20'000;
+    for (std::uint64_t polls = 0; polls < kPolls; ++polls) {
+      if (ended_.load(std::memory_order_acquire) == cpu_count() - 1) return;
+      x86::pause();
+    }
+  }
+
   void check_exit(Report& report, CpuId cpu) const {
     const UserExit& exit = exits_[cpu];
     report.expect(exit.faulted && exit.value == page_ + cpu * sizeof(std::uint64_t),
@@ -74,6 +86,7 @@ class Scene {
   PhysAddr frame_;
   VirtAddr page_{test_page(11)};
   std::array<UserExit, x86::kMaxCpus> exits_{};
+  x86::Atomic<CpuId> ended_{0};
 };
 
 }  // namespace
