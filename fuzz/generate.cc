@@ -4,10 +4,41 @@
 
 namespace shootdown::fuzz {
 
-Swarm::Swarm(Random& random, const Header& header, bool basic)
-    : op_kinds_(basic ? static_cast<unsigned>(OpKind::exit) + 1 : kOpKinds),
+namespace {
+
+static_assert(kOpKinds <= 63);
+
+constexpr std::uint64_t bit_of(OpKind kind) {
+  return std::uint64_t{1} << static_cast<unsigned>(kind);
+}
+
+/// The kinds of a mix, one bit each.
+constexpr std::uint64_t kinds_of(Mix mix) {
+  const std::uint64_t basic = (bit_of(OpKind::exit) << 1) - 1;
+  switch (mix) {
+    case Mix::basic:
+      return basic;
+    case Mix::memory:
+      return (basic & ~bit_of(OpKind::leave) & ~bit_of(OpKind::flush_mm)) |
+             bit_of(OpKind::reclaim) | bit_of(OpKind::batch_flush) |
+             (((bit_of(OpKind::kCount))-1) & ~(bit_of(OpKind::move) - 1));
+    case Mix::all:
+      break;
+  }
+  return bit_of(OpKind::kCount) - 1;
+}
+
+Mix pick_mix(Random& random) {
+  if (random.chance(1, 2)) return Mix::basic;
+  return random.chance(1, 2) ? Mix::memory : Mix::all;
+}
+
+}  // namespace
+
+Swarm::Swarm(Random& random, const Header& header, Mix mix)
+    : op_kinds_(kinds_of(mix)),
       ops_(random, op_kinds_),
-      deviations_(random, header.broadcast ? kDeviationKinds : kPlainDeviationKinds),
+      deviations_(random, (1U << (header.broadcast ? kDeviationKinds : kPlainDeviationKinds)) - 1),
       cpus_(header.cpus),
       mms_(header.mms) {
   favourite_mm_ = random.below(mms_);
@@ -41,10 +72,12 @@ Op Swarm::op(Random& random, OpKind kind) const {
   const OpShape& used = shape(kind);
   Op op{.kind = kind};
   if (used.uses_mm) op.mm = mm(random);
-  if (used.uses_page) op.page = page(random) % used.pages;
+  if (used.uses_page) op.page = page_for(used, page(random));
   if (used.uses_count) {
     op.count = 1 + random.mostly_small(max_count(used, op.page) - 1);
   }
+  if (used.to == Target::page) op.count = 1 + (page(random) % kSmallPages);
+  if (used.to == Target::mm) op.count = 1 + mm(random);
   return op;
 }
 
@@ -98,7 +131,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
     header.*field = !(Header{}.*field);
   }
 
-  const Swarm common(random, header, random.chance(1, 2));
+  const Swarm common(random, header, pick_mix(random));
   const bool has_roles = random.chance(1, 2);
   const bool starts_mapped = random.chance(1, 2);
   const unsigned ops = std::min(options.ops_per_cpu, kMaxOpsPerCpu);

@@ -245,6 +245,7 @@ class Machine {
   [[nodiscard]] std::string name_of(VirtAddr address) const;
   /// Walks and caches. The new entry, or null if there is none to make.
   TlbEntry* fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative);
+  [[noreturn]] void report_two_sizes(CpuId cpu);
   [[noreturn]] void report_deadlock();
   [[noreturn]] void leave_run();
   static void cpu_main(void* argument);

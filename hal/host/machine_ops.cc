@@ -210,6 +210,11 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
                  .writable = walk.writable,
                  .dirty = walk.dirty,
                  .from = {.step = step_, .speculative = speculative}};
+  for (const TlbEntry& old : cpu.tlb.entries) {
+    if (old.covers(address) && old.shift != walk.shift && (old.pcid == pcid || old.global)) {
+      report_two_sizes(cpu.id);
+    }
+  }
   if (observer != nullptr) observer->on_fill(cpu.id, address, entry.from);
   cpu.tlb.entries.remove_if([&](const TlbEntry& old) {
     return old.covers(address) && (old.pcid == pcid || old.global) && old.shift == walk.shift;
@@ -222,6 +227,15 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
                          .where = Site()});
   }
   return &cached;
+}
+
+void Machine::report_two_sizes(CpuId cpu) {
+  Report report;
+  report.oracle = Oracle::fault;
+  report.title = "two translations of different sizes for one address";
+  report.detail = "What a CPU does then is undefined; some stop with a machine check.";
+  report.second = {.step = step_, .cpu = cpu, .what = "caches the second translation"};
+  fail(std::move(report));
 }
 
 std::uint64_t Machine::read_word(const std::uint64_t* word, Site where) {

@@ -36,8 +36,8 @@ void take_rights(Manager<P>& manager, Space<P>& space, Range range, Gather<P>& g
     region.for_each_present(range, [&](auto& entry, VirtAddr address) {
       // Compare with what the entry was at the moment of the change, not before or after it.
       const Pte old = entry.fetch_and(~(kPteWritable | kPteCow), std::memory_order_seq_cst);
-      if (needs_flush(old, old & ~(kPteWritable | kPteCow)))
-        gather.changed(address, region.level());
+      const bool weaker = needs_flush(old, old & ~(kPteWritable | kPteCow));
+      if (weaker) gather.changed(address, region.level());
     });
   });
 }
