@@ -22,6 +22,7 @@ constexpr std::uint64_t kApicBaseEnable = 1U << 11;
 constexpr std::uint32_t kSpuriousEnable = 1U << 8;
 
 // Interrupt commands (SDM vol. 3, 11.6.1).
+constexpr std::uint32_t kDeliverNmi = 4U << 8;
 constexpr std::uint32_t kDeliverInit = 5U << 8;
 constexpr std::uint32_t kDeliverStartup = 6U << 8;
 constexpr std::uint32_t kDeliveryPending = 1U << 12;
@@ -153,6 +154,12 @@ void start_apic_timer(std::uint8_t vector, std::uint32_t count) {
   write_register(ApicRegister::timer_divider, kDivideBy1);
   write_register(ApicRegister::timer, vector);  // one-shot, not masked
   write_register(ApicRegister::timer_initial_count, count);
+}
+
+void send_nmi(CpuId cpu) {
+  const std::uint32_t destination = internal::ipi_targets.destination[cpu];
+  if (!key_enabled<x2apic_key>()) return write_xapic_command(destination, kDeliverNmi);
+  internal::write_x2apic_command(destination, internal::kLogicalDestination | kDeliverNmi);
 }
 
 void send_init(std::uint32_t apic_id) { send_command(apic_id, kDeliverInit | kLevelAssert); }

@@ -101,6 +101,10 @@ inline void send_ipi(const CpuMask<kMaxCpus>& targets, std::uint8_t vector) {
                                  internal::kLogicalDestination | vector);
 }
 
+/// Interrupts another CPU whether its interrupts are on or off. One that arrives while another is
+/// pending is merged with it. Orders and context as for `send_ipi`.
+void send_nmi(CpuId cpu);
+
 /// Ends the interrupt in service. Context: its handler.
 inline void end_of_interrupt() {
   if (!key_enabled<x2apic_key>()) {
