@@ -6,22 +6,53 @@ namespace shootdown::fuzz {
 
 namespace {
 
-/// The first so many kinds can do something on the machine.
-unsigned deviation_kinds_for(const Header& header) {
-  if (header.backend != Backend::native) return kDeviationKinds;
-  if (header.broadcast) return kNativeDeviationKinds;
-  return kPlainDeviationKinds + (header.tso ? 1 : 0);
+/// The kinds of deviation that can do something on the machine, one bit each.
+std::uint64_t deviation_kinds_for(const Header& header) {
+  const auto bit = [](DeviationKind kind) { return 1U << static_cast<unsigned>(kind); };
+  std::uint64_t kinds = (1U << kPlainDeviationKinds) - 1;
+  if (header.tso) kinds |= bit(DeviationKind::drain);
+  if (header.broadcast) kinds |= bit(DeviationKind::deliver);
+  if (header.backend == Backend::kvm) {
+    kinds |= bit(DeviationKind::vcpu_preempt) | bit(DeviationKind::vcpu_resume);
+  } else if (header.backend != Backend::native) {
+    kinds |= bit(DeviationKind::fail);
+  }
+  return kinds;
+}
+
+static_assert(kOpKinds <= 63);
+
+constexpr std::uint64_t bit_of(OpKind kind) {
+  return std::uint64_t{1} << static_cast<unsigned>(kind);
+}
+
+/// The kinds of a mix, one bit each.
+constexpr std::uint64_t kinds_of(Mix mix) {
+  const std::uint64_t basic = (bit_of(OpKind::exit) << 1) - 1;
+  switch (mix) {
+    case Mix::basic:
+      return basic;
+    case Mix::memory:
+      return (basic & ~bit_of(OpKind::leave) & ~bit_of(OpKind::flush_mm)) |
+             bit_of(OpKind::reclaim) | bit_of(OpKind::batch_flush) |
+             (((bit_of(OpKind::kCount))-1) & ~(bit_of(OpKind::move) - 1));
+    case Mix::all:
+      break;
+  }
+  return bit_of(OpKind::kCount) - 1;
+}
+
+Mix pick_mix(Random& random) {
+  if (random.chance(1, 2)) return Mix::basic;
+  return random.chance(1, 2) ? Mix::memory : Mix::all;
 }
 
 }  // namespace
 
-Swarm::Swarm(Random& random, const Header& header, bool basic)
-    : op_kinds_(basic ? static_cast<unsigned>(OpKind::exit) + 1 : kOpKinds),
+Swarm::Swarm(Random& random, const Header& header, Mix mix)
+    : op_kinds_(kinds_of(mix)),
       ops_(random, op_kinds_),
       deviations_(random, deviation_kinds_for(header)),
-      backend_(header.backend),
-      broadcast_(header.broadcast),
-      tso_(header.tso),
       cpus_(header.cpus),
       mms_(header.mms) {
   favourite_mm_ = random.below(mms_);
@@ -55,10 +86,12 @@ Op Swarm::op(Random& random, OpKind kind) const {
   const OpShape& used = shape(kind);
   Op op{.kind = kind};
   if (used.uses_mm) op.mm = mm(random);
-  if (used.uses_page) op.page = page(random) % used.pages;
+  if (used.uses_page) op.page = page_for(used, page(random));
   if (used.uses_count) {
     op.count = 1 + random.mostly_small(max_count(used, op.page) - 1);
   }
+  if (used.to == Target::page) op.count = 1 + (page(random) % kSmallPages);
+  if (used.to == Target::mm) op.count = 1 + mm(random);
   return op;
 }
 
@@ -73,15 +106,6 @@ Op Swarm::map_favourites() const {
 Deviation Swarm::deviation(Random& random) const {
   Deviation deviation;
   deviation.kind = static_cast<DeviationKind>(deviations_.pick(random));
-  if (deviation.kind == DeviationKind::drain && !tso_) deviation.kind = DeviationKind::hold;
-  // The host's scheduler is KVM's affair, failing calls are the others'.
-  if (deviation.kind == DeviationKind::deliver && !broadcast_) deviation.kind = DeviationKind::fail;
-  if (backend_ == Backend::kvm && deviation.kind == DeviationKind::fail) {
-    deviation.kind = DeviationKind::vcpu_preempt;
-  } else if (backend_ != Backend::kvm && (deviation.kind == DeviationKind::vcpu_preempt ||
-                                          deviation.kind == DeviationKind::vcpu_resume)) {
-    deviation.kind = DeviationKind::fail;
-  }
   deviation.delay = random.mostly_small(longest_delay_);
   deviation.cpu = random.below(cpus_);
   if (deviation.kind == DeviationKind::fill) {
@@ -133,7 +157,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
     header.*field = !(Header{}.*field);
   }
 
-  const Swarm common(random, header, random.chance(1, 2));
+  const Swarm common(random, header, pick_mix(random));
   const bool has_roles = random.chance(1, 2);
   const bool starts_mapped = random.chance(1, 2);
   const unsigned ops = std::min(options.ops_per_cpu, kMaxOpsPerCpu);

@@ -16,15 +16,18 @@ namespace shootdown::fuzz {
 template <unsigned kCount>
 class WildWeights {
  public:
-  /// Only the first `among` alternatives have a chance.
-  explicit WildWeights(Random& random, unsigned among = kCount) {
+  /// Only the alternatives whose bit is set in `among` have a chance. At least one is.
+  explicit WildWeights(Random& random, std::uint64_t among = (std::uint64_t{1} << kCount) - 1) {
     const unsigned survivors = random.between(1, 4);  // In quarters: how many stay switched on.
-    for (unsigned i = 0; i < among; ++i) {
+    unsigned last = 0;
+    for (unsigned i = 0; i < kCount; ++i) {
+      if (((among >> i) & 1) == 0) continue;
+      last = i;
       const unsigned wild = 1u << random.below(7);
       weights_[i] = random.chance(survivors, 4) ? wild : 0;
       total_ += weights_[i];
     }
-    if (total_ == 0) total_ = weights_[random.below(among)] = 1;
+    if (total_ == 0) total_ = weights_[last] = 1;
   }
   [[nodiscard]] bool allows(unsigned index) const { return weights_[index] != 0; }
   [[nodiscard]] unsigned pick(Random& random) const {
@@ -39,11 +42,17 @@ class WildWeights {
   unsigned total_{0};
 };
 
+/// Which kinds of operation a run is made of.
+enum class Mix : std::uint8_t {
+  basic,   // without those that came later: what they crowd out is what most bugs need
+  memory,  // what tasks and the memory manager do
+  all,
+};
+
 /// What one run prefers: kinds, and a few pages and spaces on which its operations meet.
 class Swarm {
  public:
-  /// `basic` leaves out the operations that came later: what they crowd out is what most bugs need.
-  Swarm(Random& random, const Header& header, bool basic = false);
+  Swarm(Random& random, const Header& header, Mix mix = Mix::all);
   /// The same pages and spaces, other kinds of operation: another role in the same run.
   [[nodiscard]] Swarm with_other_kinds(Random& random) const;
   /// Operations and deviations are normalised for the header.
@@ -59,12 +68,9 @@ class Swarm {
   [[nodiscard]] unsigned page(Random& random) const;
   [[nodiscard]] unsigned mm(Random& random) const;
 
-  unsigned op_kinds_;
+  std::uint64_t op_kinds_;
   WildWeights<kOpKinds> ops_;
   WildWeights<kDeviationKinds> deviations_;
-  Backend backend_;
-  bool broadcast_;
-  bool tso_;
   unsigned cpus_;
   unsigned mms_;
   unsigned favourite_mm_;

@@ -11,15 +11,9 @@ namespace shootdown::fuzz {
 using host::FrameKind;
 using host::FramePool;
 using host::kPteGlobal;
-using host::kPteLarge;
-using host::kPtePresent;
-using host::kPteUser;
-using host::kPteWritable;
 using host::table_index;
 
 namespace {
-
-constexpr std::uint64_t kTableBits = kPtePresent | kPteWritable | kPteUser;
 
 Config config_of(const Header& header) {
   return {
@@ -48,14 +42,12 @@ host::Backend backend_of(const Header& header) {
   return static_cast<host::Backend>(header.backend);
 }
 
-Guest::Guest(Machine& machine, Oracles& oracles) : machine_(machine), oracles_(oracles) {}
+Guest::Guest(Machine& machine, Oracles& oracles)
+    : machine_(machine), oracles_(oracles), memory_(machine, *this, oracles) {}
 
-unsigned Guest::index_of(const GuestMm& space) const {
-  return static_cast<unsigned>(&space - spaces_.data());
-}
-
-PhysAddr Guest::user_root_of(const GuestMm& space) const {
-  return scenario_->header.pti ? FramePool::address(space.user_root) : 0;
+unsigned Guest::index_of(const Mm<HostHal>& mm) const {
+  const auto first = reinterpret_cast<std::uintptr_t>(&spaces_[0].mm);
+  return static_cast<unsigned>((reinterpret_cast<std::uintptr_t>(&mm) - first) / sizeof(GuestMm));
 }
 
 std::uint32_t Guest::take_frame(FrameKind kind, std::uint16_t owner) {
@@ -72,15 +64,15 @@ void Guest::build_kernel() {
   const std::uint32_t directory = take_frame(FrameKind::table, owner_tag(kKernelSpace, 2));
   kernel_table_ = take_frame(FrameKind::table, owner_tag(kKernelSpace, 1));
   frames.words(kernel_root_)[table_index(kKernelBase, 4)] =
-      FramePool::address(kernel_upper_) | kTableBits;
+      FramePool::address(kernel_upper_) | vm::kTableBits;
   frames.words(kernel_upper_)[table_index(kKernelBase, 3)] =
-      FramePool::address(directory) | kTableBits;
+      FramePool::address(directory) | vm::kTableBits;
   frames.words(directory)[table_index(kKernelBase, 2)] =
-      FramePool::address(kernel_table_) | kTableBits;
+      FramePool::address(kernel_table_) | vm::kTableBits;
   for (unsigned page = 0; page < kKernelPages; ++page) {
     const std::uint32_t frame = take_frame(FrameKind::data, owner_tag(kKernelSpace, page));
     frames.words(kernel_table_)[table_index(kernel_address(page), 1)] =
-        FramePool::address(frame) | kTableBits | kernel_bits();
+        FramePool::address(frame) | vm::kTableBits | kernel_bits();
   }
 }
 
@@ -88,34 +80,10 @@ std::uint64_t Guest::kernel_bits() const {
   return system_.config.kernel_is_global() ? kPteGlobal : 0;
 }
 
-void Guest::build_tables(unsigned index) {
-  FramePool& frames = machine_.frames();
-  GuestMm& space = spaces_[index];
-  space.root = take_frame(FrameKind::table, owner_tag(index, 4));
-  space.upper = take_frame(FrameKind::table, owner_tag(index, 3));
-  space.directory = take_frame(FrameKind::table, owner_tag(index, 2));
-  const std::uint64_t upper = FramePool::address(space.upper) | kTableBits;
-  frames.words(space.root)[table_index(kSmallBase, 4)] = upper;
-  frames.words(space.root)[table_index(kKernelBase, 4)] =
-      FramePool::address(kernel_upper_) | kTableBits;
-  frames.words(space.upper)[table_index(kSmallBase, 3)] =
-      FramePool::address(space.directory) | kTableBits;
-  if (!scenario_->header.pti) return;
-  space.user_root = take_frame(FrameKind::table, owner_tag(index, 5));
-  frames.words(space.user_root)[table_index(kSmallBase, 4)] = upper;
-}
-
 void Guest::premap(unsigned index) {
-  FramePool& frames = machine_.frames();
-  for (unsigned page : {0U, 1U, 2U, 3U, 8U, 9U, 10U, 11U}) {
-    std::uint64_t& upper =
-        frames.words(spaces_[index].directory)[table_index(page_address(page), 2)];
-    if (upper == 0) {
-      upper = FramePool::address(take_frame(FrameKind::table, owner_tag(index, 1))) | kTableBits;
-    }
-    const std::uint32_t frame = take_frame(FrameKind::data, owner_tag(index, page));
-    frames.words(FramePool::frame_at(upper))[table_index(page_address(page), 1)] =
-        FramePool::address(frame) | kTableBits;
+  for (unsigned first : {0U, 8U}) {
+    vm::map(*manager_, spaces_[index],
+            {.start = page_address(first), .end = page_address(first + 4)}, kUserRights);
   }
 }
 
@@ -129,17 +97,29 @@ void Guest::prepare(const Scenario& scenario) {
   loaded_.fill(kNoTask);
   in_user_.fill(false);
   offline_.fill(false);
-  for (GuestBatch& batch : batches_) batch = {};
-  std::destroy_at(&kernel_lock_);
-  std::construct_at(&kernel_lock_, 0U);
-  build_kernel();
+  batches_.fill({});
+  for (GuestMemory::Word* lock : {&kernel_lock_, &temporary_lock_}) {
+    std::destroy_at(lock);
+    std::construct_at(lock, 0U);
+  }
   for (unsigned index = 0; index <= scenario.header.mms; ++index) {
     std::destroy_at(&spaces_[index]);
     std::construct_at(&spaces_[index]);
-    build_tables(index);
-    if (index != temporary_space()) premap(index);
   }
   oracles_.prepare(*this, scenario.header.mms + 1U);
+  build_kernel();
+  memory_.prepare(FramePool::address(kernel_upper_) | vm::kTableBits);
+  // A broadcast flush completes behind the back of its targets.
+  const bool interrupts = flush_interrupts_targets(system_) && !scenario.header.defer_tables &&
+                          !scenario.header.broadcast;
+  manager_.emplace(system_, memory_, vm::ManagerConfig{.flush_interrupts_targets = interrupts});
+  // Nobody else runs yet, but the memory manager asks for the context in which it may wait.
+  machine_.running().interrupts_enabled = true;
+  for (unsigned index = 0; index <= scenario.header.mms; ++index) {
+    vm::create(*manager_, spaces_[index]);
+    if (index != temporary_space()) premap(index);
+  }
+  machine_.running().interrupts_enabled = false;
 }
 
 void Guest::select_backend_of(const Header& header) {
@@ -173,11 +153,6 @@ void Guest::boot(void* self, CpuId cpu) {
   System<HostHal>& system = guest.system_;
   if (cpu == 0) {
     initialize_system(system, system.config, FramePool::address(guest.kernel_root_));
-    for (unsigned index = 0; index <= guest.scenario_->header.mms; ++index) {
-      GuestMm& space = guest.spaces_[index];
-      space.mm.initialize(system.allocate_context(), FramePool::address(space.root),
-                          guest.user_root_of(space));
-    }
   }
   initialize_cpu(system);
   switch_mm(system, guest.spaces_[0].mm);
@@ -264,45 +239,16 @@ void Guest::execute_task(CpuId cpu, const Op& op) {
     case OpKind::exit:
       exit(op);
       break;
+    case OpKind::walk:
+      walk(cpu, op);
+      break;
+    case OpKind::fail_allocation:
+      memory_.fail_allocation(cpu, op.count - 1U);
+      break;
     default:
       execute_memory(op);
       break;
   }
-}
-
-void Guest::execute_memory(const Op& op) {
-  // Whoever works on a space keeps it alive, as a kernel's reference to an mm does.
-  if (!get_user(op.mm)) return;
-  switch (op.kind) {
-    case OpKind::map:
-      map(op);
-      break;
-    case OpKind::unmap:
-      unmap(op);
-      break;
-    case OpKind::protect:
-    case OpKind::protect_early:
-      protect(op);
-      break;
-    case OpKind::unprotect:
-      unprotect(op);
-      break;
-    case OpKind::replace:
-      replace(op);
-      break;
-    case OpKind::free_table:
-      free_table(op);
-      break;
-    case OpKind::flush_mm:
-      static_cast<void>(flush_tlb_mm(system_, spaces_[op.mm].mm));
-      break;
-    case OpKind::reclaim:
-      reclaim(machine_.running().id, op);
-      break;
-    default:
-      break;
-  }
-  put_user(op.mm);
 }
 
 // ---- Tasks
@@ -359,14 +305,14 @@ void Guest::access(CpuId cpu, const Op& op) {
   if (task_[cpu] == kNoTask) return;
   const bool write = op.kind == OpKind::write;
   if (!scenario_->header.pti) {
-    static_cast<void>(machine_.access(page_address(op.page), write));
+    static_cast<void>(machine_.access(probe_address(op.page), write));
     return;
   }
   HostHal::disable_interrupts();
   return_to_user(system_);
   in_user_[cpu] = true;
   HostHal::enable_interrupts();
-  static_cast<void>(machine_.access(page_address(op.page), write));
+  static_cast<void>(machine_.access(probe_address(op.page), write));
   HostHal::disable_interrupts();
   in_user_[cpu] = false;
   enter_from_user(system_);
@@ -396,31 +342,22 @@ void Guest::come_online(CpuId cpu) {
 
 void Guest::use_temporary(CpuId cpu, const Op& op) {
   GuestMm& space = spaces_[temporary_space()];
-  lock(space.lock);
-  const std::uint32_t frame = take_frame(FrameKind::data, owner_tag(temporary_space(), op.page));
-  std::uint64_t* entry =
-      frame != FramePool::kNoFrame ? find_or_make_entry(space, op.page) : nullptr;
-  if (entry != nullptr) {
-    machine_.exchange_word(
-        entry, FramePool::address(frame) | kTableBits | (op.page < kSmallPages ? 0 : kPteLarge));
-    oracles_.on_temporary_begin(cpu);
-    {
-      const TemporaryMm<HostHal> scope(system_, space.mm);
-      static_cast<void>(machine_.access(page_address(op.page), /*write=*/true));
-    }
-    oracles_.on_temporary_end(cpu);
-    machine_.stop_if_failed();
-    // This CPU went back to where it was; while idle that is the kernel's space.
-    if (task_[cpu] == kNoTask) loaded_[cpu] = kNoTask;
-    machine_.exchange_word(entry, 0);
-    oracles_.on_entry_changed(temporary_space(), op.page);
-    Unmapped unmapped;
-    unmapped.add(frame);
-    release(unmapped, flush_tlb_mm(system_, space.mm));
-  } else if (frame != FramePool::kNoFrame) {
-    machine_.frames().release(frame, machine_.step(), cpu);
+  // One at a time: each finds the space empty.
+  const vm::LockGuard<HostHal> lock(temporary_lock_);
+  const vm::Range range = range_of(op.page, 1);
+  const bool mapped = op.page < kSmallPages ? vm::map(*manager_, space, range, kUserRights)
+                                            : vm::map_large(*manager_, space, range, kUserRights);
+  if (!mapped) return;
+  oracles_.on_temporary_begin(cpu);
+  {
+    const TemporaryMm<HostHal> scope(system_, space.mm);
+    static_cast<void>(machine_.access(probe_address(op.page), /*write=*/true));
   }
-  unlock(space.lock);
+  oracles_.on_temporary_end(cpu);
+  machine_.stop_if_failed();
+  // This CPU went back to where it was; while idle that is the kernel's space.
+  if (task_[cpu] == kNoTask) loaded_[cpu] = kNoTask;
+  vm::unmap(*manager_, space, range);
 }
 
 }  // namespace shootdown::fuzz

@@ -1,52 +1,36 @@
-// The simulated kernel: address spaces with real page tables in modelled frames, tasks, and the
-// operations of a scenario, all on top of the flush core.
+// The simulated kernel: tasks, CPUs, and the operations of a scenario, on top of the flush core and
+// of the reference memory manager.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <optional>
 
 #include "core/shootdown.h"
 #include "fuzz/oracles.h"
+#include "fuzz/platform.h"
 #include "fuzz/scenario.h"
 #include "hal/host/hal.h"
+#include "kernel-glue/mm/mm.h"
 
 namespace shootdown::fuzz {
-
-using host::HostHal;
-using host::Machine;
-
-using Lock = HostHal::Atomic<std::uint32_t>;
 
 /// What the machine is to be prepared with.
 [[nodiscard]] host::Backend backend_of(const Header& header);
 
 /// One address space of the simulated kernel.
-struct GuestMm {
-  Mm<HostHal> mm;
-  /// Guards the page tables, as a page-table lock does. Never held while flushing.
-  Lock lock{0};
+struct GuestMm : vm::Space<GuestMemory> {
   /// Tasks and operations that need this space; kDying while it is torn down.
   HostHal::Atomic<std::int32_t> users{0};
-  std::uint32_t root{0};       // frame of the top table
-  std::uint32_t user_root{0};  // ... for user mode, under page-table isolation
-  std::uint32_t upper{0};      // the next level, which both roots share
-  std::uint32_t directory{0};  // the page directory, which covers all pages
 };
 
-/// Frames taken out of page tables, to be released after the flush.
-struct Unmapped {
-  std::array<std::uint32_t, kPages + 8> frames{};
-  unsigned count{0};
-  unsigned changed{0};
-  void add(std::uint32_t frame) { frames[count++] = frame; }
-};
+inline constexpr vm::Pte kUserRights = vm::kPteWritable | vm::kPteUser;
 
-/// What a CPU has taken away from spaces and will flush as one batch.
-struct GuestBatch {
-  ReclaimBatch<HostHal> batch;
-  std::array<std::uint32_t, 32> frames{};
-  unsigned count{0};
-};
+/// The addresses of `count` pages from `first` on.
+constexpr vm::Range range_of(unsigned first, unsigned count) {
+  const VirtAddr start = page_address(first);
+  return {.start = start, .end = start + (VirtAddr{count} << page_shift(first))};
+}
 
 class Guest {
  public:
@@ -66,7 +50,13 @@ class Guest {
   [[nodiscard]] GuestMm& space(unsigned index) { return spaces_[index]; }
   /// The space for temporary mappings; its number is the one after the scenario's spaces.
   [[nodiscard]] unsigned temporary_space() const { return scenario_->header.mms; }
-  [[nodiscard]] const Lock& kernel_lock() const { return kernel_lock_; }
+  [[nodiscard]] const GuestMemory::Word& kernel_lock() const { return kernel_lock_; }
+  [[nodiscard]] const GuestMemory::Word& temporary_lock() const { return temporary_lock_; }
+  [[nodiscard]] GuestMemory& memory() { return memory_; }
+  [[nodiscard]] vm::Manager<GuestMemory>& manager() { return *manager_; }
+  [[nodiscard]] unsigned index_of(const Mm<HostHal>& mm) const;
+  /// The entry that maps the page, as it is in memory now, or 0. Not a visible operation.
+  [[nodiscard]] std::uint64_t leaf(unsigned space, unsigned page);
   [[nodiscard]] bool in_user_mode(CpuId cpu) const { return in_user_[cpu]; }
 
   static constexpr unsigned kSpaces = kMaxMms + 1;
@@ -96,37 +86,23 @@ class Guest {
   void come_online(CpuId cpu);
   void use_temporary(CpuId cpu, const Op& op);
 
-  // Page tables (guest_memory.cc).
+  // Memory (guest_memory.cc).
+  void execute_promise(const Op& op);
   void map(const Op& op);
-  void unmap(const Op& op);
-  void protect(const Op& op);
-  void unprotect(const Op& op);
-  void replace(const Op& op);
-  void free_table(const Op& op);
+  void walk(CpuId cpu, const Op& op);
   void exit(const Op& op);
-  void reclaim(CpuId cpu, const Op& op);
+  void fork(const Op& op);
+  /// Ends a space that nobody needs and starts it anew, empty. False if somebody needs it, or
+  /// without memory.
+  bool renew(unsigned space);
   void flush_batch(CpuId cpu);
   void kernel_map(const Op& op);
   void kernel_unmap(const Op& op);
-
-  void lock(Lock& lock);
-  void unlock(Lock& lock);
-  /// The leaf entry of `page`, or null if there is no table.
-  std::uint64_t* find_entry(GuestMm& space, unsigned page);
-  std::uint64_t* find_or_make_entry(GuestMm& space, unsigned page);
   std::uint64_t* kernel_entry(unsigned page);
-  void clear_pages(GuestMm& space, unsigned first, unsigned count, Unmapped& out);
-  void clear_table(GuestMm& space, unsigned table, Unmapped& out);
-  void settle_batches(GuestMm& space);
-  void release(const Unmapped& unmapped, const TranslationsQuiet& proof);
-  void release_tables(const Unmapped& unmapped, const WalkersQuiet& proof);
   std::uint32_t take_frame(host::FrameKind kind, std::uint16_t owner);
-  void build_tables(unsigned index);
   void build_kernel();
-  [[nodiscard]] std::uint64_t kernel_bits() const;
   void premap(unsigned index);
-  [[nodiscard]] unsigned index_of(const GuestMm& space) const;
-  [[nodiscard]] PhysAddr user_root_of(const GuestMm& space) const;
+  [[nodiscard]] std::uint64_t kernel_bits() const;
 
   Machine& machine_;
   Oracles& oracles_;
@@ -134,11 +110,14 @@ class Guest {
   std::uint32_t kernel_root_{0};
   std::uint32_t kernel_upper_{0};
   std::uint32_t kernel_table_{0};
-  Lock kernel_lock_{0};
+  GuestMemory::Word kernel_lock_{0};
+  GuestMemory::Word temporary_lock_{0};
   System<HostHal> system_;
   FlushOps<HostHal> ops_{};
+  GuestMemory memory_;
+  std::optional<vm::Manager<GuestMemory>> manager_;
   std::array<GuestMm, kSpaces> spaces_;
-  std::array<GuestBatch, kMaxCpus> batches_;
+  std::array<vm::Reclaimer<GuestMemory>, kMaxCpus> batches_;
   std::array<int, kMaxCpus> task_{};    // space of the running task, or kNoTask
   std::array<int, kMaxCpus> loaded_{};  // space kept loaded, also while idle, or kNoTask
   std::array<bool, kMaxCpus> in_user_{};

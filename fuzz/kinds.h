@@ -13,12 +13,17 @@ namespace shootdown::fuzz {
 inline constexpr unsigned kOpKinds = static_cast<unsigned>(OpKind::kCount);
 inline constexpr unsigned kDeviationKinds = static_cast<unsigned>(DeviationKind::kCount);
 
+/// What `count` stands for if it is no number of pages.
+enum class Target : std::uint8_t { none, page, mm };
+
 struct OpShape {
   std::string_view name;
   bool uses_mm;
   bool uses_page;
   bool uses_count;
-  unsigned pages{kPages};  // what `page` counts: the user pages or the kernel's own
+  unsigned pages{kPages};  // what `page` counts: some of the user pages, or the kernel's own
+  unsigned first_page{0};
+  Target to{Target::none};
 };
 
 /// In the order of OpKind.
@@ -47,6 +52,15 @@ inline constexpr std::array<OpShape, kOpKinds> kOpShapes{{
     {"temporary", false, true, false},
     {"offline", false, false, false},
     {"online", false, false, false},
+    {"move", true, true, false, kSmallPages, 0, Target::page},
+    {"fork", true, false, false, kPages, 0, Target::mm},
+    {"cow", true, true, false},
+    {"split", true, true, false, kLargePages, kSmallPages},
+    {"collapse", true, true, false, kLargePages, kSmallPages},
+    {"clean", true, true, true},
+    {"reclaim_tables", true, true, false},
+    {"walk", false, true, false},
+    {"fail_allocation", false, false, true},
 }};
 
 /// Kinds that every machine has; the ones behind them need something that the header switches on.
@@ -83,9 +97,6 @@ constexpr std::string_view name(Backend backend) {
   return kBackendNames[static_cast<std::size_t>(backend)];
 }
 
-/// Deviations from here on mean something only above a hypervisor or a hub.
-inline constexpr auto kNativeDeviationKinds = static_cast<unsigned>(DeviationKind::vcpu_preempt);
-
 /// Precondition: `kind` is one of the named ones.
 constexpr const OpShape& shape(OpKind kind) { return kOpShapes[static_cast<std::size_t>(kind)]; }
 constexpr const DeviationShape& shape(DeviationKind kind) {
@@ -95,8 +106,22 @@ constexpr const DeviationShape& shape(DeviationKind kind) {
 /// The most pages that a range from `page` on can have without leaving the small, large or kernel
 /// pages.
 constexpr unsigned max_count(const OpShape& shape, unsigned page) {
+  if (!shape.uses_page) return kSmallPages;
   if (shape.pages == kKernelPages) return kKernelPages - page;
   return page < kSmallPages ? kSmallPages - page : kPages - page;
+}
+
+/// `page` or any other number as a page that the kind may name.
+constexpr unsigned page_for(const OpShape& shape, unsigned page) {
+  return shape.first_page + (page % shape.pages);
+}
+static_assert(kSmallPages % kLargePages == 0, "a page that a kind may name stays what it is");
+
+/// How many values `count` has, from 1 on, for a kind that uses it in whichever way.
+constexpr unsigned counts(const OpShape& shape, unsigned page, unsigned mms) {
+  if (shape.uses_count) return max_count(shape, page);
+  if (shape.to == Target::page) return kSmallPages;
+  return shape.to == Target::mm ? mms : 1;
 }
 
 /// A yes-or-no field of the header.
@@ -117,6 +142,7 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"lazy_test_up_front", &Header::lazy_test_up_front},
     HeaderSwitch{"by_loaded_space", &Header::by_loaded_space},
     HeaderSwitch{"broadcast", &Header::broadcast},
+    HeaderSwitch{"defer_tables", &Header::defer_tables},
     HeaderSwitch{"tso", &Header::tso},
 };
 

@@ -23,6 +23,13 @@ constexpr std::uint8_t page_shift(unsigned page) {
   return page < kSmallPages ? kPageShift : kLargePageShift;
 }
 
+/// The address at which a page is read, written and filled. A large page has memory in one of its
+/// 4 KiB parts only, and not in the first: an invalidation that steps by the wrong size misses it.
+inline constexpr unsigned kLargePagePart = 5;
+constexpr VirtAddr probe_address(unsigned page) {
+  return page_address(page) + (page < kSmallPages ? 0 : VirtAddr{kLargePagePart} << kPageShift);
+}
+
 /// The page an address lies in, or kPages.
 constexpr unsigned page_of(VirtAddr address) {
   if (address >= kSmallBase && address < kSmallBase + (kSmallPages << kPageShift)) {
@@ -49,12 +56,25 @@ constexpr unsigned kernel_page_of(VirtAddr address) {
 }
 
 /// Frame owners: the space in the high byte (kKernelSpace for none), and in the low byte the page
-/// of a data frame or the level of a table.
+/// of a data frame, or what `table_what` says of a table.
 inline constexpr unsigned kKernelSpace = 0xff;
 constexpr std::uint16_t owner_tag(unsigned space, unsigned what) {
   return static_cast<std::uint16_t>((space << 8) | what);
 }
 constexpr unsigned owner_space(std::uint16_t tag) { return tag >> 8; }
 constexpr unsigned owner_what(std::uint16_t tag) { return tag & 0xff; }
+
+/// A table's level, and for a page table which 2 MiB it covers.
+constexpr unsigned table_what(unsigned level, VirtAddr address) {
+  const auto region = static_cast<unsigned>(
+      (address - (kSmallBase >> kLargePageShift << kLargePageShift)) >> kLargePageShift);
+  return level == 1 ? level | (region << 4) : level;
+}
+constexpr unsigned owner_level(std::uint16_t tag) { return owner_what(tag) & 0xf; }
+/// The first address that a page table covers.
+constexpr VirtAddr owner_region(std::uint16_t tag) {
+  return (kSmallBase >> kLargePageShift << kLargePageShift) +
+         (VirtAddr{owner_what(tag) >> 4} << kLargePageShift);
+}
 
 }  // namespace shootdown::fuzz

@@ -246,7 +246,9 @@ void change_header(Context& context) {
       break;
     }
     case 5:
-      header.backend = some_backend(context.random);
+      header.backend = static_cast<Backend>(
+          (static_cast<unsigned>(header.backend) + context.random.between(1, kBackends - 1)) %
+          kBackends);
       break;
     default:
       header.ceiling = other.ceiling;

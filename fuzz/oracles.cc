@@ -29,7 +29,6 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
     ghost.last_generation = kFirstGeneration;
     for (PageGhost& page : ghost.pages) {
       page.version = 0;
-      page.batched = 0;
       page.demand = {};
       page.log_size = 0;
     }
@@ -47,6 +46,7 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
     ghost.flush.queued = ghost.flush.to_interrupt = {};
     ghost.in_switch = ghost.in_handler = ghost.lazy = ghost.offline = false;
     ghost.space = kNoSpace;
+    ghost.walker_table = FramePool::kNoFrame;
   }
   flushing_ = {};
   slots_in_use_ = slots_dirty_ = 0;
@@ -95,10 +95,8 @@ bool Oracles::uses_user_half(CpuId cpu) const {
 }
 
 bool Oracles::covers(const FlushRequest<host::HostHal>& request, unsigned page) const {
-  if (request.all()) return true;
-  const VirtAddr start = page_address(page);
-  const VirtAddr end = start + (VirtAddr{1} << page_shift(page));
-  return request.start < end && start < request.end;
+  const VirtAddr address = probe_address(page);
+  return request.all() || (request.start <= address && address < request.end);
 }
 
 bool Oracles::is_stale_at(const TlbEntry& entry, Generation generation) const {
@@ -113,42 +111,12 @@ bool Oracles::is_stale_at(const TlbEntry& entry, Generation generation) const {
 // ---- The simulated kernel's events
 // ----------------------------------------------------------------
 
-void Oracles::on_entry_changed(unsigned space, unsigned page) {
-  ++space_[space].pages[page].version;
-}
-
 void Oracles::on_kernel_entry_changed(unsigned page) { ++kernel_[page].version; }
 
 void Oracles::note_log(unsigned space, unsigned page, Generation generation) {
   PageGhost& ghost = space_[space].pages[page];
   if (ghost.log_size == kLogDepth) return;
   ghost.log[ghost.log_size++] = {.generation = generation, .version = ghost.version};
-}
-
-void Oracles::on_batch_add(unsigned space, unsigned page) {
-  CpuGhost& ghost = cpu_[machine_.running().id];
-  PageGhost& changed = space_[space].pages[page];
-  changed.batched = changed.version;
-  ghost.batch.add(
-      {.space = space, .life = space_[space].life, .page = page, .version = changed.version});
-  note_log(space, page, ghost.batch_generation);
-}
-
-void Oracles::note_promise(unsigned space, unsigned first, unsigned count) {
-  PromiseList& promise = cpu_[machine_.running().id].promise;
-  promise.size = 0;
-  for (unsigned page = first; page < first + count; ++page) {
-    const std::uint64_t version = space_[space].pages[page].batched;
-    if (version == 0) continue;
-    promise.add({.space = space, .life = space_[space].life, .page = page, .version = version});
-  }
-}
-
-void Oracles::on_promise() {
-  const CpuId cpu = machine_.running().id;
-  check_promises(cpu, cpu_[cpu].promise, Oracle::o21,
-                 "an operation completes over a change that is not flushed");
-  cpu_[cpu].promise.size = 0;
 }
 
 void Oracles::on_temporary_begin(CpuId cpu) {
@@ -186,57 +154,6 @@ void Oracles::on_online(CpuId cpu) {
   }
   fail(Oracle::o24, "a CPU comes up with old translations or slots",
        cpu_name(cpu) + " trusts what its TLB held before.", {}, event(cpu, "comes online"));
-}
-
-void Oracles::on_release(std::uint32_t frame) {
-  const FrameInfo& info = machine_.frames().info(frame);
-  const CpuId self = machine_.running().id;
-  for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
-    const HostCpu& cpu = machine_.cpu(id);
-    const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
-    if (info.kind == FrameKind::table) {
-      // Nobody walks for a virtual CPU without a processor, and the host flushes it first.
-      if (machine_.hypervisor().will_flush(cpu)) continue;
-      for (const auto& entry : cpu.tlb.psc) {
-        if (entry.table != frame || entry.pcid != pcid) continue;
-        fail(Oracle::o5, "a page table is released while a CPU can walk it",
-             cpu_name(id) + " has a cached pointer to the table and may walk it at any moment.",
-             {.step = entry.from.step, .cpu = id, .what = "cached a pointer to the table"},
-             event(self, "releases the table"));
-      }
-      continue;
-    }
-    // A lazy CPU may keep a user entry: it does not use it, and flushes before it does (R3).
-    const bool user_half = uses_user_half(id);
-    if (cpu_[id].offline) continue;
-    for (const TlbEntry& entry : cpu.tlb.entries) {
-      if (entry.frame != frame || (entry.pcid != pcid && !entry.global)) continue;
-      if (entry.from.space != kKernelSpace && !user_half) continue;
-      fail(Oracle::o6, "a frame is released while a CPU can use it",
-           cpu_name(id) + " still has a usable translation to the frame.", fill_event(id, entry),
-           event(self, "releases the frame"));
-    }
-  }
-}
-
-void Oracles::on_destroy(unsigned space) {
-  const GuestMm& guest_mm = guest_->space(space);
-  for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
-    const bool loaded =
-        guest_->system().cpus[id].own.loaded_mm.seen_by(machine_.cpu(id)) == &guest_mm.mm;
-    if (!loaded && FramePool::frame_at(machine_.cpu(id).cr3) != guest_mm.root) continue;
-    fail(Oracle::o31, "an address space is destroyed while a CPU has it loaded",
-         cpu_name(id) + " has " + mm_name(space) + " loaded.", {},
-         event(machine_.running().id, "destroys " + mm_name(space)));
-  }
-  SpaceGhost& ghost = space_[space];
-  ++ghost.life;
-  ghost.last_generation = kFirstGeneration;
-  for (PageGhost& page : ghost.pages) {
-    page.log_size = 0;
-    page.batched = 0;
-    page.demand = {};
-  }
 }
 
 // ---- Use time

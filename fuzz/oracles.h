@@ -30,21 +30,34 @@ class Oracles final : public host::Observer {
   // ---- What the simulated kernel tells
   // ------------------------------------------------------------
 
-  /// The entry of `page` lost rights or its frame: older translations are stale from now on.
-  void on_entry_changed(unsigned space, unsigned page);
+  /// Software has changed a page-table word.
+  void on_table_write(const std::uint64_t* word, std::uint64_t before, std::uint64_t after);
   /// `frame` is about to be released (O5, O6).
   void on_release(std::uint32_t frame);
   /// `space` is about to be destroyed and started anew (O31).
   void on_destroy(unsigned space);
   /// The entry of a kernel page lost its frame.
   void on_kernel_entry_changed(unsigned page);
-  /// The running CPU has added `page` to its batch; what it removed is to be quiet when the batch
-  /// is flushed (O20).
-  void on_batch_add(unsigned space, unsigned page);
-  /// Under the page-table lock: the running CPU has seen these entries and will promise that
-  /// nothing older is left, once `on_promise` says so (O21).
-  void note_promise(unsigned space, unsigned first, unsigned count);
+  /// An operation begins that will promise something.
+  void begin_promise() { cpu_[machine_.running().id].promise.size = 0; }
+  /// Under the page-table lock: the running CPU has seen the entries of [start, end) and will
+  /// promise that nothing older is left, once `on_promise` says so (O21).
+  void note_promise(unsigned space, VirtAddr start, VirtAddr end);
   void on_promise();
+
+  void on_page_allocated(std::uint32_t frame) { store_recorded_[frame] = false; }
+  /// It is on record that somebody has stored to the page.
+  void on_store_recorded(std::uint32_t frame) { store_recorded_[frame] = true; }
+  /// A page's content is about to be copied to another frame.
+  void on_copy(std::uint32_t frame);
+  /// Under the page-table lock: the pages of [start, end) count as clean.
+  void on_cleaned(unsigned space, VirtAddr start, VirtAddr end);
+  /// Software reads a page-table word without a lock.
+  void on_software_walk(const std::uint64_t* word);
+  /// The running CPU, a lockless walker, has a pointer to this table, or (kNoFrame) none any more.
+  void on_walker_holds(std::uint32_t frame);
+  /// Somebody with a reference reads a page.
+  void on_page_read(std::uint32_t frame);
   void on_temporary_begin(CpuId cpu);
   void on_temporary_end(CpuId cpu);
   void on_offline(CpuId cpu);
@@ -86,7 +99,6 @@ class Oracles final : public host::Observer {
   };
   struct PageGhost {
     std::uint64_t version{0};
-    std::uint64_t batched{0};  // version after the last change that was left to a batch
     Demand demand;
     std::array<LogEntry, kLogDepth> log;
     unsigned log_size{0};
@@ -135,8 +147,11 @@ class Oracles final : public host::Observer {
     std::uint64_t lazy_since{0};
     bool lazy{false};
     bool offline{false};
-    Generation batch_generation{kNoGeneration};  // of the last batch_add
-    const void* before_temporary{nullptr};       // the loaded space
+    // Where this CPU changed an entry last.
+    unsigned changed_space{0};
+    unsigned changed_page{0};
+    std::uint32_t walker_table{host::FramePool::kNoFrame};
+    const void* before_temporary{nullptr};  // the loaded space
     bool lazy_before_temporary{false};
     std::array<std::uint64_t, kKernelPages> kernel_wanted{};
     std::uint64_t kernel_begin{0};
@@ -161,6 +176,14 @@ class Oracles final : public host::Observer {
   void check_root(CpuId cpu);
   void begin_kernel_flush(CpuId cpu, const TraceEvent& event);
   void end_kernel_flush(CpuId cpu);
+  void on_entry_changed(unsigned space, unsigned page);
+  void on_table_unhooked(unsigned space, VirtAddr region, std::uint32_t table);
+  void add_to_batch(CpuId cpu, const TraceEvent& event);
+  void check_table_release(std::uint32_t frame);
+  void check_page_release(std::uint32_t frame);
+  /// Calls `visit(cpu, entry)` for each translation that a CPU may use for user memory right now.
+  template <class Visit>
+  void for_each_usable(Visit&& visit);
   void slot_granted(CpuId cpu, const TraceEvent& event);
   void slot_returned(CpuId cpu, const TraceEvent& event);
   /// Every CPU that has the space loaded has moved to the global slot that the flush relied on.
@@ -197,12 +220,14 @@ class Oracles final : public host::Observer {
   void fail(host::Oracle oracle, std::string title, std::string detail, host::Event first,
             host::Event second);
   void collect_labels();
+  [[nodiscard]] std::string table_name(std::uint32_t frame) const;
 
   host::Machine& machine_;
   Guest* guest_{nullptr};
   unsigned spaces_{0};
   std::array<SpaceGhost, kMaxMms + 1> space_{};
   std::array<PageGhost, kKernelPages> kernel_{};
+  std::array<bool, host::FramePool::kFrames> store_recorded_{};
   std::array<CpuGhost, kMaxCpus> cpu_{};
   /// Global slots, a bit for each: in use, and given back without a full broadcast since.
   std::uint64_t slots_in_use_{0};

@@ -69,7 +69,7 @@ void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
       end_kernel_flush(cpu);
       break;
     case TraceKind::batch_add:
-      cpu_[cpu].batch_generation = event.value;
+      add_to_batch(cpu, event);
       break;
     case TraceKind::batch_begin:
       begin_batch(cpu, event);
@@ -191,8 +191,8 @@ void Oracles::check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId targe
   }
 }
 
-// ---- Batches and promises
-// -------------------------------------------------------------------------
+// ---- Batches
+// -------------------------------------------------------------------------------------
 
 void Oracles::begin_batch(CpuId cpu, const TraceEvent& event) {
   FlushGhost& flush = cpu_[cpu].flush;
@@ -212,34 +212,6 @@ void Oracles::end_batch(CpuId cpu) {
   check_promises(cpu, cpu_[cpu].batch, Oracle::o20,
                  "a batch flush returns while a CPU can still use what it removed");
   cpu_[cpu].batch.size = 0;
-}
-
-void Oracles::check_promises(CpuId cpu, const PromiseList& promises, Oracle oracle,
-                             const char* title) {
-  for (unsigned i = 0; i < promises.size; ++i) {
-    const Promise& promise = promises.items[i];
-    if (promise.life != space_[promise.space].life) continue;
-    Demand& demand = space_[promise.space].pages[promise.page].demand;
-    if (promise.version > demand.version) {
-      demand = {.version = promise.version, .step = machine_.step(), .cpu = cpu};
-    }
-    for (CpuId target = 0; target < machine_.cpu_count(); ++target) {
-      const CpuGhost& ghost = cpu_[target];
-      if (ghost.space != promise.space || !uses_user_half(target)) continue;
-      const HostCpu& hardware = machine_.cpu(target);
-      for (const TlbEntry& entry : hardware.tlb.entries) {
-        if (entry.pcid != machine_.pcid_of(hardware.cr3) || entry.from.space != promise.space ||
-            page_of(entry.page << entry.shift) != promise.page ||
-            entry.from.version >= promise.version) {
-          continue;
-        }
-        fail(oracle, title,
-             cpu_name(target) + " runs " + mm_name(promise.space) + " with " +
-                 page_name(promise.page) + " from before the change.",
-             fill_event(target, entry), event(cpu, "completes"));
-      }
-    }
-  }
 }
 
 // ---- The kernel's half

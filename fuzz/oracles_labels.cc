@@ -4,10 +4,10 @@
 #include "fuzz/guest.h"
 #include "fuzz/names.h"
 #include "fuzz/oracles.h"
+#include "hal/host/hypervisor.h"
 
 namespace shootdown::fuzz {
 
-using host::FrameInfo;
 using host::FrameKind;
 using host::FramePool;
 
@@ -21,7 +21,7 @@ void Oracles::collect_labels() {
   for (unsigned i = 0; i < Guest::kSpaces; ++i) {
     GuestMm& space = guest_->space(i);
     space.mm.visit_shared(add(mm_name(i) + "."));
-    labels_.push_back({.address = &space.lock, .text = mm_name(i) + ".page_table_lock"});
+    labels_.push_back({.address = &space.pending, .text = mm_name(i) + ".pending"});
     labels_.push_back({.address = &space.users, .text = mm_name(i) + ".users"});
   }
   System<host::HostHal>& system = guest_->system();
@@ -29,13 +29,21 @@ void Oracles::collect_labels() {
   labels_.push_back({.address = &system.next_context, .text = "next_context"});
   system.global_slots.visit_shared(add(""));
   labels_.push_back({.address = &guest_->kernel_lock(), .text = "kernel_table_lock"});
+  labels_.push_back({.address = &guest_->temporary_lock(), .text = "temporary_lock"});
+  labels_.push_back({.address = &guest_->manager().deferred, .text = "deferred_tables"});
+  labels_.push_back({.address = &guest_->manager().deferred_lock, .text = "deferred_lock"});
   for (CpuId id = 0; id < kMaxCpus; ++id) {
+    labels_.push_back(
+        {.address = &guest_->manager().walkers[id].sequence, .text = cpu_name(id) + ".walks"});
     labels_.push_back(
         {.address = &system.cpus[id].own.loaded_mm, .text = cpu_name(id) + ".loaded_mm"});
     labels_.push_back(
         {.address = &system.cpus[id].own.on_global, .text = cpu_name(id) + ".on_global"});
     labels_.push_back(
         {.address = &system.cpus[id].shared.is_lazy, .text = cpu_name(id) + ".is_lazy"});
+    host::Hypervisor& below = machine_.hypervisor();
+    labels_.push_back({.address = &below.vcpu_state(id), .text = cpu_name(id) + ".vcpu_state"});
+    labels_.push_back({.address = &below.hub_unanswered(id), .text = cpu_name(id) + ".unanswered"});
   }
   unsigned queue = 0;
   unsigned record = 0;
@@ -50,6 +58,15 @@ void Oracles::collect_labels() {
   });
 }
 
+std::string Oracles::table_name(std::uint32_t frame) const {
+  const std::uint16_t owner = machine_.frames().info(frame).owner;
+  const unsigned space = owner_space(owner);
+  const unsigned level = owner_level(owner);
+  return (space == kKernelSpace ? "kernel" : mm_name(space)) + (level == 1   ? ".table"
+                                                                : level == 2 ? ".directory"
+                                                                             : ".upper");
+}
+
 std::string Oracles::label(const void* address) {
   const auto value = reinterpret_cast<std::uintptr_t>(address);
   if (page_of(value) != kPages) return page_name(page_of(value));
@@ -57,14 +74,15 @@ std::string Oracles::label(const void* address) {
   const auto* word = static_cast<const std::uint64_t*>(address);
   const std::uint32_t frame = machine_.frames().frame_of(word);
   if (frame != FramePool::kNoFrame) {
-    const FrameInfo& info = machine_.frames().info(frame);
     const auto index = static_cast<unsigned>(word - machine_.frames().words(frame));
-    const unsigned space = owner_space(info.owner);
-    const std::string level = owner_what(info.owner) == 1   ? ".table["
-                              : owner_what(info.owner) == 2 ? ".directory["
-                                                            : ".upper[";
-    return (space == kKernelSpace ? "kernel" : mm_name(space)) + level + std::to_string(index) +
-           "]";
+    return table_name(frame) + "[" + std::to_string(index) + "]";
+  }
+  for (std::uint32_t number = 0; number < FramePool::kFrames; ++number) {
+    const PhysAddr table = FramePool::address(number);
+    if (address == &guest_->memory().table_lock(table)) return table_name(number) + ".lock";
+    if (address == &guest_->memory().references(table)) {
+      return "references of frame " + std::to_string(number);
+    }
   }
   if (labels_.empty()) collect_labels();
   for (const Label& label : labels_) {

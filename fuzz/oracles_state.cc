@@ -185,7 +185,7 @@ void Oracles::audit_loaded(CpuId cpu, bool after_lazy) {
 bool Oracles::twin_is_owed(CpuId cpu, Slot slot, unsigned page) const {
   const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
   if (((own.user_flush >> pcid_of(slot)) & 1) != 0) return true;
-  const VirtAddr address = page_address(page);
+  const VirtAddr address = probe_address(page);
   return slot == own.loaded_slot && own.deferred.start <= address && address < own.deferred.end;
 }
 

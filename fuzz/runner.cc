@@ -15,7 +15,7 @@ bool ScenarioSchedule::next(host::Action& action) {
       break;
     case DeviationKind::fill:
       action.kind = host::ActionKind::fill;
-      action.argument = deviation.arg < kPages ? page_address(deviation.arg)
+      action.argument = deviation.arg < kPages ? probe_address(deviation.arg)
                                                : kernel_address(deviation.arg - kPages);
       break;
     case DeviationKind::evict:

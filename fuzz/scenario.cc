@@ -102,13 +102,13 @@ unsigned encode_switches(const Header& header) {
   return bits;
 }
 
-void normalise(Op& op, const Remainders& modulo_mms) {
+void normalise(Op& op, unsigned mms) {
+  const Remainders& modulo_mms = kModulo[mms];
   op.kind = static_cast<OpKind>(static_cast<unsigned>(op.kind) % kOpKinds);
   const OpShape& used = shape(op.kind);
   op.mm = used.uses_mm ? modulo_mms[op.mm] : 0;
-  op.page = used.uses_page ? op.page % used.pages : 0;
-  const unsigned most = used.uses_count ? max_count(used, op.page) : 1;
-  op.count = std::clamp<unsigned>(op.count, 1, most);
+  op.page = used.uses_page ? page_for(used, op.page) : 0;
+  op.count = std::clamp<unsigned>(op.count, 1, counts(used, op.page, mms));
 }
 
 void normalise(Deviation& deviation, const Remainders& modulo_cpus) {
@@ -129,7 +129,7 @@ void normalise(Scenario& scenario) {
   header.backend = static_cast<Backend>(static_cast<unsigned>(header.backend) % kBackends);
   for (unsigned cpu = 0; cpu < kMaxCpus; ++cpu) {
     if (cpu >= header.cpus) scenario.ops[cpu].clear();
-    for (Op& op : scenario.ops[cpu]) normalise(op, kModulo[header.mms]);
+    for (Op& op : scenario.ops[cpu]) normalise(op, header.mms);
   }
   for (Deviation& deviation : scenario.deviations) normalise(deviation, kModulo[header.cpus]);
 }
@@ -148,7 +148,6 @@ void decode(std::span<const std::uint8_t> bytes, Scenario& scenario) {
   decode_switches(head[first_switches_byte] | head[last_switches_byte] << 8, header);
 
   const Remainders& modulo_cpus = kModulo[header.cpus];
-  const Remainders& modulo_mms = kModulo[header.mms];
 
   for (auto& list : scenario.ops) list.clear();
   for (unsigned left = head[ops_byte] % (kMaxOps + 1); left > 0 && !reader.empty(); --left) {
@@ -159,7 +158,7 @@ void decode(std::span<const std::uint8_t> bytes, Scenario& scenario) {
     op.mm = record[1] >> 4;
     op.page = record[2];
     op.count = record[3] % kSmallPages + 1;
-    normalise(op, modulo_mms);
+    normalise(op, header.mms);
     list.push_back(op);
   }
 

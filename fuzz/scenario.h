@@ -57,48 +57,60 @@ struct Header {
   bool lazy_masks{false};          // masks are kept lazily
   bool lazy_test_up_front{false};  // not when a target is queued
   bool by_loaded_space{false};     // targets are chosen by their loaded space
-  bool tso{false};                 // stores go through store buffers
   bool broadcast{false};           // hardware broadcast; the core wants it with PCIDs, without PTI
+  bool defer_tables{false};        // page tables wait for lockless walkers
+  bool tso{false};                 // stores go through store buffers
   Backend backend{Backend::native};
   friend bool operator==(const Header&, const Header&) = default;
 };
 
 enum class OpKind : std::uint8_t {
-  switch_to,      // run a task of `mm`
-  idle,           // a kernel thread runs: enter lazy mode
-  resume,         // the task whose space is loaded runs again: leave lazy mode
-  leave,          // move to the kernel's space
-  read,           // user load from `page`
-  write,          // user store to `page`
-  map,            // map `count` pages from `page` that are not mapped, writable
-  unmap,          // unmap `count` pages from `page`, flush, release the frames
-  protect,        // make `count` pages read-only, flush
-  unprotect,      // make `count` pages writable; no flush is needed
-  replace,        // give `page` a new frame (copy-on-write), flush, release the old one
-  free_table,     // unmap everything in the page table of `page`, unhook it, flush, release it
-  flush_mm,       // flush all of the space
-  exit,           // if nobody runs `mm`: unmap all, flush, release everything, start a new space
-  protect_early,  // as protect, but targets may answer before they flush
-  reclaim,        // take `page` away and leave the flush to this CPU's batch
-  batch_flush,    // flush this CPU's batch, release its frames
-  kernel_read,    // the kernel reads kernel page `page`
-  kernel_map,     // map kernel page `page` if it is not mapped
-  kernel_unmap,   // unmap `count` kernel pages from `page`, flush, release
-  flush_all,      // flush everything on every CPU
-  temporary,      // write to `page` through a temporary space
-  offline,        // this CPU goes offline; other operations do nothing until it comes back
-  online,         // this CPU comes back
+  switch_to,        // run a task of `mm`
+  idle,             // a kernel thread runs: enter lazy mode
+  resume,           // the task whose space is loaded runs again: leave lazy mode
+  leave,            // move to the kernel's space
+  read,             // user load from `page`
+  write,            // user store to `page`
+  map,              // map `count` pages from `page` that are not mapped, writable
+  unmap,            // unmap `count` pages from `page`, flush, release the frames
+  protect,          // make `count` pages read-only, flush
+  unprotect,        // make `count` pages writable; no flush is needed
+  replace,          // move `page` to a new frame, flush, release the old one
+  free_table,       // unmap everything in the page table of `page`, unhook it, flush, release it
+  flush_mm,         // flush all of the space
+  exit,             // if nobody runs `mm`: unmap all, flush, release everything, start a new space
+  protect_early,    // as protect, but targets may answer before they flush
+  reclaim,          // take `page` away and leave the flush to this CPU's batch
+  batch_flush,      // flush this CPU's batch, release its frames
+  kernel_read,      // the kernel reads kernel page `page`
+  kernel_map,       // map kernel page `page` if it is not mapped
+  kernel_unmap,     // unmap `count` kernel pages from `page`, flush, release
+  flush_all,        // flush everything on every CPU
+  temporary,        // write to `page` through a temporary space
+  offline,          // this CPU goes offline; other operations do nothing until it comes back
+  online,           // this CPU comes back
+  move,             // move small page `page` to the small page `to`
+  fork,             // if nobody runs `to`: end it and start it anew as a child of `mm`
+  cow,              // a store to `page` that is shared: copy it, or make it writable
+  split,            // split large page `page` into small ones
+  collapse,         // make large page `page` of small ones
+  clean,            // clear the dirty bits of `count` pages from `page`
+  reclaim_tables,   // release the page table of `page` if it maps nothing
+  walk,             // look `page` up in the loaded space without locks, and use it for a moment
+  fail_allocation,  // the allocation after `count` - 1 more of this CPU fails
   kCount,
 };
 
 /// One operation. `mm` names an address space. `page` and `count` select pages where the kind uses
-/// them; a range never leaves the small or the large pages. A field that the kind does not use has
-/// its default value (fuzz/kinds.h says which kind uses what).
+/// them; a range never leaves the small or the large pages. Kinds with a second page or space,
+/// `to`, keep it in `count`, plus 1. A field that the kind does not use has its default value
+/// (fuzz/kinds.h says which kind uses what).
 struct Op {
   OpKind kind{OpKind::switch_to};
   std::uint8_t mm{0};     // 0 .. mms - 1; read and write have none: they use the loaded space
   std::uint8_t page{0};   // 0 .. kPages - 1
   std::uint8_t count{1};  // 1 .. kSmallPages
+  [[nodiscard]] unsigned to() const { return count - 1U; }
   friend bool operator==(const Op&, const Op&) = default;
 };
 

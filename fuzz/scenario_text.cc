@@ -237,11 +237,15 @@ bool Parser::parse_op(Tokens tokens) {
   if (!kind) return fail("unknown operation " + quote(tokens[2]) + advice(tokens[2], kOpNames));
 
   const OpShape& shape = kOpShapes[*kind];
-  std::array<Field, 3> fields;
+  std::array<Field, 4> fields;
   unsigned used = 0;
   if (shape.uses_mm) fields[used++] = {"mm", 0, scenario_.header.mms - 1u, why_mms_};
-  if (shape.uses_page) fields[used++] = {"page", 0, shape.pages - 1};
+  if (shape.uses_page) {
+    fields[used++] = {"page", shape.first_page, shape.first_page + shape.pages - 1};
+  }
   if (shape.uses_count) fields[used++] = optional_field("count", 1, kSmallPages, 1);
+  if (shape.to == Target::page) fields[used++] = {"to", 0, kSmallPages - 1};
+  if (shape.to == Target::mm) fields[used++] = {"to", 0, scenario_.header.mms - 1u, why_mms_};
   if (!parse_fields(shape.name, tokens.subspan(3), std::span(fields).first(used))) return false;
 
   used = 0;
@@ -249,6 +253,7 @@ bool Parser::parse_op(Tokens tokens) {
   if (shape.uses_mm) op.mm = fields[used++].value;
   if (shape.uses_page) op.page = fields[used++].value;
   if (shape.uses_count) op.count = fields[used++].value;
+  if (shape.to != Target::none) op.count = fields[used++].value + 1;
   if (!check_range(op)) return false;
   list.push_back(op);
   return true;
@@ -256,7 +261,7 @@ bool Parser::parse_op(Tokens tokens) {
 
 bool Parser::check_range(const Op& op) {
   const OpShape& used = shape(op.kind);
-  if (op.count <= max_count(used, op.page)) return true;
+  if (op.count <= counts(used, op.page, scenario_.header.mms)) return true;
   if (used.pages == kKernelPages) {
     return fail("count=" + std::to_string(op.count) + " from page=" + std::to_string(op.page) +
                 " leaves the kernel pages (" + range(0, kKernelPages - 1) + "); it must be " +
@@ -368,6 +373,7 @@ std::string print(const Op& op) {
   if (used.uses_mm) append_field(text, "mm", op.mm);
   if (used.uses_page) append_field(text, "page", op.page);
   if (used.uses_count) append_field(text, "count", op.count);
+  if (used.to != Target::none) append_field(text, "to", op.to());
   return text;
 }
 

@@ -261,6 +261,4 @@ void Hypervisor::hub_acknowledge(const HubMessage& message, Site where) {
   hub_[message.sender].unanswered.fetch_and(~bit, std::memory_order_release, where);
 }
 
-void Hypervisor::hub_close(CpuId cpu) { hub_[cpu].open = false; }
-
 }  // namespace shootdown::host

@@ -63,7 +63,11 @@ class Hypervisor {
   bool hub_receive(HubMessage& message, Site where);
   void hub_acknowledge(const HubMessage& message, Site where);
   void hub_open(CpuId cpu) { hub_[cpu].open = true; }
-  void hub_close(CpuId cpu);
+  void hub_close(CpuId cpu) { hub_[cpu].open = false; }
+  /// The targets that have not answered the CPU's message.
+  [[nodiscard]] const HostAtomic<std::uint64_t>& hub_unanswered(CpuId cpu) const {
+    return hub_[cpu].unanswered;
+  }
 
   // ---- Faults
 

@@ -165,9 +165,22 @@ void Machine::pause(Site where) {
   self.pause_saw = changes_;
 }
 
+/// All ways reach the same CPUs in the model, so this is for tests and statistics.
+void Machine::count_ipi(const HostCpuMask& targets) {
+  HostCpuMask groups;
+  targets.for_each([&](CpuId id) { groups.set(id / kIpiGroup); });
+  const IpiTargets who{
+      .targets = targets.count(), .groups = groups.count(), .others = setup_.cpus - 1};
+  if (who.targets == 0 || targets.test(running_->id)) return;  // a wrong send, left to the oracles
+  const IpiMethod method = choose_ipi(who);
+  ++ipi_counts_.sends[static_cast<unsigned>(method)];
+  ipi_counts_.commands += ipi_cost(method, who, {});
+}
+
 void Machine::send_call_function_ipi(const HostCpuMask& targets, Site where) {
   visible();
   note(OpClass::ipi, targets.word(0));
+  count_ipi(targets);
   if (recording_) {
     std::string who;
     targets.for_each([&](CpuId id) { who += " cpu" + std::to_string(id); });
@@ -242,6 +255,11 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
                  .writable = walk.writable,
                  .dirty = walk.dirty,
                  .from = {.step = step_, .speculative = speculative}};
+  for (const TlbEntry& old : cpu.tlb.entries) {
+    if (old.covers(address) && old.shift != walk.shift && (old.pcid == pcid || old.global)) {
+      report_two_sizes(cpu.id);
+    }
+  }
   if (observer != nullptr) observer->on_fill(cpu.id, address, entry.from);
   cpu.tlb.entries.remove_if([&](const TlbEntry& old) {
     return old.covers(address) && (old.pcid == pcid || old.global) && old.shift == walk.shift;
@@ -254,6 +272,15 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
                          .where = Site()});
   }
   return &cached;
+}
+
+void Machine::report_two_sizes(CpuId cpu) {
+  Report report;
+  report.oracle = Oracle::fault;
+  report.title = "two translations of different sizes for one address";
+  report.detail = "What a CPU does then is undefined; some stop with a machine check.";
+  report.second = {.step = step_, .cpu = cpu, .what = "caches the second translation"};
+  fail(std::move(report));
 }
 
 std::uint64_t Machine::read_word(const std::uint64_t* word, Site where) {

@@ -52,11 +52,11 @@ bool split(Manager<P>& manager, Space<P>& space, VirtAddr address) {
   static_cast<void>(flush_tlb_mm_range_freed_tables(
       manager.system, space.mm,
       {.start = start, .end = start + kLargePage, .stride_shift = kLargePageShift}));
+  manager.platform.looked(space.mm, start, start + kLargePage);
   const unsigned parts = internal::fill_with_parts(manager, table, old);
   // Each part's entry holds a reference of its own; one is the large entry's.
   manager.platform.references(frame_of(old)).fetch_add(parts - 1, std::memory_order_relaxed);
   entry.exchange(table | kTableBits, std::memory_order_release);
-  manager.platform.looked(space.mm, start, start + kLargePage);
   return true;
 }
 
@@ -116,8 +116,8 @@ bool collapse(Manager<P>& manager, Space<P>& space, VirtAddr address) {
       manager.system, space.mm,
       {.start = start, .end = start + kLargePage, .stride_shift = kPageShift});
   internal::copy_parts(manager, frame_of(old), page, quiet);
-  entry.exchange(page | kTableBits | kPteLarge | kPteDirty, std::memory_order_release);
   manager.platform.looked(space.mm, start, start + kLargePage);
+  entry.exchange(page | kTableBits | kPteLarge | kPteDirty, std::memory_order_release);
   retire_table(manager, frame_of(old), quiet);
   return true;
 }

@@ -13,17 +13,12 @@ namespace shootdown::vm {
 
 namespace internal {
 
-/// Moves the entry. Both are locked, and stay so.
-template <MemoryPlatform P, class From, class To>
-bool move_entry(Manager<P>& manager, Space<P>& space, VirtAddr address, From&& from, To&& to) {
+/// Moves what one entry maps to another, both under their locks. Returns whether it did.
+template <class From, class To>
+bool move_entry(From&& from, To&& to) {
   if (!is_present(from.peek()) || is_present(to.peek())) return false;
   // The old value as it was when it went: the walker may have set its dirty bit just before.
-  const Pte moved = from.exchange(0, std::memory_order_seq_cst);
-  to.exchange(moved, std::memory_order_seq_cst);
-  // The page is at its new address now. As soon as that lock is free somebody may find it there,
-  // unmap, flush the new address and release the page, or clean it, and whoever still has the old
-  // address cached stores to it. So the flush comes before the locks go, be the page dirty or not.
-  static_cast<void>(flush_tlb_page(manager.system, space.mm, address));
+  to.exchange(from.exchange(0, std::memory_order_seq_cst), std::memory_order_seq_cst);
   return true;
 }
 
@@ -45,8 +40,12 @@ bool move_page(Manager<P>& manager, Space<P>& space, VirtAddr from, VirtAddr to)
     LockedRegion<P>& from_region = from < to ? low : other;
     LockedRegion<P>& to_region = from < to ? other : low;
     if (from_region.has_table() && to_region.has_table()) {
-      moved =
-          internal::move_entry(manager, space, from, from_region.entry(from), to_region.entry(to));
+      moved = internal::move_entry(from_region.entry(from), to_region.entry(to));
+      // The page is at its new address now. As soon as that lock is free somebody may find it
+      // there, unmap, flush the new address and release the page, or clean it, and whoever still
+      // has the old address cached stores to it. So the flush comes before the locks go, be the
+      // page dirty or not.
+      if (moved) static_cast<void>(flush_tlb_page(manager.system, space.mm, from));
       manager.platform.looked(space.mm, from, from + kSmallPage);
     }
   }

@@ -114,9 +114,11 @@ void retire_table(Manager<P>& manager, PhysAddr table, const WalkersQuiet& /*pro
   // Orders the unhooking before the reads of sequences, against the walker's announcement. The
   // flush in between has done so already, but a backend owes no barrier to software.
   H::full_fence();
-  for (CpuId cpu = 0; cpu < H::kMaxCpus; ++cpu) {
+  record->seen = {};
+  // A CPU that is not online is in no walk, and one that comes online finds the table gone.
+  manager.system.calls.online().for_each([&](CpuId cpu) {
     record->seen[cpu] = manager.walkers[cpu].sequence.load(std::memory_order_acquire);
-  }
+  });
   const LockGuard<H> lock(manager.deferred_lock);
   record->next = manager.deferred.owner_load();
   manager.deferred.store(record, std::memory_order_relaxed);

@@ -120,7 +120,7 @@ TEST(Mutator, ReachesEveryPartOfAScenario) {
   const auto note = [&](bool happened, const char* what) {
     if (happened) seen.insert(what);
   };
-  for (std::uint32_t seed = 0; seed < 60000; ++seed) {
+  for (std::uint32_t seed = 0; seed < 120000; ++seed) {
     Scenario next = start;
     Random random(seed);
     mutate(next, random);
@@ -161,7 +161,7 @@ TEST(Mutator, TakesSmallStepsWithoutDisturbingTheRest) {
   start.deviations.push_back({10, DeviationKind::hold, 1, 7});
   start.deviations.push_back({20, DeviationKind::fill, 2, 9});
   std::map<std::string, unsigned> seen;
-  for (std::uint32_t seed = 0; seed < 60000; ++seed) {
+  for (std::uint32_t seed = 0; seed < 120000; ++seed) {
     Scenario next = start;
     Random random(seed);
     mutate(next, random);

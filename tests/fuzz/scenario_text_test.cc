@@ -147,16 +147,26 @@ TEST(TextErrors, OfTheConfiguration) {
             "line 2: expected 'name=value' after 'config', found 'pcid'");
 }
 
+std::string all_operations() {
+  std::string names;
+  for (const OpShape& shape : kOpShapes) {
+    names.append(names.empty() ? "" : ", ").append(shape.name);
+  }
+  return names;
+}
+
 TEST(TextErrors, OfOperations) {
+  EXPECT_TRUE(all_operations().starts_with("switch_to, idle, resume, leave, read, write, map, "));
+  EXPECT_EQ(error_of_line("cpu 0: move mm=0 page=1"), "line 3: 'move' needs to=0 .. 15");
+  EXPECT_EQ(error_of_line("cpu 0: fork mm=0 to=2"),
+            "line 3: to=2 is out of range; it must be 0 .. 1 (config has mms=2)");
+  EXPECT_EQ(error_of_line("cpu 0: split mm=0 page=1"),
+            "line 3: page=1 is out of range; it must be 16 .. 17");
+
   EXPECT_EQ(error_of_line("cpu 0: unmaap mm=0 page=1"),
             "line 3: unknown operation 'unmaap'; did you mean 'unmap'?");
-  EXPECT_EQ(
-      error_of_line("cpu 0: dance"),
-      "line 3: unknown operation 'dance'; expected one of switch_to, idle, resume, leave, read, "
-      "write, map, unmap, protect, unprotect, replace, free_table, flush_mm, exit, protect_early, "
-      "reclaim, "
-      "batch_flush, kernel_read, kernel_map, kernel_unmap, flush_all, temporary, offline, "
-      "online");
+  EXPECT_EQ(error_of_line("cpu 0: dance"),
+            "line 3: unknown operation 'dance'; expected one of " + all_operations());
   EXPECT_EQ(error_of_line("cpu 4: idle"),
             "line 3: CPU 4 is out of range; it must be 0 .. 3 (config has cpus=4)");
   EXPECT_EQ(error_of_line("cpu x: idle"), "line 3: expected a number for CPU, found 'x'");
@@ -215,13 +225,8 @@ TEST(TextErrors, OfDeviations) {
 }
 
 TEST(TextErrors, QuoteWhatIsUnprintableOrLong) {
-  EXPECT_EQ(
-      error_of_line("cpu 0: \x01\xff"),
-      "line 3: unknown operation '\\x01\\xff'; expected one of switch_to, idle, resume, leave, "
-      "read, write, map, unmap, protect, unprotect, replace, free_table, flush_mm, exit, "
-      "protect_early, reclaim, "
-      "batch_flush, kernel_read, kernel_map, kernel_unmap, flush_all, temporary, offline, "
-      "online");
+  EXPECT_EQ(error_of_line("cpu 0: \x01\xff"),
+            "line 3: unknown operation '\\x01\\xff'; expected one of " + all_operations());
   const std::string error = error_of_line(std::string(100000, 'a'));
   EXPECT_TRUE(error.starts_with("line 3: unknown item 'aaaa")) << error;
   EXPECT_LT(error.size(), 120u);

@@ -76,6 +76,28 @@ TEST(Tlb, AStoreThroughADirtyEntryDoesNotLookAtMemory) {
   EXPECT_EQ(*world.lab.frames().words(frame), 2u);
 }
 
+TEST(Tlb, TwoSizesOfOneAddressEndTheRun) {
+  for (const bool flushes : {true, false}) {
+    World world;
+    world.tables.map_large(kLarge);
+    Lab& lab = world.lab;
+    lab.on(0, [&] {
+      world.load(world.tables, kFirst);
+      EXPECT_TRUE(world.read(kLarge));
+      world.tables.entry(kLarge, 2) = 0;
+      world.tables.map(kLarge);  // The page is split.
+      if (flushes) HostHal::invlpg(kLarge);
+      // A store through a clean entry walks, and finds the other size.
+      EXPECT_TRUE(world.write(kLarge));
+    });
+    const Report& report = lab.run();
+    EXPECT_EQ(report.oracle, flushes ? Oracle::none : Oracle::fault);
+    if (!flushes) {
+      EXPECT_EQ(report.title, "two translations of different sizes for one address");
+    }
+  }
+}
+
 TEST(Tlb, ALoadOfADirtyPageCachesItAsDirty) {
   World world;
   world.tables.map(kPage, Tables::kLeaf | kPteDirty);

@@ -29,7 +29,8 @@ class MuseumTest(unittest.TestCase):
     def test_every_patch_applies(self):
         root = FOLDER.parents[1]
         with tempfile.TemporaryDirectory() as folder:
-            shutil.copytree(root / "core", Path(folder) / "core")
+            for room in ("core", "kernel-glue/mm"):
+                shutil.copytree(root / room, Path(folder) / room)
             for patch in self.patches:
                 with self.subTest(patch.name):
                     mutant.apply(patch, Path(folder), dry_run=True)

@@ -1,13 +1,15 @@
 """Programs and tests with a mutant in the place of the core.
 
-How a mutant gets in. Everything depends on //core, which is a flag whose default is the clean core.
-`mutated_core` is a library of changed copies of all its headers, and `_mutant_binary` builds a
-program in a configuration in which the flag names that library. The clean headers are then no input
-of any compile action of the program: an include that does not find the copy finds nothing.
+How a mutant gets in. Everything depends on //core and //kernel-glue/mm, which are flags whose defaults
+are the clean rooms. `mutated_core` is a library of changed copies of all their headers, and
+`_mutant_binary` builds a program in a configuration in which both flags name that library. The clean
+headers are then no input of any compile action of the program: an include that does not find the
+copy finds nothing.
 //tests/mutants/probe:probe_test shows it.
 """
 
 _CORE = "//core:core"
+_MM = "//kernel-glue/mm:mm"
 _PARSE_HEADERS = "//command_line_option:process_headers_in_dependencies"
 
 def _mutated_core_impl(ctx):
@@ -40,24 +42,24 @@ mutated_core = rule(
     implementation = _mutated_core_impl,
     attrs = {
         "patch": attr.label(allow_single_file = [".patch"], mandatory = True),
-        "srcs": attr.label_list(allow_files = [".h"], default = ["//core:headers"]),
+        "srcs": attr.label_list(allow_files = [".h"], default = ["//core:headers", "//kernel-glue/mm:headers"]),
         "_tool": attr.label(
             cfg = "exec",
             default = "//tests/mutants:copy_and_apply",
             executable = True,
         ),
     },
-    doc = "The core's headers with one patch applied.",
+    doc = "The headers of the core and of the memory manager with one patch applied.",
 )
 
 def _transition_impl(_settings, attr):
     # That each header compiles on its own is checked with the clean core. Once is enough.
-    return {_CORE: attr.core, _PARSE_HEADERS: False}
+    return {_CORE: attr.core, _MM: attr.core, _PARSE_HEADERS: False}
 
 _mutant_transition = transition(
     implementation = _transition_impl,
     inputs = [],
-    outputs = [_CORE, _PARSE_HEADERS],
+    outputs = [_CORE, _MM, _PARSE_HEADERS],
 )
 
 def _mutant_binary_impl(ctx):
@@ -133,7 +135,7 @@ def mutant_test(name, patch, search_executions, libfuzzer_runs, seeds, turned = 
         name = name + "_core",
         patch = patch,
         tags = ["manual"],
-        visibility = ["//core:__pkg__"],
+        visibility = ["//core:__pkg__", "//kernel-glue/mm:__pkg__"],
     )
     for suffix, target in {
         "_libfuzzer": "//fuzz:shootdown_libfuzzer",

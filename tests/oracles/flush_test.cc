@@ -109,7 +109,7 @@ TEST(O17, FiresWhenTheInterruptArrivedBeforeTheCallCouldBeSeen) {
 TEST(O18, FiresWhenAllCpusWait) {
   Trial trial;
   trial.expect("O18 all CPUs wait",
-               {{wrong([&] { trial.guest.space(0).lock.poke(1); }), op("map mm=0 page=5")},
+               {{wrong([&] { trial.table_lock(0, 5).poke(1); }), op("map mm=0 page=5")},
                 {op("unmap mm=0 page=1")}});
 }
 

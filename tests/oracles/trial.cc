@@ -8,7 +8,6 @@
 
 #include "fuzz/layout.h"
 #include "fuzz/story.h"
-#include "hal/host/walk.h"
 
 namespace shootdown::fuzz {
 
@@ -129,20 +128,20 @@ void Trial::unlock_record(CpuId sender, CpuId target) {
   });
 }
 
-std::uint64_t Trial::entry_of(unsigned space, unsigned page) {
-  using host::FramePool;
-  FramePool& frames = machine.frames();
-  const VirtAddr address = page_address(page);
-  const std::uint32_t directory = guest.space(space).directory;
-  const std::uint64_t upper = frames.words(directory)[host::table_index(address, 2)];
-  if ((upper & host::kPtePresent) == 0) return 0;
-  return frames.words(FramePool::frame_at(upper))[host::table_index(address, 1)];
+GuestMemory::Word& Trial::table_lock(unsigned space, unsigned page) {
+  const PhysAddr directory =
+      vm::find_table(guest.manager(), guest.space(space), page_address(page), 2);
+  const vm::Pte upper =
+      guest.memory().entry(directory, vm::entry_index(page_address(page), 2)).peek();
+  return guest.memory().table_lock(vm::frame_of(upper));
 }
+
+std::uint64_t Trial::entry_of(unsigned space, unsigned page) { return guest.leaf(space, page); }
 
 bool Trial::holds_stale(CpuId cpu, unsigned space, unsigned page) {
   const std::uint64_t now = entry_of(space, page);
   for (const host::TlbEntry& entry : machine.cpu(cpu).tlb.entries) {
-    if (entry.from.space != space || !entry.covers(page_address(page))) continue;
+    if (entry.from.space != space || !entry.covers(probe_address(page))) continue;
     if ((now & host::kPtePresent) == 0 || host::FramePool::frame_at(now) != entry.frame) {
       return true;
     }

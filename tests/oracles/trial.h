@@ -69,9 +69,11 @@ class Trial final : public host::Observer {
   /// The slot of `cpu` that holds `space`. There must be one.
   SlotState& slot_of(CpuId cpu, unsigned space);
   void set_in_mask(unsigned space, CpuId cpu, bool member);
+  /// The lock of the page table that maps the small page.
+  GuestMemory::Word& table_lock(unsigned space, unsigned page);
   /// Unlocks the call record from `sender` to `target`.
   void unlock_record(CpuId sender, CpuId target);
-  /// The entry that maps the small page, as it is in memory now, or 0.
+  /// The entry that maps the page, as it is in memory now, or 0.
   std::uint64_t entry_of(unsigned space, unsigned page);
   /// Whether `cpu` has a translation of the small page that memory does not justify.
   bool holds_stale(CpuId cpu, unsigned space, unsigned page);

@@ -57,10 +57,10 @@ def visibility(source):
         room = rooms.room_of(_package(file))
         if room is None or attribute.arg not in ("visibility", "default_visibility"):
             continue
-        stand_in = _is_below(_package(file), rooms.STAND_INS_FOR_CORE)
+        stand_in = _is_below(_package(file), rooms.STAND_INS)
         for label in _strings(attribute.value):
             line = attribute.value.lineno
-            if stand_in and label == "//core:__pkg__":
+            if stand_in and label in rooms.STOOD_IN_FOR:
                 continue
             if label == "//visibility:public":
                 yield file.path, line, f"{room} is visible to everyone"

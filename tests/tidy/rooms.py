@@ -34,8 +34,9 @@ FREE = ["bazel", "docs", "tools"]
 # Rooms whose targets are built for the kernel alone, or for one of several platforms.
 MAY_BE_INCOMPATIBLE = ["bazel", "hal/x86_64", "kernel-glue"]
 
-# A mutated core takes the place of the core through a flag, which belongs to the core's package.
-STAND_INS_FOR_CORE = ["tests/mutants"]
+# Mutated rooms take the place of the clean ones through flags, which belong to these packages.
+STAND_INS = ["tests/mutants"]
+STOOD_IN_FOR = ["//core:__pkg__", "//kernel-glue/mm:__pkg__"]
 
 # Built in every variant without exception.
 ALWAYS_COMPATIBLE = ["core"]

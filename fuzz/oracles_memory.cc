@@ -1,0 +1,278 @@
+// What the memory manager owes: page-table changes, promises about them, and what may be released.
+#include "fuzz/guest.h"
+#include "fuzz/names.h"
+#include "fuzz/oracles.h"
+#include "hal/host/hypervisor.h"
+
+namespace shootdown::fuzz {
+
+using host::FrameInfo;
+using host::FrameKind;
+using host::FramePool;
+using host::HostCpu;
+using host::kPteDirty;
+using host::kPteLarge;
+using host::kPtePresent;
+using host::kPteUser;
+using host::kPteWritable;
+using host::Oracle;
+using host::TlbEntry;
+
+namespace {
+
+/// Whether a translation made from `before` may do what `after` does not grant, or does unseen what
+/// `after` would record. Not the memory manager's own rule: that one is judged, too.
+bool is_weaker(std::uint64_t before, std::uint64_t after) {
+  if ((before & kPtePresent) == 0) return false;
+  if ((after & kPtePresent) == 0) return true;
+  if (FramePool::frame_at(before) != FramePool::frame_at(after)) return true;
+  if (((before ^ after) & kPteLarge) != 0) return true;
+  return (before & ~after & (kPteWritable | kPteUser | kPteDirty)) != 0;
+}
+
+bool is_table(std::uint64_t entry) {
+  return (entry & kPtePresent) != 0 && (entry & kPteLarge) == 0;
+}
+
+}  // namespace
+
+// ---- Page tables
+// ----------------------------------------------------------------------------------
+
+void Oracles::on_table_write(const std::uint64_t* word, std::uint64_t before, std::uint64_t after) {
+  const std::uint32_t frame = machine_.frames().frame_of(word);
+  const FrameInfo& info = machine_.frames().info(frame);
+  const auto index = static_cast<VirtAddr>(word - machine_.frames().words(frame));
+  const unsigned space = owner_space(info.owner);
+  const unsigned level = owner_level(info.owner);
+  if (level > 2 || !is_weaker(before, after)) return;
+  if (level == 2 && is_table(before)) {
+    const VirtAddr directory = page_address(0) >> kHugePageShift << kHugePageShift;
+    on_table_unhooked(space, directory + (index << kLargePageShift), FramePool::frame_at(before));
+    return;
+  }
+  const VirtAddr address = level == 2 ? (page_address(0) >> kHugePageShift << kHugePageShift) +
+                                            (index << kLargePageShift)
+                                      : owner_region(info.owner) + (index << kPageShift);
+  if (page_of(address) != kPages) on_entry_changed(space, page_of(address));
+}
+
+void Oracles::on_table_unhooked(unsigned space, VirtAddr region, std::uint32_t table) {
+  const std::uint64_t* words = machine_.frames().words(table);
+  for (unsigned page = 0; page < kPages; ++page) {
+    const VirtAddr address = probe_address(page);
+    if (address >> kLargePageShift != region >> kLargePageShift) continue;
+    const std::uint64_t entry = words[(address >> kPageShift) % FramePool::kWords];
+    if ((entry & kPtePresent) != 0) on_entry_changed(space, page);
+  }
+}
+
+void Oracles::on_entry_changed(unsigned space, unsigned page) {
+  CpuGhost& ghost = cpu_[machine_.running().id];
+  ghost.changed_space = space;
+  ghost.changed_page = page;
+  ++space_[space].pages[page].version;
+}
+
+// ---- Promises
+// -------------------------------------------------------------------------------------
+
+template <class Visit>
+void Oracles::for_each_usable(Visit&& visit) {
+  for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
+    const HostCpu& cpu = machine_.cpu(id);
+    if (cpu_[id].space == kNoSpace || cpu_[id].offline || !uses_user_half(id)) continue;
+    // A target that answered early flushes before it leaves its handler.
+    if (guest_->system().config.early_acknowledgement && cpu.in_interrupt) continue;
+    const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
+    for (const TlbEntry& entry : cpu.tlb.entries) {
+      if (entry.pcid == pcid && entry.from.space != kKernelSpace) visit(id, entry);
+    }
+  }
+}
+
+void Oracles::add_to_batch(CpuId cpu, const TraceEvent& event) {
+  CpuGhost& ghost = cpu_[cpu];
+  const unsigned space = ghost.changed_space;
+  const unsigned page = ghost.changed_page;
+  ghost.batch.add({.space = space,
+                   .life = space_[space].life,
+                   .page = page,
+                   .version = space_[space].pages[page].version});
+  note_log(space, page, event.value);
+}
+
+void Oracles::note_promise(unsigned space, VirtAddr start, VirtAddr end) {
+  PromiseList& promise = cpu_[machine_.running().id].promise;
+  for (unsigned page = 0; page < kPages; ++page) {
+    const VirtAddr address = probe_address(page);
+    const std::uint64_t version = space_[space].pages[page].version;
+    if (address < start || address >= end || version == 0) continue;
+    promise.add({.space = space, .life = space_[space].life, .page = page, .version = version});
+  }
+}
+
+void Oracles::on_promise() {
+  const CpuId cpu = machine_.running().id;
+  check_promises(cpu, cpu_[cpu].promise, Oracle::o21,
+                 "an operation completes over a change that is not flushed");
+  cpu_[cpu].promise.size = 0;
+}
+
+void Oracles::check_promises(CpuId cpu, const PromiseList& promises, Oracle oracle,
+                             const char* title) {
+  if (promises.size == 0) return;
+  for (unsigned i = 0; i < promises.size; ++i) {
+    const Promise& promise = promises.items[i];
+    if (promise.life != space_[promise.space].life) continue;
+    Demand& demand = space_[promise.space].pages[promise.page].demand;
+    if (promise.version > demand.version) {
+      demand = {.version = promise.version, .step = machine_.step(), .cpu = cpu};
+    }
+  }
+  for_each_usable([&](CpuId target, const TlbEntry& entry) {
+    const unsigned page = page_of(entry.page << entry.shift);
+    for (unsigned i = 0; i < promises.size; ++i) {
+      const Promise& promise = promises.items[i];
+      if (promise.space != entry.from.space || promise.page != page ||
+          promise.life != entry.from.life || entry.from.version >= promise.version) {
+        continue;
+      }
+      fail(oracle, title,
+           cpu_name(target) + " runs " + mm_name(promise.space) + " with " + page_name(page) +
+               " from before the change.",
+           fill_event(target, entry), event(cpu, "completes"));
+    }
+  });
+}
+
+// ---- Content
+// --------------------------------------------------------------------------------------
+
+void Oracles::on_copy(std::uint32_t frame) {
+  const CpuId self = machine_.running().id;
+  for_each_usable([&](CpuId target, const TlbEntry& entry) {
+    // Without the dirty bit in the entry a store walks first, and sees what memory says.
+    if (entry.frame != frame || !entry.writable || !entry.dirty) return;
+    fail(Oracle::o21, "a page is copied while a CPU can still store to it",
+         cpu_name(target) + " may store to the old frame behind the copy's back.",
+         fill_event(target, entry), event(self, "copies the page"));
+  });
+}
+
+void Oracles::on_cleaned(unsigned space, VirtAddr start, VirtAddr end) {
+  const CpuId self = machine_.running().id;
+  for_each_usable([&](CpuId target, const TlbEntry& entry) {
+    const unsigned page = page_of(entry.page << entry.shift);
+    const VirtAddr address = probe_address(page);
+    if (entry.from.space != space || address < start || address >= end) return;
+    if (!entry.writable || !entry.dirty || (guest_->leaf(space, page) & kPteDirty) != 0) return;
+    fail(Oracle::o21, "a page counts as clean while a CPU can store to it unseen",
+         cpu_name(target) + " has " + page_name(page) + " of " + mm_name(space) +
+             " cached with the dirty bit set.",
+         fill_event(target, entry), event(self, "takes the page for clean"));
+  });
+}
+
+// ---- Lockless walkers and references
+// --------------------------------------------------------------
+
+void Oracles::on_software_walk(const std::uint64_t* word) {
+  const FrameInfo& info = machine_.frames().info(machine_.frames().frame_of(word));
+  if (info.kind == FrameKind::table) return;
+  fail(Oracle::o6, "a lockless walker reads a released page table",
+       "The frame is no page table any more.",
+       {.step = info.changed_at, .cpu = info.changed_by, .what = "released or reused the table"},
+       event(machine_.running().id, "reads it"));
+}
+
+void Oracles::on_walker_holds(std::uint32_t frame) {
+  cpu_[machine_.running().id].walker_table = frame;
+}
+
+void Oracles::on_page_read(std::uint32_t frame) {
+  const FrameInfo& info = machine_.frames().info(frame);
+  if (info.kind == FrameKind::data) return;
+  fail(Oracle::o6, "a page is released while somebody holds a reference to it",
+       "The frame is no page any more.",
+       {.step = info.changed_at, .cpu = info.changed_by, .what = "released the page"},
+       event(machine_.running().id, "reads it"));
+}
+
+// ---- Releases
+// -------------------------------------------------------------------------------------
+
+void Oracles::on_release(std::uint32_t frame) {
+  if (machine_.frames().info(frame).kind == FrameKind::table) {
+    check_table_release(frame);
+  } else {
+    check_page_release(frame);
+  }
+}
+
+void Oracles::check_table_release(std::uint32_t frame) {
+  const CpuId self = machine_.running().id;
+  for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
+    const HostCpu& cpu = machine_.cpu(id);
+    // Nobody walks for a virtual CPU without a processor, and the host flushes it first.
+    const bool will_flush = machine_.hypervisor().will_flush(cpu);
+    for (const auto& entry : cpu.tlb.psc) {
+      if (will_flush) break;
+      if (entry.table != frame || entry.pcid != machine_.pcid_of(cpu.cr3)) continue;
+      fail(Oracle::o5, "a page table is released while a CPU can walk it",
+           cpu_name(id) + " has a cached pointer to the table and may walk it at any moment.",
+           {.step = entry.from.step, .cpu = id, .what = "cached a pointer to the table"},
+           event(self, "releases the table"));
+    }
+    if (cpu_[id].walker_table != frame) continue;
+    fail(Oracle::o6, "a page table is released while a lockless walker is in it",
+         cpu_name(id) + " is about to read it.", {}, event(self, "releases the table"));
+  }
+}
+
+void Oracles::check_page_release(std::uint32_t frame) {
+  const CpuId self = machine_.running().id;
+  for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
+    const HostCpu& cpu = machine_.cpu(id);
+    const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
+    // A lazy CPU may keep a user entry: it does not use it, and flushes before it does (R3).
+    const bool user_half = uses_user_half(id);
+    if (cpu_[id].offline) continue;
+    for (const TlbEntry& entry : cpu.tlb.entries) {
+      if (entry.frame != frame || (entry.pcid != pcid && !entry.global)) continue;
+      if (entry.from.space != kKernelSpace && !user_half) continue;
+      fail(Oracle::o6, "a frame is released while a CPU can use it",
+           cpu_name(id) + " still has a usable translation to the frame.", fill_event(id, entry),
+           event(self, "releases the frame"));
+    }
+  }
+  // Pages begin as zeroes, and each store counts one up.
+  if (*machine_.frames().words(frame) != 0 && !store_recorded_[frame]) {
+    fail(Oracle::o1, "a page is released, and a store to it left no trace",
+         "No dirty bit of the page was seen when its entries went.", {},
+         event(self, "releases the page"));
+  }
+}
+
+void Oracles::on_destroy(unsigned space) {
+  const GuestMm& guest_mm = guest_->space(space);
+  for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
+    const bool loaded =
+        guest_->system().cpus[id].own.loaded_mm.seen_by(machine_.cpu(id)) == &guest_mm.mm;
+    if (!loaded &&
+        FramePool::frame_at(machine_.cpu(id).cr3) != FramePool::frame_at(guest_mm.mm.root))
+      continue;
+    fail(Oracle::o31, "an address space is destroyed while a CPU has it loaded",
+         cpu_name(id) + " has " + mm_name(space) + " loaded.", {},
+         event(machine_.running().id, "destroys " + mm_name(space)));
+  }
+  SpaceGhost& ghost = space_[space];
+  ++ghost.life;
+  ghost.last_generation = kFirstGeneration;
+  for (PageGhost& page : ghost.pages) {
+    page.log_size = 0;
+    page.demand = {};
+  }
+}
+
+}  // namespace shootdown::fuzz

@@ -1,0 +1,169 @@
+#include "fuzz/platform.h"
+
+#include <bit>
+#include <memory>
+
+#include "fuzz/guest.h"
+#include "fuzz/layout.h"
+#include "fuzz/oracles.h"
+#include "hal/host/walk.h"
+
+namespace shootdown::fuzz {
+
+using host::FrameKind;
+using host::FramePool;
+
+// ---- Entries
+// --------------------------------------------------------------------------------------
+
+vm::Pte GuestEntry::load(std::memory_order /*order*/, Site where) const {
+  Machine& machine = memory_.machine_;
+  machine.visible();
+  // Before the word is touched: released memory is poisoned.
+  memory_.oracles_.on_software_walk(word_);
+  machine.stop_if_failed();
+  const vm::Pte value = *word_;
+  machine.note(host::OpClass::load, value);
+  if (machine.recording()) machine.record_access("read", word_, value, where);
+  return value;
+}
+
+vm::Pte GuestEntry::exchange(vm::Pte value, std::memory_order /*order*/, Site where) {
+  const vm::Pte old = memory_.machine_.exchange_word(word_, value, where);
+  memory_.wrote(word_, old, value);
+  return old;
+}
+
+vm::Pte GuestEntry::fetch_or(vm::Pte bits, std::memory_order /*order*/, Site where) {
+  const vm::Pte old = memory_.machine_.set_bits(word_, bits, where);
+  memory_.wrote(word_, old, old | bits);
+  return old;
+}
+
+vm::Pte GuestEntry::fetch_and(vm::Pte bits, std::memory_order /*order*/, Site where) {
+  const vm::Pte old = memory_.machine_.clear_bits(word_, ~bits, where);
+  memory_.wrote(word_, old, old & bits);
+  return old;
+}
+
+void GuestMemory::wrote(const std::uint64_t* word, std::uint64_t before, std::uint64_t after) {
+  oracles_.on_table_write(word, before, after);
+}
+
+// ---- Frames
+// ---------------------------------------------------------------------------------------
+
+void GuestMemory::prepare(std::uint64_t kernel_entry) {
+  kernel_entry_ = kernel_entry;
+  std::destroy_at(&locks_);
+  std::construct_at(&locks_);
+  std::destroy_at(&references_);
+  std::construct_at(&references_);
+  records_used_ = 0;
+  fails_in_.fill(0);
+}
+
+bool GuestMemory::fails() {
+  unsigned& left = fails_in_[machine_.running().id];
+  return left != 0 && --left == 0;
+}
+
+std::uint32_t GuestMemory::take(FrameKind kind, std::uint16_t owner) {
+  if (fails()) return FramePool::kNoFrame;
+  return machine_.frames().allocate(kind, owner, machine_.step(), machine_.running().id);
+}
+
+PhysAddr GuestMemory::allocate_table(const vm::FrameHint<Hal>& hint) {
+  const std::uint16_t owner =
+      owner_tag(guest_.index_of(*hint.mm), table_what(hint.level, hint.address));
+  const std::uint32_t table = take(FrameKind::table, owner);
+  if (table == FramePool::kNoFrame) return vm::kNoFrame;
+  if (hint.level == vm::kRootLevel) {
+    machine_.frames().words(table)[host::table_index(kKernelBase, 4)] = kernel_entry_;
+  }
+  return FramePool::address(table);
+}
+
+PhysAddr GuestMemory::allocate_page(const vm::FrameHint<Hal>& hint) {
+  const std::uint32_t page =
+      take(FrameKind::data, owner_tag(guest_.index_of(*hint.mm), page_of(hint.address)));
+  if (page == FramePool::kNoFrame) return vm::kNoFrame;
+  references_[page].poke(1);
+  oracles_.on_page_allocated(page);
+  return FramePool::address(page);
+}
+
+void GuestMemory::copy_page(PhysAddr to, PhysAddr from, unsigned /*level*/) {
+  oracles_.on_copy(FramePool::frame_at(from));
+  machine_.stop_if_failed();
+  FramePool& frames = machine_.frames();
+  *frames.words(FramePool::frame_at(to)) = *frames.words(FramePool::frame_at(from));
+}
+
+PhysAddr GuestMemory::part(PhysAddr page, unsigned index) const {
+  return index == kLargePagePart ? page : vm::kNoFrame;
+}
+
+void GuestMemory::read_page(PhysAddr page) {
+  machine_.visible();
+  oracles_.on_page_read(FramePool::frame_at(page));
+  machine_.stop_if_failed();
+  machine_.note(host::OpClass::load, *machine_.frames().words(FramePool::frame_at(page)));
+}
+
+void GuestMemory::release(PhysAddr frame) {
+  const std::uint32_t number = FramePool::frame_at(frame);
+  oracles_.on_release(number);
+  machine_.stop_if_failed();
+  machine_.frames().release(number, machine_.step(), machine_.running().id);
+}
+
+void GuestMemory::release_page(PhysAddr page) { release(page); }
+
+void GuestMemory::release_table(PhysAddr table) {
+  const std::uint16_t owner = machine_.frames().info(FramePool::frame_at(table)).owner;
+  if (owner_level(owner) == vm::kRootLevel) {
+    oracles_.on_destroy(owner_space(owner));
+    machine_.stop_if_failed();
+  }
+  release(table);
+}
+
+void GuestMemory::discard_table(PhysAddr table) {
+  machine_.frames().release(FramePool::frame_at(table), machine_.step(), machine_.running().id);
+}
+
+vm::DeferredTable<HostHal>* GuestMemory::allocate_record() {
+  const auto free = static_cast<unsigned>(std::countr_one(records_used_));
+  if (free == kRecords || fails()) return nullptr;
+  records_used_ |= 1U << free;
+  return &records_[free];
+}
+
+void GuestMemory::release_record(vm::DeferredTable<Hal>* record) {
+  records_used_ &= ~(1U << static_cast<unsigned>(record - records_.data()));
+}
+
+// ---- What the oracles hear
+// ------------------------------------------------------------------------
+
+void GuestMemory::note_dirty(PhysAddr page) {
+  oracles_.on_store_recorded(FramePool::frame_at(page));
+}
+
+void GuestMemory::looked(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
+  oracles_.note_promise(guest_.index_of(mm), start, end);
+}
+
+void GuestMemory::cleaned(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
+  oracles_.on_cleaned(guest_.index_of(mm), start, end);
+  machine_.stop_if_failed();
+}
+
+void GuestMemory::walker_holds(PhysAddr table) {
+  oracles_.on_walker_holds(FramePool::frame_at(table));
+}
+
+void GuestMemory::walker_done() { oracles_.on_walker_holds(FramePool::kNoFrame); }
+
+}  // namespace shootdown::fuzz

@@ -1,0 +1,102 @@
+// The modelled machine's physical memory as the memory manager sees it. Every page-table access of
+// the memory manager goes through here, so the oracles follow page tables without its help.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include "hal/host/hal.h"
+#include "kernel-glue/mm/manager.h"
+#include "kernel-glue/mm/platform.h"
+
+namespace shootdown::fuzz {
+
+using host::HostHal;
+using host::Machine;
+
+class Guest;
+class GuestMemory;
+class Oracles;
+
+/// One page-table entry.
+class GuestEntry {
+ public:
+  using Site = host::Site;
+  GuestEntry(GuestMemory& memory, std::uint64_t* word) : memory_(memory), word_(word) {}
+  vm::Pte load(std::memory_order order, Site where = Site::current()) const;
+  /// Not a visible operation.
+  [[nodiscard]] vm::Pte peek() const { return *word_; }
+  vm::Pte exchange(vm::Pte value, std::memory_order order, Site where = Site::current());
+  vm::Pte fetch_or(vm::Pte bits, std::memory_order order, Site where = Site::current());
+  vm::Pte fetch_and(vm::Pte bits, std::memory_order order, Site where = Site::current());
+
+ private:
+  GuestMemory& memory_;
+  std::uint64_t* word_;
+};
+
+class GuestMemory {
+ public:
+  using Hal = HostHal;
+  using Word = HostHal::Atomic<std::uint32_t>;
+
+  GuestMemory(Machine& machine, Guest& guest, Oracles& oracles)
+      : machine_(machine), guest_(guest), oracles_(oracles) {}
+
+  /// A new run starts. Roots get `kernel_entry` as the kernel's half.
+  void prepare(std::uint64_t kernel_entry);
+  /// The allocation of `cpu` after `others` more fails.
+  void fail_allocation(CpuId cpu, unsigned others) { fails_in_[cpu] = others + 1; }
+  /// A load from the page, by whoever holds a reference to it.
+  void read_page(PhysAddr page);
+
+  // The platform, as kernel-glue/mm/platform.h describes it.
+  PhysAddr allocate_table(const vm::FrameHint<Hal>& hint);
+  PhysAddr allocate_page(const vm::FrameHint<Hal>& hint);
+  GuestEntry entry(PhysAddr table, unsigned index) {
+    return {*this, machine_.frames().words(host::FramePool::frame_at(table)) + index};
+  }
+  void prepare_entry(PhysAddr table, unsigned index, vm::Pte value) {
+    machine_.frames().words(host::FramePool::frame_at(table))[index] = value;
+  }
+  void copy_page(PhysAddr to, PhysAddr from, unsigned level);
+  [[nodiscard]] PhysAddr part(PhysAddr page, unsigned index) const;
+  Word& table_lock(PhysAddr table) { return locks_[host::FramePool::frame_at(table)]; }
+  Word& references(PhysAddr page) { return references_[host::FramePool::frame_at(page)]; }
+  void release_page(PhysAddr page);
+  void release_table(PhysAddr table);
+  void discard_table(PhysAddr table);
+  vm::DeferredTable<Hal>* allocate_record();
+  void release_record(vm::DeferredTable<Hal>* record);
+  void note_dirty(PhysAddr page);
+  void looked(const Mm<Hal>& mm, VirtAddr start, VirtAddr end);
+  void cleaned(const Mm<Hal>& mm, VirtAddr start, VirtAddr end);
+  void walker_holds(PhysAddr table);
+  void walker_done();
+
+ private:
+  friend class GuestEntry;
+  static constexpr unsigned kRecords = 8;
+
+  /// Whether the running CPU's allocation is one that fails.
+  bool fails();
+  std::uint32_t take(host::FrameKind kind, std::uint16_t owner);
+  void release(PhysAddr frame);
+  /// The word was changed by software just now.
+  void wrote(const std::uint64_t* word, std::uint64_t before, std::uint64_t after);
+
+  Machine& machine_;
+  Guest& guest_;
+  Oracles& oracles_;
+  std::uint64_t kernel_entry_{0};
+  std::array<Word, host::FramePool::kFrames> locks_;
+  std::array<Word, host::FramePool::kFrames> references_;
+  std::array<vm::DeferredTable<Hal>, kRecords> records_;
+  std::uint32_t records_used_{0};
+  std::array<unsigned, host::kHostCpus> fails_in_{};
+};
+
+static_assert(vm::MemoryPlatform<GuestMemory>);
+
+}  // namespace shootdown::fuzz
