@@ -28,21 +28,28 @@ void flush_loaded_pages(System<H>& system, const FlushRequest<H>& request) {
   const std::uint64_t stride = std::uint64_t{1} << request.stride_shift;
   // Not when tables go: between the load of the user root and the invalidations the walker could
   // follow a cached pointer to a table that is no longer one (R6).
-  const bool has_twin = system.config.pti && system.config.pcid;
-  const bool defers = has_twin && system.config.defer_user_pages && !request.frees_tables;
-  // Copied, because an invalidation may change any memory as far as a compiler knows.
-  const VirtAddr start = request.start;
-  const VirtAddr end = request.end;
-  if (has_twin && !defers) {
-    for (VirtAddr address = start; address < end; address += stride) {
-      flush_one_user(system, address);
+  const bool defers = system.config.pti && system.config.pcid && system.config.defer_user_pages &&
+                      !request.frees_tables;
+  if (defers) {
+    Counters& counters = system.self().own.counters;
+    for (VirtAddr address = request.start; address < request.end; address += stride) {
+      H::invlpg(address);
+      ++counters.local_flush_one;
     }
+    defer_user_pages(system, request.start, request.end, request.stride_shift);
     return;
   }
-  std::uint64_t pages = 0;
-  for (VirtAddr address = start; address < end; address += stride, ++pages) H::invlpg(address);
-  system.self().own.counters.local_flush_one += pages;
-  if (defers) defer_user_pages(system, start, end, request.stride_shift);
+  const auto flush_each = [&](auto&& flush_one) {
+    for (VirtAddr address = request.start; address < request.end; address += stride) {
+      flush_one(system, address);
+    }
+  };
+  // Asked once, not for each page.
+  if (flushes_natively<H>()) {
+    flush_each([](System<H>& here, VirtAddr address) { native_flush_one_user(here, address); });
+  } else {
+    flush_each(system.ops->flush_one_user);
+  }
 }
 
 /// The part of the flush function that compares generations and flushes.
