@@ -8,6 +8,7 @@
 #include "core/paravirt/kvm.h"
 #include "core/paravirt/xen.h"
 #include "hal/x86_64/atomic.h"
+#include "hal/x86_64/local_apic.h"
 #include "hal/x86_64/paravirt/identify.h"
 #include "hal/x86_64/paravirt/registers.h"
 #include "hal/x86_64/per_cpu.h"
