@@ -142,8 +142,9 @@ class CrossCall {
     }
     CallOutcome outcome{.queued = queued.count()};
     queued.for_each([&](CpuId target) {
-      outcome.reports +=
-          wait_unlocked({.sender = self, .target = target, .since = since, .subject = subject});
+      outcome.reports += wait_unlocked(records_[self][target], [&] {
+        return Unanswered{.sender = self, .target = target, .since = since, .subject = subject};
+      });
     });
     outcome.ticks = outcome.queued != 0 ? H::ticks() - since : 0;
     return outcome;
@@ -225,17 +226,21 @@ class CrossCall {
     }
   }
 
-  /// Waits for one answer. `report` says who waits for whom, and becomes the report of a target
-  /// that takes too long. Returns the number of reports.
-  std::uint32_t wait_unlocked(Unanswered report) {
-    const CallRecord<H>& record = records_[report.sender][report.target];
+  /// Waits for one answer. `describe()` is asked who waits for whom, but only if the target takes
+  /// too long. Returns the number of reports.
+  template <class Describe>
+  std::uint32_t wait_unlocked(const CallRecord<H>& record, Describe&& describe) {
+    std::uint64_t pauses = 0;
     std::uint64_t next_report = patience_;
     std::uint32_t reports = 0;
     while (record.locked.load(std::memory_order_acquire) != 0) {
       H::pause();
-      if (++report.pauses != next_report || reports == kMostReports) continue;
+      if (++pauses != next_report || reports == kMostReports) continue;
       next_report *= 2;
-      report.last = ++reports == kMostReports;
+      ++reports;
+      Unanswered report = describe();
+      report.pauses = pauses;
+      report.last = reports == kMostReports;
       report.now = H::ticks();
       H::report_unanswered(report);
     }

@@ -8,9 +8,11 @@
 #include "core/cpu_mask.h"        // IWYU pragma: export
 #include "core/cross_call.h"      // IWYU pragma: export
 #include "core/flush.h"           // IWYU pragma: export
+#include "core/flush_cost.h"      // IWYU pragma: export
 #include "core/flush_function.h"  // IWYU pragma: export
 #include "core/global_slots.h"    // IWYU pragma: export
 #include "core/hal.h"             // IWYU pragma: export
+#include "core/ipi_choice.h"      // IWYU pragma: export
 #include "core/kernel_range.h"    // IWYU pragma: export
 #include "core/local_flush.h"     // IWYU pragma: export
 #include "core/mm.h"              // IWYU pragma: export

@@ -8,6 +8,7 @@
 #include "core/counters.h"
 #include "core/cpu_state.h"
 #include "core/cross_call.h"
+#include "core/flush_cost.h"
 #include "core/global_slots.h"
 #include "core/mm.h"
 #include "core/trace.h"
@@ -56,7 +57,9 @@ struct Config {
   /// With lazily kept masks, every so many flushes of a space trim its mask. At least 1.
   std::uint32_t trim_interval{64};
   /// More strides than this become a flush of the whole context. 0 forces that for every request.
-  std::uint32_t ceiling_strides{33};
+  /// The default follows from the classic prices; with others, or with page-table isolation, take
+  /// `ceiling_for`.
+  std::uint32_t ceiling_strides{ceiling_for(FlushCosts{}, /*pti=*/false)};
   /// INVLPGB and TLBSYNC exist and are used. Needs PCIDs. Not together with page-table isolation:
   /// each global slot would need a twin, and the twins' debts are 16 bits, one for each slot of a
   /// CPU's own. `initialize_system` switches it off where it cannot be.

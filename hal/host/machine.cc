@@ -49,6 +49,7 @@ void Machine::prepare(const Setup& setup) {
   changes_ = 0;
   hash_ = 0;
   interrupts_delivered_ = 0;
+  ipi_counts_ = {};
   observing_ = false;
   have_action_ = false;
   done_ = false;

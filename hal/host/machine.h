@@ -17,6 +17,7 @@
 
 #include "core/cpu_mask.h"
 #include "core/hal.h"
+#include "core/ipi_choice.h"
 #include "core/trace.h"
 #include "core/types.h"
 #include "hal/host/coverage.h"
@@ -77,6 +78,15 @@ struct BroadcastMessage {
   CpuId issuer;
   Invlpgb what;
   HostCpuMask left;
+};
+
+/// The interrupt controller knows groups of so many CPUs, as an x2APIC knows clusters.
+inline constexpr CpuId kIpiGroup = 4;
+
+/// How interrupts were sent.
+struct IpiCounts {
+  std::uint64_t sends[3]{};  // by IpiMethod
+  std::uint64_t commands{0};
 };
 
 /// One simulated CPU's hardware state.
@@ -221,6 +231,7 @@ class Machine {
   [[nodiscard]] std::uint64_t trace_hash() const { return hash_; }
   [[nodiscard]] const Report& report() const { return report_; }
   [[nodiscard]] std::uint64_t interrupts_delivered() const { return interrupts_delivered_; }
+  [[nodiscard]] const IpiCounts& ipi_counts() const { return ipi_counts_; }
 
   /// Timelines cost time, so they are collected on demand only.
   void set_recording(bool on) { recording_ = on; }
@@ -233,6 +244,7 @@ class Machine {
   void choose();
   void fetch_action();
   void apply(const Action& action);
+  void count_ipi(const HostCpuMask& targets);
   /// Carries the message out on one CPU.
   void deliver(std::size_t message, CpuId target);
   void deliver_some(CpuId target, std::uint64_t choice);
@@ -266,6 +278,7 @@ class Machine {
   std::uint64_t changes_{0};
   std::uint64_t hash_{0};
   std::uint64_t interrupts_delivered_{0};
+  IpiCounts ipi_counts_{};
   Observer* observer_{nullptr};
   FramePool frames_;
   FeatureSet features_;

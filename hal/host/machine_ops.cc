@@ -142,9 +142,22 @@ void Machine::pause(Site where) {
   self.pause_saw = changes_;
 }
 
+/// All ways reach the same CPUs in the model, so this is for tests and statistics.
+void Machine::count_ipi(const HostCpuMask& targets) {
+  HostCpuMask groups;
+  targets.for_each([&](CpuId id) { groups.set(id / kIpiGroup); });
+  const IpiTargets who{
+      .targets = targets.count(), .groups = groups.count(), .others = setup_.cpus - 1};
+  if (who.targets == 0 || targets.test(running_->id)) return;  // a wrong send, left to the oracles
+  const IpiMethod method = choose_ipi(who);
+  ++ipi_counts_.sends[static_cast<unsigned>(method)];
+  ipi_counts_.commands += ipi_cost(method, who, {});
+}
+
 void Machine::send_call_function_ipi(const HostCpuMask& targets, Site where) {
   visible();
   note(OpClass::ipi, targets.word(0));
+  count_ipi(targets);
   if (recording_) {
     std::string who;
     targets.for_each([&](CpuId id) { who += " cpu" + std::to_string(id); });

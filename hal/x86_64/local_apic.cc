@@ -2,14 +2,16 @@
 
 #include <bit>
 
+#include "core/ipi_choice.h"
 #include "hal/x86_64/instructions.h"
+#include "hal/x86_64/per_cpu.h"
 
 namespace shootdown::x86 {
 
 constinit StaticKey x2apic_key;
 
 namespace internal {
-constinit IpiTargets ipi_targets;
+constinit IpiState ipi_targets;
 }
 
 namespace {
@@ -20,10 +22,16 @@ constexpr std::uint64_t kApicBaseEnable = 1U << 11;
 constexpr std::uint32_t kSpuriousEnable = 1U << 8;
 
 // Interrupt commands (SDM vol. 3, 11.6.1).
+constexpr std::uint32_t kDeliverNmi = 4U << 8;
 constexpr std::uint32_t kDeliverInit = 5U << 8;
 constexpr std::uint32_t kDeliverStartup = 6U << 8;
 constexpr std::uint32_t kDeliveryPending = 1U << 12;
 constexpr std::uint32_t kLevelAssert = 1U << 14;
+constexpr std::uint32_t kAllButSelf = 3U << 18;  // the destination is not looked at
+
+/// An xAPIC command waits for the last one, and writes the destination first unless there is none.
+/// An uncached access costs about the same in both directions.
+constexpr IpiCosts kXapicCosts{.one = 3, .group = 3, .all_but_self = 2};
 
 /// An x2APIC logical destination: which cluster, and a bit for each member (SDM vol.
 /// 3, 11.12.10.2).
@@ -65,23 +73,44 @@ namespace internal {
 
 void write_xapic(ApicRegister index, std::uint32_t value) { xapic_register(index) = value; }
 
+/// The CPUs that the shorthand would interrupt.
+CpuId others() {
+  const std::uint64_t self = std::uint64_t{1} << this_cpu();
+  return static_cast<CpuId>(std::popcount(ipi_targets.enabled & ~self));
+}
+
 void send_by_xapic(std::uint64_t mask, std::uint8_t vector) {
+  const auto targets = static_cast<CpuId>(std::popcount(mask));
+  const IpiTargets who{.targets = targets, .groups = 0, .others = others()};
+  if (choose_ipi(who, kXapicCosts) == IpiMethod::all_but_self) {
+    return write_xapic_command(0, kAllButSelf | vector);
+  }
   for (; mask != 0; mask &= mask - 1) {
     write_xapic_command(ipi_targets.destination[std::countr_zero(mask)], vector);
   }
 }
 
-void send_by_cluster(std::uint64_t mask, std::uint8_t vector) {
-  while (mask != 0) {
-    std::uint32_t destination = ipi_targets.destination[std::countr_zero(mask)];
-    const std::uint32_t cluster = destination & kClusterOfDestination;
-    for (std::uint64_t rest = mask; rest != 0; rest &= rest - 1) {
-      const std::uint32_t member = ipi_targets.destination[std::countr_zero(rest)];
-      if ((member & kClusterOfDestination) != cluster) continue;
-      destination |= member;
-      mask &= ~(rest & -rest);
+void send_by_clusters(std::uint64_t mask, std::uint8_t vector) {
+  // One destination for each cluster that has a target.
+  std::uint32_t destinations[kMaxCpus];
+  CpuId clusters = 0;
+  for (std::uint64_t rest = mask; rest != 0; rest &= rest - 1) {
+    const std::uint32_t member = ipi_targets.destination[std::countr_zero(rest)];
+    CpuId index = 0;
+    while (index < clusters && ((destinations[index] ^ member) & kClusterOfDestination) != 0) {
+      ++index;
     }
-    write_x2apic_command(destination, kLogicalDestination | vector);
+    if (index == clusters) destinations[clusters++] = 0;
+    destinations[index] |= member;
+  }
+  const auto targets = static_cast<CpuId>(std::popcount(mask));
+  const IpiTargets who{.targets = targets, .groups = clusters, .others = others()};
+  if (choose_ipi(who) == IpiMethod::all_but_self) {
+    return write_x2apic_command(0, kAllButSelf | vector);
+  }
+  // A cluster with one target is the same command as that target alone.
+  for (CpuId index = 0; index < clusters; ++index) {
+    write_x2apic_command(destinations[index], kLogicalDestination | vector);
   }
 }
 
@@ -98,7 +127,8 @@ void enable_local_apic(CpuId cpu) {
   // 11.12.5).
   const std::uint64_t enabled = read_msr(kMsrApicBase) | kApicBaseEnable;
   write_msr(kMsrApicBase, enabled);
-  internal::IpiTargets& targets = internal::ipi_targets;
+  internal::IpiState& targets = internal::ipi_targets;
+  targets.enabled |= std::uint64_t{1} << cpu;
   if (x2apic_key.enabled()) {
     write_msr(kMsrApicBase, enabled | kApicBaseX2apic);
     // Without effect on hardware. Bochs 2.7 computes the logical destination only when the register
@@ -124,6 +154,12 @@ void start_apic_timer(std::uint8_t vector, std::uint32_t count) {
   write_register(ApicRegister::timer_divider, kDivideBy1);
   write_register(ApicRegister::timer, vector);  // one-shot, not masked
   write_register(ApicRegister::timer_initial_count, count);
+}
+
+void send_nmi(CpuId cpu) {
+  const std::uint32_t destination = internal::ipi_targets.destination[cpu];
+  if (!key_enabled<x2apic_key>()) return write_xapic_command(destination, kDeliverNmi);
+  internal::write_x2apic_command(destination, internal::kLogicalDestination | kDeliverNmi);
 }
 
 void send_init(std::uint32_t apic_id) { send_command(apic_id, kDeliverInit | kLevelAssert); }

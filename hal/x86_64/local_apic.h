@@ -61,14 +61,17 @@ void start_apic_timer(std::uint8_t vector, std::uint32_t count);
 namespace internal {
 
 /// How to reach each CPU. Written by `enable_local_apic`, read by senders once the CPU is online.
-struct IpiTargets {
+struct IpiState {
   /// x2APIC: the logical destination. xAPIC: the physical id.
   std::uint32_t destination[kMaxCpus]{};
   /// x2APIC: every CPU's destination is the bit of its index. Then a CPU mask is a destination as
   /// it stands, and one ICR write reaches any set.
   bool mask_is_destination{true};
+  /// CPUs whose local APIC is on: the ones that "all but self" reaches. A CPU that is on but has
+  /// left the core is among them, so while it is away the shorthand is never exact.
+  std::uint64_t enabled{0};
 };
-extern constinit IpiTargets ipi_targets;
+extern constinit IpiState ipi_targets;
 
 /// One ICR write. `command` has the vector, the delivery mode and the destination mode.
 inline void write_x2apic_command(std::uint32_t destination, std::uint32_t command) {
@@ -77,8 +80,8 @@ inline void write_x2apic_command(std::uint32_t destination, std::uint32_t comman
 }
 inline constexpr std::uint32_t kLogicalDestination = 1U << 11;
 
-/// One ICR write for each x2APIC cluster that has a target.
-void send_by_cluster(std::uint64_t mask, std::uint8_t vector);
+/// The cheapest of the ways that core/ipi_choice.h knows: by clusters, one by one, or all but self.
+void send_by_clusters(std::uint64_t mask, std::uint8_t vector);
 void send_by_xapic(std::uint64_t mask, std::uint8_t vector);
 void write_xapic(ApicRegister index, std::uint32_t value);
 
@@ -91,11 +94,16 @@ inline void send_ipi(const CpuMask<kMaxCpus>& targets, std::uint8_t vector) {
   const std::uint64_t mask = targets.word(0);
   if (!key_enabled<x2apic_key>()) return internal::send_by_xapic(mask, vector);
   if (!internal::ipi_targets.mask_is_destination) [[unlikely]] {
-    return internal::send_by_cluster(mask, vector);
+    return internal::send_by_clusters(mask, vector);
   }
+  // One cluster: one command names any set, and no other way is cheaper.
   internal::write_x2apic_command(static_cast<std::uint32_t>(mask),
                                  internal::kLogicalDestination | vector);
 }
+
+/// Interrupts another CPU whether its interrupts are on or off. One that arrives while another is
+/// pending is merged with it. Orders and context as for `send_ipi`.
+void send_nmi(CpuId cpu);
 
 /// Ends the interrupt in service. Context: its handler.
 inline void end_of_interrupt() {

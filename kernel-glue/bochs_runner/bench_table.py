@@ -26,19 +26,21 @@ def missing(measured):
     return [title for key, title in _TITLES.items() if key not in measured]
 
 
-def render(measured):
+def render(measured, pti=False):
     """A Markdown table. Rows that were not measured are left out; `missing` names them."""
+    figures = linux_figures.PTI_ON if pti else linux_figures.MITIGATIONS_OFF
+    peer = "Linux 6.1, PTI on" if pti else "Linux 6.1, mitigations off"
     cpus = next(iter(measured.values()))[0]
-    lines = [f"Ticks per flush, {cpus} CPU{'s' if cpus > 1 else ''}, the others spinning in the address "
-             "space; median of 200:",
+    lines = [f"Ticks per flush, {cpus} CPU{'s' if cpus > 1 else ''}, the others spinning in user mode in the "
+             "address space; median of 200:",
              "",
-             "| flush | shootdown | min | max | Linux 6.1, mitigations off | ratio |",
+             f"| flush | shootdown | min | max | {peer} | ratio |",
              "|---|---|---|---|---|---|"]
     for key, title in _TITLES.items():
         if key not in measured:
             continue
         _, median, least, most = measured[key]
-        linux = linux_figures.MITIGATIONS_OFF[key].get(cpus)
+        linux = figures[key].get(cpus)
         ratio = f"{median / linux:.2f}" if linux else "-"
         lines.append(f"| {title} | {median} | {least} | {most} | {linux or '-'} | {ratio} |")
     if ("rdtsc", 0) in measured:

@@ -146,7 +146,7 @@ def _judge(arguments, outcome, folder):
         measured = bench_table.parse(outcome.console)
         problems += [f"not measured: {title}" for title in bench_table.missing(measured)]
         if measured:
-            print("\n" + bench_table.render(measured))
+            print("\n" + bench_table.render(measured, arguments.pti == "on"))
     if not problems:
         passed, _, skipped = console.totals[0]
         print(f"PASS: {passed} passed, {skipped} skipped, {arguments.cpus} CPUs, {outcome.seconds:.1f} s")

@@ -11,6 +11,7 @@
 #include "kernel-glue/kernel/descriptors.h"
 #include "kernel-glue/kernel/entry_area.h"
 #include "kernel-glue/kernel/interrupts.h"
+#include "kernel-glue/kernel/page_table.h"
 #include "kernel-glue/kernel/tlb.h"
 
 namespace shootdown::kernel {
@@ -22,6 +23,7 @@ struct alignas(kCacheLine) Cpu {
   /// CPU 0 stores a job with release; the CPU clears it with release when it has run.
   x86::Atomic<Job*> job{nullptr};
   Job job_storage{};
+  std::uint32_t apic_id{0};
   alignas(16) std::byte stack[SHOOTDOWN_STACK_BYTES]{};
 };
 
@@ -96,13 +98,13 @@ namespace {
 constinit CpuId starting_cpu = 0;
 
 /// Sends the start-up message, twice if the first is lost, and waits (SDM vol. 3, 9.4.4).
-void start_cpu(CpuId index, std::uint32_t apic_id) {
+void start_cpu(CpuId index) {
   constexpr int kTries = 2;
   starting_cpu_stack = cpus[index].stack + sizeof(Cpu::stack);
   starting_cpu = index;
   for (int i = 0; i < kTries && !cpus[index].online.load(std::memory_order_acquire); ++i) {
     x86::X86Hal::order_stores_before_ipi();
-    x86::send_startup(apic_id, SHOOTDOWN_TRAMPOLINE >> kPageShift);
+    x86::send_startup(cpus[index].apic_id, SHOOTDOWN_TRAMPOLINE >> kPageShift);
     delay_microseconds(200);
   }
   wait_until([&] { return cpus[index].online.load(std::memory_order_acquire); },
@@ -137,7 +139,9 @@ void start_other_cpus() {
   }
   delay_microseconds(10'000);
   for (std::size_t i = 0; i < found.count; ++i) {
-    if (found.apic_ids[i] != boot_apic_id) start_cpu(started++, found.apic_ids[i]);
+    if (found.apic_ids[i] == boot_apic_id) continue;
+    cpus[started].apic_id = found.apic_ids[i];
+    start_cpu(started++);
   }
   if (found.left_out != 0) {
     print("# ", found.left_out, " CPUs are left out: the kernel serves ", x86::kMaxCpus, "\n");
@@ -145,6 +149,15 @@ void start_other_cpus() {
 }
 
 CpuId cpu_count() { return started; }
+
+void restart_cpu(CpuId index) {
+  x86::send_init(cpus[index].apic_id);
+  cpus[index].online.store(false, std::memory_order_relaxed);
+  cpus[index].job.store(nullptr, std::memory_order_relaxed);
+  entry_areas[index].per_cpu = {};
+  delay_microseconds(10'000);
+  start_cpu(index);
+}
 
 void start_job(CpuId index, Job job) {
   Cpu& cpu = cpus[index];

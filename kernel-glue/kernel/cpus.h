@@ -20,6 +20,10 @@ void start_other_cpus();
 
 [[nodiscard]] CpuId cpu_count();
 
+/// Resets another CPU that has gone offline, and starts it again as it was started at first. The
+/// job that it was in is over. Context: CPU 0.
+void restart_cpu(CpuId cpu);
+
 /// Polls of a condition before a wait is declared hopeless; a few seconds in the emulator.
 inline constexpr std::uint64_t kWaitPolls = 5'000'000;
 

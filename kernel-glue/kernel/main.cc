@@ -56,6 +56,23 @@ void print_configuration(const Options& options, const x86::CpuFeatures& feature
         " targets=", loaded ? "loaded" : "not-lazy", " ceiling=", config.ceiling_strides, "\n");
 }
 
+void print_counters(const Counters& counters) {
+  for (const CounterName& counter : kCounterNames) {
+    print(" ", counter.name, "=", std::uint64_t{counters.*counter.field});
+  }
+  print("\n");
+}
+
+/// What each CPU has counted, and all together.
+void print_all_counters() {
+  for (CpuId cpu = 0; cpu < cpu_count(); ++cpu) {
+    print("# counters cpu=", cpu);
+    print_counters(tlb.cpus[cpu].own.counters);
+  }
+  print("# counters sum");
+  print_counters(sum_counters(tlb));
+}
+
 }  // namespace
 
 extern "C" [[noreturn]] void kernel_main(std::uint32_t multiboot_information) {
@@ -71,6 +88,7 @@ extern "C" [[noreturn]] void kernel_main(std::uint32_t multiboot_information) {
   print_configuration(options, features);
   const bool passed =
       options.bench ? run_tests(kBenchmarks.data(), kBenchmarks.size()) : run_self_tests();
+  print_all_counters();
   stop_machine(passed);
 }
 

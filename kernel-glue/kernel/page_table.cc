@@ -17,7 +17,6 @@ extern "C" const std::byte entry_data_begin[];
 extern "C" const std::byte entry_data_end[];
 
 constexpr PhysAddr kDirectMapBytes = PhysAddr{4} << 30;
-constexpr PhysAddr kLargePageBytes = PhysAddr{1} << kLargePageShift;
 
 constinit PhysAddr kernel_root = 0;
 
@@ -51,17 +50,10 @@ void map_direct(PageTable tables) {
   }
 }
 
-void copy_entry(PhysAddr from, PhysAddr to, std::size_t index) {
-  set_entry(table_at(to)[index], table_at(from)[index].load(std::memory_order_relaxed));
-}
-
-void free_table(PhysAddr frame, unsigned level, std::size_t entries) {
-  for (std::size_t i = 0; level > 1 && i < entries; ++i) {
-    const std::uint64_t entry = table_at(frame)[i].load(std::memory_order_relaxed);
-    const bool is_table = (entry & kPresent) != 0 && (level == 4 || (entry & kLarge) == 0);
-    if (is_table) free_table(entry & kFrameMask, level - 1, kEntries);
+void copy_upper_half(PhysAddr from, PhysAddr to) {
+  for (std::size_t i = kEntries / 2; i < kEntries; ++i) {
+    set_entry(table_at(to)[i], table_at(from)[i].load(std::memory_order_relaxed));
   }
-  free_frame(frame);
 }
 
 }  // namespace
@@ -76,11 +68,6 @@ Entry& PageTable::descend(VirtAddr address, unsigned level, std::uint64_t table_
     table = table_at(entry.load(std::memory_order_relaxed));
   }
   return table[index_at(address, level)];
-}
-
-void free_user_tables(const UserTables& tables) {
-  free_table(tables.root, 4, kEntries / 2);
-  if (tables.user_root != 0) free_frame(tables.user_root);
 }
 
 void build_kernel_tables(bool isolate) {
@@ -103,23 +90,9 @@ bool isolated() { return entry_root != 0; }
 
 PageTable kernel_tables() { return PageTable{kernel_root}; }
 
-UserTables make_user_tables() {
-  const UserTables tables{.root = allocate_frame(), .user_root = isolated() ? allocate_frame() : 0};
-  for (std::size_t i = kEntries / 2; i < kEntries; ++i) {
-    copy_entry(kernel_root, tables.root, i);
-    if (isolated()) copy_entry(entry_root, tables.user_root, i);
-  }
-  return tables;
-}
+void map_kernel_half(PhysAddr root) { copy_upper_half(kernel_root, root); }
 
-void publish_to_user_root(const UserTables& tables, VirtAddr address) {
-  if (tables.user_root == 0) return;
-  Entry& entry = table_at(tables.root)[index_at(address, 4)];
-  const std::uint64_t value = entry.load(std::memory_order_relaxed);
-  if ((value & kNoExecute) != 0) return;
-  set_entry(table_at(tables.user_root)[index_at(address, 4)], value);
-  set_entry(entry, value | kNoExecute);
-}
+void map_entry_half(PhysAddr user_root) { copy_upper_half(entry_root, user_root); }
 
 bool is_mapped(PhysAddr root, VirtAddr address) {
   PhysAddr table = root;

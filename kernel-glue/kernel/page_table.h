@@ -31,9 +31,6 @@ inline constexpr std::uint64_t kFrameMask = 0x000f'ffff'ffff'f000;
 inline constexpr std::uint64_t kUserCode = kPresent | kUser;
 inline constexpr std::uint64_t kUserData = kPresent | kWritable | kUser | kNoExecute;
 
-/// The entry of a table below which such pages lie.
-inline constexpr std::uint64_t kUserTable = kPresent | kWritable | kUser;
-
 /// A tree of tables; `root` is the top one's frame. Plain handle, copied freely.
 class PageTable {
  public:
@@ -68,17 +65,6 @@ inline void set_entry(Entry& entry, std::uint64_t value) {
   entry.store(value, std::memory_order_release);
 }
 
-/// The top tables of a user address space. The second is for user mode under page-table isolation,
-/// else 0. They share the tables of the lower half.
-struct UserTables {
-  PhysAddr root;
-  PhysAddr user_root;
-};
-
-/// Frees the tables of the lower half, but no data frame, and the top tables. Context: no CPU can
-/// walk them any more.
-void free_user_tables(const UserTables& tables);
-
 /// Builds the kernel's own tables, text without write access and data without execute access, and
 /// loads them. With `isolate` nothing of the kernel is global, and user mode gets roots of its own.
 /// Context: boot CPU, on the boot tables.
@@ -90,13 +76,11 @@ void build_kernel_tables(bool isolate);
 /// Top table of the kernel's own address space; its lower half is empty.
 [[nodiscard]] PageTable kernel_tables();
 
-/// New top tables. The first shares the kernel's upper half, the second has what entering needs.
-[[nodiscard]] UserTables make_user_tables();
+/// Gives a new top table the upper half of the kernel's own.
+void map_kernel_half(PhysAddr root);
 
-/// After a table for `address` was hooked into the first top table: hooks it into the second as
-/// well. In the first, user memory then cannot be executed, so a return to user mode that forgot to
-/// change roots faults at once.
-void publish_to_user_root(const UserTables& tables, VirtAddr address);
+/// Gives a new top table for user mode, under page-table isolation, what entering the kernel needs.
+void map_entry_half(PhysAddr user_root);
 
 /// Does a walk from `root` find a page at `address`?
 [[nodiscard]] bool is_mapped(PhysAddr root, VirtAddr address);

@@ -1,10 +1,6 @@
 #include "kernel-glue/kernel/user_programs.h"
 
-#include "kernel-glue/kernel/layout.h"
-#include "kernel-glue/kernel/system_call.h"
-
-// Everything that a program calls becomes part of it.
-#define SHOOTDOWN_USER_PROGRAM [[gnu::section(".user.text"), gnu::flatten]]
+#include "kernel-glue/kernel/user_code.h"
 
 namespace shootdown::kernel {
 namespace {
@@ -12,22 +8,9 @@ namespace {
 extern "C" const std::byte user_text_begin[];
 extern "C" const std::byte user_text_end[];
 
-inline std::uint64_t system_call(std::uint64_t number, std::uint64_t a, std::uint64_t b = 0) {
-  std::uint64_t answer = number;
-  asm volatile("int %1"
-               : "+a"(answer)
-               : "i"(SHOOTDOWN_SYSTEM_CALL_VECTOR), "D"(a), "S"(b)
-               : "memory");
-  return answer;
-}
-
-[[noreturn]] inline void exit_with(std::uint64_t value) {
-  for (;;) system_call(SHOOTDOWN_CALL_EXIT, value);
-}
-
-inline volatile std::uint64_t& word_at(VirtAddr address) {
-  return *reinterpret_cast<volatile std::uint64_t*>(address);
-}
+using user::exit_with;
+using user::system_call;
+using user::word_at;
 
 }  // namespace
 
@@ -55,6 +38,13 @@ SHOOTDOWN_USER_PROGRAM void increment_once(UserPage* /*page*/, std::uint64_t add
   const std::uint64_t sum = word_at(address) + 1;
   word_at(address) = sum;
   exit_with(sum);
+}
+
+SHOOTDOWN_USER_PROGRAM void count_until_stopped(UserPage* page, std::uint64_t address) {
+  while (!page->stop.load(std::memory_order_acquire)) {
+    word_at(address) = word_at(address) + 1;
+  }
+  exit_with(0);
 }
 
 SHOOTDOWN_USER_PROGRAM void call_once(UserPage* /*page*/, std::uint64_t number) {

@@ -43,6 +43,9 @@ void read_once(UserPage* page, std::uint64_t address);
 /// Adds 1 to the eight bytes at `address` and exits with the sum.
 void increment_once(UserPage* page, std::uint64_t address);
 
+/// Adds 1 to the eight bytes at `address` again and again; exits at `stop`.
+void count_until_stopped(UserPage* page, std::uint64_t address);
+
 /// Makes the system call `number` with argument 5 and exits with the answer.
 void call_once(UserPage* page, std::uint64_t number);
 

@@ -56,7 +56,7 @@ template <MemoryPlatform P>
 struct Manager {
   using H = typename P::Hal;
 
-  Manager(System<H>& the_system, P& the_platform, const ManagerConfig& the_config)
+  constexpr Manager(System<H>& the_system, P& the_platform, const ManagerConfig& the_config)
       : system(the_system), platform(the_platform), config(the_config) {}
 
   System<H>& system;

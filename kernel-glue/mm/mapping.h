@@ -53,7 +53,8 @@ bool map(Manager<P>& manager, Space<P>& space, Range range, Pte bits) {
     const VirtAddr end = std::min(range.end, entry_start(at, 2) + kLargePage);
     complete = make_table(manager, space, at, 1) != kNoFrame;
     LockedRegion<P> region(manager, space, at);
-    // The table may be gone again, or have become a large page.
+    // Somebody who found the table empty has released it meanwhile: make another one.
+    if (complete && !region.has_table() && !region.is_large_page()) continue;
     complete = complete && region.has_table();
     for (; complete && at < end; at += kSmallPage) {
       complete = internal::map_entry(manager, space, region.entry(at), at, 1, bits);

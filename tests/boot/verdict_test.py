@@ -117,6 +117,11 @@ class BenchTableTest(unittest.TestCase):
         self.assertIn("| all | 1455 | 1 | 2 | 1455 | 1.00 |", table)
         self.assertIn("Reading the counter alone: 5 ticks", table)
 
+    def test_beside_linux_with_isolation(self):
+        measured = bench_table.parse(self.LINES.replace("cpus=8", "cpus=4"))
+        self.assertIn("| 1 page | 810 | 805 | 815 | 1045 | 0.78 |", bench_table.render(measured, pti=True))
+        self.assertIn("| all | 1455 | 1 | 2 | 1005 | 1.45 |", bench_table.render(measured, pti=True))
+
     def test_without_a_figure(self):
         table = bench_table.render(bench_table.parse(self.LINES.replace("cpus=8", "cpus=3")))
         self.assertIn("| 1 page | 810 | 805 | 815 | - | - |", table)

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <initializer_list>
 #include <string>
 
 #include "tests/host/lab.h"
@@ -33,6 +34,28 @@ struct Pair {
     EXPECT_FALSE(report.failed()) << report.title << ": " << report.detail;
   }
 };
+
+void interrupt_all(std::initializer_list<CpuId> cpus) {
+  HostCpuMask targets;
+  for (const CpuId cpu : cpus) targets.set(cpu);
+  HostHal::send_call_function_ipi(targets);
+}
+
+TEST(Interrupt, GoesTheCheapestWay) {
+  Lab lab({.cpus = 6});
+  lab.on(0, [] {
+    interrupt_all({3});
+    interrupt_all({1, 2, 3});
+    interrupt_all({1, 2, 3, 4});
+    interrupt_all({1, 2, 3, 4, 5});
+  });
+  EXPECT_FALSE(lab.run().failed());
+  const IpiCounts& counts = lab.machine().ipi_counts();
+  EXPECT_EQ(counts.sends[static_cast<unsigned>(IpiMethod::one_by_one)], 1u);
+  EXPECT_EQ(counts.sends[static_cast<unsigned>(IpiMethod::by_group)], 2u);
+  EXPECT_EQ(counts.sends[static_cast<unsigned>(IpiMethod::all_but_self)], 1u) << "all five others";
+  EXPECT_EQ(counts.commands, 1u + 1u + 2u + 1u);
+}
 
 TEST(Interrupt, ReachesACpuThatHasFinished) {
   Pair pair;

@@ -37,6 +37,21 @@ TEST_F(MappingTest, SaysWhenMemoryRunsOutAndKeepsWhatItHas) {
   EXPECT_FALSE(vm::map_large(b.manager, b.space, b.large(), 0));
 }
 
+TEST_F(MappingTest, MapsAlthoughTheEmptyTableIsReleasedMeanwhile) {
+  vm::unmap(b.manager, b.space, b.pages(0, 4));
+  bool released = false;
+  recorder.before = [&](const Entry& entry) {
+    if (released || entry.what != "exchange lock1") return;
+    released = true;
+    vm::reclaim_tables(b.manager, b.space, b.pages(0, 1));
+    EXPECT_FALSE(vm::is_present(b.entry(b.space, b.page(0), 2).peek()));
+  };
+  EXPECT_TRUE(vm::map(b.manager, b.space, b.pages(1, 1), MemoryBench::kRights));
+  recorder.before = nullptr;
+  EXPECT_TRUE(released);
+  EXPECT_TRUE(vm::is_present(b.pte(1)));
+}
+
 TEST_F(MappingTest, ALargePageIsInTheWayOfSmallOnesAndTheOtherWayRound) {
   ASSERT_TRUE(vm::map_large(b.manager, b.space, b.large(), MemoryBench::kRights));
   EXPECT_FALSE(vm::map(

@@ -20,6 +20,25 @@ void test_freed_tables_to_lazy_cpu(Report& report);
 void test_initiators_in_turn(Report& report);
 void test_concurrent_initiators(Report& report);
 void test_pcid_slot_recycling(Report& report);
+void test_user_mode(Report& report);
+void test_nmis_on_the_way(Report& report);
+void test_kernel_range(Report& report);
+void test_kernel_range_control(Report& report);
+void test_freed_kernel_tables(Report& report);
+void test_reclaim_batch(Report& report);
+void test_pending_batch(Report& report);
+void test_leave_mm(Report& report);
+void test_temporary_space(Report& report);
+void test_user_access_in_nmis(Report& report);
+void test_large_page(Report& report);
+void test_huge_page(Report& report);
+void test_protect(Report& report);
+void test_protect_early(Report& report);
+void test_cr4_shadow(Report& report);
+void test_cpu_parked(Report& report);
+void test_cpu_restarted(Report& report);
+void test_memory_manager(Report& report);
+void test_counts(Report& report);
 
 /// Runs them all; true if none failed.
 [[nodiscard]] bool run_self_tests();

@@ -11,6 +11,7 @@
 #include "kernel-glue/kernel/tlb.h"
 #include "kernel-glue/kernel/user_mode.h"
 #include "kernel-glue/kernel/user_programs.h"
+#include "kernel-glue/kernel/vm.h"
 
 namespace shootdown::kernel {
 

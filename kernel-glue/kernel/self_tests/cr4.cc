@@ -1,0 +1,53 @@
+// CR4 and its shadow, while flushes of everything, which may toggle a bit of it, arrive all the
+// time.
+#include "kernel-glue/kernel/self_tests/self_tests.h"
+#include "kernel-glue/kernel/self_tests/support.h"
+
+namespace shootdown::kernel {
+namespace {
+
+/// User mode may read performance counters: harmless, and nobody else changes it.
+constexpr std::uint64_t kCr4PerformanceCounters = std::uint64_t{1} << 8;
+
+constexpr std::uint64_t kRounds = 200;
+
+struct Scene {
+  x86::Atomic<std::uint64_t> differences{0};
+  x86::Atomic<std::uint64_t> lost_bits{0};
+
+  /// CPU 0 flushes everything everywhere; the others change CR4.
+  void operator()(CpuId cpu) {
+    for (std::uint64_t round = 0; round < kRounds; ++round) {
+      if (cpu == 0) {
+        static_cast<void>(flush_tlb_all(tlb));
+      } else {
+        const bool set = round % 2 == 0;
+        change_cr4(tlb, set ? kCr4PerformanceCounters : 0, set ? 0 : kCr4PerformanceCounters);
+        look(set);
+      }
+    }
+  }
+
+  void look(bool set) {
+    InterruptsOff<Hal> guard;
+    const std::uint64_t cr4 = x86::read_cr4();
+    std::uint64_t wanted = kCr4GlobalPages | (tlb.config.pcid ? kCr4Pcid : 0);
+    if (set) wanted |= kCr4PerformanceCounters;
+    constexpr std::uint64_t kWatched = kCr4GlobalPages | kCr4Pcid | kCr4PerformanceCounters;
+    if (cr4 != tlb.self().own.cr4) differences.fetch_add(1, std::memory_order_relaxed);
+    if ((cr4 & kWatched) != wanted) lost_bits.fetch_add(1, std::memory_order_relaxed);
+  }
+};
+
+}  // namespace
+
+void test_cr4_shadow(Report& report) {
+  Scene scene;
+  run_on_all(scene);
+  report.expect(scene.differences.load(std::memory_order_relaxed) == 0,
+                "the register is what its shadow says");
+  report.expect(scene.lost_bits.load(std::memory_order_relaxed) == 0,
+                "no flush undoes a change, and none loses a bit");
+}
+
+}  // namespace shootdown::kernel

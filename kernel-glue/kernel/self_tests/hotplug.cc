@@ -1,0 +1,96 @@
+// A CPU that goes offline is no target, keeps nothing stale when it comes back, and is a target
+// again then: whether it waited with its TLB as it was, or was reset.
+#include "kernel-glue/kernel/self_tests/kernel_window.h"
+#include "kernel-glue/kernel/self_tests/self_tests.h"
+
+namespace shootdown::kernel {
+namespace {
+
+/// The CPU that goes and comes.
+CpuId traveller() { return cpu_count() - 1; }
+
+struct Scene {
+  KernelWindow window;
+  MarkedFrame old_frame;
+  MarkedFrame new_frame;
+  x86::Atomic<bool> offline{false};
+  x86::Atomic<bool> may_return{false};
+  std::uint64_t before{0};
+  std::uint64_t while_offline{0};
+  std::uint64_t after{0};
+
+  Scene() { KernelWindow::map(0, old_frame.address()); }
+
+  void go_offline() {
+    x86::disable_interrupts();
+    before = read_marker(KernelWindow::page(0));
+    take_cpu_offline(tlb);
+    offline.store(true, std::memory_order_release);
+  }
+};
+
+/// Changes the page while the traveller is away. Returns how many CPUs were told.
+std::uint64_t change_meanwhile(Scene& scene) {
+  wait_until([&] { return scene.offline.load(std::memory_order_acquire); }, "a CPU to go offline");
+  const std::uint64_t queued = counters_of(0).targets_queued;
+  KernelWindow::map(0, scene.new_frame.address());
+  flush_kernel_pages(KernelWindow::page(0), 1, Shootdown::complete);
+  return counters_of(0).targets_queued - queued;
+}
+
+/// The CPU is a target as any other.
+void check_back(Report& report) {
+  AddressSpace space;
+  MarkedFrame old_frame;
+  MarkedFrame new_frame;
+  space.map(test_page(0), old_frame.address());
+  Mask reader;
+  reader.set(traveller());
+  SpinningReaders readers{space, reader};
+  readers.read(test_page(0));
+  report.expect(readers.all_found(old_frame.marker()), "the CPU that came back runs user code");
+  space.map(test_page(0), new_frame.address());
+  static_cast<void>(flush_tlb_page(tlb, space.mm, test_page(0)));
+  readers.read(test_page(0));
+  report.expect(readers.all_found(new_frame.marker()), "a shootdown reaches it again");
+}
+
+}  // namespace
+
+void test_cpu_parked(Report& report) {
+  Scene scene;
+  auto park = [&](CpuId) {
+    scene.go_offline();
+    while (!scene.may_return.load(std::memory_order_acquire)) x86::pause();
+    scene.while_offline = read_marker(KernelWindow::page(0));
+    initialize_tlb_on_this_cpu();
+    scene.after = read_marker(KernelWindow::page(0));
+    x86::enable_interrupts();
+  };
+  start_on(traveller(), park);
+  const std::uint64_t told = change_meanwhile(scene);
+  scene.may_return.store(true, std::memory_order_release);
+  wait_for(traveller());
+  report.expect(scene.before == scene.old_frame.marker(), "the CPU reads the first mapping");
+  report.expect(told == cpu_count() - 2, "nobody waits for a CPU that has gone");
+  report.expect(scene.while_offline == scene.old_frame.marker(), "what it has kept is stale");
+  report.expect(scene.after == scene.new_frame.marker(), "it comes back with nothing stale");
+  check_back(report);
+}
+
+void test_cpu_restarted(Report& report) {
+  Scene scene;
+  auto stop = [&](CpuId) {
+    scene.go_offline();
+    for (;;) asm volatile("hlt");
+  };
+  start_on(traveller(), stop);
+  const std::uint64_t told = change_meanwhile(scene);
+  restart_cpu(traveller());
+  report.expect(told == cpu_count() - 2, "nobody waits for a CPU that has gone");
+  report.expect(read_on(traveller(), KernelWindow::page(0)) == scene.new_frame.marker(),
+                "it comes back with nothing stale");
+  check_back(report);
+}
+
+}  // namespace shootdown::kernel

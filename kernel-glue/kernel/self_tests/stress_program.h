@@ -1,0 +1,49 @@
+// User programs that use their memory at random and know what must be in it.
+//
+// Each CPU has a few pages that only its program maps, unmaps and writes. Everything else may
+// happen to them at any time: other CPUs migrate and clean them, forks share them.
+#pragma once
+
+#include "kernel-glue/kernel/user_programs.h"
+
+namespace shootdown::kernel {
+
+inline constexpr std::uint64_t kStressPages = 4;
+
+/// Where the pages are: two CPUs share a page table.
+inline constexpr VirtAddr kStressBase = 0x42'0000'0000;
+inline constexpr std::uint64_t kStressDistance = std::uint64_t{1} << 20;
+
+/// System calls; the first argument is an address, and where two are needed the second as well.
+enum class StressCall : std::uint64_t {
+  unmap = 1,
+  unmap_all,  // all pages of this CPU, empty page tables as well
+  protect,
+  protect_early,
+  move,     // from the first address to the second; the answer is 1 if it did
+  migrate,  // anybody's page
+  clean,    // anybody's page
+  reclaim,
+};
+
+/// How `stress` exits.
+enum class StressExit : std::uint64_t { done = 0, wants_fork = 1, wrong_data = 2 };
+
+/// What a program remembers; at the start of its CPU's page.
+struct StressState {
+  std::uint64_t random;
+  std::uint64_t steps_left;
+  std::uint64_t cpus;
+  std::uint64_t expected[kStressPages];
+};
+
+/// Prepares the state: `argument` has the number of CPUs in its low byte and steps above it.
+void begin_stress(UserPage* page, std::uint64_t argument);
+
+/// Goes on until the steps are done, or a fork is wanted: then it is to be run again.
+void stress(UserPage* page, std::uint64_t argument);
+
+/// What the child of a fork does: finds its parent's data, and writes over it.
+void check_child(UserPage* page, std::uint64_t argument);
+
+}  // namespace shootdown::kernel

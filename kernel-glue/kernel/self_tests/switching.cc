@@ -1,0 +1,151 @@
+// Leaving a space, visiting a temporary one, and NMIs that ask in the middle of it all whether user
+// addresses mean what the running task thinks.
+#include "kernel-glue/kernel/interrupts.h"
+#include "kernel-glue/kernel/self_tests/self_tests.h"
+#include "kernel-glue/kernel/self_tests/support.h"
+
+namespace shootdown::kernel {
+namespace {
+
+constexpr std::size_t kSpaces = 3;
+
+/// What the running task of the CPU under NMIs believes, and what the NMIs found.
+struct Watched {
+  x86::Atomic<const AddressSpace*> current{nullptr};
+  x86::Atomic<std::uint64_t> marker{0};
+  x86::Atomic<std::uint64_t> seen{0};
+  x86::Atomic<std::uint64_t> permitted{0};
+  x86::Atomic<std::uint64_t> refused{0};
+  x86::Atomic<std::uint64_t> lied{0};
+};
+constinit Watched watched{};
+
+void add_one(x86::Atomic<std::uint64_t>& counter) {
+  counter.fetch_add(1, std::memory_order_relaxed);
+}
+
+/// Reads user memory from an NMI, if it may.
+void look_at_user_memory() {
+  const AddressSpace* current = watched.current.load(std::memory_order_relaxed);
+  if (current == nullptr || !user_access_ok(tlb, current->mm)) {
+    add_one(watched.refused);
+  } else {
+    add_one(watched.permitted);
+    const bool right_root = (x86::read_cr3() & kFrameMask) == current->mm.root;
+    const bool right_data =
+        read_marker(test_page(0)) == watched.marker.load(std::memory_order_relaxed);
+    if (!right_root || !right_data) add_one(watched.lied);
+  }
+  watched.seen.fetch_add(1, std::memory_order_release);
+}
+
+/// What a scheduler does: says who runs now, then switches.
+void run_as(AddressSpace& space, const MarkedFrame& frame) {
+  InterruptsOff<Hal> guard;
+  watched.current.store(nullptr, std::memory_order_relaxed);
+  watched.marker.store(frame.marker(), std::memory_order_relaxed);
+  watched.current.store(&space, std::memory_order_relaxed);
+  switch_mm(tlb, space.mm);
+}
+
+}  // namespace
+
+void test_leave_mm(Report& report) {
+  AddressSpace space;
+  MarkedFrame frame;
+  std::uint64_t found = 0;
+  std::uint64_t cr3 = 0;
+  space.map(test_page(0), frame.address());
+  run_on(1, [&](CpuId) {
+    load(space.mm);
+    found = read_marker(test_page(0));
+    load_kernel_space();
+    cr3 = x86::read_cr3();
+  });
+  report.expect(found == frame.marker(), "the CPU has run the space");
+  report.expect((cr3 & kFrameMask) == kernel_tables().root(), "it runs on the kernel's root now");
+
+  const bool kept = tlb.config.mask_policy == MaskPolicy::kept_lazily;
+  const bool by_mask = tlb.config.target_test == TargetTest::not_lazy;
+  report.expect(space.mm.cpus.test(1) == kept, "its bit is as the policy says");
+  const std::uint64_t queued = counters_of(0).targets_queued;
+  const FlushRange range{.start = test_page(0), .end = test_page(1)};
+  static_cast<void>(flush_tlb_mm_range(tlb, space.mm, range));
+  const std::uint64_t told = counters_of(0).targets_queued - queued;
+  report.expect(told == (kept && by_mask ? 1 : 0),
+                "it is told only if nobody knew that it has left");
+  report.expect(space.mm.cpus.test(1) == (kept && !by_mask), "a flush that finds it gone says so");
+}
+
+void test_temporary_space(Report& report) {
+  AddressSpace space;
+  AddressSpace temporary;
+  MarkedFrame own;
+  MarkedFrame other;
+  space.map(test_page(0), own.address());
+  temporary.map(test_page(0), other.address());
+  load(space.mm);
+  {
+    PreemptionOff<Hal> preemption_off;
+    TemporaryMm<Hal> visit(tlb, temporary.mm);
+    report.expect(read_marker(test_page(0)) == other.marker(), "the temporary mapping is in use");
+    report.expect(!user_access_ok(tlb, space.mm), "the task's addresses mean something else");
+    report.expect(!x86::interrupts_enabled(), "interrupts are off meanwhile");
+  }
+  report.expect(read_marker(test_page(0)) == own.marker(), "the task's own mapping is back");
+  report.expect(user_access_ok(tlb, space.mm), "and its addresses mean what they meant");
+  report.expect(temporary.mm.cpus.read().empty(), "nobody is left in the temporary space");
+
+  become_lazy();
+  {
+    PreemptionOff<Hal> preemption_off;
+    TemporaryMm<Hal> visit(tlb, temporary.mm);
+    report.expect(read_marker(test_page(0)) == other.marker(), "a lazy CPU can visit, too");
+  }
+  const Mm* loaded = tlb.cpus[0].own.loaded_mm.load(std::memory_order_relaxed);
+  report.expect(loaded == &tlb.kernel_mm, "and does not come back to a space it was lazy on");
+  load_kernel_space();
+}
+
+void test_user_access_in_nmis(Report& report) {
+  constexpr std::uint64_t kRounds = 600;
+  std::array<AddressSpace, kSpaces> spaces;
+  AddressSpace temporary;
+  std::array<MarkedFrame, kSpaces + 1> frames;
+  for (std::size_t i = 0; i < kSpaces; ++i) spaces[i].map(test_page(0), frames[i].address());
+  temporary.map(test_page(0), frames[kSpaces].address());
+  x86::Atomic<bool> done{false};
+  auto switch_often = [&](CpuId) {
+    Random random{3};
+    for (std::uint64_t round = 0; round < kRounds; ++round) {
+      const std::uint64_t index = random.below(kSpaces);
+      run_as(spaces[index], frames[index]);
+      if (random.below(4) != 0) continue;
+      PreemptionOff<Hal> preemption_off;
+      TemporaryMm<Hal> visit(tlb, temporary.mm);
+    }
+    load_kernel_space();
+    done.store(true, std::memory_order_release);
+  };
+  set_nmi_handler(look_at_user_memory);
+  start_on(1, switch_often);
+  Random random{4};
+  std::uint64_t sent = watched.seen.load(std::memory_order_relaxed);
+  const auto last_was_seen = [&] { return watched.seen.load(std::memory_order_acquire) == sent; };
+  while (!done.load(std::memory_order_acquire)) {
+    if (!last_was_seen()) continue;
+    for (std::uint64_t pauses = random.below(64); pauses > 0; --pauses) x86::pause();
+    x86::send_nmi(1);
+    ++sent;
+  }
+  wait_for(1);
+  wait_until(last_was_seen, "the last NMI");
+  set_nmi_handler(nullptr);
+  report.expect(watched.permitted.load(std::memory_order_relaxed) > 20, "NMIs used user memory");
+  report.expect(watched.refused.load(std::memory_order_relaxed) > 20,
+                "NMIs came inside switches and temporary spaces");
+  report.expect(watched.lied.load(std::memory_order_relaxed) == 0,
+                "an NMI that may use user memory finds its task's");
+}
+
+}  // namespace shootdown::kernel
