@@ -3,6 +3,7 @@
 
 #include "core/hal.h"
 #include "core/local_flush.h"
+#include "core/paravirt/hub.h"
 #include "core/switch_mm.h"
 #include "core/system.h"
 
@@ -29,6 +30,7 @@ void initialize_cpu(System<H>& system) {
   // Online first: whoever frees kernel mappings from now on reaches this CPU, and what was freed
   // before goes with the flush below. The other way round, a flush in between would reach nobody.
   system.calls.set_online(H::this_cpu());
+  if constexpr (HalHub<H>) H::hub_open();
   load_mm(system, system.kernel_mm, 0, true,
           system.kernel_mm.tlb_gen.load(std::memory_order_acquire));
   own.loaded_mm.store(&system.kernel_mm, std::memory_order_release);
@@ -45,6 +47,12 @@ void take_cpu_offline(System<H>& system) {
   require<H>(!H::interrupts_enabled(), Rule::r12, "a CPU goes offline with interrupts off");
   leave_mm(system);
   system.calls.close_queue();
+  if constexpr (HalHub<H>) {
+    // As with the queue: closed first, then what came before is answered, or its sender waits for
+    // ever.
+    H::hub_close();
+    handle_hub_interrupt(system);
+  }
 }
 
 }  // namespace shootdown

@@ -55,6 +55,9 @@ struct Counters {
   Counter lazy_left_by_flush;     // times a flush found this CPU lazy and sent it home
   Counter wrong_cpu;              // flush functions that found another address space
   Counter user_half_deferred;     // partial flushes whose user half was left to the return
+  Counter vcpus_skipped;          // preempted targets whose flush was left to the host
+  Counter remote_hypercalls;      // flushes of other CPUs asked of a hypervisor or hub
+  Counter native_fallbacks;       // ... or not even asked of it, so that interrupts had to do
   Counter broadcasts;             // INVLPGB instructions executed here
   Counter answer_ticks;           // ticks spent until all targets had answered
   Counter answer_ticks_longest;   // ... and the longest such wait
@@ -76,6 +79,9 @@ inline constexpr std::array kCounterNames{
     CounterName{"lazy_left_by_flush", &Counters::lazy_left_by_flush},
     CounterName{"wrong_cpu", &Counters::wrong_cpu},
     CounterName{"user_half_deferred", &Counters::user_half_deferred},
+    CounterName{"vcpus_skipped", &Counters::vcpus_skipped},
+    CounterName{"remote_hypercalls", &Counters::remote_hypercalls},
+    CounterName{"native_fallbacks", &Counters::native_fallbacks},
     CounterName{"broadcasts", &Counters::broadcasts},
     CounterName{"answer_ticks", &Counters::answer_ticks},
     CounterName{"answer_ticks_longest", &Counters::answer_ticks_longest},

@@ -41,6 +41,7 @@ std::uint64_t flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& 
   const bool in_transition = mm.in_transition.load(std::memory_order_acquire);
   // A lazy CPU on a slot of its own keeps the transition from ending, so it is a target too.
   request.frees_tables |= in_transition;
+  request.by_hand |= in_transition;
   H::trace(TraceEvent{
       .kind = TraceKind::flush_broadcast, .mm = &mm, .request = &request, .value = slot});
   const std::uint64_t since = H::ticks();
@@ -83,6 +84,9 @@ void flush_mm(System<H>& system, Mm<H>& mm, FlushRange range, FlushOptions optio
   request.stride_shift = range.stride_shift;
   request.frees_tables = options.frees_tables;
   request.acknowledges_early = options.early;
+  // The space may be destroyed next: lazy CPUs have to leave it. Asked for by the caller, that is,
+  // before the ceiling widens the range.
+  request.by_hand = options.frees_tables && range.end == kFlushAll;
   if (!request.all() && request.strides() > system.config.ceiling_strides) {
     request.start = 0;
     request.end = kFlushAll;
@@ -122,7 +126,9 @@ TranslationsQuiet flush_tlb_mm_range(System<H>& system, Mm<H>& mm, FlushRange ra
 }
 
 /// The same for a range whose page tables were unhooked as well: it reaches lazy CPUs (R6), and the
-/// tables may be released when it returns. Context: as for `flush_tlb_mm_range`.
+/// tables may be released when it returns, or, if `flush_interrupts_targets` says no, when software
+/// walkers are quiet as well. After one of the whole space no CPU has it loaded lazily, so that it
+/// may be destroyed if no task runs it (O31). Context: as for `flush_tlb_mm_range`.
 template <Hal H>
 WalkersQuiet flush_tlb_mm_range_freed_tables(System<H>& system, Mm<H>& mm, FlushRange range) {
   internal::flush_mm(system, mm, range, {.frees_tables = true});

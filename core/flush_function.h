@@ -39,8 +39,16 @@ void flush_loaded_pages(System<H>& system, const FlushRequest<H>& request) {
     defer_user_pages(system, request.start, request.end, request.stride_shift);
     return;
   }
-  for (VirtAddr address = request.start; address < request.end; address += stride) {
-    flush_one_user(system, address);
+  const auto flush_each = [&](auto&& flush_one) {
+    for (VirtAddr address = request.start; address < request.end; address += stride) {
+      flush_one(system, address);
+    }
+  };
+  // Asked once, not for each page.
+  if (flushes_natively<H>()) {
+    flush_each([](System<H>& here, VirtAddr address) { native_flush_one_user(here, address); });
+  } else {
+    flush_each(system.ops->flush_one_user);
   }
 }
 

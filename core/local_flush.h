@@ -17,9 +17,10 @@ void mark_user_half(System<H>& system, Slot slot) {
   system.self().own.user_flush |= static_cast<std::uint16_t>(1U << pcid_of(slot));
 }
 
-/// Drops every non-global entry of the loaded context. Context: interrupts off.
+namespace internal {
+
 template <Hal H>
-void flush_loaded_context(System<H>& system) {
+void native_flush_user(System<H>& system) {
   CpuPrivate<H>& own = system.self().own;
   mark_user_half(system, own.loaded_slot);
   H::write_cr3(cr3_value(system, *own.loaded_mm.owner_load(), own.loaded_slot));
@@ -29,7 +30,7 @@ void flush_loaded_context(System<H>& system) {
 /// Drops the entry of one user address from both halves of the loaded context. Context: interrupts
 /// off.
 template <Hal H>
-void flush_one_user(System<H>& system, VirtAddr address) {
+void native_flush_one_user(System<H>& system, VirtAddr address) {
   CpuPrivate<H>& own = system.self().own;
   H::invlpg(address);
   ++own.counters.local_flush_one;
@@ -43,7 +44,13 @@ void flush_one_user(System<H>& system, VirtAddr address) {
   }
 }
 
-namespace internal {
+/// Nothing is owed any more after everything has been dropped.
+template <Hal H>
+void forget_debts(CpuPrivate<H>& own) {
+  own.deferred = {};
+  own.user_flush = 0;
+  own.invalidate_other = false;
+}
 
 /// Empties the TLB, uncounted: bring-up does so as well.
 template <Hal H>
@@ -56,19 +63,36 @@ void drop_everything(System<H>& system) {
     H::write_cr4(own.cr4 ^ kCr4GlobalPages);
     H::write_cr4(own.cr4);
   }
-  own.deferred = {};
-  own.user_flush = 0;
-  own.invalidate_other = false;
+  forget_debts(own);
+}
+
+template <Hal H>
+void native_flush_kernel(System<H>& system) {
+  drop_everything(system);
+  ++system.self().own.counters.local_flush_all;
 }
 
 }  // namespace internal
+
+/// Drops every non-global entry of the loaded context. Context: interrupts off.
+template <Hal H>
+void flush_loaded_context(System<H>& system) {
+  if (flushes_natively<H>()) {
+    internal::native_flush_user(system);
+  } else {
+    system.ops->flush_user(system);
+  }
+}
 
 /// Drops every entry of every PCID, global ones included. Context: interrupts off, so that no
 /// handler sees CR4 and its shadow differ (M15).
 template <Hal H>
 void flush_everything(System<H>& system) {
-  internal::drop_everything(system);
-  ++system.self().own.counters.local_flush_all;
+  if (flushes_natively<H>()) {
+    internal::native_flush_kernel(system);
+  } else {
+    system.ops->flush_kernel(system);
+  }
 }
 
 /// Drops the entry of one kernel address. Global entries go in every PCID at once. Others exist

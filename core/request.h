@@ -24,9 +24,12 @@ struct alignas(kCacheLine) FlushRequest {
   bool frees_tables;          // page tables go away: lazy CPUs are targets too (R6)
   bool trims_mask;            // CPUs that run another space are to leave the mask
   bool acknowledges_early;    // targets answer before they flush
+  bool by_hand;               // targets have something to do that nobody can do for them
 
   [[nodiscard]] bool all() const { return end == kFlushAll; }
   [[nodiscard]] std::uint64_t strides() const { return (end - start) >> stride_shift; }
+  /// Whoever flushes the targets in another way than by an interrupt does not do what is wanted.
+  [[nodiscard]] bool needs_interrupts() const { return trims_mask || by_hand; }
   /// For traces: 4 KiB pages covered, 0 = all.
   [[nodiscard]] std::uint64_t pages() const { return all() ? 0 : (end - start) >> kPageShift; }
 };

@@ -11,6 +11,7 @@
 #include "core/flush_cost.h"
 #include "core/global_slots.h"
 #include "core/mm.h"
+#include "core/paravirt/ops.h"
 #include "core/trace.h"
 #include "core/types.h"
 
@@ -86,6 +87,8 @@ inline constexpr std::uint64_t kCr3KeepEntries = std::uint64_t{1} << 63;
 template <Hal H>
 struct System {
   Config config{};
+  /// What a hypervisor may have replaced. Set at boot by `select_backend`, then constant.
+  const FlushOps<H>* ops{&kNativeOps<H>};
   /// The kernel's own address space, the refuge of CPUs that leave a dying one.
   Mm<H> kernel_mm{};
   std::array<CpuState<H>, H::kMaxCpus> cpus{};

@@ -57,6 +57,17 @@ bool is_wanted(const System<H>& system, const FlushRequest<H>& request, CpuId cp
   return loaded == nullptr || loaded == request.mm || request.trims_mask;
 }
 
+/// Counts and traces one send, which may reach nobody when every target is lazy.
+template <Hal H>
+void trace_send(System<H>& system, const FlushRequest<H>& request) {
+  ++system.self().own.counters.remote_flush_sent;
+  H::trace(TraceEvent{.kind = TraceKind::flush_send,
+                      .reason = FlushReason::remote_send,
+                      .mm = request.mm,
+                      .request = &request,
+                      .value = request.pages()});
+}
+
 /// The older form: all tests first, then the queuing. The scratch mask is logically a stack
 /// variable.
 template <Hal H>
@@ -88,21 +99,14 @@ inline std::uint64_t count_call(Counters& counters, const CallOutcome& outcome) 
 
 }  // namespace internal
 
-/// Flushes this CPU, if it is in `targets`, and the others of `targets` at the same time: the local
-/// part runs after the interrupts have left and before the wait. Counts and traces one send, which
-/// may reach nobody when every target is lazy. Returns the ticks until everybody had answered.
-/// Context: as for `flush_tlb_mm_range`.
+/// By interrupts: the local part runs after they have left and before the wait. Returns the ticks
+/// until everybody had answered. Context: as for `flush_tlb_mm_range`.
 template <Hal H>
-std::uint64_t flush_tlb_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
-                              FlushRequest<H>& request) {
+std::uint64_t native_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                                 FlushRequest<H>& request) {
   CpuState<H>& self = system.self();
   internal::FlushCall<H> call{.system = &system, .request = &request};
-  ++self.own.counters.remote_flush_sent;
-  H::trace(TraceEvent{.kind = TraceKind::flush_send,
-                      .reason = FlushReason::remote_send,
-                      .mm = request.mm,
-                      .request = &request,
-                      .value = request.pages()});
+  internal::trace_send(system, request);
   const auto run_local = [&] {
     if (targets.test(request.initiator)) flush_function(system, request);
   };
@@ -122,14 +126,48 @@ std::uint64_t flush_tlb_multi(System<H>& system, const CpuMask<H::kMaxCpus>& tar
           internal::run_flush_call<H>, &call, run_local, subject));
 }
 
+/// The same without the local part. Context: as for `flush_tlb_mm_range`.
+template <Hal H>
+std::uint64_t native_flush_others(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                                  FlushRequest<H>& request) {
+  CpuMask<H::kMaxCpus> others = targets;
+  others.clear(request.initiator);
+  return native_flush_multi(system, others, request);
+}
+
+/// Flushes this CPU, if it is in `targets`, and the others of `targets` at the same time. Returns
+/// the ticks until everybody had answered. Context: as for `flush_tlb_mm_range`.
+template <Hal H>
+std::uint64_t flush_tlb_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
+                              FlushRequest<H>& request) {
+  if (flushes_natively<H>()) return native_flush_multi(system, targets, request);
+  return system.ops->flush_multi(system, targets, request);
+}
+
 /// Flushes the CPUs of `targets` other than this one, and returns when they are done: the form that
 /// remote-only paravirtual backends offer. Result and context: as for `flush_tlb_multi`.
 template <Hal H>
 std::uint64_t flush_tlb_others(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
                                FlushRequest<H>& request) {
-  CpuMask<H::kMaxCpus> others = targets;
-  others.clear(request.initiator);
-  return flush_tlb_multi(system, others, request);
+  if (flushes_natively<H>()) return native_flush_others(system, targets, request);
+  return system.ops->flush_others(system, targets, request);
+}
+
+template <Hal H>
+const FlushOps<H> kNativeOps{.name = "native",
+                             .flush_user = internal::native_flush_user<H>,
+                             .flush_kernel = internal::native_flush_kernel<H>,
+                             .flush_one_user = internal::native_flush_one_user<H>,
+                             .flush_multi = native_flush_multi<H>,
+                             .flush_others = native_flush_others<H>,
+                             .remove_table = TableRemoval::at_once};
+
+/// Whether a flush that frees tables interrupts every CPU that may walk them. If not, walkers that
+/// rely on interrupts being off are not excluded by it, and tables must not be released before
+/// those are quiet (`TableRemoval::after_walkers`). Constant after boot.
+template <Hal H>
+[[nodiscard]] bool flush_interrupts_targets(const System<H>& system) {
+  return flushes_natively<H>() || system.ops->remove_table == TableRemoval::at_once;
 }
 
 namespace internal {

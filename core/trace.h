@@ -48,6 +48,7 @@ enum class TraceKind : std::uint8_t {
   flush_broadcast,  // a flush goes by broadcast under the global slot `value`
   slot_granted,     // `mm` is about to get the global slot `value`
   slot_returned,    // ... and has given it back
+  vcpu_skipped,     // the host flushes a target when it runs it again; `value` = target CPU
 };
 
 /// One event. `mm` and `request` identify objects and must not be dereferenced after the call.

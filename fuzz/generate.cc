@@ -6,6 +6,19 @@ namespace shootdown::fuzz {
 
 namespace {
 
+/// The kinds of deviation that can do something on the machine, one bit each.
+std::uint64_t deviation_kinds_for(const Header& header) {
+  const auto bit = [](DeviationKind kind) { return 1U << static_cast<unsigned>(kind); };
+  std::uint64_t kinds = (1U << kPlainDeviationKinds) - 1;
+  if (header.broadcast) kinds |= bit(DeviationKind::deliver);
+  if (header.backend == Backend::kvm) {
+    kinds |= bit(DeviationKind::vcpu_preempt) | bit(DeviationKind::vcpu_resume);
+  } else if (header.backend != Backend::native) {
+    kinds |= bit(DeviationKind::fail);
+  }
+  return kinds;
+}
+
 static_assert(kOpKinds <= 63);
 
 constexpr std::uint64_t bit_of(OpKind kind) {
@@ -38,7 +51,7 @@ Mix pick_mix(Random& random) {
 Swarm::Swarm(Random& random, const Header& header, Mix mix)
     : op_kinds_(kinds_of(mix)),
       ops_(random, op_kinds_),
-      deviations_(random, (1U << (header.broadcast ? kDeviationKinds : kPlainDeviationKinds)) - 1),
+      deviations_(random, deviation_kinds_for(header)),
       cpus_(header.cpus),
       mms_(header.mms) {
   favourite_mm_ = random.below(mms_);
@@ -120,12 +133,23 @@ void vary_header(Random& random, Header& header) {
   }
 }
 
+Backend some_backend(Random& random) {
+  if (!random.chance(1, 6)) return Backend::native;
+  return static_cast<Backend>(random.between(1, kBackends - 1));
+}
+
 void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scenario) {
   Random random(seed);
   scenario = Scenario{};
   Header& header = scenario.header;
   header.cpus = std::clamp(options.cpus, 1u, kMaxCpus);
-  if (options.vary_header) vary_header(random, header);
+  if (options.vary_header) {
+    vary_header(random, header);
+    // From a stream of its own, so that the scenario does not depend on it otherwise.
+    Random other(~seed);
+    header.backend = some_backend(other);
+  }
+  if (options.backend != Backend::kCount) header.backend = options.backend;
   if (options.turned != nullptr) {
     const auto field = options.turned->field;
     header.*field = !(Header{}.*field);

@@ -85,13 +85,18 @@ struct GenerateOptions {
   unsigned max_deviations{16};  // The number is drawn from 0 to this, small ones more often.
   bool vary_header{true};       // Off: everything but `cpus` stays at its default.
   const HeaderSwitch* turned{nullptr};  // This switch is not at its default, whatever is drawn.
+  Backend backend{Backend::kCount};     // Always this one, unless kCount.
 };
 
 /// The same scenario for the same seed and options, everywhere. Options beyond the bounds of a
 /// scenario are cut to them.
 void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scenario);
 
-/// Draws every field but `cpus`: mostly the default, sometimes an extreme, sometimes anything.
+/// Mostly native.
+Backend some_backend(Random& random);
+
+/// Draws every field but `cpus` and the backend: mostly the default, sometimes an extreme,
+/// sometimes anything.
 void vary_header(Random& random, Header& header);
 
 }  // namespace shootdown::fuzz

@@ -29,13 +29,18 @@ Config config_of(const Header& header) {
       .target_test = header.by_loaded_space ? TargetTest::by_loaded_space : TargetTest::not_lazy,
       .trim_interval = 3,
       .ceiling_strides = header.ceiling,
-      .broadcast = header.broadcast,
+      // A guest of KVM is not given INVLPGB: the host's emulated accesses do not hear it.
+      .broadcast = header.broadcast && header.backend != Backend::kvm,
       .broadcast_max_pages = host::kInvlpgbMaxPages,
       .broadcast_threshold = 1,
       .global_slots = Guest::global_slots(header.mms)};
 }
 
 }  // namespace
+
+host::Backend backend_of(const Header& header) {
+  return static_cast<host::Backend>(header.backend);
+}
 
 Guest::Guest(Machine& machine, Oracles& oracles)
     : machine_(machine), oracles_(oracles), memory_(machine, *this, oracles) {}
@@ -86,8 +91,8 @@ void Guest::prepare(const Scenario& scenario) {
   scenario_ = &scenario;
   std::destroy_at(&system_);
   std::construct_at(&system_);
-  HostHal::concurrent_flush = scenario.header.concurrent;
   system_.config = config_of(scenario.header);
+  select_backend_of(scenario.header);
   task_.fill(kNoTask);
   loaded_.fill(kNoTask);
   in_user_.fill(false);
@@ -105,7 +110,8 @@ void Guest::prepare(const Scenario& scenario) {
   build_kernel();
   memory_.prepare(FramePool::address(kernel_upper_) | vm::kTableBits);
   // A broadcast flush completes behind the back of its targets.
-  const bool interrupts = !scenario.header.defer_tables && !scenario.header.broadcast;
+  const bool interrupts = flush_interrupts_targets(system_) && !scenario.header.defer_tables &&
+                          !scenario.header.broadcast;
   manager_.emplace(system_, memory_, vm::ManagerConfig{.flush_interrupts_targets = interrupts});
   // Nobody else runs yet, but the memory manager asks for the context in which it may wait.
   machine_.running().interrupts_enabled = true;
@@ -114,6 +120,32 @@ void Guest::prepare(const Scenario& scenario) {
     if (index != temporary_space()) premap(index);
   }
   machine_.running().interrupts_enabled = false;
+}
+
+void Guest::select_backend_of(const Header& header) {
+  static_assert(static_cast<unsigned>(Backend::uv) == static_cast<unsigned>(host::Backend::uv));
+  HostHal::set_concurrent_flush(true);
+  switch (header.backend) {
+    case Backend::kvm:
+      ops_ = kKvmOps<HostHal>;
+      break;
+    case Backend::hyperv:
+      ops_ = kHypervOps<HostHal>;
+      break;
+    case Backend::xen:
+      ops_ = kXenOps<HostHal>;
+      break;
+    case Backend::uv:
+      ops_ = kHubOps<HostHal>;
+      break;
+    case Backend::native:
+    case Backend::kCount:
+      HostHal::set_concurrent_flush(header.concurrent);
+      select_backend(system_, kNativeOps<HostHal>);
+      return;
+  }
+  if (!header.concurrent) ops_ = remote_only(ops_);
+  select_backend(system_, ops_);
 }
 
 void Guest::boot(void* self, CpuId cpu) {
@@ -130,14 +162,24 @@ void Guest::boot(void* self, CpuId cpu) {
   HostHal::enable_interrupts();
 }
 
+template <class Work>
+void Guest::in_kernel(CpuId cpu, Work&& work) {
+  const bool from_user = in_user_[cpu];
+  if (from_user) enter_from_user(system_);
+  in_user_[cpu] = false;
+  work();
+  if (from_user) return_to_user(system_);
+  in_user_[cpu] = from_user;
+}
+
 void Guest::interrupt(void* self, CpuId cpu) {
   Guest& guest = *static_cast<Guest*>(self);
-  const bool from_user = guest.in_user_[cpu];
-  if (from_user) enter_from_user(guest.system_);
-  guest.in_user_[cpu] = false;
-  handle_call_function_interrupt(guest.system_);
-  if (from_user) return_to_user(guest.system_);
-  guest.in_user_[cpu] = from_user;
+  guest.in_kernel(cpu, [&] { handle_call_function_interrupt(guest.system_); });
+}
+
+void Guest::hub_interrupt(void* self, CpuId cpu) {
+  Guest& guest = *static_cast<Guest*>(self);
+  guest.in_kernel(cpu, [&] { handle_hub_interrupt(guest.system_); });
 }
 
 void Guest::program(void* self, CpuId cpu) {

@@ -15,6 +15,9 @@
 
 namespace shootdown::fuzz {
 
+/// What the machine is to be prepared with.
+[[nodiscard]] host::Backend backend_of(const Header& header);
+
 /// One address space of the simulated kernel.
 struct GuestMm : vm::Space<GuestMemory> {
   /// Tasks and operations that need this space; kDying while it is torn down.
@@ -41,6 +44,7 @@ class Guest {
   static void boot(void* self, CpuId cpu);
   static void program(void* self, CpuId cpu);
   static void interrupt(void* self, CpuId cpu);
+  static void hub_interrupt(void* self, CpuId cpu);
 
   [[nodiscard]] System<HostHal>& system() { return system_; }
   [[nodiscard]] GuestMm& space(unsigned index) { return spaces_[index]; }
@@ -63,6 +67,10 @@ class Guest {
   static constexpr std::int32_t kDying = -1;
   static constexpr int kNoTask = -1;
 
+  void select_backend_of(const Header& header);
+  /// Runs the work of an interrupt, from whatever half of the space it has hit.
+  template <class Work>
+  void in_kernel(CpuId cpu, Work&& work);
   void execute(CpuId cpu, const Op& op);
   void execute_task(CpuId cpu, const Op& op);
   void execute_memory(const Op& op);
@@ -105,6 +113,7 @@ class Guest {
   GuestMemory::Word kernel_lock_{0};
   GuestMemory::Word temporary_lock_{0};
   System<HostHal> system_;
+  FlushOps<HostHal> ops_{};
   GuestMemory memory_;
   std::optional<vm::Manager<GuestMemory>> manager_;
   std::array<GuestMm, kSpaces> spaces_;

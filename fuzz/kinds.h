@@ -81,7 +81,20 @@ inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"fill", "page", 0, kPages + kKernelPages},
     {"evict", "entry", 0, 256},
     {"deliver", "message", 0, 256},
+    {"vcpu_preempt", "", 0, 1},
+    {"vcpu_resume", "", 0, 1},
+    {"fail", "how", 0, 256},
 }};
+
+inline constexpr unsigned kBackends = static_cast<unsigned>(Backend::kCount);
+
+/// In the order of Backend.
+inline constexpr std::array<std::string_view, kBackends> kBackendNames{"native", "kvm", "hyperv",
+                                                                       "xen", "uv"};
+
+constexpr std::string_view name(Backend backend) {
+  return kBackendNames[static_cast<std::size_t>(backend)];
+}
 
 /// Precondition: `kind` is one of the named ones.
 constexpr const OpShape& shape(OpKind kind) { return kOpShapes[static_cast<std::size_t>(kind)]; }

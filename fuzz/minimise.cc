@@ -41,6 +41,7 @@ Cost cost(const Scenario& scenario) {
   mms = header.mms;
   odd_switches = (header.pcid != kDefaults.pcid ? 1u : 0u) +
                  (header.concurrent != kDefaults.concurrent ? 1u : 0u);
+  odd_switches += header.backend != kDefaults.backend ? 1u : 0u;
   for (const HeaderSwitch& one : kHeaderSwitches) {
     odd_switches += header.*one.field != kDefaults.*one.field ? 1u : 0u;
   }
@@ -228,6 +229,7 @@ void Minimiser::simplify_header() {
   }
   attempt_change([&](Scenario& candidate) { candidate.header.pcid = defaults.pcid; });
   attempt_change([&](Scenario& candidate) { candidate.header.concurrent = defaults.concurrent; });
+  attempt_change([&](Scenario& candidate) { candidate.header.backend = defaults.backend; });
   for (const HeaderSwitch& one : kHeaderSwitches) {
     attempt_change([&](Scenario& candidate) { candidate.header.*one.field = defaults.*one.field; });
   }

@@ -227,7 +227,7 @@ void change_header(Context& context) {
   Header other;
   vary_header(context.random, other);
   Header& header = context.scenario.header;
-  switch (context.random.below(6)) {
+  switch (context.random.below(7)) {
     case 0:
       header.cpus = context.random.between(1, kMaxCpus);
       break;
@@ -245,6 +245,11 @@ void change_header(Context& context) {
       header.*field = !(header.*field);
       break;
     }
+    case 5:
+      header.backend = static_cast<Backend>(
+          (static_cast<unsigned>(header.backend) + context.random.between(1, kBackends - 1)) %
+          kBackends);
+      break;
     default:
       header.ceiling = other.ceiling;
   }

@@ -6,6 +6,7 @@
 
 #include "fuzz/guest.h"
 #include "fuzz/names.h"
+#include "hal/host/hypervisor.h"
 
 namespace shootdown::fuzz {
 
@@ -87,6 +88,7 @@ bool Oracles::uses_user_half(CpuId cpu) const {
   if (ghost.in_switch || ghost.offline || guest_->system().cpus[cpu].shared.is_lazy.peek()) {
     return false;
   }
+  if (machine_.hypervisor().will_flush(machine_.cpu(cpu))) return false;
   const bool on_twin = (machine_.pcid_of(machine_.cpu(cpu).cr3) & kUserPcidBit) != 0;
   return !on_twin || guest_->in_user_mode(cpu);
 }

@@ -73,6 +73,7 @@ class Oracles final : public host::Observer {
   bool on_walk(CpuId cpu, std::uint32_t frame) override;
   void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry) override;
   void on_ipi(CpuId cpu, const host::HostCpuMask& targets) override;
+  void on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) override;
   void on_broadcast(CpuId cpu, const Invlpgb& what) override;
   void on_broadcasts_done(CpuId cpu) override;
   void on_trace(CpuId cpu, const TraceEvent& event) override;
@@ -131,6 +132,8 @@ class Oracles final : public host::Observer {
     host::HostCpuMask in_mask;       // members at any time since the flush began
     host::HostCpuMask queued;        // calls queued and not yet run
     host::HostCpuMask to_interrupt;  // their queues were empty, and no interrupt has left yet
+    host::HostCpuMask skipped;       // left to the host
+    std::array<std::uint64_t, kMaxCpus> entry_flushes;  // of the skipped ones, at that time
     std::array<std::uint64_t, kPages> wanted;
     bool ran_locally{false};
   };
@@ -198,12 +201,15 @@ class Oracles final : public host::Observer {
   void end_switch(CpuId cpu);
   void call_queued(CpuId cpu, const TraceEvent& event);
   void call_run(CpuId cpu, const TraceEvent& event);
+  void check_target(CpuId cpu, CpuId target, const char* verb);
+  void vcpu_skipped(CpuId cpu, const TraceEvent& event);
+  void check_skipped(CpuId cpu, const FlushGhost& flush);
   void begin_handler(CpuId cpu, const TraceEvent& event);
   void track_lazy(CpuId cpu);
 
   /// The CPU's instructions may use its loaded user translations right now. Not while it is lazy,
-  /// inside a switch, offline, or on the last steps to user mode, where page-table isolation pays
-  /// its debts.
+  /// inside a switch, offline, without a processor and owed a flush, or on the last steps to user
+  /// mode, where page-table isolation pays its debts.
   [[nodiscard]] bool uses_user_half(CpuId cpu) const;
   [[nodiscard]] bool is_stale_at(const host::TlbEntry& entry, Generation generation) const;
   [[nodiscard]] unsigned space_of(const void* mm) const;

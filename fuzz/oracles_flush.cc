@@ -6,6 +6,7 @@
 #include "fuzz/guest.h"
 #include "fuzz/names.h"
 #include "fuzz/oracles.h"
+#include "hal/host/hypervisor.h"
 
 namespace shootdown::fuzz {
 
@@ -58,6 +59,9 @@ void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
     case TraceKind::call_run:
       call_run(cpu, event);
       break;
+    case TraceKind::vcpu_skipped:
+      vcpu_skipped(cpu, event);
+      break;
     case TraceKind::kernel_begin:
       begin_kernel_flush(cpu, event);
       break;
@@ -100,6 +104,7 @@ void Oracles::begin_flush(CpuId cpu, const TraceEvent& event) {
   flush.in_mask = {};
   flush.in_mask.set_word(0, mask_word(flush.space));
   flush.queued = {};
+  flush.skipped = {};
   flush.ran_locally = false;
   flushing_.set(cpu);
   for (unsigned page = 0; page < kPages; ++page) {
@@ -133,6 +138,7 @@ void Oracles::check_request(CpuId cpu, const FlushGhost& flush) {
          {.step = flush.begin, .cpu = cpu, .what = "published the request"},
          event(cpu, "the flush returns"));
   }
+  check_skipped(cpu, flush);
   if (!flush.queued.empty()) {
     fail(Oracle::o15, "a flush returns before every call has run",
          cpu_name(flush.queued.first()) + " has not run the call.",
@@ -195,6 +201,7 @@ void Oracles::begin_batch(CpuId cpu, const TraceEvent& event) {
   flush.checksum = checksum_of(*flush.request);
   flush.begin = machine_.step();
   flush.queued = {};
+  flush.skipped = {};
   flush.ran_locally = false;
 }
 
@@ -271,6 +278,11 @@ void Oracles::call_queued(CpuId cpu, const TraceEvent& event) {
   }
   flush.queued.set(target);
   if (event.value2 != 0) flush.to_interrupt.set(target);
+  check_target(cpu, target, "queues a call for ");
+}
+
+void Oracles::check_target(CpuId cpu, CpuId target, const char* verb) {
+  const FlushGhost& flush = cpu_[cpu].flush;
   if (flush.request == nullptr || flush.space == kNoSpace) return;
   const CpuGhost& ghost = cpu_[target];
   if (!flush.in_mask.test(target)) {
@@ -278,14 +290,54 @@ void Oracles::call_queued(CpuId cpu, const TraceEvent& event) {
          cpu_name(target) + " was not in the mask of " + mm_name(flush.space) +
              " at any time since the flush began.",
          {.step = flush.begin, .cpu = cpu, .what = "starts the flush"},
-         this->event(cpu, "queues a call for " + cpu_name(target)));
+         event(cpu, verb + cpu_name(target)));
   }
   if (ghost.lazy && ghost.lazy_since < flush.begin && !flush.request->frees_tables) {
     fail(Oracle::o19, "a flush interrupts a lazy CPU without need",
          cpu_name(target) + " was lazy before the flush began, and no tables are freed.",
          {.step = ghost.lazy_since, .cpu = target, .what = "became lazy"},
-         this->event(cpu, "queues a call for " + cpu_name(target)));
+         event(cpu, verb + cpu_name(target)));
   }
+}
+
+void Oracles::on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) {
+  if (targets.empty()) {
+    fail(Oracle::o19, "a hypervisor is asked to flush nobody",
+         cpu_name(cpu) + " pays for a hypercall or a message that has no effect.", {},
+         event(cpu, "asks for it"));
+  }
+  targets.for_each([&](CpuId target) {
+    if (target != cpu) check_target(cpu, target, "asks for a flush of ");
+  });
+}
+
+void Oracles::vcpu_skipped(CpuId cpu, const TraceEvent& event) {
+  FlushGhost& flush = cpu_[cpu].flush;
+  const auto target = static_cast<CpuId>(event.value);
+  flush.skipped.set(target);
+  flush.entry_flushes[target] = machine_.hypervisor().entry_flushes(target);
+  if (machine_.hypervisor().will_flush(machine_.cpu(target))) return;
+  fail(
+      Oracle::o26, "a virtual CPU is skipped that nobody will flush",
+      cpu_name(target) + (machine_.cpu(target).in_emulation
+                              ? " is in the middle of an access: its address is translated already."
+                              : " has a processor, or the host has read its state already."),
+      {}, this->event(cpu, "leaves its flush to the host"));
+}
+
+void Oracles::check_skipped(CpuId cpu, const FlushGhost& flush) {
+  const host::Hypervisor& hypervisor = machine_.hypervisor();
+  flush.skipped.for_each([&](CpuId target) {
+    if (hypervisor.will_flush(machine_.cpu(target)) ||
+        hypervisor.entry_flushes(target) != flush.entry_flushes[target]) {
+      return;
+    }
+    fail(
+        Oracle::o26, "a skipped virtual CPU runs again without a flush",
+        "The host has lost the flush that " + cpu_name(cpu) + " left for " + cpu_name(target) + ".",
+        {.step = flush.begin, .cpu = cpu, .what = "starts the flush"},
+        event(cpu, "the flush returns"));
+  });
 }
 
 void Oracles::call_run(CpuId cpu, const TraceEvent& event) {

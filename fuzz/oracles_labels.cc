@@ -4,6 +4,7 @@
 #include "fuzz/guest.h"
 #include "fuzz/names.h"
 #include "fuzz/oracles.h"
+#include "hal/host/hypervisor.h"
 
 namespace shootdown::fuzz {
 
@@ -40,6 +41,9 @@ void Oracles::collect_labels() {
         {.address = &system.cpus[id].own.on_global, .text = cpu_name(id) + ".on_global"});
     labels_.push_back(
         {.address = &system.cpus[id].shared.is_lazy, .text = cpu_name(id) + ".is_lazy"});
+    host::Hypervisor& below = machine_.hypervisor();
+    labels_.push_back({.address = &below.vcpu_state(id), .text = cpu_name(id) + ".vcpu_state"});
+    labels_.push_back({.address = &below.hub_unanswered(id), .text = cpu_name(id) + ".unanswered"});
   }
   unsigned queue = 0;
   unsigned record = 0;

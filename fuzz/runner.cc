@@ -22,6 +22,16 @@ bool ScenarioSchedule::next(host::Action& action) {
       action.kind = host::ActionKind::evict;
       action.argument = deviation.arg;
       break;
+    case DeviationKind::vcpu_preempt:
+      action.kind = host::ActionKind::vcpu_preempt;
+      break;
+    case DeviationKind::vcpu_resume:
+      action.kind = host::ActionKind::vcpu_resume;
+      break;
+    case DeviationKind::fail:
+      action.kind = host::ActionKind::fail;
+      action.argument = deviation.arg;
+      break;
     case DeviationKind::deliver:
       action.kind = host::ActionKind::deliver;
       action.argument = deviation.arg;
@@ -41,9 +51,11 @@ const host::Report& Runner::run(const Scenario& scenario) {
                     .global_pages = scenario.header.global_pages,
                     .invlpg_leaves_globals = scenario.header.invlpg_erratum,
                     .step_limit = kStepLimit,
+                    .backend = backend_of(scenario.header),
                     .boot = &Guest::boot,
                     .program = &Guest::program,
                     .interrupt = &Guest::interrupt,
+                    .hub_interrupt = &Guest::hub_interrupt,
                     .argument = &guest_,
                     .observer = &oracles_,
                     .schedule = &schedule_});

@@ -32,7 +32,9 @@ constexpr Header kDefaults{};
 constexpr FieldRange kCpusRange{1, kMaxCpus, kDefaults.cpus};
 constexpr FieldRange kMmsRange{1, kMaxMms, kDefaults.mms};
 constexpr FieldRange kPcidRange{0, 2, kDefaults.pcid};
-constexpr FieldRange kConcurrentRange{0, 2, kDefaults.concurrent};
+/// The backend and, in the lowest bit, whether the concurrent flush is off.
+constexpr FieldRange kBackendRange{0, 2 * kBackends, 0};
+static_assert(kDefaults.concurrent && kDefaults.backend == Backend::native);
 constexpr FieldRange kCeilingRange{0, kMaxCeiling + 1, kDefaults.ceiling};
 
 /// Bytes modulo a number that the input chooses: half of the time of `decode` was division.
@@ -51,7 +53,7 @@ enum HeaderIndex : std::uint8_t {
   cpus_byte,
   mms_byte,
   pcid_byte,
-  concurrent_byte,
+  backend_byte,
   ceiling_byte,
   first_switches_byte,  // Two bytes of kHeaderSwitches, each a difference from the default.
   last_switches_byte,
@@ -124,6 +126,7 @@ void normalise(Scenario& scenario) {
   header.cpus = kCpusRange.clamp(header.cpus);
   header.mms = kMmsRange.clamp(header.mms);
   header.ceiling = kCeilingRange.clamp(header.ceiling);
+  header.backend = static_cast<Backend>(static_cast<unsigned>(header.backend) % kBackends);
   for (unsigned cpu = 0; cpu < kMaxCpus; ++cpu) {
     if (cpu >= header.cpus) scenario.ops[cpu].clear();
     for (Op& op : scenario.ops[cpu]) normalise(op, header.mms);
@@ -138,7 +141,9 @@ void decode(std::span<const std::uint8_t> bytes, Scenario& scenario) {
   header.cpus = kCpusRange.from_byte(head[cpus_byte]);
   header.mms = kMmsRange.from_byte(head[mms_byte]);
   header.pcid = kPcidRange.from_byte(head[pcid_byte]) != 0;
-  header.concurrent = kConcurrentRange.from_byte(head[concurrent_byte]) != 0;
+  const unsigned below = kBackendRange.from_byte(head[backend_byte]);
+  header.concurrent = (below & 1) == 0;
+  header.backend = static_cast<Backend>(below / 2);
   header.ceiling = kCeilingRange.from_byte(head[ceiling_byte]);
   decode_switches(head[first_switches_byte] | head[last_switches_byte] << 8, header);
 
@@ -183,7 +188,8 @@ std::size_t encode(const Scenario& scenario, std::span<std::uint8_t, kMaxBytes> 
   head[cpus_byte] = kCpusRange.to_byte(header.cpus);
   head[mms_byte] = kMmsRange.to_byte(header.mms);
   head[pcid_byte] = kPcidRange.to_byte(header.pcid);
-  head[concurrent_byte] = kConcurrentRange.to_byte(header.concurrent);
+  head[backend_byte] = kBackendRange.to_byte((2 * static_cast<unsigned>(header.backend)) +
+                                             (header.concurrent ? 0 : 1));
   head[ceiling_byte] = kCeilingRange.to_byte(header.ceiling);
   const unsigned switches = encode_switches(header);
   head[first_switches_byte] = switches & 0xff;

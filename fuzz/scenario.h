@@ -38,6 +38,9 @@ inline constexpr std::size_t kHeaderBytes = 8;
 inline constexpr std::size_t kRecordBytes = 4;  // of an operation, and of a deviation
 inline constexpr std::size_t kMaxBytes = kHeaderBytes + kRecordBytes * (kMaxOps + kMaxDeviations);
 
+/// What is below the simulated kernel.
+enum class Backend : std::uint8_t { native, kvm, hyperv, xen, uv, kCount };
+
 /// Fixed for a whole run. Every field is one byte in the byte form: its distance from the default.
 struct Header {
   std::uint8_t cpus{4};  // 1 .. kMaxCpus
@@ -56,6 +59,7 @@ struct Header {
   bool by_loaded_space{false};     // targets are chosen by their loaded space
   bool broadcast{false};           // hardware broadcast; the core wants it with PCIDs, without PTI
   bool defer_tables{false};        // page tables wait for lockless walkers
+  Backend backend{Backend::native};
   friend bool operator==(const Header&, const Header&) = default;
 };
 
@@ -110,11 +114,14 @@ struct Op {
 };
 
 enum class DeviationKind : std::uint8_t {
-  preempt,  // let `cpu` run now, if it can
-  hold,     // keep pending interrupts away from `cpu` for `arg` + 1 of its visible operations
-  fill,     // `cpu` speculatively fills a translation of page `arg` from its current root
-  evict,    // `cpu` drops one cached translation, chosen by `arg`
-  deliver,  // a broadcast invalidation, chosen by `arg`, arrives at `cpu`
+  preempt,       // let `cpu` run now, if it can
+  hold,          // keep pending interrupts away from `cpu` for `arg` + 1 of its visible operations
+  fill,          // `cpu` speculatively fills a translation of page `arg` from its current root
+  evict,         // `cpu` drops one cached translation, chosen by `arg`
+  deliver,       // a broadcast invalidation, chosen by `arg`, arrives at `cpu`
+  vcpu_preempt,  // KVM: the host takes the processor from `cpu`
+  vcpu_resume,   // KVM: ... and begins to give it back
+  fail,          // the next hypercall of `cpu`, or message through the hub, fails; `arg` says how
   kCount,
 };
 

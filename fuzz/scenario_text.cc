@@ -98,6 +98,7 @@ struct Field {
   std::string_view why_last{};  // What the upper limit depends on, for the error message.
   bool has_default{false};
   unsigned value{0};
+  std::span<const std::string_view> names{};  // Of the values, where they are no numbers.
   bool seen{false};
 };
 
@@ -193,6 +194,12 @@ bool Parser::parse_config(Tokens tokens) {
       optional_field("concurrent", 0, 1, header.concurrent ? 1 : 0),
       optional_field("ceiling", 0, kMaxCeiling, header.ceiling),
   };
+  fields.push_back({.name = "backend",
+                    .first = 0,
+                    .last = kBackends - 1,
+                    .has_default = true,
+                    .value = static_cast<unsigned>(header.backend),
+                    .names = kBackendNames});
   const std::size_t first_switch = fields.size();
   for (const HeaderSwitch& one : kHeaderSwitches) {
     fields.push_back(optional_field(one.name, 0, 1, header.*one.field ? 1 : 0));
@@ -203,6 +210,7 @@ bool Parser::parse_config(Tokens tokens) {
   header.pcid = fields[2].value != 0;
   header.concurrent = fields[3].value != 0;
   header.ceiling = fields[4].value;
+  header.backend = static_cast<Backend>(fields[5].value);
   for (std::size_t i = 0; i < kHeaderSwitches.size(); ++i) {
     header.*kHeaderSwitches[i].field = fields[first_switch + i].value != 0;
   }
@@ -328,6 +336,15 @@ bool Parser::parse_field(std::string_view owner, std::string_view token, std::sp
 }
 
 bool Parser::parse_number(std::string_view what, std::string_view digits, Field& field) {
+  if (!field.names.empty()) {
+    const std::optional<unsigned> index = index_of(digits, field.names);
+    if (!index) {
+      return fail("unknown " + std::string(field.name) + " " + quote(digits) +
+                  advice(digits, field.names));
+    }
+    field.value = *index;
+    return true;
+  }
   constexpr unsigned kTooLarge = 100000;
   const bool is_number = !digits.empty() && digits.find_first_not_of("0123456789") == digits.npos;
   if (!is_number) {
@@ -378,6 +395,7 @@ std::string print(const Scenario& scenario) {
   append_field(text, "concurrent", header.concurrent);
   append_field(text, "ceiling", header.ceiling);
   // Only what is not as usual: the line stays short, and old texts stay valid.
+  if (header.backend != Header{}.backend) text.append(" backend=").append(name(header.backend));
   for (const HeaderSwitch& one : kHeaderSwitches) {
     if (header.*one.field == Header{}.*one.field) continue;
     append_field(text, one.name, header.*one.field ? 1 : 0);

@@ -1,5 +1,6 @@
 // Search without an engine: random scenarios, counted, from a seed. The honest baseline beside the
 // guided engines, and fast enough for tests.
+#include <algorithm>
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
@@ -27,6 +28,7 @@ constexpr const char* kHelp =
     "  --cpus N          simulated CPUs, 1 to 8 (default 4)\n"
     "  --ops N           operations per CPU, 1 to 16 (default 8)\n"
     "  --deviations N    deviations from the default schedule at most, 0 to 64 (default 16)\n"
+    "  --backend NAME    always native, kvm, hyperv, xen or uv (default: mostly native)\n"
     "  --turn SWITCH     a yes-or-no field of the configuration, such as broadcast, that is not "
     "at\n"
     "                    its default in any run\n"
@@ -66,6 +68,13 @@ bool set_number(const NumberOption& option, const char* text) {
   return true;
 }
 
+bool set_backend(std::string_view text, Backend& backend) {
+  const auto found = std::find(kBackendNames.begin(), kBackendNames.end(), text);
+  if (found == kBackendNames.end()) return false;
+  backend = static_cast<Backend>(found - kBackendNames.begin());
+  return true;
+}
+
 bool parse_options(int argc, char** argv, Options& options) {
   const NumberOption numbers[] = {
       {"--seed", 0, ~std::uint64_t{0}, &options.seed, nullptr},
@@ -84,6 +93,8 @@ bool parse_options(int argc, char** argv, Options& options) {
     }
     if (word == "--progress") {
       options.progress = known = true;
+    } else if (word == "--backend" && i + 1 < argc) {
+      known = set_backend(argv[++i], options.generate.backend);
     } else if (word == "--turn" && i + 1 < argc) {
       const std::string_view name = argv[++i];
       for (const HeaderSwitch& one : kHeaderSwitches) {

@@ -101,6 +101,7 @@ std::string tell(Runner& runner, const Scenario& scenario, const StoryOptions& o
           std::to_string(header.mms) + ", PCID " + (header.pcid ? "on" : "off") +
           ", concurrent flush " + (header.concurrent ? "on" : "off") + ", ceiling " +
           std::to_string(header.ceiling) + " strides";
+  if (header.backend != Header{}.backend) text += ", backend " + std::string(name(header.backend));
   for (const HeaderSwitch& one : kHeaderSwitches) {
     if (header.*one.field == Header{}.*one.field) continue;
     text += ", " + std::string(one.name) + (header.*one.field ? " on" : " off");

@@ -4,125 +4,17 @@
 #include <atomic>
 #include <cstdint>
 #include <string>
-#include <type_traits>
 
 #include "core/hal.h"
+#include "core/paravirt/hub.h"
+#include "core/paravirt/hyperv.h"
+#include "core/paravirt/kvm.h"
+#include "core/paravirt/xen.h"
+#include "hal/host/atomic.h"
+#include "hal/host/hypervisor.h"
 #include "hal/host/machine.h"
 
 namespace shootdown::host {
-
-/// A shared word. Every access is a visible operation and carries its memory order; in the
-/// sequentially consistent mode, the only one so far, the order does not change what happens.
-template <class T>
-class HostAtomic {
- public:
-  constexpr HostAtomic() = default;
-  // Implicit, so that members can be initialised with a plain value as on every other HAL.
-  constexpr HostAtomic(T value) : value_(value) {}  // NOLINT(google-explicit-constructor)
-  HostAtomic(const HostAtomic&) = delete;
-  HostAtomic& operator=(const HostAtomic&) = delete;
-
-  T load(std::memory_order order, Site where = Site::current()) const {
-    before(order);
-    read("load", where);
-    return value_;
-  }
-
-  /// Not a visible operation: the owner knows what it wrote last.
-  [[nodiscard]] T owner_load() const { return value_; }
-
-  void store(T value, std::memory_order order, Site where = Site::current()) {
-    before(order);
-    value_ = value;
-    wrote(OpClass::store, "store", where);
-  }
-
-  T exchange(T value, std::memory_order order, Site where = Site::current()) {
-    return modify(order, where, [&](T) { return value; });
-  }
-  T fetch_add(T value, std::memory_order order, Site where = Site::current()) {
-    return modify(order, where, [&](T old) { return static_cast<T>(old + value); });
-  }
-  T fetch_or(T value, std::memory_order order, Site where = Site::current()) {
-    return modify(order, where, [&](T old) { return static_cast<T>(old | value); });
-  }
-  T fetch_and(T value, std::memory_order order, Site where = Site::current()) {
-    return modify(order, where, [&](T old) { return static_cast<T>(old & value); });
-  }
-
-  /// Strong. On failure `expected` becomes the value found.
-  bool compare_exchange(T& expected, T desired, std::memory_order order,
-                        Site where = Site::current()) {
-    before(order);
-    const bool same = value_ == expected;
-    expected = value_;
-    if (same) value_ = desired;
-    wrote(OpClass::modify, same ? "compare-exchange" : "compare-exchange fails", where);
-    return same;
-  }
-
-  /// For oracles and set-up: not a visible operation.
-  [[nodiscard]] T peek() const { return value_; }
-  void poke(T value) { value_ = value; }
-
- private:
-  template <class Change>
-  T modify(std::memory_order order, Site where, Change&& change) {
-    before(order);
-    const T old = value_;
-    value_ = change(old);
-    read_by(where);
-    wrote(OpClass::modify, "modify", where);
-    return old;
-  }
-
-  static void before(std::memory_order /*order*/) { current_machine->visible(); }
-
-  [[nodiscard]] std::uint64_t bits() const {
-    if constexpr (std::is_pointer_v<T>) {
-      return value_ != nullptr;  // Addresses differ from run to run; hashes must not.
-    } else {
-      return static_cast<std::uint64_t>(value_);
-    }
-  }
-
-  static std::uint32_t site_id(Site where) { return (where.line() * 61) + where.column(); }
-
-  /// Feedback: this CPU reads at one place what another CPU wrote at another.
-  void read_by(Site where) const {
-    Machine& machine = *current_machine;
-    const CpuId cpu = machine.running().id;
-    if (writer_cpu_ != cpu && writer_cpu_ != kNobody) {
-      machine.features().hit(((writer_site_ * 0x9e37U) ^ site_id(where)) * 0x85ebca6bU >> 7);
-    }
-  }
-
-  void read(const char* verb, Site where) const {
-    Machine& machine = *current_machine;
-    read_by(where);
-    machine.note(OpClass::load, bits());
-    if (machine.recording()) [[unlikely]] {
-      machine.record_access(verb, this, bits(), where);
-    }
-  }
-
-  void wrote(OpClass op, const char* verb, Site where) {
-    Machine& machine = *current_machine;
-    writer_cpu_ = static_cast<std::uint8_t>(machine.running().id);
-    writer_site_ = site_id(where);
-    machine.note(op, bits());
-    if (machine.recording()) [[unlikely]] {
-      machine.record_access(verb, this, bits(), where);
-    }
-    machine.changed();
-  }
-
-  static constexpr std::uint8_t kNobody = 255;
-
-  T value_{};
-  std::uint32_t writer_site_{0};
-  std::uint8_t writer_cpu_{kNobody};
-};
 
 /// The modelled machine as the core sees it. Static members act on `current_machine`.
 struct HostHal {
@@ -176,6 +68,37 @@ struct HostHal {
   /// The static key: a plain flag here, fixed for a run.
   static inline bool concurrent_flush = true;
   static bool concurrent_flush_enabled() { return concurrent_flush; }
+  static void set_concurrent_flush(bool on) { concurrent_flush = on; }
+  /// The other one: no hypervisor or hub has replaced an operation.
+  static inline bool native = true;
+  static bool native_flush() { return native; }
+  static void set_native_flush(bool on) { native = on; }
+
+  static HostAtomic<std::uint8_t>& vcpu_state(CpuId cpu) { return host().vcpu_state(cpu); }
+  static std::uint32_t hyperv_processor(CpuId cpu) { return host().hyperv_processor(cpu); }
+  static HypervPage& hyperv_input() { return host().hyperv_input(this_cpu()); }
+  static bool hyperv_takes_sparse_sets() { return true; }
+  static std::uint64_t hyperv_call(std::uint64_t control, Site where = Site::current()) {
+    return host().hyperv_call(control, where);
+  }
+  static int xen_operation(const XenOperation& operation, Site where = Site::current()) {
+    return host().xen_operation(operation, where);
+  }
+  static HostCpuMask hub_send(const HubMessage& message, const HostCpuMask& targets,
+                              Site where = Site::current()) {
+    return host().hub_send(message, targets, where);
+  }
+  static bool hub_outstanding(Site where = Site::current()) {
+    return host().hub_outstanding(where);
+  }
+  static bool hub_receive(HubMessage& message, Site where = Site::current()) {
+    return host().hub_receive(message, where);
+  }
+  static void hub_acknowledge(const HubMessage& message, Site where = Site::current()) {
+    host().hub_acknowledge(message, where);
+  }
+  static void hub_open() { host().hub_open(this_cpu()); }
+  static void hub_close() { host().hub_close(this_cpu()); }
 
   static void pause(Site where = Site::current()) { current_machine->pause(where); }
   static std::uint64_t ticks() { return current_machine->step(); }
@@ -186,8 +109,12 @@ struct HostHal {
     current_machine->record("no answer from CPU " + std::to_string(report.target), {});
   }
   [[noreturn]] static void fail(const Failure& failure) { current_machine->fail(failure); }
+
+ private:
+  static Hypervisor& host() { return current_machine->hypervisor(); }
 };
 
 static_assert(Hal<HostHal> && HalBroadcast<HostHal>);
+static_assert(HalKvm<HostHal> && HalHyperv<HostHal> && HalXen<HostHal> && HalHub<HostHal>);
 
 }  // namespace shootdown::host

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "hal/host/hypervisor.h"
 #include "hal/host/walk.h"
 
 namespace shootdown::host {
@@ -18,10 +19,12 @@ constexpr std::uint64_t kNever = ~std::uint64_t{0};
 
 }  // namespace
 
-Machine::Machine() {
+Machine::Machine() : hypervisor_(std::make_unique<Hypervisor>(*this)) {
   for (CpuId id = 0; id < kHostCpus; ++id) cpus_[id].id = id;
   running_ = cpus_.data();
 }
+
+Machine::~Machine() = default;
 
 void Machine::prepare(const Setup& setup) {
   setup_ = setup;
@@ -32,6 +35,9 @@ void Machine::prepare(const Setup& setup) {
     cpu.interrupts_enabled = false;
     cpu.in_interrupt = false;
     cpu.call_pending = false;
+    cpu.hub_pending = false;
+    cpu.in_emulation = false;
+    cpu.place = VcpuPlace::running;
     cpu.blocked = false;
     cpu.finished = false;
     cpu.hold = 0;
@@ -39,6 +45,7 @@ void Machine::prepare(const Setup& setup) {
     cpu.pause_saw = kNever;
     cpu.tlb.clear();
   }
+  hypervisor_->prepare();
   frames_.reset();
   features_.clear();
   timeline_.clear();
@@ -189,10 +196,22 @@ void Machine::apply(const Action& action) {
       target.hold = static_cast<std::uint32_t>(action.argument);
       break;
     case ActionKind::fill:
+      // Without a processor nobody walks for it.
+      if (target.place != VcpuPlace::running) break;
       fill(target, action.argument, /*write=*/false, /*speculative=*/true);
       break;
     case ActionKind::evict:
       target.tlb.evict(static_cast<std::uint32_t>(action.argument));
+      break;
+    case ActionKind::vcpu_preempt:
+      hypervisor_->deschedule(target);
+      if (&target == running_ && target.place == VcpuPlace::descheduled) give_way();
+      break;
+    case ActionKind::vcpu_resume:
+      hypervisor_->resume(target);
+      break;
+    case ActionKind::fail:
+      hypervisor_->fail_next(target, action.argument);
       break;
     case ActionKind::deliver:
       deliver_some(target.id, action.argument);
@@ -200,7 +219,17 @@ void Machine::apply(const Action& action) {
   }
 }
 
+void Machine::give_way() {
+  HostCpu* next = next_runnable();
+  // Not null: in the worst case this CPU is resumed, and has work.
+  switch_to(*next);
+}
+
 bool Machine::can_run(const HostCpu& cpu) const {
+  return cpu.place != VcpuPlace::descheduled && has_work(cpu);
+}
+
+bool Machine::has_work(const HostCpu& cpu) const {
   if (cpu.must_interrupt()) return true;
   if (!cpu.blocked) return true;
   return !cpu.finished && changes_ != cpu.pause_saw;
@@ -211,11 +240,20 @@ HostCpu* Machine::next_runnable() {
     HostCpu& candidate = cpus_[(running_->id + i) % setup_.cpus];
     if (can_run(candidate)) return &candidate;
   }
+  // The host lets nobody starve for ever.
+  for (CpuId i = 1; i <= setup_.cpus; ++i) {
+    HostCpu& candidate = cpus_[(running_->id + i) % setup_.cpus];
+    if (!has_work(candidate)) continue;
+    hypervisor_->resume(candidate);
+    return &candidate;
+  }
   return nullptr;
 }
 
 void Machine::switch_to(HostCpu& next) {
+  if (next.place == VcpuPlace::entering) hypervisor_->enter(next);
   HostCpu& previous = *running_;
+  if (&next == &previous) return;
   running_ = &next;
   Fiber::switch_to(previous.fiber, next.fiber);
 }
@@ -237,10 +275,10 @@ void Machine::report_deadlock() {
   report.title = "all CPUs wait";
   for (CpuId id = 0; id < setup_.cpus; ++id) {
     const HostCpu& cpu = cpus_[id];
-    report.detail += "cpu" + std::to_string(id) +
-                     (cpu.finished ? ": has no more work" : ": waits") +
-                     (cpu.interrupts_enabled ? ", interrupts on" : ", interrupts off") +
-                     (cpu.call_pending ? ", an interrupt is pending" : "") + ". ";
+    report.detail +=
+        "cpu" + std::to_string(id) + (cpu.finished ? ": has no more work" : ": waits") +
+        (cpu.interrupts_enabled ? ", interrupts on" : ", interrupts off") +
+        (cpu.call_pending || cpu.hub_pending ? ", an interrupt is pending" : "") + ". ";
   }
   report.second = {.step = step_, .cpu = running_->id, .what = "nobody can run"};
   fail(std::move(report));
@@ -253,19 +291,29 @@ void Machine::interrupt() {
       --self.hold;
       return;
     }
-    self.call_pending = false;
-    self.interrupts_enabled = false;
-    self.in_interrupt = true;
-    ++interrupts_delivered_;
-    ++changes_;
-    note(OpClass::interrupt, 0);
-    if (recording_) record("interrupt: call function {", Site());
-    setup_.interrupt(setup_.argument, self.id);
-    if (recording_) record("} return from interrupt", Site());
-    self.in_interrupt = false;
-    self.interrupts_enabled = true;
-    changed();
+    if (self.call_pending) {
+      self.call_pending = false;
+      serve(setup_.interrupt, "interrupt: call function {");
+    } else {
+      self.hub_pending = false;
+      serve(setup_.hub_interrupt, "interrupt: message from the hub {");
+    }
   }
+}
+
+void Machine::serve(CpuCode handler, const char* name) {
+  HostCpu& self = *running_;
+  self.interrupts_enabled = false;
+  self.in_interrupt = true;
+  ++interrupts_delivered_;
+  ++changes_;
+  note(OpClass::interrupt, 0);
+  if (recording_) record(name, Site());
+  handler(setup_.argument, self.id);
+  if (recording_) record("} return from interrupt", Site());
+  self.in_interrupt = false;
+  self.interrupts_enabled = true;
+  changed();
 }
 
 }  // namespace shootdown::host

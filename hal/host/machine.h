@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <source_location>
 #include <string>
 #include <type_traits>
@@ -51,6 +52,7 @@ enum class OpClass : std::uint8_t {
   fill,
   evict,
   broadcast,
+  hypervisor,
 };
 
 /// One line of a timeline. Collected only while recording.
@@ -80,6 +82,15 @@ struct BroadcastMessage {
   HostCpuMask left;
 };
 
+/// What is below the simulated kernel.
+enum class Backend : std::uint8_t { native, kvm, hyperv, xen, uv };
+
+/// Where a virtual CPU is: on a processor, off it, or on its way back, when the host has read what
+/// was left for it and the CPU has not executed an instruction yet.
+enum class VcpuPlace : std::uint8_t { running, descheduled, entering };
+
+class Hypervisor;
+
 /// The interrupt controller knows groups of so many CPUs, as an x2APIC knows clusters.
 inline constexpr CpuId kIpiGroup = 4;
 
@@ -97,6 +108,10 @@ struct HostCpu {
   bool interrupts_enabled{false};
   bool in_interrupt{false};
   bool call_pending{false};
+  bool hub_pending{false};
+  /// The host emulates an access of this CPU: the address is translated, the access is not done.
+  bool in_emulation{false};
+  VcpuPlace place{VcpuPlace::running};
   bool blocked{false};
   bool finished{false};
   std::uint32_t hold{0};
@@ -105,7 +120,9 @@ struct HostCpu {
   Tlb tlb;
   Fiber fiber;
 
-  [[nodiscard]] bool must_interrupt() const { return call_pending && interrupts_enabled; }
+  [[nodiscard]] bool must_interrupt() const {
+    return (call_pending || hub_pending) && interrupts_enabled;
+  }
 };
 
 /// Result of a user access.
@@ -122,16 +139,18 @@ class Machine {
     bool global_pages{true};
     bool invlpg_leaves_globals{false};  // the erratum
     std::uint64_t step_limit{100000};
-    CpuCode boot{nullptr};       // brings the CPU up, one after the other, undisturbed
-    CpuCode program{nullptr};    // what the CPU does then
-    CpuCode interrupt{nullptr};  // the call-function interrupt's handler
+    Backend backend{Backend::native};
+    CpuCode boot{nullptr};           // brings the CPU up, one after the other, undisturbed
+    CpuCode program{nullptr};        // what the CPU does then
+    CpuCode interrupt{nullptr};      // the call-function interrupt's handler
+    CpuCode hub_interrupt{nullptr};  // the broadcast hub's, if there is one
     void* argument{nullptr};
     Observer* observer{nullptr};
     ScheduleSource* schedule{nullptr};
   };
 
   Machine();
-  ~Machine() = default;
+  ~Machine();
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;
 
@@ -152,6 +171,13 @@ class Machine {
     }
     if (running_->must_interrupt()) [[unlikely]] {
       interrupt();
+    }
+  }
+
+  /// The same inside an instruction: no interrupt is taken.
+  void visible_uninterrupted() {
+    if (++step_ >= next_stop_) [[unlikely]] {
+      choose();
     }
   }
 
@@ -221,6 +247,11 @@ class Machine {
   [[nodiscard]] const HostCpu& cpu(CpuId id) const { return cpus_[id]; }
   [[nodiscard]] CpuId cpu_count() const { return setup_.cpus; }
   [[nodiscard]] bool pcid() const { return setup_.pcid; }
+  [[nodiscard]] Backend backend() const { return setup_.backend; }
+  [[nodiscard]] Hypervisor& hypervisor() { return *hypervisor_; }
+  [[nodiscard]] const Hypervisor& hypervisor() const { return *hypervisor_; }
+  /// For actors of the machine: null unless somebody watches the run.
+  [[nodiscard]] Observer* observer() { return observing_ ? observer_ : nullptr; }
   [[nodiscard]] std::uint16_t pcid_of(std::uint64_t cr3) const {
     return setup_.pcid ? static_cast<std::uint16_t>(cr3 & 0xfff) : 0;
   }
@@ -249,10 +280,13 @@ class Machine {
   void deliver(std::size_t message, CpuId target);
   void deliver_some(CpuId target, std::uint64_t choice);
   void interrupt();
+  void serve(CpuCode handler, const char* name);
   void block();
   void idle();
   [[nodiscard]] bool can_run(const HostCpu& cpu) const;
+  [[nodiscard]] bool has_work(const HostCpu& cpu) const;
   HostCpu* next_runnable();
+  void give_way();
   void switch_to(HostCpu& next);
   [[nodiscard]] std::string name_of(VirtAddr address) const;
   /// Walks and caches. The new entry, or null if there is none to make.
@@ -280,6 +314,7 @@ class Machine {
   std::uint64_t interrupts_delivered_{0};
   IpiCounts ipi_counts_{};
   Observer* observer_{nullptr};
+  std::unique_ptr<Hypervisor> hypervisor_;
   FramePool frames_;
   FeatureSet features_;
   Report report_;

@@ -1,6 +1,7 @@
 // What simulated CPUs execute: TLB instructions, interrupts sent, user accesses, page-table words.
 #include <utility>
 
+#include "hal/host/hypervisor.h"
 #include "hal/host/machine.h"
 #include "hal/host/walk.h"
 
@@ -194,11 +195,19 @@ AccessResult Machine::access(VirtAddr address, bool write, Site where) {
     timeline_.back().what += fault ? ": page fault" : cached ? ": cached" : ": walked";
   }
   if (fault) return AccessResult::fault;
+  const TlbEntry used = *entry;
+  if (hypervisor_->emulates_accesses()) {
+    // Between translation and access the host may do something else, but the CPU takes no interrupt
+    // and must not be called preempted: it is in the middle of an instruction.
+    self.in_emulation = true;
+    visible_uninterrupted();
+    self.in_emulation = false;
+  }
   if (observing_) {
-    observer_->on_use(self.id, address, *entry);
+    observer_->on_use(self.id, address, used);
     stop_if_failed();
   }
-  std::uint64_t* word = frames_.words(entry->frame);
+  std::uint64_t* word = frames_.words(used.frame);
   if (write) {
     ++*word;
     changed();
@@ -217,6 +226,7 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
   if (!walk.present) return nullptr;
   TlbEntry entry{.page = address >> walk.shift,
                  .frame = walk.frame,
+                 .root = FramePool::frame_at(cpu.cr3),
                  .pcid = pcid,
                  .shift = walk.shift,
                  .global = walk.global && (cpu.cr4 & kCr4GlobalPages) != 0,

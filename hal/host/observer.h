@@ -34,6 +34,8 @@ class Observer {
   virtual void on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) = 0;
   /// `cpu` sends the call-function interrupt.
   virtual void on_ipi(CpuId cpu, const CpuMask<kHostCpus>& targets) = 0;
+  /// `cpu` asks a hypervisor or hub to flush `targets`.
+  virtual void on_remote_flush(CpuId /*cpu*/, const CpuMask<kHostCpus>& /*targets*/) {}
   /// `cpu` issues an INVLPGB, and has waited for all that it issued.
   virtual void on_broadcast(CpuId cpu, const Invlpgb& what) = 0;
   virtual void on_broadcasts_done(CpuId cpu) = 0;

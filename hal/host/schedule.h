@@ -5,14 +5,24 @@
 
 namespace shootdown::host {
 
-enum class ActionKind : std::uint8_t { preempt, hold, fill, evict, deliver };
+enum class ActionKind : std::uint8_t {
+  preempt,
+  hold,
+  fill,
+  evict,
+  deliver,
+  vcpu_preempt,  // the host takes the processor away from a virtual CPU
+  vcpu_resume,   // ... and lets it run again
+  fail,          // the CPU's next hypercall or message fails
+};
 
 /// One thing that hardware or the scheduler may do and does not do by default.
 struct Action {
   std::uint64_t delay{0};  // visible operations after the previous action
   ActionKind kind{ActionKind::preempt};
   std::uint32_t cpu{0};
-  std::uint64_t argument{0};  // hold: operations; fill: virtual address; evict, deliver: choice
+  /// hold: operations; fill: virtual address; evict, deliver: choice; fail: how
+  std::uint64_t argument{0};
 };
 
 /// A strategy of exploration. Replay, fuzzing, random and exhaustive search differ in this only.

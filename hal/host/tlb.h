@@ -21,6 +21,7 @@ struct Provenance {
 struct TlbEntry {
   std::uint64_t page;  // virtual address >> shift
   std::uint32_t frame;
+  std::uint32_t root;  // frame of the top table; hypervisors name a space by it
   std::uint16_t pcid;
   std::uint8_t shift;  // 12 or 21
   bool global;
@@ -35,6 +36,7 @@ struct TlbEntry {
 struct PscEntry {
   std::uint64_t prefix;  // virtual address >> 21
   std::uint32_t table;   // frame of the page table
+  std::uint32_t root;    // frame of the top table
   std::uint16_t pcid;
   bool writable;
   Provenance from;
@@ -140,6 +142,23 @@ class Tlb {
   void flush_address_not_global(VirtAddr address, std::uint16_t pcid) {
     flush_address_in(address, pcid);
     psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid; });
+  }
+  /// A hypervisor flushes a set of pages, `count` of 4 KiB from `address`, in the space of `root`
+  /// or in every space, under every PCID. `count` 0: all of the space.
+  void flush_space(std::uint32_t root, bool every_space, bool non_global_only, VirtAddr address,
+                   std::uint64_t count) {
+    const auto hits = [&](std::uint64_t number, unsigned shift) {
+      const VirtAddr start = number << shift;
+      const std::uint64_t size = std::uint64_t{1} << shift;
+      return count == 0 || (start - address < count << kPageShift) || (address - start < size);
+    };
+    entries.remove_if([&](const TlbEntry& e) {
+      return (every_space || e.root == root) && !(non_global_only && e.global) &&
+             hits(e.page, e.shift);
+    });
+    psc.remove_if([&](const PscEntry& e) {
+      return (every_space || e.root == root) && hits(e.prefix, kLargePageShift);
+    });
   }
   /// INVLPGB for one address of each PCID: global entries go as well, and the cached table pointers
   /// on the way.

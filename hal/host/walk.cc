@@ -44,6 +44,7 @@ WalkResult walk_tables(FramePool& frames, HostCpu& cpu, VirtAddr address, std::u
   if (table == FramePool::kNoFrame) return {};
   PscEntry upper{.prefix = address >> kLargePageShift,
                  .table = table,
+                 .root = FramePool::frame_at(cpu.cr3),
                  .pcid = pcid,
                  .writable = writable,
                  .from = {}};

@@ -16,9 +16,9 @@
 namespace shootdown::test {
 
 /// CPUs are up and run the kernel's own space, with interrupts on. CPU 0 is current.
-template <CpuId kCpus>
+template <CpuId kCpus, class RecordingH = RecordingHal<kCpus>>
 struct Bench {
-  using H = RecordingHal<kCpus>;
+  using H = RecordingH;
   static constexpr PhysAddr kKernelRoot = 0x1000;
   static constexpr PhysAddr kRoot = 0x2000;
   static constexpr PhysAddr kOtherRoot = 0x3000;

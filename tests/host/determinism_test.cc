@@ -49,7 +49,7 @@ constexpr std::array<Outcome, kSeeds> kGolden{{
     {0xa5ab64c7496aa84a, 89, 0},
     {0x1e8f0d1b8e893ea3, 322, 8},
     {0xcd94dddcc02d5fcf, 255, 0},
-    {0xc3e7f95d07b68b50, 499, 5},
+    {0x0b74e073952a1374, 387, 0},
     {0x2980947c1f8730b6, 1015, 22},
     {0x1e6f4538c82e00e1, 1538, 33},
     {0x4872b01f7ad91aae, 453, 12},

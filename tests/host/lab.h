@@ -52,6 +52,7 @@ struct LabOptions {
   bool pcid{true};
   bool invlpg_leaves_globals{false};
   std::uint64_t step_limit{10000};
+  Backend backend{Backend::native};
   Observer* observer{nullptr};
 };
 
@@ -68,10 +69,12 @@ class Lab {
     script_ = Script();
     programs_ = {};
     handler_ = nullptr;
+    hub_handler_ = nullptr;
     machine_.prepare({.cpus = options.cpus,
                       .pcid = options.pcid,
                       .invlpg_leaves_globals = options.invlpg_leaves_globals,
                       .step_limit = options.step_limit,
+                      .backend = options.backend,
                       .boot = [](void*, CpuId) { HostHal::enable_interrupts(); },
                       .program =
                           [](void* self, CpuId cpu) {
@@ -83,6 +86,11 @@ class Lab {
                             const Program& handler = static_cast<Lab*>(self)->handler_;
                             if (handler) handler();
                           },
+                      .hub_interrupt =
+                          [](void* self, CpuId) {
+                            const Program& handler = static_cast<Lab*>(self)->hub_handler_;
+                            if (handler) handler();
+                          },
                       .argument = this,
                       .observer = options.observer,
                       .schedule = &script_});
@@ -90,6 +98,7 @@ class Lab {
 
   void on(CpuId cpu, Program program) { programs_[cpu] = std::move(program); }
   void on_interrupt(Program handler) { handler_ = std::move(handler); }
+  void on_hub_interrupt(Program handler) { hub_handler_ = std::move(handler); }
   /// `delay` visible operations after the previous action.
   void at(std::uint64_t delay, ActionKind kind, CpuId cpu, std::uint64_t argument = 0) {
     script_.add({.delay = delay, .kind = kind, .cpu = cpu, .argument = argument});
@@ -110,6 +119,7 @@ class Lab {
   Script script_;
   std::array<Program, kHostCpus> programs_;
   Program handler_;
+  Program hub_handler_;
 };
 
 /// Four-level page tables in modelled frames. Entries are changed as host code changes memory:

@@ -37,6 +37,9 @@ template void flush_tlb_batched_pending(System<H>&, Mm<H>&);
 template Counters sum_counters(const System<H>&);
 template void handle_call_function_interrupt(System<H>&);
 
+template bool flush_interrupts_targets(const System<H>&);
+template FlushOps<H> remote_only(FlushOps<H>);
+
 template void return_to_user(System<H>&);
 template void enter_from_user(System<H>&);
 template std::uint64_t entry_cr3(System<H>&);

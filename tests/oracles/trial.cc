@@ -61,10 +61,15 @@ std::string Trial::start(host::Machine::CpuCode program, host::Machine::CpuCode 
       {.cpus = scenario_.header.cpus,
        .pcid = scenario_.header.pcid,
        .step_limit = kStepLimit,
+       .backend = backend_of(scenario_.header),
        .boot = boot,
        .program = program,
        .interrupt = [](void* self,
                        CpuId cpu) { Guest::interrupt(&static_cast<Trial*>(self)->guest, cpu); },
+       .hub_interrupt =
+           [](void* self, CpuId cpu) {
+             Guest::hub_interrupt(&static_cast<Trial*>(self)->guest, cpu);
+           },
        .argument = this,
        .observer = this,
        .schedule = &schedule_});

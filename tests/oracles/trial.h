@@ -93,6 +93,9 @@ class Trial final : public host::Observer {
   bool on_walk(CpuId cpu, std::uint32_t frame) override { return oracles.on_walk(cpu, frame); }
   void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry) override;
   void on_ipi(CpuId cpu, const host::HostCpuMask& targets) override;
+  void on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) override {
+    oracles.on_remote_flush(cpu, targets);
+  }
   void on_broadcast(CpuId cpu, const Invlpgb& what) override { oracles.on_broadcast(cpu, what); }
   void on_broadcasts_done(CpuId cpu) override { oracles.on_broadcasts_done(cpu); }
   void on_trace(CpuId cpu, const TraceEvent& event) override;

@@ -1,0 +1,74 @@
+// The table of flush operations that a hypervisor or a broadcast hub may replace.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+
+#include "core/cpu_mask.h"
+#include "core/hal.h"
+#include "core/request.h"
+#include "core/types.h"
+
+namespace shootdown {
+
+template <Hal H>
+struct System;
+
+/// When page tables may go that a flush has made unreachable.
+enum class TableRemoval : std::uint8_t {
+  /// When the flush returns: it has interrupted every CPU that might walk them in software.
+  at_once,
+  /// When every walker that keeps itself safe by switching interrupts off has finished: the flush
+  /// completes without waiting for such a CPU to take an interrupt.
+  after_walkers,
+};
+
+/// The six operations. Constant tables; `select_backend` gives one to the system at boot.
+///
+/// Promise of the two remote ones: as of `flush_tlb_mm_range`, for the CPUs of the mask. A backend
+/// need not advance the generations of its targets' slots: a slot that stays behind is flushed once
+/// more later, which is a waste and no error (O4). It must not advance them without a flush by the
+/// target's own hand. Both return the ticks until everybody was flushed.
+template <Hal H>
+struct FlushOps {
+  using Mask = CpuMask<H::kMaxCpus>;
+  const char* name;
+  /// This CPU's loaded context, both halves, except global entries. Context: interrupts off.
+  void (*flush_user)(System<H>& system);
+  /// Everything of this CPU, global entries included. Context: interrupts off.
+  void (*flush_kernel)(System<H>& system);
+  /// One user address of this CPU's loaded context, both halves. Context: interrupts off.
+  void (*flush_one_user)(System<H>& system, VirtAddr address);
+  /// The CPUs of the mask, this one among them or not. Null: the backend has only `flush_others`.
+  std::uint64_t (*flush_multi)(System<H>& system, const Mask& targets, FlushRequest<H>& request);
+  /// The CPUs of the mask except this one, whose own part has been done before.
+  std::uint64_t (*flush_others)(System<H>& system, const Mask& targets, FlushRequest<H>& request);
+  /// What whoever removes page tables has to wait for beside the flush.
+  TableRemoval remove_table;
+};
+
+/// The table of the bare machine, every system's default; targets.h.
+template <Hal H>
+extern const FlushOps<H> kNativeOps;
+
+/// A HAL under which another table may be in use. Both keys are fixed before a second CPU runs.
+template <class H>
+concept HalParavirt = Hal<H> && requires {
+  /// True: nobody has replaced an operation, and the core does not look at the table.
+  { H::native_flush() } -> std::same_as<bool>;
+  { H::set_native_flush(bool{}) };
+  { H::set_concurrent_flush(bool{}) };
+};
+
+/// Whether the operations are the processor's own. A constant for a HAL without hypervisors, a
+/// patched no-op on x86-64.
+template <Hal H>
+[[nodiscard]] bool flushes_natively() {
+  if constexpr (HalParavirt<H>) {
+    return H::native_flush();
+  } else {
+    return true;
+  }
+}
+
+}  // namespace shootdown

@@ -1,0 +1,259 @@
+#include "hal/host/hypervisor.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "core/paravirt/kvm.h"
+
+namespace shootdown::host {
+
+void Hypervisor::prepare() {
+  for (Vcpu& vcpu : vcpus_) {
+    std::destroy_at(&vcpu);
+    std::construct_at(&vcpu);
+  }
+  for (HubPort& port : hub_) {
+    std::destroy_at(&port);
+    std::construct_at(&port);
+  }
+}
+
+void Hypervisor::fail_next(HostCpu& cpu, std::uint64_t how) {
+  Vcpu& vcpu = vcpus_[cpu.id];
+  switch (machine_.backend()) {
+    case Backend::hyperv:
+      ((how & 1) != 0 ? vcpu.hidden : vcpu.fails) = true;
+      break;
+    case Backend::xen:
+      vcpu.fails = true;
+      break;
+    case Backend::uv:
+      vcpu.unreachable = how;
+      break;
+    case Backend::native:
+    case Backend::kvm:
+      break;
+  }
+}
+
+bool Hypervisor::fails_now() { return std::exchange(vcpus_[machine_.running().id].fails, false); }
+
+void Hypervisor::announce(const char* what, const HostCpuMask& targets, Site where) {
+  machine_.note(OpClass::hypervisor, targets.word(0));
+  if (machine_.recording()) {
+    std::string text = what;
+    targets.for_each([&](CpuId id) { text += " cpu" + std::to_string(id); });
+    machine_.record(std::move(text), where);
+  }
+  if (Observer* observer = machine_.observer()) {
+    observer->on_remote_flush(machine_.running().id, targets);
+    machine_.stop_if_failed();
+  }
+}
+
+template <class Flush>
+void Hypervisor::flush_each(const HostCpuMask& targets, Flush&& flush) {
+  targets.for_each([&](CpuId id) {
+    // The caller is in the hypervisor: it takes no interrupt, but others go on.
+    machine_.visible_uninterrupted();
+    flush(machine_.cpu(id).tlb);
+    machine_.note(OpClass::hypervisor, id);
+    if (machine_.recording()) machine_.record("flushes cpu" + std::to_string(id), Site());
+    machine_.changed();
+  });
+}
+
+// ---- KVM's host
+// -----------------------------------------------------------------------------------
+
+void Hypervisor::deschedule(HostCpu& cpu) {
+  if (machine_.backend() != Backend::kvm || cpu.place != VcpuPlace::running) return;
+  cpu.place = VcpuPlace::descheduled;
+  machine_.note(OpClass::hypervisor, cpu.id);
+  // A CPU in the middle of an emulated access has used its translations already. A flush before its
+  // next entry would come too late, so it has to be waited for.
+  if (!cpu.in_emulation) vcpus_[cpu.id].state.poke(kVcpuPreempted);
+  if (machine_.recording()) {
+    machine_.record("the host deschedules cpu" + std::to_string(cpu.id), Site());
+  }
+}
+
+void Hypervisor::resume(HostCpu& cpu) {
+  if (cpu.place != VcpuPlace::descheduled) return;
+  Vcpu& vcpu = vcpus_[cpu.id];
+  // M17: read and cleared in one step, on the copy that guests see. With a read now and a write
+  // later, a flush that is asked for in between would be lost.
+  const std::uint8_t state = vcpu.state.peek();
+  vcpu.state.poke(0);
+  vcpu.flush_taken = (state & kVcpuFlushOnEntry) != 0;
+  cpu.place = VcpuPlace::entering;
+  machine_.note(OpClass::hypervisor, state);
+  if (machine_.recording()) {
+    machine_.record("the host takes cpu" + std::to_string(cpu.id) + "'s state", Site());
+  }
+}
+
+void Hypervisor::enter(HostCpu& cpu) {
+  Vcpu& vcpu = vcpus_[cpu.id];
+  cpu.place = VcpuPlace::running;
+  if (!std::exchange(vcpu.flush_taken, false)) return;
+  cpu.tlb.clear();
+  ++vcpu.flushes;
+  if (machine_.recording()) {
+    machine_.record("the host flushes and enters cpu" + std::to_string(cpu.id), Site());
+  }
+}
+
+bool Hypervisor::will_flush(const HostCpu& cpu) const {
+  if (cpu.in_emulation) return false;
+  const Vcpu& vcpu = vcpus_[cpu.id];
+  if (cpu.place == VcpuPlace::entering) return vcpu.flush_taken;
+  return cpu.place == VcpuPlace::descheduled && (vcpu.state.peek() & kVcpuFlushOnEntry) != 0;
+}
+
+// ---- Hyper-V
+// --------------------------------------------------------------------------------------
+
+std::uint32_t Hypervisor::hyperv_processor(CpuId cpu) const {
+  return vcpus_[cpu].hidden ? kNoProcessor : 60 + (2 * cpu);
+}
+
+std::uint64_t Hypervisor::hyperv_call(std::uint64_t control, Site where) {
+  constexpr std::uint64_t kInvalidCode = 2;
+  constexpr std::uint64_t kInvalidInput = 3;
+  machine_.visible();
+  const CpuId self = machine_.running().id;
+  const HypervPage& page = inputs_[self];
+  const std::uint64_t code = control & 0xffff;
+  const bool sparse = code == 0x13 || code == 0x14;
+  const bool list = code == 0x03 || code == 0x14;
+  if (!sparse && code != 0x02 && code != 0x03) return kInvalidCode;
+
+  // Who: one word of bits, or a bank of them for each bit of the word before the banks.
+  std::size_t at = sparse ? 4 : 3;
+  const auto is_named = [&](std::uint32_t processor) {
+    if (!sparse) return processor < 64 && ((page[2] >> processor) & 1) != 0;
+    const std::uint64_t below = page[3] & ((std::uint64_t{1} << (processor / 64)) - 1);
+    const bool has_bank = ((page[3] >> (processor / 64)) & 1) != 0;
+    return has_bank &&
+           ((page[4 + static_cast<unsigned>(std::popcount(below))] >> (processor % 64)) & 1) != 0;
+  };
+  if (sparse) {
+    if (page[2] != 0) return kInvalidInput;
+    at += static_cast<unsigned>(std::popcount(page[3]));
+    if (((control >> 17) & 0x3ff) != at - 4) return kInvalidInput;
+  }
+  HostCpuMask targets;
+  for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
+    if (is_named(60 + (2 * id))) targets.set(id);
+  }
+  announce("hypercall: flush", targets, where);
+  if (fails_now()) return kInvalidInput;
+
+  const std::uint32_t root = FramePool::frame_at(page[0]);
+  const bool every_space = (page[1] & 2) != 0;
+  const bool non_global = (page[1] & 4) != 0;
+  if (!list) {
+    flush_each(targets, [&](Tlb& tlb) { tlb.flush_space(root, every_space, non_global, 0, 0); });
+    return 0;
+  }
+  // A part of a long list at a time, as a hypervisor does that must not run for too long.
+  const std::uint64_t count = (control >> 32) & 0xfff;
+  const std::uint64_t start = (control >> 48) & 0xfff;
+  if (start >= count || at + count > page.size()) return kInvalidInput;
+  const std::uint64_t end = start + ((count - start + 1) / 2);
+  for (std::uint64_t i = start; i < end; ++i) {
+    const std::uint64_t word = page[at + i];
+    flush_each(targets, [&](Tlb& tlb) {
+      tlb.flush_space(root, every_space, non_global, word & ~std::uint64_t{0xfff},
+                      (word & 0xfff) + 1);
+    });
+  }
+  return end << 32;
+}
+
+// ---- Xen
+// ------------------------------------------------------------------------------------------
+
+int Hypervisor::xen_operation(const XenOperation& operation, Site where) {
+  constexpr int kInvalid = -22;
+  machine_.visible();
+  const CpuId self = machine_.running().id;
+  const bool local = operation.command == 6 || operation.command == 7;
+  const bool by_address = operation.command == 7 || operation.command == 9;
+  if (operation.command < 6 || operation.command > 9) return kInvalid;
+  HostCpuMask targets;
+  if (local) {
+    targets.set(self);
+    machine_.note(OpClass::hypervisor, operation.command);
+    if (machine_.recording()) machine_.record("hypercall: flush this CPU", where);
+  } else {
+    const auto* bits = reinterpret_cast<const std::uint64_t*>(operation.processors);
+    for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
+      if (((bits[id / 64] >> (id % 64)) & 1) != 0) targets.set(id);
+    }
+    announce("hypercall: flush", targets, where);
+  }
+  if (fails_now()) return kInvalid;
+  flush_each(targets, [&](Tlb& tlb) {
+    if (by_address) {
+      tlb.flush_address_everywhere(operation.address);
+    } else {
+      tlb.clear();
+    }
+  });
+  return 0;
+}
+
+// ---- Hub
+// ------------------------------------------------------------------------------------------
+
+HostCpuMask Hypervisor::hub_send(const HubMessage& message, const HostCpuMask& targets,
+                                 Site where) {
+  machine_.visible();
+  const CpuId self = machine_.running().id;
+  announce("message to", targets, where);
+  const std::uint64_t unreachable = std::exchange(vcpus_[self].unreachable, 0);
+  HostCpuMask leftover;
+  std::uint64_t reached = 0;
+  targets.for_each([&](CpuId id) {
+    HubPort& port = hub_[id];
+    if (!port.open || ((unreachable >> id) & 1) != 0) {
+      leftover.set(id);
+      return;
+    }
+    port.inbox[port.size++] = message;
+    reached |= std::uint64_t{1} << id;
+    machine_.cpu(id).hub_pending = true;
+  });
+  hub_[self].unanswered.poke(reached);
+  machine_.changed();
+  return leftover;
+}
+
+bool Hypervisor::hub_outstanding(Site where) {
+  return hub_[machine_.running().id].unanswered.load(std::memory_order_acquire, where) != 0;
+}
+
+bool Hypervisor::hub_receive(HubMessage& message, Site where) {
+  if (machine_.backend() != Backend::uv) return false;
+  machine_.visible();
+  HubPort& port = hub_[machine_.running().id];
+  machine_.note(OpClass::hypervisor, port.size);
+  if (port.size == 0) return false;
+  message = port.inbox[0];
+  for (unsigned i = 1; i < port.size; ++i) port.inbox[i - 1] = port.inbox[i];
+  --port.size;
+  if (machine_.recording()) {
+    machine_.record("takes the message of cpu" + std::to_string(message.sender), where);
+  }
+  return true;
+}
+
+void Hypervisor::hub_acknowledge(const HubMessage& message, Site where) {
+  const std::uint64_t bit = std::uint64_t{1} << machine_.running().id;
+  hub_[message.sender].unanswered.fetch_and(~bit, std::memory_order_release, where);
+}
+
+}  // namespace shootdown::host

@@ -1,0 +1,492 @@
+// Each backend in both forms: who is asked what, what is left to interrupts, and what happens when
+// the hypervisor refuses.
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <set>
+#include <string>
+
+#include "tests/core/bench.h"
+#include "tests/core/paravirt_hal.h"
+
+namespace shootdown::test {
+namespace {
+
+template <CpuId kCpus>
+struct Guest : Bench<kCpus, ParavirtHal<kCpus>> {
+  using H = ParavirtHal<kCpus>;
+  using Base = Bench<kCpus, H>;
+
+  explicit Guest(const FlushOps<H>& backend, bool concurrent = true, const Config& config = {})
+      : Base(config), ops(concurrent ? backend : remote_only(backend)) {
+    select_backend(this->system, ops);
+    H::hub_handler = [this] { handle_hub_interrupt(this->system); };
+  }
+  ~Guest() { H::reset(); }
+
+  void flush(VirtAddr pages = 1) {
+    static_cast<void>(flush_tlb_mm_range(this->system, this->mm,
+                                         {.start = 0x5000, .end = 0x5000 + (pages << kPageShift)}));
+  }
+  void flush_all() { static_cast<void>(flush_tlb_mm(this->system, this->mm)); }
+  void exit() { static_cast<void>(flush_tlb_mm_range_freed_tables(this->system, this->mm, {})); }
+  Counters& counters(CpuId cpu = 0) { return this->own(cpu).counters; }
+  Generation generation(CpuId cpu) { return this->loaded_slot(cpu).generation; }
+
+  FlushOps<H> ops;
+};
+
+using Four = Guest<4>;
+using H = ParavirtHal<4>;
+
+std::vector<std::uint64_t> interrupted() { return values("send interrupt"); }
+
+// ---- The table
+
+TEST(Backends, SixOperationsEach) {
+  for (const auto* ops : {&kNativeOps<H>, &kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
+    EXPECT_NE(ops->flush_user, nullptr) << ops->name;
+    EXPECT_NE(ops->flush_kernel, nullptr) << ops->name;
+    EXPECT_NE(ops->flush_one_user, nullptr) << ops->name;
+    EXPECT_NE(ops->flush_multi, nullptr) << ops->name;
+    EXPECT_NE(ops->flush_others, nullptr) << ops->name;
+    EXPECT_EQ(remote_only(*ops).flush_multi, nullptr) << ops->name;
+  }
+}
+
+TEST(Backends, ARemoteOnlyOneSwitchesTheConcurrentFlushOff) {
+  Four guest(kHypervOps<H>, /*concurrent=*/false);
+  EXPECT_FALSE(H::concurrent_flush_enabled());
+  EXPECT_FALSE(H::native_flush());
+  Four other(kHypervOps<H>);
+  EXPECT_TRUE(H::concurrent_flush_enabled());
+}
+
+TEST(Backends, TheNativeTableIsNotLookedAt) {
+  Four guest(kKvmOps<H>);
+  select_backend(guest.system, kNativeOps<H>);
+  EXPECT_TRUE(H::native_flush());
+  H::vcpus[1].poke(kVcpuPreempted);
+  guest.run_mm_on({0, 1});
+  guest.flush();
+  EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b10});
+}
+
+TEST(Backends, WhoeverDoesNotInterruptLetsTablesWaitForWalkers) {
+  EXPECT_EQ(kNativeOps<H>.remove_table, TableRemoval::at_once);
+  EXPECT_EQ(kHubOps<H>.remove_table, TableRemoval::at_once);
+  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>}) {
+    EXPECT_EQ(ops->remove_table, TableRemoval::after_walkers) << ops->name;
+    Four guest(*ops);
+    EXPECT_FALSE(flush_interrupts_targets(guest.system));
+  }
+  Four hub(kHubOps<H>);
+  EXPECT_TRUE(flush_interrupts_targets(hub.system));
+}
+
+TEST(Backends, NobodyElseIsNobodyToAsk) {
+  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
+    for (const bool concurrent : {true, false}) {
+      Four guest(*ops, concurrent);
+      guest.run_mm_on({0});
+      H::xen_calls.clear();
+      guest.flush();
+      EXPECT_EQ(guest.counters().remote_hypercalls, 0u) << ops->name;
+      EXPECT_TRUE(H::hyperv_calls.empty() && H::hub_calls.empty()) << ops->name;
+      EXPECT_TRUE(interrupted().empty()) << ops->name;
+    }
+  }
+}
+
+TEST(Backends, ATargetSetThatIsAllLazyIsNobodyToAsk) {
+  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
+    Four guest(*ops, /*concurrent=*/false);
+    guest.run_mm_on({0, 1});
+    guest.idle(1);
+    recorder.clear();
+    guest.flush();
+    EXPECT_EQ(guest.counters().remote_hypercalls, 0u) << ops->name;
+    EXPECT_TRUE(H::hyperv_calls.empty() && H::hub_calls.empty()) << ops->name;
+    EXPECT_TRUE(interrupted().empty()) << ops->name;
+  }
+}
+
+TEST(Backends, AFlushOfAWholeSpaceWithItsTablesInterrupts) {
+  // Lazy CPUs have to leave it, and nobody can do that for them.
+  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
+    Four guest(*ops);
+    guest.run_mm_on({1});
+    guest.idle(1);
+    H::vcpus[1].poke(kVcpuPreempted);
+    recorder.clear();
+    guest.exit();
+    EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b10}) << ops->name;
+    EXPECT_TRUE(guest.loaded(1)->is_kernel) << ops->name;
+    EXPECT_EQ(guest.counters().remote_hypercalls, 0u) << ops->name;
+  }
+}
+
+TEST(Backends, AFlushThatTrimsTheMaskInterrupts) {
+  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
+    Four guest(*ops, true, {.mask_policy = MaskPolicy::kept_lazily, .trim_interval = 1});
+    guest.switch_to(1, guest.mm);
+    guest.switch_to(1, guest.other);
+    guest.run_mm_on({0});
+    guest.flush();
+    EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b10}) << ops->name;
+    EXPECT_FALSE(guest.mm.cpus.test(1)) << ops->name;
+  }
+}
+
+TEST(Backends, TheLocalPartComesFirstInTheRemoteOnlyForm) {
+  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kHubOps<H>}) {
+    Four guest(*ops, /*concurrent=*/false);
+    guest.run_mm_on({0, 1});
+    guest.flush();
+    const std::string remote = ops == &kKvmOps<H>      ? "send interrupt"
+                               : ops == &kHypervOps<H> ? "hypercall"
+                                                       : "hub message";
+    EXPECT_LT(first("invlpg", 0), first(remote)) << ops->name;
+    EXPECT_EQ(guest.generation(0), guest.mm.tlb_gen.peek()) << ops->name;
+  }
+}
+
+TEST(Backends, AHypercallAdvancesNobodysGeneration) {
+  for (const auto* ops : {&kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
+    Four guest(*ops, /*concurrent=*/false);
+    guest.run_mm_on({0, 1});
+    const Generation before = guest.generation(1);
+    guest.flush();
+    EXPECT_EQ(guest.generation(1), before) << ops->name;
+    // It comes back with the next switch: full, because more than nothing is missing.
+    guest.switch_to(1, guest.other);
+    recorder.clear();
+    guest.switch_to(1, guest.mm);
+    EXPECT_EQ(values("write CR3", 1).at(0) & kCr3KeepEntries, 0u) << ops->name;
+  }
+}
+
+// ---- KVM
+
+TEST(Kvm, APreemptedTargetIsFlaggedAndNotInterrupted) {
+  for (const bool concurrent : {true, false}) {
+    Four guest(kKvmOps<H>, concurrent);
+    guest.run_mm_on({0, 1, 2});
+    H::vcpus[1].poke(kVcpuPreempted);
+    guest.flush();
+    EXPECT_EQ(H::vcpus[1].peek(), kVcpuPreempted | kVcpuFlushOnEntry);
+    EXPECT_EQ(H::vcpus[2].peek(), 0);
+    EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b100});
+    EXPECT_EQ(guest.counters().vcpus_skipped, 1u);
+    const auto skips = events(TraceKind::vcpu_skipped);
+    ASSERT_EQ(skips.size(), 1u);
+    EXPECT_EQ(skips[0].value, 1u);
+  }
+}
+
+TEST(Kvm, TheFlagComesAfterTheBumpAndByCompareAndSwap) {
+  Four guest(kKvmOps<H>);
+  recorder.names[&H::vcpus[1]] = "vcpu1";
+  guest.run_mm_on({0, 1});
+  H::vcpus[1].poke(kVcpuPreempted);
+  guest.flush();
+  EXPECT_LT(first("add mm.tlb_gen"), first("load vcpu1"));
+  EXPECT_EQ(order_of("push vcpu1"), std::memory_order_seq_cst);
+  EXPECT_EQ(count("store vcpu1") + count("or vcpu1"), 0u);
+}
+
+TEST(Kvm, ATargetThatTheHostTakesBackMeanwhileIsInterrupted) {
+  Four guest(kKvmOps<H>);
+  recorder.names[&H::vcpus[1]] = "vcpu1";
+  guest.run_mm_on({0, 1});
+  H::vcpus[1].poke(kVcpuPreempted);
+  recorder.before = [](const Entry& entry) {
+    if (entry.what == "push vcpu1") H::vcpus[1].poke(0);
+  };
+  guest.flush();
+  EXPECT_EQ(H::vcpus[1].peek(), 0) << "a flag that nobody would read";
+  EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b10});
+}
+
+TEST(Kvm, AFlagThatIsSetAlreadyIsConfirmed) {
+  Four guest(kKvmOps<H>);
+  recorder.names[&H::vcpus[1]] = "vcpu1";
+  guest.run_mm_on({0, 1});
+  H::vcpus[1].poke(kVcpuPreempted | kVcpuFlushOnEntry);
+  guest.flush();
+  EXPECT_EQ(count("push vcpu1"), 1u);
+  EXPECT_TRUE(interrupted().empty());
+  recorder.clear();
+  recorder.before = [](const Entry& entry) {
+    if (entry.what == "push vcpu1") H::vcpus[1].poke(0);
+  };
+  guest.flush();
+  EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b10}) << "it was consumed meanwhile";
+}
+
+TEST(Kvm, OnlyThePreemptedBitMeansPreempted) {
+  Four guest(kKvmOps<H>);
+  guest.run_mm_on({0, 1});
+  H::vcpus[1].poke(kVcpuFlushOnEntry);
+  guest.flush();
+  EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b10});
+}
+
+TEST(Kvm, ALazyTargetKeepsItsTranslations) {
+  Four guest(kKvmOps<H>);
+  guest.run_mm_on({0, 1});
+  guest.idle(1);
+  H::vcpus[1].poke(kVcpuPreempted);
+  guest.flush();
+  EXPECT_EQ(H::vcpus[1].peek(), kVcpuPreempted);
+}
+
+TEST(Kvm, FreedTablesReachALazyPreemptedTargetThroughTheHost) {
+  Four guest(kKvmOps<H>);
+  guest.run_mm_on({0, 1});
+  guest.idle(1);
+  H::vcpus[1].poke(kVcpuPreempted);
+  static_cast<void>(
+      flush_tlb_mm_range_freed_tables(guest.system, guest.mm, {.start = 0x5000, .end = 0x6000}));
+  EXPECT_EQ(H::vcpus[1].peek(), kVcpuPreempted | kVcpuFlushOnEntry);
+}
+
+// ---- Hyper-V
+
+TEST(Hyperv, OnePageOnTheTargets) {
+  Four guest(kHypervOps<H>, /*concurrent=*/false);
+  guest.run_mm_on({0, 1, 3});
+  guest.flush();
+  ASSERT_EQ(H::hyperv_calls.size(), 1u);
+  EXPECT_EQ(H::hyperv_calls[0].control, 0x0003u | (std::uint64_t{1} << 32));
+  EXPECT_EQ(H::hyperv_calls[0].page[0], Four::kRoot) << "without the PCID";
+  EXPECT_EQ(H::hyperv_calls[0].page[2], 0b10'1000u) << "processors 3 and 5 are CPUs 1 and 3";
+  EXPECT_EQ(H::hyperv_calls[0].page[3], 0x5000u);
+  EXPECT_EQ(count("hypercall, interrupts on"), 0u);
+  EXPECT_TRUE(interrupted().empty());
+  EXPECT_EQ(guest.counters().remote_flush_sent, 1u);
+}
+
+TEST(Hyperv, TheConcurrentFormNamesThisCpuAsWell) {
+  Four guest(kHypervOps<H>);
+  guest.run_mm_on({0, 1});
+  guest.flush_all();
+  ASSERT_EQ(H::hyperv_calls.size(), 1u);
+  EXPECT_EQ(H::hyperv_calls[0].control, 0x0002u);
+  EXPECT_EQ(H::hyperv_calls[0].page[2], 0b1100u);
+}
+
+TEST(Hyperv, SpacesAreNotToldApartUnderIsolationAndInBatches) {
+  Four isolated(kHypervOps<H>, false, {.pti = true});
+  isolated.run_mm_on({0, 1});
+  isolated.flush();
+  ASSERT_EQ(H::hyperv_calls.size(), 1u);
+  EXPECT_EQ(H::hyperv_calls[0].page[1], kHypervAllSpaces);
+
+  Four guest(kHypervOps<H>, false);
+  guest.run_mm_on({0, 1});
+  ReclaimBatch<H> batch;
+  batch.add(guest.system, guest.mm);
+  static_cast<void>(batch.flush(guest.system));
+  ASSERT_EQ(H::hyperv_calls.size(), 1u);
+  EXPECT_EQ(H::hyperv_calls[0].page[1], kHypervAllSpaces | kHypervNonGlobalOnly);
+}
+
+TEST(Hyperv, AProcessorThatIsNotKnownIsNotProcessor0) {
+  Four guest(kHypervOps<H>);
+  H::processors[2] = kNoProcessor;
+  guest.run_mm_on({0, 1, 2});
+  guest.flush();
+  EXPECT_TRUE(H::hyperv_calls.empty());
+  EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b110});
+  EXPECT_EQ(guest.counters().native_fallbacks, 1u);
+  EXPECT_EQ(guest.generation(0), guest.mm.tlb_gen.peek()) << "this CPU, too";
+}
+
+TEST(Hyperv, AnyFailureFallsBackToInterrupts) {
+  for (const bool concurrent : {true, false}) {
+    Four guest(kHypervOps<H>, concurrent);
+    H::hyperv_results = {3};
+    guest.run_mm_on({0, 1});
+    guest.flush();
+    EXPECT_EQ(H::hyperv_calls.size(), 1u);
+    EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b10});
+    EXPECT_EQ(guest.generation(0), guest.mm.tlb_gen.peek());
+    EXPECT_EQ(guest.generation(1), guest.mm.tlb_gen.peek());
+    EXPECT_EQ(guest.counters().remote_flush_sent, 1u) << "one flush, however often it is tried";
+  }
+}
+
+TEST(Hyperv, AListIsContinuedWhereTheHypervisorStopped) {
+  Four guest(kHypervOps<H>, false, {.ceiling_strides = 20000});
+  H::hyperv_results = {std::uint64_t{1} << 32, std::uint64_t{3} << 32};
+  guest.run_mm_on({0, 1});
+  guest.flush((2 * 4096) + 1);
+  ASSERT_EQ(H::hyperv_calls.size(), 2u);
+  EXPECT_EQ((H::hyperv_calls[0].control >> 32) & 0xfff, 3u);
+  EXPECT_EQ(H::hyperv_calls[0].control >> 48, 0u);
+  EXPECT_EQ(H::hyperv_calls[1].control >> 48, 1u);
+  EXPECT_TRUE(interrupted().empty());
+}
+
+TEST(Hyperv, AFailureInTheMiddleOfAListFallsBackForAllOfIt) {
+  Four guest(kHypervOps<H>, false, {.ceiling_strides = 20000});
+  H::hyperv_results = {std::uint64_t{1} << 32, 5};
+  guest.run_mm_on({0, 1});
+  guest.flush((2 * 4096) + 1);
+  EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b10});
+  EXPECT_EQ(guest.generation(1), guest.mm.tlb_gen.peek());
+}
+
+TEST(Hyperv, MoreThan64Processors) {
+  using Wide = Guest<70>;
+  using W = ParavirtHal<70>;
+  const auto guest = std::make_unique<Wide>(kHypervOps<W>, false);
+  guest->run_mm_on({0, 1, 69});
+  guest->flush();
+  ASSERT_EQ(W::hyperv_calls.size(), 1u);
+  EXPECT_EQ(W::hyperv_calls[0].control, 0x0014u | (std::uint64_t{2} << 17) | (1ULL << 32));
+  EXPECT_EQ(W::hyperv_calls[0].page[3], 0b11u);
+  EXPECT_EQ(W::hyperv_calls[0].page[4], 0b1000u);
+  EXPECT_EQ(W::hyperv_calls[0].page[5], std::uint64_t{1} << (71 - 64));
+}
+
+TEST(Hyperv, WithoutSparseSetsHighProcessorsAreInterrupted) {
+  Four guest(kHypervOps<H>);
+  H::sparse_sets = false;
+  H::processors[1] = 64;
+  guest.run_mm_on({0, 1});
+  guest.flush();
+  EXPECT_TRUE(H::hyperv_calls.empty());
+  EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b10});
+}
+
+// ---- Xen
+
+TEST(Xen, OneHypercallForOnePageOrForAll) {
+  for (const bool concurrent : {true, false}) {
+    Four guest(kXenOps<H>, concurrent);
+    guest.run_mm_on({0, 1, 2});
+    guest.flush();
+    const std::uint64_t expected = concurrent ? 0b111 : 0b110;
+    EXPECT_EQ(H::xen_calls.back().operation.command, kXenInvlpgMulti);
+    EXPECT_EQ(H::xen_calls.back().operation.address, 0x5000u);
+    EXPECT_EQ(H::xen_calls.back().processors, expected);
+    guest.flush(2);
+    EXPECT_EQ(H::xen_calls.back().operation.command, kXenFlushMulti);
+    EXPECT_EQ(H::xen_calls.back().processors, expected);
+    EXPECT_TRUE(interrupted().empty());
+  }
+}
+
+TEST(Xen, TheLocalPartIsAHypercallToo) {
+  Four guest(kXenOps<H>, /*concurrent=*/false);
+  guest.run_mm_on({0});
+  guest.flush();
+  guest.flush_all();
+  guest.with_interrupts_off(0, [&] { flush_everything(guest.system); });
+  ASSERT_EQ(H::xen_calls.size(), 3u);
+  EXPECT_EQ(H::xen_calls[0].operation.command, kXenInvlpgLocal);
+  EXPECT_EQ(H::xen_calls[0].operation.address, 0x5000u);
+  EXPECT_EQ(H::xen_calls[1].operation.command, kXenFlushLocal);
+  EXPECT_EQ(H::xen_calls[2].operation.command, kXenFlushLocal);
+  EXPECT_EQ(count("invlpg") + count("write CR3") + count("invpcid everything"), 0u);
+}
+
+TEST(Xen, RefusedLocalPartsAreDoneByHand) {
+  Four guest(kXenOps<H>, /*concurrent=*/false);
+  H::xen_result = -22;
+  guest.run_mm_on({0});
+  guest.flush();
+  guest.flush_all();
+  guest.with_interrupts_off(0, [&] { flush_everything(guest.system); });
+  EXPECT_EQ(count("invlpg"), 1u);
+  EXPECT_EQ(count("write CR3"), 1u);
+  EXPECT_EQ(count("invpcid everything"), 1u);
+}
+
+TEST(Xen, ARefusedSetFallsBackToInterrupts) {
+  Four guest(kXenOps<H>);
+  H::xen_result = -22;
+  guest.run_mm_on({0, 1});
+  guest.flush();
+  EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b10});
+  EXPECT_EQ(guest.generation(1), guest.mm.tlb_gen.peek());
+  EXPECT_EQ(guest.counters().native_fallbacks, 1u);
+}
+
+TEST(Xen, CpusThatAreOfflineAreNotNamed) {
+  Four guest(kXenOps<H>);
+  guest.run_mm_on({0, 1, 2});
+  guest.as(2, [&] {
+    H::self().interrupts = false;
+    guest.system.calls.close_queue();
+  });
+  guest.flush();
+  EXPECT_EQ(H::xen_calls.back().processors, 0b011u);
+}
+
+// ---- Hub
+
+TEST(Hub, AMessageAndAnAnswerInsteadOfInterrupts) {
+  for (const bool concurrent : {true, false}) {
+    Four guest(kHubOps<H>, concurrent);
+    guest.run_mm_on({0, 1, 2});
+    guest.flush();
+    ASSERT_EQ(H::hub_calls.size(), 1u);
+    EXPECT_EQ(H::hub_calls[0].message.address, 0x5000u);
+    EXPECT_EQ(H::hub_calls[0].targets.word(0), 0b110u);
+    EXPECT_EQ(count("invlpg", 1), 1u);
+    EXPECT_EQ(count("hub answer"), 2u);
+    EXPECT_LT(first("invlpg", 1), first("hub answer", 1));
+    EXPECT_TRUE(interrupted().empty());
+    // Local first, or while the message is on its way.
+    EXPECT_EQ(first("invlpg", 0) < first("hub message"), !concurrent);
+    EXPECT_LT(first("invlpg", 0), first("hub answer"));
+  }
+}
+
+TEST(Hub, MoreThanOnePageIsEverything) {
+  Four guest(kHubOps<H>);
+  guest.run_mm_on({0, 1});
+  guest.flush(2);
+  ASSERT_EQ(H::hub_calls.size(), 1u);
+  EXPECT_EQ(H::hub_calls[0].message.address, kFlushAll);
+  EXPECT_EQ(count("write CR3", 1), 1u);
+}
+
+TEST(Hub, WhomItCannotReachIsInterrupted) {
+  for (const bool concurrent : {true, false}) {
+    Four guest(kHubOps<H>, concurrent);
+    H::hub_unreachable.set(2);
+    guest.run_mm_on({0, 1, 2});
+    guest.flush();
+    EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b100});
+    EXPECT_EQ(guest.generation(2), guest.mm.tlb_gen.peek());
+    EXPECT_EQ(count("hub answer", 1), 1u);
+    EXPECT_EQ(count("invlpg", 0), 1u) << "the local part runs once";
+    EXPECT_EQ(guest.counters().remote_flush_sent, 1u);
+    EXPECT_EQ(guest.counters().native_fallbacks, 1u);
+  }
+}
+
+TEST(Hub, ACpuThatGoesAnswersWhatItHasGotAndIsNotReachableAfterwards) {
+  Four guest(kHubOps<H>);
+  guest.run_mm_on({0, 1});
+  H::inboxes[1].push_back({.address = kFlushAll, .sender = 0});
+  H::unanswered[0] = 1;
+  guest.as(1, [&] {
+    H::self().interrupts = false;
+    take_cpu_offline(guest.system);
+  });
+  EXPECT_LT(first("hub close", 1), first("hub answer", 1));
+  EXPECT_EQ(H::unanswered[0], 0u);
+}
+
+TEST(Hub, TheHandlerRefusesToRunWithInterruptsOn) {
+  Four guest(kHubOps<H>);
+  EXPECT_EQ(refused_by([&] { handle_hub_interrupt(guest.system); }), Rule::r12);
+}
+
+}  // namespace
+}  // namespace shootdown::test
