@@ -235,9 +235,10 @@ class CrossCall {
     std::uint32_t reports = 0;
     while (record.locked.load(std::memory_order_acquire) != 0) {
       H::pause();
-      if (++pauses != next_report || reports == kMostReports) continue;
-      next_report *= 2;
+      if (++pauses != next_report) continue;
       ++reports;
+      // 0 is never reached: no more reports.
+      next_report = reports == kMostReports ? 0 : next_report * 2;
       Unanswered report = describe();
       report.pauses = pauses;
       report.last = reports == kMostReports;

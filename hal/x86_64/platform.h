@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/trace.h"
+#include "core/types.h"
 
 namespace shootdown::x86 {
 
@@ -12,5 +13,8 @@ namespace shootdown::x86 {
 /// Tells the operator about a CPU that does not answer. Defined by the kernel. Runs on the waiting
 /// CPU with interrupts on and preemption off; must not flush or call other CPUs.
 void platform_report_unanswered(const Unanswered& report);
+
+/// The physical address of an object of the kernel image. Defined by the kernel.
+[[nodiscard]] PhysAddr platform_physical_address(const void* object);
 
 }  // namespace shootdown::x86

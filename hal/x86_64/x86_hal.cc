@@ -3,5 +3,6 @@
 namespace shootdown::x86 {
 
 constinit StaticKey concurrent_flush_key;
+constinit StaticKey native_flush_key;
 
 }  // namespace shootdown::x86

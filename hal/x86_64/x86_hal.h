@@ -11,6 +11,7 @@
 #include "hal/x86_64/instructions.h"
 #include "hal/x86_64/invlpgb.h"
 #include "hal/x86_64/local_apic.h"
+#include "hal/x86_64/paravirt/hypercalls.h"
 #include "hal/x86_64/per_cpu.h"
 #include "hal/x86_64/platform.h"
 #include "hal/x86_64/static_key.h"
@@ -19,6 +20,9 @@ namespace shootdown::x86 {
 
 /// The key of the concurrent flush: on unless the kernel switches it off at boot.
 extern constinit StaticKey concurrent_flush_key;
+
+/// On unless a hypervisor or a hub has replaced a flush operation.
+extern constinit StaticKey native_flush_key;
 
 struct X86Hal {
   template <class T>
@@ -65,6 +69,19 @@ struct X86Hal {
     return key_enabled<concurrent_flush_key>();
   }
 
+  [[gnu::always_inline]] static bool native_flush() { return key_enabled<native_flush_key>(); }
+  static void set_native_flush(bool on) { native_flush_key.set(on); }
+  static void set_concurrent_flush(bool on) { concurrent_flush_key.set(on); }
+
+  static Atomic<std::uint8_t>& vcpu_state(CpuId cpu) {
+    return internal::paravirt.steal_times[cpu].preempted;
+  }
+  static std::uint32_t hyperv_processor(CpuId cpu) { return internal::paravirt.processors[cpu]; }
+  static HypervPage& hyperv_input() { return internal::paravirt.inputs[this_cpu()]; }
+  static bool hyperv_takes_sparse_sets() { return internal::paravirt.identity.hyperv_sparse_sets; }
+  static std::uint64_t hyperv_call(std::uint64_t control) { return x86::hyperv_call(control); }
+  static int xen_operation(const XenOperation& operation) { return x86::xen_operation(operation); }
+
   static void pause() { x86::pause(); }
   static std::uint64_t ticks() { return x86::read_tsc(); }
   static void report_unanswered(const Unanswered& report) { platform_report_unanswered(report); }
@@ -73,6 +90,7 @@ struct X86Hal {
   [[noreturn]] static void fail(const Failure& failure) { platform_fail(failure); }
 };
 
+static_assert(HalKvm<X86Hal> && HalHyperv<X86Hal> && HalXen<X86Hal>);
 static_assert(Hal<X86Hal> && HalBroadcast<X86Hal>);
 
 }  // namespace shootdown::x86

@@ -6,6 +6,7 @@
 
 #include "hal/x86_64/features.h"
 #include "hal/x86_64/local_apic.h"
+#include "hal/x86_64/paravirt/hypercalls.h"
 #include "hal/x86_64/per_cpu.h"
 #include "kernel-glue/kernel/acpi.h"
 #include "kernel-glue/kernel/descriptors.h"
@@ -120,6 +121,7 @@ extern "C" [[noreturn]] void start_other_cpu() {
   prepare_cpu(index);
   x86::enable_local_apic(index);
   x86::enable_translation_features(x86::detect_features());
+  x86::enable_paravirt_on_this_cpu();
   initialize_tlb_on_this_cpu();
   cpus[index].online.store(true, std::memory_order_release);
   run_jobs(cpus[index]);

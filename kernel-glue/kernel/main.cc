@@ -3,6 +3,8 @@
 
 #include "hal/x86_64/features.h"
 #include "hal/x86_64/local_apic.h"
+#include "hal/x86_64/paravirt/hypercalls.h"
+#include "hal/x86_64/paravirt/identify.h"
 #include "kernel-glue/kernel/benchmark.h"
 #include "kernel-glue/kernel/command_line.h"
 #include "kernel-glue/kernel/console.h"
@@ -19,6 +21,21 @@ namespace {
 
 constexpr std::array<Test, 1> kBenchmarks = {{{"benchmark: range flush", run_benchmark}}};
 
+/// CPUs are not counted yet; with one there is nobody to flush by hypercall anyway.
+x86::Identity detect_backend() {
+  const auto leaf = [](std::uint32_t number) {
+    const x86::CpuidResult result = x86::cpuid(number);
+    return x86::CpuidLeaf{result.eax, result.ebx, result.ecx, result.edx};
+  };
+  return x86::identify(leaf, {.cpus = x86::kMaxCpus});
+}
+
+void use_backend(const x86::Identity& identity) {
+  x86::prepare_paravirt(identity);
+  if (identity.backend == x86::FlushBackend::kvm) select_backend(tlb, kKvmOps<Hal>);
+  if (identity.backend == x86::FlushBackend::hyperv) select_backend(tlb, kHypervOps<Hal>);
+}
+
 /// Everything that must be final before a second CPU runs: keys above all.
 void prepare_boot(const Options& options, const x86::CpuFeatures& features) {
   if (options.serial_flush) x86::concurrent_flush_key.set(false);
@@ -33,6 +50,8 @@ void prepare_boot(const Options& options, const x86::CpuFeatures& features) {
   config.broadcast = features.invlpgb_pages != 0;
   config.broadcast_max_pages = features.invlpgb_pages != 0 ? features.invlpgb_pages : 1;
   initialize_tlb(config);
+  use_backend(detect_backend());
+  x86::enable_paravirt_on_this_cpu();
   initialize_tlb_on_this_cpu();
 }
 
@@ -53,7 +72,8 @@ void print_configuration(const Options& options, const x86::CpuFeatures& feature
         " break=", name_of(options.broken), " pti=", on(config.pti),
         " defer=", on(config.defer_user_pages), " early=", on(config.early_acknowledgement),
         " masks=", kept ? "kept" : "exact", " lazy=", up_front ? "up-front" : "queued",
-        " targets=", loaded ? "loaded" : "not-lazy", " ceiling=", config.ceiling_strides, "\n");
+        " targets=", loaded ? "loaded" : "not-lazy", " ceiling=", config.ceiling_strides,
+        " backend=", tlb.ops->name, "\n");
 }
 
 void print_counters(const Counters& counters) {

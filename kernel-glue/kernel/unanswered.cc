@@ -2,6 +2,7 @@
 
 #include "hal/x86_64/platform.h"
 #include "kernel-glue/kernel/console.h"
+#include "kernel-glue/kernel/memory.h"
 
 namespace shootdown::kernel {
 
@@ -18,5 +19,7 @@ void platform_report_unanswered(const Unanswered& report) {
                 report.now - report.since, " ticks: ", report.subject.what, " of [",
                 kernel::Hex{report.subject.start}, ", ", kernel::Hex{report.subject.end}, ")\n");
 }
+
+PhysAddr platform_physical_address(const void* object) { return kernel::image_physical(object); }
 
 }  // namespace shootdown::x86

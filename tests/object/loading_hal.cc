@@ -27,6 +27,7 @@ void platform_fail(const Failure&) {
   for (;;) pause();
 }
 void platform_report_unanswered(const Unanswered&) {}
+PhysAddr platform_physical_address(const void*) { return 0; }
 
 }  // namespace shootdown::x86
 

@@ -12,6 +12,7 @@ COMPILERS = {"memcmp", "memcpy", "memmove", "memset"}
 # What the HAL asks of a kernel: what it has to say, and the ends of the list of static keys.
 KERNELS = {
     "shootdown::x86::platform_fail(shootdown::Failure const&)",
+    "shootdown::x86::platform_physical_address(void const*)",
     "shootdown::x86::platform_report_unanswered(shootdown::Unanswered const&)",
     "__start_shootdown_keys",
     "__stop_shootdown_keys",

@@ -107,15 +107,16 @@ constexpr bool hyperv_flushes(Cpuid&& cpuid, std::uint32_t base) {
 /// Hyper-V: KVM pretends to be that one as well, and its own way needs no hypercall.
 template <class Cpuid>
 [[nodiscard]] constexpr Identity identify(Cpuid&& cpuid, const PlatformFacts& facts) {
+  using namespace std::string_view_literals;   // Their length is a constant: no strlen here.
   constexpr unsigned kHypervisorPresent = 31;  // of CPUID.1:ECX
   constexpr unsigned kSparseSets = 11;
   if (facts.xen_paravirtual) return {.backend = FlushBackend::xen};
   if (internal::bit(cpuid(1).ecx, kHypervisorPresent)) {
-    const std::uint32_t kvm = internal::find_hypervisor(cpuid, "KVMKVMKVM");
+    const std::uint32_t kvm = internal::find_hypervisor(cpuid, "KVMKVMKVM"sv);
     if (kvm != 0 && internal::kvm_flushes(cpuid, kvm, facts)) {
       return {.backend = FlushBackend::kvm, .base = kvm};
     }
-    const std::uint32_t hyperv = internal::find_hypervisor(cpuid, "Microsoft Hv");
+    const std::uint32_t hyperv = internal::find_hypervisor(cpuid, "Microsoft Hv"sv);
     if (kvm == 0 && hyperv != 0 && internal::hyperv_flushes(cpuid, hyperv)) {
       return {.backend = FlushBackend::hyperv,
               .base = hyperv,
@@ -123,7 +124,7 @@ template <class Cpuid>
     }
     return {};
   }
-  const bool is_uv = facts.oem_id.starts_with("SGI") && facts.oem_table_id.starts_with("UV");
+  const bool is_uv = facts.oem_id.starts_with("SGI"sv) && facts.oem_table_id.starts_with("UV"sv);
   if (is_uv && facts.hub_driver) return {.backend = FlushBackend::uv};
   return {};
 }

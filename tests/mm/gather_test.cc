@@ -1,0 +1,148 @@
+// Who sees an entry that somebody else has changed and not flushed: the pending count and the
+// batch.
+#include <gtest/gtest.h>
+
+#include <utility>
+
+#include "tests/mm/fake_memory.h"
+
+namespace shootdown::test {
+namespace {
+
+struct GatherTest : testing::Test {
+  MemoryBench b;
+  /// Runs `work` as CPU 2 the first time that `what` happens.
+  void at_first(const std::string& what, const std::function<void()>& work) {
+    recorder.before = [this, what, work, done = false](const Entry& entry) mutable {
+      if (entry.what == what && !std::exchange(done, true)) b.bench.as(2, work);
+    };
+  }
+};
+
+TEST_F(GatherTest, M13_ThePendingCountIsUpFromTheFirstChangeUntilAfterTheFlush) {
+  b.run_on({1});
+  std::vector<std::uint32_t> seen;
+  recorder.before = [&](const Entry& entry) {
+    const bool matters = entry.what == "exchange pte1" || entry.what == "invlpg";
+    if (matters) seen.push_back(b.space.pending.peek());
+  };
+  vm::unmap(b.manager, b.space, b.pages(1, 1));
+  EXPECT_EQ(seen, (std::vector<std::uint32_t>{1, 1}));
+  EXPECT_EQ(b.space.pending.peek(), 0u);
+  EXPECT_LT(last("invlpg"), last("add pending"));
+}
+
+TEST_F(GatherTest, O21_WhoFindsAnEntryGoneFlushesForWhoTookIt) {
+  b.run_on({1});
+  // CPU 0 has let go of the lock and not flushed; CPU 2 unmaps the same page.
+  std::size_t flushed = 0;
+  at_first("load pending", [&] {
+    vm::unmap(b.manager, b.space, b.pages(1, 1));
+    flushed = count("write CR3", 1);
+  });
+  vm::unmap(b.manager, b.space, b.pages(1, 1));
+  EXPECT_EQ(flushed, 1u) << "everything, because it cannot know what the other one took";
+}
+
+TEST_F(GatherTest, O21_WhoFindsARightGoneFlushesForWhoTookIt) {
+  b.run_on({1});
+  std::size_t flushed = 0;
+  at_first("load pending", [&] {
+    vm::protect_early(b.manager, b.space, b.pages(1, 1));
+    flushed = count("write CR3", 1);
+  });
+  vm::protect(b.manager, b.space, b.pages(1, 1));
+  EXPECT_EQ(flushed, 1u);
+}
+
+TEST_F(GatherTest, AForcedFlushReachesLazyCpus) {
+  b.run_on({1});
+  b.bench.idle(1);
+  at_first("load pending", [&] { vm::unmap(b.manager, b.space, b.pages(1, 1)); });
+  vm::unmap(b.manager, b.space, b.pages(1, 1));
+  EXPECT_EQ(b.bench.loaded(1), &b.bench.system.kernel_mm)
+      << "nobody knows whether the other one frees tables";
+}
+
+TEST_F(GatherTest, M12_WhoFindsAPageInABatchFlushes) {
+  b.run_on({1});
+  vm::Reclaimer<FakeMemory> reclaimer;
+  EXPECT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
+  EXPECT_EQ(count("write CR3") + count("invlpg"), 0u);
+  for (const auto& operation : std::vector<std::function<void()>>{
+           [&] { vm::unmap(b.manager, b.space, b.pages(1, 1)); },
+           [&] { vm::protect(b.manager, b.space, b.pages(1, 1)); },
+           [&] { vm::protect_early(b.manager, b.space, b.pages(1, 1)); },
+           [&] { vm::move_page(b.manager, b.space, b.page(1), b.page(8)); },
+           [&] { vm::fork(b.manager, b.space, b.other); },
+       }) {
+    recorder.clear();
+    b.space.mm.batch_marks.fetch_add(ReclaimBatch<FakeMemory::Hal>::kOneAddition,
+                                     std::memory_order_seq_cst);
+    operation();
+    EXPECT_GE(count("add tlb_gen"), 1u);
+    EXPECT_EQ(b.space.mm.batch_marks.peek() >> 32, b.space.mm.batch_marks.peek() & 0xffff'ffff);
+  }
+  reclaimer.flush(b.manager);
+}
+
+TEST_F(GatherTest, R1_PagesAreNotReleasedByAnEarlyFlush) {
+  vm::Gather<FakeMemory> gather(b.manager, b.space);
+  gather.removed(b.page(1), 1, b.entry(b.space, b.page(1)).exchange(0, {}));
+  EXPECT_EQ(refused_by([&] { gather.finish_early(); }), Rule::r1) << "pages wait for all CPUs";
+  gather.finish();
+}
+
+TEST_F(GatherTest, AFullGatherFlushesAndGoesOn) {
+  ASSERT_TRUE(vm::map(b.manager, b.space, b.pages(4, 40), MemoryBench::kRights));
+  b.run_on({1});
+  vm::unmap(b.manager, b.space, b.pages(0, 44));
+  EXPECT_EQ(count("release page"), 44u);
+  EXPECT_EQ(count("add tlb_gen"), 2u);
+  EXPECT_LT(first("invlpg"), first("release page")) << "32 pages";
+}
+
+// ---- Reclaim
+
+TEST_F(GatherTest, AReclaimedPageIsReleasedAfterTheBatchFlush) {
+  b.run_on({1});
+  vm::Reclaimer<FakeMemory> reclaimer;
+  EXPECT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
+  EXPECT_FALSE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
+  EXPECT_FALSE(reclaimer.reclaim(b.manager, b.space, MemoryBench::kLargeBase));
+  EXPECT_EQ(count("release page"), 0u);
+  reclaimer.flush(b.manager);
+  EXPECT_LT(first("write CR3"), first("release page"));
+}
+
+TEST_F(GatherTest, M12_TheMarkIsSetBeforeTheLockGoes) {
+  recorder.names[&b.space.mm.batch_marks] = "marks";
+  vm::Reclaimer<FakeMemory> reclaimer;
+  EXPECT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
+  EXPECT_LT(first("exchange pte1"), first("add marks"));
+  EXPECT_LT(first("add marks"), first("store lock1"));
+  reclaimer.flush(b.manager);
+}
+
+TEST_F(GatherTest, ADirtyPageDoesNotWaitForTheBatch) {
+  b.run_on({1});
+  b.set_dirty(1);
+  vm::Reclaimer<FakeMemory> reclaimer;
+  EXPECT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
+  EXPECT_LT(first("invlpg"), first("store lock1"));
+  EXPECT_EQ(count("release page"), 1u);
+}
+
+TEST_F(GatherTest, AFullBatchFlushesItself) {
+  ASSERT_TRUE(vm::map(b.manager, b.space, b.pages(4, 40), MemoryBench::kRights));
+  vm::Reclaimer<FakeMemory> reclaimer;
+  for (unsigned page = 0; page < 33; ++page) {
+    EXPECT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(page)));
+  }
+  EXPECT_EQ(count("release page"), 32u);
+  reclaimer.flush(b.manager);
+  EXPECT_EQ(count("release page"), 33u);
+}
+
+}  // namespace
+}  // namespace shootdown::test

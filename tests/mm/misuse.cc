@@ -1,0 +1,31 @@
+// Misuses of the memory manager, each behind a macro of its own.
+
+#include "kernel-glue/mm/mm.h"
+#include "tests/mm/fake_memory.h"
+
+namespace shootdown::test {
+
+using P = FakeMemory;
+
+void misuse(vm::Manager<P>& manager, vm::Space<P>& space, PhysAddr frame);
+
+#ifdef MUST_NOT_COPY_A_GATHER
+vm::Gather<P> copied(vm::Gather<P>& gather) { return gather; }
+#endif
+
+void misuse(vm::Manager<P>& manager, vm::Space<P>& space, PhysAddr frame) {
+  System<P::Hal>& system = manager.system;
+  vm::drop_mapping(manager, frame, flush_tlb_mm(system, space.mm));
+  vm::retire_table(manager, frame, flush_tlb_mm_range_freed_tables(system, space.mm, {}));
+#ifdef MUST_NOT_DROP_EARLY
+  vm::drop_mapping(manager, frame, flush_tlb_mm_range_early(system, space.mm, {}));
+#endif
+#ifdef MUST_NOT_DROP_WITHOUT_A_FLUSH
+  vm::drop_mapping(manager, frame);
+#endif
+#ifdef MUST_NOT_RETIRE_AFTER_A_PLAIN_FLUSH
+  vm::retire_table(manager, frame, flush_tlb_mm(system, space.mm));
+#endif
+}
+
+}  // namespace shootdown::test

@@ -1,0 +1,134 @@
+// Lockless walkers: what they see, and when tables and pages that they may hold are released.
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "tests/mm/fake_memory.h"
+
+namespace shootdown::test {
+namespace {
+
+using vm::EmptyTables;
+
+struct WalkersTest : testing::Test {
+  MemoryBench b{{.flush_interrupts_targets = false}};
+  void free_table() { vm::unmap(b.manager, b.space, b.pages(0, 4), EmptyTables::release); }
+};
+
+TEST_F(WalkersTest, AReferenceKeepsThePage) {
+  const PhysAddr page = vm::get_page(b.manager, b.space, b.page(1) + 0x123);
+  EXPECT_EQ(page, vm::frame_of(b.pte(1)));
+  vm::unmap(b.manager, b.space, b.pages(1, 1));
+  EXPECT_EQ(count("release page"), 0u);
+  vm::put(b.manager, page);
+  EXPECT_EQ(count("release page"), 1u);
+}
+
+TEST_F(WalkersTest, WalksWithInterruptsOffAndAnnouncesItself) {
+  recorder.names[&b.manager.walkers[0].sequence] = "walks";
+  recorder.clear();
+  const PhysAddr page = vm::get_page(b.manager, b.space, b.page(1));
+  EXPECT_LT(first("interrupts off"), first("store walks"));
+  EXPECT_LT(first("store walks"), first("fence"));
+  EXPECT_LT(first("fence"), first("load pte1"));
+  EXPECT_EQ(order_of("load pte1"), std::memory_order_acquire);
+  EXPECT_LT(first("walker done"), last("store walks"));
+  EXPECT_LT(last("store walks"), first("interrupts on"));
+  EXPECT_EQ(b.manager.walkers[0].sequence.peek() % 2, 0u);
+  vm::put(b.manager, page);
+}
+
+TEST_F(WalkersTest, FindsNothingWhereNothingIsMapped) {
+  EXPECT_EQ(vm::get_page(b.manager, b.space, b.page(9)), vm::kNoFrame);
+  EXPECT_EQ(vm::get_page(b.manager, b.space, VirtAddr{1} << 40), vm::kNoFrame);
+}
+
+TEST_F(WalkersTest, FindsLargePages) {
+  ASSERT_TRUE(vm::map_large(b.manager, b.space, b.large(), MemoryBench::kRights));
+  const PhysAddr page = vm::get_page(b.manager, b.space, MemoryBench::kLargeBase);
+  EXPECT_EQ(page, vm::frame_of(b.entry(b.space, MemoryBench::kLargeBase, 2).peek()));
+  EXPECT_EQ(b.memory.references(page).peek(), 2u);
+  vm::put(b.manager, page);
+}
+
+TEST_F(WalkersTest, GivesThePageBackIfItWasUnmappedMeanwhile) {
+  const PhysAddr page = vm::frame_of(b.pte(1));
+  recorder.names[&b.memory.references(page)] = "references";
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what == "push references") b.entry(b.space, b.page(1)).poke(0);
+  };
+  EXPECT_EQ(vm::get_page(b.manager, b.space, b.page(1)), vm::kNoFrame);
+  EXPECT_EQ(b.memory.references(page).peek(), 1u);
+}
+
+TEST_F(WalkersTest, TakesNoReferenceToAPageThatIsBeingReleased) {
+  b.memory.references(vm::frame_of(b.pte(1))).poke(0);
+  EXPECT_EQ(vm::get_page(b.manager, b.space, b.page(1)), vm::kNoFrame);
+}
+
+// ---- Tables
+
+TEST_F(WalkersTest, ATableWaitsForTheWalkerThatIsInside) {
+  std::optional<vm::LocklessWalk<FakeMemory>> walk;
+  b.bench.as(2, [&] { walk.emplace(b.manager); });
+  free_table();
+  EXPECT_EQ(count("release table"), 0u);
+  vm::collect_tables(b.manager);
+  EXPECT_EQ(count("release table"), 0u) << "the walker is still inside";
+  b.bench.as(2, [&] { walk.reset(); });
+  vm::collect_tables(b.manager);
+  EXPECT_EQ(count("release table"), 1u);
+  EXPECT_EQ(b.memory.records_left, 4u);
+}
+
+TEST_F(WalkersTest, AWalkerThatCameLaterIsNotWaitedFor) {
+  free_table();
+  std::optional<vm::LocklessWalk<FakeMemory>> walk;
+  b.bench.as(2, [&] { walk.emplace(b.manager); });
+  vm::collect_tables(b.manager);
+  EXPECT_EQ(count("release table"), 1u);
+  b.bench.as(2, [&] { walk.reset(); });
+}
+
+TEST_F(WalkersTest, AWalkerThatLeftAndCameBackIsNotWaitedFor) {
+  std::optional<vm::LocklessWalk<FakeMemory>> walk;
+  b.bench.as(2, [&] { walk.emplace(b.manager); });
+  free_table();
+  b.bench.as(2, [&] {
+    walk.reset();
+    walk.emplace(b.manager);
+  });
+  vm::collect_tables(b.manager);
+  EXPECT_EQ(count("release table"), 1u);
+  b.bench.as(2, [&] { walk.reset(); });
+}
+
+TEST_F(WalkersTest, WithoutMemoryForARecordEverybodyIsInterrupted) {
+  b.memory.records_left = 0;
+  recorder.clear();
+  free_table();
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b1110});
+  EXPECT_LT(first("send interrupt"), first("release table"));
+}
+
+TEST_F(WalkersTest, TheSequencesAreReadBehindTheUnhookingAndAFence) {
+  recorder.names[&b.manager.walkers[1].sequence] = "walks1";
+  auto& upper = b.entry(b.space, b.page(0), 2);
+  recorder.names[&upper] = "upper";
+  free_table();
+  EXPECT_LT(first("exchange upper"), last("fence"));
+  EXPECT_LT(last("fence"), first("load walks1"));
+  EXPECT_EQ(order_of("load walks1"), std::memory_order_acquire);
+}
+
+TEST(Walkers, AFlushThatInterruptsItsTargetsNeedsNoRecord) {
+  MemoryBench b;
+  vm::unmap(b.manager, b.space, b.pages(0, 4), EmptyTables::release);
+  EXPECT_EQ(count("release table"), 1u);
+  EXPECT_EQ(b.memory.records_left, 4u);
+}
+
+}  // namespace
+}  // namespace shootdown::test
