@@ -126,6 +126,7 @@ void vary_header(Random& random, Header& header) {
   // Half of the runs are plain; in the others every switch may turn.
   const bool plain = random.chance(1, 2);
   for (const HeaderSwitch& one : kHeaderSwitches) {
+    if (one.field == &Header::tso) continue;  // Drawn with the backend, and more often.
     header.*one.field = defaults.*one.field != (!plain && random.chance(1, 4));
   }
   header.ceiling = defaults.ceiling;
@@ -146,7 +147,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
   header.cpus = std::clamp(options.cpus, 1u, kMaxCpus);
   if (options.vary_header) {
     vary_header(random, header);
-    // From a stream of its own, so that the scenario does not depend on it otherwise.
+    // From a stream of their own, so that the scenario does not depend on them otherwise.
     Random other(~seed);
     header.backend = some_backend(other);
     header.tso = other.chance(1, 2);

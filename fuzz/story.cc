@@ -108,7 +108,9 @@ std::string tell(Runner& runner, const Scenario& scenario, const StoryOptions& o
   }
   text += "\n\n";
   text += "SCENARIO\n" + print(scenario) + "\n";
-  text += "INTERLEAVING (one column per CPU; memory is sequentially consistent)\n";
+  text += "INTERLEAVING (one column per CPU; ";
+  text +=
+      header.tso ? "stores go through store buffers)\n" : "memory is sequentially consistent)\n";
   text += interleaving(runner.machine(), options) + "\n";
   text += "VERDICT\n";
   if (!report.failed()) {
