@@ -121,6 +121,7 @@ TEST_F(WalkersTest, TheSequencesAreReadBehindTheUnhookingAndAFence) {
   EXPECT_LT(first("exchange upper"), last("fence"));
   EXPECT_LT(last("fence"), first("load walks1"));
   EXPECT_EQ(order_of("load walks1"), std::memory_order_acquire);
+  vm::collect_tables(b.manager);
 }
 
 TEST(Walkers, AFlushThatInterruptsItsTargetsNeedsNoRecord) {
