@@ -23,6 +23,12 @@ minimises each find and keeps the shortest that the clean core survives in scena
 exit status: 0 every scenario fires, 1 some could not be found, 2 bad usage or a failed build"""
 
 
+def _known(text: str) -> dict[str, list[str]]:
+    """NAME or NAME:SWITCH, with commas -> what each mutant's search is told besides."""
+    pairs = [word.partition(":") for word in text.split(",")]
+    return {name: ["--turn", switch] if switch else [] for name, _, switch in pairs}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="remake", description=__doc__, epilog=_EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -33,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
                         "default %(default)s")
     parser.add_argument("--executions", type=int, default=3_000_000, metavar="N",
                         help="budget of each search; default %(default)s")
+    parser.add_argument("--known", type=_known, required=True, help=argparse.SUPPRESS)
     parser.add_argument("names", nargs="*", metavar="NAME", help="a mutant; default: all")
     return parser
 
@@ -56,12 +63,13 @@ def _lines(scenario: Path) -> int:
     return sum(not line.startswith("#") for line in scenario.read_text().splitlines())
 
 
-def _search_once(programs: Path, name: str, seed: int, executions: int, folder: Path) -> Path | None:
+def _search_once(programs: Path, name: str, seed: int, options: list[str],
+                 folder: Path) -> Path | None:
     """One find, minimised. None if this seed finds nothing."""
     crash = folder / f"{seed}.bin"
-    run = subprocess.run([programs / f"{name}_search", "--seed", str(seed), "--executions",
-                          str(executions), "--deviations", "32", "--out", crash],
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    run = subprocess.run([programs / f"{name}_search", "--seed", str(seed), "--deviations", "32",
+                          *options, "--out", crash], stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True, check=False)
     print(f"  seed {seed}: {run.stdout.strip().splitlines()[-1]}", flush=True)
     if run.returncode != 1:
         return None
@@ -71,11 +79,11 @@ def _search_once(programs: Path, name: str, seed: int, executions: int, folder: 
     return short if short.exists() else None
 
 
-def remake(programs: Path, name: str, clean: Path, finds: int, executions: int) -> bool:
+def remake(programs: Path, name: str, clean: Path, finds: int, options: list[str]) -> bool:
     """Writes scenarios/NAME.txt. False if no search found the mutant."""
     with tempfile.TemporaryDirectory() as folder:
         seeds = [1 + 1_000_000_000 * i for i in range(finds)]
-        shorts = [_search_once(programs, name, seed, executions, Path(folder)) for seed in seeds]
+        shorts = [_search_once(programs, name, seed, options, Path(folder)) for seed in seeds]
         good = [short for short in shorts if short and _fires(programs, name, clean, short)]
         if not good:
             return False
@@ -122,10 +130,10 @@ def _build(names: list[str]) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    known = sorted(path.stem for path in Path("tests/mutants").glob("m*.patch"))
+    known = sorted(args.known)
     names = args.names or known
     if unknown := [name for name in names if name not in known]:
-        raise hunt.HuntError(f"{', '.join(unknown)}: no such mutant. There are: {', '.join(known)}.")
+        raise hunt.HuntError(f"{', '.join(unknown)}: no mutant with a scenario. There are: {', '.join(known)}.")
     _fit(names)
     _build(names)
     programs, clean = Path("bazel-bin/tests/mutants"), Path("bazel-bin/fuzz/reproduce_bin")
@@ -136,7 +144,8 @@ def _run(args: argparse.Namespace) -> int:
             print(f"{name}: still fires")
             continue
         print(f"{name}: searching", flush=True)
-        if remake(programs, name, clean, args.finds, args.executions):
+        options = ["--executions", str(args.executions), *args.known[name]]
+        if remake(programs, name, clean, args.finds, options):
             print(f"  wrote {scenario}: {_title(programs / f'{name}_reproduce', scenario)}")
         else:
             lost.append(name)
