@@ -59,29 +59,29 @@ void await_broadcasts() {
   if constexpr (HalBroadcast<H>) H::tlbsync();
 }
 
-/// Invalidates [start, end), in as few pieces as the processor permits. It knows two strides; pages
-/// of another size are named one by one.
+/// Invalidates the 4 KiB pages of [what.address, end), in as few pieces as the processor permits.
 template <Hal H>
-void broadcast_pages(System<H>& system, Invlpgb what, VirtAddr end, std::uint8_t stride_shift) {
-  const bool has_stride = stride_shift == kPageShift || stride_shift == kLargePageShift;
-  const std::uint64_t most = has_stride ? system.config.broadcast_max_pages : 1;
-  if (has_stride) what.stride_shift = stride_shift;
+void broadcast_pages(System<H>& system, Invlpgb what, VirtAddr end) {
+  const std::uint64_t most = system.config.broadcast_max_pages;
   while (what.address < end) {
-    what.count = static_cast<std::uint32_t>(std::min((end - what.address) >> stride_shift, most));
+    what.count = static_cast<std::uint32_t>(std::min((end - what.address) >> kPageShift, most));
     broadcast(system, what);
-    what.address += std::uint64_t{what.count} << stride_shift;
+    what.address += std::uint64_t{what.count} << kPageShift;
   }
 }
 
 /// What `request` asks for, under the space's global slot. Asynchronous.
 template <Hal H>
 void broadcast_request(System<H>& system, const FlushRequest<H>& request, Slot slot) {
-  if (request.all()) {
+  // Pages by name for 4 KiB only: a global slot has no generations that would tell of an older
+  // flush of the range which is still on its way, and small entries survive the invalidation of a
+  // large page (R5).
+  if (request.all() || request.stride_shift != kPageShift) {
     broadcast(system, {.scope = InvlpgbScope::context, .pcid = pcid_of(slot)});
   } else {
     broadcast_pages(system,
                     {.scope = InvlpgbScope::pages, .pcid = pcid_of(slot), .address = request.start},
-                    request.end, request.stride_shift);
+                    request.end);
   }
 }
 

@@ -48,8 +48,7 @@ std::uint64_t broadcast_kernel(System<H>& system, VirtAddr start, VirtAddr end) 
   if (end == kFlushAll) {
     broadcast(system, {.scope = InvlpgbScope::everything});
   } else {
-    broadcast_pages(system, {.scope = InvlpgbScope::kernel_pages, .address = start}, end,
-                    kPageShift);
+    broadcast_pages(system, {.scope = InvlpgbScope::kernel_pages, .address = start}, end);
   }
   await_broadcasts<H>();
   return H::ticks() - since;

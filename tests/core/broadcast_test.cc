@@ -248,17 +248,16 @@ TEST_F(BroadcastTest, ARangeGoesInPieces) {
   EXPECT_EQ(bench.own(0).counters.broadcasts, 5u) << "two while all CPUs moved";
 }
 
-TEST_F(BroadcastTest, LargePagesHaveAStrideAndHugeOnesAreNamedOneByOne) {
+TEST_F(BroadcastTest, R5_LargePagesAreNotNamedButTheWholeContextGoes) {
+  // Small entries of an earlier mapping may be left in them, whose own flush is still on its way.
   make_global(bench.mm);
-  flush({.start = 0, .end = 3 << kLargePageShift, .stride_shift = kLargePageShift});
-  ASSERT_EQ(H::broadcasts.size(), 1u);
-  EXPECT_EQ(H::broadcasts[0].stride_shift, kLargePageShift);
-  EXPECT_EQ(H::broadcasts[0].count, 3u);
-  H::broadcasts.clear();
-  flush({.start = 0, .end = VirtAddr{2} << kHugePageShift, .stride_shift = kHugePageShift});
-  ASSERT_EQ(H::broadcasts.size(), 2u);
-  EXPECT_EQ(H::broadcasts[1].address, VirtAddr{1} << kHugePageShift);
-  EXPECT_EQ(H::broadcasts[1].count, 1u);
+  for (const std::uint8_t shift : {kLargePageShift, kHugePageShift}) {
+    H::broadcasts.clear();
+    flush({.start = 0, .end = VirtAddr{1} << shift, .stride_shift = shift});
+    ASSERT_EQ(H::broadcasts.size(), 1u);
+    EXPECT_EQ(H::broadcasts[0].scope, InvlpgbScope::context);
+    EXPECT_EQ(H::broadcasts[0].pcid, pcid_of(kFirstGlobal));
+  }
 }
 
 TEST_F(BroadcastTest, BeyondTheCeilingTheWholeContextGoes) {

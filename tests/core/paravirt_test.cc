@@ -379,6 +379,14 @@ TEST(Xen, OneHypercallForOnePageOrForAll) {
   }
 }
 
+TEST(Xen, R5_OneAddressIsNotEnoughForALargePage) {
+  Four guest(kXenOps<H>);
+  guest.run_mm_on({0, 1});
+  const FlushRange range{.start = 0x20'0000, .end = 0x40'0000, .stride_shift = kLargePageShift};
+  static_cast<void>(flush_tlb_mm_range(guest.system, guest.mm, range));
+  EXPECT_EQ(H::xen_calls.back().operation.command, kXenFlushMulti);
+}
+
 TEST(Xen, TheLocalPartIsAHypercallToo) {
   Four guest(kXenOps<H>, /*concurrent=*/false);
   guest.run_mm_on({0});
