@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "hal/host/machine.h"
+#include "hal/host/race_detector.h"
 
 namespace shootdown::host {
 
@@ -22,7 +23,9 @@ class HostAtomic {
   HostAtomic& operator=(const HostAtomic&) = delete;
 
   T load(std::memory_order order, Site where = Site::current()) const {
+    const ModelScope scope;
     before(order);
+    order_.load(order);
     const T value = seen_by(current_machine->running());
     if (current_machine->controlled()) [[unlikely]] {
       look(value);
@@ -32,10 +35,15 @@ class HostAtomic {
   }
 
   /// Not a visible operation: the owner knows what it wrote last.
-  [[nodiscard]] T owner_load() const { return seen_by(current_machine->running()); }
+  [[nodiscard]] T owner_load() const {
+    const ModelScope scope;
+    return seen_by(current_machine->running());
+  }
 
   void store(T value, std::memory_order order, Site where = Site::current()) {
+    const ModelScope scope;
     before(order);
+    order_.store(order);
     Machine& machine = *current_machine;
     if (machine.buffers_stores()) [[unlikely]] {
       machine.touch(stored(machine.running().id, machine.running().stores_buffered), true);
@@ -68,8 +76,10 @@ class HostAtomic {
   /// Strong. On failure `expected` becomes the value found.
   bool compare_exchange(T& expected, T desired, std::memory_order order,
                         Site where = Site::current()) {
+    const ModelScope scope;
     before_locked(order);
     const bool same = value_ == expected;
+    same ? order_.modify(order) : order_.fail_to_modify(order);
     expected = value_;
     if (same) value_ = desired;
     if (current_machine->controlled()) [[unlikely]] {
@@ -94,7 +104,9 @@ class HostAtomic {
  private:
   template <class Change>
   T modify(std::memory_order order, Site where, Change&& change) {
+    const ModelScope scope;
     before_locked(order);
+    order_.modify(order);
     const T old = value_;
     value_ = change(old);
     current_machine->touch(this, true);
@@ -196,6 +208,9 @@ class HostAtomic {
   static constexpr std::uint8_t kNobody = 255;
 
   T value_{};
+  /// For race detectors. A store that waits in a store buffer counts from the store on: too early,
+  /// which hides races and invents none.
+  [[no_unique_address]] AccessOrder order_;
   std::uint32_t writer_site_{0};
   std::uint8_t writer_cpu_{kNobody};
 };

@@ -391,6 +391,7 @@ class Machine {
 
   Setup setup_{};
   std::array<HostCpu, kHostCpus> cpus_{};
+  char start_{};  // a place that stands for the start of all CPUs, see race_detector.h
   HostCpu* running_{nullptr};
   Fiber host_;
   bool fibers_ready_{false};

@@ -3,6 +3,7 @@
 
 #include "hal/host/hypervisor.h"
 #include "hal/host/machine.h"
+#include "hal/host/race_detector.h"
 #include "hal/host/walk.h"
 
 namespace shootdown::host {
@@ -208,6 +209,7 @@ void Machine::send_call_function_ipi(const HostCpuMask& targets, Site where) {
 }
 
 AccessResult Machine::access(VirtAddr address, bool write, Site where) {
+  const ModelScope scope;
   visible();
   HostCpu& self = *running_;
   const std::uint16_t pcid = pcid_of(self.cr3);
@@ -299,6 +301,7 @@ void Machine::report_two_sizes(CpuId cpu) {
 }
 
 std::uint64_t Machine::read_word(const std::uint64_t* word, Site where) {
+  const ModelScope scope;
   visible();
   const std::uint64_t value = *word;
   touch(word, false);
@@ -308,6 +311,7 @@ std::uint64_t Machine::read_word(const std::uint64_t* word, Site where) {
 }
 
 std::uint64_t Machine::exchange_word(std::uint64_t* word, std::uint64_t value, Site where) {
+  const ModelScope scope;
   visible(Pending::drained);
   drain();
   const std::uint64_t old = std::exchange(*word, value);
@@ -319,6 +323,7 @@ std::uint64_t Machine::exchange_word(std::uint64_t* word, std::uint64_t value, S
 }
 
 std::uint64_t Machine::clear_bits(std::uint64_t* word, std::uint64_t bits, Site where) {
+  const ModelScope scope;
   visible(Pending::drained);
   drain();
   const std::uint64_t old = std::exchange(*word, *word & ~bits);
@@ -330,6 +335,7 @@ std::uint64_t Machine::clear_bits(std::uint64_t* word, std::uint64_t bits, Site 
 }
 
 std::uint64_t Machine::set_bits(std::uint64_t* word, std::uint64_t bits, Site where) {
+  const ModelScope scope;
   visible(Pending::drained);
   drain();
   const std::uint64_t old = std::exchange(*word, *word | bits);
