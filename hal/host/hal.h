@@ -59,9 +59,7 @@ struct HostHal {
   }
   static void tlbsync(Site where = Site::current()) { model()->tlbsync(where); }
 
-  static void order_stores_before_ipi(Site where = Site::current()) {
-    model()->full_fence(where);
-  }
+  static void order_stores_before_ipi(Site where = Site::current()) { model()->full_fence(where); }
   static void send_call_function_ipi(const HostCpuMask& targets, Site where = Site::current()) {
     model()->send_call_function_ipi(targets, where);
   }

@@ -2,8 +2,8 @@
 
 #ifdef SHOOTDOWN_RACE_DETECTOR
 
-// Not in the public header of the sanitizer: accesses of the calling thread, here the fiber, are not
-// recorded until the end. Synchronisation still is.
+// Not in the public header of the sanitizer: accesses of the calling thread, here the fiber, are
+// not recorded until the end. Synchronisation still is.
 extern "C" void __tsan_ignore_thread_begin();
 extern "C" void __tsan_ignore_thread_end();
 
