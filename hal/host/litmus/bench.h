@@ -22,16 +22,17 @@ namespace shootdown::host::litmus {
 /// nothing that runs on them owns memory.
 class Bench final : private Observer {
  public:
-  explicit Bench(const Test& test);
+  /// A CPU that jumps back more than `most_repeats` times stops there.
+  Bench(const Test& test, unsigned most_repeats);
   ~Bench() override = default;
 
   /// Everything as the test's initial state says, and the CPUs about to start.
   void prepare(Machine::Setup setup);
   [[nodiscard]] Machine& machine() { return machine_; }
+  /// After a run: whether some CPU was stopped in a loop, and the state is none of the test's.
+  [[nodiscard]] bool cut() const { return cut_; }
   /// After a run: the terms' values.
   [[nodiscard]] State state();
-  /// What went wrong in the test itself, such as an access to an address that is nothing's.
-  [[nodiscard]] const std::string& problem() const { return problem_; }
 
  private:
   struct Thread {
@@ -40,44 +41,46 @@ class Bench final : private Observer {
   };
   /// Where an operand in memory is.
   struct Cell {
-    OperandKind kind{OperandKind::none};  // memory or entry
-    bool virtual_page{false};
+    bool is_entry{false};
     std::size_t index{0};  // of the location or entry
   };
-  using Modify = std::uint64_t (*)(const Instruction& made, std::uint64_t old, std::uint64_t source,
-                                   Thread& thread);
 
-  // Set-up.
+  // Set-up; bench.cc.
   void make_tables();
-  std::uint32_t table_frame(std::size_t location);
-  std::uint64_t* word_of(const Entry& entry);
   std::uint64_t* walk_to(std::uint64_t address, std::uint32_t space, unsigned level);
+  std::uint64_t* word_of(const Entry& entry);
+  std::uint32_t new_frame(FrameKind kind);
   [[nodiscard]] std::uint64_t to_machine(std::uint64_t entry) const;
   [[nodiscard]] std::uint64_t from_machine(std::uint64_t entry) const;
-
-  // Execution.
+  [[nodiscard]] std::int64_t value_of(const Term& term);
+  [[nodiscard]] static std::int64_t field_of(Field field, std::uint64_t entry);
   static void boot(void* self, CpuId cpu);
   static void program(void* self, CpuId cpu);
   static void interrupt(void* self, CpuId cpu);
-  void execute(const Column& column, Thread& thread, CpuId cpu);
-  void step(const Instruction& made, Thread& thread, CpuId cpu);
-  void walk_actor(const Instruction& made, CpuId cpu);
+
+  // Execution; execute.cc.
+  void load_space(std::uint32_t space, bool keep);
+  void execute(const Column& column, Thread& thread);
+  void step(const Instruction& made, Thread& thread);
+  void evict(const Instruction& made, CpuId target);
   void move(const Instruction& made, Thread& thread);
   void exchange(const Instruction& made, Thread& thread);
   void change(const Instruction& made, Thread& thread);
   void compare_exchange(const Instruction& made, Thread& thread);
-  void invalidate(const Instruction& made, Thread& thread);
+  void invalidate(const Instruction& made, const Thread& thread);
 
+  // Memory as the columns see it; access.cc.
   [[nodiscard]] std::uint64_t address_of(const Operand& operand, const Thread& thread) const;
   Cell cell_of(const Operand& operand, const Thread& thread);
-  /// Nothing: a page fault, counted.
-  std::optional<std::uint64_t> read(const Operand& operand, std::uint8_t width, Thread& thread);
-  bool write(const Operand& operand, std::uint8_t width, std::uint64_t value, Thread& thread);
-  std::optional<std::uint64_t> load(const Cell& cell, std::uint8_t width);
-  bool store(const Cell& cell, std::uint8_t width, std::uint64_t value);
-  /// A locked read-modify-write; the old value, or nothing.
-  std::optional<std::uint64_t> modify(const Cell& cell, const Instruction& made,
+  /// Nothing: a page fault, which is counted.
+  std::optional<std::uint64_t> read(const Operand& operand, std::uint8_t width,
+                                    const Thread& thread);
+  void write(const Operand& operand, std::uint8_t width, std::uint64_t value, Thread& thread);
+  /// A locked read-modify-write: the old value, or nothing after a page fault.
+  std::optional<std::uint64_t> modify(const Instruction& made, const Operand& destination,
                                       std::uint64_t source, Thread& thread);
+  static std::uint64_t result_of(const Instruction& made, std::uint64_t old, std::uint64_t source,
+                                 Thread& thread);
   std::uint64_t modify_word(HostAtomic<std::uint64_t>& word, const Instruction& made,
                             std::uint64_t source, Thread& thread);
   std::uint64_t modify_entry(std::uint64_t* word, const Instruction& made, std::uint64_t source,
@@ -85,11 +88,8 @@ class Bench final : private Observer {
   /// Translates. The frame's word, or null after a page fault.
   std::uint64_t* use_page(std::size_t location, bool write);
   static void set_register(Thread& thread, Register reg, std::uint8_t width, std::uint64_t value);
-  [[noreturn]] void give_up(const Instruction& made, const std::string& why);
-  [[noreturn]] void give_up(const std::string& why);
-
-  [[nodiscard]] std::int64_t value_of(const Term& term);
-  [[nodiscard]] static std::int64_t field_of(Field field, std::uint64_t entry);
+  /// Ends the run. Takes no string: the frames from here on are abandoned.
+  [[noreturn]] void give_up(const char* why, std::uint64_t address);
 
   // Observer: which frame an access used.
   void after_change(CpuId /*cpu*/) override {}
@@ -105,13 +105,15 @@ class Bench final : private Observer {
   std::string label(const void* address) override;
 
   const Test& test_;
+  unsigned most_repeats_;
+  bool cut_{false};
   Machine machine_;
   bool virtual_memory_{false};
   std::unique_ptr<HostAtomic<std::uint64_t>[]> words_;  // by location
-  std::map<std::uint64_t, std::size_t> location_at_;
-  std::vector<std::uint32_t> frame_of_;   // by location; frames and tables
-  std::vector<std::uint64_t*> entry_of_;  // by entry
-  std::array<std::uint32_t, 8> roots_{};  // by address space
+  std::map<std::uint64_t, std::size_t> location_at_;    // by address
+  std::vector<std::uint32_t> frame_of_;                 // by location; frames and tables
+  std::vector<std::uint64_t*> entry_of_;                // by entry
+  std::array<std::uint32_t, 8> roots_{};                // by address space
   std::array<std::uint32_t, kHostCpus> used_frame_{};
   std::vector<const Column*> program_of_;  // by CPU of the machine; walkers come last
   std::array<const Column*, kHostCpus> handler_of_{};
@@ -119,7 +121,6 @@ class Bench final : private Observer {
   std::array<Thread, kHostCpus> handler_threads_{};
   std::array<std::uint32_t, kHostCpus> faults_{};
   std::array<std::uint32_t, kHostCpus> first_space_{};
-  std::string problem_;
 };
 
 }  // namespace shootdown::host::litmus

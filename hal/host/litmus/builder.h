@@ -61,7 +61,8 @@ class Builder {
   Operand operand(std::size_t column, Piece text);
   Operand memory(std::size_t column, Piece text);
   Operand at_and_t_memory(std::size_t column, Piece text);
-  void add_to_address(std::size_t column, Operand& made, Piece part, bool negative);
+  void add_sum(Operand& made, Piece sum);
+  void add_to_address(Operand& made, Piece part, bool negative);
   void finish_memory(std::size_t column, Operand& made, Piece text);
   void special(std::size_t column, Instruction& made, Piece text);
   void check_shape(const Instruction& made, Piece text) const;

@@ -51,6 +51,13 @@ bool is_control_register(std::string_view text) {
 
 bool is_special(Op op) { return op == Op::ipi || op == Op::invpcid; }
 
+Operand immediate_operand(std::int64_t value) {
+  Operand made;
+  made.kind = OperandKind::immediate;
+  made.value = value;
+  return made;
+}
+
 [[noreturn]] void unsupported(Piece text, const char* why) {
   throw SyntaxError{.line = text.line,
                     .what = "operand " + quoted(text.text) + " is not supported: " + why};
@@ -104,7 +111,7 @@ void Builder::special(std::size_t column, Instruction& made, Piece text) {
   if (made.op == Op::ipi) {
     const std::uint32_t target = cpu(texts[0]);
     if (target >= test.cpus) unsupported(texts[0], "there is no such column");
-    made.operands[0] = {.kind = OperandKind::immediate, .value = target};
+    made.operands[0] = immediate_operand(target);
     return;
   }
   if (made.op == Op::invpcid) {
@@ -113,9 +120,8 @@ void Builder::special(std::size_t column, Instruction& made, Piece text) {
     if (type < 0 || type > 3 || texts.size() != wanted[static_cast<std::size_t>(type)]) {
       unsupported(text, "INVPCID is '$0,pcid,[page]', '$1,pcid', '$2' or '$3'");
     }
-    made.operands[0] = {.kind = OperandKind::immediate, .value = type};
-    if (type <= 1)
-      made.operands[1] = {.kind = OperandKind::immediate, .value = immediate(texts[1])};
+    made.operands[0] = immediate_operand(type);
+    if (type <= 1) made.operands[1] = immediate_operand(immediate(texts[1]));
     if (type == 0) made.operands[2] = operand(column, texts[2]);
     return;
   }
@@ -129,7 +135,7 @@ void Builder::special(std::size_t column, Instruction& made, Piece text) {
   if (space < 1 || space > 7) unsupported(text, "address spaces have numbers 1 to 7");
   made.op = Op::load_cr3;
   made.keep = keep;
-  made.operands[0] = {.kind = OperandKind::immediate, .value = space};
+  made.operands[0] = immediate_operand(space);
 }
 
 Operand Builder::operand(std::size_t column, Piece text) {
@@ -171,24 +177,27 @@ Operand Builder::memory(std::size_t column, Piece text) {
     made.location = location(inside);
     return made;
   }
-  // A sum of names, registers and numbers.
-  std::size_t start = 0;
-  bool negative = false;
-  for (std::size_t i = 0; i <= inside.text.size(); ++i) {
-    const bool end = i == inside.text.size();
-    if (!end && inside.text[i] != '+' && inside.text[i] != '-') continue;
-    const Piece part = inside.part(start, i - start).trimmed();
-    if (!part.empty()) add_to_address(column, made, part, negative);
-    if (end) break;
-    negative = inside.text[i] == '-';
-    start = i + 1;
-  }
+  add_sum(made, inside);
   finish_memory(column, made, text);
   return made;
 }
 
-void Builder::add_to_address(std::size_t column, Operand& made, Piece part, bool negative) {
-  static_cast<void>(column);
+/// A sum of names, registers and numbers.
+void Builder::add_sum(Operand& made, Piece sum) {
+  std::size_t start = 0;
+  bool negative = false;
+  for (std::size_t i = 0; i <= sum.text.size(); ++i) {
+    const bool end = i == sum.text.size();
+    if (!end && sum.text[i] != '+' && sum.text[i] != '-') continue;
+    const Piece part = sum.part(start, i - start).trimmed();
+    if (!part.empty()) add_to_address(made, part, negative);
+    if (end) break;
+    negative = sum.text[i] == '-';
+    start = i + 1;
+  }
+}
+
+void Builder::add_to_address(Operand& made, Piece part, bool negative) {
   if (const auto plain = number(part.text)) {
     made.value += negative ? -*plain : *plain;
     return;
@@ -229,9 +238,7 @@ Operand Builder::at_and_t_memory(std::size_t column, Piece text) {
   const Piece displacement = text.part(0, open).trimmed();
   if (!displacement.empty()) {
     // "x+4" and "-8" are sums too.
-    Operand sum = memory(column, displacement);
-    made.value = sum.value;
-    made.location = sum.location;
+    add_sum(made, displacement);
   }
   const std::vector<Piece> parts = split(text.part(open + 1, close - open - 1), ',');
   for (std::size_t i = 0; i < parts.size() && i < 3; ++i) {
@@ -262,7 +269,8 @@ void Builder::finish_memory(std::size_t column, Operand& made, Piece text) {
   if (made.has_base && made.base == kStackPointer) {
     if (made.has_index || made.location != kNone) unsupported(text, "an array on the stack");
     const std::int64_t displacement = made.value;
-    made = {.kind = OperandKind::memory};
+    made = Operand();
+    made.kind = OperandKind::memory;
     made.location = stack_slot(static_cast<std::uint32_t>(column), displacement);
     return;
   }
@@ -296,7 +304,7 @@ void Builder::check_shape(const Instruction& made, Piece text) const {
     demand(from.kind == OperandKind::reg, "the source must be a register");
   }
   if (made.locked) demand(is_memory(to) || is_memory(from), "LOCK without an operand in memory");
-  const bool tlb = made.op == Op::invlpg || made.op == Op::fill || made.op == Op::evict;
+  const bool tlb = made.op == Op::invlpg || made.op == Op::evict;
   if (tlb) demand(to.kind == OperandKind::memory, "the operand must be a page");
   if (to.kind == OperandKind::entry || from.kind == OperandKind::entry) {
     const bool bits = made.op == Op::bit_set || made.op == Op::bit_reset ||

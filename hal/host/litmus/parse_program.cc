@@ -187,8 +187,8 @@ void Builder::check_places() const {
       for (const Operand& operand : made.operands) {
         if (operand.kind != OperandKind::memory || operand.location == kNone) continue;
         const Location& location = test.locations[operand.location];
-        const bool page_wanted = made.op == Op::invlpg || made.op == Op::invpcid ||
-                                 made.op == Op::fill || made.op == Op::evict;
+        const bool page_wanted =
+            made.op == Op::invlpg || made.op == Op::invpcid || made.op == Op::evict;
         if (location.place == Place::frame || location.place == Place::table) {
           throw SyntaxError{.line = made.line,
                             .what = quoted(made.text) + ": " + location.name +

@@ -95,7 +95,6 @@ enum class Op : std::uint8_t {
   invpcid,
   load_cr3,
   ipi,
-  fill,
   evict,
 };
 
