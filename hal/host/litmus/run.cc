@@ -1,5 +1,7 @@
 #include "hal/host/litmus/run.h"
 
+#include <algorithm>
+
 #include "hal/host/litmus/bench.h"
 #include "hal/host/litmus/text.h"
 
@@ -120,6 +122,12 @@ std::optional<std::vector<Expectation>> expectations(const Test& test, std::stri
     found.push_back({.memory = *memory, .observation = *observation});
   }
   return found;
+}
+
+bool as_expected(const Result& result, const std::vector<Expectation>& expected) {
+  return std::all_of(expected.begin(), expected.end(), [&](const Expectation& one) {
+    return one.memory != result.memory || one.observation == result.observation();
+  });
 }
 
 namespace {

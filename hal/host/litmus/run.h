@@ -63,6 +63,9 @@ struct Expectation {
 [[nodiscard]] std::optional<std::vector<Expectation>> expectations(const Test& test,
                                                                    std::string& error);
 
+/// Whether nothing was observed that a test does not expect of that mode.
+[[nodiscard]] bool as_expected(const Result& result, const std::vector<Expectation>& expected);
+
 /// As herd prints a test, with a line that says which executions were explored.
 [[nodiscard]] std::string print(const Test& test, const Result& result);
 
