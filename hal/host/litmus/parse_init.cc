@@ -24,11 +24,21 @@ std::string_view without_stars(std::string_view word) {
   return word;
 }
 
+/// "int t[2]={1,2}", and neither "[x]=1" nor "x=1".
+bool is_array(Piece item) {
+  const Piece left = item.part(0, std::min(item.text.find('='), item.text.size())).trimmed();
+  return left.text.ends_with("]") && !left.text.starts_with("[");
+}
+
 }  // namespace
 
 void Builder::initial_state(Piece block) {
-  for (const Piece& item : split(block, ';')) {
-    if (!item.empty()) initial_item(item);
+  // Arrays first, because other items may name their addresses.
+  const std::vector<Piece> items = split(block, ';');
+  for (const bool arrays : {true, false}) {
+    for (const Piece& item : items) {
+      if (!item.empty() && is_array(item) == arrays) initial_item(item);
+    }
   }
 }
 
