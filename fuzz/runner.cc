@@ -1,5 +1,6 @@
 #include "fuzz/runner.h"
 
+#include "fuzz/kinds.h"
 #include "fuzz/layout.h"
 
 namespace shootdown::fuzz {
@@ -36,6 +37,14 @@ bool ScenarioSchedule::next(host::Action& action) {
       action.kind = host::ActionKind::drain;
       action.argument = deviation.arg + 1U;
       break;
+    case DeviationKind::overtake:
+      action.kind = host::ActionKind::overtake;
+      action.argument = deviation.arg;
+      break;
+    case DeviationKind::stale:
+      action.kind = host::ActionKind::stale;
+      action.argument = deviation.arg + 1U;
+      break;
     case DeviationKind::deliver:
       action.kind = host::ActionKind::deliver;
       action.argument = deviation.arg;
@@ -48,13 +57,24 @@ bool ScenarioSchedule::next(host::Action& action) {
   return true;
 }
 
+namespace {
+
+static_assert(shape(DeviationKind::stale).arg_count == host::CxxMemory::kPast);
+
+host::Memory memory_of(const Header& header) {
+  if (header.cxx) return host::Memory::cxx;
+  return header.tso ? host::Memory::tso : host::Memory::sc;
+}
+
+}  // namespace
+
 const host::Report& Runner::run(const Scenario& scenario) {
   schedule_.start(scenario);
   machine_.prepare({.cpus = scenario.header.cpus,
                     .pcid = scenario.header.pcid,
                     .global_pages = scenario.header.global_pages,
                     .invlpg_leaves_globals = scenario.header.invlpg_erratum,
-                    .memory = scenario.header.tso ? host::Memory::tso : host::Memory::sc,
+                    .memory = memory_of(scenario.header),
                     .step_limit = kStepLimit,
                     .backend = backend_of(scenario.header),
                     .boot = &Guest::boot,

@@ -4,14 +4,16 @@
 #include <atomic>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #include "hal/host/machine.h"
 
 namespace shootdown::host {
 
-/// A shared word. Every access is a visible operation and carries its memory order, which does not
-/// change what happens: loads and stores are what x86 makes of them, and a read-modify-write is a
-/// locked instruction. A store may stay in its CPU's store buffer, see `Machine::buffers_stores`.
+/// A shared word. Every access is a visible operation. Loads and stores are what x86 makes of them:
+/// a store may stay in its CPU's store buffer, see `Machine::buffers_stores`; a read-modify-write,
+/// and a store that is sequentially consistent, is a locked instruction. The memory orders matter
+/// under `Memory::cxx`, see cxx_memory.h.
 template <class T>
 class HostAtomic {
  public:
@@ -23,6 +25,9 @@ class HostAtomic {
 
   T load(std::memory_order order, Site where = Site::current()) const {
     before(order);
+    if (current_machine->reorders()) [[unlikely]] {
+      return load_reordered(order, where);
+    }
     const T value = seen_by(current_machine->running());
     read("load", value, where);
     return value;
@@ -35,11 +40,13 @@ class HostAtomic {
     before(order);
     Machine& machine = *current_machine;
     if (machine.buffers_stores()) [[unlikely]] {
+      if (order == std::memory_order_seq_cst) return store_locked(value, where);
       machine.buffer_store({.word = this,
                             .bits = raw(value),
                             .commit = &HostAtomic::commit,
                             .site = site_id(where),
-                            .cpu = machine.running().id});
+                            .cpu = static_cast<std::uint8_t>(machine.running().id)},
+                           order);
       told(OpClass::store, "store, buffered,", value, where);
       return;
     }
@@ -67,6 +74,7 @@ class HostAtomic {
     const bool same = value_ == expected;
     expected = value_;
     if (same) value_ = desired;
+    modified(expected, order);
     wrote(OpClass::modify, same ? "compare-exchange" : "compare-exchange fails", where);
     return same;
   }
@@ -80,7 +88,12 @@ class HostAtomic {
     const BufferedStore* newest = cpu.stores.find(this);
     return newest == nullptr ? value_ : from_raw(newest->bits);
   }
-  void poke(T value) { value_ = value; }
+  void poke(T value) {
+    value_ = value;
+    if (current_machine != nullptr && current_machine->reorders()) [[unlikely]] {
+      current_machine->cxx().forget(this);
+    }
+  }
 
  private:
   template <class Change>
@@ -88,16 +101,51 @@ class HostAtomic {
     before_locked(order);
     const T old = value_;
     value_ = change(old);
+    modified(old, order);
     read_by(where);
     wrote(OpClass::modify, "modify", where);
     return old;
   }
 
   static void before(std::memory_order /*order*/) { current_machine->visible(); }
-  /// A locked instruction waits for the stores before it.
-  static void before_locked(std::memory_order order) {
+  /// A locked instruction waits for the stores before it, wherever a compiler has put them.
+  void before_locked(std::memory_order order) {
     before(order);
-    current_machine->drain();
+    Machine& machine = *current_machine;
+    if (machine.reorders()) [[unlikely]] {
+      machine.drain_before_modify(this, order);
+    } else {
+      machine.drain();
+    }
+  }
+
+  T load_reordered(std::memory_order order, Site where) const {
+    Machine& machine = *current_machine;
+    const HostCpu& self = machine.running();
+    if (const BufferedStore* own = self.stores.find(this)) {
+      const T value = from_raw(own->bits);
+      read("load", value, where);
+      return value;
+    }
+    const T value = from_raw(machine.cxx().load(self.id, this, raw(value_), order));
+    const bool stale = machine.cxx().was_stale();
+    if (stale) machine.looks_again();
+    read(stale ? "load, stale," : "load", value, where);
+    return value;
+  }
+  /// A store that nothing may overtake is an exchange.
+  void store_locked(T value, Site where) {
+    Machine& machine = *current_machine;
+    machine.drain();
+    const T old = std::exchange(value_, value);
+    modified(old, std::memory_order_seq_cst);
+    wrote(OpClass::modify, "store, locked,", where);
+  }
+  void modified(T old, std::memory_order order) {
+    Machine& machine = *current_machine;
+    if (machine.reorders()) [[unlikely]] {
+      machine.cxx().modify(machine.running().id, this, raw(old), raw(value_), order);
+    }
   }
 
   static std::uint64_t raw(T value) {
@@ -125,10 +173,13 @@ class HostAtomic {
 
   static void commit(const BufferedStore& store) {
     auto& word = *static_cast<HostAtomic*>(store.word);
-    word.value_ = from_raw(store.bits);
-    word.writer_cpu_ = static_cast<std::uint8_t>(store.cpu);
-    word.writer_site_ = store.site;
     Machine& machine = *current_machine;
+    if (machine.reorders()) [[unlikely]] {
+      machine.cxx().commit(store.cpu, &word, raw(word.value_), store.bits);
+    }
+    word.value_ = from_raw(store.bits);
+    word.writer_cpu_ = store.cpu;
+    word.writer_site_ = store.site;
     machine.note(OpClass::drain, shown(word.value_));
     if (machine.recording()) [[unlikely]] {
       machine.record_drain(store.cpu, &word, shown(word.value_));
