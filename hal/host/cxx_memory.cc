@@ -16,6 +16,15 @@ void CxxMemory::prepare() {
   was_stale_ = false;
 }
 
+void CxxMemory::settle() {
+  for (Cpu& one : cpus_) {
+    for (const Cpu& other : cpus_) one.knows.join(other.knows);
+  }
+  for (CpuId cpu = 0; cpu < kHostCpus; ++cpu) ++cpus_[cpu].knows.times[cpu];
+  words_.clear();
+  index_.fill(0);
+}
+
 std::size_t CxxMemory::slot_of(const void* address) {
   const auto number = reinterpret_cast<std::uintptr_t>(address) >> 2;
   return (number * 0x9e37'79b9'7f4a'7c15 >> 40) % kIndex;

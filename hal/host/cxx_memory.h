@@ -56,6 +56,9 @@ class CxxMemory {
   /// A new run starts.
   void prepare();
 
+  /// Everybody knows all that has happened so far. No store waits in a buffer.
+  void settle();
+
   // ---- Accesses of `cpu`. `newest` is what memory holds.
 
   /// What a load returns: `newest`, or something older if `make_stale` was called before.

@@ -117,7 +117,7 @@ const Report& Machine::run() {
   if (reorders()) {
     // Everybody knows how the machine was brought up.
     for (CpuId id = 0; id < setup_.cpus; ++id) drain(cpus_[id], StoreBuffer::kStores);
-    cxx_.prepare();
+    cxx_.settle();
   }
   step_ = 0;
   hash_ = 0;
