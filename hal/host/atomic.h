@@ -29,6 +29,9 @@ class HostAtomic {
       return load_reordered(order, where);
     }
     const T value = seen_by(current_machine->running());
+    if (current_machine->controlled()) [[unlikely]] {
+      look(value);
+    }
     read("load", value, where);
     return value;
   }
@@ -37,10 +40,13 @@ class HostAtomic {
   [[nodiscard]] T owner_load() const { return seen_by(current_machine->running()); }
 
   void store(T value, std::memory_order order, Site where = Site::current()) {
-    before(order);
     Machine& machine = *current_machine;
+    if (order == std::memory_order_seq_cst && machine.buffers_stores()) [[unlikely]] {
+      return store_locked(value, where);
+    }
+    before(order);
     if (machine.buffers_stores()) [[unlikely]] {
-      if (order == std::memory_order_seq_cst) return store_locked(value, where);
+      machine.touch(stored(machine.running().id, machine.running().stores_buffered), true);
       machine.buffer_store({.word = this,
                             .bits = raw(value),
                             .commit = &HostAtomic::commit,
@@ -51,6 +57,7 @@ class HostAtomic {
       return;
     }
     value_ = value;
+    machine.touch(this, true);
     wrote(OpClass::store, "store", where);
   }
 
@@ -75,6 +82,10 @@ class HostAtomic {
     expected = value_;
     if (same) value_ = desired;
     modified(expected, order);
+    if (current_machine->controlled()) [[unlikely]] {
+      current_machine->touch(this, same);
+      if (!same) look(expected);
+    }
     wrote(OpClass::modify, same ? "compare-exchange" : "compare-exchange fails", where);
     return same;
   }
@@ -102,6 +113,7 @@ class HostAtomic {
     const T old = value_;
     value_ = change(old);
     modified(old, order);
+    current_machine->touch(this, true);
     read_by(where);
     wrote(OpClass::modify, "modify", where);
     return old;
@@ -110,8 +122,8 @@ class HostAtomic {
   static void before(std::memory_order /*order*/) { current_machine->visible(); }
   /// A locked instruction waits for the stores before it, wherever a compiler has put them.
   void before_locked(std::memory_order order) {
-    before(order);
     Machine& machine = *current_machine;
+    machine.visible(Pending::drained);
     if (machine.reorders()) [[unlikely]] {
       machine.drain_before_modify(this, order);
     } else {
@@ -122,22 +134,20 @@ class HostAtomic {
   T load_reordered(std::memory_order order, Site where) const {
     Machine& machine = *current_machine;
     const HostCpu& self = machine.running();
-    if (const BufferedStore* own = self.stores.find(this)) {
-      const T value = from_raw(own->bits);
-      read("load", value, where);
-      return value;
-    }
-    const T value = from_raw(machine.cxx().load(self.id, this, raw(value_), order));
-    const bool stale = machine.cxx().was_stale();
+    const BufferedStore* own = self.stores.find(this);
+    const T value = from_raw(
+        own != nullptr ? own->bits : machine.cxx().load(self.id, this, raw(value_), order));
+    const bool stale = own == nullptr && machine.cxx().was_stale();
     if (stale) machine.looks_again();
+    if (machine.controlled()) look(value);
     read(stale ? "load, stale," : "load", value, where);
     return value;
   }
   /// A store that nothing may overtake is an exchange.
   void store_locked(T value, Site where) {
-    Machine& machine = *current_machine;
-    machine.drain();
+    before_locked(std::memory_order_seq_cst);
     const T old = std::exchange(value_, value);
+    current_machine->touch(this, true);
     modified(old, std::memory_order_seq_cst);
     wrote(OpClass::modify, "store, locked,", where);
   }
@@ -180,10 +190,27 @@ class HostAtomic {
     word.value_ = from_raw(store.bits);
     word.writer_cpu_ = store.cpu;
     word.writer_site_ = store.site;
+    machine.touch(&word, true);
     machine.note(OpClass::drain, shown(word.value_));
     if (machine.recording()) [[unlikely]] {
       machine.record_drain(store.cpu, &word, shown(word.value_));
     }
+  }
+
+  /// Under a controller: the running CPU has read `value`, from memory or its own store buffer.
+  void look(T value) const {
+    Machine& machine = *current_machine;
+    HostCpu& cpu = machine.running();
+    const BufferedStore* own = cpu.stores.find(this);
+    if (own != nullptr) {
+      machine.touch(stored(cpu.id, own->number), false);
+    } else {
+      machine.touch(this, false);
+    }
+    cpu.looks.push_back({.word = this, .read = &HostAtomic::bits_seen, .bits = raw(value)});
+  }
+  static std::uint64_t bits_seen(const void* word, const HostCpu& cpu) {
+    return raw(static_cast<const HostAtomic*>(word)->seen_by(cpu));
   }
 
   static std::uint32_t site_id(Site where) { return (where.line() * 61) + where.column(); }

@@ -9,6 +9,7 @@ void Machine::buffer_store(BufferedStore store, std::memory_order order) {
   if (reorders()) [[unlikely]] {
     cxx_.store(self.id, store, self.stores.size(), order);
   }
+  store.number = self.stores_buffered++;
   self.stores.push(store);
 }
 
@@ -17,6 +18,8 @@ void Machine::leave_buffer(HostCpu& cpu, unsigned index) {
   if (reorders()) [[unlikely]] {
     cxx_.leave(cpu.id, index);
   }
+  touch(stored(cpu.id, store.number), true);
+  touch(place(Part::buffer, cpu.id), true);
   store.commit(store);
 }
 

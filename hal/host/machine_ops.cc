@@ -8,7 +8,7 @@
 namespace shootdown::host {
 
 void Machine::full_fence(Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   if (reorders()) [[unlikely]] {
     cxx_.fence(running_->id);
@@ -18,10 +18,12 @@ void Machine::full_fence(Site where) {
 }
 
 void Machine::write_cr3(std::uint64_t value, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   HostCpu& self = *running_;
   const bool keep = (value >> 63) != 0;
+  touch(place(Part::root, self.id), true);
+  touch(place(Part::tlb, self.id), true);
   if (keep && !setup_.pcid) {
     Report report;
     report.oracle = Oracle::fault;
@@ -49,10 +51,11 @@ void Machine::write_cr3(std::uint64_t value, Site where) {
 }
 
 void Machine::invlpg(VirtAddr address, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   HostCpu& self = *running_;
   const std::uint16_t pcid = pcid_of(self.cr3);
+  touch(place(Part::tlb, self.id), true);
   if (setup_.invlpg_leaves_globals && setup_.pcid) {
     self.tlb.flush_address_not_global(address, pcid);
   } else {
@@ -65,7 +68,7 @@ void Machine::invlpg(VirtAddr address, Site where) {
 }
 
 void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   HostCpu& self = *running_;
   const auto canonical = static_cast<std::uint64_t>(static_cast<std::int64_t>(address << 16) >> 16);
@@ -80,6 +83,7 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
     fail(std::move(report));
   }
   const auto tag = static_cast<std::uint16_t>(pcid);
+  touch(place(Part::tlb, self.id), true);
   switch (type) {
     case InvpcidType::address:
       self.tlb.flush_address_in(address, tag);
@@ -108,9 +112,10 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
 }
 
 void Machine::write_cr4(std::uint64_t value, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   HostCpu& self = *running_;
+  touch(place(Part::tlb, self.id), true);
   if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) self.tlb.clear();
   self.cr4 = value;
   note(OpClass::cr4, value);
@@ -130,7 +135,7 @@ void Machine::set_interrupts(bool on, Site where) {
 }
 
 void Machine::pause(Site where) {
-  visible();
+  visible(Pending::pause);
   barrier();
   HostCpu& self = *running_;
   note(OpClass::pause, 0);
@@ -143,12 +148,13 @@ void Machine::pause(Site where) {
     if (recording_) record("pause, interrupts off", where);
     fail(std::move(report));
   }
+  if (controlled_) return;
   // Only if nothing has changed since the pause before is this CPU's wait pointless for now; a
   // change between its last look and this pause costs one more round.
   if (self.pause_saw == changes_) {
     if (recording_) record("waits", where);
     block();
-    choose();
+    choose(Pending::plain);
   }
   self.pause_saw = changes_;
 }
@@ -179,7 +185,10 @@ void Machine::send_call_function_ipi(const HostCpuMask& targets, Site where) {
     observer_->on_ipi(running_->id, targets);
     stop_if_failed();
   }
-  targets.for_each([&](CpuId id) { cpus_[id].call_pending = true; });
+  targets.for_each([&](CpuId id) {
+    touch(place(Part::pending, id), true);
+    cpus_[id].call_pending = true;
+  });
   changed();
 }
 
@@ -193,6 +202,7 @@ AccessResult Machine::access(VirtAddr address, bool write, Site where) {
     return entry != nullptr && (!write || (entry->writable && entry->dirty));
   };
   TlbEntry* entry = self.tlb.find(address, pcid);
+  touch(place(Part::tlb, self.id), !permits(entry));
   const bool cached = entry != nullptr;
   if (!permits(entry)) {
     // A clean entry walks again. One without the right faults, and then the access starts anew.
@@ -221,6 +231,7 @@ AccessResult Machine::access(VirtAddr address, bool write, Site where) {
     stop_if_failed();
   }
   std::uint64_t* word = frames_.words(used.frame);
+  touch(word, write);
   if (write) {
     ++*word;
     changed();
@@ -234,7 +245,7 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
   const std::uint16_t pcid = pcid_of(cpu.cr3);
   if (speculative && cpu.tlb.find(address, pcid) != nullptr) return nullptr;
   Observer* observer = observing_ ? observer_ : nullptr;
-  const WalkResult walk = walk_tables(frames_, cpu, address, pcid, write, observer);
+  const WalkResult walk = walk_tables(*this, cpu, address, pcid, write, observer);
   stop_if_failed();
   if (!walk.present) return nullptr;
   TlbEntry entry{.page = address >> walk.shift,
@@ -277,15 +288,17 @@ void Machine::report_two_sizes(CpuId cpu) {
 std::uint64_t Machine::read_word(const std::uint64_t* word, Site where) {
   visible();
   const std::uint64_t value = *word;
+  touch(word, false);
   note(OpClass::load, value);
   if (recording_) record_access("read", word, value, where);
   return value;
 }
 
 std::uint64_t Machine::exchange_word(std::uint64_t* word, std::uint64_t value, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   const std::uint64_t old = std::exchange(*word, value);
+  touch(word, true);
   note(OpClass::modify, value);
   if (recording_) record_access("write", word, value, where);
   changed();
@@ -293,9 +306,10 @@ std::uint64_t Machine::exchange_word(std::uint64_t* word, std::uint64_t value, S
 }
 
 std::uint64_t Machine::clear_bits(std::uint64_t* word, std::uint64_t bits, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   const std::uint64_t old = std::exchange(*word, *word & ~bits);
+  touch(word, true);
   note(OpClass::modify, *word);
   if (recording_) record_access("write", word, *word, where);
   changed();
@@ -303,9 +317,10 @@ std::uint64_t Machine::clear_bits(std::uint64_t* word, std::uint64_t bits, Site 
 }
 
 std::uint64_t Machine::set_bits(std::uint64_t* word, std::uint64_t bits, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   const std::uint64_t old = std::exchange(*word, *word | bits);
+  touch(word, true);
   note(OpClass::modify, *word);
   if (recording_) record_access("write", word, *word, where);
   changed();

@@ -20,6 +20,7 @@ struct BufferedStore {
   // What a compiler may do with it: it is a release; how many compiler barriers its CPU had passed.
   bool releases{false};
   std::uint16_t epoch{0};
+  std::uint64_t number{0};  // of all that the CPU has buffered
 };
 
 /// First in, first out, unless a compiler has changed the order. A full one drains before the next
