@@ -20,6 +20,7 @@ void Machine::leave_buffer(HostCpu& cpu, unsigned index) {
   }
   touch(stored(cpu.id, store.number), true);
   touch(place(Part::buffer, cpu.id), true);
+  touch(place(Part::pending, cpu.id), true);  // interrupts wait for an empty buffer
   store.commit(store);
 }
 

@@ -129,6 +129,8 @@ void Machine::set_interrupts(bool on, Site where) {
   visible();
   barrier();
   running_->interrupts_enabled = on;
+  // Whether an interrupt can be taken depends on the order of this and its arrival.
+  if (!on) touch(place(Part::pending, running_->id), true);
   note(OpClass::interrupt_flag, static_cast<std::uint64_t>(on));
   if (recording_) record(on ? "interrupts on" : "interrupts off", where);
   changed();
