@@ -27,8 +27,9 @@ _SHAPES = {
     "bochs": r"yes|no",
 }
 _SEVERAL_LINES = ("story",)
-# Rooms that hold the system under test. A patch of the fuzzer or its oracles would prove nothing.
-_MAY_CHANGE = ("core/", "kernel-glue/mm/")
+# Rooms that hold the system under test, and what runs below it. A patch of the fuzzer or its oracles
+# would prove nothing.
+_MAY_CHANGE = ("core/", "kernel-glue/mm/", "hal/host/")
 _MOST_CHANGED_LINES = 30
 
 
