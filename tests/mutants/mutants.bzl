@@ -116,6 +116,24 @@ _model_mutant_binary = _mutant_binary_rule(
     model = attr.string(doc = "Label of the library in the place of the model.", mandatory = True),
 )
 
+def _mutant_file_impl(ctx):
+    file = ctx.attr.target[0][DefaultInfo].files.to_list()[0]
+    link = ctx.actions.declare_file("%s.%s" % (ctx.label.name, file.extension))
+    ctx.actions.symlink(output = link, target_file = file)
+    return [DefaultInfo(files = depset([link]))]
+
+_mutant_file = rule(
+    implementation = _mutant_file_impl,
+    attrs = {
+        "core": attr.string(doc = "Label of the library in the place of the core.", mandatory = True),
+        "target": attr.label(cfg = _mutant_transition, mandatory = True),
+        "_allowlist_function_transition": attr.label(
+            default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
+        ),
+    },
+    doc = "What another target makes, as it is with another core.",
+)
+
 def _absolute(label):
     return "//%s%s" % (native.package_name(), label) if label.startswith(":") else label
 
@@ -246,6 +264,30 @@ def unit_mutant_test(name, patch, test):
         srcs = ["//tests/mutants:unit_test.sh"],
         args = ["$(location :%s_core_test)" % name, test],
         data = [":%s_core_test" % name],
+    )
+
+def boot_mutant_test(name, test, options):
+    """NAME_boot_test passes if the test kernel with the mutant NAME inside fails a self-test.
+
+    Args:
+      name: name of a mutant that has a mutant_test.
+      test: the self-test that must fail, by its title.
+      options: of the runner, for the boot.
+    """
+    _mutant_file(
+        name = name + "_image",
+        core = _absolute(":" + name + "_core"),
+        tags = ["manual"],
+        target = "//kernel-glue/kernel:image",
+    )
+    native.py_test(
+        name = name + "_boot_test",
+        size = "medium",
+        srcs = ["//tests/mutants:boot_mutant_test.py"],
+        args = ["$(location :%s_image)" % name, "'%s'" % test] + options,
+        data = [":%s_image" % name],
+        main = "boot_mutant_test.py",
+        deps = ["//kernel-glue:bochs_runner"],
     )
 
 def hunt_test(name, program, kind, executions, patch = None, seeds = [1], turned = None, tags = []):
