@@ -9,13 +9,18 @@ namespace shootdown::host {
 
 void Machine::buffer_store(const BufferedStore& store) {
   if (running_->stores.full()) drain(*running_, 1);
-  running_->stores.push(store);
+  BufferedStore numbered = store;
+  numbered.number = running_->stores_buffered++;
+  running_->stores.push(numbered);
 }
 
 void Machine::drain(HostCpu& cpu, unsigned count) {
   if (cpu.stores.empty() || count == 0) return;
   for (; count > 0 && !cpu.stores.empty(); --count) {
     const BufferedStore oldest = cpu.stores.take_oldest();
+    touch(stored(cpu.id, oldest.number), true);
+    touch(place(Part::buffer, cpu.id), true);
+    touch(place(Part::pending, cpu.id), true);  // interrupts wait for an empty buffer
     oldest.commit(oldest);
   }
   ++changes_;
@@ -25,17 +30,19 @@ void Machine::drain(HostCpu& cpu, unsigned count) {
 }
 
 void Machine::full_fence(Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   note(OpClass::fence, 0);
   if (recording_) record("full fence", where);
 }
 
 void Machine::write_cr3(std::uint64_t value, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   HostCpu& self = *running_;
   const bool keep = (value >> 63) != 0;
+  touch(place(Part::root, self.id), true);
+  touch(place(Part::tlb, self.id), true);
   if (keep && !setup_.pcid) {
     Report report;
     report.oracle = Oracle::fault;
@@ -63,10 +70,11 @@ void Machine::write_cr3(std::uint64_t value, Site where) {
 }
 
 void Machine::invlpg(VirtAddr address, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   HostCpu& self = *running_;
   const std::uint16_t pcid = pcid_of(self.cr3);
+  touch(place(Part::tlb, self.id), true);
   if (setup_.invlpg_leaves_globals && setup_.pcid) {
     self.tlb.flush_address_not_global(address, pcid);
   } else {
@@ -79,7 +87,7 @@ void Machine::invlpg(VirtAddr address, Site where) {
 }
 
 void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   HostCpu& self = *running_;
   const auto canonical = static_cast<std::uint64_t>(static_cast<std::int64_t>(address << 16) >> 16);
@@ -94,6 +102,7 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
     fail(std::move(report));
   }
   const auto tag = static_cast<std::uint16_t>(pcid);
+  touch(place(Part::tlb, self.id), true);
   switch (type) {
     case InvpcidType::address:
       self.tlb.flush_address_in(address, tag);
@@ -122,9 +131,10 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
 }
 
 void Machine::write_cr4(std::uint64_t value, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   HostCpu& self = *running_;
+  touch(place(Part::tlb, self.id), true);
   if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) self.tlb.clear();
   self.cr4 = value;
   note(OpClass::cr4, value);
@@ -137,13 +147,15 @@ void Machine::write_cr4(std::uint64_t value, Site where) {
 void Machine::set_interrupts(bool on, Site where) {
   visible();
   running_->interrupts_enabled = on;
+  // Whether an interrupt can be taken depends on the order of this and its arrival.
+  if (!on) touch(place(Part::pending, running_->id), true);
   note(OpClass::interrupt_flag, static_cast<std::uint64_t>(on));
   if (recording_) record(on ? "interrupts on" : "interrupts off", where);
   changed();
 }
 
 void Machine::pause(Site where) {
-  visible();
+  visible(Pending::pause);
   HostCpu& self = *running_;
   note(OpClass::pause, 0);
   if (!self.interrupts_enabled) {
@@ -155,12 +167,13 @@ void Machine::pause(Site where) {
     if (recording_) record("pause, interrupts off", where);
     fail(std::move(report));
   }
+  if (controlled_) return;
   // Only if nothing has changed since the pause before is this CPU's wait pointless for now; a
   // change between its last look and this pause costs one more round.
   if (self.pause_saw == changes_) {
     if (recording_) record("waits", where);
     block();
-    choose();
+    choose(Pending::plain);
   }
   self.pause_saw = changes_;
 }
@@ -190,7 +203,10 @@ void Machine::send_call_function_ipi(const HostCpuMask& targets, Site where) {
     observer_->on_ipi(running_->id, targets);
     stop_if_failed();
   }
-  targets.for_each([&](CpuId id) { cpus_[id].call_pending = true; });
+  targets.for_each([&](CpuId id) {
+    touch(place(Part::pending, id), true);
+    cpus_[id].call_pending = true;
+  });
   changed();
 }
 
@@ -202,6 +218,7 @@ AccessResult Machine::access(VirtAddr address, bool write, Site where) {
     return entry != nullptr && (!write || (entry->writable && entry->dirty));
   };
   TlbEntry* entry = self.tlb.find(address, pcid);
+  touch(place(Part::tlb, self.id), !permits(entry));
   const bool cached = entry != nullptr;
   if (!permits(entry)) {
     // A clean entry walks again. One without the right faults, and then the access starts anew.
@@ -230,6 +247,7 @@ AccessResult Machine::access(VirtAddr address, bool write, Site where) {
     stop_if_failed();
   }
   std::uint64_t* word = frames_.words(used.frame);
+  touch(word, write);
   if (write) {
     ++*word;
     changed();
@@ -243,7 +261,7 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
   const std::uint16_t pcid = pcid_of(cpu.cr3);
   if (speculative && cpu.tlb.find(address, pcid) != nullptr) return nullptr;
   Observer* observer = observing_ ? observer_ : nullptr;
-  const WalkResult walk = walk_tables(frames_, cpu, address, pcid, write, observer);
+  const WalkResult walk = walk_tables(*this, cpu, address, pcid, write, observer);
   stop_if_failed();
   if (!walk.present) return nullptr;
   TlbEntry entry{.page = address >> walk.shift,
@@ -286,15 +304,17 @@ void Machine::report_two_sizes(CpuId cpu) {
 std::uint64_t Machine::read_word(const std::uint64_t* word, Site where) {
   visible();
   const std::uint64_t value = *word;
+  touch(word, false);
   note(OpClass::load, value);
   if (recording_) record_access("read", word, value, where);
   return value;
 }
 
 std::uint64_t Machine::exchange_word(std::uint64_t* word, std::uint64_t value, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   const std::uint64_t old = std::exchange(*word, value);
+  touch(word, true);
   note(OpClass::modify, value);
   if (recording_) record_access("write", word, value, where);
   changed();
@@ -302,9 +322,10 @@ std::uint64_t Machine::exchange_word(std::uint64_t* word, std::uint64_t value, S
 }
 
 std::uint64_t Machine::clear_bits(std::uint64_t* word, std::uint64_t bits, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   const std::uint64_t old = std::exchange(*word, *word & ~bits);
+  touch(word, true);
   note(OpClass::modify, *word);
   if (recording_) record_access("write", word, *word, where);
   changed();
@@ -312,9 +333,10 @@ std::uint64_t Machine::clear_bits(std::uint64_t* word, std::uint64_t bits, Site 
 }
 
 std::uint64_t Machine::set_bits(std::uint64_t* word, std::uint64_t bits, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   const std::uint64_t old = std::exchange(*word, *word | bits);
+  touch(word, true);
   note(OpClass::modify, *word);
   if (recording_) record_access("write", word, *word, where);
   changed();

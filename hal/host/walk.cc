@@ -4,28 +4,36 @@ namespace shootdown::host {
 
 namespace {
 
+/// Sets bits by a locked write, if they are not set.
+void set(Machine& machine, std::uint64_t& entry, std::uint64_t bits) {
+  machine.touch(&entry, (entry & bits) != bits);
+  entry |= bits;
+}
+
 /// Reads the leaf and does what the walker does to it.
-WalkResult finish(std::uint64_t& entry, std::uint8_t shift, bool upper_writable, bool write) {
+WalkResult finish(Machine& machine, std::uint64_t& entry, std::uint8_t shift, bool upper_writable,
+                  bool write) {
+  machine.touch(&entry, false);
   if ((entry & kPtePresent) == 0) return {};
   WalkResult result{.present = true,
                     .writable = upper_writable && (entry & kPteWritable) != 0,
                     .global = (entry & kPteGlobal) != 0,
                     .shift = shift,
                     .frame = FramePool::frame_at(entry)};
-  entry |= kPteAccessed;
-  if (write && result.writable) entry |= kPteDirty;
+  set(machine, entry, kPteAccessed | (write && result.writable ? kPteDirty : 0));
   result.dirty = (entry & kPteDirty) != 0;
   return result;
 }
 
 }  // namespace
 
-WalkResult walk_tables(FramePool& frames, HostCpu& cpu, VirtAddr address, std::uint16_t pcid,
+WalkResult walk_tables(Machine& machine, HostCpu& cpu, VirtAddr address, std::uint16_t pcid,
                        bool write, Observer* observer) {
+  FramePool& frames = machine.frames();
   if (const PscEntry* cached = cpu.tlb.find_table(address, pcid)) {
     if (observer != nullptr && !observer->on_walk(cpu.id, cached->table)) return {};
     std::uint64_t& leaf = frames.words(cached->table)[table_index(address, 1)];
-    return finish(leaf, kPageShift, cached->writable, write);
+    return finish(machine, leaf, kPageShift, cached->writable, write);
   }
   std::uint32_t table = FramePool::frame_at(cpu.cr3);
   bool writable = true;
@@ -33,12 +41,13 @@ WalkResult walk_tables(FramePool& frames, HostCpu& cpu, VirtAddr address, std::u
     if (table == FramePool::kNoFrame) return {};
     if (observer != nullptr && !observer->on_walk(cpu.id, table)) return {};
     std::uint64_t& entry = frames.words(table)[table_index(address, level)];
+    machine.touch(&entry, false);
     if ((entry & kPtePresent) == 0) return {};
     if (level == 2 && (entry & kPteLarge) != 0) {
-      return finish(entry, kLargePageShift, writable, write);
+      return finish(machine, entry, kLargePageShift, writable, write);
     }
     writable = writable && (entry & kPteWritable) != 0;
-    entry |= kPteAccessed;
+    set(machine, entry, kPteAccessed);
     table = FramePool::frame_at(entry);
   }
   if (table == FramePool::kNoFrame) return {};
@@ -53,7 +62,7 @@ WalkResult walk_tables(FramePool& frames, HostCpu& cpu, VirtAddr address, std::u
     if (!observer->on_walk(cpu.id, table)) return {};
   }
   cpu.tlb.psc.insert(upper);
-  return finish(frames.words(table)[table_index(address, 1)], kPageShift, writable, write);
+  return finish(machine, frames.words(table)[table_index(address, 1)], kPageShift, writable, write);
 }
 
 }  // namespace shootdown::host

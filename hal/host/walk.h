@@ -20,7 +20,7 @@ struct WalkResult {
 /// Walks from `cpu`'s root, or from a cached pointer to the page table. One atomic step. Sets the
 /// accessed bit, and the dirty bit for a write that the entry permits (SDM vol. 3, 4.8). `observer`
 /// may be null.
-WalkResult walk_tables(FramePool& frames, HostCpu& cpu, VirtAddr address, std::uint16_t pcid,
+WalkResult walk_tables(Machine& machine, HostCpu& cpu, VirtAddr address, std::uint16_t pcid,
                        bool write, Observer* observer);
 
 /// Index of `address` in a table of `level`; 4 is the root.
