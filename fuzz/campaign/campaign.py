@@ -20,7 +20,7 @@ from fuzz.campaign.process import adopt_orphans, kill_descendants
 from fuzz.campaign.random_search import RandomSearch
 from fuzz.campaign.status import StatusLine, status_text, summary
 
-ENGINES: dict[str, type[Engine]] = {
+_ENGINES: dict[str, type[Engine]] = {
     "libfuzzer": LibFuzzer, "afl": Afl, "random": RandomSearch}
 _POLL_SECONDS = 0.2
 _SHARE_SECONDS = 5.0
@@ -40,7 +40,7 @@ class Campaign:
         settings = Settings(options.seed, options.max_len, options.executions,
                             options.stop_on_first, options.dictionary, self._corpus)
         self._engines = [
-            ENGINES[name](options.programs[name], work / f"{name}-{index}", index, settings)
+            _ENGINES[name](options.programs[name], work / f"{name}-{index}", index, settings)
             for name in options.engines for index in range(options.jobs)
         ]
         self._store = CrashStore(options.crashes)
@@ -69,7 +69,7 @@ class Campaign:
         self._stop_signals += 1
 
     def _announce(self) -> None:
-        names = ", ".join(ENGINES[name].name for name in self._options.engines)
+        names = ", ".join(_ENGINES[name].name for name in self._options.engines)
         start = f"{len(self._known_inputs):,} inputs of {shown(self._options.corpus)}" \
             if self._known_inputs else "an empty corpus"
         self._line.say(f"Fuzzing with {names} for {self._options.seconds:g} s from {start}, "

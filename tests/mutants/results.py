@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tests.mutants import mutant
 from tests.mutants.survival import Observation, median, restricted_mean
+from tests.mutants.trial import ENGINES
 
 CLEAN = "clean"
-ENGINE_NAMES = {"random": "random", "pct": "PCT", "libfuzzer": "libFuzzer", "afl": "AFL++"}
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _fired(one: Row) -> str:
 
 def overview(rows: list[Row], engines: list[str], page: str) -> str:
     """One line for each mutant: found how often, and in which time."""
-    names = [ENGINE_NAMES[engine] for engine in engines]
+    names = [ENGINES[engine].name for engine in engines]
     lines = [f"| no. | bug | {' | '.join(names)} | expected | fired | lines |",
              "|---|---|" + "---|" * (len(names) + 3)]
     for one in rows:
@@ -175,7 +175,7 @@ def effort(rows: list[Row], engines: list[str]) -> str:
             beyond = f">{here.limit:.0f}"
             times = [beyond if value is None else f"{value:.2f}"
                      for value in (here.median_seconds, here.worst_seconds, here.mean_seconds)]
-            lines.append(f"| {one.name} | {ENGINE_NAMES[engine]} | {here.found}/{here.trials} | "
+            lines.append(f"| {one.name} | {ENGINES[engine].name} | {here.found}/{here.trials} | "
                          f"{_number(here.median_executions)} | {_number(here.worst_executions)} | "
                          + " | ".join(times) + " |")
     return "\n".join(lines) + "\n"

@@ -29,9 +29,14 @@ of what there is.
 exit status: 0 each mutant was found by some engine and the clean core was not reported, 1 not so,
 2 it could not do its work"""
 
-_PARTS = {"random": "search", "libfuzzer": "libfuzzer", "afl": "afl"}
-_CLEAN_PROGRAMS = {"random": "search_bin", "libfuzzer": "shootdown_libfuzzer", "afl": "shootdown_afl"}
 _MUTANTS = Path("tests/mutants")
+_INTRODUCTION = """\
+# The museum: who finds which bug
+
+Each bug really happened, somewhere, and is put back here by a patch of `tests/mutants`. Its page tells the story.
+This file is written by `bazel run //tests/mutants:table -- --markdown docs/museum.md --json docs/museum.json`.
+
+"""
 _RESULTS = Path("out/museum/results.jsonl")
 # The clean core has to stay silent for this many times the longest search, over all seeds.
 _CLEAN_FACTOR = 10
@@ -50,8 +55,9 @@ def _positive(text: str) -> int:
 
 def _engines(text: str) -> list[str]:
     names = text.split(",")
-    if unknown := [name for name in names if name not in _PARTS]:
-        raise argparse.ArgumentTypeError(f"'{unknown[0]}' is no engine; there are {', '.join(_PARTS)}")
+    if unknown := [name for name in names if name not in trial.ENGINES]:
+        raise argparse.ArgumentTypeError(f"'{unknown[0]}' is no engine; there are "
+                                         f"{', '.join(trial.ENGINES)}")
     return names
 
 
@@ -62,14 +68,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--seeds", type=_positive, default=10, metavar="N", help="default %(default)s")
     add("--seconds", type=_positive, default=60, metavar="N",
         help="how long each engine searches from each seed; default %(default)s")
-    add("--engines", type=_engines, default=list(_PARTS), metavar="NAME,...",
-        help=f"default: {','.join(_PARTS)}")
+    add("--engines", type=_engines, default=list(trial.ENGINES), metavar="NAME,...",
+        help=f"default: {','.join(trial.ENGINES)}")
     add("--only", nargs="+", metavar="NAME", help="some of the mutants, or clean; default: all")
     add("--jobs", type=_positive, default=os.cpu_count() or 1, metavar="N",
         help="searches side by side; default: one for each core")
     add("--results", default=str(_RESULTS), metavar="FILE", help="default %(default)s")
     add("--markdown", default="out/museum/table.md", metavar="FILE", help="default %(default)s")
     add("--json", default="out/museum/table.json", metavar="FILE", help="default %(default)s")
+    add("--units", type=lambda text: text.split(","), default=[], help=argparse.SUPPRESS)
     add("--known", type=lambda text: text.split(","), required=True, help=argparse.SUPPRESS)
     return parser
 
@@ -83,8 +90,8 @@ def _names(args: argparse.Namespace) -> list[str]:
 
 def _label(name: str, engine: str) -> str:
     if name == results.CLEAN:
-        return "//fuzz:" + _CLEAN_PROGRAMS[engine]
-    return f"//tests/mutants:{name}_{_PARTS[engine]}"
+        return "//fuzz:" + trial.CLEAN_PROGRAMS[trial.PARTS[engine]]
+    return f"//tests/mutants:{name}_{trial.PARTS[engine]}"
 
 
 def _program(name: str, engine: str) -> Path:
@@ -92,7 +99,7 @@ def _program(name: str, engine: str) -> Path:
 
 
 def _build(names: list[str], engines: list[str]) -> None:
-    labels = [_label(name, engine) for name in names for engine in engines]
+    labels = sorted({_label(name, engine) for name in names for engine in engines})
     if subprocess.run(["bazel", "build", *labels], check=False).returncode != 0:
         raise TableError("the programs do not build; does each patch still apply?")
 
@@ -175,21 +182,31 @@ class Table:
         """Writes both files, says where, and returns the exit status."""
         self._line.clear()
         args, rows = self._args, self.rows()
-        text = (f"Measured with `--seeds {args.seeds} --seconds {args.seconds} --engines {','.join(args.engines)} "
-                f"--jobs {args.jobs}` on {os.cpu_count()} cores. A cell says from how many seeds the engine found the "
-                "mutant, and the median time.\n\n" + results.bars(rows) + "\n"
-                + results.overview(rows, args.engines, "museum/{}.md") + "\n## Effort\n\n"
-                + "The mean counts a search that found nothing as its limit (restricted mean of the "
-                + "Kaplan-Meier estimate).\n\n" + results.effort(rows, args.engines))
         markdown, as_json = user_path(args.markdown), user_path(args.json)
         for file in (markdown, as_json):
             file.parent.mkdir(parents=True, exist_ok=True)
-        markdown.write_text(text)
+        markdown.write_text(self._text(rows, os.path.relpath("docs/museum", markdown.parent) + "/{}.md"))
         as_json.write_text(json.dumps([asdict(one) for one in rows], indent=1) + "\n")
         print(results.bars(rows) + f"The table is in {shown(markdown)} and {shown(as_json)}.")
         good = all((one.best is not None and one.best.found) if one.expected else not one.fired
                    for one in rows)
         return 0 if good else 1
+
+
+    def _text(self, rows: list[results.Row], page: str) -> str:
+        args = self._args
+        text = _INTRODUCTION + (
+            f"Measured with `--seeds {args.seeds} --seconds {args.seconds} --engines {','.join(args.engines)} "
+            f"--jobs {args.jobs}` on {os.cpu_count()} cores, each search from an empty corpus. A cell says from how "
+            "many seeds the engine found the mutant, and the median time; \"lines\" is the size of the shortest "
+            "scenario known.\n\n")
+        text += results.bars(rows) + "\n" + results.overview(rows, args.engines, page)
+        if args.units:
+            links = ", ".join(f"[{name.partition('_')[0].lstrip('m0')}]({page.format(name)})" for name in args.units)
+            text += f"\nSeen by unit tests only: {links}.\n"
+        text += ("\n## What each find cost\n\nThe mean counts a search that found nothing as its limit (restricted "
+                 "mean of the Kaplan-Meier estimate).\n\n" + results.effort(rows, args.engines))
+        return text + "\n" + (_MUTANTS / "not_put_back.md").read_text()
 
 
 def _duration(value: float) -> str:

@@ -39,6 +39,7 @@ class TableTest(unittest.TestCase):
             (self.home / folder).mkdir(parents=True)
         (self.home / "core/x.h").write_text("a\n")
         (self.home / "tests/mutants/m07_t.patch").write_text(_HEADER)
+        (self.home / "tests/mutants/not_put_back.md").write_text("## Not put back\n")
         shutil.copy(_TESTDATA / "fake_bazel.py", self.home / "tools/bazel")
         self.programs = self.home / "programs"
         for name in ("m07_t_search", "m07_t_libfuzzer", "search_bin", "shootdown_libfuzzer"):
@@ -54,7 +55,7 @@ class TableTest(unittest.TestCase):
 
     def start(self, *options: str, **env: str) -> subprocess.Popen:
         return subprocess.Popen(
-            [sys.executable, "-c", _START, "--known", "m07_t", "--jobs", "4", *options],
+            [sys.executable, "-c", _START, "--known", "m07_t", "--units", "m04_u", "--jobs", "4", *options],
             env={**self.env, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/")
 
     def table(self, *options: str, status: int, **env: str) -> str:
@@ -75,6 +76,9 @@ class TableTest(unittest.TestCase):
         self.assertIn("--seeds 2 --seconds 1 --engines random,libfuzzer --jobs 4", text)
         self.assertRegex(text, r"\| 7 \| \[t\].* \| 2/2, 0\.\d s \| 0/2, >1 s \| O5 \| O5 2 \|  \|")
         self.assertIn("| m07_t | random | 2/2 | 17 | 17 |", text)
+        self.assertIn("[t](../../docs/museum/m07_t.md)", text)
+        self.assertIn("unit tests only: [4](../../docs/museum/m04_u.md).", text)
+        self.assertTrue(text.endswith("## Not put back\n"))
         self.assertRegex(text, r"\| the clean core \| 0/2, >5 s \| 0/2, >5 s \| none \| - \|")
         rows = json.loads((self.home / "out/museum/table.json").read_text())
         self.assertEqual(rows[0]["cells"]["random"]["found"], 2)

@@ -8,12 +8,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fuzz.campaign.campaign import ENGINES
+from fuzz.campaign.afl import Afl
 from fuzz.campaign.crashes import Title
 from fuzz.campaign.engine import Engine, Find, Settings
+from fuzz.campaign.libfuzzer import LibFuzzer
+from fuzz.campaign.random_search import AimedSearch, PctSearch, RandomSearch
 
-# The programs of //fuzz that each engine runs.
-PROGRAMS = {"random": "search", "libfuzzer": "libfuzzer", "afl": "afl"}
+ENGINES: dict[str, type[Engine]] = {
+    "random": RandomSearch, "pct": PctSearch, "aimed": AimedSearch, "libfuzzer": LibFuzzer, "afl": Afl}
+# What each runs: the program of a mutant is called NAME_PART, the clean one as given here.
+PARTS = {"random": "search", "pct": "search", "aimed": "search", "libfuzzer": "libfuzzer", "afl": "afl"}
+CLEAN_PROGRAMS = {"search": "search_bin", "libfuzzer": "shootdown_libfuzzer", "afl": "shootdown_afl"}
 _MAX_LEN = 776
 _POLL_SECONDS = 0.02
 _GRACE_SECONDS = 5.0

@@ -31,16 +31,9 @@ each from an empty corpus. The first report ends the search. Paths are relative 
 exit status: 0 the change survived, 1 it is broken, 2 it could not be tried"""
 
 # In the order in which they search; each stage is built when it begins.
-_STAGES = {
-    "random": ["random"],
-    "guided": ["libfuzzer", "afl"],
-}
-_PROGRAMS = {
-    "random": "fuzz/search_bin",
-    "libfuzzer": "fuzz/shootdown_libfuzzer",
-    "afl": "fuzz/shootdown_afl",
-}
-_NAMES = {"random": "random search", "libfuzzer": "libFuzzer", "afl": "AFL++", "bochs": "Bochs"}
+_STAGES = [["random", "pct", "aimed"], ["libfuzzer", "afl"]]
+_NAMES = {"random": "random search", "pct": "PCT search", "aimed": "aimed search", "libfuzzer": "libFuzzer",
+          "afl": "AFL++", "bochs": "Bochs"}
 _REPRODUCE = "fuzz/reproduce_bin"
 _BOOTED = ("hal/x86_64/", "kernel-glue/kernel/")
 _MINIMISE_SECONDS = 120
@@ -69,9 +62,9 @@ def _count(text: str) -> int:
 
 def _engines(text: str) -> list[str]:
     names = text.split(",")
-    if unknown := [name for name in names if name not in _PROGRAMS and name != "bochs"]:
+    if unknown := [name for name in names if name not in _NAMES]:
         raise argparse.ArgumentTypeError(
-            f"'{unknown[0]}' is no engine; there are {', '.join(_PROGRAMS)} and bochs")
+            f"'{unknown[0]}' is no engine; there are {', '.join(_NAMES)}")
     return names
 
 
@@ -84,10 +77,10 @@ def parser() -> argparse.ArgumentParser:
     add("--diff", action="store_true", help="try the work tree's uncommitted change instead")
     add("--seconds", type=_count, default=10, metavar="N",
         help="how long each engine searches from each seed; default %(default)s")
-    add("--seeds", type=_count, default=3, metavar="N",
+    add("--seeds", type=_count, default=2, metavar="N",
         help="how many seeds; default %(default)s")
     add("--engines", type=_engines, metavar="NAME,...",
-        help=f"of {', '.join(_PROGRAMS)}, bochs; default: all that run what is changed")
+        help=f"of {', '.join(_NAMES)}; default: all that run what is changed")
     add("--jobs", type=_count, default=os.cpu_count() or 1, metavar="N",
         help="searches side by side; default: one for each core")
     add("--keep", metavar="DIR",
@@ -119,7 +112,7 @@ def _options(argv: list[str]) -> Options:
 def _suitable(files: list[str]) -> list[str]:
     """The engines that run at least one of the files."""
     booted = [file for file in files if file.startswith(_BOOTED)]
-    searched = [] if len(booted) == len(files) else list(_PROGRAMS)
+    searched = [] if len(booted) == len(files) else list(trial.ENGINES)
     return searched + (["bochs"] if booted else [])
 
 
@@ -138,7 +131,7 @@ class Try:
         self._announce()
         if self._options.patch is not None:
             self._aside.apply(self._options.patch)
-        for engines in _STAGES.values():
+        for engines in _STAGES:
             if wanted := [name for name in engines if name in self._options.engines]:
                 if (found := self._search(wanted)) is not None:
                     return self._broken(found)
@@ -169,11 +162,12 @@ class Try:
 
     def _search(self, engines: list[str]) -> trial.Trial | None:
         """The first find of a stage, or None."""
-        labels = [_PROGRAMS[name] for name in engines] + [_REPRODUCE]
+        programs = {name: "fuzz/" + trial.CLEAN_PROGRAMS[trial.PARTS[name]] for name in engines}
+        labels = list(dict.fromkeys([*programs.values(), _REPRODUCE]))
         names = " and ".join(_NAMES[name] for name in engines)
         self._build(["//" + label.replace("/", ":") for label in labels], f"the {names}")
         options = self._options
-        plans = [trial.Plan(name, seed, self._aside.program(_PROGRAMS[name]), options.seconds)
+        plans = [trial.Plan(name, seed, self._aside.program(programs[name]), options.seconds)
                  for seed in range(1, options.seeds + 1) for name in engines]
         done = trial.run(plans, self._scratch / engines[0], options.jobs,
                          each=lambda outcome: outcome.title is None and outcome.failure is None,
