@@ -41,7 +41,7 @@ class PageTest(unittest.TestCase):
                 scenario = _FOLDER / "scenarios" / f"{patch.stem}.txt"
                 wanted = pages.page(read, scenario, _UNITS.get(patch.stem), known, "")
                 self.assertEqual(pages.without_timeline(text), wanted,
-                                 f"bazel run //tests/mutants:pages -- {patch.stem}")
+                                 f"bazel run //tests/mutants:pages -- --keep-timelines {patch.stem}")
                 if patch.stem not in _UNITS:
                     self.assertIn("## The interleaving", text)
                     self.assertIn("The promise:", text)

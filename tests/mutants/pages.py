@@ -17,7 +17,8 @@ examples:
   bazel run //tests/mutants:pages -- m42_partial_with_gap    one
 
 Builds the mutants' reproducers for the timelines, which takes a while for all. The other parts of a page
-come from the patch, docs/protocol.md and fuzz/README.md, and page_test compares them.
+come from the patch, docs/protocol.md and fuzz/README.md, and page_test compares them: --keep-timelines
+brings them up to date without building anything.
 exit status: 0 written, 2 it could not be done"""
 
 FOLDER = Path("docs/museum")
@@ -68,7 +69,9 @@ def page(read: mutant.Mutant, scenario: Path, unit_test: str | None, known: dict
         parts += ["## How it is found\n", "Expected report, and others that may come first:\n", oracles + "\n",
                   "## The shortest scenario known\n", f"```\n{scenario.read_text().rstrip()}\n```\n",
                   _BEGIN + timeline + _END]
-    parts += ["## The bug, put back\n", f"```diff\n{read.diff.rstrip()}\n```\n"]
+    # Line numbers move with every change of the file, and say nothing here.
+    diff = re.sub(r"(?m)^@@ .* @@.*$", "@@", read.diff.rstrip())
+    parts += ["## The bug, put back\n", f"```diff\n{diff}\n```\n"]
     if not unit_test:
         parts += ["## See it yourself\n",
                   f"    bazel build //tests/mutants:{read.name}_reproduce\n"
@@ -105,19 +108,36 @@ def _story(program: Path, scenario: Path) -> str:
     return run.stdout
 
 
-def _write(names: list[str], units: dict[str, str]) -> None:
+def _kept(name: str) -> str:
+    """The timeline of the page as it is."""
+    match = re.search(re.escape(_BEGIN) + "(.*)" + re.escape(_END), (FOLDER / f"{name}.md").read_text(), re.DOTALL)
+    if not match:
+        raise PageError(f"{FOLDER}/{name}.md has no timeline to keep")
+    return match[1]
+
+
+def write(name: str, unit_test: str | None, program: Path | None) -> None:
+    """Writes one page, with the timeline that `program` tells, or else the one that it has."""
+    scenario = _MUTANTS / "scenarios" / f"{name}.txt"
+    text = ""
+    if not unit_test:
+        text = timeline(_story(program, scenario)) if program else _kept(name)
+    read = mutant.read(_MUTANTS / f"{name}.patch")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / f"{name}.md").write_text(page(read, scenario, unit_test, meanings(Path()), text))
+
+
+def _write_all(names: list[str], units: dict[str, str], keep: bool) -> None:
+    if keep:
+        for name in names:
+            write(name, units.get(name), None)
+        return
     searched = [name for name in names if name not in units]
     labels = [f"//tests/mutants:{name}_reproduce" for name in searched]
     if labels and subprocess.run(["bazel", "build", *labels], check=False).returncode != 0:
         raise PageError("the mutants do not build; does each patch still apply?")
-    known = meanings(Path())
-    FOLDER.mkdir(parents=True, exist_ok=True)
     for name in names:
-        scenario = _MUTANTS / "scenarios" / f"{name}.txt"
-        text = "" if name in units else timeline(
-            _story(Path("bazel-bin/tests/mutants") / f"{name}_reproduce", scenario))
-        read = mutant.read(_MUTANTS / f"{name}.patch")
-        (FOLDER / f"{name}.md").write_text(page(read, scenario, units.get(name), known, text))
+        write(name, units.get(name), Path("bazel-bin/tests/mutants") / f"{name}_reproduce")
         print(f"wrote {FOLDER}/{name}.md")
 
 
@@ -130,6 +150,8 @@ def main(argv: list[str]) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--known", type=lambda text: text.split(","), required=True, help=argparse.SUPPRESS)
     parser.add_argument("--units", type=_units, default={}, help=argparse.SUPPRESS)
+    parser.add_argument("--keep-timelines", action="store_true",
+                        help="build nothing: the interleavings stay as they are")
     parser.add_argument("names", nargs="*", metavar="NAME", help="a mutant; default: all")
     args = parser.parse_args(argv)
     os.chdir(os.environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
@@ -137,7 +159,7 @@ def main(argv: list[str]) -> int:
         known = sorted([*args.known, *args.units])
         if unknown := [name for name in args.names if name not in known]:
             raise PageError(f"{', '.join(unknown)}: no such mutant. There are: {', '.join(known)}.")
-        _write(args.names or known, args.units)
+        _write_all(args.names or known, args.units, args.keep_timelines)
     except (PageError, mutant.MutantError, OSError) as error:
         print(f"pages: {error}", file=sys.stderr)
         return 2
