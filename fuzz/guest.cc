@@ -187,6 +187,8 @@ void Guest::program(void* self, CpuId cpu) {
   Guest& guest = *static_cast<Guest*>(self);
   for (const Op& op : guest.scenario_->ops[cpu]) guest.execute(cpu, op);
   guest.flush_batch(cpu);
+  guest.oracles()->on_program_end(cpu);
+  guest.machine_.stop_if_failed();
 }
 
 void Guest::execute(CpuId cpu, const Op& op) {

@@ -152,6 +152,7 @@ const Report& Machine::run() {
   step_ = 0;
   hash_ = 0;
   changes_ = 0;
+  for (HostCpu& cpu : cpus_) cpu.executed = {};
   observing_ = observer_ != nullptr;
   for (CpuId id = 0; id < setup_.cpus && observing_; ++id) observer_->on_cr3(id);
   timeline_.clear();

@@ -127,6 +127,14 @@ struct Look {
   std::uint64_t bits;
 };
 
+/// What a CPU has executed of the instructions that drop translations, since the run began.
+struct Executed {
+  std::uint64_t cr3_flushes{0};   // loads of CR3 that do not keep
+  std::uint64_t pages{0};         // INVLPG
+  std::uint64_t everything{0};    // INVPCID of everything
+  std::uint64_t cr4_switches{0};  // changes of CR4.PGE or CR4.PCIDE
+};
+
 /// One simulated CPU's hardware state.
 struct HostCpu {
   CpuId id{0};
@@ -143,6 +151,7 @@ struct HostCpu {
   bool finished{false};
   std::uint32_t hold{0};
   StoreBuffer stores;
+  Executed executed{};
   std::uint32_t preemption_off{0};
   std::uint64_t pause_saw{~std::uint64_t{0}};
   Tlb tlb;

@@ -34,6 +34,7 @@ void Machine::write_cr3(std::uint64_t value, Site where) {
     fail(std::move(report));
   }
   self.cr3 = value & ~(std::uint64_t{1} << 63);
+  if (!keep) ++self.executed.cr3_flushes;
   if (!setup_.pcid) {
     self.tlb.flush_non_global();
   } else if (!keep) {
@@ -57,6 +58,7 @@ void Machine::invlpg(VirtAddr address, Site where) {
   HostCpu& self = *running_;
   const std::uint16_t pcid = pcid_of(self.cr3);
   touch(place(Part::tlb, self.id), true);
+  ++self.executed.pages;
   if (setup_.invlpg_leaves_globals && setup_.pcid) {
     self.tlb.flush_address_not_global(address, pcid);
   } else {
@@ -93,6 +95,7 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
       self.tlb.flush_pcid(tag);
       break;
     case InvpcidType::everything:
+      ++self.executed.everything;
       self.tlb.clear();
       break;
     case InvpcidType::all_contexts:
@@ -117,7 +120,10 @@ void Machine::write_cr4(std::uint64_t value, Site where) {
   drain();
   HostCpu& self = *running_;
   touch(place(Part::tlb, self.id), true);
-  if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) self.tlb.clear();
+  if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) {
+    ++self.executed.cr4_switches;
+    self.tlb.clear();
+  }
   self.cr4 = value;
   note(OpClass::cr4, value);
   if (recording_)
@@ -336,6 +342,7 @@ std::uint64_t Machine::set_bits(std::uint64_t* word, std::uint64_t bits, Site wh
 }
 
 void Machine::record(std::string what, Site where) {
+  const ModelScope scope;
   timeline_.push_back(
       {.step = step_, .cpu = running_->id, .what = std::move(what), .where = where});
 }
