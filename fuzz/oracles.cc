@@ -149,7 +149,7 @@ void Oracles::on_offline(CpuId cpu) { cpu_[cpu].offline = true; }
 
 void Oracles::on_online(CpuId cpu) {
   cpu_[cpu].offline = false;
-  ++cpu_[cpu].tally.bring_ups;
+  note_bring_up(cpu);
   const HostCpu& hardware = machine_.cpu(cpu);
   const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
   unsigned used = 0;

@@ -147,7 +147,7 @@ class Oracles final : public host::Observer {
     std::uint64_t calls_run{0};
     std::uint64_t broadcasts{0};
     std::uint64_t switch_flushes{0};
-    std::uint64_t bring_ups{0};
+    std::uint64_t bring_up_flushes{0};
   };
   struct CpuGhost {
     unsigned space{kNoSpace};  // whose root is in CR3
@@ -189,6 +189,9 @@ class Oracles final : public host::Observer {
   void check_root(CpuId cpu);
   void count(CpuId cpu, const TraceEvent& event);
   void check_counters(CpuId cpu);
+  void note_bring_up(CpuId cpu);
+  /// How often the CPU has flushed more than a page.
+  [[nodiscard]] std::uint64_t whole_flushes(CpuId cpu) const;
   void check_counter(CpuId cpu, const char* name, std::uint64_t counted, std::uint64_t happened);
   void begin_kernel_flush(CpuId cpu, const TraceEvent& event);
   void end_kernel_flush(CpuId cpu);

@@ -67,11 +67,20 @@ void Oracles::check_counters(CpuId cpu) {
   }
   // Under page-table isolation and without PCIDs, CR3 is loaded for other reasons as well.
   if (config.pti || !config.pcid) return;
-  // A CPU that comes up loads the kernel's space and drops everything; neither counts.
-  const std::uint64_t other = tally.switch_flushes + (2 * tally.bring_ups);
-  const std::uint64_t whole =
-      executed.cr3_flushes + executed.everything + (executed.cr4_switches / 2);
-  check_counter(cpu, "local_flush_all", counters.local_flush_all + other, whole);
+  check_counter(cpu, "local_flush_all", counters.local_flush_all,
+                whole_flushes(cpu) - tally.switch_flushes - tally.bring_up_flushes);
+}
+
+std::uint64_t Oracles::whole_flushes(CpuId cpu) const {
+  const host::Executed& executed = machine_.cpu(cpu).executed;
+  return executed.cr3_flushes + executed.everything + (executed.cr4_writes / 2);
+}
+
+void Oracles::note_bring_up(CpuId cpu) {
+  // The CPU has just loaded the kernel's space and dropped everything, which does not count.
+  Tally& tally = cpu_[cpu].tally;
+  const Counters& counters = guest_->system().cpus[cpu].own.counters;
+  tally.bring_up_flushes = whole_flushes(cpu) - tally.switch_flushes - counters.local_flush_all;
 }
 
 }  // namespace shootdown::fuzz

@@ -120,12 +120,10 @@ void Machine::write_cr4(std::uint64_t value, Site where) {
   drain();
   HostCpu& self = *running_;
   touch(place(Part::tlb, self.id), true);
-  if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) {
-    ++self.executed.cr4_switches;
-    self.tlb.clear();
-  }
+  if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) self.tlb.clear();
   self.cr4 = value;
   note(OpClass::cr4, value);
+  ++self.executed.cr4_writes;
   if (recording_)
     record((value & kCr4GlobalPages) != 0 ? "load CR4, PGE on" : "load CR4, PGE off", where);
   if (observing_) observer_->on_invalidate(self.id);
