@@ -304,8 +304,7 @@ void Builder::check_shape(const Instruction& made, Piece text) const {
     demand(from.kind == OperandKind::reg, "the source must be a register");
   }
   if (made.locked) demand(is_memory(to) || is_memory(from), "LOCK without an operand in memory");
-  const bool tlb = made.op == Op::invlpg || made.op == Op::evict;
-  if (tlb) demand(to.kind == OperandKind::memory, "the operand must be a page");
+  if (made.op == Op::invlpg) demand(to.kind == OperandKind::memory, "the operand must be a page");
   if (to.kind == OperandKind::entry || from.kind == OperandKind::entry) {
     const bool bits = made.op == Op::bit_set || made.op == Op::bit_reset ||
                       made.op == Op::bit_and || made.op == Op::bit_or;

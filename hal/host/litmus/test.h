@@ -95,7 +95,6 @@ enum class Op : std::uint8_t {
   invpcid,
   load_cr3,
   ipi,
-  evict,
 };
 
 enum class OperandKind : std::uint8_t { none, immediate, reg, memory, entry };
@@ -126,7 +125,7 @@ struct Instruction {
   std::string text;
 };
 
-enum class Role : std::uint8_t { cpu, interrupt, walker };
+enum class Role : std::uint8_t { cpu, interrupt };
 
 struct Column {
   Role role{Role::cpu};
