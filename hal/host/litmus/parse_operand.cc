@@ -131,7 +131,11 @@ void Builder::special(std::size_t column, Instruction& made, Piece text) {
       (!last && !is_control_register(texts[0].text))) {
     unsupported(text, "CR3 is loaded by 'MOV CR3,$space' or 'MOV CR3,$space,keep'");
   }
-  const std::int64_t space = immediate(texts[last ? 0 : 1]);
+  const Piece value = texts[last ? 0 : 1];
+  if (!value.text.starts_with("$") && !number(value.text)) {
+    unsupported(text, "CR3 is loaded by 'MOV CR3,$space' or 'MOV CR3,$space,keep'");
+  }
+  const std::int64_t space = immediate(value);
   if (space < 1 || space > 7) unsupported(text, "address spaces have numbers 1 to 7");
   made.op = Op::load_cr3;
   made.keep = keep;
