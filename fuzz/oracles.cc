@@ -51,6 +51,8 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
   }
   if (machine_.reorders()) {
     order_ = {};
+    used_ = {};
+    grants_ = {};
     bumps_ = {};
   }
   flushing_ = {};
@@ -195,6 +197,7 @@ bool Oracles::on_walk(CpuId cpu, std::uint32_t frame) {
 }
 
 void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {
+  if (machine_.reorders()) note_use(cpu, entry.frame);
   const bool kernel = entry.from.space == kKernelSpace;
   const unsigned page = kernel ? kernel_page_of(address) : page_of(address);
   const unsigned space = kernel ? kKernelSpace : cpu_[cpu].space;

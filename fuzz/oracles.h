@@ -213,7 +213,10 @@ class Oracles final : public host::Observer {
   void check_order(CpuId cpu, const TraceEvent& event);
   void note_bump(CpuId cpu, unsigned space, Generation generation);
   void check_bump(CpuId cpu);
+  void check_grant(CpuId cpu, unsigned space);
   void check_answers(CpuId cpu);
+  void note_use(CpuId cpu, std::uint32_t frame);
+  void check_last_uses(std::uint32_t frame);
   void order_failure(const char* title, const char* detail, CpuId first, CpuId second);
 
   /// Under page-table isolation: the user twin's entry will be flushed on the way to user mode.
@@ -277,7 +280,10 @@ class Oracles final : public host::Observer {
   };
   static constexpr unsigned kBumps = 64;
   std::array<OrderGhost, kMaxCpus> order_{};
+  /// When each CPU has used each frame last, on its own clock; 0: never.
+  std::array<std::array<std::uint32_t, kMaxCpus>, host::FramePool::kFrames> used_{};
   std::array<std::array<Bump, kBumps>, kMaxMms + 1> bumps_{};
+  std::array<Bump, kMaxMms + 1> grants_{};  // of global slots
   struct Label {
     const void* address;
     std::string text;

@@ -187,6 +187,7 @@ class Machine {
     bool pcid{true};
     bool global_pages{true};
     bool invlpg_leaves_globals{false};  // the erratum
+    bool xapic{false};  // interrupts are sent by a store that earlier stores come before
     Memory memory{Memory::sc};
     std::uint64_t step_limit{100000};
     Backend backend{Backend::native};

@@ -179,7 +179,8 @@ void Machine::count_ipi(const HostCpuMask& targets) {
 }
 
 void Machine::send_call_function_ipi(const HostCpuMask& targets, Site where) {
-  visible();
+  visible(setup_.xapic ? Pending::drained : Pending::plain);
+  if (setup_.xapic) drain();
   barrier();
   note(OpClass::ipi, targets.word(0));
   count_ipi(targets);
