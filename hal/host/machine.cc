@@ -47,13 +47,16 @@ void Machine::prepare(const Setup& setup) {
     cpu.interruptible = true;
     cpu.started = false;
     cpu.takes_interrupt = false;
+    cpu.leaves = false;
     cpu.preemptions_left = setup.preemptions;
+    cpu.fills_left = (std::uint32_t{1} << setup.fills.size()) - 1;
     cpu.stores_buffered = 0;
     cpu.looks.clear();
     cpu.preemption_off = 0;
     cpu.pause_saw = kNever;
     cpu.tlb.clear();
   }
+  if (reorders()) cxx_.prepare();
   hypervisor_->prepare();
   frames_.reset();
   features_.clear();
@@ -132,6 +135,11 @@ const Report& Machine::run() {
     Fiber::switch_to(host_, cpus_[id].fiber);
   }
   if (report_.failed()) return report_;
+  if (reorders()) {
+    // Everybody knows how the machine was brought up.
+    for (CpuId id = 0; id < setup_.cpus; ++id) drain(cpus_[id], StoreBuffer::kStores);
+    cxx_.settle();
+  }
   step_ = 0;
   hash_ = 0;
   changes_ = 0;
@@ -144,7 +152,7 @@ const Report& Machine::run() {
   running_ = cpus_.data();
   Fiber::switch_to(host_, running_->fiber);
   // One CPU noticed that all is done and came back; the others wait in `idle` and follow.
-  for (CpuId id = 0; id < setup_.cpus && !report_.failed(); ++id) {
+  for (CpuId id = 0; id < setup_.cpus && fibers_ready_; ++id) {
     if (!cpus_[id].blocked) continue;
     running_ = &cpus_[id];
     Fiber::switch_to(host_, cpus_[id].fiber);
@@ -243,6 +251,12 @@ void Machine::apply(const Action& action) {
       break;
     case ActionKind::fail:
       hypervisor_->fail_next(target, action.argument);
+      break;
+    case ActionKind::overtake:
+      overtake(target, action.argument);
+      break;
+    case ActionKind::stale:
+      if (reorders()) cxx_.make_stale(target.id, static_cast<unsigned>(action.argument));
       break;
     case ActionKind::deliver:
       deliver_some(target.id, action.argument);
@@ -350,7 +364,11 @@ void Machine::serve(CpuCode handler, const char* name) {
   note(OpClass::interrupt, 0);
   if (recording_) record(name, Site());
   handler(setup_.argument, self.id);
-  if (controlled_) control(Pending::drained, /*interruptible=*/false);
+  if (controlled_) {
+    self.leaves = true;
+    control(Pending::drained, /*interruptible=*/false);
+    self.leaves = false;
+  }
   drain();
   if (recording_) record("} return from interrupt", Site());
   self.in_interrupt = false;

@@ -65,21 +65,4 @@ WalkResult walk_tables(Machine& machine, HostCpu& cpu, VirtAddr address, std::ui
   return finish(machine, frames.words(table)[table_index(address, 1)], kPageShift, writable, write);
 }
 
-bool would_fill(FramePool& frames, const HostCpu& cpu, VirtAddr address, std::uint16_t pcid) {
-  if (cpu.tlb.find(address, pcid) != nullptr) return false;
-  if (const PscEntry* cached = cpu.tlb.find_table(address, pcid)) {
-    return (frames.words(cached->table)[table_index(address, 1)] & kPtePresent) != 0;
-  }
-  std::uint32_t table = FramePool::frame_at(cpu.cr3);
-  for (unsigned level = 4; level >= 2; --level) {
-    if (table == FramePool::kNoFrame) return false;
-    const std::uint64_t entry = frames.words(table)[table_index(address, level)];
-    if ((entry & kPtePresent) == 0) return false;
-    if (level == 2 && (entry & kPteLarge) != 0) return true;
-    table = FramePool::frame_at(entry);
-  }
-  // A pointer to the table is worth caching even if the page is not there.
-  return table != FramePool::kNoFrame;
-}
-
 }  // namespace shootdown::host

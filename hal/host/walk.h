@@ -23,9 +23,6 @@ struct WalkResult {
 WalkResult walk_tables(Machine& machine, HostCpu& cpu, VirtAddr address, std::uint16_t pcid,
                        bool write, Observer* observer);
 
-/// Whether a walk for reading would cache anything that is not cached yet. Changes nothing.
-bool would_fill(FramePool& frames, const HostCpu& cpu, VirtAddr address, std::uint16_t pcid);
-
 /// Index of `address` in a table of `level`; 4 is the root.
 constexpr std::uint32_t table_index(VirtAddr address, unsigned level) {
   return static_cast<std::uint32_t>((address >> (kPageShift + (9 * (level - 1)))) & 511);
