@@ -39,7 +39,7 @@ constexpr const char* kHelp =
     "  --backend NAME    always native, kvm, hyperv, xen or uv (default: mostly native)\n"
     "  --turn SWITCH     a yes-or-no field of the configuration, such as broadcast, that is not "
     "at\n"
-    "                    its default in any run\n"
+    "                    its default in any run; may be given several times\n"
     "  --out FILE        write the scenario that fired to FILE\n"
     "  --progress        tell on stderr every 100000 runs\n"
     "  --help            this text\n"
@@ -115,11 +115,9 @@ bool parse_options(int argc, char** argv, Options& options) {
     } else if (word == "--backend" && i + 1 < argc) {
       known = set_backend(argv[++i], options.generate.backend);
     } else if (word == "--turn" && i + 1 < argc) {
-      const std::string_view name = argv[++i];
-      for (const HeaderSwitch& one : kHeaderSwitches) {
-        if (one.name == name) options.generate.turned = &one;
-      }
-      known = options.generate.turned != nullptr;
+      const std::uint32_t bit = switch_bit(argv[++i]);
+      options.generate.turned |= bit;
+      known = bit != 0;
     } else if (word == "--out" && i + 1 < argc) {
       options.out = argv[++i];
       known = true;

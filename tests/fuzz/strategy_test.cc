@@ -2,9 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <memory>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "fuzz/kinds.h"
 #include "fuzz/runner.h"
@@ -60,13 +61,10 @@ TEST_P(LiveStrategy, IsAFunctionOfTheSeed) {
 
 TEST_P(LiveStrategy, DoesWhatTheScenarioWantedAndPreempts) {
   std::set<DeviationKind> kinds;
-  const HeaderSwitch* broadcast =
-      std::find_if(kHeaderSwitches.begin(), kHeaderSwitches.end(),
-                   [](const HeaderSwitch& one) { return one.name == "broadcast"; });
   GenerateOptions kvm = options_;
   kvm.backend = Backend::kvm;
   GenerateOptions broadcasts = options_;
-  broadcasts.turned = broadcast;
+  broadcasts.turned = switch_bit("broadcast");
   for (const GenerateOptions& options : {kvm, broadcasts}) {
     Search search(*runner_, GetParam(), options);
     for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
