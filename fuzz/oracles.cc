@@ -42,6 +42,7 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
     ghost.batch.size = 0;
     ghost.promise.size = 0;
     ghost.cleaning = 0;
+    ghost.tally = {};
     ghost.flush.request = nullptr;
     ghost.flush.queued = ghost.flush.to_interrupt = {};
     ghost.in_switch = ghost.in_handler = ghost.lazy = ghost.offline = false;
@@ -150,6 +151,7 @@ void Oracles::on_offline(CpuId cpu) { cpu_[cpu].offline = true; }
 
 void Oracles::on_online(CpuId cpu) {
   cpu_[cpu].offline = false;
+  note_bring_up(cpu);
   const HostCpu& hardware = machine_.cpu(cpu);
   const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
   unsigned used = 0;

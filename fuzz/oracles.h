@@ -62,6 +62,8 @@ class Oracles final : public host::Observer {
   void on_temporary_end(CpuId cpu);
   void on_offline(CpuId cpu);
   void on_online(CpuId cpu);
+  /// The CPU has done all that its scenario asked of it.
+  void on_program_end(CpuId cpu) { check_counters(cpu); }
 
   // ---- What the machine tells
   // ---------------------------------------------------------------------
@@ -137,6 +139,16 @@ class Oracles final : public host::Observer {
     std::array<std::uint64_t, kPages> wanted;
     bool ran_locally{false};
   };
+  /// How often things happened on a CPU that its counters should know of.
+  struct Tally {
+    bool sending{false};  // a flush; the memory manager makes other calls, too
+    std::uint64_t sends{0};
+    std::uint64_t queued{0};
+    std::uint64_t calls_run{0};
+    std::uint64_t broadcasts{0};
+    std::uint64_t switch_flushes{0};
+    std::uint64_t bring_up_flushes{0};
+  };
   struct CpuGhost {
     unsigned space{kNoSpace};  // whose root is in CR3
     bool in_switch{false};
@@ -159,6 +171,7 @@ class Oracles final : public host::Observer {
     std::uint64_t cleaning{0};  // global slots that a full broadcast on its way makes clean
     PromiseList batch;
     PromiseList promise;
+    Tally tally;
   };
 
   // Checks. The first report of a callback counts, and the machine ends the run after the callback.
@@ -174,6 +187,12 @@ class Oracles final : public host::Observer {
   void check_promises(CpuId cpu, const PromiseList& promises, host::Oracle oracle,
                       const char* title);
   void check_root(CpuId cpu);
+  void count(CpuId cpu, const TraceEvent& event);
+  void check_counters(CpuId cpu);
+  void note_bring_up(CpuId cpu);
+  /// How often the CPU has flushed more than a page.
+  [[nodiscard]] std::uint64_t whole_flushes(CpuId cpu) const;
+  void check_counter(CpuId cpu, const char* name, std::uint64_t counted, std::uint64_t happened);
   void begin_kernel_flush(CpuId cpu, const TraceEvent& event);
   void end_kernel_flush(CpuId cpu);
   void on_entry_changed(unsigned space, unsigned page);
