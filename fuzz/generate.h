@@ -84,7 +84,8 @@ struct GenerateOptions {
   unsigned ops_per_cpu{8};
   unsigned max_deviations{16};  // The number is drawn from 0 to this, small ones more often.
   bool vary_header{true};       // Off: everything but `cpus` stays at its default.
-  std::uint32_t turned{0};      // Switches by their bits, not at their default whatever is drawn.
+  /// These switches are not at their defaults, whatever is drawn.
+  std::array<const HeaderSwitch*, 3> turned{};
   Backend backend{Backend::kCount};  // Always this one, unless kCount.
 };
 

@@ -4,7 +4,6 @@
 
 #include <array>
 #include <cstddef>
-#include <cstdint>
 #include <string_view>
 
 #include "fuzz/scenario.h"
@@ -149,13 +148,5 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"tso", &Header::tso},
     HeaderSwitch{"cxx", &Header::cxx},
 };
-
-/// The bit of the switch called `name`, or 0.
-constexpr std::uint32_t switch_bit(std::string_view name) {
-  for (unsigned i = 0; i < kHeaderSwitches.size(); ++i) {
-    if (kHeaderSwitches[i].name == name) return 1U << i;
-  }
-  return 0;
-}
 
 }  // namespace shootdown::fuzz

@@ -64,7 +64,9 @@ TEST_P(LiveStrategy, DoesWhatTheScenarioWantedAndPreempts) {
   GenerateOptions kvm = options_;
   kvm.backend = Backend::kvm;
   GenerateOptions broadcasts = options_;
-  broadcasts.turned = switch_bit("broadcast");
+  for (const HeaderSwitch& one : kHeaderSwitches) {
+    if (one.name == "broadcast") broadcasts.turned = {&one};
+  }
   for (const GenerateOptions& options : {kvm, broadcasts}) {
     Search search(*runner_, GetParam(), options);
     for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
