@@ -279,7 +279,7 @@ TEST(Parse, TooMuchIsAnError) {
   EXPECT_EQ(
       error_of("X86 a\n" + rest),
       "3: the test is too large to be explored: 69 things happen at the same time, of 64, and 1 "
-      "frames are named, of 64; Fills=off helps");
+      "frames are named, of 64; fewer pages or Fills=off help");
   parsed("X86 a\nFills=off\n" + rest);
 }
 
