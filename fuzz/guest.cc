@@ -184,7 +184,12 @@ void Guest::hub_interrupt(void* self, CpuId cpu) {
 
 void Guest::program(void* self, CpuId cpu) {
   Guest& guest = *static_cast<Guest*>(self);
-  for (const Op& op : guest.scenario_->ops[cpu]) guest.execute(cpu, op);
+  unsigned number = 0;
+  for (const Op& op : guest.scenario_->ops[cpu]) {
+    if (number++ == guest.gate_) guest.machine_.gate();
+    guest.execute(cpu, op);
+  }
+  if (number <= guest.gate_) guest.machine_.gate();
   guest.flush_batch(cpu);
 }
 

@@ -93,7 +93,8 @@ std::string title(const host::Report& report) {
 
 std::string tell(Runner& runner, const Scenario& scenario, const StoryOptions& options) {
   runner.machine().set_recording(true);
-  const host::Report& report = runner.run(scenario);
+  const host::Report& report =
+      options.control != nullptr ? runner.run(scenario, *options.control) : runner.run(scenario);
   runner.machine().set_recording(false);
   const Header& header = scenario.header;
   std::string text = "CONFIGURATION\n";
