@@ -78,6 +78,7 @@ class Guest {
   void execute_memory(const Op& op);
 
   // Tasks (guest.cc).
+  [[nodiscard]] bool counts_users() const;
   bool get_user(unsigned space);
   void put_user(int space);
   void run_task(CpuId cpu, unsigned space);
@@ -110,6 +111,7 @@ class Guest {
   Oracles& oracles_;
   const Scenario* scenario_{nullptr};
   unsigned gate_{0};
+  bool ends_spaces_{false};
   std::uint32_t kernel_root_{0};
   std::uint32_t kernel_upper_{0};
   std::uint32_t kernel_table_{0};

@@ -97,7 +97,7 @@ bool Oracles::is_outdated(const TlbEntry& entry, unsigned page) {
   machine_.touch(version_place(kernel ? kMaxMms + 1 : entry.from.space, page), false);
   const PageGhost& ghost = kernel ? kernel_[page] : space_[entry.from.space].pages[page];
   if (entry.from.version >= ghost.version) return false;
-  machine_.touch(host::place(host::Part::judgement), false);
+  machine_.touch(host::place(host::Part::demands), true);
   return true;
 }
 

@@ -119,7 +119,7 @@ void Oracles::begin_flush(CpuId cpu, const TraceEvent& event) {
 }
 
 void Oracles::end_flush(CpuId cpu) {
-  machine_.touch(host::place(host::Part::judgement), true);
+  machine_.touch(host::place(host::Part::demands), false);
   FlushGhost& flush = cpu_[cpu].flush;
   check_request(cpu, flush);
   for (unsigned page = 0; page < kPages; ++page) {
@@ -235,7 +235,7 @@ void Oracles::begin_kernel_flush(CpuId cpu, const TraceEvent& event) {
 }
 
 void Oracles::end_kernel_flush(CpuId cpu) {
-  machine_.touch(host::place(host::Part::judgement), true);
+  machine_.touch(host::place(host::Part::demands), false);
   touch_pages();
   const CpuGhost& self = cpu_[cpu];
   for (unsigned page = 0; page < kKernelPages; ++page) {

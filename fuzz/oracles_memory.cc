@@ -94,7 +94,7 @@ void Oracles::for_each_usable(Concerns&& concerns, Visit&& visit) {
 }
 
 void Oracles::add_to_batch(CpuId cpu, const TraceEvent& event) {
-  machine_.touch(host::place(host::Part::judgement), true);
+  machine_.touch(host::place(host::Part::demands), false);
   CpuGhost& ghost = cpu_[cpu];
   const unsigned space = ghost.changed_space;
   const unsigned page = ghost.changed_page;
@@ -126,7 +126,7 @@ void Oracles::on_promise() {
 void Oracles::check_promises(CpuId cpu, const PromiseList& promises, Oracle oracle,
                              const char* title) {
   if (promises.size == 0) return;
-  machine_.touch(host::place(host::Part::judgement), true);
+  machine_.touch(host::place(host::Part::demands), false);
   for (unsigned i = 0; i < promises.size; ++i) {
     const Promise& promise = promises.items[i];
     touch_page(promise.page);
