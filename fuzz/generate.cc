@@ -10,7 +10,8 @@ namespace {
 std::uint64_t deviation_kinds_for(const Header& header) {
   const auto bit = [](DeviationKind kind) { return 1U << static_cast<unsigned>(kind); };
   std::uint64_t kinds = (1U << kPlainDeviationKinds) - 1;
-  if (header.tso) kinds |= bit(DeviationKind::drain);
+  if (header.tso || header.cxx) kinds |= bit(DeviationKind::drain);
+  if (header.cxx) kinds |= bit(DeviationKind::overtake) | bit(DeviationKind::stale);
   if (header.broadcast) kinds |= bit(DeviationKind::deliver);
   if (header.backend == Backend::kvm) {
     kinds |= bit(DeviationKind::vcpu_preempt) | bit(DeviationKind::vcpu_resume);
@@ -127,6 +128,7 @@ void vary_header(Random& random, Header& header) {
   const bool plain = random.chance(1, 2);
   for (const HeaderSwitch& one : kHeaderSwitches) {
     if (one.field == &Header::tso) continue;  // Drawn with the backend, and more often.
+    if (one.field == &Header::cxx) continue;  // Only if it is asked for.
     header.*one.field = defaults.*one.field != (!plain && random.chance(1, 4));
   }
   header.ceiling = defaults.ceiling;

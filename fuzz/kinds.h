@@ -85,6 +85,8 @@ inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"vcpu_preempt", "", 0, 1},
     {"vcpu_resume", "", 0, 1},
     {"fail", "how", 0, 256},
+    {"overtake", "store", 0, 16},
+    {"stale", "age", 1, 7},
 }};
 
 inline constexpr unsigned kBackends = static_cast<unsigned>(Backend::kCount);
@@ -144,6 +146,7 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"broadcast", &Header::broadcast},
     HeaderSwitch{"defer_tables", &Header::defer_tables},
     HeaderSwitch{"tso", &Header::tso},
+    HeaderSwitch{"cxx", &Header::cxx},
 };
 
 }  // namespace shootdown::fuzz

@@ -48,6 +48,10 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
     ghost.space = kNoSpace;
     ghost.walker_table = FramePool::kNoFrame;
   }
+  if (machine_.reorders()) {
+    order_ = {};
+    bumps_ = {};
+  }
   flushing_ = {};
   slots_in_use_ = slots_dirty_ = 0;
 }

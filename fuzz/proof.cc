@@ -106,8 +106,12 @@ bool parse_proof(std::string_view text, const std::string& name, Proof& proof, s
     return false;
   }
   ParseError wrong;
-  if (parse(text, proof.scenario, wrong)) return true;
-  error = name + ": " + print(wrong);
+  if (!parse(text, proof.scenario, wrong)) {
+    error = name + ": " + print(wrong);
+    return false;
+  }
+  if (!proof.scenario.header.cxx) return true;
+  error = name + ": exhaustive exploration knows the memory models of tso=0 and tso=1, not cxx=1";
   return false;
 }
 

@@ -1,15 +1,27 @@
 #include "fuzz/runner.h"
 
+#include "fuzz/kinds.h"
 #include "fuzz/layout.h"
 
 namespace shootdown::fuzz {
+
+namespace {
+
+static_assert(shape(DeviationKind::stale).arg_count == host::CxxMemory::kPast);
+
+host::Memory memory_of(const Header& header) {
+  if (header.cxx) return host::Memory::cxx;
+  return header.tso ? host::Memory::tso : host::Memory::sc;
+}
+
+}  // namespace
 
 host::Machine::Setup Runner::setup_of(const Scenario& scenario) {
   return {.cpus = scenario.header.cpus,
           .pcid = scenario.header.pcid,
           .global_pages = scenario.header.global_pages,
           .invlpg_leaves_globals = scenario.header.invlpg_erratum,
-          .memory = scenario.header.tso ? host::Memory::tso : host::Memory::sc,
+          .memory = memory_of(scenario.header),
           .step_limit = kStepLimit,
           .backend = backend_of(scenario.header),
           .boot = &Guest::boot,

@@ -60,6 +60,7 @@ struct Header {
   bool broadcast{false};           // hardware broadcast; the core wants it with PCIDs, without PTI
   bool defer_tables{false};        // page tables wait for lockless walkers
   bool tso{false};                 // stores go through store buffers
+  bool cxx{false};                 // the same, and a compiler reorders; `tso` is not asked then
   Backend backend{Backend::native};
   friend bool operator==(const Header&, const Header&) = default;
 };
@@ -124,6 +125,8 @@ enum class DeviationKind : std::uint8_t {
   vcpu_preempt,  // KVM: the host takes the processor from `cpu`
   vcpu_resume,   // KVM: ... and begins to give it back
   fail,          // the next hypercall of `cpu`, or message through the hub, fails; `arg` says how
+  overtake,      // a store of `cpu`, chosen by `arg`, leaves its buffer before older ones
+  stale,  // the next load of `cpu` that may be `arg` + 1 values old is, or as old as it may be
   kCount,
 };
 

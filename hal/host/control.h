@@ -60,7 +60,7 @@ enum class Part : std::uint8_t {
   frames,       // the frame allocator
   frame,        // what a frame is used for, by its number
   version,      // how often the translation of a page was changed, by the oracles' number for it
-  judgement,    // what oracles know of all
+  demands,      // of oracles; read by who raises one, in any order, written by who asks for one
 };
 /// `number` is a CPU, or what the part says.
 constexpr Place place(Part part, std::uint32_t number = 0) {

@@ -15,6 +15,8 @@ enum class ActionKind : std::uint8_t {
   vcpu_preempt,  // the host takes the processor away from a virtual CPU
   vcpu_resume,   // ... and lets it run again
   fail,          // the CPU's next hypercall or message fails
+  overtake,      // a store leaves the CPU's buffer before older ones, as if a compiler had moved it
+  stale,         // the CPU's next load that may return an older value does
 };
 
 /// One thing that hardware or the scheduler may do and does not do by default.
@@ -22,7 +24,8 @@ struct Action {
   std::uint64_t delay{0};  // visible operations after the previous action
   ActionKind kind{ActionKind::preempt};
   std::uint32_t cpu{0};
-  /// hold: operations; drain: stores; fill: virtual address; evict, deliver: choice; fail: how
+  /// hold: operations; drain: stores; fill: virtual address; evict, deliver, overtake: choice;
+  /// fail: how; stale: how many values older
   std::uint64_t argument{0};
 };
 
