@@ -114,6 +114,7 @@ def mutant_test(name, patch, search_executions, libfuzzer_runs, seeds, turned = 
       NAME_libfuzzer, NAME_afl  the fuzz target
       NAME_search               the random search
       NAME_reproduce            the reproducer, which tells the mutant's crash files
+      NAME_explore              the exhaustive explorer
       NAME_core                 the mutated core; `bazel test --//core=LABEL //...` tests it
 
     Tests: each looks for the mutant from each seed, with nothing to start from, and passes if an
@@ -142,13 +143,17 @@ def mutant_test(name, patch, search_executions, libfuzzer_runs, seeds, turned = 
         "_afl": "//fuzz:shootdown_afl",
         "_search": "//fuzz:search_bin",
         "_reproduce": "//fuzz:reproduce_bin",
+        "_explore": "//fuzz:explore_bin",
     }.items():
         mutant_binary(
             name = name + suffix,
             core = core,
             tags = ["manual"],
             target = target,
-            visibility = ["//tools:__pkg__"],
+            visibility = [
+                "//tests:__subpackages__",
+                "//tools:__pkg__",
+            ],
         )
     search = ":" + name + "_search"
     hunt_test(name + "_search_test", search, "search", search_executions, patch, seeds, turned, tags)
