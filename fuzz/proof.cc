@@ -17,8 +17,8 @@ using host::Controller;
 using host::Footprint;
 using host::Step;
 
-constexpr std::string_view kTitle = "# title:";
-constexpr std::string_view kExplore = "# explore:";
+constexpr std::string_view kTitleLine = "# title:";
+constexpr std::string_view kExploreLine = "# explore:";
 
 std::string_view trimmed(std::string_view text) {
   while (text.starts_with(' ')) text.remove_prefix(1);
@@ -90,10 +90,10 @@ bool parse_proof(std::string_view text, const std::string& name, Proof& proof, s
     ++line_number;
     const std::string_view line = rest.substr(0, rest.find('\n'));
     rest.remove_prefix(line.size() + (line.size() < rest.size() ? 1 : 0));
-    if (line.starts_with(kTitle)) proof.title = trimmed(line.substr(kTitle.size()));
-    if (!line.starts_with(kExplore)) continue;
+    if (line.starts_with(kTitleLine)) proof.title = trimmed(line.substr(kTitleLine.size()));
+    if (!line.starts_with(kExploreLine)) continue;
     explores = true;
-    std::string_view words = line.substr(kExplore.size());
+    std::string_view words = line.substr(kExploreLine.size());
     while (!trimmed(words).empty()) {
       const std::string wrong = set_option(next_word(words), proof);
       if (wrong.empty()) continue;

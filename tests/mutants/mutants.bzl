@@ -13,6 +13,7 @@ load("//bazel:variants.bzl", "NO_COVERAGE_COPTS")
 _CORE = "//core:core"
 _MM = "//kernel-glue/mm:mm"
 _MODEL = "//hal/host:host"
+_PARTS = "//fuzz:parts"
 _HEADERS = ["//core:headers", "//kernel-glue/mm:headers"]
 _PARSE_HEADERS = "//command_line_option:process_headers_in_dependencies"
 
@@ -59,15 +60,15 @@ mutated_core = rule(
 
 def _settings(attr):
     # That each header compiles on its own is checked with the clean core. Once is enough.
-    return {_CORE: attr.core, _MM: attr.core, _PARSE_HEADERS: False}
+    return {_CORE: attr.core, _MM: attr.core, _PARSE_HEADERS: False, _PARTS: "//fuzz:one_piece"}
 
 def _transition_impl(_settings_before, attr):
-    return _settings(attr)
+    return dict(_settings(attr), **{_MODEL: "//hal/host:one_piece"})
 
 _mutant_transition = transition(
     implementation = _transition_impl,
     inputs = [],
-    outputs = [_CORE, _MM, _PARSE_HEADERS],
+    outputs = [_CORE, _MM, _MODEL, _PARTS, _PARSE_HEADERS],
 )
 
 def _model_transition_impl(_settings_before, attr):
@@ -76,7 +77,7 @@ def _model_transition_impl(_settings_before, attr):
 _model_transition = transition(
     implementation = _model_transition_impl,
     inputs = [],
-    outputs = [_CORE, _MM, _MODEL, _PARSE_HEADERS],
+    outputs = [_CORE, _MM, _MODEL, _PARTS, _PARSE_HEADERS],
 )
 
 def _mutant_binary_impl(ctx):
