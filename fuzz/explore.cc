@@ -89,13 +89,12 @@ bool parse_options(int argc, char** argv, Options& options) {
 void print_result(const std::string& file, const Proof& proof, const ProofResult& result) {
   const auto& explored = result.explored;
   const double runs = static_cast<double>(explored.executions + explored.redundant);
-  std::printf("%s: %s\n", file.c_str(), proof.title.c_str());
-  std::printf("  %u CPUs, %s%s\n", proof.scenario.header.cpus,
-              proof.scenario.header.tso ? "store buffers" : "sequentially consistent memory",
-              proof.run.fills.empty() ? ", no speculative walks"
-                                      : (", " + std::to_string(proof.run.fills.size()) +
-                                         " speculative walks of each CPU")
-                                            .c_str());
+  const std::string name = file.substr(file.find_last_of('/') + 1);
+  std::printf("%s: %s\n", name.c_str(), proof.title.c_str());
+  const std::size_t walks = proof.run.fills.size();
+  std::printf("  %u CPUs, %s, %zu speculative walk%s of each CPU\n", proof.scenario.header.cpus,
+              proof.scenario.header.tso ? "store buffers" : "sequentially consistent memory", walks,
+              walks == 1 ? "" : "s");
   std::printf("  guarantee: %s\n", result.guarantee.c_str());
   std::printf("  %" PRIu64 " executions, %" PRIu64 " given up as redundant, %" PRIu64
               " steps (longest run %" PRIu64 "), %" PRIu64 " outcomes, %.1f s\n",
