@@ -42,6 +42,7 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
     ghost.batch.size = 0;
     ghost.promise.size = 0;
     ghost.cleaning = 0;
+    ghost.tally = {};
     ghost.flush.request = nullptr;
     ghost.flush.queued = ghost.flush.to_interrupt = {};
     ghost.in_switch = ghost.in_handler = ghost.lazy = ghost.offline = false;
@@ -50,6 +51,8 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
   }
   if (machine_.reorders()) {
     order_ = {};
+    used_ = {};
+    grants_ = {};
     bumps_ = {};
   }
   flushing_ = {};
@@ -194,6 +197,7 @@ void Oracles::on_offline(CpuId cpu) {
 void Oracles::on_online(CpuId cpu) {
   machine_.touch(host::place(host::Part::ghost, cpu), true);
   cpu_[cpu].offline = false;
+  note_bring_up(cpu);
   const HostCpu& hardware = machine_.cpu(cpu);
   const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
   unsigned used = 0;
@@ -245,6 +249,7 @@ bool Oracles::on_walk(CpuId cpu, std::uint32_t frame) {
 }
 
 void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {
+  if (machine_.reorders()) note_use(cpu, entry.frame);
   machine_.touch(host::place(host::Part::frame, entry.frame), false);
   const bool kernel = entry.from.space == kKernelSpace;
   const unsigned page = kernel ? kernel_page_of(address) : page_of(address);

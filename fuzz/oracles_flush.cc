@@ -36,6 +36,7 @@ std::uint64_t checksum_of(const FlushRequest<host::HostHal>& request) {
 void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
   machine_.touch(host::place(host::Part::ghost, cpu), true);
   if (machine_.reorders()) check_order(cpu, event);
+  count(cpu, event);
   switch (event.kind) {
     case TraceKind::flush_begin:
       begin_flush(cpu, event);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "hal/host/hypervisor.h"
+#include "hal/host/race_detector.h"
 #include "hal/host/walk.h"
 
 namespace shootdown::host {
@@ -24,7 +25,10 @@ Machine::Machine() : hypervisor_(std::make_unique<Hypervisor>(*this)) {
   running_ = cpus_.data();
 }
 
-Machine::~Machine() = default;
+Machine::~Machine() {
+  // Words outlive machines, and ask the current one.
+  if (current_machine == this) current_machine = nullptr;
+}
 
 void Machine::prepare(const Setup& setup) {
   setup_ = setup;
@@ -90,12 +94,20 @@ void Machine::cpu_main(void* argument) {
     Machine& machine = *current_machine;
     machine.setup_.boot(machine.setup_.argument, self.id);
     Fiber::switch_to(self.fiber, machine.host_);
-    if (machine.controlled_ && !self.started) machine.control(Pending::plain);
+    // Every CPU starts when all have booted.
+    acquired(&machine.start_);
+    {
+      const ModelScope scope;
+      if (machine.controlled_ && !self.started) machine.control(Pending::plain);
+    }
     machine.setup_.program(machine.setup_.argument, self.id);
-    if (!machine.controlled_) machine.drain();
-    self.finished = true;
-    --machine.unfinished_;
-    machine.idle();
+    {
+      const ModelScope scope;
+      if (!machine.controlled_) machine.drain();
+      self.finished = true;
+      --machine.unfinished_;
+      machine.idle();
+    }
     Fiber::switch_to(self.fiber, machine.host_);
   }
 }
@@ -144,6 +156,7 @@ const Report& Machine::run() {
   step_ = 0;
   hash_ = 0;
   changes_ = 0;
+  for (HostCpu& cpu : cpus_) cpu.executed = {};
   observing_ = observer_ != nullptr;
   for (CpuId id = 0; id < setup_.cpus && observing_; ++id) observer_->on_cr3(id);
   timeline_.clear();
@@ -151,7 +164,10 @@ const Report& Machine::run() {
   controlled_ = setup_.controller != nullptr && !setup_.gated;
   if (!controlled_) fetch_action();
   running_ = cpus_.data();
+  released(&start_);
   Fiber::switch_to(host_, running_->fiber);
+  // What follows is behind whatever each CPU did, also where it was abandoned.
+  acquired(this);
   // One CPU noticed that all is done and came back; the others wait in `idle` and follow.
   for (CpuId id = 0; id < setup_.cpus && fibers_ready_; ++id) {
     if (!cpus_[id].blocked) continue;
@@ -301,7 +317,8 @@ void Machine::switch_to(HostCpu& next) {
   HostCpu& previous = *running_;
   if (&next == &previous) return;
   running_ = &next;
-  Fiber::switch_to(previous.fiber, next.fiber);
+  released(this);
+  Fiber::switch_to(previous.fiber, next.fiber, Fiber::Order::none);
 }
 
 void Machine::block() {
@@ -364,7 +381,10 @@ void Machine::serve(CpuCode handler, const char* name) {
   ++changes_;
   note(OpClass::interrupt, 0);
   if (recording_) record(name, Site());
-  handler(setup_.argument, self.id);
+  {
+    const KernelScope scope;
+    handler(setup_.argument, self.id);
+  }
   if (controlled_) {
     self.leaves = true;
     control(Pending::drained, /*interruptible=*/false);
