@@ -61,6 +61,7 @@ WalkResult walk_tables(Machine& machine, HostCpu& cpu, VirtAddr address, std::ui
     observer->on_fill(cpu.id, address, upper.from);
     if (!observer->on_walk(cpu.id, table)) return {};
   }
+  machine.touch(place(Part::tables, cpu.id), true);
   cpu.tlb.psc.insert(upper);
   return finish(machine, frames.words(table)[table_index(address, 1)], kPageShift, writable, write);
 }
