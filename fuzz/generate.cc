@@ -42,6 +42,13 @@ constexpr std::uint64_t kinds_of(Mix mix) {
   return bit_of(OpKind::kCount) - 1;
 }
 
+/// Some walks stop early.
+void stop_early(Random& random, Deviation& deviation) {
+  const DeviationShape& used = shape(deviation.kind);
+  if (used.levels == 1 || !random.chance(1, 8)) return;
+  deviation.arg = used.arg_of(deviation.arg, random.between(2, used.levels));
+}
+
 Mix pick_mix(Random& random) {
   if (random.chance(1, 2)) return Mix::basic;
   return random.chance(1, 2) ? Mix::memory : Mix::all;
@@ -111,7 +118,7 @@ Deviation Swarm::deviation(Random& random) const {
   if (deviation.kind == DeviationKind::fill) {
     deviation.arg = random.chance(1, 8) ? kPages + random.below(kKernelPages) : page(random);
   } else {
-    const unsigned last = shape(deviation.kind).arg_count - 1;
+    const unsigned last = shape(deviation.kind).args() - 1;
     deviation.arg = random.mostly_small(last);
   }
   return deviation;
@@ -142,13 +149,13 @@ Backend some_backend(Random& random) {
 
 void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scenario) {
   Random random(seed);
+  // What came later has a stream of its own, so that the scenario does not depend on it otherwise.
+  Random other(~seed);
   scenario = Scenario{};
   Header& header = scenario.header;
   header.cpus = std::clamp(options.cpus, 1u, kMaxCpus);
   if (options.vary_header) {
     vary_header(random, header);
-    // From a stream of their own, so that the scenario does not depend on them otherwise.
-    Random other(~seed);
     header.backend = some_backend(other);
     header.tso = other.chance(1, 2);
   }
@@ -177,6 +184,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
   for (unsigned i = 0; i < deviations; ++i) {
     scenario.deviations.push_back(common.deviation(random));
   }
+  for (Deviation& deviation : scenario.deviations) stop_early(other, deviation);
 }
 
 }  // namespace shootdown::fuzz

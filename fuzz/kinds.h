@@ -66,19 +66,34 @@ inline constexpr std::array<OpShape, kOpKinds> kOpShapes{{
 /// Kinds that every machine has; the ones behind them need something that the header switches on.
 inline constexpr unsigned kPlainDeviationKinds = static_cast<unsigned>(DeviationKind::drain);
 
-/// `arg` is 0 .. arg_count - 1. People see `arg + arg_first`, under the name `arg_name`.
+/// `arg` is `value + arg_count * (level - 1)`, with a value of 0 .. arg_count - 1 and a level of
+/// 1 .. levels. People see `value + arg_first`, under the name `arg_name`, and the level unless it
+/// is 1, under the name `level`.
 struct DeviationShape {
   std::string_view name;
   std::string_view arg_name;
   unsigned arg_first;
   unsigned arg_count;
+  unsigned levels{1};
+  /// How many values `arg` has.
+  [[nodiscard]] constexpr unsigned args() const { return arg_count * levels; }
+  [[nodiscard]] constexpr unsigned value_of(unsigned arg) const { return arg % arg_count; }
+  [[nodiscard]] constexpr unsigned level_of(unsigned arg) const { return 1 + (arg / arg_count); }
+  [[nodiscard]] constexpr unsigned arg_of(unsigned value, unsigned level) const {
+    return value + (arg_count * (level - 1));
+  }
 };
+
+/// A page that a walk is made for: the user pages, and behind them the kernel's own. The level is
+/// that of the last entry that the walk reads.
+inline constexpr unsigned kWalkedPages = kPages + kKernelPages;
+inline constexpr unsigned kWalkLevels = 4;
 
 /// In the order of DeviationKind.
 inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"preempt", "", 0, 1},
     {"hold", "steps", 1, 256},
-    {"fill", "page", 0, kPages + kKernelPages},
+    {"fill", "page", 0, kWalkedPages, kWalkLevels},
     {"evict", "entry", 0, 256},
     {"drain", "stores", 1, 16},
     {"deliver", "message", 0, 256},

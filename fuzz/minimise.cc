@@ -313,8 +313,9 @@ void Minimiser::rename_pages() {
           }
         }
         for (Deviation& deviation : candidate.deviations) {
-          const bool is_fill = deviation.kind == DeviationKind::fill;
-          if (is_fill && deviation.arg == from) deviation.arg = to;
+          const DeviationShape& used = shape(deviation.kind);
+          if (used.arg_name != "page" || used.value_of(deviation.arg) != from) continue;
+          deviation.arg = used.arg_of(to, used.level_of(deviation.arg));
         }
       });
     }

@@ -31,6 +31,7 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
       page.version = 0;
       page.demand = {};
       page.log_size = 0;
+      page.before_unhook = 0;
     }
     guest.space(i).mm.cpus.visit_shared([&](const char*, auto& word) { mask_words_[i] = &word; });
   }
@@ -46,8 +47,9 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
     ghost.flush.queued = ghost.flush.to_interrupt = {};
     ghost.in_switch = ghost.in_handler = ghost.lazy = ghost.offline = false;
     ghost.space = kNoSpace;
-    ghost.walker_table = FramePool::kNoFrame;
+    ghost.walker_table = ghost.walked = FramePool::kNoFrame;
   }
+  unhooked_.fill({});
   flushing_ = {};
   slots_in_use_ = slots_dirty_ = 0;
 }
@@ -172,20 +174,8 @@ void Oracles::on_fill(CpuId cpu, VirtAddr address, Provenance& from) {
   if (space == kNoSpace || page == kPages) return;
   from.space = static_cast<std::uint16_t>(space);
   from.life = space_[space].life;
-  from.version = space_[space].pages[page].version;
-}
-
-bool Oracles::on_walk(CpuId cpu, std::uint32_t frame) {
-  const FrameInfo& info = machine_.frames().info(frame);
-  const unsigned owner = owner_space(info.owner);
-  const unsigned space = cpu_[cpu].space;
-  if (info.kind == FrameKind::table && (owner == space || owner == kKernelSpace)) return true;
-  fail(Oracle::o5, "a walk reads a page table that was released",
-       cpu_name(cpu) + " walks a frame that is " +
-           (info.kind == FrameKind::free ? "free." : "used for something else by now."),
-       {.step = info.changed_at, .cpu = info.changed_by, .what = "released or reused the table"},
-       event(cpu, "walks it"));
-  return false;
+  const PageGhost& ghost = space_[space].pages[page];
+  from.version = is_unhooked(cpu_[cpu].walked) ? ghost.before_unhook : ghost.version;
 }
 
 void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {

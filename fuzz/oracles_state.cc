@@ -151,6 +151,7 @@ void Oracles::audit_loaded(CpuId cpu, bool after_lazy) {
   if (space == kNoSpace) return;
   const std::uint16_t pcid = machine_.pcid_of(machine_.cpu(cpu).cr3);
   check_twin(cpu);
+  audit_pointers(cpu);
   const Generation recorded = own.generation_of(own.loaded_slot);
   for (const TlbEntry& entry : machine_.cpu(cpu).tlb.entries) {
     if (entry.pcid != pcid || entry.from.space == kKernelSpace) continue;

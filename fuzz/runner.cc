@@ -1,13 +1,24 @@
 #include "fuzz/runner.h"
 
+#include "fuzz/kinds.h"
 #include "fuzz/layout.h"
 
 namespace shootdown::fuzz {
+
+namespace {
+
+/// The address that a walk for one of kWalkedPages is made for.
+VirtAddr walked_address(unsigned page) {
+  return page < kPages ? probe_address(page) : kernel_address(page - kPages);
+}
+
+}  // namespace
 
 bool ScenarioSchedule::next(host::Action& action) {
   if (index_ == scenario_->deviations.size()) return false;
   const Deviation& deviation = scenario_->deviations[index_++];
   action = {.delay = deviation.delay, .cpu = deviation.cpu};
+  const unsigned walked = shape(deviation.kind).value_of(deviation.arg);
   switch (deviation.kind) {
     case DeviationKind::hold:
       action.kind = host::ActionKind::hold;
@@ -15,8 +26,8 @@ bool ScenarioSchedule::next(host::Action& action) {
       break;
     case DeviationKind::fill:
       action.kind = host::ActionKind::fill;
-      action.argument = deviation.arg < kPages ? probe_address(deviation.arg)
-                                               : kernel_address(deviation.arg - kPages);
+      action.argument = walked_address(walked);
+      action.level = shape(deviation.kind).level_of(deviation.arg);
       break;
     case DeviationKind::evict:
       action.kind = host::ActionKind::evict;

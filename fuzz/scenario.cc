@@ -115,8 +115,8 @@ void normalise(Deviation& deviation, const Remainders& modulo_cpus) {
   const unsigned kind = static_cast<unsigned>(deviation.kind) % kDeviationKinds;
   deviation.kind = static_cast<DeviationKind>(kind);
   deviation.cpu = modulo_cpus[deviation.cpu];
-  const unsigned arg_count = shape(deviation.kind).arg_count;
-  if (deviation.arg >= arg_count) deviation.arg %= arg_count;
+  const unsigned args = shape(deviation.kind).args();
+  if (deviation.arg >= args) deviation.arg %= args;
 }
 
 }  // namespace

@@ -117,7 +117,7 @@ struct Op {
 enum class DeviationKind : std::uint8_t {
   preempt,       // let `cpu` run now, if it can
   hold,          // keep pending interrupts away from `cpu` for `arg` + 1 of its visible operations
-  fill,          // `cpu` speculatively fills a translation of page `arg` from its current root
+  fill,          // `cpu` walks speculatively for a page from its current root, `arg` says how far
   evict,         // `cpu` drops one cached translation, chosen by `arg`
   drain,         // the `arg` + 1 oldest stores of `cpu` leave its store buffer
   deliver,       // a broadcast invalidation, chosen by `arg`, arrives at `cpu`
@@ -128,7 +128,7 @@ enum class DeviationKind : std::uint8_t {
 };
 
 /// One step away from the default schedule, `delay` visible operations after the previous one.
-/// `arg` is 0 .. kPages - 1 for fill, 0 for preempt, any byte for the others.
+/// What `arg` means, and how many values it has, is in fuzz/kinds.h.
 struct Deviation {
   std::uint8_t delay{0};
   DeviationKind kind{DeviationKind::preempt};

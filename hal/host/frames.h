@@ -18,6 +18,7 @@ struct FrameInfo {
   std::uint16_t owner{0};
   std::uint64_t changed_at{0};  // step of the last allocation or release
   std::uint32_t changed_by{0};  // CPU that did it
+  std::uint32_t life{0};        // how often it has been allocated
 };
 
 /// A pool of 4 KiB frames. Released frames are handed out again last in, first out: reuse at once

@@ -203,7 +203,11 @@ void Machine::apply(const Action& action) {
     case ActionKind::fill:
       // Without a processor nobody walks for it.
       if (target.place != VcpuPlace::running) break;
-      fill(target, action.argument, /*write=*/false, /*speculative=*/true);
+      if (action.level > 1) {
+        fill_pointers(target, action.argument, action.level);
+      } else {
+        fill(target, action.argument, /*write=*/false, /*speculative=*/true);
+      }
       break;
     case ActionKind::evict:
       target.tlb.evict(static_cast<std::uint32_t>(action.argument));

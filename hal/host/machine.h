@@ -316,6 +316,8 @@ class Machine {
   [[nodiscard]] std::string name_of(VirtAddr address) const;
   /// Walks and caches. The new entry, or null if there is none to make.
   TlbEntry* fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative);
+  /// A speculative walk that stops after the entry of `level`.
+  void fill_pointers(HostCpu& cpu, VirtAddr address, unsigned level);
   [[noreturn]] void report_two_sizes(CpuId cpu);
   [[noreturn]] void report_deadlock();
   [[noreturn]] void leave_run();

@@ -243,7 +243,8 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
   const std::uint16_t pcid = pcid_of(cpu.cr3);
   if (speculative && cpu.tlb.find(address, pcid) != nullptr) return nullptr;
   Observer* observer = observing_ ? observer_ : nullptr;
-  const WalkResult walk = walk_tables(frames_, cpu, address, pcid, write, observer);
+  const WalkResult walk = walk_tables(
+      frames_, cpu, {.address = address, .pcid = pcid, .write = write, .stop = 1}, observer);
   stop_if_failed();
   if (!walk.present) return nullptr;
   TlbEntry entry{.page = address >> walk.shift,
@@ -272,6 +273,21 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
                          .where = Site()});
   }
   return &cached;
+}
+
+void Machine::fill_pointers(HostCpu& cpu, VirtAddr address, unsigned level) {
+  const std::uint16_t pcid = pcid_of(cpu.cr3);
+  // The pointer that this walk is for points to the table below.
+  if (cpu.tlb.find_table(address, pcid, level - 1) != nullptr) return;
+  walk_tables(frames_, cpu, {.address = address, .pcid = pcid, .write = false, .stop = level},
+              observing_ ? observer_ : nullptr);
+  stop_if_failed();
+  if (!recording_ || cpu.tlb.find_table(address, pcid, level - 1) == nullptr) return;
+  timeline_.push_back({.step = step_,
+                       .cpu = cpu.id,
+                       .what = "speculative walk to " + name_of(address) +
+                               " stops after the entry of level " + std::to_string(level),
+                       .where = Site()});
 }
 
 void Machine::report_two_sizes(CpuId cpu) {

@@ -24,6 +24,8 @@ struct Action {
   std::uint32_t cpu{0};
   /// hold: operations; drain: stores; fill: virtual address; evict, deliver: choice; fail: how
   std::uint64_t argument{0};
+  /// fill: level of the last entry that the walk reads
+  std::uint8_t level{1};
 };
 
 /// A strategy of exploration. Replay, fuzzing, random and exhaustive search differ in this only.

@@ -57,7 +57,7 @@ void expect_in_range(const Scenario& scenario) {
   for (const Deviation& deviation : scenario.deviations) {
     EXPECT_LT(deviation.kind, DeviationKind::kCount);
     EXPECT_LT(deviation.cpu, header.cpus);
-    EXPECT_LT(deviation.arg, shape(deviation.kind).arg_count);
+    EXPECT_LT(deviation.arg, shape(deviation.kind).args());
   }
 }
 
@@ -134,7 +134,7 @@ TEST(Decode, ReducesEveryValueOfEveryByteOfARecord) {
     ASSERT_EQ(scenario.deviations.size(), 2u);
     EXPECT_EQ(static_cast<unsigned>(scenario.deviations[0].kind), value % kDeviationKinds);
     EXPECT_EQ(scenario.deviations[1].cpu, value % 7);
-    EXPECT_EQ(scenario.deviations[1].arg, value % (kPages + kKernelPages));
+    EXPECT_EQ(scenario.deviations[1].arg, value % (kWalkedPages * kWalkLevels));
   }
 }
 

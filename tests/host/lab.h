@@ -38,7 +38,9 @@ class SilentObserver : public Observer {
   void on_cr3(CpuId /*cpu*/) override {}
   void on_invalidate(CpuId /*cpu*/) override {}
   void on_fill(CpuId /*cpu*/, VirtAddr /*address*/, Provenance& /*from*/) override {}
-  bool on_walk(CpuId /*cpu*/, std::uint32_t /*frame*/) override { return true; }
+  bool on_walk(CpuId /*cpu*/, std::uint32_t /*frame*/, std::uint32_t /*life*/) override {
+    return true;
+  }
   void on_use(CpuId /*cpu*/, VirtAddr /*address*/, const TlbEntry& /*entry*/) override {}
   void on_ipi(CpuId /*cpu*/, const HostCpuMask& /*targets*/) override {}
   void on_broadcast(CpuId /*cpu*/, const Invlpgb& /*what*/) override {}
@@ -102,8 +104,13 @@ class Lab {
   void on_interrupt(Program handler) { handler_ = std::move(handler); }
   void on_hub_interrupt(Program handler) { hub_handler_ = std::move(handler); }
   /// `delay` visible operations after the previous action.
-  void at(std::uint64_t delay, ActionKind kind, CpuId cpu, std::uint64_t argument = 0) {
-    script_.add({.delay = delay, .kind = kind, .cpu = cpu, .argument = argument});
+  void at(std::uint64_t delay, ActionKind kind, CpuId cpu, std::uint64_t argument = 0,
+          unsigned level = 1) {
+    script_.add({.delay = delay,
+                 .kind = kind,
+                 .cpu = cpu,
+                 .argument = argument,
+                 .level = static_cast<std::uint8_t>(level)});
   }
   const Report& run() { return machine_.run(); }
   /// One CPU, one function, one run.

@@ -49,6 +49,19 @@ TEST(O12, FiresWhenASwitchForgetsTheMark) {
                {.pti = true});
 }
 
+TEST(O12, FiresWhenATableIsReleasedToWhichTheUserHalfKeepsAPointer) {
+  Trial trial;
+  Loot loot(trial);
+  trial.before(TraceKind::handler_begin, 1, [&] { loot.take(1); });
+  trial.after(TraceKind::flush_end, 0, [&] {
+    loot.put_tables_back(1);
+    trial.own(1).user_flush = 0;
+  });
+  trial.expect("O12 the user half keeps a pointer to a page table that is released",
+               {{await(1), op("free_table mm=0 page=0")}, {op("read page=1"), go(1)}},
+               {.pti = true});
+}
+
 // ---- O13
 
 TEST(O13, FiresWhenAKernelRangeIsFlushedAndACpuKeepsIt) {

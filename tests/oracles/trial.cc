@@ -208,12 +208,21 @@ void Loot::put_back(CpuId cpu) const {
   }
 }
 
-void Loot::put_tables(CpuId cpu) const {
+void Loot::put_tables_back(CpuId cpu) const {
+  host::Tlb& tlb = trial_.machine.cpu(cpu).tlb;
+  for (const host::PscEntry& entry : tables_) {
+    const VirtAddr address = entry.prefix << entry.shift;
+    if (tlb.find_table(address, entry.pcid, entry.level()) == nullptr) tlb.psc.insert(entry);
+  }
+}
+
+void Loot::put_tables(CpuId cpu, unsigned level) const {
   host::HostCpu& target = trial_.machine.cpu(cpu);
   const std::uint16_t pcid = trial_.machine.pcid_of(target.cr3);
   for (host::PscEntry entry : tables_) {
+    if (level != 0 && entry.level() != level) continue;
     entry.pcid = pcid;
-    if (target.tlb.find_table(entry.prefix << kLargePageShift, pcid) == nullptr) {
+    if (target.tlb.find_table(entry.prefix << entry.shift, pcid, entry.level()) == nullptr) {
       target.tlb.psc.insert(entry);
     }
   }

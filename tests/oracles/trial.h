@@ -90,7 +90,9 @@ class Trial final : public host::Observer {
   void on_fill(CpuId cpu, VirtAddr address, host::Provenance& from) override {
     oracles.on_fill(cpu, address, from);
   }
-  bool on_walk(CpuId cpu, std::uint32_t frame) override { return oracles.on_walk(cpu, frame); }
+  bool on_walk(CpuId cpu, std::uint32_t frame, std::uint32_t life) override {
+    return oracles.on_walk(cpu, frame, life);
+  }
   void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry) override;
   void on_ipi(CpuId cpu, const host::HostCpuMask& targets) override;
   void on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) override {
@@ -130,10 +132,11 @@ class Loot {
   void take(CpuId cpu);
   /// Puts the translations back, as if they had never been dropped, under the PCID now loaded.
   void put_entries(CpuId cpu) const;
-  /// The same for cached pointers to page tables.
-  void put_tables(CpuId cpu) const;
-  /// Puts the translations back under the PCIDs that they had.
+  /// The same for cached pointers to tables, of all levels or of one.
+  void put_tables(CpuId cpu, unsigned level = 0) const;
+  /// Puts the translations, or the pointers to tables, back under the PCIDs that they had.
   void put_back(CpuId cpu) const;
+  void put_tables_back(CpuId cpu) const;
   [[nodiscard]] std::size_t entries() const { return entries_.size(); }
 
  private:
