@@ -24,6 +24,9 @@ class HostAtomic {
   T load(std::memory_order order, Site where = Site::current()) const {
     before(order);
     const T value = seen_by(current_machine->running());
+    if (current_machine->controlled()) [[unlikely]] {
+      look(value);
+    }
     read("load", value, where);
     return value;
   }
@@ -35,6 +38,7 @@ class HostAtomic {
     before(order);
     Machine& machine = *current_machine;
     if (machine.buffers_stores()) [[unlikely]] {
+      machine.touch(stored(machine.running().id, machine.running().stores_buffered), true);
       machine.buffer_store({.word = this,
                             .bits = raw(value),
                             .commit = &HostAtomic::commit,
@@ -44,6 +48,7 @@ class HostAtomic {
       return;
     }
     value_ = value;
+    machine.touch(this, true);
     wrote(OpClass::store, "store", where);
   }
 
@@ -67,6 +72,10 @@ class HostAtomic {
     const bool same = value_ == expected;
     expected = value_;
     if (same) value_ = desired;
+    if (current_machine->controlled()) [[unlikely]] {
+      current_machine->touch(this, same);
+      if (!same) look(expected);
+    }
     wrote(OpClass::modify, same ? "compare-exchange" : "compare-exchange fails", where);
     return same;
   }
@@ -88,6 +97,7 @@ class HostAtomic {
     before_locked(order);
     const T old = value_;
     value_ = change(old);
+    current_machine->touch(this, true);
     read_by(where);
     wrote(OpClass::modify, "modify", where);
     return old;
@@ -95,8 +105,8 @@ class HostAtomic {
 
   static void before(std::memory_order /*order*/) { current_machine->visible(); }
   /// A locked instruction waits for the stores before it.
-  static void before_locked(std::memory_order order) {
-    before(order);
+  static void before_locked(std::memory_order /*order*/) {
+    current_machine->visible(Pending::drained);
     current_machine->drain();
   }
 
@@ -129,10 +139,27 @@ class HostAtomic {
     word.writer_cpu_ = static_cast<std::uint8_t>(store.cpu);
     word.writer_site_ = store.site;
     Machine& machine = *current_machine;
+    machine.touch(&word, true);
     machine.note(OpClass::drain, shown(word.value_));
     if (machine.recording()) [[unlikely]] {
       machine.record_drain(store.cpu, &word, shown(word.value_));
     }
+  }
+
+  /// Under a controller: the running CPU has read `value`, from memory or its own store buffer.
+  void look(T value) const {
+    Machine& machine = *current_machine;
+    HostCpu& cpu = machine.running();
+    const BufferedStore* own = cpu.stores.find(this);
+    if (own != nullptr) {
+      machine.touch(stored(cpu.id, own->number), false);
+    } else {
+      machine.touch(this, false);
+    }
+    cpu.looks.push_back({.word = this, .read = &HostAtomic::bits_seen, .bits = raw(value)});
+  }
+  static std::uint64_t bits_seen(const void* word, const HostCpu& cpu) {
+    return raw(static_cast<const HostAtomic*>(word)->seen_by(cpu));
   }
 
   static std::uint32_t site_id(Site where) { return (where.line() * 61) + where.column(); }

@@ -57,6 +57,7 @@ void Hypervisor::flush_each(const HostCpuMask& targets, Flush&& flush) {
   targets.for_each([&](CpuId id) {
     // The caller is in the hypervisor: it takes no interrupt, but others go on.
     machine_.visible_uninterrupted();
+    machine_.touch(place(Part::tlb, id), true);
     flush(machine_.cpu(id).tlb);
     machine_.note(OpClass::hypervisor, id);
     if (machine_.recording()) machine_.record("flushes cpu" + std::to_string(id), Site());
@@ -74,6 +75,7 @@ void Hypervisor::deschedule(HostCpu& cpu) {
   machine_.note(OpClass::hypervisor, cpu.id);
   // A CPU in the middle of an emulated access has used its translations already. A flush before its
   // next entry would come too late, so it has to be waited for.
+  machine_.touch(&vcpus_[cpu.id].state, true);
   if (!cpu.in_emulation) vcpus_[cpu.id].state.poke(kVcpuPreempted);
   if (machine_.recording()) {
     machine_.record("the host deschedules cpu" + std::to_string(cpu.id), Site());
@@ -86,6 +88,7 @@ void Hypervisor::resume(HostCpu& cpu) {
   // M17: read and cleared in one step, on the copy that guests see. With a read now and a write
   // later, a flush that is asked for in between would be lost.
   const std::uint8_t state = vcpu.state.peek();
+  machine_.touch(&vcpu.state, true);
   vcpu.state.poke(0);
   vcpu.flush_taken = (state & kVcpuFlushOnEntry) != 0;
   cpu.place = VcpuPlace::entering;
@@ -99,6 +102,7 @@ void Hypervisor::enter(HostCpu& cpu) {
   Vcpu& vcpu = vcpus_[cpu.id];
   cpu.place = VcpuPlace::running;
   if (!std::exchange(vcpu.flush_taken, false)) return;
+  machine_.touch(place(Part::tlb, cpu.id), true);
   cpu.tlb.clear();
   ++vcpu.flushes;
   if (machine_.recording()) {
@@ -123,7 +127,7 @@ std::uint32_t Hypervisor::hyperv_processor(CpuId cpu) const {
 std::uint64_t Hypervisor::hyperv_call(std::uint64_t control, Site where) {
   constexpr std::uint64_t kInvalidCode = 2;
   constexpr std::uint64_t kInvalidInput = 3;
-  machine_.visible();
+  machine_.visible(Pending::drained);
   machine_.drain();
   const CpuId self = machine_.running().id;
   const HypervPage& page = inputs_[self];
@@ -180,7 +184,7 @@ std::uint64_t Hypervisor::hyperv_call(std::uint64_t control, Site where) {
 
 int Hypervisor::xen_operation(const XenOperation& operation, Site where) {
   constexpr int kInvalid = -22;
-  machine_.visible();
+  machine_.visible(Pending::drained);
   machine_.drain();
   const CpuId self = machine_.running().id;
   const bool local = operation.command == 6 || operation.command == 7;
@@ -214,7 +218,7 @@ int Hypervisor::xen_operation(const XenOperation& operation, Site where) {
 
 HostCpuMask Hypervisor::hub_send(const HubMessage& message, const HostCpuMask& targets,
                                  Site where) {
-  machine_.visible();
+  machine_.visible(Pending::drained);
   machine_.drain();
   const CpuId self = machine_.running().id;
   announce("message to", targets, where);
@@ -242,7 +246,7 @@ bool Hypervisor::hub_outstanding(Site where) {
 
 bool Hypervisor::hub_receive(HubMessage& message, Site where) {
   if (machine_.backend() != Backend::uv) return false;
-  machine_.visible();
+  machine_.visible(Pending::drained);
   machine_.drain();
   HubPort& port = hub_[machine_.running().id];
   machine_.note(OpClass::hypervisor, port.size);

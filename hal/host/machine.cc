@@ -42,6 +42,14 @@ void Machine::prepare(const Setup& setup) {
     cpu.finished = false;
     cpu.hold = 0;
     cpu.stores.clear();
+    cpu.at_gate = false;
+    cpu.pending = Pending::plain;
+    cpu.interruptible = true;
+    cpu.started = false;
+    cpu.takes_interrupt = false;
+    cpu.preemptions_left = setup.preemptions;
+    cpu.stores_buffered = 0;
+    cpu.looks.clear();
     cpu.preemption_off = 0;
     cpu.pause_saw = kNever;
     cpu.tlb.clear();
@@ -61,6 +69,11 @@ void Machine::prepare(const Setup& setup) {
   observing_ = false;
   have_action_ = false;
   done_ = false;
+  controlled_ = false;
+  in_step_ = false;
+  at_gate_ = 0;
+  footprint_.clear();
+  outcomes_ = {};
   unfinished_ = setup.cpus;
   running_ = cpus_.data();
   current_machine = this;
@@ -73,8 +86,9 @@ void Machine::cpu_main(void* argument) {
     Machine& machine = *current_machine;
     machine.setup_.boot(machine.setup_.argument, self.id);
     Fiber::switch_to(self.fiber, machine.host_);
+    if (machine.controlled_ && !self.started) machine.control(Pending::plain);
     machine.setup_.program(machine.setup_.argument, self.id);
-    machine.drain();
+    if (!machine.controlled_) machine.drain();
     self.finished = true;
     --machine.unfinished_;
     machine.idle();
@@ -85,6 +99,11 @@ void Machine::cpu_main(void* argument) {
 void Machine::idle() {
   // A CPU without work still answers interrupts.
   HostCpu& self = *running_;
+  while (!done_ && controlled_) {
+    self.blocked = true;
+    control(Pending::idle);
+    self.blocked = false;
+  }
   while (!done_) {
     if (self.must_interrupt()) {
       interrupt();
@@ -120,7 +139,8 @@ const Report& Machine::run() {
   for (CpuId id = 0; id < setup_.cpus && observing_; ++id) observer_->on_cr3(id);
   timeline_.clear();
   next_stop_ = 0;
-  fetch_action();
+  controlled_ = setup_.controller != nullptr && !setup_.gated;
+  if (!controlled_) fetch_action();
   running_ = cpus_.data();
   Fiber::switch_to(host_, running_->fiber);
   // One CPU noticed that all is done and came back; the others wait in `idle` and follow.
@@ -130,6 +150,7 @@ const Report& Machine::run() {
     Fiber::switch_to(host_, cpus_[id].fiber);
   }
   observing_ = false;
+  controlled_ = false;
   return report_;
 }
 
@@ -137,6 +158,7 @@ void Machine::leave_run() {
   // Every fiber is abandoned where it stands; the next run prepares them afresh.
   fibers_ready_ = false;
   observing_ = false;
+  controlled_ = false;
   Fiber::switch_to(running_->fiber, host_);
   __builtin_unreachable();
 }
@@ -170,7 +192,11 @@ void Machine::fetch_action() {
   next_stop_ = due < setup_.step_limit ? due : setup_.step_limit;
 }
 
-void Machine::choose() {
+void Machine::choose(Pending kind) {
+  if (controlled_) {
+    control(kind);
+    if (step_ < setup_.step_limit) return;
+  }
   while (step_ >= next_stop_) {
     if (step_ >= setup_.step_limit) {
       Report report;
@@ -241,7 +267,7 @@ bool Machine::can_run(const HostCpu& cpu) const {
 bool Machine::has_work(const HostCpu& cpu) const {
   if (cpu.must_interrupt()) return true;
   if (!cpu.blocked) return true;
-  return !cpu.finished && changes_ != cpu.pause_saw;
+  return !cpu.finished && !cpu.at_gate && changes_ != cpu.pause_saw;
 }
 
 HostCpu* Machine::next_runnable() {
@@ -296,19 +322,25 @@ void Machine::report_deadlock() {
 }
 
 void Machine::interrupt() {
+  if (controlled_) return;  // A step of its own.
   HostCpu& self = *running_;
   while (self.must_interrupt()) {
     if (self.hold > 0) {
       --self.hold;
       return;
     }
-    if (self.call_pending) {
-      self.call_pending = false;
-      serve(setup_.interrupt, "interrupt: call function {");
-    } else {
-      self.hub_pending = false;
-      serve(setup_.hub_interrupt, "interrupt: message from the hub {");
-    }
+    serve_pending();
+  }
+}
+
+void Machine::serve_pending() {
+  HostCpu& self = *running_;
+  if (self.call_pending) {
+    self.call_pending = false;
+    serve(setup_.interrupt, "interrupt: call function {");
+  } else {
+    self.hub_pending = false;
+    serve(setup_.hub_interrupt, "interrupt: message from the hub {");
   }
 }
 
@@ -322,6 +354,7 @@ void Machine::serve(CpuCode handler, const char* name) {
   note(OpClass::interrupt, 0);
   if (recording_) record(name, Site());
   handler(setup_.argument, self.id);
+  if (controlled_) control(Pending::drained, /*interruptible=*/false);
   drain();
   if (recording_) record("} return from interrupt", Site());
   self.in_interrupt = false;

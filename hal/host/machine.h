@@ -21,6 +21,7 @@
 #include "core/ipi_choice.h"
 #include "core/trace.h"
 #include "core/types.h"
+#include "hal/host/control.h"
 #include "hal/host/coverage.h"
 #include "hal/host/fiber.h"
 #include "hal/host/frames.h"
@@ -98,6 +99,7 @@ enum class Memory : std::uint8_t {
 };
 
 class Hypervisor;
+struct HostCpu;
 
 /// The interrupt controller knows groups of so many CPUs, as an x2APIC knows clusters.
 inline constexpr CpuId kIpiGroup = 4;
@@ -106,6 +108,21 @@ inline constexpr CpuId kIpiGroup = 4;
 struct IpiCounts {
   std::uint64_t sends[3]{};  // by IpiMethod
   std::uint64_t commands{0};
+};
+
+/// Where a CPU stands under a Controller: before which kind of visible operation.
+enum class Pending : std::uint8_t {
+  plain,
+  drained,  // one that waits until the CPU's store buffer is empty
+  pause,    // one that waits until a word that the CPU has looked at changes
+  idle,     // none: the program is over
+};
+
+/// A word as a CPU has seen it since its last pause.
+struct Look {
+  const void* word;
+  std::uint64_t (*read)(const void* word, const HostCpu& cpu);
+  std::uint64_t bits;
 };
 
 /// One simulated CPU's hardware state.
@@ -128,6 +145,15 @@ struct HostCpu {
   std::uint64_t pause_saw{~std::uint64_t{0}};
   Tlb tlb;
   Fiber fiber;
+  bool at_gate{false};
+  // Under a Controller only.
+  Pending pending{Pending::plain};
+  bool interruptible{true};
+  bool started{false};
+  bool takes_interrupt{false};
+  unsigned preemptions_left{0};
+  std::uint64_t stores_buffered{0};
+  std::vector<Look> looks;
 
   [[nodiscard]] bool must_interrupt() const {
     return (call_pending || hub_pending) && interrupts_enabled;
@@ -157,6 +183,13 @@ class Machine {
     void* argument{nullptr};
     Observer* observer{nullptr};
     ScheduleSource* schedule{nullptr};
+    /// In the place of the schedule. Addresses that speculative walks may be for are `fills`.
+    Controller* controller{nullptr};
+    std::vector<VirtAddr> fills{};
+    /// Under a controller: it takes over when every CPU has come to `gate`. Else at the start.
+    bool gated{false};
+    /// Under a controller with KVM: how often the host may take the processor from each CPU.
+    unsigned preemptions{0};
   };
 
   Machine();
@@ -175,9 +208,9 @@ class Machine {
   // -----------------------------------------------------------------
 
   /// The choice point before each visible operation.
-  void visible() {
+  void visible(Pending kind = Pending::plain) {
     if (++step_ >= next_stop_) [[unlikely]] {
-      choose();
+      choose(kind);
     }
     if (running_->must_interrupt()) [[unlikely]] {
       interrupt();
@@ -187,15 +220,35 @@ class Machine {
   /// The same inside an instruction: no interrupt is taken.
   void visible_uninterrupted() {
     if (++step_ >= next_stop_) [[unlikely]] {
-      choose();
+      choose_uninterrupted();
     }
   }
+
+  /// For set-up before a controller takes over: waits until every CPU is here, with empty store
+  /// buffers. Without one nothing happens.
+  void gate();
+
+  /// Under a controller: the running step uses a place.
+  void touch(Place where, bool write) {
+    if (controlled_) [[unlikely]] {
+      footprint_.push_back({.place = where, .write = write});
+    }
+  }
+  void touch(const void* word, bool write) {
+    touch(static_cast<Place>(reinterpret_cast<std::uintptr_t>(word)), write);
+  }
+  [[nodiscard]] bool controlled() const { return controlled_; }
+  /// ... what each process has done and seen, in its own order, whatever the order between them.
+  [[nodiscard]] std::uint64_t outcome_hash() const;
 
   /// Accounts for an operation that has just been done.
   void note(OpClass op, std::uint64_t value) {
     hash_ = (hash_ ^ (static_cast<std::uint64_t>(op) << 56) ^
              (static_cast<std::uint64_t>(running_->id) << 48) ^ value) *
             0x9e37'79b9'7f4a'7c15;
+    if (controlled_) [[unlikely]] {
+      note_outcome(op, value);
+    }
   }
   void changed() {
     ++changes_;
@@ -297,14 +350,29 @@ class Machine {
   void record_drain(CpuId cpu, const void* address, std::uint64_t value);
 
  private:
-  void choose();
+  void choose(Pending kind);
+  void choose_uninterrupted();
+  // Under a controller; machine_control.cc.
+  void control(Pending kind, bool interruptible = true);
+  HostCpu* next_step();
+  void list_steps();
+  void list_deliveries(const BroadcastMessage& message);
+  /// What a CPU may do and nobody can rely on.
+  void list_surprises(const HostCpu& cpu);
+  void apply_step(const Step& step);
+  [[nodiscard]] bool may_run(const HostCpu& cpu) const;
+  void finish_step();
+  void note_outcome(OpClass op, std::uint64_t value);
   void fetch_action();
   void apply(const Action& action);
   void count_ipi(const HostCpuMask& targets);
   /// Carries the message out on one CPU.
   void deliver(std::size_t message, CpuId target);
   void deliver_some(CpuId target, std::uint64_t choice);
+  /// The oldest one of `issuer` that has not arrived at `target`.
+  void deliver_first(CpuId target, CpuId issuer);
   void interrupt();
+  void serve_pending();
   void serve(CpuCode handler, const char* name);
   void block();
   void idle();
@@ -347,6 +415,14 @@ class Machine {
   Report report_;
   std::vector<TimelineEntry> timeline_;
   std::vector<BroadcastMessage> broadcasts_;  // in flight
+  // Under a controller.
+  bool controlled_{false};
+  bool in_step_{false};
+  CpuId at_gate_{0};
+  Step step_now_{};
+  Footprint footprint_;
+  std::vector<Step> steps_;
+  std::array<std::uint64_t, 8 * kHostCpus> outcomes_{};
 };
 
 /// The machine whose CPU runs now. One at a time in a process.

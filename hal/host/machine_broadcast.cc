@@ -68,7 +68,10 @@ void Machine::invlpgb(const Invlpgb& what, Site where) {
   }
   if (observing_) observer_->on_broadcast(self, what);
   BroadcastMessage message{.issuer = self, .what = what, .left = {}};
-  for (CpuId id = 0; id < setup_.cpus; ++id) message.left.set(id);
+  for (CpuId id = 0; id < setup_.cpus; ++id) {
+    touch(place(Part::broadcasts, id), true);
+    message.left.set(id);
+  }
   broadcasts_.push_back(message);
   changed();
 }
@@ -78,6 +81,7 @@ void Machine::tlbsync(Site where) {
   for (;;) {
     // Another CPU, or an interrupt, may run before each arrival; so the search starts anew.
     visible();
+    for (CpuId id = 0; id < setup_.cpus; ++id) touch(place(Part::broadcasts, id), false);
     std::size_t index = 0;
     while (index < broadcasts_.size() && broadcasts_[index].issuer != self) ++index;
     if (index == broadcasts_.size()) break;
@@ -93,6 +97,8 @@ void Machine::tlbsync(Site where) {
 
 void Machine::deliver(std::size_t message, CpuId target) {
   BroadcastMessage& broadcast = broadcasts_[message];
+  touch(place(Part::broadcasts, target), true);
+  touch(place(Part::tlb, target), true);
   invalidate(cpus_[target].tlb, broadcast.what);
   note(OpClass::broadcast, (std::uint64_t{target} << 8) | broadcast.issuer);
   if (recording_) {
@@ -115,6 +121,13 @@ void Machine::deliver_some(CpuId target, std::uint64_t choice) {
   for (std::size_t index = 0;; ++index) {
     if (!broadcasts_[index].left.test(target)) continue;
     if (choice-- == 0) return deliver(index, target);
+  }
+}
+
+void Machine::deliver_first(CpuId target, CpuId issuer) {
+  for (std::size_t index = 0; index < broadcasts_.size(); ++index) {
+    const BroadcastMessage& message = broadcasts_[index];
+    if (message.issuer == issuer && message.left.test(target)) return deliver(index, target);
   }
 }
 

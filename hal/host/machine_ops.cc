@@ -9,13 +9,17 @@ namespace shootdown::host {
 
 void Machine::buffer_store(const BufferedStore& store) {
   if (running_->stores.full()) drain(*running_, 1);
-  running_->stores.push(store);
+  BufferedStore numbered = store;
+  numbered.number = running_->stores_buffered++;
+  running_->stores.push(numbered);
 }
 
 void Machine::drain(HostCpu& cpu, unsigned count) {
   if (cpu.stores.empty() || count == 0) return;
   for (; count > 0 && !cpu.stores.empty(); --count) {
     const BufferedStore oldest = cpu.stores.take_oldest();
+    touch(stored(cpu.id, oldest.number), true);
+    touch(place(Part::buffer, cpu.id), true);
     oldest.commit(oldest);
   }
   ++changes_;
@@ -25,17 +29,19 @@ void Machine::drain(HostCpu& cpu, unsigned count) {
 }
 
 void Machine::full_fence(Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   note(OpClass::fence, 0);
   if (recording_) record("full fence", where);
 }
 
 void Machine::write_cr3(std::uint64_t value, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   HostCpu& self = *running_;
   const bool keep = (value >> 63) != 0;
+  touch(place(Part::root, self.id), true);
+  touch(place(Part::tlb, self.id), true);
   if (keep && !setup_.pcid) {
     Report report;
     report.oracle = Oracle::fault;
@@ -63,10 +69,11 @@ void Machine::write_cr3(std::uint64_t value, Site where) {
 }
 
 void Machine::invlpg(VirtAddr address, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   HostCpu& self = *running_;
   const std::uint16_t pcid = pcid_of(self.cr3);
+  touch(place(Part::tlb, self.id), true);
   if (setup_.invlpg_leaves_globals && setup_.pcid) {
     self.tlb.flush_address_not_global(address, pcid);
   } else {
@@ -79,7 +86,7 @@ void Machine::invlpg(VirtAddr address, Site where) {
 }
 
 void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   HostCpu& self = *running_;
   const auto canonical = static_cast<std::uint64_t>(static_cast<std::int64_t>(address << 16) >> 16);
@@ -94,6 +101,7 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
     fail(std::move(report));
   }
   const auto tag = static_cast<std::uint16_t>(pcid);
+  touch(place(Part::tlb, self.id), true);
   switch (type) {
     case InvpcidType::address:
       self.tlb.flush_address_in(address, tag);
@@ -122,9 +130,10 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
 }
 
 void Machine::write_cr4(std::uint64_t value, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   HostCpu& self = *running_;
+  touch(place(Part::tlb, self.id), true);
   if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) self.tlb.clear();
   self.cr4 = value;
   note(OpClass::cr4, value);
@@ -143,7 +152,7 @@ void Machine::set_interrupts(bool on, Site where) {
 }
 
 void Machine::pause(Site where) {
-  visible();
+  visible(Pending::pause);
   HostCpu& self = *running_;
   note(OpClass::pause, 0);
   if (!self.interrupts_enabled) {
@@ -155,12 +164,13 @@ void Machine::pause(Site where) {
     if (recording_) record("pause, interrupts off", where);
     fail(std::move(report));
   }
+  if (controlled_) return;
   // Only if nothing has changed since the pause before is this CPU's wait pointless for now; a
   // change between its last look and this pause costs one more round.
   if (self.pause_saw == changes_) {
     if (recording_) record("waits", where);
     block();
-    choose();
+    choose(Pending::plain);
   }
   self.pause_saw = changes_;
 }
@@ -190,7 +200,10 @@ void Machine::send_call_function_ipi(const HostCpuMask& targets, Site where) {
     observer_->on_ipi(running_->id, targets);
     stop_if_failed();
   }
-  targets.for_each([&](CpuId id) { cpus_[id].call_pending = true; });
+  targets.for_each([&](CpuId id) {
+    touch(place(Part::pending, id), true);
+    cpus_[id].call_pending = true;
+  });
   changed();
 }
 
@@ -202,6 +215,7 @@ AccessResult Machine::access(VirtAddr address, bool write, Site where) {
     return entry != nullptr && (!write || (entry->writable && entry->dirty));
   };
   TlbEntry* entry = self.tlb.find(address, pcid);
+  touch(place(Part::tlb, self.id), !permits(entry));
   const bool cached = entry != nullptr;
   if (!permits(entry)) {
     // A clean entry walks again. One without the right faults, and then the access starts anew.
@@ -230,6 +244,7 @@ AccessResult Machine::access(VirtAddr address, bool write, Site where) {
     stop_if_failed();
   }
   std::uint64_t* word = frames_.words(used.frame);
+  touch(word, write);
   if (write) {
     ++*word;
     changed();
@@ -243,8 +258,13 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
   const std::uint16_t pcid = pcid_of(cpu.cr3);
   if (speculative && cpu.tlb.find(address, pcid) != nullptr) return nullptr;
   Observer* observer = observing_ ? observer_ : nullptr;
-  const WalkResult walk = walk_tables(
-      frames_, cpu, {.address = address, .pcid = pcid, .write = write, .stop = 1}, observer);
+<<<<<<< HEAD
+  const WalkResult walk =
+      walk_tables(*this, {.id = cpu.id, .cr3 = cpu.cr3, .pcid = pcid, .tlb = cpu.tlb},
+                  {.address = address, .write = write, .stop = 1}, observer);
+=======
+  const WalkResult walk = walk_tables(*this, cpu, address, pcid, write, observer);
+>>>>>>> b6ca636909a12deb8f5443727cca8096b49b0f44
   stop_if_failed();
   if (!walk.present) return nullptr;
   TlbEntry entry{.page = address >> walk.shift,
@@ -279,7 +299,8 @@ void Machine::fill_pointers(HostCpu& cpu, VirtAddr address, unsigned level) {
   const std::uint16_t pcid = pcid_of(cpu.cr3);
   // The pointer that this walk is for points to the table below.
   if (cpu.tlb.find_table(address, pcid, level - 1) != nullptr) return;
-  walk_tables(frames_, cpu, {.address = address, .pcid = pcid, .write = false, .stop = level},
+  walk_tables(*this, {.id = cpu.id, .cr3 = cpu.cr3, .pcid = pcid, .tlb = cpu.tlb},
+              {.address = address, .write = false, .stop = level},
               observing_ ? observer_ : nullptr);
   stop_if_failed();
   if (!recording_ || cpu.tlb.find_table(address, pcid, level - 1) == nullptr) return;
@@ -302,15 +323,17 @@ void Machine::report_two_sizes(CpuId cpu) {
 std::uint64_t Machine::read_word(const std::uint64_t* word, Site where) {
   visible();
   const std::uint64_t value = *word;
+  touch(word, false);
   note(OpClass::load, value);
   if (recording_) record_access("read", word, value, where);
   return value;
 }
 
 std::uint64_t Machine::exchange_word(std::uint64_t* word, std::uint64_t value, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   const std::uint64_t old = std::exchange(*word, value);
+  touch(word, true);
   note(OpClass::modify, value);
   if (recording_) record_access("write", word, value, where);
   changed();
@@ -318,9 +341,10 @@ std::uint64_t Machine::exchange_word(std::uint64_t* word, std::uint64_t value, S
 }
 
 std::uint64_t Machine::clear_bits(std::uint64_t* word, std::uint64_t bits, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   const std::uint64_t old = std::exchange(*word, *word & ~bits);
+  touch(word, true);
   note(OpClass::modify, *word);
   if (recording_) record_access("write", word, *word, where);
   changed();
@@ -328,9 +352,10 @@ std::uint64_t Machine::clear_bits(std::uint64_t* word, std::uint64_t bits, Site 
 }
 
 std::uint64_t Machine::set_bits(std::uint64_t* word, std::uint64_t bits, Site where) {
-  visible();
+  visible(Pending::drained);
   drain();
   const std::uint64_t old = std::exchange(*word, *word | bits);
+  touch(word, true);
   note(OpClass::modify, *word);
   if (recording_) record_access("write", word, *word, where);
   changed();

@@ -17,6 +17,7 @@ struct BufferedStore {
   void (*commit)(const BufferedStore& store){nullptr};
   std::uint32_t site{0};  // where in the source it was, for feedback
   CpuId cpu{0};
+  std::uint64_t number{0};  // of all that the CPU has buffered
 };
 
 /// First in, first out. A full one drains before the next store, as hardware's does.

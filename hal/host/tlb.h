@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <utility>
 
 #include "core/types.h"
 
@@ -113,15 +114,22 @@ class Tlb {
   }
 
   /// The entry that `address` uses under `pcid`, or null.
-  [[nodiscard]] TlbEntry* find(VirtAddr address, std::uint16_t pcid) {
-    for (TlbEntry& entry : entries) {
+  [[nodiscard]] const TlbEntry* find(VirtAddr address, std::uint16_t pcid) const {
+    for (const TlbEntry& entry : entries) {
       if (entry.covers(address) && (entry.global || entry.pcid == pcid)) return &entry;
     }
     return nullptr;
   }
+<<<<<<< HEAD
   /// The cached pointer to the table of `level` on the way to `address`, or null.
   [[nodiscard]] const PscEntry* find_table(VirtAddr address, std::uint16_t pcid,
                                            unsigned level = 1) const {
+=======
+  [[nodiscard]] TlbEntry* find(VirtAddr address, std::uint16_t pcid) {
+    return const_cast<TlbEntry*>(std::as_const(*this).find(address, pcid));
+  }
+  [[nodiscard]] const PscEntry* find_table(VirtAddr address, std::uint16_t pcid) const {
+>>>>>>> b6ca636909a12deb8f5443727cca8096b49b0f44
     for (const PscEntry& entry : psc) {
       if (entry.pcid == pcid && entry.covers(address) && entry.level() == level) return &entry;
     }

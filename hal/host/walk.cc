@@ -4,56 +4,82 @@ namespace shootdown::host {
 
 namespace {
 
+/// Sets bits by a locked write, if they are not set.
+void set(Machine& machine, std::uint64_t& entry, std::uint64_t bits) {
+  machine.touch(&entry, (entry & bits) != bits);
+  entry |= bits;
+}
+
 /// Reads the leaf and does what the walker does to it.
-WalkResult finish(std::uint64_t& entry, std::uint8_t shift, bool upper_writable, bool write) {
+WalkResult finish(Machine& machine, std::uint64_t& entry, std::uint8_t shift, bool upper_writable,
+                  bool write) {
   if ((entry & kPtePresent) == 0) return {};
   WalkResult result{.present = true,
                     .writable = upper_writable && (entry & kPteWritable) != 0,
                     .global = (entry & kPteGlobal) != 0,
                     .shift = shift,
                     .frame = FramePool::frame_at(entry)};
-  entry |= kPteAccessed;
-  if (write && result.writable) entry |= kPteDirty;
+  set(machine, entry, kPteAccessed | (write && result.writable ? kPteDirty : 0));
   result.dirty = (entry & kPteDirty) != 0;
   return result;
 }
 
+bool maps_page(std::uint64_t entry, unsigned level) {
+  return level == 1 || (level == 2 && (entry & kPteLarge) != 0);
+}
+
 }  // namespace
 
-WalkResult walk_tables(FramePool& frames, HostCpu& cpu, const WalkPurpose& purpose,
+WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose& purpose,
                        Observer* observer) {
-  const std::uint32_t root = FramePool::frame_at(cpu.cr3);
+  FramePool& frames = machine.frames();
+  const std::uint32_t root = FramePool::frame_at(walker.cr3);
   if (root == FramePool::kNoFrame) return {};
   PscEntry at{.prefix = 0,
               .table = root,
               .life = frames.info(root).life,
               .root = root,
-              .pcid = purpose.pcid,
+              .pcid = walker.pcid,
               .shift = shift_of_level(kTopLevel + 1),
               .writable = true,
               .from = {}};
-  const PscEntry* cached = cpu.tlb.find_start(purpose.address, purpose.pcid, purpose.stop);
+  const PscEntry* cached = walker.tlb.find_start(purpose.address, walker.pcid, purpose.stop);
   if (cached != nullptr) at = *cached;
-  bool is_new = false;  // a pointer of this walk, stamped with what oracles want to know of it
+  bool is_stamped = false;  // with what oracles want to know of this walk
   for (unsigned level = at.level();; --level) {
-    if (observer != nullptr && !observer->on_walk(cpu.id, at.table, at.life)) return {};
+    if (observer != nullptr && !observer->on_walk(walker.id, at.table, at.life)) return {};
     std::uint64_t& entry = frames.words(at.table)[table_index(purpose.address, level)];
-    const bool is_leaf = level == 1 || (level == 2 && (entry & kPteLarge) != 0);
+    machine.touch(&entry, false);
+    const bool is_leaf = maps_page(entry, level);
     if (is_leaf && purpose.stop > 1) return {};
-    if (is_leaf) return finish(entry, shift_of_level(level), at.writable, purpose.write);
+    if (is_leaf) return finish(machine, entry, shift_of_level(level), at.writable, purpose.write);
     if ((entry & kPtePresent) == 0) return {};
-    entry |= kPteAccessed;
+    set(machine, entry, kPteAccessed);
     at.writable = at.writable && (entry & kPteWritable) != 0;
     at.table = FramePool::frame_at(entry);
     if (at.table == FramePool::kNoFrame) return {};
     at.life = frames.info(at.table).life;
     at.shift = shift_of_level(level);
     at.prefix = purpose.address >> at.shift;
-    if (!is_new && observer != nullptr) observer->on_fill(cpu.id, purpose.address, at.from);
-    is_new = true;
-    cpu.tlb.psc.insert(at);
+    if (!is_stamped && observer != nullptr) {
+      observer->on_fill(walker.id, purpose.address, at.from);
+    }
+    is_stamped = true;
+    walker.tlb.psc.insert(at);
     if (level == purpose.stop) return {};
   }
+}
+
+bool would_fill(FramePool& frames, const HostCpu& cpu, VirtAddr address, std::uint16_t pcid) {
+  if (cpu.tlb.find(address, pcid) != nullptr) return false;
+  const PscEntry* cached = cpu.tlb.find_start(address, pcid, 1);
+  const std::uint32_t table = cached != nullptr ? cached->table : FramePool::frame_at(cpu.cr3);
+  const unsigned level = cached != nullptr ? cached->level() : kTopLevel;
+  if (table == FramePool::kNoFrame) return false;
+  // Whatever the first entry leads to is not cached yet: a page, or a table further down.
+  const std::uint64_t entry = frames.words(table)[table_index(address, level)];
+  if ((entry & kPtePresent) == 0) return false;
+  return maps_page(entry, level) || FramePool::frame_at(entry) != FramePool::kNoFrame;
 }
 
 }  // namespace shootdown::host

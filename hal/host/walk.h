@@ -1,4 +1,4 @@
-// The page walker: four levels, accessed and dirty bits, and the paging-structure cache.
+// The page walker: four levels, accessed and dirty bits, and the paging-structure caches.
 #pragma once
 
 #include <cstdint>
@@ -17,21 +17,31 @@ struct WalkResult {
   std::uint32_t frame{0};
 };
 
+/// Who walks.
+struct Walker {
+  CpuId id;  // for observers
+  std::uint64_t cr3;
+  std::uint16_t pcid;
+  Tlb& tlb;
+};
+
 /// What a walk is for.
 struct WalkPurpose {
   VirtAddr address;
-  std::uint16_t pcid;
   bool write;
   /// Level of the last entry that is read. From 2 on the walk stops early, which is how walks in
   /// several steps are made: it caches pointers to tables, and no translation.
   unsigned stop;
 };
 
-/// Walks from the lowest table that a cached pointer leads to, or from `cpu`'s root, and caches a
+/// Walks from the lowest table that a cached pointer leads to, or from the root, and caches a
 /// pointer to each table below. One atomic step. Sets the accessed bit, and the dirty bit for a
 /// write that the entry permits (SDM vol. 3, 4.8). `observer` may be null.
-WalkResult walk_tables(FramePool& frames, HostCpu& cpu, const WalkPurpose& purpose,
+WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose& purpose,
                        Observer* observer);
+
+/// Whether a walk for reading would cache anything that is not cached yet. Changes nothing.
+bool would_fill(FramePool& frames, const HostCpu& cpu, VirtAddr address, std::uint16_t pcid);
 
 /// Index of `address` in a table of `level`.
 constexpr std::uint32_t table_index(VirtAddr address, unsigned level) {

@@ -1,0 +1,81 @@
+// Dense control of a run: somebody outside picks what happens next, each time. Exhaustive search
+// and randomised strategies that look at the state work this way; a sparse ScheduleSource deviates
+// from a default instead.
+//
+// What may happen is a set of processes, each with one next step: every CPU's own program, and the
+// parts of the hardware that act by themselves. A step reaches from one visible operation of its
+// process to the next. What it touched on the way is its footprint: two steps of different
+// processes whose footprints do not conflict may change places without anybody noticing.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/types.h"
+
+namespace shootdown::host {
+
+class Machine;
+
+/// What a process is.
+enum class StepKind : std::uint8_t {
+  run,        // the CPU's next visible operation
+  interrupt,  // a pending interrupt is taken, up to the handler's first visible operation
+  drain,      // the oldest store leaves the CPU's store buffer
+  fill,       // a speculative walk from the CPU's root for address number `argument` caches
+  deliver,    // a broadcast invalidation issued by CPU `argument` arrives at the CPU
+  preempt,    // the host takes the processor from a virtual CPU ...
+  resume,     // ... and gives it back
+};
+
+/// A process and, with it, its next step.
+struct Step {
+  StepKind kind{StepKind::run};
+  CpuId cpu{0};
+  std::uint32_t argument{0};
+  friend bool operator==(const Step&, const Step&) = default;
+};
+
+/// A place that steps share: a word of memory, or a part of a CPU that others act on.
+using Place = std::uint64_t;
+
+/// Parts of a CPU, and things of which there is one. Words are places by their addresses, which are
+/// far above these numbers.
+enum class Part : std::uint8_t {
+  control,     // what the CPU executes next; interrupts and the host change it
+  pending,     // interrupts waiting for it
+  tlb,         // its cached translations
+  root,        // CR3
+  buffer,      // how full its store buffer is
+  ghost,       // what oracles know about it
+  broadcasts,  // INVLPGB messages in flight to it
+  frames,      // the frame allocator; of CPU 0 only
+  judgement,   // what oracles know of all; of CPU 0 only
+};
+constexpr Place place(Part part, CpuId cpu = 0) { return (static_cast<Place>(part) << 8) + cpu; }
+/// The store that a CPU buffered as its `number`th.
+constexpr Place stored(CpuId cpu, std::uint64_t number) {
+  return (Place{1} << 62) + (Place{cpu} << 40) + number;
+}
+
+struct Touch {
+  Place place;
+  bool write;
+  friend bool operator==(const Touch&, const Touch&) = default;
+};
+using Footprint = std::vector<Touch>;
+
+/// Picks the next step of a run, each time.
+class Controller {
+ public:
+  static constexpr std::size_t kStop = ~std::size_t{0};
+
+  virtual ~Controller() = default;
+  /// One of the enabled steps, by index, or kStop to abandon the run. There is at least one. The
+  /// first is what the default schedule would do.
+  virtual std::size_t pick(const std::vector<Step>& enabled) = 0;
+  /// The step picked last is over. May move the footprint away.
+  virtual void done(Footprint& footprint) = 0;
+};
+
+}  // namespace shootdown::host

@@ -1,0 +1,212 @@
+// Runs under a Controller: which steps are enabled, and how one is taken.
+#include "hal/host/hypervisor.h"
+#include "hal/host/machine.h"
+#include "hal/host/walk.h"
+
+namespace shootdown::host {
+
+void Machine::choose_uninterrupted() {
+  if (controlled_) {
+    control(Pending::plain, /*interruptible=*/false);
+  } else {
+    choose(Pending::plain);
+  }
+}
+
+void Machine::gate() {
+  if (setup_.controller == nullptr || !setup_.gated || controlled_) return;
+  drain();
+  HostCpu& self = *running_;
+  self.at_gate = true;
+  if (++at_gate_ == setup_.cpus) {
+    controlled_ = true;
+    next_stop_ = 0;
+    control(Pending::plain);
+    return;
+  }
+  while (!controlled_) {
+    if (self.must_interrupt()) {
+      interrupt();
+      continue;
+    }
+    self.blocked = true;
+    HostCpu* next = next_runnable();
+    if (next == nullptr) report_deadlock();
+    switch_to(*next);
+    self.blocked = false;
+  }
+  // Whoever switched here has picked this CPU's first step.
+  touch(place(Part::control, self.id), false);
+}
+
+void Machine::control(Pending kind, bool interruptible) {
+  HostCpu& self = *running_;
+  for (;;) {
+    self.pending = kind;
+    self.interruptible = interruptible;
+    finish_step();
+    HostCpu* next = next_step();
+    if (next == nullptr) return;
+    switch_to(*next);
+    if (done_) return;
+    if (self.takes_interrupt) {
+      self.takes_interrupt = false;
+      touch(place(Part::control, self.id), true);
+      touch(place(Part::pending, self.id), true);
+      // The handler's own looks do not keep the program from waiting.
+      const std::size_t looks = self.looks.size();
+      serve_pending();
+      self.looks.resize(looks);
+      continue;
+    }
+    touch(place(Part::control, self.id), false);
+    if (kind == Pending::drained && buffers_stores()) touch(place(Part::buffer, self.id), false);
+    if (kind == Pending::pause) {
+      for (const Look& look : self.looks) touch(look.word, false);
+      self.looks.clear();
+    }
+    return;
+  }
+}
+
+void Machine::finish_step() {
+  if (!in_step_) return;
+  in_step_ = false;
+  setup_.controller->done(footprint_);
+  footprint_.clear();
+}
+
+HostCpu* Machine::next_step() {
+  for (;;) {
+    list_steps();
+    if (steps_.empty()) {
+      done_ = true;
+      return nullptr;
+    }
+    const std::size_t index = setup_.controller->pick(steps_);
+    if (index == Controller::kStop) leave_run();
+    step_now_ = steps_[index];
+    in_step_ = true;
+    HostCpu& cpu = cpus_[step_now_.cpu];
+    if (step_now_.kind == StepKind::run || step_now_.kind == StepKind::interrupt) {
+      cpu.started = true;
+      cpu.takes_interrupt = step_now_.kind == StepKind::interrupt;
+      return &cpu;
+    }
+    apply_step(step_now_);
+    finish_step();
+  }
+}
+
+void Machine::apply_step(const Step& step) {
+  HostCpu& cpu = cpus_[step.cpu];
+  switch (step.kind) {
+    case StepKind::drain:
+      drain(cpu, 1);
+      break;
+    case StepKind::fill:
+      touch(place(Part::root, cpu.id), false);
+      touch(place(Part::tlb, cpu.id), true);
+      // Without a processor nobody walks for it.
+      touch(place(Part::control, cpu.id), false);
+      fill(cpu, setup_.fills[step.argument], /*write=*/false, /*speculative=*/true);
+      break;
+    case StepKind::deliver:
+      deliver_first(cpu.id, step.argument);
+      break;
+    case StepKind::preempt:
+      --cpu.preemptions_left;
+      touch(place(Part::control, cpu.id), true);
+      hypervisor_->deschedule(cpu);
+      break;
+    case StepKind::resume:
+      touch(place(Part::control, cpu.id), true);
+      hypervisor_->resume(cpu);
+      break;
+    case StepKind::run:
+    case StepKind::interrupt:
+      break;
+  }
+}
+
+bool Machine::may_run(const HostCpu& cpu) const {
+  if (cpu.place == VcpuPlace::descheduled) return false;
+  switch (cpu.pending) {
+    case Pending::plain:
+      return true;
+    case Pending::drained:
+      return cpu.stores.empty();
+    case Pending::pause:
+      for (const Look& look : cpu.looks) {
+        if (look.read(look.word, cpu) != look.bits) return true;
+      }
+      return cpu.looks.empty();
+    case Pending::idle:
+      break;
+  }
+  return false;
+}
+
+void Machine::list_steps() {
+  steps_.clear();
+  for (CpuId i = 0; i < setup_.cpus; ++i) {
+    const HostCpu& cpu = cpus_[(running_->id + i) % setup_.cpus];
+    const bool can_take = cpu.started && cpu.interruptible && cpu.stores.empty() &&
+                          cpu.place != VcpuPlace::descheduled;
+    if (can_take && cpu.must_interrupt()) {
+      steps_.push_back({.kind = StepKind::interrupt, .cpu = cpu.id});
+    }
+    if (may_run(cpu)) steps_.push_back({.kind = StepKind::run, .cpu = cpu.id});
+  }
+  for (CpuId id = 0; id < setup_.cpus; ++id) {
+    if (!cpus_[id].stores.empty()) steps_.push_back({.kind = StepKind::drain, .cpu = id});
+    if (cpus_[id].place == VcpuPlace::descheduled) {
+      steps_.push_back({.kind = StepKind::resume, .cpu = id});
+    }
+  }
+  for (const BroadcastMessage& message : broadcasts_) list_deliveries(message);
+  // What is left is nothing that anybody can wait for.
+  if (steps_.empty() && unfinished_ != 0) report_deadlock();
+  for (CpuId id = 0; id < setup_.cpus; ++id) list_surprises(cpus_[id]);
+}
+
+void Machine::list_deliveries(const BroadcastMessage& message) {
+  message.left.for_each([&](CpuId id) {
+    const Step step{.kind = StepKind::deliver, .cpu = id, .argument = message.issuer};
+    for (const Step& other : steps_) {
+      if (other == step) return;
+    }
+    steps_.push_back(step);
+  });
+}
+
+void Machine::list_surprises(const HostCpu& cpu) {
+  if (cpu.place == VcpuPlace::running) {
+    for (std::uint32_t i = 0; i < setup_.fills.size(); ++i) {
+      if (!would_fill(frames_, cpu, setup_.fills[i], pcid_of(cpu.cr3))) continue;
+      steps_.push_back({.kind = StepKind::fill, .cpu = cpu.id, .argument = i});
+    }
+  }
+  if (setup_.backend == Backend::kvm && cpu.preemptions_left != 0 &&
+      cpu.place == VcpuPlace::running) {
+    steps_.push_back({.kind = StepKind::preempt, .cpu = cpu.id});
+  }
+}
+
+void Machine::note_outcome(OpClass op, std::uint64_t value) {
+  std::uint64_t& outcome =
+      outcomes_[(static_cast<std::size_t>(step_now_.kind) * kHostCpus) + step_now_.cpu];
+  outcome = (outcome ^ (static_cast<std::uint64_t>(op) << 56) ^ value) * 0x9e37'79b9'7f4a'7c15;
+  outcome ^= outcome >> 32;
+}
+
+std::uint64_t Machine::outcome_hash() const {
+  std::uint64_t hash = 0;
+  for (const std::uint64_t outcome : outcomes_) {
+    hash = (hash ^ outcome) * 0x9e37'79b9'7f4a'7c15;
+    hash ^= hash >> 29;
+  }
+  return hash;
+}
+
+}  // namespace shootdown::host
