@@ -7,6 +7,15 @@
 
 namespace shootdown::host {
 
+namespace {
+
+/// Bits 63 to 47 are all equal.
+bool is_canonical(VirtAddr address) {
+  return static_cast<VirtAddr>(static_cast<std::int64_t>(address << 16) >> 16) == address;
+}
+
+}  // namespace
+
 void Machine::buffer_store(const BufferedStore& store) {
   if (running_->stores.full()) drain(*running_, 1);
   BufferedStore numbered = store;
@@ -74,7 +83,9 @@ void Machine::invlpg(VirtAddr address, Site where) {
   HostCpu& self = *running_;
   const std::uint16_t pcid = pcid_of(self.cr3);
   touch(place(Part::tlb, self.id), true);
-  if (setup_.invlpg_leaves_globals && setup_.pcid) {
+  if (!is_canonical(address)) {
+    // Like a NOP as far as the TLB goes (SDM vol. 2, INVLPG in 64-bit mode).
+  } else if (setup_.invlpg_leaves_globals && setup_.pcid) {
     self.tlb.flush_address_not_global(address, pcid);
   } else {
     self.tlb.flush_address(address, pcid);
@@ -89,10 +100,9 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
   visible(Pending::drained);
   drain();
   HostCpu& self = *running_;
-  const auto canonical = static_cast<std::uint64_t>(static_cast<std::int64_t>(address << 16) >> 16);
   const bool by_address = type == InvpcidType::address;
   const bool names_pcid = by_address || type == InvpcidType::context;
-  if ((by_address && canonical != address) || (names_pcid && pcid != 0 && !setup_.pcid)) {
+  if ((by_address && !is_canonical(address)) || (names_pcid && pcid != 0 && !setup_.pcid)) {
     Report report;
     report.oracle = Oracle::fault;
     report.title = "INVPCID faults";
@@ -258,13 +268,9 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
   const std::uint16_t pcid = pcid_of(cpu.cr3);
   if (speculative && cpu.tlb.find(address, pcid) != nullptr) return nullptr;
   Observer* observer = observing_ ? observer_ : nullptr;
-<<<<<<< HEAD
   const WalkResult walk =
       walk_tables(*this, {.id = cpu.id, .cr3 = cpu.cr3, .pcid = pcid, .tlb = cpu.tlb},
                   {.address = address, .write = write, .stop = 1}, observer);
-=======
-  const WalkResult walk = walk_tables(*this, cpu, address, pcid, write, observer);
->>>>>>> b6ca636909a12deb8f5443727cca8096b49b0f44
   stop_if_failed();
   if (!walk.present) return nullptr;
   TlbEntry entry{.page = address >> walk.shift,

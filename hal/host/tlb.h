@@ -120,16 +120,12 @@ class Tlb {
     }
     return nullptr;
   }
-<<<<<<< HEAD
-  /// The cached pointer to the table of `level` on the way to `address`, or null.
-  [[nodiscard]] const PscEntry* find_table(VirtAddr address, std::uint16_t pcid,
-                                           unsigned level = 1) const {
-=======
   [[nodiscard]] TlbEntry* find(VirtAddr address, std::uint16_t pcid) {
     return const_cast<TlbEntry*>(std::as_const(*this).find(address, pcid));
   }
-  [[nodiscard]] const PscEntry* find_table(VirtAddr address, std::uint16_t pcid) const {
->>>>>>> b6ca636909a12deb8f5443727cca8096b49b0f44
+  /// The cached pointer to the table of `level` on the way to `address`, or null.
+  [[nodiscard]] const PscEntry* find_table(VirtAddr address, std::uint16_t pcid,
+                                           unsigned level = 1) const {
     for (const PscEntry& entry : psc) {
       if (entry.pcid == pcid && entry.covers(address) && entry.level() == level) return &entry;
     }
