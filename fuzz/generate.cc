@@ -12,6 +12,7 @@ std::uint64_t deviation_kinds_for(const Header& header) {
   std::uint64_t kinds = (1U << kPlainDeviationKinds) - 1;
   if (header.tso) kinds |= bit(DeviationKind::drain);
   if (header.broadcast) kinds |= bit(DeviationKind::deliver);
+  if (header.nmi) kinds |= bit(DeviationKind::nmi);
   if (header.backend == Backend::kvm) {
     kinds |= bit(DeviationKind::vcpu_preempt) | bit(DeviationKind::vcpu_resume);
   } else if (header.backend != Backend::native) {
@@ -133,7 +134,7 @@ void vary_header(Random& random, Header& header) {
   // Half of the runs are plain; in the others every switch may turn.
   const bool plain = random.chance(1, 2);
   for (const HeaderSwitch& one : kHeaderSwitches) {
-    if (one.field == &Header::tso) continue;  // Drawn with the backend, and more often.
+    if (!one.is_drawn) continue;
     header.*one.field = defaults.*one.field != (!plain && random.chance(1, 4));
   }
   header.ceiling = defaults.ceiling;

@@ -2,6 +2,7 @@
 #include "fuzz/guest.h"
 
 #include <memory>
+#include <utility>
 
 #include "fuzz/layout.h"
 #include "hal/host/walk.h"
@@ -180,6 +181,24 @@ void Guest::interrupt(void* self, CpuId cpu) {
 void Guest::hub_interrupt(void* self, CpuId cpu) {
   Guest& guest = *static_cast<Guest*>(self);
   guest.in_kernel(cpu, [&] { handle_hub_interrupt(guest.system_); });
+}
+
+void Guest::nmi(void* self, CpuId cpu) {
+  Guest& guest = *static_cast<Guest*>(self);
+  // Not by way of the paths of interrupts: an NMI may have hit those.
+  const bool from_user = std::exchange(guest.in_user_[cpu], false);
+  const std::uint64_t cr3 = enter_nmi(guest.system_);
+  guest.read_in_nmi(cpu);
+  leave_nmi(guest.system_, cr3);
+  guest.in_user_[cpu] = from_user;
+}
+
+void Guest::read_in_nmi(CpuId cpu) {
+  const int task = task_[cpu];
+  if (task == kNoTask || !user_access_ok(system_, spaces_[static_cast<unsigned>(task)].mm)) return;
+  oracles_.on_nmi_access(cpu, static_cast<unsigned>(task));
+  machine_.stop_if_failed();
+  static_cast<void>(machine_.access(machine_.cpu(cpu).nmi_address, /*write=*/false));
 }
 
 void Guest::program(void* self, CpuId cpu) {

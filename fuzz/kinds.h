@@ -100,6 +100,7 @@ inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"vcpu_preempt", "", 0, 1},
     {"vcpu_resume", "", 0, 1},
     {"fail", "how", 0, 256},
+    {"nmi", "page", 0, kPages},
 }};
 
 inline constexpr unsigned kBackends = static_cast<unsigned>(Backend::kCount);
@@ -143,6 +144,7 @@ constexpr unsigned counts(const OpShape& shape, unsigned page, unsigned mms) {
 struct HeaderSwitch {
   std::string_view name;
   bool Header::* field;
+  bool is_drawn{true};  // with the others; otherwise by itself, or on request only
 };
 
 /// In the order of the bits in which the byte form stores their difference from the default.
@@ -158,7 +160,9 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"by_loaded_space", &Header::by_loaded_space},
     HeaderSwitch{"broadcast", &Header::broadcast},
     HeaderSwitch{"defer_tables", &Header::defer_tables},
-    HeaderSwitch{"tso", &Header::tso},
+    HeaderSwitch{"tso", &Header::tso, false},
+    HeaderSwitch{"cxx", &Header::cxx, false},
+    HeaderSwitch{"nmi", &Header::nmi, false},
 };
 
 }  // namespace shootdown::fuzz

@@ -58,6 +58,9 @@ class Oracles final : public host::Observer {
   void on_walker_holds(std::uint32_t frame);
   /// Somebody with a reference reads a page.
   void on_page_read(std::uint32_t frame);
+  /// An NMI handler was told that user memory is that of its task, which runs `space`, and is about
+  /// to read it (O22).
+  void on_nmi_access(CpuId cpu, unsigned space);
   void on_temporary_begin(CpuId cpu);
   void on_temporary_end(CpuId cpu);
   void on_offline(CpuId cpu);

@@ -96,7 +96,17 @@ void Oracles::check_consistency(CpuId cpu) {
   }
 }
 
+void Oracles::on_nmi_access(CpuId cpu, unsigned space) {
+  if (cpu_[cpu].space == space) return;
+  fail(Oracle::o22, "an NMI reads another space than its task's",
+       cpu_name(cpu) + " runs a task of " + mm_name(space) + ", and CR3 holds " +
+           (cpu_[cpu].space == kNoSpace ? "the kernel's space." : mm_name(cpu_[cpu].space) + "."),
+       {}, event(cpu, "reads user memory in an NMI handler"));
+}
+
 void Oracles::check_root(CpuId cpu) {
+  // Where NMIs arrive, they ask for themselves.
+  if (guest_->takes_nmis()) return;
   const Mm<host::HostHal>* loaded =
       guest_->system().cpus[cpu].own.loaded_mm.seen_by(machine_.cpu(cpu));
   const unsigned space = cpu_[cpu].space;

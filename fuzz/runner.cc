@@ -51,6 +51,10 @@ bool ScenarioSchedule::next(host::Action& action) {
       action.kind = host::ActionKind::deliver;
       action.argument = deviation.arg;
       break;
+    case DeviationKind::nmi:
+      action.kind = host::ActionKind::nmi;
+      action.argument = walked_address(walked);
+      break;
     case DeviationKind::preempt:
     case DeviationKind::kCount:
       action.kind = host::ActionKind::preempt;
@@ -72,6 +76,7 @@ const host::Report& Runner::run(const Scenario& scenario) {
                     .program = &Guest::program,
                     .interrupt = &Guest::interrupt,
                     .hub_interrupt = &Guest::hub_interrupt,
+                    .nmi = scenario.header.nmi ? &Guest::nmi : nullptr,
                     .argument = &guest_,
                     .observer = &oracles_,
                     .schedule = &schedule_});

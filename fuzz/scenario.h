@@ -60,6 +60,8 @@ struct Header {
   bool broadcast{false};           // hardware broadcast; the core wants it with PCIDs, without PTI
   bool defer_tables{false};        // page tables wait for lockless walkers
   bool tso{false};                 // stores go through store buffers
+  bool cxx{false};                 // reserved
+  bool nmi{false};                 // NMIs arrive, and their handler reads user memory
   Backend backend{Backend::native};
   friend bool operator==(const Header&, const Header&) = default;
 };
@@ -124,6 +126,7 @@ enum class DeviationKind : std::uint8_t {
   vcpu_preempt,  // KVM: the host takes the processor from `cpu`
   vcpu_resume,   // KVM: ... and begins to give it back
   fail,          // the next hypercall of `cpu`, or message through the hub, fails; `arg` says how
+  nmi,           // an NMI arrives at `cpu`, whose handler reads page `arg` if it may
   kCount,
 };
 

@@ -35,7 +35,10 @@ struct HostHal {
   static void enable_interrupts(Site where = Site::current()) {
     current_machine->set_interrupts(true, where);
   }
-  static bool in_interrupt() { return current_machine->running().in_interrupt; }
+  static bool in_interrupt() {
+    const HostCpu& cpu = current_machine->running();
+    return cpu.in_interrupt || cpu.in_nmi;
+  }
 
   static void write_cr3(std::uint64_t value, Site where = Site::current()) {
     current_machine->write_cr3(value, where);

@@ -36,6 +36,8 @@ void Machine::prepare(const Setup& setup) {
     cpu.in_interrupt = false;
     cpu.call_pending = false;
     cpu.hub_pending = false;
+    cpu.nmi_pending = false;
+    cpu.in_nmi = false;
     cpu.in_emulation = false;
     cpu.place = VcpuPlace::running;
     cpu.blocked = false;
@@ -65,6 +67,7 @@ void Machine::prepare(const Setup& setup) {
   changes_ = 0;
   hash_ = 0;
   interrupts_delivered_ = 0;
+  nmis_delivered_ = 0;
   ipi_counts_ = {};
   observing_ = false;
   have_action_ = false;
@@ -251,6 +254,12 @@ void Machine::apply(const Action& action) {
     case ActionKind::deliver:
       deliver_some(target.id, action.argument);
       break;
+    case ActionKind::nmi:
+      // One waits at most, as hardware keeps one.
+      if (setup_.nmi == nullptr || target.nmi_pending) break;
+      target.nmi_pending = true;
+      target.nmi_address = action.argument;
+      break;
   }
 }
 
@@ -325,6 +334,10 @@ void Machine::interrupt() {
   if (controlled_) return;  // A step of its own.
   HostCpu& self = *running_;
   while (self.must_interrupt()) {
+    if (self.nmi_pending && !self.in_nmi) {
+      serve_nmi();
+      continue;
+    }
     if (self.hold > 0) {
       --self.hold;
       return;
@@ -359,6 +372,26 @@ void Machine::serve(CpuCode handler, const char* name) {
   if (recording_) record("} return from interrupt", Site());
   self.in_interrupt = false;
   self.interrupts_enabled = true;
+  changed();
+}
+
+void Machine::serve_nmi() {
+  drain();
+  HostCpu& self = *running_;
+  // The interrupt flag is off in the handler and comes back with IRET, which also ends the time in
+  // which further NMIs wait.
+  const bool enabled = std::exchange(self.interrupts_enabled, false);
+  self.nmi_pending = false;
+  self.in_nmi = true;
+  ++nmis_delivered_;
+  ++changes_;
+  note(OpClass::interrupt, 1);
+  if (recording_) record("NMI {", Site());
+  setup_.nmi(setup_.argument, self.id);
+  drain();
+  if (recording_) record("} return from the NMI", Site());
+  self.in_nmi = false;
+  self.interrupts_enabled = enabled;
   changed();
 }
 

@@ -134,6 +134,10 @@ struct HostCpu {
   bool in_interrupt{false};
   bool call_pending{false};
   bool hub_pending{false};
+  /// An NMI waits: for this CPU's next visible operation, or for the end of the one before.
+  bool nmi_pending{false};
+  bool in_nmi{false};
+  VirtAddr nmi_address{0};  // what its handler is to read
   /// The host emulates an access of this CPU: the address is translated, the access is not done.
   bool in_emulation{false};
   VcpuPlace place{VcpuPlace::running};
@@ -155,8 +159,9 @@ struct HostCpu {
   std::uint64_t stores_buffered{0};
   std::vector<Look> looks;
 
+  [[nodiscard]] bool is_awaited() const { return call_pending || hub_pending || nmi_pending; }
   [[nodiscard]] bool must_interrupt() const {
-    return (call_pending || hub_pending) && interrupts_enabled;
+    return ((call_pending || hub_pending) && interrupts_enabled) || (nmi_pending && !in_nmi);
   }
 };
 
@@ -180,6 +185,7 @@ class Machine {
     CpuCode program{nullptr};        // what the CPU does then
     CpuCode interrupt{nullptr};      // the call-function interrupt's handler
     CpuCode hub_interrupt{nullptr};  // the broadcast hub's, if there is one
+    CpuCode nmi{nullptr};            // the NMI handler, if there are NMIs
     void* argument{nullptr};
     Observer* observer{nullptr};
     ScheduleSource* schedule{nullptr};
@@ -212,7 +218,7 @@ class Machine {
     if (++step_ >= next_stop_) [[unlikely]] {
       choose(kind);
     }
-    if (running_->must_interrupt()) [[unlikely]] {
+    if (running_->is_awaited()) [[unlikely]] {
       interrupt();
     }
   }
@@ -339,6 +345,7 @@ class Machine {
   [[nodiscard]] std::uint64_t trace_hash() const { return hash_; }
   [[nodiscard]] const Report& report() const { return report_; }
   [[nodiscard]] std::uint64_t interrupts_delivered() const { return interrupts_delivered_; }
+  [[nodiscard]] std::uint64_t nmis_delivered() const { return nmis_delivered_; }
   [[nodiscard]] const IpiCounts& ipi_counts() const { return ipi_counts_; }
 
   /// Timelines cost time, so they are collected on demand only.
@@ -374,6 +381,7 @@ class Machine {
   void interrupt();
   void serve_pending();
   void serve(CpuCode handler, const char* name);
+  void serve_nmi();
   void block();
   void idle();
   [[nodiscard]] bool can_run(const HostCpu& cpu) const;
@@ -407,6 +415,7 @@ class Machine {
   std::uint64_t changes_{0};
   std::uint64_t hash_{0};
   std::uint64_t interrupts_delivered_{0};
+  std::uint64_t nmis_delivered_{0};
   IpiCounts ipi_counts_{};
   Observer* observer_{nullptr};
   std::unique_ptr<Hypervisor> hypervisor_;

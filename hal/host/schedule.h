@@ -15,6 +15,7 @@ enum class ActionKind : std::uint8_t {
   vcpu_preempt,  // the host takes the processor away from a virtual CPU
   vcpu_resume,   // ... and lets it run again
   fail,          // the CPU's next hypercall or message fails
+  nmi,           // the CPU takes an NMI, whatever it does
 };
 
 /// One thing that hardware or the scheduler may do and does not do by default.
@@ -22,7 +23,7 @@ struct Action {
   std::uint64_t delay{0};  // visible operations after the previous action
   ActionKind kind{ActionKind::preempt};
   std::uint32_t cpu{0};
-  /// hold: operations; drain: stores; fill: virtual address; evict, deliver: choice; fail: how
+  /// hold: operations; drain: stores; fill, nmi: virtual address; evict, deliver: choice; fail: how
   std::uint64_t argument{0};
   /// fill: level of the last entry that the walk reads
   std::uint8_t level{1};

@@ -73,6 +73,7 @@ class Lab {
     programs_ = {};
     handler_ = nullptr;
     hub_handler_ = nullptr;
+    nmi_handler_ = nullptr;
     machine_.prepare({.cpus = options.cpus,
                       .pcid = options.pcid,
                       .invlpg_leaves_globals = options.invlpg_leaves_globals,
@@ -95,6 +96,11 @@ class Lab {
                             const Program& handler = static_cast<Lab*>(self)->hub_handler_;
                             if (handler) handler();
                           },
+                      .nmi =
+                          [](void* self, CpuId) {
+                            const Program& handler = static_cast<Lab*>(self)->nmi_handler_;
+                            if (handler) handler();
+                          },
                       .argument = this,
                       .observer = options.observer,
                       .schedule = &script_});
@@ -103,6 +109,7 @@ class Lab {
   void on(CpuId cpu, Program program) { programs_[cpu] = std::move(program); }
   void on_interrupt(Program handler) { handler_ = std::move(handler); }
   void on_hub_interrupt(Program handler) { hub_handler_ = std::move(handler); }
+  void on_nmi(Program handler) { nmi_handler_ = std::move(handler); }
   /// `delay` visible operations after the previous action.
   void at(std::uint64_t delay, ActionKind kind, CpuId cpu, std::uint64_t argument = 0,
           unsigned level = 1) {
@@ -129,6 +136,7 @@ class Lab {
   std::array<Program, kHostCpus> programs_;
   Program handler_;
   Program hub_handler_;
+  Program nmi_handler_;
 };
 
 /// Four-level page tables in modelled frames. Entries are changed as host code changes memory:

@@ -146,6 +146,35 @@ TEST(O22, FiresWhenTheSpaceIsNamedBeforeCr3HasIt) {
                })}});
 }
 
+/// An NMI arrives at the running CPU.
+void take_nmi(Trial& trial, VirtAddr address) {
+  trial.machine.running().nmi_pending = true;
+  trial.machine.running().nmi_address = address;
+  HostHal::full_fence();
+}
+
+TEST(O22, FiresWhenAnNmiReadsAnotherSpaceThanItsTasks) {
+  Trial trial;
+  trial.expect("O22 an NMI reads another space than its task's", {{wrong([&] {
+                 HostHal::disable_interrupts();
+                 HostHal::write_cr3(trial.mm(1).root | 5);
+                 take_nmi(trial, page_address(1));
+               })}},
+               {.nmi = true});
+}
+
+TEST(O2, FiresWhenAnNmiReadsThroughATranslationOlderThanACompletedFlush) {
+  Trial trial;
+  Loot loot(trial);
+  trial.before(TraceKind::handler_begin, 0, [&] { loot.take(0); });
+  trial.expect("O2 a CPU uses a translation older than a completed flush",
+               {{op("write page=1"), op("protect mm=0 page=1"), wrong([&] {
+                   loot.put_entries(0);
+                   take_nmi(trial, page_address(1));
+                 })}},
+               {.nmi = true});
+}
+
 TEST(O23, FiresWhenCr4AndItsShadowDiffer) {
   Trial trial;
   trial.expect("O23 CR4 and its shadow differ while interrupts are on",

@@ -70,6 +70,7 @@ std::string Trial::start(host::Machine::CpuCode program, host::Machine::CpuCode 
            [](void* self, CpuId cpu) {
              Guest::hub_interrupt(&static_cast<Trial*>(self)->guest, cpu);
            },
+       .nmi = [](void* self, CpuId cpu) { Guest::nmi(&static_cast<Trial*>(self)->guest, cpu); },
        .argument = this,
        .observer = this,
        .schedule = &schedule_});
