@@ -194,9 +194,11 @@ void enter_lazy_tlb(System<H>& system) {
   Mm<H>& loaded = *self.own.loaded_mm.owner_load();
   if (loaded.is_kernel) return;
   H::trace(TraceEvent{.kind = TraceKind::enter_lazy, .mm = &loaded});
-  // M4: no barrier. Seen late, it costs the flusher a needless interrupt and nothing else.
+  // M4: no barrier. Seen late, it costs the flusher a needless interrupt and nothing else. Release:
+  // what this CPU did in user memory comes before the promise, against the flusher that skips it
+  // and releases that memory. x86 keeps that order by itself, a compiler does not.
   if (!self.shared.is_lazy.owner_load()) {
-    self.shared.is_lazy.store(true, std::memory_order_relaxed);
+    self.shared.is_lazy.store(true, std::memory_order_release);
   }
 }
 

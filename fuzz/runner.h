@@ -1,4 +1,4 @@
-// Runs scenarios: one machine, one simulated kernel, the oracles, and a scenario's own schedule.
+// Runs scenarios: one machine, one simulated kernel, the oracles, and a schedule.
 #pragma once
 
 #include <cstdint>
@@ -6,24 +6,10 @@
 #include "fuzz/guest.h"
 #include "fuzz/oracles.h"
 #include "fuzz/scenario.h"
+#include "fuzz/schedule.h"
 #include "hal/host/machine.h"
-#include "hal/host/schedule.h"
 
 namespace shootdown::fuzz {
-
-/// The deviations of a scenario as a schedule.
-class ScenarioSchedule final : public host::ScheduleSource {
- public:
-  void start(const Scenario& scenario) {
-    scenario_ = &scenario;
-    index_ = 0;
-  }
-  bool next(host::Action& action) override;
-
- private:
-  const Scenario* scenario_{nullptr};
-  unsigned index_{0};
-};
 
 /// More visible operations than any scenario needs, however it is scheduled.
 inline constexpr std::uint64_t kStepLimit = 400000;
@@ -36,6 +22,8 @@ class Runner {
 
   /// Runs a normalised scenario to its end or to the first failure.
   const host::Report& run(const Scenario& scenario);
+  /// The same with another schedule than the scenario's own.
+  const host::Report& run(const Scenario& scenario, host::ScheduleSource& schedule);
 
   [[nodiscard]] host::Machine& machine() { return machine_; }
   [[nodiscard]] Guest& guest() { return guest_; }

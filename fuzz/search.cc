@@ -1,5 +1,5 @@
-// Search without an engine: random scenarios, counted, from a seed. The honest baseline beside the
-// guided engines, and fast enough for tests.
+// Search without an engine: random scenarios, counted, from a seed, under one of several strategies
+// of scheduling. The honest baseline beside the guided engines, and fast enough for tests.
 #include <algorithm>
 #include <cinttypes>
 #include <cstdint>
@@ -14,6 +14,7 @@
 #include "fuzz/kinds.h"
 #include "fuzz/runner.h"
 #include "fuzz/story.h"
+#include "fuzz/strategy.h"
 
 namespace {
 
@@ -28,6 +29,13 @@ constexpr const char* kHelp =
     "  --cpus N          simulated CPUs, 1 to 8 (default 4)\n"
     "  --ops N           operations per CPU, 1 to 16 (default 8)\n"
     "  --deviations N    deviations from the default schedule at most, 0 to 64 (default 16)\n"
+    "  --strategy NAME   who decides when things happen (default random):\n"
+    "                    random, the generator, which knows nothing of the run;\n"
+    "                    walk, a walk among the CPUs;\n"
+    "                    pct, priorities of CPUs, store buffers and interrupts that change at 0 to "
+    "4\n"
+    "                    moments; of six runs of a scenario the first measures its length;\n"
+    "                    aimed, preemptions and fills where interrupts are off\n"
     "  --backend NAME    always native, kvm, hyperv, xen or uv (default: mostly native)\n"
     "  --turn SWITCH     a yes-or-no field of the configuration, such as broadcast, that is not "
     "at\n"
@@ -36,12 +44,14 @@ constexpr const char* kHelp =
     "  --progress        tell on stderr every 100000 runs\n"
     "  --help            this text\n"
     "\n"
-    "exit status: 0 nothing found, 1 an oracle fired, 2 bad usage\n";
+    "exit status: 0 nothing found, 1 an oracle fired, 2 bad usage or a report that does not "
+    "replay\n";
 
 struct Options {
   std::uint64_t seed{1};
   std::uint64_t executions{100000};
   GenerateOptions generate{};
+  Strategy strategy{Strategy::random};
   bool progress{false};
   std::string out;
 };
@@ -65,6 +75,13 @@ bool set_number(const NumberOption& option, const char* text) {
   }
   if (option.wide != nullptr) *option.wide = number;
   if (option.narrow != nullptr) *option.narrow = static_cast<unsigned>(number);
+  return true;
+}
+
+bool set_strategy(std::string_view text, Strategy& strategy) {
+  const auto found = std::find(kStrategyNames.begin(), kStrategyNames.end(), text);
+  if (found == kStrategyNames.end()) return false;
+  strategy = static_cast<Strategy>(found - kStrategyNames.begin());
   return true;
 }
 
@@ -93,6 +110,8 @@ bool parse_options(int argc, char** argv, Options& options) {
     }
     if (word == "--progress") {
       options.progress = known = true;
+    } else if (word == "--strategy" && i + 1 < argc) {
+      known = set_strategy(argv[++i], options.strategy);
     } else if (word == "--backend" && i + 1 < argc) {
       known = set_backend(argv[++i], options.generate.backend);
     } else if (word == "--turn" && i + 1 < argc) {
@@ -112,6 +131,59 @@ bool parse_options(int argc, char** argv, Options& options) {
   return true;
 }
 
+/// Whether the scenario, with the deviations that the strategy has written down, is the run that
+/// failed. Anything else is not a report but a mistake in the strategy.
+bool replays(Runner& runner, const Scenario& scenario) {
+  const std::string reported = title(runner.report());
+  const std::uint64_t hash = runner.machine().trace_hash();
+  runner.run(scenario);
+  return runner.report().failed() && title(runner.report()) == reported &&
+         runner.machine().trace_hash() == hash;
+}
+
+/// Writes the scenario and says what it shows. Returns the exit status.
+int report(const Runner& runner, const Scenario& scenario, const Options& options,
+           std::uint64_t executions) {
+  std::printf("found %s after %" PRIu64 " executions\n", title(runner.report()).c_str(),
+              executions);
+  std::string error;
+  const auto bytes = encode(scenario);
+  const std::string_view content(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (!options.out.empty() && !save(options.out, content, error)) {
+    std::fprintf(stderr, "search: %s\n", error.c_str());
+    return 2;
+  }
+  return 1;
+}
+
+int search(const Options& options) {
+  auto* runner = new Runner;
+  auto* search = new Search(*runner, options.strategy, options.generate);
+  std::uint64_t operations = 0;
+  std::uint64_t lost = 0;
+  for (std::uint64_t i = 0; i < options.executions; ++i) {
+    const bool failed = search->run(options.seed + i).failed();
+    operations += runner->machine().step();
+    if (failed) {
+      if (replays(*runner, search->scenario())) {
+        return report(*runner, search->scenario(), options, i + 1);
+      }
+      ++lost;
+    }
+    if (options.progress && (i + 1) % 100000 == 0) {
+      std::fprintf(stderr, "%" PRIu64 " executions, %" PRIu64 " visible operations\n", i + 1,
+                   operations);
+    }
+  }
+  if (lost != 0) {
+    std::fprintf(stderr, "search: %" PRIu64 " reports cannot be replayed as scenarios\n", lost);
+    return 2;
+  }
+  std::printf("clean after %" PRIu64 " executions, %" PRIu64 " visible operations\n",
+              options.executions, operations);
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -123,30 +195,5 @@ int main(int argc, char** argv) {
   }
   Options options;
   if (!parse_options(argc, argv, options)) return 2;
-  auto* runner = new Runner;
-  static Scenario scenario;
-  std::uint64_t operations = 0;
-  for (std::uint64_t i = 0; i < options.executions; ++i) {
-    generate(options.seed + i, options.generate, scenario);
-    const auto& report = runner->run(scenario);
-    operations += runner->machine().step();
-    if (report.failed()) {
-      std::printf("found %s after %" PRIu64 " executions\n", title(report).c_str(), i + 1);
-      std::string error;
-      const auto bytes = encode(scenario);
-      const std::string_view content(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-      if (!options.out.empty() && !save(options.out, content, error)) {
-        std::fprintf(stderr, "search: %s\n", error.c_str());
-        return 2;
-      }
-      return 1;
-    }
-    if (options.progress && (i + 1) % 100000 == 0) {
-      std::fprintf(stderr, "%" PRIu64 " executions, %" PRIu64 " visible operations\n", i + 1,
-                   operations);
-    }
-  }
-  std::printf("clean after %" PRIu64 " executions, %" PRIu64 " visible operations\n",
-              options.executions, operations);
-  return 0;
+  return search(options);
 }

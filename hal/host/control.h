@@ -19,16 +19,19 @@ class Machine;
 
 /// What a process is.
 enum class StepKind : std::uint8_t {
-  run,        // the CPU's next visible operation
-  interrupt,  // a pending interrupt is taken, up to the handler's first visible operation
+  run,        // the program's next visible operation on the CPU
+  interrupt,  // a pending interrupt is taken, up to the handler's first visible operation ...
+  handle,     // ... the handler's next one ...
+  leave,      // ... and the return from it
   drain,      // the oldest store leaves the CPU's store buffer
-  fill,       // a speculative walk from the CPU's root for address number `argument` caches
+  fill,       // a speculative walk from the CPU's root for address number `argument`
   deliver,    // a broadcast invalidation issued by CPU `argument` arrives at the CPU
   preempt,    // the host takes the processor from a virtual CPU ...
   resume,     // ... and gives it back
 };
 
-/// A process and, with it, its next step.
+/// A process and, with it, its next step. The three kinds of a handler are one process: while it is
+/// there, the program of its CPU has no step.
 struct Step {
   StepKind kind{StepKind::run};
   CpuId cpu{0};
@@ -42,8 +45,9 @@ using Place = std::uint64_t;
 /// Parts of a CPU, and things of which there is one. Words are places by their addresses, which are
 /// far above these numbers.
 enum class Part : std::uint8_t {
-  control,     // what the CPU executes next; interrupts and the host change it
-  pending,     // interrupts waiting for it
+  control,     // what the CPU executes next; interrupts change it
+  processor,   // whether the CPU has a processor; the host changes it
+  pending,     // whether an interrupt waits for it and can be taken
   tlb,         // its cached translations
   root,        // CR3
   buffer,      // how full its store buffer is

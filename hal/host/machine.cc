@@ -49,7 +49,9 @@ void Machine::prepare(const Setup& setup) {
     cpu.interruptible = true;
     cpu.started = false;
     cpu.takes_interrupt = false;
+    cpu.leaves = false;
     cpu.preemptions_left = setup.preemptions;
+    cpu.fills_left = (std::uint32_t{1} << setup.fills.size()) - 1;
     cpu.stores_buffered = 0;
     cpu.looks.clear();
     cpu.preemption_off = 0;
@@ -147,7 +149,7 @@ const Report& Machine::run() {
   running_ = cpus_.data();
   Fiber::switch_to(host_, running_->fiber);
   // One CPU noticed that all is done and came back; the others wait in `idle` and follow.
-  for (CpuId id = 0; id < setup_.cpus && !report_.failed(); ++id) {
+  for (CpuId id = 0; id < setup_.cpus && fibers_ready_; ++id) {
     if (!cpus_[id].blocked) continue;
     running_ = &cpus_[id];
     Fiber::switch_to(host_, cpus_[id].fiber);
@@ -367,7 +369,11 @@ void Machine::serve(CpuCode handler, const char* name) {
   note(OpClass::interrupt, 0);
   if (recording_) record(name, Site());
   handler(setup_.argument, self.id);
-  if (controlled_) control(Pending::drained, /*interruptible=*/false);
+  if (controlled_) {
+    self.leaves = true;
+    control(Pending::drained, /*interruptible=*/false);
+    self.leaves = false;
+  }
   drain();
   if (recording_) record("} return from interrupt", Site());
   self.in_interrupt = false;

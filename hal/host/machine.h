@@ -155,7 +155,9 @@ struct HostCpu {
   bool interruptible{true};
   bool started{false};
   bool takes_interrupt{false};
+  bool leaves{false};  // the handler's next step is its last
   unsigned preemptions_left{0};
+  std::uint32_t fills_left{0};
   std::uint64_t stores_buffered{0};
   std::vector<Look> looks;
 
@@ -189,7 +191,8 @@ class Machine {
     void* argument{nullptr};
     Observer* observer{nullptr};
     ScheduleSource* schedule{nullptr};
-    /// In the place of the schedule. Addresses that speculative walks may be for are `fills`.
+    /// In the place of the schedule. For each of `fills`, at most 32, each CPU attempts one
+    /// speculative walk at some moment.
     Controller* controller{nullptr};
     std::vector<VirtAddr> fills{};
     /// Under a controller: it takes over when every CPU has come to `gate`. Else at the start.
@@ -367,6 +370,8 @@ class Machine {
   /// What a CPU may do and nobody can rely on.
   void list_surprises(const HostCpu& cpu);
   void apply_step(const Step& step);
+  [[nodiscard]] static StepKind own_step(const HostCpu& cpu);
+  void try_fill(HostCpu& cpu, std::uint32_t number);
   [[nodiscard]] bool may_run(const HostCpu& cpu) const;
   void finish_step();
   void note_outcome(OpClass op, std::uint64_t value);
@@ -431,7 +436,7 @@ class Machine {
   Step step_now_{};
   Footprint footprint_;
   std::vector<Step> steps_;
-  std::array<std::uint64_t, 8 * kHostCpus> outcomes_{};
+  std::array<std::uint64_t, 16 * kHostCpus> outcomes_{};
 };
 
 /// The machine whose CPU runs now. One at a time in a process.

@@ -49,6 +49,7 @@ void Machine::control(Pending kind, bool interruptible) {
     if (next == nullptr) return;
     switch_to(*next);
     if (done_) return;
+    if (setup_.backend == Backend::kvm) touch(place(Part::processor, self.id), false);
     if (self.takes_interrupt) {
       self.takes_interrupt = false;
       touch(place(Part::control, self.id), true);
@@ -59,7 +60,7 @@ void Machine::control(Pending kind, bool interruptible) {
       self.looks.resize(looks);
       continue;
     }
-    touch(place(Part::control, self.id), false);
+    touch(place(Part::control, self.id), step_now_.kind == StepKind::leave);
     if (kind == Pending::drained && buffers_stores()) touch(place(Part::buffer, self.id), false);
     if (kind == Pending::pause) {
       for (const Look& look : self.looks) touch(look.word, false);
@@ -88,7 +89,7 @@ HostCpu* Machine::next_step() {
     step_now_ = steps_[index];
     in_step_ = true;
     HostCpu& cpu = cpus_[step_now_.cpu];
-    if (step_now_.kind == StepKind::run || step_now_.kind == StepKind::interrupt) {
+    if (step_now_.kind <= StepKind::leave) {
       cpu.started = true;
       cpu.takes_interrupt = step_now_.kind == StepKind::interrupt;
       return &cpu;
@@ -105,28 +106,37 @@ void Machine::apply_step(const Step& step) {
       drain(cpu, 1);
       break;
     case StepKind::fill:
-      touch(place(Part::root, cpu.id), false);
-      touch(place(Part::tlb, cpu.id), true);
-      // Without a processor nobody walks for it.
-      touch(place(Part::control, cpu.id), false);
-      fill(cpu, setup_.fills[step.argument], /*write=*/false, /*speculative=*/true);
+      try_fill(cpu, step.argument);
       break;
     case StepKind::deliver:
       deliver_first(cpu.id, step.argument);
       break;
     case StepKind::preempt:
       --cpu.preemptions_left;
-      touch(place(Part::control, cpu.id), true);
+      touch(place(Part::processor, cpu.id), true);
       hypervisor_->deschedule(cpu);
       break;
     case StepKind::resume:
-      touch(place(Part::control, cpu.id), true);
+      touch(place(Part::processor, cpu.id), true);
       hypervisor_->resume(cpu);
       break;
-    case StepKind::run:
-    case StepKind::interrupt:
+    default:
       break;
   }
+}
+
+void Machine::try_fill(HostCpu& cpu, std::uint32_t number) {
+  // An attempt may be in vain. It counts all the same, so that whether it is possible depends on
+  // nothing: what a step needs besides its place in the program would have to be told to everybody
+  // who looks for steps that conflict.
+  cpu.fills_left &= ~(std::uint32_t{1} << number);
+  const VirtAddr address = setup_.fills[number];
+  if (setup_.backend == Backend::kvm) touch(place(Part::processor, cpu.id), false);
+  touch(place(Part::root, cpu.id), false);
+  // Without a processor nobody walks for it.
+  if (cpu.place != VcpuPlace::running) return;
+  touch(place(Part::tlb, cpu.id), cpu.tlb.find(address, pcid_of(cpu.cr3)) == nullptr);
+  fill(cpu, address, /*write=*/false, /*speculative=*/true);
 }
 
 bool Machine::may_run(const HostCpu& cpu) const {
@@ -147,6 +157,11 @@ bool Machine::may_run(const HostCpu& cpu) const {
   return false;
 }
 
+StepKind Machine::own_step(const HostCpu& cpu) {
+  if (!cpu.in_interrupt) return StepKind::run;
+  return cpu.leaves ? StepKind::leave : StepKind::handle;
+}
+
 void Machine::list_steps() {
   steps_.clear();
   for (CpuId i = 0; i < setup_.cpus; ++i) {
@@ -156,7 +171,7 @@ void Machine::list_steps() {
     if (can_take && cpu.must_interrupt()) {
       steps_.push_back({.kind = StepKind::interrupt, .cpu = cpu.id});
     }
-    if (may_run(cpu)) steps_.push_back({.kind = StepKind::run, .cpu = cpu.id});
+    if (may_run(cpu)) steps_.push_back({.kind = own_step(cpu), .cpu = cpu.id});
   }
   for (CpuId id = 0; id < setup_.cpus; ++id) {
     if (!cpus_[id].stores.empty()) steps_.push_back({.kind = StepKind::drain, .cpu = id});
@@ -181,11 +196,9 @@ void Machine::list_deliveries(const BroadcastMessage& message) {
 }
 
 void Machine::list_surprises(const HostCpu& cpu) {
-  if (cpu.place == VcpuPlace::running) {
-    for (std::uint32_t i = 0; i < setup_.fills.size(); ++i) {
-      if (!would_fill(frames_, cpu, setup_.fills[i], pcid_of(cpu.cr3))) continue;
-      steps_.push_back({.kind = StepKind::fill, .cpu = cpu.id, .argument = i});
-    }
+  for (std::uint32_t i = 0; i < setup_.fills.size(); ++i) {
+    if (((cpu.fills_left >> i) & 1) == 0) continue;
+    steps_.push_back({.kind = StepKind::fill, .cpu = cpu.id, .argument = i});
   }
   if (setup_.backend == Backend::kvm && cpu.preemptions_left != 0 &&
       cpu.place == VcpuPlace::running) {

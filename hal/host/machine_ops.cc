@@ -29,6 +29,7 @@ void Machine::drain(HostCpu& cpu, unsigned count) {
     const BufferedStore oldest = cpu.stores.take_oldest();
     touch(stored(cpu.id, oldest.number), true);
     touch(place(Part::buffer, cpu.id), true);
+    touch(place(Part::pending, cpu.id), true);  // interrupts wait for an empty buffer
     oldest.commit(oldest);
   }
   ++changes_;
@@ -156,6 +157,8 @@ void Machine::write_cr4(std::uint64_t value, Site where) {
 void Machine::set_interrupts(bool on, Site where) {
   visible();
   running_->interrupts_enabled = on;
+  // Whether an interrupt can be taken depends on the order of this and its arrival.
+  if (!on) touch(place(Part::pending, running_->id), true);
   note(OpClass::interrupt_flag, static_cast<std::uint64_t>(on));
   if (recording_) record(on ? "interrupts on" : "interrupts off", where);
   changed();

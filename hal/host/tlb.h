@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cstdint>
-#include <utility>
 
 #include "core/types.h"
 
@@ -114,14 +113,11 @@ class Tlb {
   }
 
   /// The entry that `address` uses under `pcid`, or null.
-  [[nodiscard]] const TlbEntry* find(VirtAddr address, std::uint16_t pcid) const {
-    for (const TlbEntry& entry : entries) {
+  [[nodiscard]] TlbEntry* find(VirtAddr address, std::uint16_t pcid) {
+    for (TlbEntry& entry : entries) {
       if (entry.covers(address) && (entry.global || entry.pcid == pcid)) return &entry;
     }
     return nullptr;
-  }
-  [[nodiscard]] TlbEntry* find(VirtAddr address, std::uint16_t pcid) {
-    return const_cast<TlbEntry*>(std::as_const(*this).find(address, pcid));
   }
   /// The cached pointer to the table of `level` on the way to `address`, or null.
   [[nodiscard]] const PscEntry* find_table(VirtAddr address, std::uint16_t pcid,

@@ -70,16 +70,4 @@ WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose
   }
 }
 
-bool would_fill(FramePool& frames, const HostCpu& cpu, VirtAddr address, std::uint16_t pcid) {
-  if (cpu.tlb.find(address, pcid) != nullptr) return false;
-  const PscEntry* cached = cpu.tlb.find_start(address, pcid, 1);
-  const std::uint32_t table = cached != nullptr ? cached->table : FramePool::frame_at(cpu.cr3);
-  const unsigned level = cached != nullptr ? cached->level() : kTopLevel;
-  if (table == FramePool::kNoFrame) return false;
-  // Whatever the first entry leads to is not cached yet: a page, or a table further down.
-  const std::uint64_t entry = frames.words(table)[table_index(address, level)];
-  if ((entry & kPtePresent) == 0) return false;
-  return maps_page(entry, level) || FramePool::frame_at(entry) != FramePool::kNoFrame;
-}
-
 }  // namespace shootdown::host

@@ -40,9 +40,6 @@ struct WalkPurpose {
 WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose& purpose,
                        Observer* observer);
 
-/// Whether a walk for reading would cache anything that is not cached yet. Changes nothing.
-bool would_fill(FramePool& frames, const HostCpu& cpu, VirtAddr address, std::uint16_t pcid);
-
 /// Index of `address` in a table of `level`.
 constexpr std::uint32_t table_index(VirtAddr address, unsigned level) {
   return static_cast<std::uint32_t>((address >> (kPageShift + (9 * (level - 1)))) & 511);

@@ -11,6 +11,7 @@ namespace shootdown::test {
 namespace {
 
 using OneCpu = Bench<1>;
+using H = OneCpu::H;
 constexpr Slot kSlot = 1;  // The bench's first space; slot 0 is the kernel's.
 constexpr std::uint64_t kUserPcid = (kSlot + 1) | kUserPcidBit;
 constexpr FlushRange kTwoPages{.start = 0x6000, .end = 0x8000};

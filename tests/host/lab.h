@@ -57,6 +57,9 @@ struct LabOptions {
   std::uint64_t step_limit{10000};
   Backend backend{Backend::native};
   Observer* observer{nullptr};
+  Controller* controller{nullptr};
+  std::vector<VirtAddr> fills{};
+  bool gated{false};
 };
 
 /// A machine whose CPUs start with interrupts on and run the functions given to `on`. Functions own
@@ -103,7 +106,10 @@ class Lab {
                           },
                       .argument = this,
                       .observer = options.observer,
-                      .schedule = &script_});
+                      .schedule = &script_,
+                      .controller = options.controller,
+                      .fills = options.fills,
+                      .gated = options.gated});
   }
 
   void on(CpuId cpu, Program program) { programs_[cpu] = std::move(program); }

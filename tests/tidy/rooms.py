@@ -9,6 +9,7 @@ no include works around it.
 ROOMS = {
     "core": [],
     "hal/host": ["core"],
+    "hal/threads": ["core"],
     "hal/x86_64": ["core"],
     # Runs on the host under the fuzzers and in the test kernel, so it knows neither HAL.
     "kernel-glue/mm": ["core"],
@@ -20,6 +21,7 @@ ROOMS = {
         "core",
         "fuzz",
         "hal/host",
+        "hal/threads",
         "hal/x86_64",
         "kernel-glue",
         "kernel-glue/embed",

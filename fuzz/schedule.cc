@@ -1,0 +1,156 @@
+#include "fuzz/schedule.h"
+
+#include "fuzz/kinds.h"
+#include "fuzz/layout.h"
+
+namespace shootdown::fuzz {
+
+namespace {
+
+/// The address that a walk for one of kWalkedPages is made for.
+VirtAddr walked_address(unsigned page) {
+  return page < kPages ? probe_address(page) : kernel_address(page - kPages);
+}
+
+constexpr std::uint64_t kLongestDelay = 255;
+
+/// Nothing but another question, one visible operation later.
+constexpr host::Action kAskAgain{
+    .delay = 1, .kind = host::ActionKind::drain, .cpu = 0, .argument = 0};
+
+}  // namespace
+
+host::Action action_of(const Deviation& deviation) {
+  host::Action action{.delay = deviation.delay, .cpu = deviation.cpu};
+  const unsigned walked = shape(deviation.kind).value_of(deviation.arg);
+  switch (deviation.kind) {
+    case DeviationKind::hold:
+      action.kind = host::ActionKind::hold;
+      action.argument = deviation.arg + 1U;
+      break;
+    case DeviationKind::fill:
+      action.kind = host::ActionKind::fill;
+      action.argument = walked_address(walked);
+      action.level = shape(deviation.kind).level_of(deviation.arg);
+      break;
+    case DeviationKind::evict:
+      action.kind = host::ActionKind::evict;
+      action.argument = deviation.arg;
+      break;
+    case DeviationKind::vcpu_preempt:
+      action.kind = host::ActionKind::vcpu_preempt;
+      break;
+    case DeviationKind::vcpu_resume:
+      action.kind = host::ActionKind::vcpu_resume;
+      break;
+    case DeviationKind::fail:
+      action.kind = host::ActionKind::fail;
+      action.argument = deviation.arg;
+      break;
+    case DeviationKind::drain:
+      action.kind = host::ActionKind::drain;
+      action.argument = deviation.arg + 1U;
+      break;
+    case DeviationKind::deliver:
+      action.kind = host::ActionKind::deliver;
+      action.argument = deviation.arg;
+      break;
+    case DeviationKind::nmi:
+      action.kind = host::ActionKind::nmi;
+      action.argument = walked_address(walked);
+      break;
+    case DeviationKind::preempt:
+    case DeviationKind::kCount:
+      action.kind = host::ActionKind::preempt;
+      break;
+  }
+  return action;
+}
+
+bool ScenarioSchedule::next(host::Action& action) {
+  if (index_ == scenario_->deviations.size()) return false;
+  action = action_of(scenario_->deviations[index_++]);
+  return true;
+}
+
+void LiveSchedule::start(Scenario& scenario, std::uint64_t seed) {
+  scenario_ = &scenario;
+  random_ = Random(seed);
+  wishes_.clear();
+  for (const Deviation& deviation : scenario.deviations) {
+    if (deviation.kind != DeviationKind::preempt) wishes_.push_back(deviation);
+  }
+  scenario.deviations.clear();
+  asked_at_ = 0;
+  last_ = 0;
+  told_ = 0;
+}
+
+bool LiveSchedule::next(host::Action& action) {
+  // The machine takes the next action right before it does the one it has. So what is decided here,
+  // with no delay, happens still before the visible operation that is about to begin.
+  const auto& deviations = scenario_->deviations;
+  if (step() != asked_at_) {
+    asked_at_ = step();
+    // A longer delay cannot be written down: that the running CPU runs says nothing and restarts
+    // it.
+    if (asked_at_ - last_ == kLongestDelay) deviate(DeviationKind::preempt, running());
+    decide();
+  }
+  if (told_ < deviations.size()) {
+    action = action_of(deviations[told_++]);
+    action.delay = 0;
+    return true;
+  }
+  if (deviations.full()) return false;
+  action = kAskAgain;
+  return true;
+}
+
+void LiveSchedule::deviate(DeviationKind kind, unsigned cpu, unsigned arg) {
+  auto& deviations = scenario_->deviations;
+  if (deviations.full()) return;
+  deviations.push_back({.delay = static_cast<std::uint8_t>(step() - last_),
+                        .kind = kind,
+                        .cpu = static_cast<std::uint8_t>(cpu),
+                        .arg = static_cast<std::uint8_t>(arg)});
+  last_ = step();
+}
+
+bool LiveSchedule::deviate_as_told() {
+  if (wishes_.size() == 0) return false;
+  const Deviation& wish = wishes_[random_.below(wishes_.size())];
+  deviate(wish.kind, wish.cpu, wish.arg);
+  return true;
+}
+
+bool LiveSchedule::is_busy(unsigned id) const {
+  const host::HostCpu& one = cpu(id);
+  return one.place != host::VcpuPlace::descheduled && (one.must_interrupt() || !one.blocked);
+}
+
+unsigned LiveSchedule::some_other_cpu() {
+  unsigned found = running();
+  unsigned busy = 0;
+  for (unsigned id = 0; id < cpus(); ++id) {
+    if (id == running() || !is_busy(id)) continue;
+    if (random_.below(++busy) == 0) found = id;
+  }
+  return found;
+}
+
+unsigned LiveSchedule::some_page() {
+  constexpr unsigned kTries = 8;
+  for (unsigned i = 0; i < kTries; ++i) {
+    const auto& program = scenario_->ops[random_.below(cpus())];
+    if (program.size() == 0) continue;
+    const Op& op = program[random_.below(program.size())];
+    const OpShape& used = shape(op.kind);
+    if (!used.uses_page) continue;
+    if (used.pages == kKernelPages) return kPages + op.page;
+    return op.page + (used.uses_count ? random_.below(op.count) : 0);
+  }
+  return random_.below(kPages);
+}
+
+}  // namespace shootdown::fuzz

@@ -1,0 +1,235 @@
+#include "fuzz/strategy.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <set>
+
+#include "fuzz/kinds.h"
+#include "fuzz/runner.h"
+#include "fuzz/scenario.h"
+#include "fuzz/schedule.h"
+
+namespace shootdown::fuzz {
+namespace {
+
+constexpr std::uint64_t kSeeds = 240;
+constexpr Strategy kLive[] = {Strategy::walk, Strategy::pct, Strategy::aimed};
+
+std::string name_of(const ::testing::TestParamInfo<Strategy>& info) {
+  return std::string(kStrategyNames[static_cast<unsigned>(info.param)]);
+}
+
+class LiveStrategy : public ::testing::TestWithParam<Strategy> {
+ protected:
+  GenerateOptions options_{.max_deviations = 32};
+  std::unique_ptr<Runner> runner_ = std::make_unique<Runner>();
+  std::unique_ptr<Search> search_ = std::make_unique<Search>(*runner_, GetParam(), options_);
+};
+INSTANTIATE_TEST_SUITE_P(Each, LiveStrategy, ::testing::ValuesIn(kLive), name_of);
+
+// A report is a scenario that replays, or it is worth nothing.
+TEST_P(LiveStrategy, WhatItDidIsInTheScenario) {
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    search_->run(seed);
+    const std::uint64_t hash = runner_->machine().trace_hash();
+    const std::uint64_t steps = runner_->machine().step();
+    Scenario decoded;
+    decode(encode(search_->scenario()), decoded);
+    ASSERT_EQ(decoded, search_->scenario()) << "seed " << seed;
+    runner_->run(decoded);
+    ASSERT_EQ(runner_->machine().trace_hash(), hash) << "seed " << seed;
+    ASSERT_EQ(runner_->machine().step(), steps) << "seed " << seed;
+  }
+}
+
+TEST_P(LiveStrategy, IsAFunctionOfTheSeed) {
+  std::vector<Scenario> first;
+  for (std::uint64_t seed = 0; seed < 24; ++seed) {
+    search_->run(seed);
+    first.push_back(search_->scenario());
+  }
+  // In another order and by another search, so that nothing hangs on the run before.
+  Search other(*runner_, GetParam(), options_);
+  for (std::uint64_t seed = 24; seed-- > 0;) {
+    other.run(seed);
+    ASSERT_EQ(other.scenario(), first[seed]) << "seed " << seed;
+  }
+}
+
+TEST_P(LiveStrategy, DoesWhatTheScenarioWantedAndPreempts) {
+  std::set<DeviationKind> kinds;
+  const HeaderSwitch* broadcast =
+      std::find_if(kHeaderSwitches.begin(), kHeaderSwitches.end(),
+                   [](const HeaderSwitch& one) { return one.name == "broadcast"; });
+  GenerateOptions kvm = options_;
+  kvm.backend = Backend::kvm;
+  GenerateOptions broadcasts = options_;
+  broadcasts.turned = broadcast;
+  for (const GenerateOptions& options : {kvm, broadcasts}) {
+    Search search(*runner_, GetParam(), options);
+    for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+      search.run(seed);
+      for (const Deviation& deviation : search.scenario().deviations) kinds.insert(deviation.kind);
+    }
+  }
+  for (const DeviationKind kind :
+       {DeviationKind::preempt, DeviationKind::hold, DeviationKind::fill, DeviationKind::evict,
+        DeviationKind::drain, DeviationKind::deliver, DeviationKind::vcpu_preempt}) {
+    EXPECT_TRUE(kinds.contains(kind)) << name(kind);
+  }
+}
+
+/// Deviates once, at a step of its own.
+class Once final : public LiveSchedule {
+ public:
+  using LiveSchedule::LiveSchedule;
+  using LiveSchedule::start;
+  std::uint64_t when{0};
+  unsigned decisions{0};
+
+ private:
+  void decide() override {
+    ++decisions;
+    if (step() == when) fill(running());
+  }
+};
+
+/// Many operations on one CPU, so that nothing but the schedule says when what happens.
+Scenario long_scenario() {
+  Scenario scenario;
+  for (unsigned cpu = 0; cpu < scenario.header.cpus; ++cpu) {
+    while (!scenario.ops[cpu].full()) {
+      scenario.ops[cpu].push_back({.kind = OpKind::replace, .page = 1});
+    }
+  }
+  return scenario;
+}
+
+TEST(LiveSchedule, IsAskedBeforeEveryVisibleOperation) {
+  auto runner = std::make_unique<Runner>();
+  Scenario scenario = long_scenario();
+  Once once(runner->machine());
+  once.start(scenario, 1);
+  once.when = ~std::uint64_t{0};
+  runner->run(scenario, once);
+  EXPECT_EQ(once.decisions, runner->machine().step());
+}
+
+TEST(LiveSchedule, WritesDelaysThatAreLongerThanTheFormatAllows) {
+  auto runner = std::make_unique<Runner>();
+  for (const std::uint64_t when : {1U, 254U, 255U, 256U, 510U, 1000U}) {
+    Scenario scenario = long_scenario();
+    Once once(runner->machine());
+    once.start(scenario, 1);
+    once.when = when;
+    runner->run(scenario, once);
+    const std::uint64_t hash = runner->machine().trace_hash();
+    std::uint64_t at = 0;
+    std::uint64_t filled_at = 0;
+    for (const Deviation& deviation : scenario.deviations) {
+      at += deviation.delay;
+      if (deviation.kind == DeviationKind::fill) filled_at = at;
+    }
+    EXPECT_EQ(filled_at, when);
+    runner->run(scenario);
+    EXPECT_EQ(runner->machine().trace_hash(), hash) << "fill at step " << when;
+  }
+}
+
+/// Preempts before every operation.
+class Restless final : public LiveSchedule {
+ public:
+  using LiveSchedule::LiveSchedule;
+  using LiveSchedule::start;
+
+ private:
+  void decide() override { deviate(DeviationKind::preempt, some_other_cpu()); }
+};
+
+TEST(LiveSchedule, LeavesTheRestToTheDefaultWhenTheScenarioIsFull) {
+  auto runner = std::make_unique<Runner>();
+  Scenario scenario = long_scenario();
+  Restless restless(runner->machine());
+  restless.start(scenario, 1);
+  runner->run(scenario, restless);
+  const std::uint64_t hash = runner->machine().trace_hash();
+  EXPECT_TRUE(scenario.deviations.full());
+  EXPECT_GT(runner->machine().step(), std::uint64_t{kMaxDeviations});
+  runner->run(scenario);
+  EXPECT_EQ(runner->machine().trace_hash(), hash);
+}
+
+TEST(Pct, GroupsShareAScenarioAndTheFirstRunOfEachMeasuresIt) {
+  auto runner = std::make_unique<Runner>();
+  Search search(*runner, Strategy::pct, {});
+  constexpr std::uint64_t kRuns = Search::kDepths + 1;
+  for (std::uint64_t group = 0; group < 10; ++group) {
+    search.run(group * kRuns);
+    EXPECT_EQ(search.scenario().deviations.size(), 0u);
+    const auto ops = search.scenario().ops;
+    for (std::uint64_t depth = 1; depth < kRuns; ++depth) {
+      search.run((group * kRuns) + depth);
+      EXPECT_EQ(search.scenario().ops, ops);
+    }
+  }
+}
+
+// With priorities alone CPUs change when one of them waits or ends. Each change point adds one.
+TEST(Pct, DepthIsTheNumberOfChangePointsPlusOne) {
+  auto runner = std::make_unique<Runner>();
+  Pct pct(runner->machine());
+  std::uint64_t switches[2]{};
+  for (const unsigned deep : {0U, 1U}) {
+    for (std::uint64_t seed = 0; seed < 50; ++seed) {
+      Scenario scenario;
+      for (auto& program : scenario.ops) {
+        while (!program.full()) program.push_back({.kind = OpKind::read, .page = 1});
+      }
+      normalise(scenario);
+      pct.start(scenario, seed, deep == 0 ? 1 : 9, 60);
+      runner->run(scenario, pct);
+      for (const Deviation& deviation : scenario.deviations) {
+        switches[deep] += deviation.kind == DeviationKind::preempt ? 1 : 0;
+      }
+    }
+  }
+  // Reads never wait: without change points CPUs change at the start and at the ends only.
+  EXPECT_LE(switches[0], 50U * 4);
+  EXPECT_GT(switches[1], switches[0] + 100);
+}
+
+TEST(Aimed, PreemptsMoreOftenWhereInterruptsAreOff) {
+  auto runner = std::make_unique<Runner>();
+  Search search(*runner, Strategy::aimed, {.vary_header = false});
+  /// Where the deviations of a scenario fall.
+  class Watch final : public host::ScheduleSource {
+   public:
+    explicit Watch(Runner& runner) : machine_(runner.machine()) {}
+    void start(const Scenario& scenario) { schedule_.start(scenario); }
+    bool next(host::Action& action) override {
+      if (due_) ++preemptions[machine_.running().interrupts_enabled ? 0 : 1];
+      const bool more = schedule_.next(action);
+      due_ = more && action.kind == host::ActionKind::preempt;
+      return more;
+    }
+    std::uint64_t preemptions[2]{};
+
+   private:
+    host::Machine& machine_;
+    ScenarioSchedule schedule_;
+    bool due_{false};
+  };
+  Watch watch(*runner);
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    search.run(seed);
+    watch.start(search.scenario());
+    runner->run(search.scenario(), watch);
+  }
+  // Interrupts are off for less than half of the operations.
+  EXPECT_GT(watch.preemptions[1], 2 * watch.preemptions[0]);
+}
+
+}  // namespace
+}  // namespace shootdown::fuzz

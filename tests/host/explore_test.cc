@@ -1,0 +1,148 @@
+#include "hal/host/explore.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/host/small_program.h"
+
+namespace shootdown::host {
+namespace {
+
+using enum SmallOp::Kind;
+
+SmallProgram store_buffering(Memory memory, bool fences) {
+  SmallProgram program{.memory = memory};
+  for (unsigned cpu = 0; cpu < 2; ++cpu) {
+    program.code[cpu].push_back({store, cpu});
+    if (fences) program.code[cpu].push_back({fence, 0});
+    program.code[cpu].push_back({load, 1 - cpu});
+  }
+  return program;
+}
+
+TEST(Explore, FindsEveryOutcomeOfStoreBuffering) {
+  EXPECT_EQ(outcomes_of(store_buffering(Memory::sc, false), {}).texts.size(), 3U);
+  EXPECT_EQ(outcomes_of(store_buffering(Memory::tso, false), {}).texts.size(), 4U);
+  EXPECT_EQ(outcomes_of(store_buffering(Memory::tso, true), {}).texts.size(), 3U);
+}
+
+TEST(Explore, TakesOneRunOfEachClass) {
+  // Two words, a store and a load of each on different CPUs: three orders matter.
+  const Outcomes reduced = outcomes_of(store_buffering(Memory::sc, false), {});
+  EXPECT_EQ(reduced.result.executions, 3U);
+  EXPECT_TRUE(reduced.result.complete);
+  const Outcomes plain =
+      outcomes_of(store_buffering(Memory::sc, false), {.reduction = Reduction::none});
+  EXPECT_GT(plain.result.executions, reduced.result.executions);
+  EXPECT_EQ(plain.texts, reduced.texts);
+}
+
+TEST(Explore, AWaitEndsWhenSomebodyWrites) {
+  SmallProgram program{.memory = Memory::tso};
+  program.code[0] = {{await, 0}, {store, 1}};
+  program.code[1] = {{load, 1}, {store, 0}, {await, 1}};
+  const Outcomes found = outcomes_of(program, {});
+  EXPECT_TRUE(found.result.complete);
+  EXPECT_FALSE(found.result.failed);
+  EXPECT_GE(found.result.executions, 1U);
+}
+
+TEST(Explore, FindsALostWakeUp) {
+  // The waiter is woken only if the other CPU has not looked yet.
+  SmallProgram program{.memory = Memory::sc};
+  program.code[0] = {{await, 0}};
+  const Outcomes found = outcomes_of(program, {});
+  EXPECT_TRUE(found.result.failed);
+}
+
+TEST(Explore, TheScheduleOfAFailureReplays) {
+  SmallProgram program{.memory = Memory::sc};
+  program.code[0] = {{load, 1}, {await, 0}};
+  program.code[1] = {{store, 1}};
+  Explorer explorer({});
+  SmallMachine machine(program);
+  const ExploreResult result =
+      explorer.explore([&]() -> const Report& { return machine.run(explorer); });
+  ASSERT_TRUE(result.failed);
+  Replay replay(result.schedule);
+  const Report& report = machine.run(replay);
+  EXPECT_TRUE(report.failed());
+  EXPECT_EQ(report.oracle, Oracle::o18);
+}
+
+TEST(Explore, ABoundLimitsDeviations) {
+  const SmallProgram program = store_buffering(Memory::sc, false);
+  const auto runs = [&](unsigned deviations) {
+    return outcomes_of(program, {.reduction = Reduction::none, .deviations = deviations});
+  };
+  EXPECT_EQ(runs(0).result.executions, 1U);
+  EXPECT_EQ(runs(0).texts.size(), 1U);
+  EXPECT_GT(runs(1).result.executions, 1U);
+  EXPECT_EQ(runs(2).texts.size(), 3U);
+  EXPECT_EQ(runs(20).result.executions, runs(kUnbounded).result.executions);
+}
+
+TEST(Explore, SaysWhatItGuarantees) {
+  const SmallProgram program = store_buffering(Memory::sc, false);
+  const ExploreOptions reduced{};
+  EXPECT_EQ(outcomes_of(program, reduced).result.guarantee(reduced),
+            "every interleaving, up to the order of steps that do not conflict");
+  const ExploreOptions bounded{.reduction = Reduction::none, .deviations = 2};
+  EXPECT_EQ(outcomes_of(program, bounded).result.guarantee(bounded),
+            "every run that deviates from the default schedule at most 2 times");
+  const ExploreOptions cut{.reduction = Reduction::none, .most_executions = 2};
+  EXPECT_EQ(outcomes_of(program, cut).result.guarantee(cut),
+            "none: the exploration was stopped before its end");
+}
+
+TEST(Explore, AnInterruptIsTakenAtEveryMomentThatMatters) {
+  SmallProgram program{.memory = Memory::sc};
+  program.code[0] = {{store, 0}, {store, 1}};
+  program.code[1] = {{interrupt, 0}};  // to CPU 0
+  program.handler = {{load, 0}, {load, 1}};
+  // Before both stores, between them, after both.
+  EXPECT_EQ(outcomes_of(program, {}).texts.size(), 3U);
+}
+
+TEST(Explore, AStoreOverAnotherCpusLateInterruptIsNotLost) {
+  // Interrupts go off before or after the message is there: taken in between, or never.
+  SmallProgram program{.memory = Memory::sc};
+  program.code[0] = {{off, 0}};
+  program.code[1] = {{interrupt, 0}};
+  program.handler = {{store, 0}};
+  EXPECT_EQ(outcomes_of(program, {}).texts.size(), 2U);
+}
+
+TEST(Explore, ASpeculativeWalkHappensAtEveryMomentThatMatters) {
+  SmallProgram program{.memory = Memory::sc, .fills = true};
+  program.code[0] = {{load, 0}};
+  program.code[1] = {{remap, 0}, {unmap, 0}};
+  // Caches the first frame, the second, or nothing; on each of two CPUs.
+  std::set<std::string> cached;
+  for (const std::string& text : outcomes_of(program, {}).texts) {
+    cached.insert(text.substr(0, text.find('|')));
+  }
+  EXPECT_EQ(cached.size(), 3U);
+}
+
+TEST(Explore, SetUpBeforeTheGateIsNotExplored) {
+  Explorer explorer({});
+  Lab lab;
+  HostAtomic<std::uint32_t> word;
+  const ExploreResult result = explorer.explore([&]() -> const Report& {
+    lab.restart({.cpus = 2, .controller = &explorer, .gated = true});
+    word.poke(0);
+    for (CpuId cpu = 0; cpu < 2; ++cpu) {
+      lab.on(cpu, [&] {
+        for (unsigned i = 0; i < 10; ++i) word.store(i, std::memory_order_relaxed);
+        lab.machine().gate();
+        word.store(11, std::memory_order_relaxed);
+      });
+    }
+    return lab.run();
+  });
+  EXPECT_TRUE(result.complete);
+  EXPECT_EQ(result.executions, 2U);
+}
+
+}  // namespace
+}  // namespace shootdown::host
