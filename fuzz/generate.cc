@@ -12,6 +12,7 @@ std::uint64_t deviation_kinds_for(const Header& header) {
   std::uint64_t kinds = (1U << kPlainDeviationKinds) - 1;
   if (header.tso) kinds |= bit(DeviationKind::drain);
   if (header.broadcast) kinds |= bit(DeviationKind::deliver);
+  if (header.device) kinds |= bit(DeviationKind::device);
   if (header.nmi) kinds |= bit(DeviationKind::nmi);
   if (header.backend == Backend::kvm) {
     kinds |= bit(DeviationKind::vcpu_preempt) | bit(DeviationKind::vcpu_resume);
@@ -115,11 +116,12 @@ Deviation Swarm::deviation(Random& random) const {
   Deviation deviation;
   deviation.kind = static_cast<DeviationKind>(deviations_.pick(random));
   deviation.delay = random.mostly_small(longest_delay_);
-  deviation.cpu = random.below(cpus_);
-  if (deviation.kind == DeviationKind::fill) {
+  const DeviationShape& used = shape(deviation.kind);
+  deviation.cpu = used.of_space ? mm(random) : random.below(cpus_);
+  if (used.levels > 1) {
     deviation.arg = random.chance(1, 8) ? kPages + random.below(kKernelPages) : page(random);
   } else {
-    const unsigned last = shape(deviation.kind).args() - 1;
+    const unsigned last = used.args() - 1;
     deviation.arg = random.mostly_small(last);
   }
   return deviation;

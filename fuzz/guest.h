@@ -60,6 +60,7 @@ class Guest {
   [[nodiscard]] std::uint64_t leaf(unsigned space, unsigned page);
   [[nodiscard]] bool in_user_mode(CpuId cpu) const { return in_user_[cpu]; }
   [[nodiscard]] bool takes_nmis() const { return scenario_->header.nmi; }
+  [[nodiscard]] bool has_device() const { return scenario_->header.device; }
 
   static constexpr unsigned kSpaces = kMaxMms + 1;
   /// Few, so that they are used again: one, or two for many spaces.

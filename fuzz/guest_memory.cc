@@ -172,8 +172,8 @@ void Guest::kernel_unmap(const Op& op) {
     }
   }
   if (count == 0) return;
-  const TranslationsQuiet quiet =
-      flush_tlb_kernel_range(system_, kernel_address(op.page), kernel_address(op.page + op.count));
+  const TranslationsQuiet quiet = vm::flush_kernel_range(*manager_, kernel_address(op.page),
+                                                         kernel_address(op.page + op.count));
   static_cast<void>(quiet);
   for (unsigned i = 0; i < count; ++i) {
     oracles_.on_release(frames[i]);

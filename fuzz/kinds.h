@@ -75,6 +75,7 @@ struct DeviationShape {
   unsigned arg_first;
   unsigned arg_count;
   unsigned levels{1};
+  bool of_space{false};  // the `cpu` of a deviation is a space
   /// How many values `arg` has.
   [[nodiscard]] constexpr unsigned args() const { return arg_count * levels; }
   [[nodiscard]] constexpr unsigned value_of(unsigned arg) const { return arg % arg_count; }
@@ -101,6 +102,7 @@ inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"vcpu_resume", "", 0, 1},
     {"fail", "how", 0, 256},
     {"nmi", "page", 0, kPages},
+    {"device", "page", 0, kWalkedPages, kWalkLevels, true},
 }};
 
 inline constexpr unsigned kBackends = static_cast<unsigned>(Backend::kCount);
@@ -163,6 +165,7 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"tso", &Header::tso, false},
     HeaderSwitch{"cxx", &Header::cxx, false},
     HeaderSwitch{"nmi", &Header::nmi, false},
+    HeaderSwitch{"device", &Header::device, false},
 };
 
 }  // namespace shootdown::fuzz

@@ -6,6 +6,7 @@
 
 #include "fuzz/guest.h"
 #include "fuzz/names.h"
+#include "hal/host/device.h"
 #include "hal/host/hypervisor.h"
 
 namespace shootdown::fuzz {
@@ -162,7 +163,7 @@ void Oracles::on_online(CpuId cpu) {
 // -------------------------------------------------------------------------------------
 
 void Oracles::on_fill(CpuId cpu, VirtAddr address, Provenance& from) {
-  const unsigned space = cpu_[cpu].space;
+  const unsigned space = space_walked_by(cpu);
   const unsigned page = page_of(address);
   const unsigned kernel_page = kernel_page_of(address);
   from.step = machine_.step();
@@ -175,7 +176,8 @@ void Oracles::on_fill(CpuId cpu, VirtAddr address, Provenance& from) {
   from.space = static_cast<std::uint16_t>(space);
   from.life = space_[space].life;
   const PageGhost& ghost = space_[space].pages[page];
-  from.version = is_unhooked(cpu_[cpu].walked) ? ghost.before_unhook : ghost.version;
+  const std::uint32_t walked = cpu == host::kDevice ? walked_by_device_ : cpu_[cpu].walked;
+  from.version = is_unhooked(walked) ? ghost.before_unhook : ghost.version;
 }
 
 void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {

@@ -198,6 +198,10 @@ class Oracles final : public host::Observer {
   void check_pointers_flushed(CpuId cpu, const FlushGhost& flush);
   void audit_pointers(CpuId cpu);
   void check_pointers_to(std::uint32_t table, CpuId target);
+  // The device; oracles_device.cc.
+  void check_device_before_release(std::uint32_t frame);
+  void check_device_promise(CpuId cpu, const Promise& promise, host::Oracle oracle);
+  [[nodiscard]] unsigned space_walked_by(CpuId walker) const;
   void add_to_batch(CpuId cpu, const TraceEvent& event);
   void check_table_release(std::uint32_t frame);
   void check_page_release(std::uint32_t frame);
@@ -250,6 +254,7 @@ class Oracles final : public host::Observer {
   std::array<bool, host::FramePool::kFrames> store_recorded_{};
   std::array<UnhookedTable, host::FramePool::kFrames> unhooked_{};
   std::array<CpuGhost, kMaxCpus> cpu_{};
+  std::uint32_t walked_by_device_{host::FramePool::kNoFrame};
   /// Global slots, a bit for each: in use, and given back without a full broadcast since.
   std::uint64_t slots_in_use_{0};
   std::uint64_t slots_dirty_{0};

@@ -123,6 +123,7 @@ void Oracles::check_promises(CpuId cpu, const PromiseList& promises, Oracle orac
     if (promise.version > demand.version) {
       demand = {.version = promise.version, .step = machine_.step(), .cpu = cpu};
     }
+    check_device_promise(cpu, promise, oracle);
   }
   for_each_usable([&](CpuId target, const TlbEntry& entry) {
     const unsigned page = page_of(entry.page << entry.shift);
@@ -206,6 +207,7 @@ void Oracles::on_release(std::uint32_t frame) {
 
 void Oracles::check_page_release(std::uint32_t frame) {
   const CpuId self = machine_.running().id;
+  check_device_before_release(frame);
   for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
     const HostCpu& cpu = machine_.cpu(id);
     const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);

@@ -5,6 +5,7 @@
 #include "fuzz/guest.h"
 #include "fuzz/names.h"
 #include "fuzz/oracles.h"
+#include "hal/host/device.h"
 #include "hal/host/hypervisor.h"
 
 namespace shootdown::fuzz {
@@ -20,6 +21,10 @@ using host::PscEntry;
 
 namespace {
 
+std::string walker_name(CpuId walker) {
+  return walker == host::kDevice ? std::string("a device") : cpu_name(walker);
+}
+
 Event pointer_event(CpuId cpu, const PscEntry& pointer) {
   return {.step = pointer.from.step, .cpu = cpu, .what = "cached a pointer to the table"};
 }
@@ -32,15 +37,16 @@ Event pointer_event(CpuId cpu, const PscEntry& pointer) {
 bool Oracles::on_walk(CpuId cpu, std::uint32_t frame, std::uint32_t life) {
   const FrameInfo& info = machine_.frames().info(frame);
   const unsigned owner = owner_space(info.owner);
-  const unsigned space = cpu_[cpu].space;
-  cpu_[cpu].walked = frame;
+  const unsigned space = space_walked_by(cpu);
+  (cpu == host::kDevice ? walked_by_device_ : cpu_[cpu].walked) = frame;
   const bool is_alive = info.kind == FrameKind::table && info.life == life;
   if (is_alive && (owner == space || owner == kKernelSpace)) return true;
   fail(Oracle::o5, "a walk reads a page table that was released",
-       cpu_name(cpu) + " walks a frame that is " +
+       walker_name(cpu) + " walks a frame that is " +
            (info.kind == FrameKind::free ? "free." : "used for something else by now."),
        {.step = info.changed_at, .cpu = info.changed_by, .what = "released or reused the table"},
-       event(cpu, "walks it"));
+       cpu == host::kDevice ? event(machine_.running().id, "runs when a device walks it")
+                            : event(cpu, "walks it"));
   return false;
 }
 
@@ -127,6 +133,7 @@ void Oracles::audit_pointers(CpuId cpu) {
 
 void Oracles::check_table_release(std::uint32_t frame) {
   const CpuId self = machine_.running().id;
+  check_device_before_release(frame);
   for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
     check_pointers_to(frame, id);
     if (cpu_[id].walker_table != frame) continue;

@@ -62,6 +62,7 @@ struct Header {
   bool tso{false};                 // stores go through store buffers
   bool cxx{false};                 // reserved
   bool nmi{false};                 // NMIs arrive, and their handler reads user memory
+  bool device{false};              // a device with a TLB of its own walks the page tables
   Backend backend{Backend::native};
   friend bool operator==(const Header&, const Header&) = default;
 };
@@ -127,6 +128,7 @@ enum class DeviationKind : std::uint8_t {
   vcpu_resume,   // KVM: ... and begins to give it back
   fail,          // the next hypercall of `cpu`, or message through the hub, fails; `arg` says how
   nmi,           // an NMI arrives at `cpu`, whose handler reads page `arg` if it may
+  device,        // a device walks in space `cpu` for a page, `arg` says how far
   kCount,
 };
 
@@ -135,7 +137,7 @@ enum class DeviationKind : std::uint8_t {
 struct Deviation {
   std::uint8_t delay{0};
   DeviationKind kind{DeviationKind::preempt};
-  std::uint8_t cpu{0};  // 0 .. cpus - 1
+  std::uint8_t cpu{0};  // 0 .. cpus - 1, or a space, 0 .. mms - 1, as the kind says
   std::uint8_t arg{0};
   friend bool operator==(const Deviation&, const Deviation&) = default;
 };

@@ -292,7 +292,8 @@ bool Parser::parse_deviation(Tokens tokens) {
 
   const DeviationShape& shape = kDeviationShapes[*kind];
   const unsigned last = shape.arg_first + shape.arg_count - 1;
-  std::array fields{Field{"cpu", 0, scenario_.header.cpus - 1u, why_cpus_},
+  std::array fields{shape.of_space ? Field{"mm", 0, scenario_.header.mms - 1u, why_mms_}
+                                   : Field{"cpu", 0, scenario_.header.cpus - 1u, why_cpus_},
                     Field{shape.arg_name, shape.arg_first, last},
                     optional_field("level", 1, shape.levels, 1)};
   const std::size_t used = shape.arg_name.empty() ? 1 : shape.levels == 1 ? 2 : 3;
@@ -384,7 +385,7 @@ std::string print(const Op& op) {
 std::string print(const Deviation& deviation) {
   const DeviationShape& used = shape(deviation.kind);
   std::string text(used.name);
-  append_field(text, "cpu", deviation.cpu);
+  append_field(text, used.of_space ? "mm" : "cpu", deviation.cpu);
   if (!used.arg_name.empty()) {
     append_field(text, used.arg_name, used.value_of(deviation.arg) + used.arg_first);
   }

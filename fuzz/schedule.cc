@@ -55,6 +55,11 @@ host::Action action_of(const Deviation& deviation) {
       action.kind = host::ActionKind::deliver;
       action.argument = deviation.arg;
       break;
+    case DeviationKind::device:
+      action.kind = host::ActionKind::device;
+      action.argument = walked_address(walked);
+      action.level = shape(deviation.kind).level_of(deviation.arg);
+      break;
     case DeviationKind::nmi:
       action.kind = host::ActionKind::nmi;
       action.argument = walked_address(walked);

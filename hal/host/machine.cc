@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "hal/host/device.h"
 #include "hal/host/hypervisor.h"
 #include "hal/host/walk.h"
 
@@ -19,7 +20,8 @@ constexpr std::uint64_t kNever = ~std::uint64_t{0};
 
 }  // namespace
 
-Machine::Machine() : hypervisor_(std::make_unique<Hypervisor>(*this)) {
+Machine::Machine()
+    : hypervisor_(std::make_unique<Hypervisor>(*this)), device_(std::make_unique<Device>(*this)) {
   for (CpuId id = 0; id < kHostCpus; ++id) cpus_[id].id = id;
   running_ = cpus_.data();
 }
@@ -59,6 +61,7 @@ void Machine::prepare(const Setup& setup) {
     cpu.tlb.clear();
   }
   hypervisor_->prepare();
+  device_->prepare();
   frames_.reset();
   features_.clear();
   timeline_.clear();
@@ -220,7 +223,7 @@ void Machine::choose(Pending kind) {
 }
 
 void Machine::apply(const Action& action) {
-  HostCpu& target = cpus_[action.cpu];
+  HostCpu& target = cpus_[action.cpu % kHostCpus];
   switch (action.kind) {
     case ActionKind::preempt:
       if (&target != running_ && can_run(target)) switch_to(target);
@@ -255,6 +258,15 @@ void Machine::apply(const Action& action) {
       break;
     case ActionKind::deliver:
       deliver_some(target.id, action.argument);
+      break;
+    case ActionKind::device:
+      device_->walk(action.cpu, action.argument, action.level);
+      stop_if_failed();
+      if (recording_) {
+        record("a device walks for " + name_of(action.argument) + " of space " +
+                   std::to_string(action.cpu) + ", to level " + std::to_string(action.level),
+               Site());
+      }
       break;
     case ActionKind::nmi:
       // One waits at most, as hardware keeps one.

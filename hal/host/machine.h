@@ -98,6 +98,7 @@ enum class Memory : std::uint8_t {
   tso,  // through a store buffer
 };
 
+class Device;
 class Hypervisor;
 struct HostCpu;
 
@@ -334,6 +335,8 @@ class Machine {
   [[nodiscard]] CpuId cpu_count() const { return setup_.cpus; }
   [[nodiscard]] bool pcid() const { return setup_.pcid; }
   [[nodiscard]] Backend backend() const { return setup_.backend; }
+  [[nodiscard]] Device& device() { return *device_; }
+  [[nodiscard]] const Device& device() const { return *device_; }
   [[nodiscard]] Hypervisor& hypervisor() { return *hypervisor_; }
   [[nodiscard]] const Hypervisor& hypervisor() const { return *hypervisor_; }
   /// For actors of the machine: null unless somebody watches the run.
@@ -424,6 +427,7 @@ class Machine {
   IpiCounts ipi_counts_{};
   Observer* observer_{nullptr};
   std::unique_ptr<Hypervisor> hypervisor_;
+  std::unique_ptr<Device> device_;
   FramePool frames_;
   FeatureSet features_;
   Report report_;

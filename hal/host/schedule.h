@@ -16,6 +16,7 @@ enum class ActionKind : std::uint8_t {
   vcpu_resume,   // ... and lets it run again
   fail,          // the CPU's next hypercall or message fails
   nmi,           // the CPU takes an NMI, whatever it does
+  device,        // a device walks for the address; `cpu` is the context that it does so in
 };
 
 /// One thing that hardware or the scheduler may do and does not do by default.
@@ -23,9 +24,10 @@ struct Action {
   std::uint64_t delay{0};  // visible operations after the previous action
   ActionKind kind{ActionKind::preempt};
   std::uint32_t cpu{0};
-  /// hold: operations; drain: stores; fill, nmi: virtual address; evict, deliver: choice; fail: how
+  /// hold: operations; drain: stores; fill, nmi, device: virtual address; evict, deliver: choice;
+  /// fail: how
   std::uint64_t argument{0};
-  /// fill: level of the last entry that the walk reads
+  /// fill, device: level of the last entry that the walk reads
   std::uint8_t level{1};
 };
 

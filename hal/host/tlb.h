@@ -164,6 +164,15 @@ class Tlb {
         [&](const TlbEntry& e) { return !e.global && e.pcid == pcid && e.covers(address); });
     psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid && e.covers(address); });
   }
+  /// What translates any address of [start, end) in one PCID.
+  void flush_range_in(std::uint16_t pcid, VirtAddr start, VirtAddr end) {
+    const auto hits = [&](std::uint64_t number, unsigned shift) {
+      const VirtAddr first = number << shift;
+      return first < end && start <= first + ((VirtAddr{1} << shift) - 1);
+    };
+    entries.remove_if([&](const TlbEntry& e) { return e.pcid == pcid && hits(e.page, e.shift); });
+    psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid && hits(e.prefix, e.shift); });
+  }
   /// INVLPG with the erratum: global entries stay.
   void flush_address_not_global(VirtAddr address, std::uint16_t pcid) {
     flush_address_in(address, pcid);

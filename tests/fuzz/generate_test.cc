@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <utility>
 
 #include "fuzz/random.h"
 
@@ -161,12 +162,31 @@ TEST(Generate, UsesEveryKindOftenAndSwitchesEveryKindOffOften) {
     EXPECT_LT(runs_with[kind], is_start ? kSeeds : kSeeds * 4 / 5) << kOpShapes[kind].name;
     EXPECT_GT(runs_full_of[kind], 0u) << kOpShapes[kind].name;
   }
-  for (unsigned kind = 0; kind < kDeviationKinds; ++kind) {
-    // The others only happen on few machines.
+  for (unsigned kind = 0; kind <= static_cast<unsigned>(DeviationKind::fail); ++kind) {
+    // The others only happen on few machines, and those behind them on request.
     const unsigned share = kind < kPlainDeviationKinds ? 5 : 50;
     EXPECT_GT(deviations[kind], kSeeds / share) << kDeviationShapes[kind].name;
   }
   EXPECT_EQ(pages.size(), kPages);
+}
+
+TEST(Generate, UsesTheKindsThatASwitchBringsOnRequestOnly) {
+  for (const auto [field, kind] : {std::pair{&Header::nmi, DeviationKind::nmi},
+                                   std::pair{&Header::device, DeviationKind::device}}) {
+    const HeaderSwitch wanted{"", field};
+    std::array<unsigned, 2> found{};
+    for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+      for (const bool turned : {false, true}) {
+        const Scenario scenario = generated(seed, {.turned = turned ? &wanted : nullptr});
+        EXPECT_EQ(scenario.header.*field, turned);
+        for (const Deviation& each : scenario.deviations) {
+          found[turned ? 1 : 0] += each.kind == kind ? 1 : 0;
+        }
+      }
+    }
+    EXPECT_EQ(found[0], 0u);
+    EXPECT_GT(found[1], kSeeds / 5);
+  }
 }
 
 TEST(Generate, SomeWalksStopEarlyAtEachLevelAndMostDoNot) {

@@ -67,6 +67,7 @@ TEST(Text, PrintsPartsForTimelines) {
   EXPECT_EQ(print(Deviation{0, DeviationKind::fill, 1, 3}), "fill cpu=1 page=3");
   EXPECT_EQ(print(Deviation{0, DeviationKind::fill, 1, 3 + (2 * kWalkedPages)}),
             "fill cpu=1 page=3 level=3");
+  EXPECT_EQ(print(Deviation{0, DeviationKind::device, 1, 3}), "device mm=1 page=3");
   EXPECT_EQ(name(OpKind::free_table), "free_table");
   EXPECT_EQ(name(OpKind::exit), "exit");
   EXPECT_EQ(name(DeviationKind::evict), "evict");

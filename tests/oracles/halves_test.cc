@@ -157,6 +157,7 @@ TEST(O22, FiresWhenAnNmiReadsAnotherSpaceThanItsTasks) {
   Trial trial;
   trial.expect("O22 an NMI reads another space than its task's", {{wrong([&] {
                  HostHal::disable_interrupts();
+                 trial.set_in_mask(1, 0, true);
                  HostHal::write_cr3(trial.mm(1).root | 5);
                  take_nmi(trial, page_address(1));
                })}},

@@ -22,6 +22,7 @@ Step op(std::string_view text) {
 
 Step await(std::uint64_t turn) { return {.kind = Step::Kind::await, .turn = turn}; }
 Step go(std::uint64_t turn) { return {.kind = Step::Kind::go, .turn = turn}; }
+Step act(std::function<void()> code) { return {.kind = Step::Kind::act, .code = std::move(code)}; }
 Step wrong(std::function<void()> code) {
   return {.kind = Step::Kind::wrong, .code = std::move(code)};
 }
@@ -97,6 +98,9 @@ void Trial::perform(CpuId cpu, const std::vector<Step>& steps) {
         break;
       case Step::Kind::go:
         turn_.store(steps[i].turn, std::memory_order_release);
+        break;
+      case Step::Kind::act:
+        steps[i].code();
         break;
       case Step::Kind::wrong:
         if (!honest_) steps[i].code();

@@ -19,7 +19,7 @@ namespace shootdown::fuzz {
 
 /// One thing that a simulated CPU does.
 struct Step {
-  enum class Kind : std::uint8_t { op, await, go, wrong };
+  enum class Kind : std::uint8_t { op, await, go, act, wrong };
   Kind kind;
   Op op{};
   std::uint64_t turn{0};
@@ -31,6 +31,8 @@ struct Step {
 /// Waits, with interrupts on, until somebody says `go(turn)`.
 [[nodiscard]] Step await(std::uint64_t turn);
 [[nodiscard]] Step go(std::uint64_t turn);
+/// What hardware may do, whether the script runs honestly or not.
+[[nodiscard]] Step act(std::function<void()> code);
 /// What only a wrong kernel does. Left out when the script runs honestly.
 [[nodiscard]] Step wrong(std::function<void()> code);
 
