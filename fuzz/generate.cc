@@ -13,6 +13,7 @@ std::uint64_t deviation_kinds_for(const Header& header) {
   if (header.tso) kinds |= bit(DeviationKind::drain);
   if (header.broadcast) kinds |= bit(DeviationKind::deliver);
   if (header.device) kinds |= bit(DeviationKind::device);
+  if (header.faults) kinds |= bit(DeviationKind::lose) | bit(DeviationKind::duplicate);
   if (header.nmi) kinds |= bit(DeviationKind::nmi);
   if (header.backend == Backend::kvm) {
     kinds |= bit(DeviationKind::vcpu_preempt) | bit(DeviationKind::vcpu_resume);

@@ -34,13 +34,23 @@ Config config_of(const Header& header) {
       .broadcast = header.broadcast && header.backend != Backend::kvm,
       .broadcast_max_pages = host::kInvlpgbMaxPages,
       .broadcast_threshold = 1,
-      .global_slots = Guest::global_slots(header.mms)};
+      .global_slots = Guest::global_slots(header.mms),
+      // A lost interrupt is sent again by who has waited so long.
+      .patience = header.faults ? 4 : Config{}.patience};
 }
 
 }  // namespace
 
 host::Backend backend_of(const Header& header) {
   return static_cast<host::Backend>(header.backend);
+}
+
+bool Guest::create(unsigned index) {
+  if (!vm::create(*manager_, spaces_[index])) return false;
+  // So many flushes that the next ones come near the end of the numbers.
+  constexpr Generation kNearTheEnd = ~Generation{0} - 0xffff;
+  if (scenario_->header.faults) spaces_[index].mm.tlb_gen.poke(kNearTheEnd);
+  return true;
 }
 
 Guest::Guest(Machine& machine, Oracles& oracles)
@@ -117,7 +127,7 @@ void Guest::prepare(const Scenario& scenario) {
   // Nobody else runs yet, but the memory manager asks for the context in which it may wait.
   machine_.running().interrupts_enabled = true;
   for (unsigned index = 0; index <= scenario.header.mms; ++index) {
-    vm::create(*manager_, spaces_[index]);
+    create(index);
     if (index != temporary_space()) premap(index);
   }
   machine_.running().interrupts_enabled = false;

@@ -99,6 +99,8 @@ class Guest {
   /// Ends a space that nobody needs and starts it anew, empty. False if somebody needs it, or
   /// without memory.
   bool renew(unsigned space);
+  /// Makes a space that does not exist. False without memory.
+  bool create(unsigned space);
   void flush_batch(CpuId cpu);
   void kernel_map(const Op& op);
   void kernel_unmap(const Op& op);

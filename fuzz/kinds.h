@@ -103,6 +103,8 @@ inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"fail", "how", 0, 256},
     {"nmi", "page", 0, kPages},
     {"device", "page", 0, kWalkedPages, kWalkLevels, true},
+    {"lose", "", 0, 1},
+    {"duplicate", "", 0, 1},
 }};
 
 inline constexpr unsigned kBackends = static_cast<unsigned>(Backend::kCount);
@@ -166,6 +168,7 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"cxx", &Header::cxx, false},
     HeaderSwitch{"nmi", &Header::nmi, false},
     HeaderSwitch{"device", &Header::device, false},
+    HeaderSwitch{"faults", &Header::faults, false},
 };
 
 }  // namespace shootdown::fuzz

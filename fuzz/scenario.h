@@ -63,6 +63,7 @@ struct Header {
   bool cxx{false};                 // reserved
   bool nmi{false};                 // NMIs arrive, and their handler reads user memory
   bool device{false};              // a device with a TLB of its own walks the page tables
+  bool faults{false};  // interrupts get lost or double, and generations are near their end
   Backend backend{Backend::native};
   friend bool operator==(const Header&, const Header&) = default;
 };
@@ -129,6 +130,8 @@ enum class DeviationKind : std::uint8_t {
   fail,          // the next hypercall of `cpu`, or message through the hub, fails; `arg` says how
   nmi,           // an NMI arrives at `cpu`, whose handler reads page `arg` if it may
   device,        // a device walks in space `cpu` for a page, `arg` says how far
+  lose,          // the next interrupt to `cpu` gets lost
+  duplicate,     // an interrupt arrives at `cpu` that nobody has sent
   kCount,
 };
 

@@ -60,6 +60,12 @@ host::Action action_of(const Deviation& deviation) {
       action.argument = walked_address(walked);
       action.level = shape(deviation.kind).level_of(deviation.arg);
       break;
+    case DeviationKind::lose:
+      action.kind = host::ActionKind::lose;
+      break;
+    case DeviationKind::duplicate:
+      action.kind = host::ActionKind::duplicate;
+      break;
     case DeviationKind::nmi:
       action.kind = host::ActionKind::nmi;
       action.argument = walked_address(walked);

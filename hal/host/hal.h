@@ -106,10 +106,13 @@ struct HostHal {
   static void pause(Site where = Site::current()) { current_machine->pause(where); }
   static std::uint64_t ticks() { return current_machine->step(); }
   static void trace(const TraceEvent& event) { current_machine->trace(event); }
-  /// For timelines. Who waits for ever is reported as a deadlock anyway.
+  /// Sends the interrupt again if it got lost. Who waits for ever otherwise is reported as a
+  /// deadlock.
   static void report_unanswered(const Unanswered& report) {
-    if (!current_machine->recording()) return;
-    current_machine->record("no answer from CPU " + std::to_string(report.target), {});
+    if (current_machine->recording()) {
+      current_machine->record("no answer from CPU " + std::to_string(report.target), {});
+    }
+    current_machine->send_again(report.target);
   }
   [[noreturn]] static void fail(const Failure& failure) { current_machine->fail(failure); }
 

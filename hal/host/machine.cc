@@ -38,6 +38,8 @@ void Machine::prepare(const Setup& setup) {
     cpu.in_interrupt = false;
     cpu.call_pending = false;
     cpu.hub_pending = false;
+    cpu.loses_next = false;
+    cpu.has_lost = false;
     cpu.nmi_pending = false;
     cpu.in_nmi = false;
     cpu.in_emulation = false;
@@ -73,6 +75,7 @@ void Machine::prepare(const Setup& setup) {
   hash_ = 0;
   interrupts_delivered_ = 0;
   nmis_delivered_ = 0;
+  rounds_of_patience_ = 0;
   ipi_counts_ = {};
   observing_ = false;
   have_action_ = false;
@@ -118,7 +121,7 @@ void Machine::idle() {
       continue;
     }
     self.blocked = true;
-    HostCpu* next = next_runnable();
+    HostCpu* next = next_after_patience();
     if (next != nullptr) {
       switch_to(*next);
     } else if (unfinished_ == 0) {
@@ -259,6 +262,12 @@ void Machine::apply(const Action& action) {
     case ActionKind::deliver:
       deliver_some(target.id, action.argument);
       break;
+    case ActionKind::lose:
+      target.loses_next = true;
+      break;
+    case ActionKind::duplicate:
+      target.call_pending = true;
+      break;
     case ActionKind::device:
       device_->walk(action.cpu, action.argument, action.level);
       stop_if_failed();
@@ -308,6 +317,20 @@ HostCpu* Machine::next_runnable() {
   return nullptr;
 }
 
+HostCpu* Machine::next_after_patience() {
+  // More than any wait needs that counts its pauses.
+  constexpr unsigned kRounds = 1000;
+  HostCpu* next = next_runnable();
+  if (next != nullptr || rounds_of_patience_ == kRounds) return next;
+  bool has_lost = false;
+  for (const HostCpu& cpu : cpus_) has_lost = has_lost || cpu.has_lost;
+  if (!has_lost) return nullptr;
+  ++rounds_of_patience_;
+  // Everybody looks again and waits on, as if something had happened.
+  ++changes_;
+  return next_runnable();
+}
+
 void Machine::switch_to(HostCpu& next) {
   if (next.place == VcpuPlace::entering) hypervisor_->enter(next);
   HostCpu& previous = *running_;
@@ -321,7 +344,7 @@ void Machine::block() {
   drain();
   HostCpu& self = *running_;
   self.blocked = true;
-  HostCpu* next = next_runnable();
+  HostCpu* next = next_after_patience();
   if (next == nullptr) report_deadlock();
   // An interrupt held back by the schedule arrives when the CPU has nothing else to do.
   if (next->blocked) next->hold = 0;

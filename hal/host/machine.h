@@ -135,6 +135,9 @@ struct HostCpu {
   bool in_interrupt{false};
   bool call_pending{false};
   bool hub_pending{false};
+  // Injected faults: the next interrupt to this CPU gets lost; one has been lost since.
+  bool loses_next{false};
+  bool has_lost{false};
   /// An NMI waits: for this CPU's next visible operation, or for the end of the one before.
   bool nmi_pending{false};
   bool in_nmi{false};
@@ -295,6 +298,8 @@ class Machine {
   void set_interrupts(bool on, Site where);
   void pause(Site where);
   void send_call_function_ipi(const HostCpuMask& targets, Site where);
+  /// Somebody has waited for the CPU for long. An interrupt that got lost is sent again.
+  void send_again(CpuId target);
   /// A user-mode load or store: translation, use, and the page fault if there is no translation.
   /// The same function serves accesses of the kernel to its own half.
   AccessResult access(VirtAddr address, bool write, Site where = Site::current());
@@ -395,6 +400,9 @@ class Machine {
   [[nodiscard]] bool can_run(const HostCpu& cpu) const;
   [[nodiscard]] bool has_work(const HostCpu& cpu) const;
   HostCpu* next_runnable();
+  /// The same when nobody seems to have work: an interrupt may have got lost, and then time passes
+  /// until somebody who waits for the answer has lost patience.
+  HostCpu* next_after_patience();
   void give_way();
   void switch_to(HostCpu& next);
   [[nodiscard]] std::string name_of(VirtAddr address) const;
@@ -424,6 +432,7 @@ class Machine {
   std::uint64_t hash_{0};
   std::uint64_t interrupts_delivered_{0};
   std::uint64_t nmis_delivered_{0};
+  unsigned rounds_of_patience_{0};
   IpiCounts ipi_counts_{};
   Observer* observer_{nullptr};
   std::unique_ptr<Hypervisor> hypervisor_;

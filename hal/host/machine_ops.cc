@@ -215,8 +215,22 @@ void Machine::send_call_function_ipi(const HostCpuMask& targets, Site where) {
   }
   targets.for_each([&](CpuId id) {
     touch(place(Part::pending, id), true);
-    cpus_[id].call_pending = true;
+    HostCpu& target = cpus_[id];
+    if (std::exchange(target.loses_next, false)) {
+      target.has_lost = true;
+      if (recording_) record("the interrupt to cpu" + std::to_string(id) + " gets lost", where);
+    } else {
+      target.call_pending = true;
+      target.has_lost = false;
+    }
   });
+  changed();
+}
+
+void Machine::send_again(CpuId target) {
+  if (!std::exchange(cpus_[target].has_lost, false)) return;
+  if (recording_) record("the interrupt to cpu" + std::to_string(target) + " is sent again", {});
+  cpus_[target].call_pending = true;
   changed();
 }
 

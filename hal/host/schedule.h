@@ -16,6 +16,8 @@ enum class ActionKind : std::uint8_t {
   vcpu_resume,   // ... and lets it run again
   fail,          // the CPU's next hypercall or message fails
   nmi,           // the CPU takes an NMI, whatever it does
+  lose,          // the next call-function interrupt to the CPU does not arrive
+  duplicate,     // a call-function interrupt arrives at the CPU that nobody has sent
   device,        // a device walks for the address; `cpu` is the context that it does so in
 };
 

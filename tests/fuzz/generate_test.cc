@@ -172,7 +172,9 @@ TEST(Generate, UsesEveryKindOftenAndSwitchesEveryKindOffOften) {
 
 TEST(Generate, UsesTheKindsThatASwitchBringsOnRequestOnly) {
   for (const auto [field, kind] : {std::pair{&Header::nmi, DeviationKind::nmi},
-                                   std::pair{&Header::device, DeviationKind::device}}) {
+                                   std::pair{&Header::device, DeviationKind::device},
+                                   std::pair{&Header::faults, DeviationKind::lose},
+                                   std::pair{&Header::faults, DeviationKind::duplicate}}) {
     const HeaderSwitch wanted{"", field};
     std::array<unsigned, 2> found{};
     for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
