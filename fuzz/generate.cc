@@ -10,7 +10,8 @@ namespace {
 std::uint64_t deviation_kinds_for(const Header& header) {
   const auto bit = [](DeviationKind kind) { return 1U << static_cast<unsigned>(kind); };
   std::uint64_t kinds = (1U << kPlainDeviationKinds) - 1;
-  if (header.tso) kinds |= bit(DeviationKind::drain);
+  if (header.tso || header.cxx) kinds |= bit(DeviationKind::drain);
+  if (header.cxx) kinds |= bit(DeviationKind::overtake) | bit(DeviationKind::stale);
   if (header.broadcast) kinds |= bit(DeviationKind::deliver);
   if (header.device) kinds |= bit(DeviationKind::device);
   if (header.faults) kinds |= bit(DeviationKind::lose) | bit(DeviationKind::duplicate);

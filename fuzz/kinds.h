@@ -101,6 +101,8 @@ inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"vcpu_preempt", "", 0, 1},
     {"vcpu_resume", "", 0, 1},
     {"fail", "how", 0, 256},
+    {"overtake", "store", 0, 16},
+    {"stale", "age", 1, 7},
     {"nmi", "page", 0, kPages},
     {"device", "page", 0, kWalkedPages, kWalkLevels, true},
     {"lose", "", 0, 1},

@@ -51,6 +51,10 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
     ghost.walker_table = ghost.walked = FramePool::kNoFrame;
   }
   unhooked_.fill({});
+  if (machine_.reorders()) {
+    order_ = {};
+    bumps_ = {};
+  }
   flushing_ = {};
   slots_in_use_ = slots_dirty_ = 0;
 }

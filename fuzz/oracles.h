@@ -213,6 +213,14 @@ class Oracles final : public host::Observer {
   /// Every CPU that has the space loaded has moved to the global slot that the flush relied on.
   void check_moved(CpuId cpu, const FlushGhost& flush);
   void note_log(unsigned space, unsigned page, Generation generation);
+
+  // Happens-before, under Memory::cxx: oracles_order.cc.
+  void check_order(CpuId cpu, const TraceEvent& event);
+  void note_bump(CpuId cpu, unsigned space, Generation generation);
+  void check_bump(CpuId cpu);
+  void check_answers(CpuId cpu);
+  void order_failure(const char* title, const char* detail, CpuId first, CpuId second);
+
   /// Under page-table isolation: the user twin's entry will be flushed on the way to user mode.
   [[nodiscard]] bool twin_is_owed(CpuId cpu, Slot slot, unsigned page) const;
 
@@ -260,6 +268,23 @@ class Oracles final : public host::Observer {
   std::uint64_t slots_dirty_{0};
   host::HostCpuMask flushing_;  // CPUs between flush_begin and flush_end
   std::array<const host::HostAtomic<std::uint64_t>*, kMaxMms + 1> mask_words_{};
+  /// Who made a generation, and when, on its own clock, it changed the entries.
+  struct Bump {
+    Generation generation;
+    std::uint32_t life;
+    CpuId cpu;
+    std::uint32_t time;
+  };
+  struct OrderGhost {
+    // On this CPU's own clock.
+    std::uint32_t last_event{0};
+    std::uint32_t last_change{0};                    // of a page-table entry
+    std::array<std::uint32_t, kMaxCpus> queued{};    // before the push for each target
+    std::array<std::uint32_t, kMaxCpus> answered{};  // of each target; 0: not asked
+  };
+  static constexpr unsigned kBumps = 64;
+  std::array<OrderGhost, kMaxCpus> order_{};
+  std::array<std::array<Bump, kBumps>, kMaxMms + 1> bumps_{};
   struct Label {
     const void* address;
     std::string text;

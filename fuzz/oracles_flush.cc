@@ -34,6 +34,7 @@ std::uint64_t checksum_of(const FlushRequest<host::HostHal>& request) {
 }  // namespace
 
 void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
+  if (machine_.reorders()) check_order(cpu, event);
   switch (event.kind) {
     case TraceKind::flush_begin:
       begin_flush(cpu, event);

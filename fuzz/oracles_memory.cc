@@ -40,6 +40,10 @@ bool is_table(std::uint64_t entry) {
 // ----------------------------------------------------------------------------------
 
 void Oracles::on_table_write(const std::uint64_t* word, std::uint64_t before, std::uint64_t after) {
+  if (machine_.reorders()) {
+    const CpuId cpu = machine_.running().id;
+    order_[cpu].last_event = order_[cpu].last_change = machine_.cxx().now(cpu);
+  }
   const std::uint32_t frame = machine_.frames().frame_of(word);
   const FrameInfo& info = machine_.frames().info(frame);
   const auto index = static_cast<VirtAddr>(word - machine_.frames().words(frame));

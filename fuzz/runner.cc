@@ -1,6 +1,19 @@
 #include "fuzz/runner.h"
 
+#include "fuzz/kinds.h"
+
 namespace shootdown::fuzz {
+
+namespace {
+
+static_assert(shape(DeviationKind::stale).arg_count == host::CxxMemory::kPast);
+
+host::Memory memory_of(const Header& header) {
+  if (header.cxx) return host::Memory::cxx;
+  return header.tso ? host::Memory::tso : host::Memory::sc;
+}
+
+}  // namespace
 
 const host::Report& Runner::run(const Scenario& scenario) {
   schedule_.start(scenario);
@@ -12,7 +25,7 @@ const host::Report& Runner::run(const Scenario& scenario, host::ScheduleSource& 
                     .pcid = scenario.header.pcid,
                     .global_pages = scenario.header.global_pages,
                     .invlpg_leaves_globals = scenario.header.invlpg_erratum,
-                    .memory = scenario.header.tso ? host::Memory::tso : host::Memory::sc,
+                    .memory = memory_of(scenario.header),
                     .step_limit = kStepLimit,
                     .backend = backend_of(scenario.header),
                     .boot = &Guest::boot,

@@ -60,7 +60,7 @@ struct Header {
   bool broadcast{false};           // hardware broadcast; the core wants it with PCIDs, without PTI
   bool defer_tables{false};        // page tables wait for lockless walkers
   bool tso{false};                 // stores go through store buffers
-  bool cxx{false};                 // reserved
+  bool cxx{false};                 // the same, and a compiler reorders; `tso` is not asked then
   bool nmi{false};                 // NMIs arrive, and their handler reads user memory
   bool device{false};              // a device with a TLB of its own walks the page tables
   bool faults{false};  // interrupts get lost or double, and generations are near their end
@@ -128,10 +128,12 @@ enum class DeviationKind : std::uint8_t {
   vcpu_preempt,  // KVM: the host takes the processor from `cpu`
   vcpu_resume,   // KVM: ... and begins to give it back
   fail,          // the next hypercall of `cpu`, or message through the hub, fails; `arg` says how
-  nmi,           // an NMI arrives at `cpu`, whose handler reads page `arg` if it may
-  device,        // a device walks in space `cpu` for a page, `arg` says how far
-  lose,          // the next interrupt to `cpu` gets lost
-  duplicate,     // an interrupt arrives at `cpu` that nobody has sent
+  overtake,      // a store of `cpu`, chosen by `arg`, leaves its buffer before older ones
+  stale,      // the next load of `cpu` that may be `arg` + 1 values old is, or as old as it may be
+  nmi,        // an NMI arrives at `cpu`, whose handler reads page `arg` if it may
+  device,     // a device walks in space `cpu` for a page, `arg` says how far
+  lose,       // the next interrupt to `cpu` gets lost
+  duplicate,  // an interrupt arrives at `cpu` that nobody has sent
   kCount,
 };
 

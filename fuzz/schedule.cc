@@ -51,6 +51,14 @@ host::Action action_of(const Deviation& deviation) {
       action.kind = host::ActionKind::drain;
       action.argument = deviation.arg + 1U;
       break;
+    case DeviationKind::overtake:
+      action.kind = host::ActionKind::overtake;
+      action.argument = deviation.arg;
+      break;
+    case DeviationKind::stale:
+      action.kind = host::ActionKind::stale;
+      action.argument = deviation.arg + 1U;
+      break;
     case DeviationKind::deliver:
       action.kind = host::ActionKind::deliver;
       action.argument = deviation.arg;

@@ -91,6 +91,15 @@ std::string title(const host::Report& report) {
   return host::oracle_name(report.oracle) + " " + report.title;
 }
 
+namespace {
+
+const char* memory_of(const Header& header) {
+  if (header.cxx) return "as a C++ compiler may reorder it on x86-64";
+  return header.tso ? "stores go through store buffers" : "memory is sequentially consistent";
+}
+
+}  // namespace
+
 std::string tell(Runner& runner, const Scenario& scenario, const StoryOptions& options) {
   runner.machine().set_recording(true);
   const host::Report& report = runner.run(scenario);
@@ -108,9 +117,7 @@ std::string tell(Runner& runner, const Scenario& scenario, const StoryOptions& o
   }
   text += "\n\n";
   text += "SCENARIO\n" + print(scenario) + "\n";
-  text += "INTERLEAVING (one column per CPU; ";
-  text +=
-      header.tso ? "stores go through store buffers)\n" : "memory is sequentially consistent)\n";
+  text += std::string("INTERLEAVING (one column per CPU; ") + memory_of(header) + ")\n";
   text += interleaving(runner.machine(), options) + "\n";
   text += "VERDICT\n";
   if (!report.failed()) {

@@ -4,14 +4,16 @@
 #include <atomic>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #include "hal/host/machine.h"
 
 namespace shootdown::host {
 
-/// A shared word. Every access is a visible operation and carries its memory order, which does not
-/// change what happens: loads and stores are what x86 makes of them, and a read-modify-write is a
-/// locked instruction. A store may stay in its CPU's store buffer, see `Machine::buffers_stores`.
+/// A shared word. Every access is a visible operation. Loads and stores are what x86 makes of them:
+/// a store may stay in its CPU's store buffer, see `Machine::buffers_stores`; a read-modify-write,
+/// and a store that is sequentially consistent, is a locked instruction. The memory orders matter
+/// under `Memory::cxx`, see cxx_memory.h.
 template <class T>
 class HostAtomic {
  public:
@@ -23,6 +25,9 @@ class HostAtomic {
 
   T load(std::memory_order order, Site where = Site::current()) const {
     before(order);
+    if (current_machine->reorders()) [[unlikely]] {
+      return load_reordered(order, where);
+    }
     const T value = seen_by(current_machine->running());
     if (current_machine->controlled()) [[unlikely]] {
       look(value);
@@ -35,15 +40,19 @@ class HostAtomic {
   [[nodiscard]] T owner_load() const { return seen_by(current_machine->running()); }
 
   void store(T value, std::memory_order order, Site where = Site::current()) {
-    before(order);
     Machine& machine = *current_machine;
+    if (order == std::memory_order_seq_cst && machine.buffers_stores()) [[unlikely]] {
+      return store_locked(value, where);
+    }
+    before(order);
     if (machine.buffers_stores()) [[unlikely]] {
       machine.touch(stored(machine.running().id, machine.running().stores_buffered), true);
       machine.buffer_store({.word = this,
                             .bits = raw(value),
                             .commit = &HostAtomic::commit,
                             .site = site_id(where),
-                            .cpu = machine.running().id});
+                            .cpu = static_cast<std::uint8_t>(machine.running().id)},
+                           order);
       told(OpClass::store, "store, buffered,", value, where);
       return;
     }
@@ -72,6 +81,7 @@ class HostAtomic {
     const bool same = value_ == expected;
     expected = value_;
     if (same) value_ = desired;
+    modified(expected, order);
     if (current_machine->controlled()) [[unlikely]] {
       current_machine->touch(this, same);
       if (!same) look(expected);
@@ -89,7 +99,12 @@ class HostAtomic {
     const BufferedStore* newest = cpu.stores.find(this);
     return newest == nullptr ? value_ : from_raw(newest->bits);
   }
-  void poke(T value) { value_ = value; }
+  void poke(T value) {
+    value_ = value;
+    if (current_machine != nullptr && current_machine->reorders()) [[unlikely]] {
+      current_machine->cxx().forget(this);
+    }
+  }
 
  private:
   template <class Change>
@@ -97,6 +112,7 @@ class HostAtomic {
     before_locked(order);
     const T old = value_;
     value_ = change(old);
+    modified(old, order);
     current_machine->touch(this, true);
     read_by(where);
     wrote(OpClass::modify, "modify", where);
@@ -104,10 +120,42 @@ class HostAtomic {
   }
 
   static void before(std::memory_order /*order*/) { current_machine->visible(); }
-  /// A locked instruction waits for the stores before it.
-  static void before_locked(std::memory_order /*order*/) {
-    current_machine->visible(Pending::drained);
-    current_machine->drain();
+  /// A locked instruction waits for the stores before it, wherever a compiler has put them.
+  void before_locked(std::memory_order order) {
+    Machine& machine = *current_machine;
+    machine.visible(Pending::drained);
+    if (machine.reorders()) [[unlikely]] {
+      machine.drain_before_modify(this, order);
+    } else {
+      machine.drain();
+    }
+  }
+
+  T load_reordered(std::memory_order order, Site where) const {
+    Machine& machine = *current_machine;
+    const HostCpu& self = machine.running();
+    const BufferedStore* own = self.stores.find(this);
+    const T value = from_raw(
+        own != nullptr ? own->bits : machine.cxx().load(self.id, this, raw(value_), order));
+    const bool stale = own == nullptr && machine.cxx().was_stale();
+    if (stale) machine.looks_again();
+    if (machine.controlled()) look(value);
+    read(stale ? "load, stale," : "load", value, where);
+    return value;
+  }
+  /// A store that nothing may overtake is an exchange.
+  void store_locked(T value, Site where) {
+    before_locked(std::memory_order_seq_cst);
+    const T old = std::exchange(value_, value);
+    current_machine->touch(this, true);
+    modified(old, std::memory_order_seq_cst);
+    wrote(OpClass::modify, "store, locked,", where);
+  }
+  void modified(T old, std::memory_order order) {
+    Machine& machine = *current_machine;
+    if (machine.reorders()) [[unlikely]] {
+      machine.cxx().modify(machine.running().id, this, raw(old), raw(value_), order);
+    }
   }
 
   static std::uint64_t raw(T value) {
@@ -135,10 +183,13 @@ class HostAtomic {
 
   static void commit(const BufferedStore& store) {
     auto& word = *static_cast<HostAtomic*>(store.word);
-    word.value_ = from_raw(store.bits);
-    word.writer_cpu_ = static_cast<std::uint8_t>(store.cpu);
-    word.writer_site_ = store.site;
     Machine& machine = *current_machine;
+    if (machine.reorders()) [[unlikely]] {
+      machine.cxx().commit(store.cpu, &word, raw(word.value_), store.bits);
+    }
+    word.value_ = from_raw(store.bits);
+    word.writer_cpu_ = store.cpu;
+    word.writer_site_ = store.site;
     machine.touch(&word, true);
     machine.note(OpClass::drain, shown(word.value_));
     if (machine.recording()) [[unlikely]] {

@@ -62,6 +62,7 @@ void Machine::prepare(const Setup& setup) {
     cpu.pause_saw = kNever;
     cpu.tlb.clear();
   }
+  if (reorders()) cxx_.prepare();
   hypervisor_->prepare();
   device_->prepare();
   frames_.reset();
@@ -143,6 +144,11 @@ const Report& Machine::run() {
     Fiber::switch_to(host_, cpus_[id].fiber);
   }
   if (report_.failed()) return report_;
+  if (reorders()) {
+    // Everybody knows how the machine was brought up.
+    for (CpuId id = 0; id < setup_.cpus; ++id) drain(cpus_[id], StoreBuffer::kStores);
+    cxx_.settle();
+  }
   step_ = 0;
   hash_ = 0;
   changes_ = 0;
@@ -258,6 +264,12 @@ void Machine::apply(const Action& action) {
       break;
     case ActionKind::fail:
       hypervisor_->fail_next(target, action.argument);
+      break;
+    case ActionKind::overtake:
+      overtake(target, action.argument);
+      break;
+    case ActionKind::stale:
+      if (reorders()) cxx_.make_stale(target.id, static_cast<unsigned>(action.argument));
       break;
     case ActionKind::deliver:
       deliver_some(target.id, action.argument);

@@ -23,6 +23,7 @@
 #include "core/types.h"
 #include "hal/host/control.h"
 #include "hal/host/coverage.h"
+#include "hal/host/cxx_memory.h"
 #include "hal/host/fiber.h"
 #include "hal/host/frames.h"
 #include "hal/host/observer.h"
@@ -92,10 +93,11 @@ enum class Backend : std::uint8_t { native, kvm, hyperv, xen, uv };
 /// was left for it and the CPU has not executed an instruction yet.
 enum class VcpuPlace : std::uint8_t { running, descheduled, entering };
 
-/// How stores reach memory.
+/// How stores reach memory, and what loads return.
 enum class Memory : std::uint8_t {
   sc,   // at once: sequential consistency
   tso,  // through a store buffer
+  cxx,  // and a compiler reorders as the C++ model lets it (cxx_memory.h)
 };
 
 class Device;
@@ -275,15 +277,30 @@ class Machine {
   // waits for earlier stores on x86, which is locked instructions, MFENCE, loads of CR3 and CR4,
   // INVLPG, INVPCID, the ways into and out of an interrupt, and an exit to a hypervisor; a wait for
   // something else; or the schedule. Sending an interrupt does not.
-  [[nodiscard]] bool buffers_stores() const { return setup_.memory == Memory::tso; }
-  void buffer_store(const BufferedStore& store);
+  [[nodiscard]] bool buffers_stores() const { return setup_.memory != Memory::sc; }
+  void buffer_store(BufferedStore store, std::memory_order order);
   void drain() {
     if (!running_->stores.empty()) [[unlikely]] {
       drain(*running_, StoreBuffer::kStores);
     }
+    barrier();
   }
   /// Makes the oldest stores visible, as many of them as there are.
   void drain(HostCpu& cpu, unsigned count);
+
+  // Memory::cxx. Each instruction of the HAL is a compiler barrier, whether it drains or not.
+  [[nodiscard]] bool reorders() const { return setup_.memory == Memory::cxx; }
+  [[nodiscard]] CxxMemory& cxx() { return cxx_; }
+  [[nodiscard]] const CxxMemory& cxx() const { return cxx_; }
+  void barrier() {
+    if (reorders()) [[unlikely]] {
+      cxx_.barrier(running_->id);
+    }
+  }
+  /// The running CPU has read something old, so there is more to see than before its last pause.
+  void looks_again() { running_->pause_saw = ~std::uint64_t{0}; }
+  /// What a read-modify-write of `word` waits for.
+  void drain_before_modify(const void* word, std::memory_order order);
 
   void full_fence(Site where);
   void write_cr3(std::uint64_t value, Site where);
@@ -385,6 +402,11 @@ class Machine {
   void note_outcome(OpClass op, std::uint64_t value);
   void fetch_action();
   void apply(const Action& action);
+  /// The store at `index` becomes visible.
+  void leave_buffer(HostCpu& cpu, unsigned index);
+  /// A store that a compiler may have put before older ones becomes visible, chosen by `choice`.
+  void overtake(HostCpu& cpu, std::uint64_t choice);
+  void stores_left(const HostCpu& cpu);
   void count_ipi(const HostCpuMask& targets);
   /// Carries the message out on one CPU.
   void deliver(std::size_t message, CpuId target);
@@ -442,6 +464,7 @@ class Machine {
   Report report_;
   std::vector<TimelineEntry> timeline_;
   std::vector<BroadcastMessage> broadcasts_;  // in flight
+  CxxMemory cxx_;
   // Under a controller.
   bool controlled_{false};
   bool in_step_{false};

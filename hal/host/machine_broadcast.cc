@@ -46,6 +46,7 @@ bool names_pages(const Invlpgb& what) {
 
 void Machine::invlpgb(const Invlpgb& what, Site where) {
   visible();
+  barrier();
   const CpuId self = running_->id;
   const bool bad_count = names_pages(what) && (what.count == 0 || what.count > kInvlpgbMaxPages);
   if (bad_count || (names_pcid(what) && what.pcid != 0 && !setup_.pcid)) {

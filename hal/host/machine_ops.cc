@@ -16,31 +16,12 @@ bool is_canonical(VirtAddr address) {
 
 }  // namespace
 
-void Machine::buffer_store(const BufferedStore& store) {
-  if (running_->stores.full()) drain(*running_, 1);
-  BufferedStore numbered = store;
-  numbered.number = running_->stores_buffered++;
-  running_->stores.push(numbered);
-}
-
-void Machine::drain(HostCpu& cpu, unsigned count) {
-  if (cpu.stores.empty() || count == 0) return;
-  for (; count > 0 && !cpu.stores.empty(); --count) {
-    const BufferedStore oldest = cpu.stores.take_oldest();
-    touch(stored(cpu.id, oldest.number), true);
-    touch(place(Part::buffer, cpu.id), true);
-    touch(place(Part::pending, cpu.id), true);  // interrupts wait for an empty buffer
-    oldest.commit(oldest);
-  }
-  ++changes_;
-  if (!observing_) return;
-  observer_->after_change(cpu.id);
-  stop_if_failed();
-}
-
 void Machine::full_fence(Site where) {
   visible(Pending::drained);
   drain();
+  if (reorders()) [[unlikely]] {
+    cxx_.fence(running_->id);
+  }
   note(OpClass::fence, 0);
   if (recording_) record("full fence", where);
 }
@@ -156,6 +137,7 @@ void Machine::write_cr4(std::uint64_t value, Site where) {
 
 void Machine::set_interrupts(bool on, Site where) {
   visible();
+  barrier();
   running_->interrupts_enabled = on;
   // Whether an interrupt can be taken depends on the order of this and its arrival.
   if (!on) touch(place(Part::pending, running_->id), true);
@@ -166,6 +148,7 @@ void Machine::set_interrupts(bool on, Site where) {
 
 void Machine::pause(Site where) {
   visible(Pending::pause);
+  barrier();
   HostCpu& self = *running_;
   note(OpClass::pause, 0);
   if (!self.interrupts_enabled) {
@@ -202,6 +185,7 @@ void Machine::count_ipi(const HostCpuMask& targets) {
 
 void Machine::send_call_function_ipi(const HostCpuMask& targets, Site where) {
   visible();
+  barrier();
   note(OpClass::ipi, targets.word(0));
   count_ipi(targets);
   if (recording_) {
@@ -236,6 +220,8 @@ void Machine::send_again(CpuId target) {
 
 AccessResult Machine::access(VirtAddr address, bool write, Site where) {
   visible();
+  // A user's instruction: the kernel's code, and what a compiler made of it, is over.
+  barrier();
   HostCpu& self = *running_;
   const std::uint16_t pcid = pcid_of(self.cr3);
   const auto permits = [write](const TlbEntry* entry) {
@@ -388,15 +374,6 @@ std::uint64_t Machine::set_bits(std::uint64_t* word, std::uint64_t bits, Site wh
 void Machine::record(std::string what, Site where) {
   timeline_.push_back(
       {.step = step_, .cpu = running_->id, .what = std::move(what), .where = where});
-}
-
-void Machine::record_drain(CpuId cpu, const void* address, std::uint64_t value) {
-  timeline_.push_back({.step = step_,
-                       .cpu = cpu,
-                       .what = "  drains " +
-                               (observer_ != nullptr ? observer_->label(address) : "word") + " = " +
-                               std::to_string(value),
-                       .where = Site()});
 }
 
 std::string Machine::name_of(VirtAddr address) const {

@@ -6,6 +6,7 @@ std::string oracle_name(Oracle oracle) {
   if (oracle == Oracle::none) return "none";
   if (oracle == Oracle::check) return "CHECK";
   if (oracle == Oracle::fault) return "FAULT";
+  if (oracle == Oracle::order) return "ORDER";
   return "O" + std::to_string(static_cast<unsigned>(oracle));
 }
 
@@ -79,6 +80,8 @@ std::string_view oracle_meaning(Oracle oracle) {
       return "a check inside the core failed";
     case Oracle::fault:
       return "no instruction faults in the core";
+    case Oracle::order:
+      return "what is handed over happens before its use, whatever a compiler does (M6, M7, M8)";
   }
   return "";
 }

@@ -8,7 +8,7 @@
 namespace shootdown::host {
 
 /// The oracles, numbered as in the catalogue of invariants. `check` is a check inside the core
-/// itself.
+/// itself, `order` is about the C++ memory model.
 enum class Oracle : std::uint8_t {
   none = 0,
   o1 = 1,
@@ -44,9 +44,11 @@ enum class Oracle : std::uint8_t {
   o31,
   check = 64,
   fault,
+  order,
 };
 
-/// "O1" and so on; "CHECK" for a check of the core, "FAULT" for a hardware fault, "none".
+/// "O1" and so on; "CHECK" for a check of the core, "FAULT" for a hardware fault, "ORDER"
+/// for a missing happens-before, "none".
 [[nodiscard]] std::string oracle_name(Oracle oracle);
 
 /// What the oracle promises, in a few words, and the design rule it guards.

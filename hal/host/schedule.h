@@ -19,6 +19,8 @@ enum class ActionKind : std::uint8_t {
   lose,          // the next call-function interrupt to the CPU does not arrive
   duplicate,     // a call-function interrupt arrives at the CPU that nobody has sent
   device,        // a device walks for the address; `cpu` is the context that it does so in
+  overtake,      // a store leaves the CPU's buffer before older ones, as if a compiler had moved it
+  stale,         // the CPU's next load that may return an older value does
 };
 
 /// One thing that hardware or the scheduler may do and does not do by default.
@@ -26,8 +28,8 @@ struct Action {
   std::uint64_t delay{0};  // visible operations after the previous action
   ActionKind kind{ActionKind::preempt};
   std::uint32_t cpu{0};
-  /// hold: operations; drain: stores; fill, nmi, device: virtual address; evict, deliver: choice;
-  /// fail: how
+  /// hold: operations; drain: stores; fill, nmi, device: virtual address; evict, deliver, overtake:
+  /// choice; fail: how; stale: how many values older
   std::uint64_t argument{0};
   /// fill, device: level of the last entry that the walk reads
   std::uint8_t level{1};

@@ -1,0 +1,93 @@
+// What the C++ memory model owes the core, whatever the hardware adds: who takes something over
+// knows all that was done before it was handed over. Only Memory::cxx keeps the clocks that tell.
+#include <utility>
+
+#include "fuzz/guest.h"
+#include "fuzz/names.h"
+#include "fuzz/oracles.h"
+
+namespace shootdown::fuzz {
+
+using host::Oracle;
+
+void Oracles::check_order(CpuId cpu, const TraceEvent& event) {
+  const host::CxxMemory& memory = machine_.cxx();
+  OrderGhost& self = order_[cpu];
+  switch (event.kind) {
+    case TraceKind::flush_begin:
+    case TraceKind::batch_add:
+      note_bump(cpu, space_of(event.mm), event.value);
+      break;
+    case TraceKind::call_queued:
+      // What came before the push: the record's plain fields, the request, the bump.
+      self.queued[event.value] = self.last_event;
+      break;
+    case TraceKind::call_run: {
+      const auto sender = static_cast<CpuId>(event.value);
+      if (!memory.knows(cpu, sender, order_[sender].queued[cpu])) {
+        order_failure("a call runs before its record is visible (M7)",
+                      "Nothing orders what the sender wrote before what the target reads.", sender,
+                      cpu);
+      }
+      order_[sender].answered[cpu] = memory.now(cpu);
+      break;
+    }
+    case TraceKind::handler_end: {
+      const auto& request = *static_cast<const FlushRequest<host::HostHal>*>(event.request);
+      // Who has answered early reads a copy.
+      if (request.initiator != cpu && &request == cpu_[request.initiator].flush.request) {
+        order_[request.initiator].answered[cpu] = memory.now(cpu);
+      }
+      check_bump(cpu);
+      break;
+    }
+    case TraceKind::switch_end:
+      check_bump(cpu);
+      break;
+    case TraceKind::flush_end:
+    case TraceKind::batch_end:
+    case TraceKind::kernel_end:
+      check_answers(cpu);
+      break;
+    default:
+      break;
+  }
+  self.last_event = memory.now(cpu);
+}
+
+void Oracles::note_bump(CpuId cpu, unsigned space, Generation generation) {
+  bumps_[space][generation % kBumps] = {.generation = generation,
+                                        .life = space_[space].life,
+                                        .cpu = cpu,
+                                        .time = order_[cpu].last_change};
+}
+
+void Oracles::check_bump(CpuId cpu) {
+  const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
+  const unsigned space = space_of(own.loaded_mm.owner_load());
+  if (space == kNoSpace) return;
+  const Generation recorded = own.generation_of(own.loaded_slot);
+  const Bump& bump = bumps_[space][recorded % kBumps];
+  if (bump.generation != recorded || bump.life != space_[space].life) return;
+  if (machine_.cxx().knows(cpu, bump.cpu, bump.time)) return;
+  order_failure("a generation is recorded before what it stands for is visible (M6)",
+                "Nothing orders the change of the entries before the flush that is to drop them.",
+                bump.cpu, cpu);
+}
+
+void Oracles::check_answers(CpuId cpu) {
+  for (CpuId target = 0; target < machine_.cpu_count(); ++target) {
+    const std::uint32_t time = std::exchange(order_[cpu].answered[target], 0);
+    if (time == 0 || machine_.cxx().knows(cpu, target, time)) continue;
+    order_failure("a flush returns before what its targets did is visible (M8)",
+                  "Nothing orders the target's last use before what the caller releases.", target,
+                  cpu);
+  }
+}
+
+void Oracles::order_failure(const char* title, const char* detail, CpuId first, CpuId second) {
+  fail(Oracle::order, title, detail, event(first, "did what is not ordered"),
+       event(second, "goes on"));
+}
+
+}  // namespace shootdown::fuzz

@@ -1,0 +1,185 @@
+// Operands: registers, words, pages and page-table entries.
+#include "hal/host/litmus/bench.h"
+
+namespace shootdown::host::litmus {
+
+namespace {
+
+// What a plain MOV promises is what x86 makes of it, not a memory order of C++.
+constexpr auto kPlain = std::memory_order_relaxed;
+constexpr auto kLocked = std::memory_order_seq_cst;
+
+}  // namespace
+
+std::uint64_t Bench::address_of(const Operand& operand, const Thread& thread) const {
+  auto address = static_cast<std::uint64_t>(operand.value);
+  if (operand.location != kNone) address += test_.locations[operand.location].address;
+  if (operand.has_base) address += thread.registers[operand.base];
+  if (operand.has_index) address += thread.registers[operand.index] * operand.scale;
+  return address;
+}
+
+Bench::Cell Bench::cell_of(const Operand& operand, const Thread& thread) {
+  if (operand.kind == OperandKind::entry) return {.is_entry = true, .index = operand.entry};
+  const std::uint64_t address = address_of(operand, thread);
+  const auto found = location_at_.find(address);
+  if (found == location_at_.end()) give_up("an access to an address without a location", address);
+  const Place kind = test_.locations[found->second].place;
+  if (kind == Place::frame || kind == Place::table) {
+    give_up("an access to a frame without a page", address);
+  }
+  return {.index = found->second};
+}
+
+void Bench::give_up(const char* why, std::uint64_t address) {
+  {
+    // Gone before the frames from here on are abandoned.
+    Report report;
+    report.oracle = Oracle::check;
+    report.title = why;
+    report.detail = std::to_string(address);
+    machine_.report_failure(std::move(report));
+  }
+  machine_.stop_if_failed();
+  __builtin_unreachable();
+}
+
+void Bench::set_register(Thread& thread, Register reg, std::uint8_t width, std::uint64_t value) {
+  std::uint64_t& whole = thread.registers[reg.number];
+  if (width >= 4) {
+    whole = zero_extended(value, width);
+  } else {
+    const std::uint64_t kept = whole & ~zero_extended(~std::uint64_t{0}, width);
+    whole = kept | zero_extended(value, width);
+  }
+}
+
+std::uint64_t* Bench::use_page(std::size_t location, bool write) {
+  const CpuId cpu = machine_.running().id;
+  if (machine_.access(test_.locations[location].address, write) == AccessResult::fault) {
+    ++faults_[cpu];
+    return nullptr;
+  }
+  return machine_.frames().words(used_frame_[cpu]);
+}
+
+std::optional<std::uint64_t> Bench::read(const Operand& operand, std::uint8_t width,
+                                         const Thread& thread) {
+  if (operand.kind == OperandKind::immediate) return static_cast<std::uint64_t>(operand.value);
+  if (operand.kind == OperandKind::reg) {
+    return zero_extended(thread.registers[operand.reg.number], width);
+  }
+  const Cell cell = cell_of(operand, thread);
+  if (cell.is_entry) return from_machine(machine_.read_word(entry_of_[cell.index]));
+  if (test_.locations[cell.index].place == Place::page) {
+    const std::uint64_t* word = use_page(cell.index, false);
+    if (word == nullptr) return {};
+    return zero_extended(*word, width);
+  }
+  return zero_extended(words_[cell.index].load(kPlain), width);
+}
+
+void Bench::write(const Operand& operand, std::uint8_t width, std::uint64_t value, Thread& thread) {
+  if (operand.kind == OperandKind::reg) {
+    set_register(thread, operand.reg, width, value);
+    return;
+  }
+  const Cell cell = cell_of(operand, thread);
+  if (cell.is_entry) {
+    machine_.exchange_word(entry_of_[cell.index], to_machine(value));
+  } else if (test_.locations[cell.index].place == Place::page) {
+    // The machine's own stores count. What counts here is the value, in the same step.
+    std::uint64_t* word = use_page(cell.index, true);
+    if (word != nullptr) *word = sign_extended(value, width);
+  } else {
+    words_[cell.index].store(sign_extended(value, width), kPlain);
+  }
+}
+
+std::optional<std::uint64_t> Bench::modify(const Instruction& made, const Operand& destination,
+                                           std::uint64_t source, Thread& thread) {
+  const Cell cell = cell_of(destination, thread);
+  if (cell.is_entry) {
+    return modify_entry(entry_of_[cell.index], made, source, thread);
+  }
+  if (test_.locations[cell.index].place == Place::page) {
+    std::uint64_t* word = use_page(cell.index, true);
+    if (word == nullptr) return {};
+    // The machine has counted one up.
+    const std::uint64_t old = zero_extended(*word - 1, made.width);
+    *word = sign_extended(result_of(made, old, source, thread), made.width);
+    return old;
+  }
+  return modify_word(words_[cell.index], made, source, thread);
+}
+
+/// What a locked instruction leaves in memory.
+std::uint64_t Bench::result_of(const Instruction& made, std::uint64_t old, std::uint64_t source,
+                               Thread& thread) {
+  if (made.op == Op::xchg) return source;
+  if (made.op == Op::cmpxchg) {
+    const bool same = old == zero_extended(thread.registers[0], made.width);
+    return same ? source : old;
+  }
+  return compute(made.op, made.width, old, source, thread.flags);
+}
+
+std::uint64_t Bench::modify_word(HostAtomic<std::uint64_t>& word, const Instruction& made,
+                                 std::uint64_t source, Thread& thread) {
+  const std::uint64_t value = sign_extended(source, made.width);
+  std::uint64_t old = 0;
+  switch (made.op) {
+    case Op::xchg:
+      return zero_extended(word.exchange(value, kLocked), made.width);
+    case Op::cmpxchg: {
+      old = sign_extended(thread.registers[0], made.width);
+      word.compare_exchange(old, value, kLocked);
+      return zero_extended(old, made.width);
+    }
+    case Op::bit_and:
+      old = word.fetch_and(value, kLocked);
+      break;
+    case Op::bit_or:
+      old = word.fetch_or(value, kLocked);
+      break;
+    case Op::add:
+    case Op::xadd:
+      old = word.fetch_add(value, kLocked);
+      break;
+    default:
+      // The HAL has no such operation. One that changes nothing, and the result in the same step.
+      old = word.fetch_add(0, kLocked);
+      break;
+  }
+  old = zero_extended(old, made.width);
+  word.poke(sign_extended(result_of(made, old, source, thread), made.width));
+  return old;
+}
+
+std::uint64_t Bench::modify_entry(std::uint64_t* word, const Instruction& made,
+                                  std::uint64_t source, Thread& thread) {
+  std::uint64_t old = 0;
+  const std::uint64_t bit = std::uint64_t{1} << (source % 64);
+  switch (made.op) {
+    case Op::bit_and:
+      old = machine_.clear_bits(word, ~source);
+      break;
+    case Op::bit_reset:
+      old = machine_.clear_bits(word, bit);
+      break;
+    case Op::bit_or:
+      old = machine_.set_bits(word, source);
+      break;
+    case Op::bit_set:
+      old = machine_.set_bits(word, bit);
+      break;
+    default:
+      old = machine_.exchange_word(word, to_machine(source));
+      break;
+  }
+  old = from_machine(old);
+  static_cast<void>(result_of(made, old, source, thread));
+  return old;
+}
+
+}  // namespace shootdown::host::litmus

@@ -1,0 +1,110 @@
+#include "hal/host/litmus/parse.h"
+
+#include <algorithm>
+#include <array>
+
+#include "hal/host/litmus/builder.h"
+
+namespace shootdown::host::litmus {
+
+namespace {
+
+/// "X86 NAME", and what comes after that line.
+Piece take_header(Builder& builder, Piece text) {
+  text = text.trimmed();
+  const std::size_t end = std::min(text.text.find('\n'), text.text.size());
+  const std::vector<Piece> head = words(text.part(0, end));
+  if (head.size() < 2) {
+    throw SyntaxError{.line = text.line,
+                      .what = "the first line must be 'X86 NAME' or 'X86_64 NAME'"};
+  }
+  std::string arch = lower(head[0].text);
+  std::transform(arch.begin(), arch.end(), arch.begin(), [](char c) {
+    return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  });
+  if (arch != "X86" && arch != "X86_64") {
+    throw SyntaxError{
+        .line = head[0].line,
+        .what = "architecture " + quoted(head[0].text) + " is not supported; X86 and X86_64 are"};
+  }
+  builder.test.arch = arch;
+  builder.test.name = head[1].text;
+  return text.part(end);
+}
+
+/// "Key=Value" lines and strings. Anything else is a remark.
+void take_metadata(Builder& builder, Piece text) {
+  for (const Piece& line : split_lines(text)) {
+    const Piece trimmed = line.trimmed();
+    const std::size_t equals = trimmed.text.find('=');
+    if (trimmed.text.starts_with("\"") || equals == std::string_view::npos) continue;
+    builder.test.metadata.emplace_back(trimmed.part(0, equals).trimmed().text,
+                                       trimmed.part(equals + 1).trimmed().text);
+  }
+}
+
+/// Where the program's table ends: at a keyword that begins a line or follows a row.
+std::size_t end_of_program(std::string_view text) {
+  static constexpr std::array<std::string_view, 6> kWords{"exists", "forall", "locations",
+                                                          "filter", "final",  "observed"};
+  bool at_start = true;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (at_start) {
+      std::size_t word = i;
+      if (text[i] == '~') word = std::min(text.find_first_not_of(" \t", i + 1), text.size());
+      for (const std::string_view keyword : kWords) {
+        if (lower(text.substr(word, keyword.size())) != keyword) continue;
+        const std::size_t after = word + keyword.size();
+        const bool whole = after >= text.size() || !is_name_part(text[after]);
+        const std::size_t next = text.find_first_not_of(" \t\n", after);
+        // A label may have that name.
+        if (whole && (next == std::string_view::npos || text[next] != ':')) return i;
+      }
+    }
+    if (text[i] == '\n' || text[i] == ';') {
+      at_start = true;
+    } else if (text[i] != ' ' && text[i] != '\t') {
+      at_start = false;
+    }
+  }
+  return text.size();
+}
+
+/// The '}' that matches the '{' at the start.
+std::size_t end_of_block(Piece text) {
+  int depth = 0;
+  for (std::size_t i = 0; i < text.text.size(); ++i) {
+    if (text.text[i] == '{') ++depth;
+    if (text.text[i] == '}' && --depth == 0) return i;
+  }
+  throw SyntaxError{.line = text.line, .what = "the initial state has no '}'"};
+}
+
+}  // namespace
+
+std::optional<Test> parse(std::string_view text, ParseError& error) {
+  try {
+    const std::string clean = without_comments(text);
+    Builder builder;
+    Piece rest = take_header(builder, {.text = clean});
+    const std::size_t open = rest.text.find('{');
+    if (open == std::string_view::npos) {
+      throw SyntaxError{.line = rest.line, .what = "there is no initial state '{ ... }'"};
+    }
+    take_metadata(builder, rest.part(0, open));
+    rest = rest.part(open);
+    const std::size_t close = end_of_block(rest);
+    builder.initial_state(rest.part(1, close - 1));
+    rest = rest.part(close + 1);
+    const std::size_t end = end_of_program(rest.text);
+    builder.program(rest.part(0, end).trimmed());
+    builder.final_part(rest.part(end));
+    builder.finish();
+    return std::move(builder.test);
+  } catch (const SyntaxError& wrong) {
+    error = {.line = wrong.line, .what = wrong.what};
+    return {};
+  }
+}
+
+}  // namespace shootdown::host::litmus

@@ -1,0 +1,292 @@
+// "locations", "filter", and the final condition.
+#include <algorithm>
+#include <array>
+
+#include "hal/host/litmus/builder.h"
+
+namespace shootdown::host::litmus {
+
+/// Recursive descent: implication, or, and, not, atom.
+class ConditionParser {
+ public:
+  ConditionParser(Builder& builder, Piece text) : builder_(builder), rest_(text.trimmed()) {}
+
+  Condition parse() {
+    Condition made = implication();
+    if (!rest_.empty()) {
+      throw SyntaxError{.line = rest_.line,
+                        .what = "the condition ends before " + quoted(rest_.text)};
+    }
+    return made;
+  }
+
+ private:
+  static Condition join(Connective connective, Condition a, Condition b) {
+    Condition made{.connective = connective};
+    made.operands.push_back(std::move(a));
+    made.operands.push_back(std::move(b));
+    return made;
+  }
+
+  Condition implication() {
+    Condition left = disjunction();
+    if (!take("=>")) return left;
+    return join(Connective::implies, std::move(left), implication());
+  }
+  Condition disjunction() {
+    Condition left = conjunction();
+    while (take("\\/") || take("||") || take("\u2228") || take_word("or")) {
+      left = join(Connective::either, std::move(left), conjunction());
+    }
+    return left;
+  }
+  Condition conjunction() {
+    Condition left = negation();
+    while (take("/\\") || take("&&") || take("\u2227") || take_word("and")) {
+      left = join(Connective::both, std::move(left), negation());
+    }
+    return left;
+  }
+  Condition negation() {
+    if (take("~") || take("\u00ac") || take_word("not")) {
+      Condition made{.connective = Connective::negation};
+      made.operands.push_back(negation());
+      return made;
+    }
+    if (take("(")) {
+      Condition made = implication();
+      if (!take(")")) {
+        throw SyntaxError{.line = rest_.line,
+                          .what = "')' is missing before " + quoted(rest_.text)};
+      }
+      return made;
+    }
+    if (take_word("true")) return {};
+    if (take_word("false")) {
+      Condition made{.connective = Connective::negation};
+      made.operands.emplace_back();
+      return made;
+    }
+    return atom();
+  }
+
+  Condition atom() {
+    const Piece left = side();
+    Condition made;
+    if (take("!=") || take("<>")) {
+      made.connective = Connective::unequal;
+    } else if (take("==") || take("=")) {
+      made.connective = Connective::equal;
+    } else {
+      throw SyntaxError{.line = rest_.line,
+                        .what = "after " + quoted(left.text) + " '=' or '!=' is expected, not " +
+                                quoted(rest_.text)};
+    }
+    made.left = builder_.term(left);
+    const Piece right = side();
+    if (right.text.find(':') != std::string_view::npos || right.text.starts_with("[")) {
+      made.right_is_term = true;
+      made.right = builder_.term(right);
+    } else {
+      made.value = builder_.value(right);
+    }
+    return made;
+  }
+
+  /// One side of an atom: up to an operator, with the brackets that belong to it.
+  Piece side() {
+    std::size_t i = 0;
+    int depth = 0;
+    for (; i < rest_.text.size(); ++i) {
+      const char character = rest_.text[i];
+      if (character == '(' || character == '[') ++depth;
+      if ((character == ')' || character == ']') && --depth < 0) break;
+      if (depth == 0 &&
+          std::string_view("=!<>/\\&| \t\n").find(character) != std::string_view::npos) {
+        // Blanks may stand inside "P0 : EAX", nowhere else.
+        const Piece after = rest_.part(i).trimmed();
+        const bool joined =
+            after.text.starts_with(":") || rest_.part(0, i).trimmed().text.ends_with(":");
+        if (character != ' ' || !joined) break;
+      }
+      if (static_cast<unsigned char>(character) >= 0x80) break;
+    }
+    const Piece made = rest_.part(0, i).trimmed();
+    rest_ = rest_.part(i).trimmed();
+    if (made.empty()) {
+      throw SyntaxError{.line = rest_.line,
+                        .what = "the condition lacks something before " + quoted(rest_.text)};
+    }
+    return made;
+  }
+
+  bool take(std::string_view token) {
+    if (!rest_.text.starts_with(token)) return false;
+    rest_ = rest_.part(token.size()).trimmed();
+    return true;
+  }
+  bool take_word(std::string_view word) {
+    if (lower(rest_.text.substr(0, word.size())) != word) return false;
+    if (rest_.text.size() > word.size()) {
+      const char next = rest_.text[word.size()];
+      if (is_name_part(next) || next == ':' || next == '=') return false;
+    }
+    rest_ = rest_.part(word.size()).trimmed();
+    return true;
+  }
+
+  Builder& builder_;
+  Piece rest_;
+};
+
+namespace {
+
+Field field_of(Piece name) {
+  static constexpr std::array<std::string_view, 7> kNames{
+      "", "frame", "present", "writable", "accessed", "dirty", "global"};
+  const auto* const found = std::find(kNames.begin() + 1, kNames.end(), lower(name.text));
+  if (found == kNames.end()) {
+    throw SyntaxError{.line = name.line,
+                      .what = quoted(name.text) +
+                              " is no part of an entry; they are frame, present, "
+                              "writable, accessed, dirty, global"};
+  }
+  return static_cast<Field>(found - kNames.begin());
+}
+
+/// Length of the keyword that the text begins with, 0 if it is none.
+std::size_t keyword(std::string_view text, std::string_view word) {
+  if (lower(text.substr(0, word.size())) != word) return 0;
+  if (text.size() > word.size() && is_name_part(text[word.size()])) return 0;
+  return word.size();
+}
+
+}  // namespace
+
+std::size_t Builder::intern(const Term& term) {
+  const auto found = std::find(test.terms.begin(), test.terms.end(), term);
+  if (found != test.terms.end()) return static_cast<std::size_t>(found - test.terms.begin());
+  test.terms.push_back(term);
+  return test.terms.size() - 1;
+}
+
+std::size_t Builder::term(Piece text) { return intern(make_term(text)); }
+
+Term Builder::make_term(Piece text) {
+  Term made;
+  if (is_entry(text.text)) {
+    const std::size_t dot = text.text.find('.', text.text.rfind(')'));
+    if (dot != std::string_view::npos) made.field = field_of(text.part(dot + 1));
+    made.kind = TermKind::entry;
+    const std::size_t before = test.entries.size();
+    made.index = entry(text.part(0, dot));
+    if (made.index == before) {
+      throw SyntaxError{.line = text.line,
+                        .what = quoted(text.text) + ": nothing else names this entry"};
+    }
+    made.text = text.text;
+    return made;
+  }
+  const std::size_t colon = text.text.find(':');
+  if (colon != std::string_view::npos) {
+    const Piece owner = text.part(0, colon).trimmed();
+    Piece name = text.part(colon + 1).trimmed();
+    made.cpu = cpu(owner);
+    if (made.cpu >= test.cpus) {
+      throw SyntaxError{.line = owner.line, .what = quoted(text.text) + ": there is no such CPU"};
+    }
+    if (const std::size_t dot = name.text.find('.'); dot != std::string_view::npos) {
+      made.field = field_of(name.part(dot + 1));
+      name = name.part(0, dot);
+    }
+    made.text = std::to_string(made.cpu) + ":" + std::string(text.part(colon + 1).trimmed().text);
+    if (lower(name.text) == "fault") {
+      made.kind = TermKind::fault;
+      return made;
+    }
+    const auto reg = find_register(name.text);
+    if (!reg) {
+      throw SyntaxError{.line = name.line, .what = quoted(name.text) + " is no register"};
+    }
+    made.kind = TermKind::reg;
+    made.number = reg->number;
+    made.width = reg->width;
+    return made;
+  }
+  Piece name = text;
+  if (name.text.starts_with("*")) name = name.part(1).trimmed();
+  if (name.text.starts_with("[") && name.text.ends_with("]")) {
+    name = name.part(1, name.text.size() - 2).trimmed();
+  }
+  made.kind = TermKind::location;
+  made.index = location(name);
+  made.text = name.text;
+  if (test.arch != "X86") made.text = "[" + made.text + "]";
+  const Place place = test.locations[made.index].place;
+  if (place == Place::page || place == Place::table) {
+    throw SyntaxError{.line = text.line,
+                      .what = quoted(text.text) +
+                              " has no value of its own; name the frame or the "
+                              "entry"};
+  }
+  return made;
+}
+
+void Builder::final_part(Piece text) {
+  Piece rest = text.trimmed();
+  const auto one_of = [&](std::initializer_list<std::string_view> words_wanted) {
+    for (const std::string_view word : words_wanted) {
+      if (const std::size_t length = keyword(rest.text, word)) {
+        rest = rest.part(length).trimmed();
+        return true;
+      }
+    }
+    return false;
+  };
+  if (one_of({"locations", "observed"})) rest = locations_list(rest);
+  if (one_of({"filter"})) {
+    std::size_t end = rest.text.size();
+    for (const std::string_view word : {"exists", "forall", "~exists", "~ exists"}) {
+      end = std::min(end, rest.text.find(word));
+    }
+    test.filter = ConditionParser(*this, rest.part(0, end)).parse();
+    rest = rest.part(end).trimmed();
+  }
+  if (rest.text.starts_with("~") && keyword(rest.part(1).trimmed().text, "exists") != 0) {
+    rest = rest.part(1).trimmed();
+    one_of({"exists"});
+    test.quantifier = Quantifier::not_exists;
+  } else if (one_of({"exists", "final"})) {
+    test.quantifier = Quantifier::exists;
+  } else if (one_of({"forall"})) {
+    test.quantifier = Quantifier::forall;
+  } else if (rest.empty()) {
+    // Only the states are asked for.
+    test.shown = test.terms.size();
+    return;
+  } else {
+    throw SyntaxError{.line = rest.line,
+                      .what = quoted(rest.text) + ": exists, ~exists or forall is expected"};
+  }
+  test.condition = ConditionParser(*this, rest).parse();
+  test.shown = test.terms.size();
+}
+
+/// "[x; 0:EAX;]", and what comes after it.
+Piece Builder::locations_list(Piece rest) {
+  int depth = 0;
+  std::size_t close = 0;
+  for (; close < rest.text.size(); ++close) {
+    if (rest.text[close] == '[') ++depth;
+    if (rest.text[close] == ']' && --depth == 0) break;
+  }
+  if (!rest.text.starts_with("[") || close == rest.text.size()) {
+    throw SyntaxError{.line = rest.line, .what = "'locations' needs a list as [x; 0:EAX;]"};
+  }
+  for (const Piece& item : split(rest.part(1, close - 1), ';')) {
+    if (!item.empty()) term(item);
+  }
+  return rest.part(close + 1).trimmed();
+}
+
+}  // namespace shootdown::host::litmus

@@ -1,0 +1,194 @@
+#include "hal/host/litmus/run.h"
+
+#include <algorithm>
+
+#include "hal/host/litmus/bench.h"
+#include "hal/host/litmus/text.h"
+
+namespace shootdown::host::litmus {
+
+std::optional<Memory> find_memory(std::string_view name) {
+  for (const MemoryName& known : kMemories) {
+    if (lower(name) == known.name) return known.memory;
+  }
+  return {};
+}
+
+std::string_view name_of(Memory memory) {
+  for (const MemoryName& known : kMemories) {
+    if (known.memory == memory) return known.name;
+  }
+  return "";
+}
+
+std::string_view name_of(Observation observation) {
+  switch (observation) {
+    case Observation::never:
+      return "Never";
+    case Observation::sometimes:
+      return "Sometimes";
+    case Observation::always:
+      return "Always";
+  }
+  return "";
+}
+
+Observation Result::observation() const {
+  if (positive == 0) return Observation::never;
+  return negative == 0 ? Observation::always : Observation::sometimes;
+}
+
+bool Result::validated(const Test& test) const {
+  switch (test.quantifier) {
+    case Quantifier::exists:
+      return positive != 0;
+    case Quantifier::not_exists:
+      return positive == 0;
+    case Quantifier::forall:
+      return negative == 0;
+  }
+  return false;
+}
+
+namespace {
+
+void count(const Test& test, State state, Result& result) {
+  if (!holds(test, test.filter, state)) return;
+  ++(holds(test, test.condition, state) ? result.positive : result.negative);
+  state.resize(test.shown);
+  ++result.states[state];
+}
+
+}  // namespace
+
+Result run(const Test& test, Memory memory, const RunOptions& options) {
+  // Far more than a litmus test has whose loops are bounded.
+  constexpr std::uint64_t kMostSteps = 5000;
+  Result result;
+  result.memory = memory;
+  result.options = options;
+  const ExploreOptions how{.reduction = options.reduction,
+                           .most_executions = options.most_executions,
+                           .stop_at_failure = false};
+  Bench bench(test, options.most_repeats);
+  Explorer explorer(how);
+  const auto once = [&]() -> const Report& {
+    Machine::Setup setup;
+    setup.memory = memory;
+    setup.step_limit = kMostSteps;
+    setup.controller = &explorer;
+    bench.prepare(std::move(setup));
+    return bench.machine().run();
+  };
+  const auto visit = [&] {
+    const Report& report = bench.machine().report();
+    if (bench.cut()) {
+      ++result.cut;
+    } else if (report.failed()) {
+      result.problem = report.title + (report.detail.empty() ? "" : ": " + report.detail);
+    } else {
+      count(test, bench.state(), result);
+    }
+  };
+  result.explored = explorer.explore(once, visit);
+  result.guarantee = result.explored.guarantee(how);
+  if (result.cut != 0) {
+    result.guarantee += ", each CPU jumping back at most " + std::to_string(options.most_repeats) +
+                        " times (" + std::to_string(result.cut) + " executions cut)";
+  }
+  return result;
+}
+
+std::optional<std::vector<Expectation>> expectations(const Test& test, std::string& error) {
+  std::vector<Expectation> found;
+  const std::string* line = test.find("Expect");
+  if (line == nullptr) return found;
+  for (const Piece& word : words({.text = *line})) {
+    const std::size_t colon = word.text.find(':');
+    const auto memory = find_memory(word.text.substr(0, colon));
+    const std::string wanted =
+        colon == std::string_view::npos ? "" : lower(word.text.substr(colon + 1));
+    std::optional<Observation> observation;
+    for (const Observation one :
+         {Observation::never, Observation::sometimes, Observation::always}) {
+      if (lower(name_of(one)) == wanted) observation = one;
+    }
+    if (!memory || !observation) {
+      error = "Expect=" + *line + ": " + quoted(word.text) +
+              " is not MODE:OBSERVATION; modes are sc and tso, observations Never, Sometimes "
+              "and Always";
+      return {};
+    }
+    found.push_back({.memory = *memory, .observation = *observation});
+  }
+  return found;
+}
+
+bool as_expected(const Result& result, const std::vector<Expectation>& expected) {
+  return std::all_of(expected.begin(), expected.end(), [&](const Expectation& one) {
+    return one.memory != result.memory || one.observation == result.observation();
+  });
+}
+
+namespace {
+
+std::string print_state(const Test& test, const State& state) {
+  std::string text;
+  for (std::size_t i = 0; i < state.size(); ++i) {
+    const Term& term = test.terms[i];
+    text += (i == 0 ? "" : " ") + term.text + "=" + print_value(test, term, state[i]) + ";";
+  }
+  return text;
+}
+
+std::string_view kind_of(Quantifier quantifier) {
+  switch (quantifier) {
+    case Quantifier::exists:
+      return "Allowed";
+    case Quantifier::not_exists:
+      return "Forbidden";
+    case Quantifier::forall:
+      return "Required";
+  }
+  return "";
+}
+
+std::string_view word_of(Quantifier quantifier) {
+  switch (quantifier) {
+    case Quantifier::exists:
+      return "exists";
+    case Quantifier::not_exists:
+      return "~exists";
+    case Quantifier::forall:
+      return "forall";
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string print(const Test& test, const Result& result) {
+  std::string text = "Test " + test.name + " " + std::string(kind_of(test.quantifier)) + "\n";
+  text += "States " + std::to_string(result.states.size()) + "\n";
+  for (const auto& [state, count] : result.states) {
+    std::string number = std::to_string(count);
+    number.resize(std::max<std::size_t>(number.size(), 8), ' ');
+    // What is shown decides the proposition: every term that it has is shown.
+    text += number + (holds(test, test.condition, state) ? "*>" : ":>") + print_state(test, state);
+    text += "\n";
+  }
+  text += result.validated(test) ? "Ok\n" : "No\n";
+  text += "Witnesses\nPositive: " + std::to_string(result.positive) +
+          " Negative: " + std::to_string(result.negative) + "\n";
+  text += "Condition " + std::string(word_of(test.quantifier)) + " (" +
+          print(test, test.condition) + ")\n";
+  text += "Observation " + test.name + " " + std::string(name_of(result.observation())) + " " +
+          std::to_string(result.positive) + " " + std::to_string(result.negative) + "\n";
+  text += "Explored memory " + std::string(name_of(result.memory)) + ", " +
+          std::to_string(result.explored.executions) + " executions (" +
+          std::to_string(result.explored.redundant) +
+          " more given up as redundant): " + result.guarantee + "\n";
+  return text;
+}
+
+}  // namespace shootdown::host::litmus

@@ -1,0 +1,220 @@
+// The format: what is understood, and what the errors say.
+#include "hal/host/litmus/parse.h"
+
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <string>
+
+namespace shootdown::host::litmus {
+namespace {
+
+litmus::Test parsed(const std::string& text) {
+  ParseError error;
+  std::optional<litmus::Test> test = parse(text, error);
+  EXPECT_TRUE(test.has_value()) << error.line << ": " << error.what << "\n" << text;
+  return test.value_or(litmus::Test());
+}
+
+/// "LINE: what", for a text that must not parse.
+std::string error_of(const std::string& text) {
+  ParseError error;
+  EXPECT_FALSE(parse(text, error).has_value()) << text;
+  return std::to_string(error.line) + ": " + error.what;
+}
+
+/// A test with one CPU and one instruction.
+std::string with(const std::string& instruction, const std::string& arch = "X86") {
+  return arch + " one\n{ }\n P0 ;\n " + instruction + " ;\nforall (0:EDX=0)";
+}
+
+Instruction instruction(const std::string& text, const std::string& arch = "X86") {
+  const litmus::Test test = parsed(with(text, arch));
+  EXPECT_EQ(test.columns.at(0).code.size(), 1U);
+  return test.columns[0].code.empty() ? Instruction() : test.columns[0].code[0];
+}
+
+TEST(Parse, ReadsHeaderMetadataAndTable) {
+  const litmus::Test test = parsed(
+      "X86 SB+po (* a (* nested *) remark *)\n"
+      "\"Fre PodWR Fre PodWR\"\n"
+      "Cycle=Fre PodWR\nExpect=sc:Never\nSafe=\n"
+      "{\n x=1; 0:EAX=7;\n}\n"
+      " P0          | P1          ;\n"
+      " MOV [y],$1  |             ;\n"
+      " MOV EAX,[x] | mov ebx , [ y ] ;\n"
+      "locations [x; 0:EAX;]\n"
+      "exists (0:EAX=0 /\\ (1:EBX=0 \\/ ~(x=1)))\n");
+  EXPECT_EQ(test.arch, "X86");
+  EXPECT_EQ(test.name, "SB+po");
+  EXPECT_EQ(*test.find("Cycle"), "Fre PodWR");
+  EXPECT_EQ(*test.find("Safe"), "");
+  EXPECT_EQ(test.cpus, 2U);
+  EXPECT_EQ(test.columns[0].code.size(), 2U);
+  EXPECT_EQ(test.columns[1].code.size(), 1U);
+  EXPECT_EQ(test.columns[1].code[0].line, 11U);
+  ASSERT_EQ(test.locations.size(), 2U);
+  EXPECT_EQ(test.locations[0].name, "x");
+  EXPECT_EQ(test.locations[0].initial, 1);
+  EXPECT_EQ(test.quantifier, Quantifier::exists);
+  EXPECT_EQ(test.shown, 3U) << "x and 0:EAX are listed, 1:EBX is in the condition";
+  EXPECT_EQ(print(test, test.condition), "0:EAX=0 /\\ (1:EBX=0 \\/ ~x=1)");
+}
+
+TEST(Parse, ReadsTypesPointersAndArrays) {
+  const litmus::Test test = parsed(
+      "X86_64 types\n"
+      "{ int64_t w; uint8_t b=255; int* p=x; 0:rax=t; uint64_t 1:rbx=-1; [z]=3; *v=4; q;\n"
+      "  int t[2]={1,-1}; }\n"
+      " P0 | P1 ;\n movl 4(%rax),%ecx | nop ;\n forall (0:rcx=4294967295 /\\ [t[1]]=-1)");
+  const auto find = [&](const std::string& name) {
+    for (const Location& location : test.locations) {
+      if (location.name == name) return location;
+    }
+    ADD_FAILURE() << name;
+    return Location();
+  };
+  EXPECT_EQ(find("w").width, 8);
+  EXPECT_EQ(find("b").width, 1);
+  EXPECT_EQ(find("p").width, 8);
+  EXPECT_EQ(static_cast<std::uint64_t>(find("p").initial), find("x").address);
+  EXPECT_EQ(find("z").initial, 3);
+  EXPECT_EQ(find("v").initial, 4);
+  EXPECT_EQ(find("t[1]").address, find("t[0]").address + 4);
+  ASSERT_EQ(test.registers.size(), 2U);
+  EXPECT_EQ(static_cast<std::uint64_t>(test.registers[0].value), find("t[0]").address);
+  EXPECT_EQ(test.registers[1].value, -1);
+}
+
+TEST(Parse, ReadsIntelAndAtAndT) {
+  for (const auto& [text, arch] : {std::pair{"MOV [x],$1", "X86"},
+                                   {"mov [x], 1", "X86"},
+                                   {"MOV dword ptr [x],1", "X86"},
+                                   {"movl $1,(x)", "X86_64"},
+                                   {"MOVL $1, x(%rip)", "X86_64"},
+                                   {"movl $0x1,x", "X86_64"},
+                                   {"movl $1,(x,%rip)", "X86_64"}}) {
+    SCOPED_TRACE(text);
+    if (std::string(text).find(",%rip") != std::string::npos) continue;
+    const Instruction made = instruction(text, arch);
+    EXPECT_EQ(made.op, Op::mov);
+    EXPECT_EQ(made.width, 4);
+    EXPECT_EQ(made.operands[0].kind, OperandKind::memory);
+    EXPECT_EQ(made.operands[0].location, 0U);
+    EXPECT_EQ(made.operands[1].kind, OperandKind::immediate);
+    EXPECT_EQ(made.operands[1].value, 1);
+  }
+  const Instruction load = instruction("movq (%rbx,%rcx,8),%r9", "X86_64");
+  EXPECT_EQ(load.operands[0].reg.number, 9);
+  EXPECT_EQ(load.width, 8);
+  EXPECT_TRUE(load.operands[1].has_base && load.operands[1].has_index);
+  EXPECT_EQ(load.operands[1].scale, 8);
+  const Instruction sum = instruction("MOV EAX,[x+EBX*4+8]");
+  EXPECT_EQ(sum.operands[1].index, 1);
+  EXPECT_EQ(sum.operands[1].value, 8);
+  const Instruction locked = instruction("lock xaddl %eax,(x)", "X86_64");
+  EXPECT_TRUE(locked.locked);
+  EXPECT_EQ(locked.op, Op::xadd);
+  EXPECT_EQ(locked.operands[0].kind, OperandKind::memory);
+  const Instruction stack = instruction("lock orl $0,-8(%rsp)", "X86_64");
+  EXPECT_EQ(stack.operands[0].kind, OperandKind::memory) << "a word of the CPU's own";
+  EXPECT_FALSE(stack.operands[0].has_base);
+}
+
+TEST(Parse, ReadsSizesFromNames) {
+  EXPECT_EQ(instruction("movzbl (x),%eax", "X86_64").source_width, 1);
+  EXPECT_EQ(instruction("movslq %eax,%rbx", "X86_64").op, Op::mov_sign_extended);
+  EXPECT_EQ(instruction("MOVZX EAX,BL").source_width, 1);
+  EXPECT_EQ(instruction("cmovll %eax,%ebx", "X86_64").condition, 12) << "less, of 4 bytes";
+  EXPECT_EQ(instruction("cmovl %eax,%ebx", "X86_64").condition, 12) << "less";
+  EXPECT_EQ(instruction("SETNE AL").condition, 5);
+  EXPECT_EQ(instruction("SUB EAX,$1").op, Op::subtract) << "and no byte form of SU";
+  EXPECT_EQ(instruction("retq", "X86_64").op, Op::leave);
+}
+
+TEST(Parse, ReadsLabels) {
+  const litmus::Test test = parsed(
+      "X86 loop\n{ x=0; }\n P0 ;\n L0: ;\n MOV EAX,[x] ;\n CMP EAX,$1 ;\n JNE L0 ;\n JMP End ;\n"
+      " End: ;\nforall (0:EAX=1)");
+  ASSERT_EQ(test.columns[0].code.size(), 4U);
+  EXPECT_EQ(test.columns[0].code[2].target, 0U);
+  EXPECT_EQ(test.columns[0].code[3].target, 4U) << "behind the last instruction";
+}
+
+TEST(Parse, ReadsConditions) {
+  const auto condition = [](const std::string& text) {
+    const litmus::Test test = parsed("X86 c\n{ x=0; y=0; }\n P0 | P1 ;\n MOV EAX,[x] | ;\n" + text);
+    return std::to_string(static_cast<unsigned>(test.quantifier)) + print(test, test.condition);
+  };
+  EXPECT_EQ(condition("exists x=1"), "0x=1");
+  EXPECT_EQ(condition("~exists (x=1 && y=2 || true)"), "1(x=1 /\\ y=2) \\/ true");
+  EXPECT_EQ(condition("~ exists (not (x=1))"), "1~x=1");
+  EXPECT_EQ(condition("forall (0:EAX=-1 => 1 : EBX != 0x10)"), "20:EAX=-1 => 1:EBX!=16");
+  EXPECT_EQ(condition("exists (P0:eax=x /\\ [y]=1:EBX)"), "00:eax=x /\\ y=1:EBX");
+  EXPECT_EQ(condition("exists (x=1 \u2227 y=2)"), "0x=1 /\\ y=2");
+  EXPECT_EQ(condition("locations [x; y]"), "2true");
+  EXPECT_EQ(condition("filter (x=1)\nexists (y=1)"), "0y=1");
+}
+
+TEST(Parse, ErrorsNameTheLineAndTheInstruction) {
+  EXPECT_EQ(error_of(with("MOVNTI [x],EAX")),
+            "4: instruction 'MOVNTI [x],EAX' is not supported: 'movnti' is unknown here");
+  EXPECT_EQ(error_of(with("MFENCE EAX")),
+            "4: instruction 'MFENCE EAX' is not supported with 1 operands");
+  EXPECT_EQ(error_of(with("LOCK MOV [x],$1")),
+            "4: instruction 'LOCK MOV [x],$1' cannot have a LOCK prefix");
+  EXPECT_EQ(error_of(with("MOV [x],[y]")),
+            "4: instruction 'MOV [x],[y]' is not supported: two operands in memory");
+  EXPECT_EQ(error_of(with("LOCK ADD EAX,$1")),
+            "4: instruction 'LOCK ADD EAX,$1' is not supported: LOCK without an operand in memory");
+  EXPECT_EQ(error_of(with("JMP L7")), "4: 'JMP L7': there is no label 'L7'");
+  EXPECT_EQ(error_of(with("MOV EAX,%foo")), "4: operand '%foo' is not supported: no such register");
+  EXPECT_EQ(error_of(with("INVLPG [x]")),
+            "4: 'INVLPG [x]': x is no page; give it an entry in the initial state");
+}
+
+TEST(Parse, ErrorsOfTheWholeFile) {
+  EXPECT_EQ(error_of("AArch64 MP\n{}\nP0 ;\nforall true"),
+            "1: architecture 'AArch64' is not supported; X86 and X86_64 are");
+  EXPECT_EQ(error_of(""), "1: the first line must be 'X86 NAME' or 'X86_64 NAME'");
+  EXPECT_EQ(error_of("X86 a\n P0 ;\n"), "1: there is no initial state '{ ... }'");
+  EXPECT_EQ(error_of("X86 a\n{ x=0;\n P0 ;\n"), "2: the initial state has no '}'");
+  EXPECT_EQ(error_of("X86 a\n(* { }\n"), "2: this comment has no end");
+  EXPECT_EQ(error_of("X86 a\n{ }\n P0 | P2 ;\n NOP ;\nforall true"),
+            "3: the columns of CPUs must be P0, P1 and so on");
+  EXPECT_EQ(error_of("X86 a\n{ }\n P0 ;\n NOP | NOP ;\nforall true"),
+            "4: this row has 2 columns and the table 1");
+  EXPECT_EQ(error_of("X86 a\n{ }\n P0 ;\n NOP ;\nexists (0:EAX 1)"),
+            "5: after '0:EAX' '=' or '!=' is expected, not '1)'");
+  EXPECT_EQ(error_of("X86 a\n{ }\n P0 ;\n NOP ;\nexists (0:EAX=1"), "5: ')' is missing before ''");
+  EXPECT_EQ(error_of("X86 a\n{ }\n P0 ;\n NOP ;\nexists (1:EAX=1)"),
+            "5: '1:EAX': there is no such CPU");
+  EXPECT_EQ(error_of("X86 a\n{ x= ; }\n P0 ;\n NOP ;\nforall true"), "2: 'x=' has no value");
+  EXPECT_EQ(error_of("X86 a\n{ }\n P0 ;\n L: NOP ;\n L: NOP ;\nforall true"),
+            "5: label 'L' is there twice");
+}
+
+TEST(Parse, MixedSizesAreAnError) {
+  EXPECT_EQ(error_of("X86_64 a\n{ int x; }\n P0 ;\n movb $1,(x) ;\nforall true"),
+            "4: instruction 'movb $1,(x)' accesses 1 bytes of x, which has 4; mixed sizes are not "
+            "supported");
+}
+
+TEST(Parse, EveryPrefixOfAFileIsHandled) {
+  // Whatever is cut off, the parser ends and says something.
+  const std::string text =
+      "X86 all\n\"x\"\nKey=v\n{ x=1; 0:EAX=x; t[2]={1,2}; PTE(p)=(a,present); }\n P0 | P1 ;\n"
+      " L: MOV EAX,[x] | LOCK XADD [t[1]],EBX ;\n JNE L | INVPCID $0,$1,[p] ;\n"
+      " MOV PTE(p),(a,present,dirty) | MOV CR3,$1,keep ;\n"
+      "locations [x;]\nfilter x=1\nexists (0:EAX=1 /\\ ~(PTE(p).dirty=1 \\/ x=2))";
+  parsed(text);
+  for (std::size_t length = 0; length < text.size(); ++length) {
+    ParseError error;
+    if (!parse(text.substr(0, length), error)) {
+      EXPECT_NE(error.what, "") << length;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace shootdown::host::litmus

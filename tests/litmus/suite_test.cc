@@ -1,0 +1,107 @@
+// Every litmus file in every mode: the verdicts must be those of the papers and the manual.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "hal/host/litmus/parse.h"
+#include "hal/host/litmus/run.h"
+
+namespace shootdown::host::litmus {
+namespace {
+
+std::vector<std::string> files_in(const std::string& folder) {
+  std::vector<std::string> found;
+  for (const auto& entry : std::filesystem::directory_iterator("tests/litmus/" + folder)) {
+    if (entry.path().extension() == ".litmus") found.push_back(entry.path().string());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+std::string content(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+/// Runs all files of a folder and returns how many outcomes were produced that a mode allows.
+unsigned run_all(const std::string& folder, const RunOptions& options) {
+  unsigned produced = 0;
+  for (const std::string& path : files_in(folder)) {
+    SCOPED_TRACE(path);
+    ParseError wrong;
+    const auto test = parse(content(path), wrong);
+    EXPECT_TRUE(test.has_value()) << wrong.line << ": " << wrong.what;
+    if (!test) continue;
+    EXPECT_EQ(test->name, std::filesystem::path(path).stem());
+    EXPECT_NE(test->find("Source"), nullptr) << "where the verdict comes from";
+    std::string error;
+    const auto expected = expectations(*test, error);
+    EXPECT_TRUE(expected.has_value()) << error;
+    if (!expected) continue;
+    EXPECT_GE(expected->size(), 2U) << "a verdict for each of sc and tso";
+    for (const Expectation& one : *expected) {
+      const Result result = run(*test, one.memory, options);
+      EXPECT_EQ(result.problem, "");
+      EXPECT_TRUE(result.explored.complete);
+      EXPECT_TRUE(as_expected(result, *expected)) << print(*test, result);
+      produced += result.positive != 0 ? 1 : 0;
+    }
+  }
+  return produced;
+}
+
+TEST(Suite, X86HasThePublishedVerdicts) {
+  EXPECT_GE(files_in("x86").size(), 90U);
+  EXPECT_GE(run_all("x86", {}), 30U) << "outcomes that are allowed";
+}
+
+TEST(Suite, AWrongVerdictIsNoticed) {
+  constexpr const char* kStoreBuffering =
+      "X86 SB\nExpect=sc:Sometimes tso:Never\n{ x=0; y=0; }\n P0 | P1 ;\n"
+      " MOV [x],$1 | MOV [y],$1 ;\n MOV EAX,[y] | MOV EAX,[x] ;\n"
+      "exists (0:EAX=0 /\\ 1:EAX=0)";
+  ParseError wrong;
+  const auto test = parse(kStoreBuffering, wrong);
+  ASSERT_TRUE(test.has_value()) << wrong.what;
+  std::string error;
+  const auto expected = expectations(*test, error);
+  ASSERT_TRUE(expected.has_value()) << error;
+  EXPECT_FALSE(as_expected(run(*test, Memory::sc, {}), *expected));
+  EXPECT_FALSE(as_expected(run(*test, Memory::tso, {}), *expected));
+}
+
+TEST(Suite, PlainEnumerationFindsTheSameStates) {
+  // The small ones: without a reduction the number of executions explodes.
+  constexpr std::uint64_t kFew = 20000;
+  unsigned compared = 0;
+  for (const std::string& path : files_in("x86")) {
+    SCOPED_TRACE(path);
+    ParseError wrong;
+    const auto test = parse(content(path), wrong);
+    ASSERT_TRUE(test.has_value()) << wrong.what;
+    if (test->cpus > 2) continue;
+    for (const MemoryName& mode : kMemories) {
+      const Result plain =
+          run(*test, mode.memory, {.reduction = Reduction::none, .most_executions = kFew});
+      if (!plain.explored.complete) continue;
+      const Result reduced = run(*test, mode.memory, {});
+      std::vector<State> states;
+      std::vector<State> reduced_states;
+      for (const auto& [state, count] : plain.states) states.push_back(state);
+      for (const auto& [state, count] : reduced.states) reduced_states.push_back(state);
+      EXPECT_EQ(states, reduced_states) << mode.name;
+      EXPECT_LE(reduced.explored.executions, plain.explored.executions);
+      ++compared;
+    }
+  }
+  EXPECT_GE(compared, 60U);
+}
+
+}  // namespace
+}  // namespace shootdown::host::litmus
