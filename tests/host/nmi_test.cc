@@ -101,7 +101,6 @@ TEST(Nmi, WaitsForTheEndOfTheOneBefore) {
 
 TEST(Nmi, AMaskableInterruptWaitsForItsEnd) {
   Bench bench({.cpus = 2});
-  Word sent;
   bench.lab.on_interrupt([&] { bench.seen += "{}"; });
   bench.lab.on_nmi([&] {
     bench.seen += "(";
