@@ -19,6 +19,7 @@ _SLICE = 200_000
 
 class RandomSearch(Engine):
     name = "random"
+    strategy = "random"
 
     def __init__(self, *args) -> None:
         super().__init__(*args)
@@ -37,6 +38,8 @@ class RandomSearch(Engine):
         self._found = self.work / f"found-{self._done}"
         argv = [str(self.program), "--seed", str((self._seed + self._done) % 2**64),
                 "--executions", str(size), "--out", str(self._found)]
+        if self.strategy != "random":
+            argv += ["--strategy", self.strategy]
         self._process = EngineProcess(argv, {}, self.work, self.work / "log")
 
     def poll(self) -> list[Find]:
@@ -92,3 +95,17 @@ class RandomSearch(Engine):
     def close(self) -> None:
         if self._process is not None:
             self._process.close()
+
+
+class PctSearch(RandomSearch):
+    """The same scenarios, with schedules that follow priorities."""
+
+    name = "PCT"
+    strategy = "pct"
+
+
+class AimedSearch(RandomSearch):
+    """The same scenarios, with schedules that aim at windows between two steps."""
+
+    name = "aimed"
+    strategy = "aimed"

@@ -29,7 +29,7 @@ class MuseumTest(unittest.TestCase):
     def test_every_patch_applies(self):
         root = FOLDER.parents[1]
         with tempfile.TemporaryDirectory() as folder:
-            for room in ("core", "kernel-glue/mm"):
+            for room in ("core", "kernel-glue/mm", "hal/host"):
                 shutil.copytree(root / room, Path(folder) / room)
             for patch in self.patches:
                 with self.subTest(patch.name):

@@ -27,8 +27,9 @@ _SHAPES = {
     "bochs": r"yes|no",
 }
 _SEVERAL_LINES = ("story",)
-# Rooms that hold the system under test. A patch of the fuzzer or its oracles would prove nothing.
-_MAY_CHANGE = ("core/", "kernel-glue/mm/")
+# Rooms that hold the system under test, and what runs below it. A patch of the fuzzer or its oracles
+# would prove nothing.
+_MAY_CHANGE = ("core/", "kernel-glue/mm/", "hal/host/")
 _MOST_CHANGED_LINES = 30
 
 
@@ -122,13 +123,13 @@ def _check_diff(mutant: Mutant) -> None:
         raise MutantError(f"{mutant.path}: " + "; ".join(wrong))
 
 
-def apply(mutant_file: Path, tree: Path, dry_run: bool = False, fuzz: int = 0) -> None:
+def apply(mutant_file: Path, tree: Path, dry_run: bool = False, fuzz: int = 0, strip: int = 1) -> None:
     """Applies a patch to a copy of the sources. Lines around each change must be as they were,
-    but for `fuzz` of them at either end.
+    but for `fuzz` of them at either end; `strip` folders are left off the names in it.
 
     Raises MutantError if they are not.
     """
-    argv = ["patch", "--strip=1", f"--fuzz={fuzz}", "--forward", "--batch", "--no-backup-if-mismatch",
+    argv = ["patch", f"--strip={strip}", f"--fuzz={fuzz}", "--forward", "--batch", "--no-backup-if-mismatch",
             "--reject-file=-", f"--directory={tree}", f"--input={mutant_file.absolute()}"]
     try:
         run = subprocess.run(argv + (["--dry-run"] if dry_run else []), stdout=subprocess.PIPE,

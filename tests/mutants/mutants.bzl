@@ -1,15 +1,19 @@
 """Programs and tests with a mutant in the place of the core.
 
-How a mutant gets in. Everything depends on //core and //kernel-glue/mm, which are flags whose defaults
-are the clean rooms. `mutated_core` is a library of changed copies of all their headers, and
-`_mutant_binary` builds a program in a configuration in which both flags name that library. The clean
-headers are then no input of any compile action of the program: an include that does not find the
-copy finds nothing.
+How a mutant gets in. Everything depends on //core, //kernel-glue/mm and //hal/host, which are flags
+whose defaults are the clean rooms. `mutated_core` is a library of changed copies of the headers of the
+first two, and `_mutant_binary` builds a program in a configuration in which both flags name that
+library. The clean headers are then no input of any compile action of the program: an include that does
+not find the copy finds nothing. A mutant of what runs below the kernel changes copies of the model, too.
 //tests/mutants/probe:probe_test shows it.
 """
 
+load("//bazel:variants.bzl", "NO_COVERAGE_COPTS")
+
 _CORE = "//core:core"
 _MM = "//kernel-glue/mm:mm"
+_MODEL = "//hal/host:host"
+_HEADERS = ["//core:headers", "//kernel-glue/mm:headers"]
 _PARSE_HEADERS = "//command_line_option:process_headers_in_dependencies"
 
 def _mutated_core_impl(ctx):
@@ -30,11 +34,12 @@ def _mutated_core_impl(ctx):
         progress_message = "Applying " + ctx.file.patch.short_path,
     )
     context = cc_common.create_compilation_context(
-        headers = depset(copies),
+        headers = depset([copy for copy in copies if copy.extension == "h"]),
         quote_includes = depset([root]),
     )
     return [
         DefaultInfo(files = depset(copies)),
+        OutputGroupInfo(sources = depset([copy for copy in copies if copy.extension == "cc"])),
         CcInfo(compilation_context = context),
     ]
 
@@ -42,7 +47,7 @@ mutated_core = rule(
     implementation = _mutated_core_impl,
     attrs = {
         "patch": attr.label(allow_single_file = [".patch"], mandatory = True),
-        "srcs": attr.label_list(allow_files = [".h"], default = ["//core:headers", "//kernel-glue/mm:headers"]),
+        "srcs": attr.label_list(allow_files = [".h", ".cc"], default = _HEADERS),
         "_tool": attr.label(
             cfg = "exec",
             default = "//tests/mutants:copy_and_apply",
@@ -52,14 +57,26 @@ mutated_core = rule(
     doc = "The headers of the core and of the memory manager with one patch applied.",
 )
 
-def _transition_impl(_settings, attr):
+def _settings(attr):
     # That each header compiles on its own is checked with the clean core. Once is enough.
     return {_CORE: attr.core, _MM: attr.core, _PARSE_HEADERS: False}
+
+def _transition_impl(_settings_before, attr):
+    return _settings(attr)
 
 _mutant_transition = transition(
     implementation = _transition_impl,
     inputs = [],
     outputs = [_CORE, _MM, _PARSE_HEADERS],
+)
+
+def _model_transition_impl(_settings_before, attr):
+    return dict(_settings(attr), **{_MODEL: attr.model})
+
+_model_transition = transition(
+    implementation = _model_transition_impl,
+    inputs = [],
+    outputs = [_CORE, _MM, _MODEL, _PARSE_HEADERS],
 )
 
 def _mutant_binary_impl(ctx):
@@ -79,35 +96,102 @@ def _mutant_binary_impl(ctx):
         runfiles = ctx.runfiles(files = [executable]),
     )]
 
-_mutant_binary = rule(
-    implementation = _mutant_binary_impl,
+def _mutant_binary_rule(settings, **attrs):
+    return rule(
+        implementation = _mutant_binary_impl,
+        attrs = dict({
+            "core": attr.string(doc = "Label of the library in the place of the core.", mandatory = True),
+            "target": attr.label(cfg = settings, executable = True, mandatory = True),
+            "_allowlist_function_transition": attr.label(
+                default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
+            ),
+        }, **attrs),
+        executable = True,
+    )
+
+_mutant_binary = _mutant_binary_rule(_mutant_transition)
+
+_model_mutant_binary = _mutant_binary_rule(
+    _model_transition,
+    model = attr.string(doc = "Label of the library in the place of the model.", mandatory = True),
+)
+
+def _mutant_file_impl(ctx):
+    file = ctx.attr.target[0][DefaultInfo].files.to_list()[0]
+    link = ctx.actions.declare_file("%s.%s" % (ctx.label.name, file.extension))
+    ctx.actions.symlink(output = link, target_file = file)
+    return [DefaultInfo(files = depset([link]))]
+
+_mutant_file = rule(
+    implementation = _mutant_file_impl,
     attrs = {
         "core": attr.string(doc = "Label of the library in the place of the core.", mandatory = True),
-        "target": attr.label(cfg = _mutant_transition, executable = True, mandatory = True),
+        "target": attr.label(cfg = _mutant_transition, mandatory = True),
         "_allowlist_function_transition": attr.label(
             default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
         ),
     },
-    executable = True,
+    doc = "What another target makes, as it is with another core.",
 )
 
-def mutant_binary(name, target, core, **kwargs):
+def _absolute(label):
+    return "//%s%s" % (native.package_name(), label) if label.startswith(":") else label
+
+def mutant_binary(name, target, core, model = None, **kwargs):
     """A program as it is with another core.
 
     Args:
       name: name of the new target.
       target: label of the program, of any variant.
       core: label of the library in the place of the core, such as one of mutated_core.
+      model: label of the library in the place of the model, or None.
       **kwargs: tags, testonly, visibility.
     """
-    _mutant_binary(
+    if model:
+        kwargs = dict(kwargs, model = _absolute(model))
+    (_model_mutant_binary if model else _mutant_binary)(
         name = name,
-        core = "//%s%s" % (native.package_name(), core) if core.startswith(":") else core,
+        core = _absolute(core),
         target = target,
         **kwargs
     )
 
-def mutant_test(name, patch, search_executions, libfuzzer_runs, seeds, turned = None, tags = []):
+def _mutated_rooms(name, patch, with_model):
+    """Returns the labels of the libraries in the place of the core and of the model."""
+    mutated_core(
+        name = name + "_core",
+        srcs = _HEADERS + (["//hal/host:sources"] if with_model else []),
+        patch = patch,
+        tags = ["manual"],
+        visibility = ["//core:__pkg__", "//kernel-glue/mm:__pkg__"],
+    )
+    if not with_model:
+        return ":" + name + "_core", None
+    native.filegroup(
+        name = name + "_model_sources",
+        srcs = [":" + name + "_core"],
+        output_group = "sources",
+        tags = ["manual"],
+    )
+    native.cc_library(
+        name = name + "_model",
+        srcs = [":" + name + "_model_sources"],
+        copts = ["-O2"] + NO_COVERAGE_COPTS,
+        tags = ["manual"],
+        visibility = ["//hal/host:__pkg__"],
+        deps = [":" + name + "_core"],
+    )
+    return ":" + name + "_core", ":" + name + "_model"
+
+def mutant_test(
+        name,
+        patch,
+        search_executions,
+        libfuzzer_runs,
+        seeds,
+        turned = None,
+        with_model = False,
+        tags = []):
     """One mutant, its programs, and the tests that it is found.
 
     Programs, built only when asked for or needed by a test:
@@ -124,19 +208,14 @@ def mutant_test(name, patch, search_executions, libfuzzer_runs, seeds, turned = 
     Args:
       name: name of the mutant.
       patch: the patch file.
-      search_executions: budget of the random search for each seed.
+      search_executions: budget of the random search for each seed; 0 for no such test.
       libfuzzer_runs: budget of libFuzzer for each seed; 0 for no such test.
       seeds: random seeds, fixed so that the verdict is always the same.
       turned: a switch of the configuration that the random search turns in every run, or None.
+      with_model: whether the patch changes hal/host.
       tags: tags of the tests.
     """
-    core = ":" + name + "_core"
-    mutated_core(
-        name = name + "_core",
-        patch = patch,
-        tags = ["manual"],
-        visibility = ["//core:__pkg__", "//kernel-glue/mm:__pkg__"],
-    )
+    core, model = _mutated_rooms(name, patch, with_model)
     for suffix, target in {
         "_libfuzzer": "//fuzz:shootdown_libfuzzer",
         "_afl": "//fuzz:shootdown_afl",
@@ -146,12 +225,14 @@ def mutant_test(name, patch, search_executions, libfuzzer_runs, seeds, turned = 
         mutant_binary(
             name = name + suffix,
             core = core,
+            model = model,
             tags = ["manual"],
             target = target,
             visibility = ["//tools:__pkg__"],
         )
     search = ":" + name + "_search"
-    hunt_test(name + "_search_test", search, "search", search_executions, patch, seeds, turned, tags)
+    if search_executions:
+        hunt_test(name + "_search_test", search, "search", search_executions, patch, seeds, turned, tags)
     if libfuzzer_runs:
         libfuzzer = ":" + name + "_libfuzzer"
         hunt_test(name + "_libfuzzer_test", libfuzzer, "libfuzzer", libfuzzer_runs, patch, seeds, tags = tags)
@@ -183,6 +264,30 @@ def unit_mutant_test(name, patch, test):
         srcs = ["//tests/mutants:unit_test.sh"],
         args = ["$(location :%s_core_test)" % name, test],
         data = [":%s_core_test" % name],
+    )
+
+def boot_mutant_test(name, test, options):
+    """NAME_boot_test passes if the test kernel with the mutant NAME inside fails a self-test.
+
+    Args:
+      name: name of a mutant that has a mutant_test.
+      test: the self-test that must fail, by its title.
+      options: of the runner, for the boot.
+    """
+    _mutant_file(
+        name = name + "_image",
+        core = _absolute(":" + name + "_core"),
+        tags = ["manual"],
+        target = "//kernel-glue/kernel:image",
+    )
+    native.py_test(
+        name = name + "_boot_test",
+        size = "medium",
+        srcs = ["//tests/mutants:boot_mutant_test.py"],
+        args = ["$(location :%s_image)" % name, "'%s'" % test] + options,
+        data = [":%s_image" % name],
+        main = "boot_mutant_test.py",
+        deps = ["//kernel-glue:bochs_runner"],
     )
 
 def hunt_test(name, program, kind, executions, patch = None, seeds = [1], turned = None, tags = []):

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.mutants import hunt, mutant
+from tests.mutants import hunt, mutant, pages
 
 _EPILOG = """\
 examples:
@@ -105,6 +105,8 @@ def _write_again(patch: Path) -> None:
         mutant.apply(patch, Path(folder) / "b", fuzz=3)
         diff = "".join(_diff(Path(folder), file) for file in files)
     patch.write_text(header + diff)
+    if (pages.FOLDER / f"{patch.stem}.md").exists():
+        pages.write(patch.stem, None, None)
     print(f"{patch}: written again, check the lines around its changes")
 
 
@@ -146,7 +148,8 @@ def _run(args: argparse.Namespace) -> int:
         print(f"{name}: searching", flush=True)
         options = ["--executions", str(args.executions), *args.known[name]]
         if remake(programs, name, clean, args.finds, options):
-            print(f"  wrote {scenario}: {_title(programs / f'{name}_reproduce', scenario)}")
+            pages.write(name, None, programs / f"{name}_reproduce")
+            print(f"  wrote {scenario} and its page: {_title(programs / f'{name}_reproduce', scenario)}")
         else:
             lost.append(name)
             print(f"  NOT FOUND in {args.finds} searches of {args.executions:,} executions")
@@ -158,7 +161,7 @@ def main(argv: list[str]) -> int:
     os.chdir(os.environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
     try:
         return _run(args)
-    except (hunt.HuntError, mutant.MutantError, OSError) as error:
+    except (hunt.HuntError, mutant.MutantError, pages.PageError, OSError) as error:
         print(f"remake: {error}", file=sys.stderr)
         return 2
 

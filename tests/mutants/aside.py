@@ -1,0 +1,172 @@
+"""A copy of the work tree, aside: patched, built, and gone at the end.
+
+The copy is in a folder of its own. What Bazel builds from it stays in a cache of the user's, so that
+the next time only what differs is compiled.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fuzz.campaign.process import EngineProcess
+from tests.mutants import mutant
+
+ROOMS = ("core/", "hal/", "kernel-glue/", "fuzz/")
+_LEFT_OUT = (".git", "out", ".cache", "__pycache__")
+_STEP = re.compile(r"^\[(\d[\d,]*) / (\d[\d,]*)\]")
+_ERROR = re.compile(r"^(\S+?):(\d+):(\d+): (?:fatal )?error: (.*)$")
+_POLL_SECONDS = 0.1
+
+
+class AsideError(Exception):
+    """The change cannot be tried; the text says what to mend."""
+
+
+def patched_files(text: str) -> list[str]:
+    """The files that a unified diff changes, relative to the top of the tree."""
+    pairs = re.findall(r"^--- (\S+).*\n\+\+\+ (\S+)", text, re.MULTILINE)
+    names = [new if new != "/dev/null" else old for old, new in pairs]
+    return [re.sub(r"^[ab]/", "", name) for name in names]
+
+
+def changed_files(workspace: Path) -> list[str]:
+    """Files of the rooms that differ from the last commit, new ones included."""
+    argv = ["git", "-C", str(workspace), "status", "--porcelain", "--untracked-files=all",
+            "--no-renames", "--", *(room.rstrip("/") for room in ROOMS)]
+    try:
+        run = subprocess.run(argv, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise AsideError("git is not installed; run tools/setup.") from error
+    if run.returncode != 0:
+        raise AsideError(f"git cannot tell what changed: {run.stderr.strip()}")
+    return [line[3:] for line in run.stdout.splitlines()]
+
+
+def _why_not(output: str) -> str:
+    """What `patch` said, in a line for each hunk that does not fit."""
+    lines, file = [], "?"
+    for line in output.splitlines():
+        if match := re.match(r"(?:checking|patching) file '?([^']+)'?", line):
+            file = match[1]
+        elif match := re.match(r"Hunk #(\d+) (?:FAILED|failed) at (\d+)", line):
+            lines.append(f"  {file}: hunk {match[1]} does not fit, near line {match[2]}")
+        elif "can't find file" in line or "No file to patch" in line:
+            lines.append("  it changes a file that is not in the work tree")
+        elif "previously applied" in line or "Reversed" in line:
+            lines.append(f"  {file}: the work tree has this change already")
+        elif "malformed patch" in line or "Only garbage" in line:
+            lines.append(f"  {line.strip('* ').removeprefix('patch: ').strip('* ')}")
+    return "\n".join(dict.fromkeys(lines)) or output.strip()
+
+
+def _complaint(lines: list[str]) -> str:
+    """The first error of a build, with the lines that the compiler shows of it."""
+    for number, line in enumerate(lines):
+        if match := _ERROR.match(line):
+            shown = [f"  {match[1]}:{match[2]}:{match[3]}: {match[4]}"]
+            for more in lines[number + 1:number + 7]:
+                if not more.strip() or _ERROR.match(more) or re.match(r"\S+:\d+:\d+: ", more) \
+                        or not more.startswith((" ", "\t")):
+                    break
+                shown.append("  " + more)
+            return "\n".join(shown)
+    errors = [line for line in lines if "ERROR" in line or "error:" in line]
+    return "\n".join("  " + line for line in (errors[:3] or lines[-10:]))
+
+
+def cache_folder() -> Path | None:
+    """Where built things outlive a run; None where the user has no such place."""
+    home = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("HOME") or "") + "/.cache"
+    folder = Path(home) / "shootdown" / "aside"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+class Aside:
+    """The copy. A context manager: at its end, copy and build server are gone."""
+
+    def __init__(self, workspace: Path, scratch: Path):
+        self._scratch = scratch
+        self.tree = scratch / "tree"
+        cache = cache_folder()
+        self._base = (cache or scratch) / "base"
+        self._lock = open((cache or scratch) / "lock", "w", encoding="ascii")
+        self._process: EngineProcess | None = None
+        self._used = False
+        shutil.copytree(workspace, self.tree, symlinks=True, ignore=lambda folder, names: [
+            name for name in names if name in _LEFT_OUT
+            or (Path(folder) == workspace and name.startswith("bazel-"))])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._process is not None and self._process.running():
+            self._process.interrupt()
+            deadline = time.monotonic() + 20
+            while self._process.running() and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+        if self._used:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run([*self._bazel(), "shutdown"], cwd=self.tree, timeout=30, check=False,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._lock.close()
+
+    def apply(self, patch: Path) -> None:
+        """Puts the change in. Raises AsideError that names file and hunk if it does not fit."""
+        strip = 1 if re.search(r"^\+\+\+ b/|^--- a/", patch.read_text(), re.MULTILINE) else 0
+        try:
+            mutant.apply(patch, self.tree, fuzz=2, strip=strip)
+        except mutant.MutantError as error:
+            raise AsideError(f"{patch} does not apply:\n{_why_not(str(error))}") from error
+
+    def _bazel(self) -> list[str]:
+        return ["bazel", f"--output_base={self._base}", "--max_idle_secs=60"]
+
+    def build(self, labels: list[str], tick: Callable[[str], None]) -> None:
+        """Builds; `tick` is told how far it is. Raises AsideError with the first error."""
+        if shutil.which("bazel") is None:
+            raise AsideError("bazel is not installed; run tools/setup.")
+        self._acquire(tick)
+        self._used = True
+        argv = [*self._bazel(), "build", "--color=no", "--curses=no", "--show_progress_rate_limit=0.5",
+                "--noshow_loading_progress", *labels]
+        self._process = EngineProcess(argv, {}, self.tree, self._scratch / "build.log")
+        lines, state = [], "getting ready"
+        while True:
+            running = self._process.running()
+            for line in self._process.new_lines():
+                if match := _STEP.match(line):
+                    state = f"step {match[1]} of {match[2]}"
+                else:
+                    lines.append(line)
+            if not running:
+                break
+            tick(state)
+            time.sleep(_POLL_SECONDS)
+        self._process.close()
+        if self._process.status != 0:
+            raise AsideError("it does not build:\n" + _complaint(lines))
+
+    def _acquire(self, tick: Callable[[str], None]) -> None:
+        """One build at a time uses the cache."""
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                tick("waiting for another one that is being built")
+                time.sleep(_POLL_SECONDS)
+
+    def program(self, path: str) -> Path:
+        """A program that was built, such as fuzz/search_bin."""
+        return self.tree / "bazel-bin" / path

@@ -1,0 +1,238 @@
+"""Tries changes as users do, with scripts in the place of Bazel and of the fuzz programs.
+
+With programs of a real mutant as arguments it also tries that one, with the real engines.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+_TESTDATA = Path(__file__).parent / "testdata"
+_FAKE_TARGET = Path("fuzz/campaign/testdata/fake_target.py").absolute()
+_START = "import sys; from tests.mutants import try_patch; sys.exit(try_patch.main(sys.argv[1:]))"
+_PATCH = """\
+--- a/core/x.h
++++ b/core/x.h
+@@ -1,3 +1,3 @@
+ // A room.
+-int x = 1;
++int x = 2;
+ // The end.
+"""
+REAL = [Path(argument).absolute() for argument in sys.argv[1:]]
+del sys.argv[1:]
+
+
+class TryFixture(unittest.TestCase):
+    """A work tree, a home, and fake tools."""
+
+    def setUp(self):
+        self.home = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.tree = self.home / "tree"
+        (self.tree / "core").mkdir(parents=True)
+        (self.tree / "core/x.h").write_text("// A room.\nint x = 1;\n// The end.\n")
+        self.patch = self.home / "change.patch"
+        self.patch.write_text(_PATCH)
+        self.programs, self.tools = self.home / "programs", self.home / "tools"
+        for folder in (self.programs, self.tools, self.home / "tmp"):
+            folder.mkdir()
+        shutil.copy(_TESTDATA / "fake_bazel.py", self.tools / "bazel")
+        self.env = {
+            **os.environ,
+            "PATH": f"{self.tools}:/usr/bin:/bin",
+            "PYTHONPATH": ":".join(path for path in sys.path if path),
+            "BUILD_WORKING_DIRECTORY": str(self.home),
+            "BUILD_WORKSPACE_DIRECTORY": str(self.tree),
+            "XDG_CACHE_HOME": str(self.home / "cache"),
+            "TMPDIR": str(self.home / "tmp"),
+            "FAKE_PROGRAMS": str(self.programs),
+            "FAKE_LOG": str(self.home / "log"),
+        }
+        self.fake("search_bin", _FAKE_TARGET.read_text())
+        self.fake("shootdown_libfuzzer", _FAKE_TARGET.read_text())
+        self.fake("reproduce_bin", "#!/bin/sh\n"
+                  "echo shootdown-scenario 1 >$4\necho the story of $(cat $2)\nexit 1\n")
+
+    def fake(self, name: str, text: str):
+        (self.programs / name).write_text(text)
+        (self.programs / name).chmod(0o755)
+
+    def start(self, *options: str, **env: str) -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, "-c", _START, *options], env={**self.env, **env},
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/")
+
+    def run_try(self, *options: str, status: int, **env: str) -> str:
+        process = self.start(*options, **env)
+        output = process.communicate(timeout=120)[0]
+        self.assertEqual(process.returncode, status, output)
+        self.assert_clean()
+        return output
+
+    def assert_clean(self):
+        self.assertEqual(list((self.home / "tmp").iterdir()), [], "the scratch copy is left")
+        self.assertEqual((self.tree / "core/x.h").read_text(), "// A room.\nint x = 1;\n// The end.\n",
+                         "the work tree was changed")
+
+
+class VerdictTest(TryFixture):
+    def test_survived(self):
+        output = self.run_try("change.patch", "--seconds", "1", "--seeds", "2", "--engines",
+                              "random,libfuzzer", status=0)
+        self.assertRegex(output, r"SURVIVED: nothing was reported\.\n"
+                         r"  random search +2 seeds, 2 s, about [\d,]+ scenarios\n"
+                         r"  libFuzzer +2 seeds, 2 s, about [\d,]+ scenarios\n")
+        log = (self.home / "log").read_text()
+        self.assertIn("build //fuzz:search_bin //fuzz:reproduce_bin\n// A room.\nint x = 2;", log)
+        self.assertRegex(log, r"shutdown\n.*\n.*\n.*\n$")
+
+    def test_broken(self):
+        output = self.run_try("change.patch", "--keep", "kept", status=1, FAKE_SEARCH="17",
+                              **{"PATH": self.env["PATH"]})
+        self.assertIn("BROKEN: O5 a table is released too early\n"
+                      "random search, seed 1, after 17 scenarios", output)
+        self.assertIn("the story of scenario of seed", output)
+        self.assertNotIn("shootdown_afl", (self.home / "log").read_text(), "built before needed")
+        self.assertEqual(sorted(path.name for path in (self.home / "kept").iterdir()),
+                         ["crash.bin", "reproduce", "scenario.txt", "story.txt"])
+
+    def test_the_reproducer_does_not_show_it(self):
+        self.fake("reproduce_bin", "#!/bin/sh\nexit 0\n")
+        output = self.run_try("change.patch", "--keep", "kept", "--engines", "libfuzzer", status=1,
+                              FAKE="always")
+        self.assertIn("BROKEN: O3 always", output)
+        self.assertIn("The input is in kept/crash.bin.", output)
+
+    def test_the_kernel_is_booted_if_only_it_is_changed(self):
+        (self.tree / "hal/x86_64").mkdir(parents=True)
+        (self.tree / "hal/x86_64/y.h").write_text("int y = 1;\n")
+        self.patch.write_text("--- a/hal/x86_64/y.h\n+++ b/hal/x86_64/y.h\n"
+                              "@@ -1 +1 @@\n-int y = 1;\n+int y = 2;\n")
+        self.fake("bochs", "#!/bin/sh\necho ok 1 fine\necho not ok 2 shootdown\nexit 1\n")
+        output = self.run_try("change.patch", status=1)
+        self.assertIn("BROKEN: the test kernel fails in Bochs\nnot ok 2 shootdown", output)
+        self.fake("bochs", "#!/bin/sh\nexit 0\n")
+        self.assertIn("one boot with 4 CPUs", self.run_try("change.patch", status=0))
+
+
+class ErrorTest(TryFixture):
+    def test_no_patch(self):
+        self.assertIn("name a patch, or --diff", self.run_try(status=2))
+        self.assertIn("no such file", self.run_try("nothing.patch", status=2))
+        self.patch.write_text("hello\n")
+        self.assertIn("no unified diff", self.run_try("change.patch", status=2))
+
+    def test_another_room(self):
+        self.patch.write_text(_PATCH.replace("core/x.h", "docs/x.md"))
+        self.assertIn("it changes docs/x.md", self.run_try("change.patch", status=2))
+
+    def test_a_hunk_that_does_not_fit(self):
+        self.patch.write_text(_PATCH.replace("int x = 1", "int x = 7"))
+        output = self.run_try("change.patch", "--engines", "random", status=2)
+        self.assertIn("does not apply:\n  core/x.h: hunk 1 does not fit, near line 1\n", output)
+
+    def test_a_file_that_is_not_there(self):
+        self.patch.write_text(_PATCH.replace("core/x.h", "core/z.h"))
+        output = self.run_try("change.patch", "--engines", "random", status=2)
+        self.assertIn("it changes a file that is not in the work tree", output)
+
+    def test_applied_already(self):
+        self.patch.write_text(_PATCH.replace("-int x = 1", "-int x = 0").replace("x = 2", "x = 1"))
+        output = self.run_try("change.patch", "--engines", "random", status=2)
+        self.assertIn("the work tree has this change already", output)
+
+    def test_it_does_not_build(self):
+        output = self.run_try("change.patch", "--engines", "random", status=2, FAKE_BUILD="error")
+        self.assertIn("it does not build:\n  ./core/x.h:2:9: use of undeclared identifier 'y'\n"
+                      "      2 | int x = y;\n", output)
+        self.assertNotIn("1 error generated", output)
+
+    def test_missing_tools(self):
+        bare = self.home / "bare"
+        bare.mkdir()
+        for tool in ("patch", "git"):
+            (bare / tool).symlink_to(f"/usr/bin/{tool}")
+        output = self.run_try("change.patch", "--engines", "random", status=2, PATH=str(bare))
+        self.assertIn("bazel is not installed; run tools/setup", output)
+        output = self.run_try("change.patch", status=2, PATH=str(bare))
+        self.assertIn("afl-fuzz is not installed", output)
+
+    def test_an_engine_that_dies(self):
+        output = self.run_try("change.patch", "--engines", "random", status=2, FAKE_SEARCH="-1")
+        self.assertIn("random search stopped", output)
+        self.assertIn("cannot allocate", output)
+
+
+class DiffTest(TryFixture):
+    def git(self, *words: str):
+        subprocess.run(["git", "-C", str(self.tree), "-c", "user.name=n", "-c", "user.email=e", *words],
+                       check=True, stdout=subprocess.DEVNULL)
+
+    def setUp(self):
+        super().setUp()
+        self.git("init", "-q")
+        self.git("add", "-A")
+        self.git("commit", "-qm", "m")
+
+    def test_nothing_changed(self):
+        (self.tree / "docs.md").write_text("words\n")
+        self.assertIn("nothing is changed", self.run_try("--diff", status=2))
+
+    def test_changed_and_new_files(self):
+        (self.tree / "core/new.h").write_text("int z;\n")
+        output = self.run_try("--diff", "--seconds", "1", "--engines", "random", status=0)
+        self.assertIn("Trying the uncommitted change (core/new.h)", output)
+
+
+class InterruptTest(TryFixture):
+    def interrupt(self, ready, *options: str, **env: str):
+        process = self.start("change.patch", *options, **env)
+        deadline = time.monotonic() + 60
+        while not ready():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=60)[0]
+        self.assertEqual(process.returncode, 2, output)
+        self.assertIn("stopped before there was a verdict", output)
+        self.assert_clean()
+
+    def log_has(self, text: str):
+        log = self.home / "log"
+        return lambda: log.exists() and text in log.read_text()
+
+    def test_while_it_builds(self):
+        self.interrupt(self.log_has("build"), "--engines", "random", FAKE_BUILD="slow")
+
+    def test_while_it_searches(self):
+        self.interrupt(self.log_has("libfuzzer"), "--engines", "libfuzzer", "--seconds", "600")
+
+
+@unittest.skipIf(not REAL, "no programs given")
+class RealTest(TryFixture):
+    """A real mutant's programs and the real engines; only the build is not real."""
+
+    def test_a_mutant_is_broken(self):
+        names = {"search": "search_bin", "reproduce": "reproduce_bin", "libfuzzer": "shootdown_libfuzzer",
+                 "afl": "shootdown_afl"}
+        for program in REAL:
+            fake = self.programs / names[program.name.rpartition("_")[2]]
+            fake.unlink(missing_ok=True)
+            fake.symlink_to(program)
+        for engine in ("random", "libfuzzer", "afl"):
+            output = self.run_try("change.patch", "--engines", engine, "--seconds", "60", "--keep",
+                                  engine, status=1)
+            self.assertRegex(output, "BROKEN: O(10|1|4) ")
+            self.assertIn("INTERLEAVING", output)
+            self.assertTrue((self.home / engine / "scenario.txt").read_text().startswith(
+                "shootdown-scenario"))
+
+
+if __name__ == "__main__":
+    unittest.main()
