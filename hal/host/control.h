@@ -25,6 +25,7 @@ enum class StepKind : std::uint8_t {
   leave,      // ... and the return from it
   drain,      // the oldest store leaves the CPU's store buffer
   fill,       // a speculative walk from the CPU's root for address number `argument`
+  evict,      // the CPU drops a translation or table pointer of address number `argument` / 2
   deliver,    // a broadcast invalidation issued by CPU `argument` arrives at the CPU
   preempt,    // the host takes the processor from a virtual CPU ...
   resume,     // ... and gives it back

@@ -56,6 +56,7 @@ void Machine::prepare(const Setup& setup) {
     cpu.leaves = false;
     cpu.preemptions_left = setup.preemptions;
     cpu.fills_left = (std::uint32_t{1} << setup.fills.size()) - 1;
+    cpu.evictions_left = (std::uint32_t{1} << (2 * setup.evictions.size())) - 1;
     cpu.stores_buffered = 0;
     cpu.looks.clear();
     cpu.preemption_off = 0;

@@ -164,6 +164,7 @@ struct HostCpu {
   bool leaves{false};  // the handler's next step is its last
   unsigned preemptions_left{0};
   std::uint32_t fills_left{0};
+  std::uint32_t evictions_left{0};
   std::uint64_t stores_buffered{0};
   std::vector<Look> looks;
 
@@ -201,6 +202,9 @@ class Machine {
     /// speculative walk at some moment.
     Controller* controller{nullptr};
     std::vector<VirtAddr> fills{};
+    /// Likewise, at most 15: at some moment each CPU drops the entry that it has cached for the
+    /// address, and at another the pointer to its page table, if it has them then.
+    std::vector<VirtAddr> evictions{};
     /// Under a controller: it takes over when every CPU has come to `gate`. Else at the start.
     bool gated{false};
     /// Under a controller with KVM: how often the host may take the processor from each CPU.
@@ -397,6 +401,7 @@ class Machine {
   void apply_step(const Step& step);
   [[nodiscard]] static StepKind own_step(const HostCpu& cpu);
   void try_fill(HostCpu& cpu, std::uint32_t number);
+  void try_evict(HostCpu& cpu, std::uint32_t number);
   [[nodiscard]] bool may_run(const HostCpu& cpu) const;
   void finish_step();
   void note_outcome(OpClass op, std::uint64_t value);

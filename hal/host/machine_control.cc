@@ -108,6 +108,9 @@ void Machine::apply_step(const Step& step) {
     case StepKind::fill:
       try_fill(cpu, step.argument);
       break;
+    case StepKind::evict:
+      try_evict(cpu, step.argument);
+      break;
     case StepKind::deliver:
       deliver_first(cpu.id, step.argument);
       break;
@@ -137,6 +140,24 @@ void Machine::try_fill(HostCpu& cpu, std::uint32_t number) {
   if (cpu.place != VcpuPlace::running) return;
   touch(place(Part::tlb, cpu.id), cpu.tlb.find(address, pcid_of(cpu.cr3)) == nullptr);
   fill(cpu, address, /*write=*/false, /*speculative=*/true);
+}
+
+void Machine::try_evict(HostCpu& cpu, std::uint32_t number) {
+  // In vain or not, as with fills.
+  cpu.evictions_left &= ~(std::uint32_t{1} << number);
+  const VirtAddr address = setup_.evictions[number / 2];
+  const std::uint16_t pcid = pcid_of(cpu.cr3);
+  const unsigned before = cpu.tlb.entries.size() + cpu.tlb.psc.size();
+  touch(place(Part::root, cpu.id), false);
+  if (number % 2 == 0) {
+    cpu.tlb.entries.remove_if([&](const TlbEntry& entry) {
+      return entry.covers(address) && (entry.global || entry.pcid == pcid);
+    });
+  } else {
+    cpu.tlb.psc.remove_if(
+        [&](const PscEntry& entry) { return entry.pcid == pcid && entry.covers(address); });
+  }
+  touch(place(Part::tlb, cpu.id), cpu.tlb.entries.size() + cpu.tlb.psc.size() != before);
 }
 
 bool Machine::may_run(const HostCpu& cpu) const {
@@ -199,6 +220,10 @@ void Machine::list_surprises(const HostCpu& cpu) {
   for (std::uint32_t i = 0; i < setup_.fills.size(); ++i) {
     if (((cpu.fills_left >> i) & 1) == 0) continue;
     steps_.push_back({.kind = StepKind::fill, .cpu = cpu.id, .argument = i});
+  }
+  for (std::uint32_t i = 0; i < 2 * setup_.evictions.size(); ++i) {
+    if (((cpu.evictions_left >> i) & 1) == 0) continue;
+    steps_.push_back({.kind = StepKind::evict, .cpu = cpu.id, .argument = i});
   }
   if (setup_.backend == Backend::kvm && cpu.preemptions_left != 0 &&
       cpu.place == VcpuPlace::running) {

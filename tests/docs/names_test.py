@@ -10,6 +10,8 @@ ROOT = Path(os.path.realpath(__file__)).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("docs/*.md"), ROOT / "ARCHITECTURE.md"])
 # `core/flush.h` or `core/flush.h:flush_mm`, and `tests/core/flush_test.cc:Suite.Name` for a test.
 _PLACE = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.(?:h|cc|S|py|md|txt|bzl|sh))(?::([\w.]+))?`")
+# `vm/remap+invlpg` is a file of tests/litmus.
+_LITMUS = re.compile(r"`((?:x86|vm)/[\w.+-]+)`")
 _MUTANT = re.compile(r"`(m\d+[a-z]?_\w+)`")
 
 
@@ -70,6 +72,14 @@ class NamesTest(unittest.TestCase):
             with self.subTest(text[:60]):
                 self.assertRegex(text, _MUTANT)
                 self.assertRegex(text, r"_test\.cc:")
+
+
+class LitmusTest(unittest.TestCase):
+    def test_the_model_names_litmus_tests_that_exist(self):
+        named = set(_LITMUS.findall((ROOT / "hal/host/README.md").read_text()))
+        self.assertGreater(len(named), 40)
+        missing = [name for name in named if not (ROOT / "tests/litmus" / f"{name}.litmus").is_file()]
+        self.assertEqual(missing, [])
 
 
 class WrongNamesTest(unittest.TestCase):

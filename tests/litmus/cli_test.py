@@ -91,7 +91,7 @@ class LitmusTest(unittest.TestCase):
 
     def test_usage(self):
         self.assertIn("usage: litmus", self.litmus("--help").stdout)
-        for arguments in ([], ["--memory"], ["--memory", "x", "f"], ["--limit", "1x", "f"], ["--wat"]):
+        for arguments in ([], ["--memory"], ["--memory", "cxx", "f"], ["--limit", "1x", "f"], ["--wat"]):
             done = self.litmus(*arguments)
             self.assertEqual(done.returncode, WRONG, arguments)
             self.assertTrue(done.stderr.startswith("litmus: "), done.stderr)

@@ -194,6 +194,71 @@ TEST(Parse, ErrorsOfTheWholeFile) {
             "5: label 'L' is there twice");
 }
 
+TEST(Parse, ReadsPageTables) {
+  const litmus::Test test = parsed(
+      "X86 vm\nPcid=off\n"
+      "{ a=1; PTE(x)=(a, present, Writable); PTE(x,2)=(b,present); PTE(x,t)=(c,present,global);\n"
+      "  1:CR3=2; }\n"
+      " P0 | P1 | P1.irq ;\n"
+      " MOV PTE(x),(b,present,dirty) | MOV EAX,[x] | INVLPG [x] ;\n"
+      " LOCK BTR PTE(x),$dirty | XCHG EBX,PTE(x) | INVPCID $0,$2,[x] ;\n"
+      " MOV PDE(x),(t,present) | MOV CR3,$2,keep | INVPCID $3 ;\n"
+      " IPI P1 | CLI | ;\n"
+      "locations [PTE(x);]\nforall (PTE(x).dirty=0 /\\ 1:EBX.frame=a /\\ 1:FAULT=0)");
+  const auto place_of = [&](const std::string& name) {
+    for (const Location& location : test.locations) {
+      if (location.name == name) return location.place;
+    }
+    return Place::word;
+  };
+  EXPECT_EQ(place_of("x"), Place::page);
+  EXPECT_EQ(place_of("a"), Place::frame);
+  EXPECT_EQ(place_of("b"), Place::frame);
+  EXPECT_EQ(place_of("t"), Place::table);
+  ASSERT_EQ(test.entries.size(), 4U) << "three of the page, and the upper one";
+  EXPECT_EQ(test.entries[1].space, 2U);
+  EXPECT_TRUE(test.entries[3].upper);
+  EXPECT_EQ(test.columns[2].role, Role::interrupt);
+  EXPECT_EQ(test.cpus, 2U);
+  EXPECT_TRUE(test.columns[0].code[1].locked);
+  EXPECT_EQ(test.columns[0].code[1].operands[1].value, 6) << "the dirty bit's number";
+  EXPECT_TRUE(test.columns[1].code[2].keep);
+  EXPECT_EQ(test.initial_spaces.size(), 1U);
+  EXPECT_EQ(print(test, test.condition), "PTE(x).dirty=0 /\\ 1:EBX.frame=a /\\ 1:FAULT=0");
+}
+
+TEST(Parse, ErrorsOfPageTables) {
+  const auto vm = [](const std::string& init, const std::string& code,
+                     const std::string& condition = "true") {
+    return error_of("X86 a\n{ " + init + " }\n P0 ;\n " + code + " ;\nforall (" + condition + ")");
+  };
+  const std::string x = "PTE(x)=(a,present);";
+  EXPECT_EQ(
+      vm("PTE(x)=(a,shiny);", "NOP"),
+      "2: 'shiny' is no flag of an entry; they are present, absent, writable, accessed, dirty, "
+      "global");
+  EXPECT_EQ(vm("PTE(x)=(a,present); PTE(y)=(x,present);", "NOP"),
+            "2: 'x' is a page, and entries name frames");
+  EXPECT_EQ(vm(x, "MOV EAX,[a]"),
+            "4: 'MOV EAX,[a]': a is a frame; instructions reach it through a page");
+  EXPECT_EQ(
+      vm(x, "ADD PTE(x),$1"),
+      "4: instruction 'ADD PTE(x),$1' is not supported: page-table entries take MOV, XCHG, and "
+      "LOCK with BTS, BTR, AND, OR");
+  EXPECT_EQ(
+      vm(x, "INVPCID $1"),
+      "4: operand '$1' is not supported: INVPCID is '$0,pcid,[page]', '$1,pcid', '$2' or '$3'");
+  EXPECT_EQ(vm(x, "MOV EAX,CR3"),
+            "4: operand 'EAX,CR3' is not supported: CR3 is loaded by 'MOV CR3,$space' or 'MOV "
+            "CR3,$space,keep'");
+  EXPECT_EQ(vm(x, "IPI P1"), "4: operand 'P1' is not supported: there is no such column");
+  EXPECT_EQ(vm(x, "NOP", "x=1"), "5: 'x' has no value of its own; name the frame or the entry");
+  EXPECT_EQ(vm(x, "NOP", "PTE(x).size=1"),
+            "5: 'size' is no part of an entry; they are frame, present, writable, accessed, dirty, "
+            "global");
+  EXPECT_EQ(vm(x, "NOP", "PTE(y)=1"), "5: 'PTE(y)': nothing else names this entry");
+}
+
 TEST(Parse, MixedSizesAreAnError) {
   EXPECT_EQ(error_of("X86_64 a\n{ int x; }\n P0 ;\n movb $1,(x) ;\nforall true"),
             "4: instruction 'movb $1,(x)' accesses 1 bytes of x, which has 4; mixed sizes are not "

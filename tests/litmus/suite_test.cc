@@ -61,6 +61,11 @@ TEST(Suite, X86HasThePublishedVerdicts) {
   EXPECT_GE(run_all("x86", {}), 30U) << "outcomes that are allowed";
 }
 
+TEST(Suite, VirtualMemoryHasTheManualsVerdicts) {
+  EXPECT_GE(files_in("vm").size(), 70U);
+  EXPECT_GE(run_all("vm", {}), 70U) << "outcomes that are allowed";
+}
+
 TEST(Suite, AWrongVerdictIsNoticed) {
   constexpr const char* kStoreBuffering =
       "X86 SB\nExpect=sc:Sometimes tso:Never\n{ x=0; y=0; }\n P0 | P1 ;\n"

@@ -25,31 +25,29 @@ Bench::Bench(const Test& test, unsigned most_repeats)
     location_at_.emplace(test.locations[i].address, i);
     virtual_memory_ = virtual_memory_ || test.locations[i].place == Place::page;
   }
-  for (const Role role : {Role::cpu, Role::walker}) {
-    for (const Column& column : test.columns) {
-      if (column.role == role) program_of_.push_back(&column);
-    }
-  }
   for (const Column& column : test.columns) {
-    if (column.role == Role::interrupt) handler_of_[column.cpu] = &column;
+    (column.role == Role::cpu ? program_of_ : handler_of_)[column.cpu] = &column;
   }
   first_space_.fill(kMainSpace);
   for (const auto& [cpu, space] : test.initial_spaces) first_space_[cpu] = space;
 }
 
 void Bench::prepare(Machine::Setup setup) {
-  const std::string* pcid = test_.find("Pcid");
-  const std::string* fills = test_.find("Fills");
-  setup.cpus = static_cast<CpuId>(program_of_.size());
-  setup.pcid = pcid == nullptr || *pcid != "off";
+  const auto is = [&](const char* key, std::string_view wanted) {
+    const std::string* value = test_.find(key);
+    return value != nullptr && *value == wanted;
+  };
+  setup.cpus = test_.cpus;
+  setup.pcid = !is("Pcid", "off");
   setup.boot = &Bench::boot;
   setup.program = &Bench::program;
   setup.interrupt = &Bench::interrupt;
   setup.argument = this;
   setup.observer = virtual_memory_ ? this : nullptr;
   for (const Location& location : test_.locations) {
-    const bool wanted = location.place == Place::page && (fills == nullptr || *fills != "off");
-    if (wanted) setup.fills.push_back(location.address);
+    if (location.place != Place::page) continue;
+    if (!is("Fills", "off")) setup.fills.push_back(location.address);
+    if (is("Evictions", "on")) setup.evictions.push_back(location.address);
   }
   machine_.prepare(setup);
   cut_ = false;
@@ -144,8 +142,7 @@ std::uint64_t Bench::from_machine(std::uint64_t entry) const {
 
 void Bench::boot(void* self, CpuId cpu) {
   auto& bench = *static_cast<Bench*>(self);
-  if (bench.virtual_memory_ && cpu < bench.test_.cpus)
-    bench.load_space(bench.first_space_[cpu], false);
+  if (bench.virtual_memory_) bench.load_space(bench.first_space_[cpu], false);
   bench.machine_.set_interrupts(true, Site::current());
 }
 

@@ -62,7 +62,6 @@ class Bench final : private Observer {
   void load_space(std::uint32_t space, bool keep);
   void execute(const Column& column, Thread& thread);
   void step(const Instruction& made, Thread& thread);
-  void evict(const Instruction& made, CpuId target);
   void move(const Instruction& made, Thread& thread);
   void exchange(const Instruction& made, Thread& thread);
   void change(const Instruction& made, Thread& thread);
@@ -96,7 +95,9 @@ class Bench final : private Observer {
   void on_cr3(CpuId /*cpu*/) override {}
   void on_invalidate(CpuId /*cpu*/) override {}
   void on_fill(CpuId /*cpu*/, VirtAddr /*address*/, Provenance& /*from*/) override {}
-  bool on_walk(CpuId /*cpu*/, std::uint32_t /*frame*/) override { return true; }
+  bool on_walk(CpuId /*cpu*/, std::uint32_t /*frame*/, std::uint32_t /*life*/) override {
+    return true;
+  }
   void on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) override;
   void on_ipi(CpuId /*cpu*/, const HostCpuMask& /*targets*/) override {}
   void on_broadcast(CpuId /*cpu*/, const Invlpgb& /*what*/) override {}
@@ -115,7 +116,7 @@ class Bench final : private Observer {
   std::vector<std::uint64_t*> entry_of_;                // by entry
   std::array<std::uint32_t, 8> roots_{};                // by address space
   std::array<std::uint32_t, kHostCpus> used_frame_{};
-  std::vector<const Column*> program_of_;  // by CPU of the machine; walkers come last
+  std::array<const Column*, kHostCpus> program_of_{};
   std::array<const Column*, kHostCpus> handler_of_{};
   std::vector<Thread> threads_;  // by CPU
   std::array<Thread, kHostCpus> handler_threads_{};

@@ -1,6 +1,7 @@
 #include "hal/host/litmus/builder.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "hal/host/machine.h"
 
@@ -71,13 +72,21 @@ std::optional<std::size_t> Builder::find_location(std::string_view name) const {
   return found->second;
 }
 
+bool Builder::is_far(std::string_view name) const {
+  const std::string* line = test.find("Far");
+  if (line == nullptr) return false;
+  const std::vector<Piece> names = words({.text = *line});
+  return std::any_of(names.begin(), names.end(),
+                     [&](const Piece& one) { return one.text == name; });
+}
+
 std::size_t Builder::location(std::string_view name) {
   if (const auto found = find_location(name)) return *found;
   const std::size_t index = test.locations.size();
   Location made;
   made.name = name;
-  made.address = next_address_;
-  next_address_ += kAddressStep;
+  std::uint64_t& next = is_far(name) ? next_far_address_ : next_address_;
+  made.address = std::exchange(next, next + kAddressStep);
   test.locations.push_back(made);
   location_by_name_.emplace(name, index);
   return index;

@@ -39,6 +39,8 @@ class Builder {
   static std::int64_t constant(Piece text);
   /// "0" or "P0".
   static std::uint32_t cpu(Piece text);
+  /// Whether the line "Far=" lists the name.
+  [[nodiscard]] bool is_far(std::string_view name) const;
 
   // Each parses its part of the file into `test`. They throw SyntaxError.
   void initial_state(Piece block);
@@ -79,6 +81,7 @@ class Builder {
 
   std::map<std::string, std::size_t, std::less<>> location_by_name_;
   std::uint64_t next_address_{kFirstAddress};
+  std::uint64_t next_far_address_{kFirstFarAddress};
   std::vector<std::map<std::string, std::size_t>> labels_;         // by column
   std::vector<std::map<std::size_t, std::string>> wanted_labels_;  // instruction to label
 };

@@ -18,9 +18,6 @@ void Bench::execute(const Column& column, Thread& thread) {
       case Op::jump_if:
         if (satisfied(made.condition, thread.flags)) next = made.target;
         break;
-      case Op::evict:
-        evict(made, column.cpu);
-        break;
       default:
         step(made, thread);
         break;
@@ -95,20 +92,6 @@ void Bench::invalidate(const Instruction& made, const Thread& thread) {
   }
   machine_.invpcid(static_cast<InvpcidType>(made.operands[0].value),
                    static_cast<std::uint64_t>(made.operands[1].value), address, here);
-}
-
-/// The walker's column: its CPU drops a translation, and nothing else.
-void Bench::evict(const Instruction& made, CpuId target) {
-  machine_.visible();
-  machine_.touch(place(Part::root, target), false);
-  machine_.touch(place(Part::tlb, target), true);
-  HostCpu& cpu = machine_.cpu(target);
-  const VirtAddr address = address_of(made.operands[0], {});
-  const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
-  cpu.tlb.entries.remove_if([&](const TlbEntry& entry) {
-    return entry.covers(address) && (entry.global || entry.pcid == pcid);
-  });
-  machine_.note(OpClass::evict, address);
 }
 
 void Bench::move(const Instruction& made, Thread& thread) {

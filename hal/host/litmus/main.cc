@@ -64,7 +64,11 @@ bool parse_memory(const char* word, Options& options) {
     return true;
   }
   const auto memory = find_memory(word == nullptr ? "" : word);
-  if (!memory) return usage_error("--memory needs sc, tso or all");
+  if (!memory) {
+    return usage_error(
+        "--memory needs sc, tso or all; cxx is about what compilers do to C++, not about "
+        "instructions");
+  }
   options.memories.push_back(*memory);
   return true;
 }

@@ -45,7 +45,6 @@ const std::map<std::string, Mnemonic, std::less<>>& table() {
       {"invlpg", {.op = Op::invlpg, .least = 1, .most = 1}},
       {"invpcid", {.op = Op::invpcid, .least = 1, .most = 3}},
       {"ipi", {.op = Op::ipi, .least = 1, .most = 1}},
-      {"evict", {.op = Op::evict, .least = 1, .most = 1}},
   };
   return kTable;
 }

@@ -131,7 +131,11 @@ void Builder::special(std::size_t column, Instruction& made, Piece text) {
       (!last && !is_control_register(texts[0].text))) {
     unsupported(text, "CR3 is loaded by 'MOV CR3,$space' or 'MOV CR3,$space,keep'");
   }
-  const std::int64_t space = immediate(texts[last ? 0 : 1]);
+  const Piece value = texts[last ? 0 : 1];
+  if (!value.text.starts_with("$") && !number(value.text)) {
+    unsupported(text, "CR3 is loaded by 'MOV CR3,$space' or 'MOV CR3,$space,keep'");
+  }
+  const std::int64_t space = immediate(value);
   if (space < 1 || space > 7) unsupported(text, "address spaces have numbers 1 to 7");
   made.op = Op::load_cr3;
   made.keep = keep;
@@ -304,8 +308,7 @@ void Builder::check_shape(const Instruction& made, Piece text) const {
     demand(from.kind == OperandKind::reg, "the source must be a register");
   }
   if (made.locked) demand(is_memory(to) || is_memory(from), "LOCK without an operand in memory");
-  const bool tlb = made.op == Op::invlpg || made.op == Op::evict;
-  if (tlb) demand(to.kind == OperandKind::memory, "the operand must be a page");
+  if (made.op == Op::invlpg) demand(to.kind == OperandKind::memory, "the operand must be a page");
   if (to.kind == OperandKind::entry || from.kind == OperandKind::entry) {
     const bool bits = made.op == Op::bit_set || made.op == Op::bit_reset ||
                       made.op == Op::bit_and || made.op == Op::bit_or;

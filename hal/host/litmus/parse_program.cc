@@ -24,20 +24,17 @@ void Builder::program(Piece table) {
   }
 }
 
-/// "P0", "P1.irq", "P1.walker".
+/// "P0", "P1.irq".
 void Builder::header(const std::vector<Piece>& cells) {
-  std::uint32_t machine_cpus = 0;
   for (const Piece& name : cells) {
     const std::size_t dot = std::min(name.text.find('.'), name.text.size());
     const std::string role = lower(name.text.substr(dot));
     Column made;
     if (role == ".irq") {
       made.role = Role::interrupt;
-    } else if (role == ".walker") {
-      made.role = Role::walker;
     } else if (!role.empty()) {
       throw SyntaxError{.line = name.line,
-                        .what = quoted(name.text) + ": a column is P0, P0.irq or P0.walker"};
+                        .what = quoted(name.text) + ": a column is P0 or P0.irq"};
     }
     // litmus7 allows remarks after the name.
     const Piece plain = name.part(0, std::min(dot, name.text.find_first_of(" :")));
@@ -49,18 +46,12 @@ void Builder::header(const std::vector<Piece>& cells) {
       }
       ++test.cpus;
     }
-    if (made.role != Role::interrupt) ++machine_cpus;
     test.columns.push_back(made);
   }
   for (const Column& column : test.columns) {
     if (column.cpu < test.cpus) continue;
     throw SyntaxError{.line = cells[0].line,
                       .what = "P" + std::to_string(column.cpu) + " has no column of its own"};
-  }
-  if (machine_cpus > kHostCpus) {
-    throw SyntaxError{
-        .line = cells[0].line,
-        .what = "at most " + std::to_string(kHostCpus) + " CPUs and walkers are possible"};
   }
   labels_.resize(test.columns.size());
   wanted_labels_.resize(test.columns.size());
@@ -187,8 +178,7 @@ void Builder::check_places() const {
       for (const Operand& operand : made.operands) {
         if (operand.kind != OperandKind::memory || operand.location == kNone) continue;
         const Location& location = test.locations[operand.location];
-        const bool page_wanted =
-            made.op == Op::invlpg || made.op == Op::invpcid || made.op == Op::evict;
+        const bool page_wanted = made.op == Op::invlpg || made.op == Op::invpcid;
         if (location.place == Place::frame || location.place == Place::table) {
           throw SyntaxError{.line = made.line,
                             .what = quoted(made.text) + ": " + location.name +
