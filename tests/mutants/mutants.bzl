@@ -120,7 +120,10 @@ def _mutant_file_impl(ctx):
     file = ctx.attr.target[0][DefaultInfo].files.to_list()[0]
     link = ctx.actions.declare_file("%s.%s" % (ctx.label.name, file.extension))
     ctx.actions.symlink(output = link, target_file = file)
-    return [DefaultInfo(files = depset([link]))]
+    return [DefaultInfo(
+        files = depset([link]),
+        runfiles = ctx.runfiles(files = [link]),
+    )]
 
 _mutant_file = rule(
     implementation = _mutant_file_impl,

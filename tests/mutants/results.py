@@ -104,7 +104,6 @@ class Row:
 
     name: str
     title: str
-    museum: int
     expected: list[str]
     fired: dict[str, int]
     scenario: int | None  # operations and deviations of the shortest scenario known
@@ -124,7 +123,7 @@ def row(name: str, patch: Path | None, scenario: Path | None, results: list[Resu
     mine = [one for one in results if one.mutant == name]
     fired = Counter(one.oracle for one in mine if one.found)
     return Row(
-        name=name, title=read.title if read else "the clean core", museum=read.museum if read else 0,
+        name=name, title=read.title if read else "the clean core",
         expected=read.oracles if read else [], fired=dict(fired.most_common()),
         scenario=_size(scenario) if scenario and scenario.exists() else None,
         cells={engine: cell([one for one in mine if one.engine == engine]) for engine in engines})
@@ -158,7 +157,8 @@ def overview(rows: list[Row], engines: list[str], page: str) -> str:
     for one in rows:
         title = f"[{one.title}]({page.format(one.name)})" if one.expected else one.title
         cells = " | ".join(str(one.cells[engine]) for engine in engines)
-        lines.append(f"| {one.museum or ''} | {title} | {cells} | {one.expected[0] if one.expected else 'none'} | "
+        number = one.name.partition("_")[0].lstrip("m0") if one.expected else ""
+        lines.append(f"| {number} | {title} | {cells} | {one.expected[0] if one.expected else 'none'} | "
                      f"{_fired(one)} | {one.scenario or ''} |")
     return "\n".join(lines) + "\n"
 

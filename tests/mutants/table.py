@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--results", default=str(_RESULTS), metavar="FILE", help="default %(default)s")
     add("--markdown", default="out/museum/table.md", metavar="FILE", help="default %(default)s")
     add("--json", default="out/museum/table.json", metavar="FILE", help="default %(default)s")
+    add("--note", default="", metavar="TEXT", help="something that readers of the table should know")
     add("--units", type=lambda text: text.split(","), default=[], help=argparse.SUPPRESS)
     add("--known", type=lambda text: text.split(","), required=True, help=argparse.SUPPRESS)
     return parser
@@ -186,7 +187,7 @@ class Table:
         for file in (markdown, as_json):
             file.parent.mkdir(parents=True, exist_ok=True)
         markdown.write_text(self._text(rows, os.path.relpath("docs/museum", markdown.parent) + "/{}.md"))
-        as_json.write_text(json.dumps([asdict(one) for one in rows], indent=1) + "\n")
+        as_json.write_text("[\n" + ",\n".join(json.dumps(asdict(one)) for one in rows) + "\n]\n")
         print(results.bars(rows) + f"The table is in {shown(markdown)} and {shown(as_json)}.")
         good = all((one.best is not None and one.best.found) if one.expected else not one.fired
                    for one in rows)
@@ -199,7 +200,7 @@ class Table:
             f"Measured with `--seeds {args.seeds} --seconds {args.seconds} --engines {','.join(args.engines)} "
             f"--jobs {args.jobs}` on {os.cpu_count()} cores, each search from an empty corpus. A cell says from how "
             "many seeds the engine found the mutant, and the median time; \"lines\" is the size of the shortest "
-            "scenario known.\n\n")
+            "scenario known.\n\n" + (args.note + "\n\n" if args.note else ""))
         text += results.bars(rows) + "\n" + results.overview(rows, args.engines, page)
         if args.units:
             links = ", ".join(f"[{name.partition('_')[0].lstrip('m0')}]({page.format(name)})" for name in args.units)

@@ -12,7 +12,7 @@ namespace {
 /// "X86 NAME", and what comes after that line.
 Piece take_header(Builder& builder, Piece text) {
   text = text.trimmed();
-  const std::size_t end = std::min(text.text.find('\n'), text.text.size());
+  const std::size_t end = std::min(text.text.find_first_of("\n{"), text.text.size());
   const std::vector<Piece> head = words(text.part(0, end));
   if (head.size() < 2) {
     throw SyntaxError{.line = text.line,
