@@ -165,9 +165,8 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
     header.tso = other.chance(1, 2);
   }
   if (options.backend != Backend::kCount) header.backend = options.backend;
-  if (options.turned != nullptr) {
-    const auto field = options.turned->field;
-    header.*field = !(Header{}.*field);
+  for (const HeaderSwitch* one : options.turned) {
+    if (one != nullptr) header.*one->field = !(Header{}.*one->field);
   }
 
   const Swarm common(random, header, pick_mix(random));

@@ -84,8 +84,9 @@ struct GenerateOptions {
   unsigned ops_per_cpu{8};
   unsigned max_deviations{16};  // The number is drawn from 0 to this, small ones more often.
   bool vary_header{true};       // Off: everything but `cpus` stays at its default.
-  const HeaderSwitch* turned{nullptr};  // This switch is not at its default, whatever is drawn.
-  Backend backend{Backend::kCount};     // Always this one, unless kCount.
+  /// These switches are not at their defaults, whatever is drawn.
+  std::array<const HeaderSwitch*, 3> turned{};
+  Backend backend{Backend::kCount};  // Always this one, unless kCount.
 };
 
 /// The same scenario for the same seed and options, everywhere. Options beyond the bounds of a

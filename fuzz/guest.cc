@@ -62,6 +62,7 @@ unsigned Guest::index_of(const Mm<HostHal>& mm) const {
 }
 
 std::uint32_t Guest::take_frame(FrameKind kind, std::uint16_t owner) {
+  const host::ModelScope scope;
   return machine_.frames().allocate(kind, owner, machine_.step(), machine_.running().id);
 }
 
@@ -206,8 +207,11 @@ void Guest::nmi(void* self, CpuId cpu) {
 void Guest::read_in_nmi(CpuId cpu) {
   const int task = task_[cpu];
   if (task == kNoTask || !user_access_ok(system_, spaces_[static_cast<unsigned>(task)].mm)) return;
-  oracles_.on_nmi_access(cpu, static_cast<unsigned>(task));
-  machine_.stop_if_failed();
+  {
+    const host::ModelScope scope;
+    oracles_.on_nmi_access(cpu, static_cast<unsigned>(task));
+    machine_.stop_if_failed();
+  }
   static_cast<void>(machine_.access(machine_.cpu(cpu).nmi_address, /*write=*/false));
 }
 
@@ -215,6 +219,8 @@ void Guest::program(void* self, CpuId cpu) {
   Guest& guest = *static_cast<Guest*>(self);
   for (const Op& op : guest.scenario_->ops[cpu]) guest.execute(cpu, op);
   guest.flush_batch(cpu);
+  guest.oracles()->on_program_end(cpu);
+  guest.machine_.stop_if_failed();
 }
 
 void Guest::execute(CpuId cpu, const Op& op) {
@@ -352,7 +358,7 @@ void Guest::go_offline(CpuId cpu) {
   flush_batch(cpu);
   HostHal::disable_interrupts();
   // From here on the CPU uses only mappings that nobody takes away.
-  oracles_.on_offline(cpu);
+  oracles()->on_offline(cpu);
   take_cpu_offline(system_);
   put_user(task_[cpu]);
   task_[cpu] = kNoTask;
@@ -363,7 +369,7 @@ void Guest::go_offline(CpuId cpu) {
 void Guest::come_online(CpuId cpu) {
   if (!offline_[cpu]) return;
   initialize_cpu(system_);
-  oracles_.on_online(cpu);
+  oracles()->on_online(cpu);
   machine_.stop_if_failed();
   offline_[cpu] = false;
   HostHal::enable_interrupts();
@@ -377,12 +383,12 @@ void Guest::use_temporary(CpuId cpu, const Op& op) {
   const bool mapped = op.page < kSmallPages ? vm::map(*manager_, space, range, kUserRights)
                                             : vm::map_large(*manager_, space, range, kUserRights);
   if (!mapped) return;
-  oracles_.on_temporary_begin(cpu);
+  oracles()->on_temporary_begin(cpu);
   {
     const TemporaryMm<HostHal> scope(system_, space.mm);
     static_cast<void>(machine_.access(probe_address(op.page), /*write=*/true));
   }
-  oracles_.on_temporary_end(cpu);
+  oracles()->on_temporary_end(cpu);
   machine_.stop_if_failed();
   // This CPU went back to where it was; while idle that is the kernel's space.
   if (task_[cpu] == kNoTask) loaded_[cpu] = kNoTask;

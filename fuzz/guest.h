@@ -70,6 +70,8 @@ class Guest {
   static constexpr std::int32_t kDying = -1;
   static constexpr int kNoTask = -1;
 
+  host::ModelCall<Oracles> oracles() { return {&oracles_}; }
+
   void select_backend_of(const Header& header);
   /// Runs the work of an interrupt, from whatever half of the space it has hit.
   template <class Work>

@@ -56,7 +56,7 @@ void Guest::execute_memory(const Op& op) {
 void Guest::execute_promise(const Op& op) {
   GuestMm& space = spaces_[op.mm];
   const vm::Range range = range_of(op.page, op.count);
-  oracles_.begin_promise();
+  oracles()->begin_promise();
   switch (op.kind) {
     case OpKind::unmap:
       vm::unmap(*manager_, space, range);
@@ -92,7 +92,7 @@ void Guest::execute_promise(const Op& op) {
     default:
       break;
   }
-  oracles_.on_promise();
+  oracles()->on_promise();
   machine_.stop_if_failed();
 }
 
@@ -130,9 +130,9 @@ void Guest::exit(const Op& op) {
 void Guest::fork(const Op& op) {
   if (!renew(op.to())) return;
   GuestMm& child = spaces_[op.to()];
-  oracles_.begin_promise();
+  oracles()->begin_promise();
   const bool complete = vm::fork(*manager_, spaces_[op.mm], child);
-  oracles_.on_promise();
+  oracles()->on_promise();
   machine_.stop_if_failed();
   if (!complete) {
     vm::destroy(*manager_, child);
@@ -167,7 +167,7 @@ void Guest::kernel_unmap(const Op& op) {
     for (unsigned page = op.page; page < op.page + op.count; ++page) {
       const std::uint64_t old = machine_.exchange_word(kernel_entry(page), 0);
       if (!vm::is_present(old)) continue;
-      oracles_.on_kernel_entry_changed(page);
+      oracles()->on_kernel_entry_changed(page);
       frames[count++] = FramePool::frame_at(old);
     }
   }
@@ -175,8 +175,9 @@ void Guest::kernel_unmap(const Op& op) {
   const TranslationsQuiet quiet = vm::flush_kernel_range(*manager_, kernel_address(op.page),
                                                          kernel_address(op.page + op.count));
   static_cast<void>(quiet);
+  const host::ModelScope scope;
   for (unsigned i = 0; i < count; ++i) {
-    oracles_.on_release(frames[i]);
+    oracles()->on_release(frames[i]);
     machine_.stop_if_failed();
     machine_.frames().release(frames[i], machine_.step(), machine_.running().id);
   }

@@ -44,6 +44,7 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
     ghost.batch.size = 0;
     ghost.promise.size = 0;
     ghost.cleaning = 0;
+    ghost.tally = {};
     ghost.flush.request = nullptr;
     ghost.flush.queued = ghost.flush.to_interrupt = {};
     ghost.in_switch = ghost.in_handler = ghost.lazy = ghost.offline = false;
@@ -53,6 +54,8 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
   unhooked_.fill({});
   if (machine_.reorders()) {
     order_ = {};
+    used_ = {};
+    grants_ = {};
     bumps_ = {};
   }
   flushing_ = {};
@@ -151,6 +154,7 @@ void Oracles::on_offline(CpuId cpu) { cpu_[cpu].offline = true; }
 
 void Oracles::on_online(CpuId cpu) {
   cpu_[cpu].offline = false;
+  note_bring_up(cpu);
   const HostCpu& hardware = machine_.cpu(cpu);
   const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
   unsigned used = 0;
@@ -185,6 +189,7 @@ void Oracles::on_fill(CpuId cpu, VirtAddr address, Provenance& from) {
 }
 
 void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {
+  if (machine_.reorders()) note_use(cpu, entry.frame);
   const bool kernel = entry.from.space == kKernelSpace;
   const unsigned page = kernel ? kernel_page_of(address) : page_of(address);
   const unsigned space = kernel ? kKernelSpace : cpu_[cpu].space;

@@ -65,6 +65,8 @@ class Oracles final : public host::Observer {
   void on_temporary_end(CpuId cpu);
   void on_offline(CpuId cpu);
   void on_online(CpuId cpu);
+  /// The CPU has done all that its scenario asked of it.
+  void on_program_end(CpuId cpu) { check_counters(cpu); }
 
   // ---- What the machine tells
   // ---------------------------------------------------------------------
@@ -150,6 +152,16 @@ class Oracles final : public host::Observer {
     std::array<std::uint64_t, kPages> wanted;
     bool ran_locally{false};
   };
+  /// How often things happened on a CPU that its counters should know of.
+  struct Tally {
+    bool sending{false};  // a flush; the memory manager makes other calls, too
+    std::uint64_t sends{0};
+    std::uint64_t queued{0};
+    std::uint64_t calls_run{0};
+    std::uint64_t broadcasts{0};
+    std::uint64_t switch_flushes{0};
+    std::uint64_t bring_up_flushes{0};
+  };
   struct CpuGhost {
     unsigned space{kNoSpace};  // whose root is in CR3
     bool in_switch{false};
@@ -173,6 +185,7 @@ class Oracles final : public host::Observer {
     std::uint64_t cleaning{0};  // global slots that a full broadcast on its way makes clean
     PromiseList batch;
     PromiseList promise;
+    Tally tally;
   };
 
   // Checks. The first report of a callback counts, and the machine ends the run after the callback.
@@ -188,6 +201,12 @@ class Oracles final : public host::Observer {
   void check_promises(CpuId cpu, const PromiseList& promises, host::Oracle oracle,
                       const char* title);
   void check_root(CpuId cpu);
+  void count(CpuId cpu, const TraceEvent& event);
+  void check_counters(CpuId cpu);
+  void note_bring_up(CpuId cpu);
+  /// How often the CPU has flushed more than a page.
+  [[nodiscard]] std::uint64_t whole_flushes(CpuId cpu) const;
+  void check_counter(CpuId cpu, const char* name, std::uint64_t counted, std::uint64_t happened);
   void begin_kernel_flush(CpuId cpu, const TraceEvent& event);
   void end_kernel_flush(CpuId cpu);
   void on_entry_changed(unsigned space, unsigned page);
@@ -218,7 +237,10 @@ class Oracles final : public host::Observer {
   void check_order(CpuId cpu, const TraceEvent& event);
   void note_bump(CpuId cpu, unsigned space, Generation generation);
   void check_bump(CpuId cpu);
+  void check_grant(CpuId cpu, unsigned space);
   void check_answers(CpuId cpu);
+  void note_use(CpuId cpu, std::uint32_t frame);
+  void check_last_uses(std::uint32_t frame);
   void order_failure(const char* title, const char* detail, CpuId first, CpuId second);
 
   /// Under page-table isolation: the user twin's entry will be flushed on the way to user mode.
@@ -284,7 +306,10 @@ class Oracles final : public host::Observer {
   };
   static constexpr unsigned kBumps = 64;
   std::array<OrderGhost, kMaxCpus> order_{};
+  /// When each CPU has used each frame last, on its own clock; 0: never.
+  std::array<std::array<std::uint32_t, kMaxCpus>, host::FramePool::kFrames> used_{};
   std::array<std::array<Bump, kBumps>, kMaxMms + 1> bumps_{};
+  std::array<Bump, kMaxMms + 1> grants_{};  // of global slots
   struct Label {
     const void* address;
     std::string text;

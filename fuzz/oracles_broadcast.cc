@@ -53,6 +53,7 @@ void Oracles::slot_returned(CpuId cpu, const TraceEvent& event) {
 }
 
 void Oracles::on_broadcast(CpuId cpu, const Invlpgb& what) {
+  ++cpu_[cpu].tally.broadcasts;
   const bool full =
       what.scope == InvlpgbScope::all_contexts || what.scope == InvlpgbScope::everything;
   if (full) cpu_[cpu].cleaning |= slots_dirty_;

@@ -35,6 +35,7 @@ std::uint64_t checksum_of(const FlushRequest<host::HostHal>& request) {
 
 void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
   if (machine_.reorders()) check_order(cpu, event);
+  count(cpu, event);
   switch (event.kind) {
     case TraceKind::flush_begin:
       begin_flush(cpu, event);

@@ -48,7 +48,7 @@ void Oracles::collect_labels() {
   unsigned queue = 0;
   unsigned record = 0;
   system.calls.visit_shared([&](const char* name, auto& word) {
-    std::string text = "online";
+    std::string text = std::strcmp(name, "cpu_mask") == 0 ? "online" : name;
     if (std::strcmp(name, "call_queue") == 0) text = cpu_name(queue++) + ".queue";
     if (std::strcmp(name, "call_locked") == 0) {
       text = "record." + cpu_name(record / kMaxCpus) + "->" + cpu_name(record % kMaxCpus);

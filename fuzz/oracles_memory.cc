@@ -202,6 +202,7 @@ void Oracles::on_page_read(std::uint32_t frame) {
 // -------------------------------------------------------------------------------------
 
 void Oracles::on_release(std::uint32_t frame) {
+  if (machine_.reorders()) check_last_uses(frame);
   if (machine_.frames().info(frame).kind == FrameKind::table) {
     check_table_release(frame);
   } else {

@@ -44,6 +44,15 @@ void Oracles::check_order(CpuId cpu, const TraceEvent& event) {
     case TraceKind::switch_end:
       check_bump(cpu);
       break;
+    case TraceKind::slot_granted:
+      grants_[space_of(event.mm)] = {.generation = event.value,
+                                     .life = space_[space_of(event.mm)].life,
+                                     .cpu = cpu,
+                                     .time = memory.now(cpu)};
+      break;
+    case TraceKind::flush_broadcast:
+      check_grant(cpu, space_of(event.mm));
+      break;
     case TraceKind::flush_end:
     case TraceKind::batch_end:
     case TraceKind::kernel_end:
@@ -75,6 +84,15 @@ void Oracles::check_bump(CpuId cpu) {
                 bump.cpu, cpu);
 }
 
+void Oracles::check_grant(CpuId cpu, unsigned space) {
+  const Bump& grant = grants_[space];
+  if (grant.time == 0 || grant.life != space_[space].life) return;
+  if (machine_.cxx().knows(cpu, grant.cpu, grant.time)) return;
+  order_failure("a global slot is seen before what came before it (M14)",
+                "Nothing orders the start of the transition before the flush that asks about it.",
+                grant.cpu, cpu);
+}
+
 void Oracles::check_answers(CpuId cpu) {
   for (CpuId target = 0; target < machine_.cpu_count(); ++target) {
     const std::uint32_t time = std::exchange(order_[cpu].answered[target], 0);
@@ -82,6 +100,22 @@ void Oracles::check_answers(CpuId cpu) {
     order_failure("a flush returns before what its targets did is visible (M8)",
                   "Nothing orders the target's last use before what the caller releases.", target,
                   cpu);
+  }
+}
+
+void Oracles::note_use(CpuId cpu, std::uint32_t frame) {
+  used_[frame][cpu] = machine_.cxx().now(cpu);
+}
+
+void Oracles::check_last_uses(std::uint32_t frame) {
+  const std::array<std::uint32_t, kMaxCpus> used = std::exchange(used_[frame], {});
+  // A hypervisor and hardware that broadcasts wait in ways of their own.
+  if (machine_.backend() != host::Backend::native || guest_->system().config.broadcast) return;
+  const CpuId self = machine_.running().id;
+  for (CpuId cpu = 0; cpu < machine_.cpu_count(); ++cpu) {
+    if (used[cpu] == 0 || machine_.cxx().knows(self, cpu, used[cpu])) continue;
+    order_failure("a page is released before its last use is visible (M8)",
+                  "Nothing orders an access to the page before its next owner's.", cpu, self);
   }
 }
 

@@ -43,7 +43,8 @@ void Oracles::track_lazy(CpuId cpu) {
   ghost.lazy = lazy;
 }
 
-void Oracles::after_change(CpuId cpu) {
+// Flat, because it runs after every change: calls made executions 4 % slower.
+[[gnu::flatten]] void Oracles::after_change(CpuId cpu) {
   track_lazy(cpu);
   check_mask(cpu);
   check_root(cpu);

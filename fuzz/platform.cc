@@ -18,6 +18,7 @@ using host::FramePool;
 // --------------------------------------------------------------------------------------
 
 vm::Pte GuestEntry::load(std::memory_order /*order*/, Site where) const {
+  const host::ModelScope scope;
   Machine& machine = memory_.machine_;
   machine.visible();
   // Before the word is touched: released memory is poisoned.
@@ -30,18 +31,21 @@ vm::Pte GuestEntry::load(std::memory_order /*order*/, Site where) const {
 }
 
 vm::Pte GuestEntry::exchange(vm::Pte value, std::memory_order /*order*/, Site where) {
+  const host::ModelScope scope;
   const vm::Pte old = memory_.machine_.exchange_word(word_, value, where);
   memory_.wrote(word_, old, value);
   return old;
 }
 
 vm::Pte GuestEntry::fetch_or(vm::Pte bits, std::memory_order /*order*/, Site where) {
+  const host::ModelScope scope;
   const vm::Pte old = memory_.machine_.set_bits(word_, bits, where);
   memory_.wrote(word_, old, old | bits);
   return old;
 }
 
 vm::Pte GuestEntry::fetch_and(vm::Pte bits, std::memory_order /*order*/, Site where) {
+  const host::ModelScope scope;
   const vm::Pte old = memory_.machine_.clear_bits(word_, ~bits, where);
   memory_.wrote(word_, old, old & bits);
   return old;
@@ -75,6 +79,7 @@ std::uint32_t GuestMemory::take(FrameKind kind, std::uint16_t owner) {
 }
 
 PhysAddr GuestMemory::allocate_table(const vm::FrameHint<Hal>& hint) {
+  const host::ModelScope scope;
   const std::uint16_t owner =
       owner_tag(guest_.index_of(*hint.mm), table_what(hint.level, hint.address));
   const std::uint32_t table = take(FrameKind::table, owner);
@@ -86,6 +91,7 @@ PhysAddr GuestMemory::allocate_table(const vm::FrameHint<Hal>& hint) {
 }
 
 PhysAddr GuestMemory::allocate_page(const vm::FrameHint<Hal>& hint) {
+  const host::ModelScope scope;
   const std::uint32_t page =
       take(FrameKind::data, owner_tag(guest_.index_of(*hint.mm), page_of(hint.address)));
   if (page == FramePool::kNoFrame) return vm::kNoFrame;
@@ -95,6 +101,7 @@ PhysAddr GuestMemory::allocate_page(const vm::FrameHint<Hal>& hint) {
 }
 
 void GuestMemory::copy_page(PhysAddr to, PhysAddr from, unsigned /*level*/) {
+  const host::ModelScope scope;
   oracles_.on_copy(FramePool::frame_at(from));
   machine_.stop_if_failed();
   FramePool& frames = machine_.frames();
@@ -106,6 +113,7 @@ PhysAddr GuestMemory::part(PhysAddr page, unsigned index) const {
 }
 
 void GuestMemory::read_page(PhysAddr page) {
+  const host::ModelScope scope;
   machine_.visible();
   oracles_.on_page_read(FramePool::frame_at(page));
   machine_.stop_if_failed();
@@ -119,9 +127,13 @@ void GuestMemory::release(PhysAddr frame) {
   machine_.frames().release(number, machine_.step(), machine_.running().id);
 }
 
-void GuestMemory::release_page(PhysAddr page) { release(page); }
+void GuestMemory::release_page(PhysAddr page) {
+  const host::ModelScope scope;
+  release(page);
+}
 
 void GuestMemory::release_table(PhysAddr table) {
+  const host::ModelScope scope;
   const std::uint16_t owner = machine_.frames().info(FramePool::frame_at(table)).owner;
   if (owner_level(owner) == vm::kRootLevel) {
     oracles_.on_destroy(owner_space(owner));
@@ -131,17 +143,22 @@ void GuestMemory::release_table(PhysAddr table) {
 }
 
 void GuestMemory::discard_table(PhysAddr table) {
+  const host::ModelScope scope;
   machine_.frames().release(FramePool::frame_at(table), machine_.step(), machine_.running().id);
 }
 
 vm::DeferredTable<HostHal>* GuestMemory::allocate_record() {
+  const host::ModelScope scope;
   const auto free = static_cast<unsigned>(std::countr_one(records_used_));
   if (free == kRecords || fails()) return nullptr;
   records_used_ |= 1U << free;
+  host::acquired(&records_[free]);
   return &records_[free];
 }
 
 void GuestMemory::release_record(vm::DeferredTable<Hal>* record) {
+  const host::ModelScope scope;
+  host::released(record);
   records_used_ &= ~(1U << static_cast<unsigned>(record - records_.data()));
 }
 
@@ -149,10 +166,12 @@ void GuestMemory::release_record(vm::DeferredTable<Hal>* record) {
 // ------------------------------------------------------------------------------------
 
 void GuestMemory::begin_secondary(const Mm<Hal>& mm) {
+  const host::ModelScope scope;
   if (guest_.has_device()) machine_.device().bind(guest_.index_of(mm), mm.root);
 }
 
 void GuestMemory::end_secondary(const Mm<Hal>& mm) {
+  const host::ModelScope scope;
   if (!guest_.has_device()) return;
   machine_.visible();
   machine_.device().unbind(guest_.index_of(mm));
@@ -160,6 +179,7 @@ void GuestMemory::end_secondary(const Mm<Hal>& mm) {
 }
 
 void GuestMemory::flush_secondary(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
+  const host::ModelScope scope;
   if (!guest_.has_device()) return;
   machine_.visible();
   machine_.device().forget(guest_.index_of(mm), start, end);
@@ -167,6 +187,7 @@ void GuestMemory::flush_secondary(const Mm<Hal>& mm, VirtAddr start, VirtAddr en
 }
 
 void GuestMemory::flush_secondary_kernel(VirtAddr start, VirtAddr end) {
+  const host::ModelScope scope;
   if (!guest_.has_device()) return;
   machine_.visible();
   machine_.device().forget_everywhere(start, end);
@@ -177,22 +198,29 @@ void GuestMemory::flush_secondary_kernel(VirtAddr start, VirtAddr end) {
 // ------------------------------------------------------------------------
 
 void GuestMemory::note_dirty(PhysAddr page) {
+  const host::ModelScope scope;
   oracles_.on_store_recorded(FramePool::frame_at(page));
 }
 
 void GuestMemory::looked(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
+  const host::ModelScope scope;
   oracles_.note_promise(guest_.index_of(mm), start, end);
 }
 
 void GuestMemory::cleaned(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
+  const host::ModelScope scope;
   oracles_.on_cleaned(guest_.index_of(mm), start, end);
   machine_.stop_if_failed();
 }
 
 void GuestMemory::walker_holds(PhysAddr table) {
+  const host::ModelScope scope;
   oracles_.on_walker_holds(FramePool::frame_at(table));
 }
 
-void GuestMemory::walker_done() { oracles_.on_walker_holds(FramePool::kNoFrame); }
+void GuestMemory::walker_done() {
+  const host::ModelScope scope;
+  oracles_.on_walker_holds(FramePool::kNoFrame);
+}
 
 }  // namespace shootdown::fuzz

@@ -39,7 +39,7 @@ constexpr const char* kHelp =
     "  --backend NAME    always native, kvm, hyperv, xen or uv (default: mostly native)\n"
     "  --turn SWITCH     a yes-or-no field of the configuration, such as broadcast, that is not "
     "at\n"
-    "                    its default in any run\n"
+    "                    its default in any run; up to three with a plus between them\n"
     "  --out FILE        write the scenario that fired to FILE\n"
     "  --progress        tell on stderr every 100000 runs\n"
     "  --help            this text\n"
@@ -92,6 +92,21 @@ bool set_backend(std::string_view text, Backend& backend) {
   return true;
 }
 
+/// Switches with a plus between them.
+bool set_turned(std::string_view text, GenerateOptions& options) {
+  options.turned = {};
+  for (auto& turned : options.turned) {
+    const std::string_view name = text.substr(0, text.find('+'));
+    for (const HeaderSwitch& one : kHeaderSwitches) {
+      if (one.name == name) turned = &one;
+    }
+    if (turned == nullptr) return false;
+    if (name.size() == text.size()) return true;
+    text.remove_prefix(name.size() + 1);
+  }
+  return false;
+}
+
 bool parse_options(int argc, char** argv, Options& options) {
   const NumberOption numbers[] = {
       {"--seed", 0, ~std::uint64_t{0}, &options.seed, nullptr},
@@ -115,11 +130,7 @@ bool parse_options(int argc, char** argv, Options& options) {
     } else if (word == "--backend" && i + 1 < argc) {
       known = set_backend(argv[++i], options.generate.backend);
     } else if (word == "--turn" && i + 1 < argc) {
-      const std::string_view name = argv[++i];
-      for (const HeaderSwitch& one : kHeaderSwitches) {
-        if (one.name == name) options.generate.turned = &one;
-      }
-      known = options.generate.turned != nullptr;
+      known = set_turned(argv[++i], options.generate);
     } else if (word == "--out" && i + 1 < argc) {
       options.out = argv[++i];
       known = true;

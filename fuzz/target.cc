@@ -1,7 +1,9 @@
 // The fuzz target: bytes in, one run of the modelled machine, abort on a report.
 //
 // Both engines also see how CPUs met: the machine's interleaving features are counters of their own
-// for libFuzzer, and guards of their own for AFL++.
+// for libFuzzer, and guards of their own for AFL++. With SHOOTDOWN_TRACE in the environment each
+// run also says how it went.
+#include <cinttypes>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -51,6 +53,15 @@ void export_features(const FeatureSet& /*features*/) {}
 
 #endif
 
+/// Tells how the run went, in a line that is the same on every build, with the input's own hash
+/// because engines run inputs of their own as well.
+void tell_trace(std::span<const std::uint8_t> input, const shootdown::host::Machine& machine) {
+  std::uint64_t name = 0xcbf2'9ce4'8422'2325;  // FNV-1a
+  for (const std::uint8_t byte : input) name = (name ^ byte) * 0x100'0000'01b3;
+  std::fprintf(stderr, "SHOOTDOWN-TRACE: %016" PRIx64 " %016" PRIx64 " %" PRIu64 " %" PRIu64 "\n",
+               name, machine.trace_hash(), machine.step(), machine.interrupts_delivered());
+}
+
 Runner& runner() {
   // Never destroyed: simulated CPUs may be parked on their stacks when the process ends.
   static auto* instance = new Runner;
@@ -73,6 +84,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   shootdown::fuzz::decode(std::span(data, size), scenario);
   const auto& report = runner().run(scenario);
   export_features(runner().machine().features());
+  static const bool tells = std::getenv("SHOOTDOWN_TRACE") != nullptr;
+  if (tells) tell_trace(std::span(data, size), runner().machine());
   if (!report.failed()) return 0;
   std::fprintf(stderr, "SHOOTDOWN-FAILURE: %s %s\n",
                shootdown::host::oracle_name(report.oracle).c_str(), report.title.c_str());

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "hal/host/machine.h"
+#include "hal/host/race_detector.h"
 
 namespace shootdown::host {
 
@@ -24,7 +25,9 @@ class HostAtomic {
   HostAtomic& operator=(const HostAtomic&) = delete;
 
   T load(std::memory_order order, Site where = Site::current()) const {
+    const ModelScope scope;
     before(order);
+    order_.load(order);
     if (current_machine->reorders()) [[unlikely]] {
       return load_reordered(order, where);
     }
@@ -37,14 +40,19 @@ class HostAtomic {
   }
 
   /// Not a visible operation: the owner knows what it wrote last.
-  [[nodiscard]] T owner_load() const { return seen_by(current_machine->running()); }
+  [[nodiscard]] T owner_load() const {
+    const ModelScope scope;
+    return seen_by(current_machine->running());
+  }
 
   void store(T value, std::memory_order order, Site where = Site::current()) {
+    const ModelScope scope;
     Machine& machine = *current_machine;
     if (order == std::memory_order_seq_cst && machine.buffers_stores()) [[unlikely]] {
       return store_locked(value, where);
     }
     before(order);
+    order_.store(order);
     if (machine.buffers_stores()) [[unlikely]] {
       machine.touch(stored(machine.running().id, machine.running().stores_buffered), true);
       machine.buffer_store({.word = this,
@@ -77,8 +85,10 @@ class HostAtomic {
   /// Strong. On failure `expected` becomes the value found.
   bool compare_exchange(T& expected, T desired, std::memory_order order,
                         Site where = Site::current()) {
+    const ModelScope scope;
     before_locked(order);
     const bool same = value_ == expected;
+    same ? order_.modify(order) : order_.fail_to_modify(order);
     expected = value_;
     if (same) value_ = desired;
     modified(expected, order);
@@ -109,7 +119,9 @@ class HostAtomic {
  private:
   template <class Change>
   T modify(std::memory_order order, Site where, Change&& change) {
+    const ModelScope scope;
     before_locked(order);
+    order_.modify(order);
     const T old = value_;
     value_ = change(old);
     modified(old, order);
@@ -146,6 +158,7 @@ class HostAtomic {
   /// A store that nothing may overtake is an exchange.
   void store_locked(T value, Site where) {
     before_locked(std::memory_order_seq_cst);
+    order_.modify(std::memory_order_seq_cst);
     const T old = std::exchange(value_, value);
     current_machine->touch(this, true);
     modified(old, std::memory_order_seq_cst);
@@ -247,6 +260,9 @@ class HostAtomic {
   static constexpr std::uint8_t kNobody = 255;
 
   T value_{};
+  /// For race detectors. A store that waits in a store buffer counts from the store on: too early,
+  /// which hides races and invents none.
+  [[no_unique_address]] AccessOrder order_;
   std::uint32_t writer_site_{0};
   std::uint8_t writer_cpu_{kNobody};
 };

@@ -11,6 +11,8 @@
 #if __has_feature(thread_sanitizer)
 #define SHOOTDOWN_TSAN 1
 #include <sanitizer/tsan_interface.h>
+
+#include "hal/host/race_detector.h"
 #endif
 #endif
 
@@ -101,16 +103,20 @@ void Fiber::prepare(Entry entry, void* argument) {
 #ifdef SHOOTDOWN_TSAN
 __attribute__((no_sanitize("thread")))
 #endif
-void Fiber::switch_to(Fiber& from, Fiber& to) {
+void Fiber::switch_to(Fiber& from, Fiber& to, [[maybe_unused]] Order order) {
 #ifdef SHOOTDOWN_ASAN
   if (from.stack_ == nullptr && from.asan_bottom_ == nullptr) to.thread_to_learn_ = &from;
   __sanitizer_start_switch_fiber(&from.asan_fake_stack_, to.asan_bottom_, to.asan_bytes_);
 #endif
 #ifdef SHOOTDOWN_TSAN
   if (from.stack_ == nullptr) from.tsan_fiber_ = __tsan_get_current_fiber();
-  __tsan_switch_to_fiber(to.tsan_fiber_, 0);
+  const bool was_in_model = internal::set_in_model(false);
+  __tsan_switch_to_fiber(to.tsan_fiber_, order == Order::none ? __tsan_switch_to_fiber_no_sync : 0);
 #endif
   shootdown_fiber_switch(&from.stack_pointer_, to.stack_pointer_);
+#ifdef SHOOTDOWN_TSAN
+  internal::set_in_model(was_in_model);
+#endif
   from.arrive();
 }
 

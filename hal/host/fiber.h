@@ -22,8 +22,12 @@ class Fiber {
   /// Whatever ran on the stack before is forgotten, without destructors.
   void prepare(Entry entry, void* argument);
 
+  /// Whether a race detector takes what was done before a switch to come before what is done after
+  /// it, on the other fiber.
+  enum class Order : bool { none, before };
+
   /// Leaves `from`, the fiber that runs now, and goes on in `to`.
-  static void switch_to(Fiber& from, Fiber& to);
+  static void switch_to(Fiber& from, Fiber& to, Order order = Order::before);
 
  private:
   static constexpr std::size_t kStackBytes = std::size_t{128} * 1024;

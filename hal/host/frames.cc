@@ -12,6 +12,8 @@
 #define ASAN_UNPOISON_MEMORY_REGION(address, bytes) ((void)(address), (void)(bytes))
 #endif
 
+#include "hal/host/race_detector.h"
+
 namespace shootdown::host {
 
 namespace {
@@ -49,6 +51,7 @@ std::uint32_t FramePool::allocate(FrameKind kind, std::uint16_t owner, std::uint
                   .changed_by = cpu,
                   .life = info_[frame].life + 1};
   std::uint64_t* content = words(frame);
+  acquired(content);
   if (kind == FrameKind::table) {
     ASAN_UNPOISON_MEMORY_REGION(content, kFrameBytes);
     std::memset(content, 0, kFrameBytes);
@@ -62,6 +65,7 @@ std::uint32_t FramePool::allocate(FrameKind kind, std::uint16_t owner, std::uint
 
 void FramePool::release(std::uint32_t frame, std::uint64_t step, std::uint32_t cpu) {
   ASAN_POISON_MEMORY_REGION(words(frame), kFrameBytes);
+  released(words(frame));
   info_[frame].kind = FrameKind::free;
   info_[frame].changed_at = step;
   info_[frame].changed_by = cpu;

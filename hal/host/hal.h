@@ -13,6 +13,7 @@
 #include "hal/host/atomic.h"
 #include "hal/host/hypervisor.h"
 #include "hal/host/machine.h"
+#include "hal/host/race_detector.h"
 
 namespace shootdown::host {
 
@@ -23,17 +24,17 @@ struct HostHal {
   template <class T>
   using Atomic = HostAtomic<T>;
 
-  static void full_fence(Site where = Site::current()) { current_machine->full_fence(where); }
+  static void full_fence(Site where = Site::current()) { model()->full_fence(where); }
   static CpuId this_cpu() { return current_machine->running().id; }
   static void disable_preemption() { ++current_machine->running().preemption_off; }
   static void enable_preemption() { --current_machine->running().preemption_off; }
 
   static bool interrupts_enabled() { return current_machine->running().interrupts_enabled; }
   static void disable_interrupts(Site where = Site::current()) {
-    current_machine->set_interrupts(false, where);
+    model()->set_interrupts(false, where);
   }
   static void enable_interrupts(Site where = Site::current()) {
-    current_machine->set_interrupts(true, where);
+    model()->set_interrupts(true, where);
   }
   static bool in_interrupt() {
     const HostCpu& cpu = current_machine->running();
@@ -41,31 +42,29 @@ struct HostHal {
   }
 
   static void write_cr3(std::uint64_t value, Site where = Site::current()) {
-    current_machine->write_cr3(value, where);
+    model()->write_cr3(value, where);
   }
   static std::uint64_t read_cr3() { return current_machine->running().cr3; }
   static void invlpg(VirtAddr address, Site where = Site::current()) {
-    current_machine->invlpg(address, where);
+    model()->invlpg(address, where);
   }
 
   static void invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address,
                       Site where = Site::current()) {
-    current_machine->invpcid(type, pcid, address, where);
+    model()->invpcid(type, pcid, address, where);
   }
   static void write_cr4(std::uint64_t value, Site where = Site::current()) {
-    current_machine->write_cr4(value, where);
+    model()->write_cr4(value, where);
   }
   static std::uint64_t read_cr4() { return current_machine->running().cr4; }
   static void invlpgb(const Invlpgb& what, Site where = Site::current()) {
-    current_machine->invlpgb(what, where);
+    model()->invlpgb(what, where);
   }
-  static void tlbsync(Site where = Site::current()) { current_machine->tlbsync(where); }
+  static void tlbsync(Site where = Site::current()) { model()->tlbsync(where); }
 
-  static void order_stores_before_ipi(Site where = Site::current()) {
-    current_machine->full_fence(where);
-  }
+  static void order_stores_before_ipi(Site where = Site::current()) { model()->full_fence(where); }
   static void send_call_function_ipi(const HostCpuMask& targets, Site where = Site::current()) {
-    current_machine->send_call_function_ipi(targets, where);
+    model()->send_call_function_ipi(targets, where);
   }
 
   /// The static key: a plain flag here, fixed for a run.
@@ -77,47 +76,48 @@ struct HostHal {
   static bool native_flush() { return native; }
   static void set_native_flush(bool on) { native = on; }
 
-  static HostAtomic<std::uint8_t>& vcpu_state(CpuId cpu) { return host().vcpu_state(cpu); }
-  static std::uint32_t hyperv_processor(CpuId cpu) { return host().hyperv_processor(cpu); }
-  static HypervPage& hyperv_input() { return host().hyperv_input(this_cpu()); }
+  static HostAtomic<std::uint8_t>& vcpu_state(CpuId cpu) { return host()->vcpu_state(cpu); }
+  static std::uint32_t hyperv_processor(CpuId cpu) { return host()->hyperv_processor(cpu); }
+  static HypervPage& hyperv_input() { return host()->hyperv_input(this_cpu()); }
   static bool hyperv_takes_sparse_sets() { return true; }
   static std::uint64_t hyperv_call(std::uint64_t control, Site where = Site::current()) {
-    return host().hyperv_call(control, where);
+    return host()->hyperv_call(control, where);
   }
   static int xen_operation(const XenOperation& operation, Site where = Site::current()) {
-    return host().xen_operation(operation, where);
+    return host()->xen_operation(operation, where);
   }
   static HostCpuMask hub_send(const HubMessage& message, const HostCpuMask& targets,
                               Site where = Site::current()) {
-    return host().hub_send(message, targets, where);
+    return host()->hub_send(message, targets, where);
   }
   static bool hub_outstanding(Site where = Site::current()) {
-    return host().hub_outstanding(where);
+    return host()->hub_outstanding(where);
   }
   static bool hub_receive(HubMessage& message, Site where = Site::current()) {
-    return host().hub_receive(message, where);
+    return host()->hub_receive(message, where);
   }
   static void hub_acknowledge(const HubMessage& message, Site where = Site::current()) {
-    host().hub_acknowledge(message, where);
+    host()->hub_acknowledge(message, where);
   }
-  static void hub_open() { host().hub_open(this_cpu()); }
-  static void hub_close() { host().hub_close(this_cpu()); }
+  static void hub_open() { host()->hub_open(this_cpu()); }
+  static void hub_close() { host()->hub_close(this_cpu()); }
 
-  static void pause(Site where = Site::current()) { current_machine->pause(where); }
+  static void pause(Site where = Site::current()) { model()->pause(where); }
   static std::uint64_t ticks() { return current_machine->step(); }
-  static void trace(const TraceEvent& event) { current_machine->trace(event); }
+  static void trace(const TraceEvent& event) { model()->trace(event); }
   /// Sends the interrupt again if it got lost. Who waits for ever otherwise is reported as a
   /// deadlock.
   static void report_unanswered(const Unanswered& report) {
     if (current_machine->recording()) {
-      current_machine->record("no answer from CPU " + std::to_string(report.target), {});
+      model()->record("no answer from CPU " + std::to_string(report.target), {});
     }
-    current_machine->send_again(report.target);
+    model()->send_again(report.target);
   }
-  [[noreturn]] static void fail(const Failure& failure) { current_machine->fail(failure); }
+  [[noreturn]] static void fail(const Failure& failure) { model()->fail(failure); }
 
  private:
-  static Hypervisor& host() { return current_machine->hypervisor(); }
+  static ModelCall<Machine> model() { return {current_machine}; }
+  static ModelCall<Hypervisor> host() { return {&current_machine->hypervisor()}; }
 };
 
 static_assert(Hal<HostHal> && HalBroadcast<HostHal>);

@@ -4,6 +4,7 @@
 
 #include "hal/host/device.h"
 #include "hal/host/hypervisor.h"
+#include "hal/host/race_detector.h"
 #include "hal/host/walk.h"
 
 namespace shootdown::host {
@@ -99,12 +100,20 @@ void Machine::cpu_main(void* argument) {
     Machine& machine = *current_machine;
     machine.setup_.boot(machine.setup_.argument, self.id);
     Fiber::switch_to(self.fiber, machine.host_);
-    if (machine.controlled_ && !self.started) machine.control(Pending::plain);
+    // Every CPU starts when all have booted.
+    acquired(&machine.start_);
+    {
+      const ModelScope scope;
+      if (machine.controlled_ && !self.started) machine.control(Pending::plain);
+    }
     machine.setup_.program(machine.setup_.argument, self.id);
-    if (!machine.controlled_) machine.drain();
-    self.finished = true;
-    --machine.unfinished_;
-    machine.idle();
+    {
+      const ModelScope scope;
+      if (!machine.controlled_) machine.drain();
+      self.finished = true;
+      --machine.unfinished_;
+      machine.idle();
+    }
     Fiber::switch_to(self.fiber, machine.host_);
   }
 }
@@ -153,6 +162,7 @@ const Report& Machine::run() {
   step_ = 0;
   hash_ = 0;
   changes_ = 0;
+  for (HostCpu& cpu : cpus_) cpu.executed = {};
   observing_ = observer_ != nullptr;
   for (CpuId id = 0; id < setup_.cpus && observing_; ++id) observer_->on_cr3(id);
   timeline_.clear();
@@ -160,7 +170,10 @@ const Report& Machine::run() {
   controlled_ = setup_.controller != nullptr && !setup_.gated;
   if (!controlled_) fetch_action();
   running_ = cpus_.data();
+  released(&start_);
   Fiber::switch_to(host_, running_->fiber);
+  // What follows is behind whatever each CPU did, also where it was abandoned.
+  acquired(this);
   // One CPU noticed that all is done and came back; the others wait in `idle` and follow.
   for (CpuId id = 0; id < setup_.cpus && fibers_ready_; ++id) {
     if (!cpus_[id].blocked) continue;
@@ -349,7 +362,8 @@ void Machine::switch_to(HostCpu& next) {
   HostCpu& previous = *running_;
   if (&next == &previous) return;
   running_ = &next;
-  Fiber::switch_to(previous.fiber, next.fiber);
+  released(this);
+  Fiber::switch_to(previous.fiber, next.fiber, Fiber::Order::none);
 }
 
 void Machine::block() {
@@ -416,7 +430,10 @@ void Machine::serve(CpuCode handler, const char* name) {
   ++changes_;
   note(OpClass::interrupt, 0);
   if (recording_) record(name, Site());
-  handler(setup_.argument, self.id);
+  {
+    const KernelScope scope;
+    handler(setup_.argument, self.id);
+  }
   if (controlled_) {
     self.leaves = true;
     control(Pending::drained, /*interruptible=*/false);
@@ -441,7 +458,10 @@ void Machine::serve_nmi() {
   ++changes_;
   note(OpClass::interrupt, 1);
   if (recording_) record("NMI {", Site());
-  setup_.nmi(setup_.argument, self.id);
+  {
+    const KernelScope scope;
+    setup_.nmi(setup_.argument, self.id);
+  }
   drain();
   if (recording_) record("} return from the NMI", Site());
   self.in_nmi = false;

@@ -128,6 +128,14 @@ struct Look {
   std::uint64_t bits;
 };
 
+/// What a CPU has executed of the instructions that drop translations, since the run began.
+struct Executed {
+  std::uint64_t cr3_flushes{0};  // loads of CR3 that do not keep
+  std::uint64_t pages{0};        // INVLPG
+  std::uint64_t everything{0};   // INVPCID of everything
+  std::uint64_t cr4_writes{0};   // two for each time that CR4.PGE is toggled and restored
+};
+
 /// One simulated CPU's hardware state.
 struct HostCpu {
   CpuId id{0};
@@ -151,6 +159,7 @@ struct HostCpu {
   bool finished{false};
   std::uint32_t hold{0};
   StoreBuffer stores;
+  Executed executed{};
   std::uint32_t preemption_off{0};
   std::uint64_t pause_saw{~std::uint64_t{0}};
   Tlb tlb;
@@ -187,6 +196,7 @@ class Machine {
     bool pcid{true};
     bool global_pages{true};
     bool invlpg_leaves_globals{false};  // the erratum
+    bool xapic{false};  // interrupts are sent by a store that earlier stores come before
     Memory memory{Memory::sc};
     std::uint64_t step_limit{100000};
     Backend backend{Backend::native};
@@ -444,6 +454,7 @@ class Machine {
 
   Setup setup_{};
   std::array<HostCpu, kHostCpus> cpus_{};
+  char start_{};  // a place that stands for the start of all CPUs, see race_detector.h
   HostCpu* running_{nullptr};
   Fiber host_;
   bool fibers_ready_{false};

@@ -3,6 +3,7 @@
 
 #include "hal/host/hypervisor.h"
 #include "hal/host/machine.h"
+#include "hal/host/race_detector.h"
 #include "hal/host/walk.h"
 
 namespace shootdown::host {
@@ -42,6 +43,7 @@ void Machine::write_cr3(std::uint64_t value, Site where) {
     fail(std::move(report));
   }
   self.cr3 = value & ~(std::uint64_t{1} << 63);
+  if (!keep) ++self.executed.cr3_flushes;
   if (!setup_.pcid) {
     self.tlb.flush_non_global();
   } else if (!keep) {
@@ -65,6 +67,7 @@ void Machine::invlpg(VirtAddr address, Site where) {
   HostCpu& self = *running_;
   const std::uint16_t pcid = pcid_of(self.cr3);
   touch(place(Part::tlb, self.id), true);
+  ++self.executed.pages;
   if (!is_canonical(address)) {
     // Like a NOP as far as the TLB goes (SDM vol. 2, INVLPG in 64-bit mode).
   } else if (setup_.invlpg_leaves_globals && setup_.pcid) {
@@ -102,6 +105,7 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
       self.tlb.flush_pcid(tag);
       break;
     case InvpcidType::everything:
+      ++self.executed.everything;
       self.tlb.clear();
       break;
     case InvpcidType::all_contexts:
@@ -129,6 +133,7 @@ void Machine::write_cr4(std::uint64_t value, Site where) {
   if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) self.tlb.clear();
   self.cr4 = value;
   note(OpClass::cr4, value);
+  ++self.executed.cr4_writes;
   if (recording_)
     record((value & kCr4GlobalPages) != 0 ? "load CR4, PGE on" : "load CR4, PGE off", where);
   if (observing_) observer_->on_invalidate(self.id);
@@ -184,7 +189,8 @@ void Machine::count_ipi(const HostCpuMask& targets) {
 }
 
 void Machine::send_call_function_ipi(const HostCpuMask& targets, Site where) {
-  visible();
+  visible(setup_.xapic ? Pending::drained : Pending::plain);
+  if (setup_.xapic) drain();
   barrier();
   note(OpClass::ipi, targets.word(0));
   count_ipi(targets);
@@ -219,6 +225,7 @@ void Machine::send_again(CpuId target) {
 }
 
 AccessResult Machine::access(VirtAddr address, bool write, Site where) {
+  const ModelScope scope;
   visible();
   // A user's instruction: the kernel's code, and what a compiler made of it, is over.
   barrier();
@@ -330,6 +337,7 @@ void Machine::report_two_sizes(CpuId cpu) {
 }
 
 std::uint64_t Machine::read_word(const std::uint64_t* word, Site where) {
+  const ModelScope scope;
   visible();
   const std::uint64_t value = *word;
   touch(word, false);
@@ -339,6 +347,7 @@ std::uint64_t Machine::read_word(const std::uint64_t* word, Site where) {
 }
 
 std::uint64_t Machine::exchange_word(std::uint64_t* word, std::uint64_t value, Site where) {
+  const ModelScope scope;
   visible(Pending::drained);
   drain();
   const std::uint64_t old = std::exchange(*word, value);
@@ -350,6 +359,7 @@ std::uint64_t Machine::exchange_word(std::uint64_t* word, std::uint64_t value, S
 }
 
 std::uint64_t Machine::clear_bits(std::uint64_t* word, std::uint64_t bits, Site where) {
+  const ModelScope scope;
   visible(Pending::drained);
   drain();
   const std::uint64_t old = std::exchange(*word, *word & ~bits);
@@ -361,6 +371,7 @@ std::uint64_t Machine::clear_bits(std::uint64_t* word, std::uint64_t bits, Site 
 }
 
 std::uint64_t Machine::set_bits(std::uint64_t* word, std::uint64_t bits, Site where) {
+  const ModelScope scope;
   visible(Pending::drained);
   drain();
   const std::uint64_t old = std::exchange(*word, *word | bits);
@@ -372,6 +383,7 @@ std::uint64_t Machine::set_bits(std::uint64_t* word, std::uint64_t bits, Site wh
 }
 
 void Machine::record(std::string what, Site where) {
+  const ModelScope scope;
   timeline_.push_back(
       {.step = step_, .cpu = running_->id, .what = std::move(what), .where = where});
 }

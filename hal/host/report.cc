@@ -81,7 +81,8 @@ std::string_view oracle_meaning(Oracle oracle) {
     case Oracle::fault:
       return "no instruction faults in the core";
     case Oracle::order:
-      return "what is handed over happens before its use, whatever a compiler does (M6, M7, M8)";
+      return "what is handed over happens before its use, whatever a compiler does (M6, M7, M8, "
+             "M14)";
   }
   return "";
 }

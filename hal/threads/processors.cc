@@ -1,5 +1,8 @@
 #include "hal/threads/processors.h"
 
+#include <pthread.h>
+#include <sched.h>
+
 #include <thread>
 #include <vector>
 
@@ -16,6 +19,14 @@ constexpr std::uint64_t kPausesBeforeYield = 256;
 std::uint32_t draw(std::uint64_t& state) {
   state = (state * 6364136223846793005) + 1442695040888963407;
   return static_cast<std::uint32_t>(state >> 33);
+}
+
+/// Only a wish: where it cannot be, the thread runs anywhere.
+void pin(CpuId id) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(id % std::thread::hardware_concurrency(), &one);
+  static_cast<void>(pthread_setaffinity_np(pthread_self(), sizeof one, &one));
 }
 
 }  // namespace
@@ -48,6 +59,7 @@ void Processors::run(const Setup& setup) {
 void Processors::run_cpu(CpuId id) {
   Cpu& self = cpus_[id];
   this_thread = &self;
+  if (setup_.pinned) pin(id);
   setup_.program(id);
   self.interrupts_enabled = true;
   unfinished_.fetch_sub(1, std::memory_order_relaxed);

@@ -49,6 +49,9 @@ class Processors {
     std::uint32_t yield_one_in{0};
     /// Ticks that each invalidation takes, for benchmarks: here it is only bookkeeping otherwise.
     std::uint64_t invalidation_ticks{0};
+    /// CPU i stays on the machine's processor i, as far as there are that many. For benchmarks: the
+    /// operating system may put threads that wait for each other on one.
+    bool pinned{false};
     /// What each CPU does. It starts with interrupts off. When it returns, interrupts are on and
     /// are answered until all CPUs have returned.
     std::function<void(CpuId)> program;

@@ -160,7 +160,7 @@ TEST(Generate, UsesEveryKindOftenAndSwitchesEveryKindOffOften) {
     for (const Deviation& each : scenario.deviations)
       ++deviations[static_cast<unsigned>(each.kind)];
     // What a compiler reorders comes only if it is asked for.
-    for (const Deviation& each : generated(seed, {.turned = switch_named("cxx")}).deviations) {
+    for (const Deviation& each : generated(seed, {.turned = {switch_named("cxx")}}).deviations) {
       const bool asked = each.kind == DeviationKind::overtake || each.kind == DeviationKind::stale;
       if (asked) ++deviations[static_cast<unsigned>(each.kind)];
     }

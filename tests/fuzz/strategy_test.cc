@@ -66,7 +66,7 @@ TEST_P(LiveStrategy, DoesWhatTheScenarioWantedAndPreempts) {
   GenerateOptions kvm = options_;
   kvm.backend = Backend::kvm;
   GenerateOptions broadcasts = options_;
-  broadcasts.turned = broadcast;
+  broadcasts.turned = {broadcast};
   for (const GenerateOptions& options : {kvm, broadcasts}) {
     Search search(*runner_, GetParam(), options);
     for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {

@@ -53,6 +53,7 @@ struct LabOptions {
   CpuId cpus{1};
   bool pcid{true};
   bool invlpg_leaves_globals{false};
+  bool xapic{false};
   Memory memory{Memory::sc};
   std::uint64_t step_limit{10000};
   Backend backend{Backend::native};
@@ -80,6 +81,7 @@ class Lab {
     machine_.prepare({.cpus = options.cpus,
                       .pcid = options.pcid,
                       .invlpg_leaves_globals = options.invlpg_leaves_globals,
+                      .xapic = options.xapic,
                       .memory = options.memory,
                       .step_limit = options.step_limit,
                       .backend = options.backend,

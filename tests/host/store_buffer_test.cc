@@ -164,6 +164,25 @@ TEST(StoreBuffer, IsDrainedOnTheWayIntoAnInterrupt) {
   EXPECT_EQ(in_handler, 1u);
 }
 
+TEST(StoreBuffer, AnInterruptOvertakesStoresUnlessItIsItselfOne) {
+  for (const bool xapic : {false, true}) {
+    Lab lab({.cpus = 2, .xapic = xapic, .memory = Memory::tso});
+    Word word{0};
+    std::uint64_t in_handler = 9;
+    lab.on(0, [&] {
+      word.store(1, kRelaxed);
+      CpuMask<kHostCpus> target;
+      target.set(1);
+      HostHal::send_call_function_ipi(target);
+      for (int i = 0; i < 4; ++i) static_cast<void>(word.load(kRelaxed));
+    });
+    lab.on_interrupt([&] { in_handler = word.load(kRelaxed); });
+    lab.at(3, ActionKind::preempt, 1);
+    EXPECT_FALSE(lab.run().failed());
+    EXPECT_EQ(in_handler, xapic ? 1u : 0u);
+  }
+}
+
 TEST(StoreBuffer, DrainsWhenItsCpuWaits) {
   Lab lab({.cpus = 2, .memory = Memory::tso});
   Word ping{0};

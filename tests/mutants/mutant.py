@@ -2,7 +2,7 @@
 
 A patch begins with comment lines `# FIELD: TEXT`, then the unified diff follows:
 
-    museum     number in the catalogue of bugs
+    museum     number in the catalogue of bugs, or "none": a memory order that is too weak
     title      the bug in one line
     year       when it was found or mended, or "unknown"
     reference  where it happened
@@ -20,10 +20,10 @@ from pathlib import Path
 
 FIELDS = ("museum", "title", "year", "reference", "rule", "oracles", "story", "needs", "bochs")
 _SHAPES = {
-    "museum": r"\d+",
+    "museum": r"\d+|none",
     "year": r"(19|20)\d\d|unknown",
     "rule": r"R([1-9]|1[0-3])|M(1[0-9]|[1-9])",
-    "oracles": r"(O\d+|CHECK|FAULT)(, (O\d+|CHECK|FAULT))*",
+    "oracles": r"(O\d+|CHECK|FAULT|ORDER)(, (O\d+|CHECK|FAULT|ORDER))*",
     "bochs": r"yes|no",
 }
 _SEVERAL_LINES = ("story",)
@@ -42,7 +42,7 @@ class Mutant:
     """One patch, read."""
 
     path: Path
-    museum: int
+    museum: int  # 0: none
     title: str
     year: str
     reference: str
@@ -76,7 +76,7 @@ def read(path: Path) -> Mutant:
         raise MutantError(f"{path}: no line starts with '--- '; a unified diff must follow the "
                           "fields")
     mutant = Mutant(
-        path=path, museum=int(values["museum"]), title=values["title"], year=values["year"],
+        path=path, museum=int(values["museum"].replace("none", "0")), title=values["title"], year=values["year"],
         reference=values["reference"], rule=values["rule"],
         oracles=values["oracles"].split(", "), story=values["story"], needs=values["needs"],
         bochs=values["bochs"] == "yes", diff="--- " + diff)

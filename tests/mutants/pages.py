@@ -54,7 +54,7 @@ def page(read: mutant.Mutant, scenario: Path, unit_test: str | None, known: dict
     """The whole page. `timeline` is empty for a mutant that only a unit test sees."""
     oracles = "\n".join(f"* {oracle}: {known.get(oracle, '')}." for oracle in read.oracles)
     parts = [
-        f"# {read.museum}. {read.title}\n",
+        f"# {read.museum or read.rule}. {read.title}\n",
         _fill(f"{read.reference}{'' if read.year == 'unknown' else ', ' + read.year}. "
               f"Needs: {read.needs}. " + ("The emulated machine can show it, too." if read.bochs else
                                          "Only the modelled machine can show it.")),

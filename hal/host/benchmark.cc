@@ -1,0 +1,123 @@
+// How fast the model is by itself: visible operations per second of four simulated CPUs, without a
+// simulated kernel and without oracles. Each CPU loads, stores, adds and stores again, on words
+// that all of them use. "deviations" is how many visible operations lie between two preemptions by
+// the schedule; 0: none, each CPU runs to its end.
+#include <benchmark/benchmark.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+
+#include "hal/host/explore.h"
+#include "hal/host/hal.h"
+#include "hal/host/machine.h"
+
+namespace {
+
+using namespace shootdown;
+using namespace shootdown::host;
+
+constexpr CpuId kCpus = 4;
+constexpr unsigned kRounds = 2000;
+constexpr unsigned kOperations = 4;  // of a round
+
+/// Switches to the next CPU after so many operations, for ever.
+class Preemptions final : public ScheduleSource {
+ public:
+  explicit Preemptions(std::uint64_t distance) : distance_(distance) {}
+  bool next(Action& action) override {
+    if (distance_ == 0) return false;
+    cpu_ = (cpu_ + 1) % kCpus;
+    action = {.delay = distance_, .kind = ActionKind::preempt, .cpu = cpu_};
+    return true;
+  }
+
+ private:
+  std::uint64_t distance_;
+  CpuId cpu_{0};
+};
+
+struct World {
+  Machine machine;
+  std::array<HostAtomic<std::uint64_t>, 16> words;
+};
+
+void work(World& world, CpuId cpu) {
+  for (unsigned round = 0; round < kRounds; ++round) {
+    auto& mine = world.words[(round + cpu) % world.words.size()];
+    auto& other = world.words[(round + 5) % world.words.size()];
+    const std::uint64_t seen = other.load(std::memory_order_acquire);
+    mine.store(seen, std::memory_order_release);
+    other.fetch_add(1, std::memory_order_acq_rel);
+    mine.store(round, std::memory_order_relaxed);
+  }
+}
+
+void meet(World& world, CpuId cpu) {
+  static_cast<void>(world.words[cpu].load(std::memory_order_acquire));
+  world.words[0].fetch_add(1, std::memory_order_acq_rel);
+  world.words[(cpu + 1) % 3].store(cpu, std::memory_order_release);
+  static_cast<void>(world.words[0].load(std::memory_order_acquire));
+}
+
+void visible_operations(benchmark::State& state, Memory memory) {
+  const auto world = std::make_unique<World>();
+  Preemptions schedule(static_cast<std::uint64_t>(state.range(0)));
+  std::uint64_t operations = 0;
+  for ([[maybe_unused]] auto _ : state) {
+    world->machine.prepare(
+        {.cpus = kCpus,
+         .memory = memory,
+         .step_limit = std::uint64_t{2} * kCpus * kRounds * kOperations,
+         .boot = [](void*, CpuId) {},
+         .program = [](void* self, CpuId cpu) { work(*static_cast<World*>(self), cpu); },
+         .argument = world.get(),
+         .schedule = &schedule});
+    if (world->machine.run().failed()) {
+      state.SkipWithError("the run failed");
+      return;
+    }
+    operations += world->machine.step();
+  }
+  state.SetItemsProcessed(static_cast<std::int64_t>(operations));
+}
+
+void sc(benchmark::State& state) { visible_operations(state, Memory::sc); }
+void tso(benchmark::State& state) { visible_operations(state, Memory::tso); }
+
+/// Three CPUs that load, add and store: so many executions of an exhaustive exploration a second.
+void explore(benchmark::State& state, Memory memory) {
+  const auto world = std::make_unique<World>();
+  const auto run_once = [&](Controller& controller) -> const Report& {
+    world->machine.prepare(
+        {.cpus = 3,
+         .memory = memory,
+         .boot = [](void*, CpuId) {},
+         .program = [](void* self, CpuId cpu) { meet(*static_cast<World*>(self), cpu); },
+         .argument = world.get(),
+         .controller = &controller});
+    return world->machine.run();
+  };
+  std::uint64_t executions = 0;
+  std::uint64_t steps = 0;
+  for ([[maybe_unused]] auto _ : state) {
+    Explorer explorer({.most_executions = 5000});
+    const ExploreResult result =
+        explorer.explore([&]() -> const Report& { return run_once(explorer); });
+    executions += result.executions + result.redundant;
+    steps += result.steps;
+  }
+  state.SetItemsProcessed(static_cast<std::int64_t>(executions));
+  state.counters["steps"] =
+      benchmark::Counter(static_cast<double>(steps), benchmark::Counter::kIsRate);
+}
+
+void explore_sc(benchmark::State& state) { explore(state, Memory::sc); }
+void explore_tso(benchmark::State& state) { explore(state, Memory::tso); }
+
+BENCHMARK(explore_sc);
+BENCHMARK(explore_tso);
+BENCHMARK(sc)->ArgName("deviations")->Arg(0)->Arg(100)->Arg(10)->Arg(1);
+BENCHMARK(tso)->ArgName("deviations")->Arg(0)->Arg(100)->Arg(10)->Arg(1);
+
+}  // namespace
