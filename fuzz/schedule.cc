@@ -143,6 +143,11 @@ bool LiveSchedule::deviate_as_told() {
   return true;
 }
 
+void LiveSchedule::leave_for(unsigned other) {
+  if (random_.chance(1, 2)) fill(running());
+  deviate(DeviationKind::preempt, other);
+}
+
 bool LiveSchedule::is_busy(unsigned id) const {
   const host::HostCpu& one = cpu(id);
   return one.place != host::VcpuPlace::descheduled && (one.must_interrupt() || !one.blocked);

@@ -56,6 +56,10 @@ class LiveSchedule : public host::ScheduleSource {
   /// `cpu` fills a translation that matters: of a page that some operation names.
   void fill(unsigned cpu) { deviate(DeviationKind::fill, cpu, some_page()); }
 
+  /// Another CPU runs. As likely as not the one that stands still fills a translation first, or it
+  /// would have little that can become stale.
+  void leave_for(unsigned other);
+
   [[nodiscard]] const host::HostCpu& cpu(unsigned id) const { return machine_.cpu(id); }
   [[nodiscard]] unsigned running() const { return machine_.running().id; }
   [[nodiscard]] std::uint64_t step() const { return machine_.step(); }

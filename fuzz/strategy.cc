@@ -24,7 +24,7 @@ void Walk::decide() {
   if (!random().chance(1, rate_)) return;
   if (random().chance(1, 3) && deviate_as_told()) return;
   const unsigned other = some_other_cpu();
-  if (other != running()) deviate(DeviationKind::preempt, other);
+  if (other != running()) leave_for(other);
 }
 
 // ---- Pct
@@ -62,6 +62,7 @@ void Pct::decide() {
     Actor actor = Actor::program;
     if (random().chance(1, 4)) actor = random().chance(1, 2) ? Actor::buffer : Actor::interrupt;
     fall_behind(actor, self);
+    if (actor == Actor::program && random().chance(1, 2)) fill(self);
   }
   while (events_.take(step())) one_event();
   time_interrupts();
@@ -118,10 +119,9 @@ void Pct::time_interrupts() {
 
 void Aimed::start(Scenario& scenario, std::uint64_t seed) {
   LiveSchedule::start(scenario, seed);
-  left_ = 1 + random().mostly_small(31);
   inside_ = 1 + random().mostly_small(31);
-  outside_ = 2 * wild_rate(random());
-  fills_ = random().below(5);
+  outside_ = wild_rate(random());
+  fills_ = random().between(1, 4);
   was_on_.fill(true);
 }
 
@@ -132,13 +132,10 @@ void Aimed::decide() {
   const bool enters = inside && was_on_[self];
   was_on_[self] = one.interrupts_enabled;
   if (enters && random().chance(fills_, 4)) fill(self);
-  if (left_ == 0 || !random().chance(1, inside ? inside_ : outside_)) return;
-  --left_;
+  if (!random().chance(1, inside ? inside_ : outside_)) return;
   if (random().chance(1, 3) && deviate_as_told()) return;
   const unsigned other = some_other_cpu();
-  if (other == self) return;
-  if (random().chance(1, 2)) fill(self);
-  deviate(DeviationKind::preempt, other);
+  if (other != self) leave_for(other);
 }
 
 // ---- Search

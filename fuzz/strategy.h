@@ -84,7 +84,6 @@ class Aimed final : public LiveSchedule {
 
  private:
   void decide() override;
-  unsigned left_{0};     // preemptions
   unsigned inside_{1};   // one in so many operations inside a window
   unsigned outside_{1};  // ... and outside
   unsigned fills_{0};    // in quarters: how often a CPU fills on its way in

@@ -2,9 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <memory>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "fuzz/kinds.h"
 #include "fuzz/runner.h"
@@ -60,13 +61,12 @@ TEST_P(LiveStrategy, IsAFunctionOfTheSeed) {
 
 TEST_P(LiveStrategy, DoesWhatTheScenarioWantedAndPreempts) {
   std::set<DeviationKind> kinds;
-  const HeaderSwitch* broadcast =
-      std::find_if(kHeaderSwitches.begin(), kHeaderSwitches.end(),
-                   [](const HeaderSwitch& one) { return one.name == "broadcast"; });
   GenerateOptions kvm = options_;
   kvm.backend = Backend::kvm;
   GenerateOptions broadcasts = options_;
-  broadcasts.turned = {broadcast};
+  for (const HeaderSwitch& one : kHeaderSwitches) {
+    if (one.name == "broadcast") broadcasts.turned = {&one};
+  }
   for (const GenerateOptions& options : {kvm, broadcasts}) {
     Search search(*runner_, GetParam(), options);
     for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
@@ -200,35 +200,55 @@ TEST(Pct, DepthIsTheNumberOfChangePointsPlusOne) {
   EXPECT_GT(switches[1], switches[0] + 100);
 }
 
+/// Counts operations with interrupts on and off.
+class Census final : public LiveSchedule {
+ public:
+  using LiveSchedule::LiveSchedule;
+  using LiveSchedule::start;
+  std::uint64_t on{0};
+  std::uint64_t off{0};
+
+ private:
+  void decide() override { ++(cpu(running()).interrupts_enabled ? on : off); }
+};
+
+/// Plays a scenario, and counts its preemptions with interrupts on and off.
+class Watch final : public host::ScheduleSource {
+ public:
+  explicit Watch(Runner& runner) : machine_(runner.machine()) {}
+  void start(const Scenario& scenario) {
+    schedule_.start(scenario);
+    due_ = false;
+  }
+  bool next(host::Action& action) override {
+    if (due_) ++(machine_.running().interrupts_enabled ? on : off);
+    const bool more = schedule_.next(action);
+    due_ = more && action.kind == host::ActionKind::preempt;
+    return more;
+  }
+  std::uint64_t on{0};
+  std::uint64_t off{0};
+
+ private:
+  host::Machine& machine_;
+  ScenarioSchedule schedule_;
+  bool due_{false};
+};
+
 TEST(Aimed, PreemptsMoreOftenWhereInterruptsAreOff) {
   auto runner = std::make_unique<Runner>();
   Search search(*runner, Strategy::aimed, {.vary_header = false});
-  /// Where the deviations of a scenario fall.
-  class Watch final : public host::ScheduleSource {
-   public:
-    explicit Watch(Runner& runner) : machine_(runner.machine()) {}
-    void start(const Scenario& scenario) { schedule_.start(scenario); }
-    bool next(host::Action& action) override {
-      if (due_) ++preemptions[machine_.running().interrupts_enabled ? 0 : 1];
-      const bool more = schedule_.next(action);
-      due_ = more && action.kind == host::ActionKind::preempt;
-      return more;
-    }
-    std::uint64_t preemptions[2]{};
-
-   private:
-    host::Machine& machine_;
-    ScenarioSchedule schedule_;
-    bool due_{false};
-  };
-  Watch watch(*runner);
+  Watch preemptions(*runner);
+  Census operations(runner->machine());
   for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
     search.run(seed);
-    watch.start(search.scenario());
-    runner->run(search.scenario(), watch);
+    Scenario scenario = search.scenario();
+    preemptions.start(scenario);
+    runner->run(scenario, preemptions);
+    operations.start(scenario, seed);
+    runner->run(scenario, operations);
   }
-  // Interrupts are off for less than half of the operations.
-  EXPECT_GT(watch.preemptions[1], 2 * watch.preemptions[0]);
+  EXPECT_GT(preemptions.off * operations.on, 4 * preemptions.on * operations.off);
 }
 
 }  // namespace

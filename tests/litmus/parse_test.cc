@@ -272,6 +272,17 @@ TEST(Parse, ErrorsOfPageTables) {
   EXPECT_EQ(vm(x, "NOP", "PTE(y)=1"), "5: 'PTE(y)': nothing else names this entry");
 }
 
+TEST(Parse, TooMuchIsAnError) {
+  std::string pages;
+  for (int i = 0; i < 20; ++i) pages += "PTE(x" + std::to_string(i) + ")=(a,present);";
+  const std::string rest = "{ " + pages + " }\n P0 | P1 | P2 ;\n NOP | NOP | NOP ;\nforall true";
+  EXPECT_EQ(
+      error_of("X86 a\n" + rest),
+      "3: the test is too large to be explored: 69 things happen at the same time, of 64, and 1 "
+      "frames are named, of 64; fewer pages or Fills=off help");
+  parsed("X86 a\nFills=off\n" + rest);
+}
+
 TEST(Parse, MixedSizesAreAnError) {
   EXPECT_EQ(error_of("X86_64 a\n{ int x; }\n P0 ;\n movb $1,(x) ;\nforall true"),
             "4: instruction 'movb $1,(x)' accesses 1 bytes of x, which has 4; mixed sizes are not "

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,13 +47,12 @@ def _run(argv: list[str], cwd: str) -> tuple[int, str]:
     return run.returncode, run.stdout.decode(errors="replace")
 
 
-def search(program: Path, seed: int, executions: int, turned: str | None = None) -> Outcome:
-    """The random search of the fuzz room; `turned` is not at its default in any run."""
-    turn = ["--turn", turned] if turned else []
+def search(program: Path, seed: int, executions: int, how: Sequence[str] = ()) -> Outcome:
+    """The random search of the fuzz room; `how` are its options besides."""
     with tempfile.TemporaryDirectory() as folder:
         begin = time.monotonic()
         status, output = _run([str(program), "--seed", str(seed), "--executions",
-                               str(executions), *_SEARCH_OPTIONS, *turn], folder)
+                               str(executions), *_SEARCH_OPTIONS, *how], folder)
         seconds = time.monotonic() - begin
     if status == 1 and (match := _FOUND.search(output)):
         return Outcome(Title(match[1], match[2]), int(match[3]), seconds)
@@ -97,15 +97,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--executions", type=int, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--patch", type=Path)
-    parser.add_argument("--turn", metavar="SWITCH")
+    parser.add_argument("--strategy", metavar="NAME", default="random")
+    parser.add_argument("--turn", metavar="SWITCH", action="append", default=[])
     args = parser.parse_args(argv)
     wanted = mutant.read(args.patch) if args.patch else None
     print(f"{wanted.name}: {wanted.title}" if wanted else "the clean core")
+    how = ["--strategy", args.strategy] + [word for one in args.turn for word in ("--turn", one)]
     failures = 0
     for seed in args.seeds:
         try:
             if args.search:
-                outcome = search(args.search.absolute(), seed, args.executions, args.turn)
+                outcome = search(args.search.absolute(), seed, args.executions, how)
             else:
                 outcome = libfuzzer(args.libfuzzer.absolute(), seed, args.executions)
         except HuntError as error:

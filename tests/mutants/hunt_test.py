@@ -32,20 +32,29 @@ class HuntTest(unittest.TestCase):
         self.patch = self.home / "m1.patch"
         self.patch.write_text(PATCH)
 
-    def hunt(self, kind: str, script: str, with_patch: bool = True) -> tuple[int, str]:
+    def hunt(self, kind: str, script: str, with_patch: bool = True,
+             options: tuple[str, ...] = ()) -> tuple[int, str]:
         program = self.home / "program"
         program.write_text("#!/bin/sh\n" + script)
         program.chmod(0o755)
         patch = ["--patch", str(self.patch)] if with_patch else []
         with contextlib.redirect_stdout(io.StringIO()) as output:
             status = hunt.main([f"--{kind}", str(program), "--executions", "100", "--seeds", "1",
-                                "2", *patch])
+                                "2", *patch, *options])
         return status, output.getvalue()
 
     def test_found_by_the_right_oracle(self):
         status, output = self.hunt("search", "echo found O2 a title after 17 executions; exit 1")
         self.assertEqual(status, 0, output)
         self.assertIn("seed 2: O2 a title after 17 executions", output)
+
+    def test_is_told_how_to_search(self):
+        script = ('case "$*" in *"--strategy aimed --turn tso --turn pti"*)\n'
+                  "echo found O1 x after 1 executions; exit 1;; esac\n"
+                  "echo clean after 100 executions, 5 operations\n")
+        options = ("--strategy", "aimed", "--turn", "tso", "--turn", "pti")
+        self.assertEqual(self.hunt("search", script, options=options)[0], 0)
+        self.assertEqual(self.hunt("search", script)[0], 1)
 
     def test_found_by_another_oracle(self):
         status, output = self.hunt("search", "echo found O3 a title after 17 executions; exit 1")

@@ -192,7 +192,7 @@ def mutant_test(
         search_executions,
         libfuzzer_runs,
         seeds,
-        turned = None,
+        how = [],
         with_model = False,
         tags = []):
     """One mutant, its programs, and the tests that it is found.
@@ -214,7 +214,7 @@ def mutant_test(
       search_executions: budget of the random search for each seed; 0 for no such test.
       libfuzzer_runs: budget of libFuzzer for each seed; 0 for no such test.
       seeds: random seeds, fixed so that the verdict is always the same.
-      turned: a switch of the configuration that the random search turns in every run, or None.
+      how: options of the random search besides: --strategy NAME, --turn SWITCH.
       with_model: whether the patch changes hal/host.
       tags: tags of the tests.
     """
@@ -235,7 +235,7 @@ def mutant_test(
         )
     search = ":" + name + "_search"
     if search_executions:
-        hunt_test(name + "_search_test", search, "search", search_executions, patch, seeds, turned, tags)
+        hunt_test(name + "_search_test", search, "search", search_executions, patch, seeds, how, tags)
     if libfuzzer_runs:
         libfuzzer = ":" + name + "_libfuzzer"
         hunt_test(name + "_libfuzzer_test", libfuzzer, "libfuzzer", libfuzzer_runs, patch, seeds, tags = tags)
@@ -293,7 +293,7 @@ def boot_mutant_test(name, test, options):
         deps = ["//kernel-glue:bochs_runner"],
     )
 
-def hunt_test(name, program, kind, executions, patch = None, seeds = [1], turned = None, tags = []):
+def hunt_test(name, program, kind, executions, patch = None, seeds = [1], how = [], tags = []):
     """A test that a counted search finds a mutant, or with no patch that it finds nothing.
 
     Args:
@@ -303,12 +303,12 @@ def hunt_test(name, program, kind, executions, patch = None, seeds = [1], turned
       executions: budget for each seed.
       patch: the mutant's patch, which names the oracles; None for the clean core.
       seeds: random seeds.
-      turned: a switch of the configuration that the random search turns in every run, or None.
+      how: options of the random search besides: --strategy NAME, --turn SWITCH.
       tags: tags of the test.
     """
     args = ["--" + kind, "$(location %s)" % program, "--executions", str(executions), "--seeds"]
     args += [str(seed) for seed in seeds]
-    args += ["--turn", turned] if turned else []
+    args += how
     native.py_test(
         name = name,
         size = "small",

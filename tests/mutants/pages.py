@@ -43,11 +43,17 @@ def meanings(root: Path) -> dict[str, str]:
         for index, name in enumerate(names.split(", ")):
             # "O10, O11 | one; the other": a meaning each, where there are as many.
             found[name] = parts[index] if len(parts) == len(names.split(", ")) else text
+    found["none"] = "nothing stale is ever used, but a figure is wrong"
     return found
 
 
 def _fill(text: str) -> str:
     return textwrap.fill(text, 110, break_long_words=False, break_on_hyphens=False) + "\n"
+
+
+def _rule(name: str, known: dict[str, str]) -> str:
+    text = f"{name.capitalize()}: {known.get(name, '').rstrip('.')}."
+    return text if name == "none" else text + " `docs/protocol.md` has the argument."
 
 
 def page(read: mutant.Mutant, scenario: Path, unit_test: str | None, known: dict[str, str], timeline: str) -> str:
@@ -60,7 +66,7 @@ def page(read: mutant.Mutant, scenario: Path, unit_test: str | None, known: dict
                                          "Only the modelled machine can show it.")),
         "## What happened\n", _fill(read.story),
         "## The rule that it breaks\n",
-        _fill(f"{read.rule}: {known.get(read.rule, '').rstrip('.')}. `docs/protocol.md` has the argument."),
+        _fill(_rule(read.rule, known)),
     ]
     if unit_test:
         parts += ["## How it is found\n",

@@ -24,9 +24,8 @@ exit status: 0 every scenario fires, 1 some could not be found, 2 bad usage or a
 
 
 def _known(text: str) -> dict[str, list[str]]:
-    """NAME or NAME:SWITCH, with commas -> what each mutant's search is told besides."""
-    pairs = [word.partition(":") for word in text.split(",")]
-    return {name: ["--turn", switch] if switch else [] for name, _, switch in pairs}
+    """NAME or NAME:OPTION:..., with commas -> what each mutant's search is told besides."""
+    return {name: how for name, *how in (word.split(":") for word in text.split(","))}
 
 
 def _parser() -> argparse.ArgumentParser:

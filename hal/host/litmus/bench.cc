@@ -39,6 +39,7 @@ void Bench::prepare(Machine::Setup setup) {
   };
   setup.cpus = test_.cpus;
   setup.pcid = !is("Pcid", "off");
+  setup.xapic = is("Apic", "xapic");
   setup.boot = &Bench::boot;
   setup.program = &Bench::program;
   setup.interrupt = &Bench::interrupt;

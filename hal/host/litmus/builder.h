@@ -47,8 +47,9 @@ class Builder {
   void program(Piece table);
   void final_part(Piece text);
 
-  /// Widths, jump targets, and what must not be mixed. After all parts are there.
-  void finish();
+  /// Widths, jump targets, and what must not be mixed or too much. After all parts are there;
+  /// `line` is where the program begins.
+  void finish(unsigned line);
 
   Test test;
 
@@ -70,6 +71,7 @@ class Builder {
   void check_shape(const Instruction& made, Piece text) const;
   void widths();
   void check_places() const;
+  void check_size(unsigned line) const;
   void jumps();
 
   Piece locations_list(Piece rest);

@@ -97,9 +97,10 @@ std::optional<Test> parse(std::string_view text, ParseError& error) {
     builder.initial_state(rest.part(1, close - 1));
     rest = rest.part(close + 1);
     const std::size_t end = end_of_program(rest.text);
-    builder.program(rest.part(0, end).trimmed());
+    const Piece table = rest.part(0, end).trimmed();
+    builder.program(table);
     builder.final_part(rest.part(end));
-    builder.finish();
+    builder.finish(table.line);
     return std::move(builder.test);
   } catch (const SyntaxError& wrong) {
     error = {.line = wrong.line, .what = wrong.what};

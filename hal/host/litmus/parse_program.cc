@@ -195,10 +195,40 @@ void Builder::check_places() const {
   }
 }
 
-void Builder::finish() {
+/// The explorer tells 64 processes apart: each CPU's program, interrupt and store buffer, and what
+/// its hardware does with each page. The machine has frames for so many pages.
+void Builder::check_size(unsigned line) const {
+  constexpr std::size_t kMostProcesses = 64;
+  constexpr std::size_t kMostFrames = 64;
+  // What the machine counts for fills and evictions.
+  constexpr std::size_t kMostPages = 15;
+  const auto is = [&](const char* key, std::string_view wanted) {
+    const std::string* value = test.find(key);
+    return value != nullptr && *value == wanted;
+  };
+  std::size_t pages = 0;
+  std::size_t frames = 0;
+  for (const Location& location : test.locations) {
+    if (location.place == Place::page) ++pages;
+    if (location.place == Place::frame || location.place == Place::table) ++frames;
+  }
+  const std::size_t surprises = (is("Fills", "off") ? 0U : 1U) + (is("Evictions", "on") ? 2U : 0U);
+  const std::size_t processes = test.cpus * (3 + (pages * surprises));
+  const bool fits = surprises == 0 || pages <= kMostPages;
+  if (fits && processes <= kMostProcesses && frames <= kMostFrames) return;
+  throw SyntaxError{.line = line,
+                    .what = "the test is too large to be explored: " + std::to_string(processes) +
+                            " things happen at the same time, of " +
+                            std::to_string(kMostProcesses) + ", and " + std::to_string(frames) +
+                            " frames are named, of " + std::to_string(kMostFrames) +
+                            "; fewer pages or Fills=off help"};
+}
+
+void Builder::finish(unsigned line) {
   widths();
   jumps();
   check_places();
+  check_size(line);
 }
 
 }  // namespace shootdown::host::litmus
