@@ -189,7 +189,7 @@ TEST(Generate, UsesTheKindsThatASwitchBringsOnRequestOnly) {
     std::array<unsigned, 2> found{};
     for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
       for (const bool turned : {false, true}) {
-        const Scenario scenario = generated(seed, {.turned = turned ? &wanted : nullptr});
+        const Scenario scenario = generated(seed, {.turned = {turned ? &wanted : nullptr}});
         EXPECT_EQ(scenario.header.*field, turned);
         for (const Deviation& each : scenario.deviations) {
           found[turned ? 1 : 0] += each.kind == kind ? 1 : 0;
