@@ -1,6 +1,7 @@
 """The macros that BUILD files of this workspace load. bazel/README.md shows each in use."""
 
-load("//bazel:variants.bzl", _HOST_VARIANTS = "HOST_VARIANTS", _VARIANTS = "VARIANTS")
+load("@rules_cc//cc:defs.bzl", "cc_library")
+load("//bazel:variants.bzl", "NO_COVERAGE_COPTS", _HOST_VARIANTS = "HOST_VARIANTS", _VARIANTS = "VARIANTS")
 load("//bazel/private:build_failure.bzl", _build_failure_test = "build_failure_test")
 load(
     "//bazel/private:variant.bzl",
@@ -245,4 +246,33 @@ def build_failure_test(name, src, expect, deps = [], remedy_deps = [], define = 
         remedy_deps = remedy_deps,
         deps = deps,
         **kwargs
+    )
+
+def one_piece(name, srcs, deps, visibility):
+    """A library of all these sources compiled as one, so that their headers are read once.
+
+    Args:
+      name: name of the library.
+      srcs: its sources; the headers beside them belong to it.
+      deps: what they stand on.
+      visibility: who may use it.
+    """
+    source = name + "_source"
+    native.genrule(
+        name = source,
+        srcs = srcs,
+        outs = [name + ".cc"],
+        cmd = "for file in $(SRCS); do echo \"#include \\\"$$file\\\"\"; done > $@",
+        tags = ["manual"],
+        visibility = ["//visibility:private"],
+    )
+    cc_library(
+        name = name,
+        srcs = [":" + source],
+        hdrs = native.glob(["*.h"]),
+        copts = ["-O2"] + NO_COVERAGE_COPTS,
+        tags = ["manual"],
+        textual_hdrs = srcs,
+        visibility = visibility,
+        deps = deps,
     )

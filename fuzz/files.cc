@@ -21,7 +21,8 @@ using File = std::unique_ptr<std::FILE, Close>;
 
 std::string reason(const std::string& path) { return path + ": " + std::strerror(errno); }
 
-bool read_all(const std::string& path, std::vector<std::uint8_t>& bytes, std::string& error) {
+template <class Bytes>
+bool read_all(const std::string& path, Bytes& bytes, std::string& error) {
   struct stat info{};
   if (stat(path.c_str(), &info) != 0) {
     error = reason(path);
@@ -65,6 +66,10 @@ bool load(const std::string& path, Scenario& scenario, std::string& error) {
   if (parse(text, scenario, problem)) return true;
   error = path + ":" + std::to_string(problem.line) + ": " + problem.what;
   return false;
+}
+
+bool load_text(const std::string& path, std::string& text, std::string& error) {
+  return read_all(path, text, error);
 }
 
 bool save(const std::string& path, std::string_view content, std::string& error) {

@@ -16,6 +16,9 @@ inline constexpr std::size_t kMaxFileBytes = std::size_t{1} << 20;
 /// Returns false and fills `error` with the file, the cause and the fix.
 [[nodiscard]] bool load(const std::string& path, Scenario& scenario, std::string& error);
 
+/// Reads `path` as it is.
+[[nodiscard]] bool load_text(const std::string& path, std::string& text, std::string& error);
+
 /// Writes the whole file or fails with `error`.
 [[nodiscard]] bool save(const std::string& path, std::string_view content, std::string& error);
 

@@ -39,6 +39,8 @@ class Guest {
   /// Builds the initial state: each space with pages 0-3 and 8-11 mapped, all CPUs running space 0.
   /// Call between `Machine::prepare` and `Machine::run`.
   void prepare(const Scenario& scenario);
+  /// For exhaustive search: before its operation `op` each CPU waits for the others, once.
+  void set_gate(unsigned op) { gate_ = op; }
 
   // Code for the machine's CPUs; the argument is the Guest.
   static void boot(void* self, CpuId cpu);
@@ -82,6 +84,7 @@ class Guest {
   void execute_memory(const Op& op);
 
   // Tasks (guest.cc).
+  [[nodiscard]] bool counts_users() const;
   bool get_user(unsigned space);
   void put_user(int space);
   void run_task(CpuId cpu, unsigned space);
@@ -115,6 +118,8 @@ class Guest {
   Machine& machine_;
   Oracles& oracles_;
   const Scenario* scenario_{nullptr};
+  unsigned gate_{0};
+  bool ends_spaces_{false};
   std::uint32_t kernel_root_{0};
   std::uint32_t kernel_upper_{0};
   std::uint32_t kernel_table_{0};

@@ -72,6 +72,45 @@ void Oracles::fail(Oracle oracle, std::string title, std::string detail, Event f
   machine_.report_failure(std::move(report));
 }
 
+host::Place Oracles::version_place(unsigned space, unsigned page) {
+  static_assert((kMaxMms + 2) * kPages <= 256);
+  return host::place(host::Part::version, ((space % (kMaxMms + 2)) * kPages) + page);
+}
+
+void Oracles::touch_page(unsigned page) const {
+  if (!machine_.controlled()) return;
+  for (CpuId cpu = 0; cpu < machine_.cpu_count(); ++cpu) {
+    machine_.touch(host::place(host::Part::drops, cpu), false);
+    machine_.touch(
+        host::dropped(cpu, page < kPages ? probe_address(page) : kernel_address(page - kPages)),
+        false);
+  }
+}
+
+void Oracles::touch_pages() const {
+  for (unsigned page = 0; page < kPages + kKernelPages; ++page) touch_page(page);
+}
+
+void Oracles::touch_cpu(CpuId cpu) const {
+  if (!machine_.controlled()) return;
+  machine_.touch(host::place(host::Part::root, cpu), false);
+  machine_.touch(host::place(host::Part::ghost, cpu), false);
+  machine_.touch(&guest_->system().cpus[cpu].shared.is_lazy, false);
+  if (machine_.backend() != host::Backend::kvm) return;
+  machine_.touch(host::place(host::Part::processor, cpu), false);
+  machine_.touch(&machine_.hypervisor().vcpu_state(cpu), false);
+}
+
+bool Oracles::is_outdated(const TlbEntry& entry, unsigned page) {
+  // Only what is outdated can break a demand, so only then does it matter when demands are made.
+  const bool kernel = entry.from.space == kKernelSpace;
+  machine_.touch(version_place(kernel ? kMaxMms + 1 : entry.from.space, page), false);
+  const PageGhost& ghost = kernel ? kernel_[page] : space_[entry.from.space].pages[page];
+  if (entry.from.version >= ghost.version) return false;
+  machine_.touch(host::place(host::Part::demands), true);
+  return true;
+}
+
 Event Oracles::event(CpuId cpu, std::string what) const {
   return {.step = machine_.step(), .cpu = cpu, .what = std::move(what)};
 }
@@ -121,7 +160,10 @@ bool Oracles::is_stale_at(const TlbEntry& entry, Generation generation) const {
 // ---- The simulated kernel's events
 // ----------------------------------------------------------------
 
-void Oracles::on_kernel_entry_changed(unsigned page) { ++kernel_[page].version; }
+void Oracles::on_kernel_entry_changed(unsigned page) {
+  machine_.touch(version_place(kMaxMms + 1, page), true);
+  ++kernel_[page].version;
+}
 
 void Oracles::note_log(unsigned space, unsigned page, Generation generation) {
   PageGhost& ghost = space_[space].pages[page];
@@ -150,9 +192,13 @@ void Oracles::on_temporary_end(CpuId cpu) {
        {}, event(cpu, "leaves the temporary space"));
 }
 
-void Oracles::on_offline(CpuId cpu) { cpu_[cpu].offline = true; }
+void Oracles::on_offline(CpuId cpu) {
+  machine_.touch(host::place(host::Part::ghost, cpu), true);
+  cpu_[cpu].offline = true;
+}
 
 void Oracles::on_online(CpuId cpu) {
+  machine_.touch(host::place(host::Part::ghost, cpu), true);
   cpu_[cpu].offline = false;
   note_bring_up(cpu);
   const HostCpu& hardware = machine_.cpu(cpu);
@@ -175,6 +221,11 @@ void Oracles::on_fill(CpuId cpu, VirtAddr address, Provenance& from) {
   const unsigned page = page_of(address);
   const unsigned kernel_page = kernel_page_of(address);
   from.step = machine_.step();
+  if (kernel_page != kKernelPages || page != kPages) {
+    machine_.touch(kernel_page != kKernelPages ? version_place(kMaxMms + 1, kernel_page)
+                                               : version_place(space, page),
+                   false);
+  }
   if (kernel_page != kKernelPages) {
     from.space = kKernelSpace;
     from.version = kernel_[kernel_page].version;
@@ -190,6 +241,7 @@ void Oracles::on_fill(CpuId cpu, VirtAddr address, Provenance& from) {
 
 void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {
   if (machine_.reorders()) note_use(cpu, entry.frame);
+  machine_.touch(host::place(host::Part::frame, entry.frame), false);
   const bool kernel = entry.from.space == kKernelSpace;
   const unsigned page = kernel ? kernel_page_of(address) : page_of(address);
   const unsigned space = kernel ? kKernelSpace : cpu_[cpu].space;
@@ -205,7 +257,7 @@ void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {
     return;
   }
   const Demand& demand = kernel ? kernel_[page].demand : space_[space].pages[page].demand;
-  if (entry.from.version < demand.version) {
+  if (is_outdated(entry, page) && entry.from.version < demand.version) {
     fail(kernel ? Oracle::o13 : Oracle::o2, "a CPU uses a translation older than a completed flush",
          cpu_name(cpu) + " cached " + std::string(half) + std::to_string(page) + " at step " +
              std::to_string(entry.from.step) + "; " + cpu_name(demand.cpu) +

@@ -224,9 +224,17 @@ class Oracles final : public host::Observer {
   void add_to_batch(CpuId cpu, const TraceEvent& event);
   void check_table_release(std::uint32_t frame);
   void check_page_release(std::uint32_t frame);
-  /// Calls `visit(cpu, entry)` for each translation that a CPU may use for user memory right now.
-  template <class Visit>
-  void for_each_usable(Visit&& visit);
+  // For exhaustive search: what a check looks at besides the running CPU.
+  [[nodiscard]] static host::Place version_place(unsigned space, unsigned page);
+  void touch_page(unsigned page) const;
+  void touch_pages() const;
+  void touch_cpu(CpuId cpu) const;
+  /// The page was changed since the entry was cached.
+  [[nodiscard]] bool is_outdated(const host::TlbEntry& entry, unsigned page);
+  /// Calls `visit(cpu, entry)` for each translation that a CPU may use for user memory right now,
+  /// of those that concern the caller.
+  template <class Concerns, class Visit>
+  void for_each_usable(Concerns&& concerns, Visit&& visit);
   void slot_granted(CpuId cpu, const TraceEvent& event);
   void slot_returned(CpuId cpu, const TraceEvent& event);
   /// Every CPU that has the space loaded has moved to the global slot that the flush relied on.

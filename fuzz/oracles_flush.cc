@@ -34,6 +34,7 @@ std::uint64_t checksum_of(const FlushRequest<host::HostHal>& request) {
 }  // namespace
 
 void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
+  machine_.touch(host::place(host::Part::ghost, cpu), true);
   if (machine_.reorders()) check_order(cpu, event);
   count(cpu, event);
   switch (event.kind) {
@@ -113,16 +114,19 @@ void Oracles::begin_flush(CpuId cpu, const TraceEvent& event) {
     PageGhost& ghost = space_[flush.space].pages[page];
     flush.wanted[page] = 0;
     if (!covers(*flush.request, page)) continue;
+    machine_.touch(version_place(flush.space, page), false);
     flush.wanted[page] = ghost.version;
     note_log(flush.space, page, event.value);
   }
 }
 
 void Oracles::end_flush(CpuId cpu) {
+  machine_.touch(host::place(host::Part::demands), false);
   FlushGhost& flush = cpu_[cpu].flush;
   check_request(cpu, flush);
   for (unsigned page = 0; page < kPages; ++page) {
     Demand& demand = space_[flush.space].pages[page].demand;
+    if (flush.wanted[page] != 0) touch_page(page);
     if (flush.wanted[page] > demand.version) {
       demand = {.version = flush.wanted[page], .step = machine_.step(), .cpu = cpu};
     }
@@ -161,13 +165,14 @@ void Oracles::check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId targe
   // Inside switch_mm the CPU uses nothing; what it may use afterwards is audited at the end. A
   // target that answered early flushes before it leaves its handler.
   const bool busy = flush.request->acknowledges_early && machine_.cpu(target).in_interrupt;
-  if (ghost.in_switch || ghost.offline || busy) return;
   const CpuPrivate<host::HostHal>& own = guest_->system().cpus[target].own;
   const std::uint16_t loaded_pcid = machine_.pcid_of(machine_.cpu(target).cr3);
   for (const TlbEntry& entry : machine_.cpu(target).tlb.entries) {
     if (entry.from.space != flush.space || entry.from.life != space_[flush.space].life) continue;
     const unsigned page = page_of(entry.page << entry.shift);
     if (entry.from.version >= flush.wanted[page]) continue;
+    touch_cpu(target);
+    if (ghost.in_switch || ghost.offline || busy) return;
     const bool usable =
         ghost.space == flush.space && entry.pcid == loaded_pcid && uses_user_half(target);
     if (usable) {
@@ -233,6 +238,8 @@ void Oracles::begin_kernel_flush(CpuId cpu, const TraceEvent& event) {
 }
 
 void Oracles::end_kernel_flush(CpuId cpu) {
+  machine_.touch(host::place(host::Part::demands), false);
+  touch_pages();
   const CpuGhost& self = cpu_[cpu];
   for (unsigned page = 0; page < kKernelPages; ++page) {
     Demand& demand = kernel_[page].demand;
@@ -241,12 +248,13 @@ void Oracles::end_kernel_flush(CpuId cpu) {
     }
   }
   for (CpuId target = 0; target < machine_.cpu_count(); ++target) {
-    if (cpu_[target].offline) continue;
     const CpuPrivate<host::HostHal>& own = guest_->system().cpus[target].own;
     for (const TlbEntry& entry : machine_.cpu(target).tlb.entries) {
       if (entry.from.space != kKernelSpace) continue;
       const unsigned page = kernel_page_of(entry.page << entry.shift);
       if (entry.from.version >= self.kernel_wanted[page]) continue;
+      touch_cpu(target);
+      if (cpu_[target].offline) break;
       const Slot slot = (entry.pcid & ~kUserPcidBit) - 1U;
       const bool loaded = entry.global || !machine_.pcid() || slot == own.loaded_slot;
       const bool loadable =
@@ -315,6 +323,7 @@ void Oracles::on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) {
 }
 
 void Oracles::vcpu_skipped(CpuId cpu, const TraceEvent& event) {
+  touch_cpu(static_cast<CpuId>(event.value));
   FlushGhost& flush = cpu_[cpu].flush;
   const auto target = static_cast<CpuId>(event.value);
   flush.skipped.set(target);
@@ -331,6 +340,7 @@ void Oracles::vcpu_skipped(CpuId cpu, const TraceEvent& event) {
 void Oracles::check_skipped(CpuId cpu, const FlushGhost& flush) {
   const host::Hypervisor& hypervisor = machine_.hypervisor();
   flush.skipped.for_each([&](CpuId target) {
+    touch_cpu(target);
     if (hypervisor.will_flush(machine_.cpu(target)) ||
         hypervisor.entry_flushes(target) != flush.entry_flushes[target]) {
       return;

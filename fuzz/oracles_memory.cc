@@ -69,27 +69,30 @@ void Oracles::on_entry_changed(unsigned space, unsigned page) {
   CpuGhost& ghost = cpu_[machine_.running().id];
   ghost.changed_space = space;
   ghost.changed_page = page;
+  machine_.touch(version_place(space, page), true);
   ++space_[space].pages[page].version;
 }
 
 // ---- Promises
 // -------------------------------------------------------------------------------------
 
-template <class Visit>
-void Oracles::for_each_usable(Visit&& visit) {
+template <class Concerns, class Visit>
+void Oracles::for_each_usable(Concerns&& concerns, Visit&& visit) {
   for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
     const HostCpu& cpu = machine_.cpu(id);
-    if (cpu_[id].space == kNoSpace || cpu_[id].offline || !uses_user_half(id)) continue;
-    // A target that answered early flushes before it leaves its handler.
-    if (guest_->system().config.early_acknowledgement && cpu.in_interrupt) continue;
-    const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
     for (const TlbEntry& entry : cpu.tlb.entries) {
-      if (entry.pcid == pcid && entry.from.space != kKernelSpace) visit(id, entry);
+      if (entry.from.space == kKernelSpace || !concerns(entry)) continue;
+      touch_cpu(id);
+      if (cpu_[id].space == kNoSpace || cpu_[id].offline || !uses_user_half(id)) break;
+      // A target that answered early flushes before it leaves its handler.
+      if (guest_->system().config.early_acknowledgement && cpu.in_interrupt) break;
+      if (entry.pcid == machine_.pcid_of(cpu.cr3)) visit(id, entry);
     }
   }
 }
 
 void Oracles::add_to_batch(CpuId cpu, const TraceEvent& event) {
+  machine_.touch(host::place(host::Part::demands), false);
   CpuGhost& ghost = cpu_[cpu];
   const unsigned space = ghost.changed_space;
   const unsigned page = ghost.changed_page;
@@ -104,6 +107,7 @@ void Oracles::note_promise(unsigned space, VirtAddr start, VirtAddr end) {
   PromiseList& promise = cpu_[machine_.running().id].promise;
   for (unsigned page = 0; page < kPages; ++page) {
     const VirtAddr address = probe_address(page);
+    if (address >= start && address < end) machine_.touch(version_place(space, page), false);
     const std::uint64_t version = space_[space].pages[page].version;
     if (address < start || address >= end || version == 0) continue;
     promise.add({.space = space, .life = space_[space].life, .page = page, .version = version});
@@ -120,8 +124,10 @@ void Oracles::on_promise() {
 void Oracles::check_promises(CpuId cpu, const PromiseList& promises, Oracle oracle,
                              const char* title) {
   if (promises.size == 0) return;
+  machine_.touch(host::place(host::Part::demands), false);
   for (unsigned i = 0; i < promises.size; ++i) {
     const Promise& promise = promises.items[i];
+    touch_page(promise.page);
     if (promise.life != space_[promise.space].life) continue;
     Demand& demand = space_[promise.space].pages[promise.page].demand;
     if (promise.version > demand.version) {
@@ -129,19 +135,22 @@ void Oracles::check_promises(CpuId cpu, const PromiseList& promises, Oracle orac
     }
     check_device_promise(cpu, promise, oracle);
   }
-  for_each_usable([&](CpuId target, const TlbEntry& entry) {
+  const auto breaks = [&](const TlbEntry& entry) {
     const unsigned page = page_of(entry.page << entry.shift);
     for (unsigned i = 0; i < promises.size; ++i) {
       const Promise& promise = promises.items[i];
-      if (promise.space != entry.from.space || promise.page != page ||
-          promise.life != entry.from.life || entry.from.version >= promise.version) {
-        continue;
+      if (promise.space == entry.from.space && promise.page == page &&
+          promise.life == entry.from.life && entry.from.version < promise.version) {
+        return true;
       }
-      fail(oracle, title,
-           cpu_name(target) + " runs " + mm_name(promise.space) + " with " + page_name(page) +
-               " from before the change.",
-           fill_event(target, entry), event(cpu, "completes"));
     }
+    return false;
+  };
+  for_each_usable(breaks, [&](CpuId target, const TlbEntry& entry) {
+    fail(oracle, title,
+         cpu_name(target) + " runs " + mm_name(entry.from.space) + " with " +
+             page_name(page_of(entry.page << entry.shift)) + " from before the change.",
+         fill_event(target, entry), event(cpu, "completes"));
   });
 }
 
@@ -149,10 +158,13 @@ void Oracles::check_promises(CpuId cpu, const PromiseList& promises, Oracle orac
 // --------------------------------------------------------------------------------------
 
 void Oracles::on_copy(std::uint32_t frame) {
+  touch_pages();
   const CpuId self = machine_.running().id;
-  for_each_usable([&](CpuId target, const TlbEntry& entry) {
-    // Without the dirty bit in the entry a store walks first, and sees what memory says.
-    if (entry.frame != frame || !entry.writable || !entry.dirty) return;
+  // Without the dirty bit in the entry a store walks first, and sees what memory says.
+  const auto writes = [&](const TlbEntry& entry) {
+    return entry.frame == frame && entry.writable && entry.dirty;
+  };
+  for_each_usable(writes, [&](CpuId target, const TlbEntry& entry) {
     fail(Oracle::o21, "a page is copied while a CPU can still store to it",
          cpu_name(target) + " may store to the old frame behind the copy's back.",
          fill_event(target, entry), event(self, "copies the page"));
@@ -160,12 +172,16 @@ void Oracles::on_copy(std::uint32_t frame) {
 }
 
 void Oracles::on_cleaned(unsigned space, VirtAddr start, VirtAddr end) {
+  touch_pages();
   const CpuId self = machine_.running().id;
-  for_each_usable([&](CpuId target, const TlbEntry& entry) {
+  const auto writes = [&](const TlbEntry& entry) {
     const unsigned page = page_of(entry.page << entry.shift);
     const VirtAddr address = probe_address(page);
-    if (entry.from.space != space || address < start || address >= end) return;
-    if (!entry.writable || !entry.dirty || (guest_->leaf(space, page) & kPteDirty) != 0) return;
+    return entry.from.space == space && start <= address && address < end && entry.writable &&
+           entry.dirty && (guest_->leaf(space, page) & kPteDirty) == 0;
+  };
+  for_each_usable(writes, [&](CpuId target, const TlbEntry& entry) {
+    const unsigned page = page_of(entry.page << entry.shift);
     fail(Oracle::o21, "a page counts as clean while a CPU can store to it unseen",
          cpu_name(target) + " has " + page_name(page) + " of " + mm_name(space) +
              " cached with the dirty bit set.",
@@ -177,6 +193,7 @@ void Oracles::on_cleaned(unsigned space, VirtAddr start, VirtAddr end) {
 // --------------------------------------------------------------
 
 void Oracles::on_software_walk(const std::uint64_t* word) {
+  machine_.touch(host::place(host::Part::frame, machine_.frames().frame_of(word)), false);
   const FrameInfo& info = machine_.frames().info(machine_.frames().frame_of(word));
   if (info.kind == FrameKind::table) return;
   fail(Oracle::o6, "a lockless walker reads a released page table",
@@ -186,10 +203,12 @@ void Oracles::on_software_walk(const std::uint64_t* word) {
 }
 
 void Oracles::on_walker_holds(std::uint32_t frame) {
+  machine_.touch(host::place(host::Part::walker, machine_.running().id), true);
   cpu_[machine_.running().id].walker_table = frame;
 }
 
 void Oracles::on_page_read(std::uint32_t frame) {
+  machine_.touch(host::place(host::Part::frame, frame), false);
   const FrameInfo& info = machine_.frames().info(frame);
   if (info.kind == FrameKind::data) return;
   fail(Oracle::o6, "a page is released while somebody holds a reference to it",
@@ -212,16 +231,18 @@ void Oracles::on_release(std::uint32_t frame) {
 
 void Oracles::check_page_release(std::uint32_t frame) {
   const CpuId self = machine_.running().id;
+  touch_pages();
   check_device_before_release(frame);
   for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
     const HostCpu& cpu = machine_.cpu(id);
     const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
-    // A lazy CPU may keep a user entry: it does not use it, and flushes before it does (R3).
-    const bool user_half = uses_user_half(id);
-    if (cpu_[id].offline) continue;
     for (const TlbEntry& entry : cpu.tlb.entries) {
-      if (entry.frame != frame || (entry.pcid != pcid && !entry.global)) continue;
-      if (entry.from.space != kKernelSpace && !user_half) continue;
+      if (entry.frame != frame) continue;
+      touch_cpu(id);
+      if (cpu_[id].offline) break;
+      if (entry.pcid != pcid && !entry.global) continue;
+      // A lazy CPU may keep a user entry: it does not use it, and flushes before it does (R3).
+      if (entry.from.space != kKernelSpace && !uses_user_half(id)) continue;
       fail(Oracle::o6, "a frame is released while a CPU can use it",
            cpu_name(id) + " still has a usable translation to the frame.", fill_event(id, entry),
            event(self, "releases the frame"));
@@ -238,6 +259,7 @@ void Oracles::check_page_release(std::uint32_t frame) {
 void Oracles::on_destroy(unsigned space) {
   const GuestMm& guest_mm = guest_->space(space);
   for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
+    touch_cpu(id);
     const bool loaded =
         guest_->system().cpus[id].own.loaded_mm.seen_by(machine_.cpu(id)) == &guest_mm.mm;
     if (!loaded &&

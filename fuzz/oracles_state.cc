@@ -182,7 +182,7 @@ void Oracles::audit_loaded(CpuId cpu, bool after_lazy) {
     // A lazy CPU may hold it: a request for another space finds it so, and changes nothing.
     if (cpu_[cpu].lazy) continue;
     const Demand& demand = space_[space].pages[page].demand;
-    if (entry.from.version < demand.version) {
+    if (is_outdated(entry, page) && entry.from.version < demand.version) {
       fail(after_lazy ? Oracle::o2 : Oracle::o1,
            after_lazy ? "a CPU leaves lazy mode with a translation older than a completed flush"
                       : "a CPU switches in with a translation older than a completed flush",

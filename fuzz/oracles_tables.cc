@@ -35,6 +35,7 @@ Event pointer_event(CpuId cpu, const PscEntry& pointer) {
 // ----------------------------------------------------------------------------------------
 
 bool Oracles::on_walk(CpuId cpu, std::uint32_t frame, std::uint32_t life) {
+  machine_.touch(host::place(host::Part::frame, frame), false);
   const FrameInfo& info = machine_.frames().info(frame);
   const unsigned owner = owner_space(info.owner);
   const unsigned space = space_walked_by(cpu);
@@ -54,6 +55,8 @@ bool Oracles::on_walk(CpuId cpu, std::uint32_t frame, std::uint32_t life) {
 // ---------------------------------------------------------------------
 
 void Oracles::note_unhooked(std::uint32_t table, VirtAddr region, bool is_page_table) {
+  // What a walk finds through an old pointer to the table counts as old from here on.
+  machine_.touch(host::place(host::Part::frame, table), true);
   unhooked_[table] = {.life = machine_.frames().info(table).life,
                       .step = machine_.step(),
                       .region = region,
@@ -86,6 +89,7 @@ void Oracles::check_pointers_flushed(CpuId cpu, const FlushGhost& flush) {
   if (!request.frees_tables) return;
   for (CpuId target = 0; target < machine_.cpu_count(); ++target) {
     const HostCpu& hardware = machine_.cpu(target);
+    machine_.touch(host::place(host::Part::table_drops, target), false);
     // Lazy or not: walks need no instruction. Nobody walks for a virtual CPU without a processor,
     // and the host flushes it before it runs.
     if (cpu_[target].space != flush.space || machine_.hypervisor().will_flush(hardware)) continue;
@@ -97,6 +101,7 @@ void Oracles::check_pointers_flushed(CpuId cpu, const FlushGhost& flush) {
           table.step >= flush.begin || !covered) {
         continue;
       }
+      touch_cpu(target);
       fail(Oracle::o5, "a flush for freed tables returns while a CPU can walk one",
            cpu_name(target) + " has a cached pointer to a table that was unhooked before.",
            pointer_event(target, pointer), event(cpu, "the flush returns"));
@@ -112,8 +117,10 @@ bool Oracles::is_dead(const PscEntry& pointer) const {
 void Oracles::audit_pointers(CpuId cpu) {
   const HostCpu& hardware = machine_.cpu(cpu);
   const unsigned space = cpu_[cpu].space;
+  machine_.touch(host::place(host::Part::tables, cpu), false);
   for (const PscEntry& pointer : hardware.tlb.psc) {
     if (pointer.pcid != machine_.pcid_of(hardware.cr3)) continue;
+    machine_.touch(host::place(host::Part::frame, pointer.table), false);
     if (is_dead(pointer)) {
       fail(Oracle::o5, "a slot holds a pointer to a released page table",
            cpu_name(cpu) + " loaded " + mm_name(space) + " and may walk it at any moment.",
@@ -136,6 +143,7 @@ void Oracles::check_table_release(std::uint32_t frame) {
   check_device_before_release(frame);
   for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
     check_pointers_to(frame, id);
+    machine_.touch(host::place(host::Part::walker, id), false);
     if (cpu_[id].walker_table != frame) continue;
     fail(Oracle::o6, "a page table is released while a lockless walker is in it",
          cpu_name(id) + " is about to read it.", {}, event(self, "releases the table"));
@@ -144,13 +152,16 @@ void Oracles::check_table_release(std::uint32_t frame) {
 
 void Oracles::check_pointers_to(std::uint32_t table, CpuId target) {
   const HostCpu& cpu = machine_.cpu(target);
-  if (machine_.hypervisor().will_flush(cpu)) return;
+  machine_.touch(host::place(host::Part::table_drops, target), false);
   const System<host::HostHal>& system = guest_->system();
   const CpuPrivate<host::HostHal>& own = system.cpus[target].own;
   const bool has_twin = system.config.pti && system.config.pcid && !cpu_[target].in_switch;
   const auto kernel_half = pcid_of(own.loaded_slot);
   for (const PscEntry& pointer : cpu.tlb.psc) {
     if (pointer.table != table) continue;
+    touch_cpu(target);
+    // Nobody walks for a virtual CPU without a processor, and the host flushes it first.
+    if (machine_.hypervisor().will_flush(cpu)) return;
     if (pointer.pcid == machine_.pcid_of(cpu.cr3)) {
       fail(Oracle::o5, "a page table is released while a CPU can walk it",
            cpu_name(target) + " has a cached pointer to the table and may walk it at any moment.",

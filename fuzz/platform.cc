@@ -25,6 +25,7 @@ vm::Pte GuestEntry::load(std::memory_order /*order*/, Site where) const {
   memory_.oracles_.on_software_walk(word_);
   machine.stop_if_failed();
   const vm::Pte value = *word_;
+  machine.touch(word_, false);
   machine.note(host::OpClass::load, value);
   if (machine.recording()) machine.record_access("read", word_, value, where);
   return value;
@@ -73,9 +74,17 @@ bool GuestMemory::fails() {
   return left != 0 && --left == 0;
 }
 
+void GuestMemory::touch_frame(std::uint32_t frame) {
+  machine_.touch(place(host::Part::frames), true);
+  machine_.touch(place(host::Part::frame, frame), true);
+}
+
 std::uint32_t GuestMemory::take(FrameKind kind, std::uint16_t owner) {
   if (fails()) return FramePool::kNoFrame;
-  return machine_.frames().allocate(kind, owner, machine_.step(), machine_.running().id);
+  const std::uint32_t frame =
+      machine_.frames().allocate(kind, owner, machine_.step(), machine_.running().id);
+  touch_frame(frame);
+  return frame;
 }
 
 PhysAddr GuestMemory::allocate_table(const vm::FrameHint<Hal>& hint) {
@@ -105,6 +114,8 @@ void GuestMemory::copy_page(PhysAddr to, PhysAddr from, unsigned /*level*/) {
   oracles_.on_copy(FramePool::frame_at(from));
   machine_.stop_if_failed();
   FramePool& frames = machine_.frames();
+  machine_.touch(frames.words(FramePool::frame_at(to)), true);
+  machine_.touch(frames.words(FramePool::frame_at(from)), false);
   *frames.words(FramePool::frame_at(to)) = *frames.words(FramePool::frame_at(from));
 }
 
@@ -117,13 +128,16 @@ void GuestMemory::read_page(PhysAddr page) {
   machine_.visible();
   oracles_.on_page_read(FramePool::frame_at(page));
   machine_.stop_if_failed();
-  machine_.note(host::OpClass::load, *machine_.frames().words(FramePool::frame_at(page)));
+  const std::uint64_t* word = machine_.frames().words(FramePool::frame_at(page));
+  machine_.touch(word, false);
+  machine_.note(host::OpClass::load, *word);
 }
 
 void GuestMemory::release(PhysAddr frame) {
   const std::uint32_t number = FramePool::frame_at(frame);
   oracles_.on_release(number);
   machine_.stop_if_failed();
+  touch_frame(number);
   machine_.frames().release(number, machine_.step(), machine_.running().id);
 }
 
@@ -144,11 +158,13 @@ void GuestMemory::release_table(PhysAddr table) {
 
 void GuestMemory::discard_table(PhysAddr table) {
   const host::ModelScope scope;
+  touch_frame(FramePool::frame_at(table));
   machine_.frames().release(FramePool::frame_at(table), machine_.step(), machine_.running().id);
 }
 
 vm::DeferredTable<HostHal>* GuestMemory::allocate_record() {
   const host::ModelScope scope;
+  machine_.touch(place(host::Part::frames), true);
   const auto free = static_cast<unsigned>(std::countr_one(records_used_));
   if (free == kRecords || fails()) return nullptr;
   records_used_ |= 1U << free;
@@ -159,6 +175,7 @@ vm::DeferredTable<HostHal>* GuestMemory::allocate_record() {
 void GuestMemory::release_record(vm::DeferredTable<Hal>* record) {
   const host::ModelScope scope;
   host::released(record);
+  machine_.touch(place(host::Part::frames), true);
   records_used_ &= ~(1U << static_cast<unsigned>(record - records_.data()));
 }
 

@@ -85,6 +85,7 @@ class GuestMemory {
 
   /// Whether the running CPU's allocation is one that fails.
   bool fails();
+  void touch_frame(std::uint32_t frame);
   std::uint32_t take(host::FrameKind kind, std::uint16_t owner);
   void release(PhysAddr frame);
   /// The word was changed by software just now.

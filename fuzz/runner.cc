@@ -1,6 +1,7 @@
 #include "fuzz/runner.h"
 
 #include "fuzz/kinds.h"
+#include "fuzz/layout.h"
 
 namespace shootdown::fuzz {
 
@@ -15,27 +16,48 @@ host::Memory memory_of(const Header& header) {
 
 }  // namespace
 
+host::Machine::Setup Runner::setup_of(const Scenario& scenario) {
+  return {.cpus = scenario.header.cpus,
+          .pcid = scenario.header.pcid,
+          .global_pages = scenario.header.global_pages,
+          .invlpg_leaves_globals = scenario.header.invlpg_erratum,
+          .memory = memory_of(scenario.header),
+          .step_limit = kStepLimit,
+          .backend = backend_of(scenario.header),
+          .boot = &Guest::boot,
+          .program = &Guest::program,
+          .interrupt = &Guest::interrupt,
+          .hub_interrupt = &Guest::hub_interrupt,
+          .nmi = scenario.header.nmi ? &Guest::nmi : nullptr,
+          .argument = &guest_,
+          .observer = &oracles_};
+}
+
 const host::Report& Runner::run(const Scenario& scenario) {
   schedule_.start(scenario);
   return run(scenario, schedule_);
 }
 
 const host::Report& Runner::run(const Scenario& scenario, host::ScheduleSource& schedule) {
-  machine_.prepare({.cpus = scenario.header.cpus,
-                    .pcid = scenario.header.pcid,
-                    .global_pages = scenario.header.global_pages,
-                    .invlpg_leaves_globals = scenario.header.invlpg_erratum,
-                    .memory = memory_of(scenario.header),
-                    .step_limit = kStepLimit,
-                    .backend = backend_of(scenario.header),
-                    .boot = &Guest::boot,
-                    .program = &Guest::program,
-                    .interrupt = &Guest::interrupt,
-                    .hub_interrupt = &Guest::hub_interrupt,
-                    .nmi = scenario.header.nmi ? &Guest::nmi : nullptr,
-                    .argument = &guest_,
-                    .observer = &oracles_,
-                    .schedule = &schedule});
+  host::Machine::Setup setup = setup_of(scenario);
+  setup.schedule = &schedule;
+  return run(scenario, setup);
+}
+
+const host::Report& Runner::run(const Scenario& scenario, const ControlledRun& control) {
+  host::Machine::Setup setup = setup_of(scenario);
+  setup.controller = control.controller;
+  setup.gated = true;
+  setup.preemptions = control.preemptions;
+  for (const unsigned page : control.fills) {
+    setup.fills.push_back(page < kPages ? probe_address(page) : kernel_address(page - kPages));
+  }
+  guest_.set_gate(control.setup);
+  return run(scenario, setup);
+}
+
+const host::Report& Runner::run(const Scenario& scenario, const host::Machine::Setup& setup) {
+  machine_.prepare(setup);
   guest_.prepare(scenario);
   report_ = machine_.run();
   if (report_.failed()) oracles_.refine(report_);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "fuzz/guest.h"
 #include "fuzz/oracles.h"
@@ -14,6 +15,17 @@ namespace shootdown::fuzz {
 /// More visible operations than any scenario needs, however it is scheduled.
 inline constexpr std::uint64_t kStepLimit = 400000;
 
+/// A run under a controller, instead of a scenario's deviations.
+struct ControlledRun {
+  host::Controller* controller;
+  /// Operations of each CPU that run before it, in the default schedule.
+  unsigned setup{0};
+  /// Pages that each CPU attempts to cache speculatively, once for each time they are named here.
+  std::vector<unsigned> fills{};
+  /// KVM: how often the host may take the processor from each CPU.
+  unsigned preemptions{0};
+};
+
 /// Holds everything of a run, and is reused for the next: nothing of a run survives in it. One at a
 /// time in a process.
 class Runner {
@@ -24,6 +36,7 @@ class Runner {
   const host::Report& run(const Scenario& scenario);
   /// The same with another schedule than the scenario's own.
   const host::Report& run(const Scenario& scenario, host::ScheduleSource& schedule);
+  const host::Report& run(const Scenario& scenario, const ControlledRun& control);
 
   [[nodiscard]] host::Machine& machine() { return machine_; }
   [[nodiscard]] Guest& guest() { return guest_; }
@@ -31,6 +44,9 @@ class Runner {
   [[nodiscard]] const host::Report& report() const { return report_; }
 
  private:
+  [[nodiscard]] host::Machine::Setup setup_of(const Scenario& scenario);
+  const host::Report& run(const Scenario& scenario, const host::Machine::Setup& setup);
+
   host::Machine machine_;
   Oracles oracles_;
   Guest guest_;

@@ -93,7 +93,7 @@ std::string title(const host::Report& report) {
 
 namespace {
 
-const char* memory_of(const Header& header) {
+const char* describe_memory(const Header& header) {
   if (header.cxx) return "as a C++ compiler may reorder it on x86-64";
   return header.tso ? "stores go through store buffers" : "memory is sequentially consistent";
 }
@@ -102,7 +102,8 @@ const char* memory_of(const Header& header) {
 
 std::string tell(Runner& runner, const Scenario& scenario, const StoryOptions& options) {
   runner.machine().set_recording(true);
-  const host::Report& report = runner.run(scenario);
+  const host::Report& report =
+      options.control != nullptr ? runner.run(scenario, *options.control) : runner.run(scenario);
   runner.machine().set_recording(false);
   const Header& header = scenario.header;
   std::string text = "CONFIGURATION\n";
@@ -117,7 +118,7 @@ std::string tell(Runner& runner, const Scenario& scenario, const StoryOptions& o
   }
   text += "\n\n";
   text += "SCENARIO\n" + print(scenario) + "\n";
-  text += std::string("INTERLEAVING (one column per CPU; ") + memory_of(header) + ")\n";
+  text += std::string("INTERLEAVING (one column per CPU; ") + describe_memory(header) + ")\n";
   text += interleaving(runner.machine(), options) + "\n";
   text += "VERDICT\n";
   if (!report.failed()) {

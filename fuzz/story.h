@@ -12,6 +12,8 @@ struct StoryOptions {
   unsigned column_width{30};
   /// Only this many lines of the interleaving before its end; 0 = all.
   unsigned last_lines{0};
+  /// Run under a controller.
+  const ControlledRun* control{nullptr};
 };
 
 /// Runs the scenario while recording, and tells it. The same scenario gives the same text, byte for

@@ -43,21 +43,39 @@ struct Step {
 /// A place that steps share: a word of memory, or a part of a CPU that others act on.
 using Place = std::uint64_t;
 
-/// Parts of a CPU, and things of which there is one. Words are places by their addresses, which are
-/// far above these numbers.
+/// Parts of a CPU that others act on or look at, and things that are not words. Words are places by
+/// their addresses, which are far above these numbers.
 enum class Part : std::uint8_t {
-  control,     // what the CPU executes next; interrupts change it
-  processor,   // whether the CPU has a processor; the host changes it
-  pending,     // whether an interrupt waits for it and can be taken
-  tlb,         // its cached translations
-  root,        // CR3
-  buffer,      // how full its store buffer is
-  ghost,       // what oracles know about it
-  broadcasts,  // INVLPGB messages in flight to it
-  frames,      // the frame allocator; of CPU 0 only
-  judgement,   // what oracles know of all; of CPU 0 only
+  control,      // what the CPU executes next; interrupts change it
+  processor,    // whether the CPU has a processor; the host changes it
+  pending,      // whether an interrupt waits for it and can be taken
+  tlb,          // its cached translations, all of them
+  tables,       // its cached pointers to page tables
+  drops,        // that it drops cached translations
+  table_drops,  // that it drops cached pointers to page tables
+  root,         // CR3
+  buffer,       // how full its store buffer is
+  ghost,        // what oracles know about it
+  walker,       // the table that a lockless walker on it is in
+  broadcasts,   // INVLPGB messages in flight to it
+  frames,       // the frame allocator
+  frame,        // what a frame is used for, by its number
+  version,      // how often the translation of a page was changed, by the oracles' number for it
+  demands,      // of oracles; read by who raises one, in any order, written by who asks for one
 };
-constexpr Place place(Part part, CpuId cpu = 0) { return (static_cast<Place>(part) << 8) + cpu; }
+/// `number` is a CPU, or what the part says.
+constexpr Place place(Part part, std::uint32_t number = 0) {
+  return (static_cast<Place>(part) << 8) + number;
+}
+/// What a CPU has cached for the page of an address. Whoever uses it uses `Part::tlb`, too, which
+/// is written by what concerns all entries of the CPU.
+constexpr Place cached(CpuId cpu, VirtAddr address) {
+  return (Place{1} << 60) + (Place{cpu} << 50) + ((address >> kPageShift) & ((Place{1} << 50) - 1));
+}
+/// That a CPU drops what it has cached for the page of an address, with `Part::drops` in the same
+/// manner. Whoever asks whether something outdated is left uses this: what is cached from now on is
+/// not outdated, so only the dropping matters to the answer.
+constexpr Place dropped(CpuId cpu, VirtAddr address) { return cached(cpu, address) << 1; }
 /// The store that a CPU buffered as its `number`th.
 constexpr Place stored(CpuId cpu, std::uint64_t number) {
   return (Place{1} << 62) + (Place{cpu} << 40) + number;

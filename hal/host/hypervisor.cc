@@ -57,7 +57,7 @@ void Hypervisor::flush_each(const HostCpuMask& targets, Flush&& flush) {
   targets.for_each([&](CpuId id) {
     // The caller is in the hypervisor: it takes no interrupt, but others go on.
     machine_.visible_uninterrupted();
-    machine_.touch(place(Part::tlb, id), true);
+    machine_.touch_all_dropped(id);
     flush(machine_.cpu(id).tlb);
     machine_.note(OpClass::hypervisor, id);
     if (machine_.recording()) machine_.record("flushes cpu" + std::to_string(id), Site());
@@ -102,7 +102,7 @@ void Hypervisor::enter(HostCpu& cpu) {
   Vcpu& vcpu = vcpus_[cpu.id];
   cpu.place = VcpuPlace::running;
   if (!std::exchange(vcpu.flush_taken, false)) return;
-  machine_.touch(place(Part::tlb, cpu.id), true);
+  machine_.touch_all_dropped(cpu.id);
   cpu.tlb.clear();
   ++vcpu.flushes;
   if (machine_.recording()) {

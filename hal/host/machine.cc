@@ -27,7 +27,10 @@ Machine::Machine()
   running_ = cpus_.data();
 }
 
-Machine::~Machine() = default;
+Machine::~Machine() {
+  // Words outlive machines, and ask the current one.
+  if (current_machine == this) current_machine = nullptr;
+}
 
 void Machine::prepare(const Setup& setup) {
   setup_ = setup;

@@ -266,6 +266,14 @@ class Machine {
   void touch(const void* word, bool write) {
     touch(static_cast<Place>(reinterpret_cast<std::uintptr_t>(word)), write);
   }
+  /// ... or what the CPU has cached for an address; or all that it has cached, to change it.
+  void touch_cached(CpuId cpu, VirtAddr address, bool write);
+  void touch_dropped(CpuId cpu, VirtAddr address);
+  void touch_all_dropped(CpuId cpu) {
+    for (const Part part : {Part::tlb, Part::tables, Part::drops, Part::table_drops}) {
+      touch(place(part, cpu), true);
+    }
+  }
   [[nodiscard]] bool controlled() const { return controlled_; }
   /// ... what each process has done and seen, in its own order, whatever the order between them.
   [[nodiscard]] std::uint64_t outcome_hash() const;

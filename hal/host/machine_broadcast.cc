@@ -99,7 +99,7 @@ void Machine::tlbsync(Site where) {
 void Machine::deliver(std::size_t message, CpuId target) {
   BroadcastMessage& broadcast = broadcasts_[message];
   touch(place(Part::broadcasts, target), true);
-  touch(place(Part::tlb, target), true);
+  touch_all_dropped(target);
   invalidate(cpus_[target].tlb, broadcast.what);
   note(OpClass::broadcast, (std::uint64_t{target} << 8) | broadcast.issuer);
   if (recording_) {

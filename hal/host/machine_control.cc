@@ -128,6 +128,25 @@ void Machine::apply_step(const Step& step) {
   }
 }
 
+void Machine::touch_cached(CpuId cpu, VirtAddr address, bool write) {
+  touch(place(Part::tlb, cpu), false);
+  touch(cached(cpu, address), write);
+}
+
+void Machine::touch_dropped(CpuId cpu, VirtAddr address) {
+  if (!controlled_) return;
+  HostCpu& owner = cpus_[cpu];
+  // An entry for a large page is found by any address in it.
+  const TlbEntry* entry = owner.tlb.find(address, pcid_of(owner.cr3));
+  const bool large = entry != nullptr && entry->shift != kPageShift;
+  touch(place(Part::tlb, cpu), large);
+  touch(place(Part::drops, cpu), large);
+  touch(cached(cpu, address), true);
+  touch(dropped(cpu, address), true);
+  touch(place(Part::tables, cpu), true);
+  touch(place(Part::table_drops, cpu), true);
+}
+
 void Machine::try_fill(HostCpu& cpu, std::uint32_t number) {
   // An attempt may be in vain. It counts all the same, so that whether it is possible depends on
   // nothing: what a step needs besides its place in the program would have to be told to everybody
@@ -138,7 +157,7 @@ void Machine::try_fill(HostCpu& cpu, std::uint32_t number) {
   touch(place(Part::root, cpu.id), false);
   // Without a processor nobody walks for it.
   if (cpu.place != VcpuPlace::running) return;
-  touch(place(Part::tlb, cpu.id), cpu.tlb.find(address, pcid_of(cpu.cr3)) == nullptr);
+  touch_cached(cpu.id, address, cpu.tlb.find(address, pcid_of(cpu.cr3)) == nullptr);
   fill(cpu, address, /*write=*/false, /*speculative=*/true);
 }
 

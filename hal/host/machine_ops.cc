@@ -33,7 +33,7 @@ void Machine::write_cr3(std::uint64_t value, Site where) {
   HostCpu& self = *running_;
   const bool keep = (value >> 63) != 0;
   touch(place(Part::root, self.id), true);
-  touch(place(Part::tlb, self.id), true);
+  touch_all_dropped(self.id);
   if (keep && !setup_.pcid) {
     Report report;
     report.oracle = Oracle::fault;
@@ -66,7 +66,7 @@ void Machine::invlpg(VirtAddr address, Site where) {
   drain();
   HostCpu& self = *running_;
   const std::uint16_t pcid = pcid_of(self.cr3);
-  touch(place(Part::tlb, self.id), true);
+  touch_dropped(self.id, address);
   ++self.executed.pages;
   if (!is_canonical(address)) {
     // Like a NOP as far as the TLB goes (SDM vol. 2, INVLPG in 64-bit mode).
@@ -96,7 +96,7 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
     fail(std::move(report));
   }
   const auto tag = static_cast<std::uint16_t>(pcid);
-  touch(place(Part::tlb, self.id), true);
+  touch_all_dropped(self.id);
   switch (type) {
     case InvpcidType::address:
       self.tlb.flush_address_in(address, tag);
@@ -129,7 +129,7 @@ void Machine::write_cr4(std::uint64_t value, Site where) {
   visible(Pending::drained);
   drain();
   HostCpu& self = *running_;
-  touch(place(Part::tlb, self.id), true);
+  touch_all_dropped(self.id);
   if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) self.tlb.clear();
   self.cr4 = value;
   note(OpClass::cr4, value);
@@ -235,15 +235,19 @@ AccessResult Machine::access(VirtAddr address, bool write, Site where) {
     return entry != nullptr && (!write || (entry->writable && entry->dirty));
   };
   TlbEntry* entry = self.tlb.find(address, pcid);
-  touch(place(Part::tlb, self.id), !permits(entry));
+  touch_cached(self.id, address, !permits(entry));
   const bool cached = entry != nullptr;
   if (!permits(entry)) {
     // A clean entry walks again. One without the right faults, and then the access starts anew.
+    if (cached) touch_dropped(self.id, address);
     if (cached && !entry->writable) self.tlb.drop_faulting(address, pcid);
     entry = fill(self, address, write, /*speculative=*/false);
   }
   const bool fault = !permits(entry);
-  if (fault) self.tlb.drop_faulting(address, pcid);
+  if (fault) {
+    touch_dropped(self.id, address);
+    self.tlb.drop_faulting(address, pcid);
+  }
   note(OpClass::access, address ^ static_cast<std::uint64_t>(fault));
   features_.hit(0x1000 + (static_cast<unsigned>(cached) << 1) + static_cast<unsigned>(fault));
   if (recording_) {
@@ -278,11 +282,14 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
   const std::uint16_t pcid = pcid_of(cpu.cr3);
   if (speculative && cpu.tlb.find(address, pcid) != nullptr) return nullptr;
   Observer* observer = observing_ ? observer_ : nullptr;
+  touch(place(Part::tables, cpu.id), false);
   const WalkResult walk =
       walk_tables(*this, {.id = cpu.id, .cr3 = cpu.cr3, .pcid = pcid, .tlb = cpu.tlb},
                   {.address = address, .write = write, .stop = 1}, observer);
   stop_if_failed();
   if (!walk.present) return nullptr;
+  if (walk.shift != kPageShift) touch(place(Part::tlb, cpu.id), true);
+  touch(place(Part::frame, walk.frame), false);
   TlbEntry entry{.page = address >> walk.shift,
                  .frame = walk.frame,
                  .root = FramePool::frame_at(cpu.cr3),

@@ -1,5 +1,7 @@
 #include "hal/host/walk.h"
 
+#include "hal/host/device.h"
+
 namespace shootdown::host {
 
 namespace {
@@ -65,6 +67,7 @@ WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose
       observer->on_fill(walker.id, purpose.address, at.from);
     }
     is_stamped = true;
+    if (walker.id != kDevice) machine.touch(place(Part::tables, walker.id), true);
     walker.tlb.psc.insert(at);
     if (level == purpose.stop) return {};
   }

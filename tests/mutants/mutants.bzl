@@ -13,6 +13,7 @@ load("//bazel:variants.bzl", "NO_COVERAGE_COPTS")
 _CORE = "//core:core"
 _MM = "//kernel-glue/mm:mm"
 _MODEL = "//hal/host:host"
+_PARTS = "//fuzz:parts"
 _HEADERS = ["//core:headers", "//kernel-glue/mm:headers"]
 _PARSE_HEADERS = "//command_line_option:process_headers_in_dependencies"
 
@@ -59,15 +60,15 @@ mutated_core = rule(
 
 def _settings(attr):
     # That each header compiles on its own is checked with the clean core. Once is enough.
-    return {_CORE: attr.core, _MM: attr.core, _PARSE_HEADERS: False}
+    return {_CORE: attr.core, _MM: attr.core, _PARSE_HEADERS: False, _PARTS: "//fuzz:one_piece"}
 
 def _transition_impl(_settings_before, attr):
-    return _settings(attr)
+    return dict(_settings(attr), **{_MODEL: "//hal/host:one_piece"})
 
 _mutant_transition = transition(
     implementation = _transition_impl,
     inputs = [],
-    outputs = [_CORE, _MM, _PARSE_HEADERS],
+    outputs = [_CORE, _MM, _MODEL, _PARTS, _PARSE_HEADERS],
 )
 
 def _model_transition_impl(_settings_before, attr):
@@ -76,7 +77,7 @@ def _model_transition_impl(_settings_before, attr):
 _model_transition = transition(
     implementation = _model_transition_impl,
     inputs = [],
-    outputs = [_CORE, _MM, _MODEL, _PARSE_HEADERS],
+    outputs = [_CORE, _MM, _MODEL, _PARTS, _PARSE_HEADERS],
 )
 
 def _mutant_binary_impl(ctx):
@@ -201,6 +202,7 @@ def mutant_test(
       NAME_libfuzzer, NAME_afl  the fuzz target
       NAME_search               the random search
       NAME_reproduce            the reproducer, which tells the mutant's crash files
+      NAME_explore              the exhaustive explorer
       NAME_core                 the mutated core; `bazel test --//core=LABEL //...` tests it
 
     Tests: each looks for the mutant from each seed, with nothing to start from, and passes if an
@@ -224,6 +226,7 @@ def mutant_test(
         "_afl": "//fuzz:shootdown_afl",
         "_search": "//fuzz:search_bin",
         "_reproduce": "//fuzz:reproduce_bin",
+        "_explore": "//fuzz:explore_bin",
     }.items():
         mutant_binary(
             name = name + suffix,
@@ -231,7 +234,10 @@ def mutant_test(
             model = model,
             tags = ["manual"],
             target = target,
-            visibility = ["//tools:__pkg__"],
+            visibility = [
+                "//tests:__subpackages__",
+                "//tools:__pkg__",
+            ],
         )
     search = ":" + name + "_search"
     if search_executions:

@@ -1,0 +1,164 @@
+// Explores proofs and prints what each run guarantees.
+#include <algorithm>
+#include <cinttypes>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fuzz/proof.h"
+#include "fuzz/story.h"
+
+namespace {
+
+using namespace shootdown::fuzz;
+
+constexpr int kProved = 0;
+constexpr int kBroken = 1;
+constexpr int kUsage = 2;
+
+constexpr const char* kHelp =
+    "usage: explore [OPTION]... FILE...\n"
+    "Explores scenarios exhaustively: every interleaving that can make a difference.\n"
+    "A comment line '# explore: setup=N fill=PAGE preemptions=N deviations=N' in each file says "
+    "how.\n"
+    "\n"
+    "  --all            explore every proof that comes with the project, besides the files\n"
+    "  --sc, --tso      this memory model instead of the one that the file names\n"
+    "  --deviations N   all runs that differ at most N times from the default schedule, instead "
+    "of\n"
+    "                   all interleavings\n"
+    "  --executions N   stop, without a guarantee, after N executions\n"
+    "  --samples N      how many random runs check that nothing was left out (default 1000)\n"
+    "  --expect ORACLE  the exploration must find this, such as O1; exit status 0 if it does\n"
+    "  --help           this text\n"
+    "\n"
+    "exit status: 0 explored and clean, 1 an oracle fired or no guarantee, 2 bad usage or file\n";
+
+struct Options {
+  std::vector<std::string> files;
+  std::string expect;
+  ProofOptions prove;
+  bool sc{false};
+  bool tso{false};
+  unsigned deviations{shootdown::host::kUnbounded};
+};
+
+bool parse_count(const char* name, const char* text, std::uint64_t& number) {
+  char* end = nullptr;
+  if (text != nullptr && text[0] >= '0' && text[0] <= '9') {
+    number = std::strtoull(text, &end, 10);
+    if (*end == '\0') return true;
+  }
+  std::fprintf(stderr, "explore: %s needs a number\n", name);
+  return false;
+}
+
+/// Returns false after telling what is wrong. `--all` is for whoever starts the program: it knows
+/// where the proofs are.
+bool parse_options(int argc, char** argv, Options& options) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    const auto value = [&]() -> const char* { return i + 1 < argc ? argv[++i] : nullptr; };
+    std::uint64_t number = 0;
+    if (word == "--sc") {
+      options.sc = true;
+    } else if (word == "--tso") {
+      options.tso = true;
+    } else if (word == "--expect") {
+      const char* oracle = value();
+      if (oracle != nullptr) options.expect = oracle;
+    } else if (word == "--deviations" || word == "--executions" || word == "--samples") {
+      if (!parse_count(argv[i], value(), number)) return false;
+      if (word == "--deviations") options.deviations = static_cast<unsigned>(number);
+      if (word == "--executions") options.prove.most_executions = number;
+      if (word == "--samples") options.prove.samples = static_cast<unsigned>(number);
+    } else if (word.starts_with("-")) {
+      std::fprintf(stderr, "explore: unknown option %s; --help lists them\n", argv[i]);
+      return false;
+    } else {
+      options.files.emplace_back(word);
+    }
+  }
+  if (options.files.empty()) std::fprintf(stderr, "explore: no file given; --help tells more\n");
+  return !options.files.empty() && !(options.sc && options.tso);
+}
+
+void print_result(const std::string& file, const Proof& proof, const ProofResult& result) {
+  const auto& explored = result.explored;
+  const double runs = static_cast<double>(explored.executions + explored.redundant);
+  const std::string name = file.substr(file.find_last_of('/') + 1);
+  std::printf("%s: %s\n", name.c_str(), proof.title.c_str());
+  const std::size_t walks = proof.run.fills.size();
+  std::printf("  %u CPUs, %s, %zu speculative walk%s of each CPU\n", proof.scenario.header.cpus,
+              proof.scenario.header.tso ? "store buffers" : "sequentially consistent memory", walks,
+              walks == 1 ? "" : "s");
+  std::printf("  guarantee: %s\n", result.guarantee.c_str());
+  std::printf("  %" PRIu64 " executions, %" PRIu64 " given up as redundant, %" PRIu64
+              " steps (longest run %" PRIu64 "), %" PRIu64 " outcomes, %.1f s\n",
+              explored.executions, explored.redundant, explored.steps, explored.longest,
+              result.outcomes, result.seconds);
+  if (result.plain > 0) {
+    std::printf(
+        "  plain enumeration: about 1e%.0f interleavings (estimated), 1e%.0f times as many\n",
+        std::log10(result.plain), std::max(0.0, std::log10(result.plain / runs)));
+  }
+}
+
+/// 0 or 1, after printing.
+int judge(Runner& runner, const Options& options, const std::string& file, const Proof& proof,
+          const ProofResult& result) {
+  print_result(file, proof, result);
+  if (result.explored.failed) {
+    const std::string found = title(runner.report());
+    std::printf("  FOUND %s\n", found.c_str());
+    if (!options.expect.empty() && found.starts_with(options.expect + " ")) return kProved;
+    std::printf("\n%s", tell(runner, proof, result.explored.schedule).c_str());
+    return kBroken;
+  }
+  if (result.samples_missing != 0) {
+    std::printf("  UNSOUND: %u of %u random runs ended in a way that was not explored\n",
+                result.samples_missing, options.prove.samples);
+    return kBroken;
+  }
+  if (!result.explored.complete || !options.expect.empty()) {
+    std::printf("  %s\n", options.expect.empty() ? "NOT PROVED" : "NOT FOUND");
+    return kBroken;
+  }
+  std::printf("  proved: no oracle fires\n");
+  return kProved;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--help") == 0) {
+      std::fputs(kHelp, stdout);
+      return kProved;
+    }
+  }
+  Options options;
+  if (!parse_options(argc, argv, options)) return kUsage;
+  static Runner runner;  // Too large for a stack.
+  options.prove.progress = [](const shootdown::host::ExploreResult& result) {
+    std::fprintf(stderr, "  %" PRIu64 " executions so far\n", result.executions);
+  };
+  int status = kProved;
+  for (const std::string& file : options.files) {
+    Proof proof;
+    std::string error;
+    if (!load_proof(file, proof, error)) {
+      std::fprintf(stderr, "explore: %s\n", error.c_str());
+      return kUsage;
+    }
+    if (options.sc || options.tso) proof.scenario.header.tso = options.tso;
+    if (options.deviations != shootdown::host::kUnbounded) proof.deviations = options.deviations;
+    const ProofResult result = prove(runner, proof, options.prove);
+    status = std::max(status, judge(runner, options, file, proof, result));
+    std::fflush(stdout);
+  }
+  return status;
+}

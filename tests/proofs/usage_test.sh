@@ -1,0 +1,37 @@
+#!/bin/bash
+# usage: usage_test.sh EXPLORE PROOF
+# Bad input gets an error that names the file and the fix, and status 2.
+set -u
+explore=$1 proof=$2
+failures=0
+
+# expect STATUS TEXT COMMAND...
+expect() {
+  local status=$1 text=$2 output
+  shift 2
+  output=$("$@" 2>&1)
+  local got=$?
+  if [ $got -ne "$status" ] || ! grep -qF -- "$text" <<<"$output"; then
+    echo "FAIL: $* gave status $got, expected $status with '$text':"
+    echo "$output"
+    failures=1
+  fi
+}
+
+cd "$TEST_TMPDIR/" || exit 1
+sed 's/^# explore:.*//' "$OLDPWD/$proof" > unexplained.txt
+sed 's/setup=/set=/' "$OLDPWD/$proof" > misspelt.txt
+sed 's/tso=1/cxx=1/' "$OLDPWD/$proof" > reordered.txt
+sed 's/unmap/unmaap/' "$OLDPWD/$proof" > unknown.txt
+explore=$OLDPWD/$explore
+expect 2 "no file given" "$explore"
+expect 2 "missing.txt: No such file" "$explore" missing.txt
+expect 2 "unexplained.txt: no line says how to explore it" "$explore" unexplained.txt
+expect 2 "misspelt.txt: line 2: unknown word 'set'" "$explore" misspelt.txt
+expect 2 "knows the memory models of tso=0 and tso=1" "$explore" reordered.txt
+expect 2 "did you mean 'unmap'" "$explore" unknown.txt
+expect 2 "--executions needs a number" "$explore" --executions many "$OLDPWD/$proof"
+expect 1 "NOT PROVED" "$explore" --executions 10 "$OLDPWD/$proof"
+expect 1 "NOT FOUND" "$explore" --expect O1 "$OLDPWD/$proof"
+expect 0 "--deviations N" "$explore" --help
+exit $failures
