@@ -67,15 +67,6 @@ struct TimelineEntry {
   Site where;
 };
 
-/// Page-table entry bits (SDM vol. 3, table 4-20).
-inline constexpr std::uint64_t kPtePresent = 1;
-inline constexpr std::uint64_t kPteWritable = 2;
-inline constexpr std::uint64_t kPteUser = 4;
-inline constexpr std::uint64_t kPteAccessed = 32;
-inline constexpr std::uint64_t kPteDirty = 64;
-inline constexpr std::uint64_t kPteLarge = 128;
-inline constexpr std::uint64_t kPteGlobal = 256;
-
 /// The most pages that one INVLPGB of the model can name. Small, so that ranges come in pieces.
 inline constexpr std::uint32_t kInvlpgbMaxPages = 4;
 
@@ -145,11 +136,9 @@ struct HostCpu {
   bool in_interrupt{false};
   bool call_pending{false};
   bool hub_pending{false};
-  // Injected faults: the next interrupt to this CPU gets lost; one has been lost since.
-  bool loses_next{false};
+  bool loses_next{false};  // the next interrupt to this CPU gets lost
   bool has_lost{false};
-  /// An NMI waits: for this CPU's next visible operation, or for the end of the one before.
-  bool nmi_pending{false};
+  bool nmi_pending{false};  // for the next visible operation, or for the end of the NMI before
   bool in_nmi{false};
   VirtAddr nmi_address{0};  // what its handler is to read
   /// The host emulates an access of this CPU: the address is translated, the access is not done.
@@ -213,7 +202,7 @@ class Machine {
     Controller* controller{nullptr};
     std::vector<VirtAddr> fills{};
     /// Likewise, at most 15: at some moment each CPU drops the entry that it has cached for the
-    /// address, and at another the pointer to its page table, if it has them then.
+    /// address, and at another the pointers to tables on the way, if it has them then.
     std::vector<VirtAddr> evictions{};
     /// Under a controller: it takes over when every CPU has come to `gate`. Else at the start.
     bool gated{false};
@@ -337,7 +326,7 @@ class Machine {
   void set_interrupts(bool on, Site where);
   void pause(Site where);
   void send_call_function_ipi(const HostCpuMask& targets, Site where);
-  /// Somebody has waited for the CPU for long. An interrupt that got lost is sent again.
+  /// An interrupt that got lost is sent again.
   void send_again(CpuId target);
   /// A user-mode load or store: translation, use, and the page fault if there is no translation.
   /// The same function serves accesses of the kernel to its own half.
@@ -445,8 +434,7 @@ class Machine {
   [[nodiscard]] bool can_run(const HostCpu& cpu) const;
   [[nodiscard]] bool has_work(const HostCpu& cpu) const;
   HostCpu* next_runnable();
-  /// The same when nobody seems to have work: an interrupt may have got lost, and then time passes
-  /// until somebody who waits for the answer has lost patience.
+  /// The same; if an interrupt got lost, time passes until somebody who waits loses patience.
   HostCpu* next_after_patience();
   void give_way();
   void switch_to(HostCpu& next);
