@@ -46,6 +46,8 @@ struct alignas(kCacheLine) CpuPrivate {
   std::uint16_t user_flush{0};
   /// Page-table isolation: a kernel page was invalidated in the loaded slot only.
   bool invalidate_other{false};
+  /// A flush was answered early and is not done yet: user memory means what it meant before.
+  bool owes_answered_flush{false};
   /// Owner of `request` while a flush that started here is on its way; traps nesting (R10).
   bool request_in_use{false};
   DeferredPages deferred{};

@@ -210,11 +210,15 @@ void leave_mm(System<H>& system) {
 }
 
 /// True if user addresses on this CPU mean what they mean to `current`, the space of the running
-/// task. For NMI handlers and other code that interrupts anything: false inside a switch and under
-/// a temporary space (O22). Context: any.
+/// task, and no flush that has returned is missing. For NMI handlers and other code that interrupts
+/// anything (O22). False inside a switch, under a temporary space, while lazy, when flushers skip
+/// this CPU (R3), and between an early answer and its flush. Context: any; who changes the running
+/// task does so when `switch_mm` has returned.
 template <Hal H>
 [[nodiscard]] bool user_access_ok(System<H>& system, const Mm<H>& current) {
-  return system.self().own.loaded_mm.owner_load() == &current;
+  const CpuState<H>& self = system.self();
+  return self.own.loaded_mm.owner_load() == &current && !self.shared.is_lazy.owner_load() &&
+         !self.own.owes_answered_flush;
 }
 
 }  // namespace shootdown

@@ -36,8 +36,12 @@ void run_flush_call(void* argument, Acknowledgement<H>& acknowledgement) {
   }
   // The initiator may reuse its request and leave its stack frame as soon as it is answered.
   const FlushRequest<H> copy = *call.request;
+  // Before the answer, which is a release, and until after the flush: an NMI in between must not
+  // read user memory, because the flush has returned to who asked for it.
+  system.self().own.owes_answered_flush = true;
   acknowledgement.give();
   flush_function(system, copy);
+  system.self().own.owes_answered_flush = false;
 }
 
 /// R6: a flush that frees tables reaches lazy CPUs too, because they walk speculatively. Otherwise

@@ -54,6 +54,27 @@ void enter_from_user(System<H>& system) {
   if (system.config.pti) H::write_cr3(entry_cr3(system));
 }
 
+/// The way into an NMI handler. An NMI comes anywhere, also on the last steps to user mode and in
+/// the middle of a switch, so only CR3 itself says what is loaded. Loads the kernel's root if it is
+/// not, and returns what CR3 held, for `leave_nmi`. Context: an NMI handler, first thing.
+template <Hal H>
+[[nodiscard]] std::uint64_t enter_nmi(System<H>& system) {
+  const std::uint64_t cr3 = H::read_cr3();
+  const CpuPrivate<H>& own = system.self().own;
+  const Mm<H>* loaded = own.loaded_mm.owner_load();
+  // Null: inside a switch, and so on a kernel root, whichever it is.
+  if (!system.config.pti || loaded == nullptr) return cr3;
+  if (cr3 == user_cr3_value(system, *loaded, own.loaded_slot)) H::write_cr3(entry_cr3(system));
+  return cr3;
+}
+
+/// The way out: CR3 gets back what it held, not what the bookkeeping says. Nothing was flushed in
+/// between, so no debt of the user half is new. Context: the same handler, last thing.
+template <Hal H>
+void leave_nmi(System<H>& system, std::uint64_t cr3) {
+  if (H::read_cr3() != cr3) H::write_cr3(system.config.pcid ? cr3 | kCr3KeepEntries : cr3);
+}
+
 namespace internal {
 
 /// Notes the pages of a partial flush for the way to user mode. A second range before then becomes

@@ -13,6 +13,9 @@ std::uint64_t deviation_kinds_for(const Header& header) {
   if (header.tso || header.cxx) kinds |= bit(DeviationKind::drain);
   if (header.cxx) kinds |= bit(DeviationKind::overtake) | bit(DeviationKind::stale);
   if (header.broadcast) kinds |= bit(DeviationKind::deliver);
+  if (header.device) kinds |= bit(DeviationKind::device);
+  if (header.faults) kinds |= bit(DeviationKind::lose) | bit(DeviationKind::duplicate);
+  if (header.nmi) kinds |= bit(DeviationKind::nmi);
   if (header.backend == Backend::kvm) {
     kinds |= bit(DeviationKind::vcpu_preempt) | bit(DeviationKind::vcpu_resume);
   } else if (header.backend != Backend::native) {
@@ -41,6 +44,13 @@ constexpr std::uint64_t kinds_of(Mix mix) {
       break;
   }
   return bit_of(OpKind::kCount) - 1;
+}
+
+/// Some walks stop early.
+void stop_early(Random& random, Deviation& deviation) {
+  const DeviationShape& used = shape(deviation.kind);
+  if (used.levels == 1 || !random.chance(1, 8)) return;
+  deviation.arg = used.arg_of(deviation.arg, random.between(2, used.levels));
 }
 
 Mix pick_mix(Random& random) {
@@ -108,11 +118,12 @@ Deviation Swarm::deviation(Random& random) const {
   Deviation deviation;
   deviation.kind = static_cast<DeviationKind>(deviations_.pick(random));
   deviation.delay = random.mostly_small(longest_delay_);
-  deviation.cpu = random.below(cpus_);
-  if (deviation.kind == DeviationKind::fill) {
+  const DeviationShape& used = shape(deviation.kind);
+  deviation.cpu = used.of_space ? mm(random) : random.below(cpus_);
+  if (used.levels > 1) {
     deviation.arg = random.chance(1, 8) ? kPages + random.below(kKernelPages) : page(random);
   } else {
-    const unsigned last = shape(deviation.kind).arg_count - 1;
+    const unsigned last = used.args() - 1;
     deviation.arg = random.mostly_small(last);
   }
   return deviation;
@@ -127,8 +138,7 @@ void vary_header(Random& random, Header& header) {
   // Half of the runs are plain; in the others every switch may turn.
   const bool plain = random.chance(1, 2);
   for (const HeaderSwitch& one : kHeaderSwitches) {
-    if (one.field == &Header::tso) continue;  // Drawn with the backend, and more often.
-    if (one.field == &Header::cxx) continue;  // Only if it is asked for.
+    if (!one.is_drawn) continue;
     header.*one.field = defaults.*one.field != (!plain && random.chance(1, 4));
   }
   header.ceiling = defaults.ceiling;
@@ -144,13 +154,13 @@ Backend some_backend(Random& random) {
 
 void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scenario) {
   Random random(seed);
+  // What came later has a stream of its own, so that the scenario does not depend on it otherwise.
+  Random other(~seed);
   scenario = Scenario{};
   Header& header = scenario.header;
   header.cpus = std::clamp(options.cpus, 1u, kMaxCpus);
   if (options.vary_header) {
     vary_header(random, header);
-    // From a stream of their own, so that the scenario does not depend on them otherwise.
-    Random other(~seed);
     header.backend = some_backend(other);
     header.tso = other.chance(1, 2);
   }
@@ -178,6 +188,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
   for (unsigned i = 0; i < deviations; ++i) {
     scenario.deviations.push_back(common.deviation(random));
   }
+  for (Deviation& deviation : scenario.deviations) stop_early(other, deviation);
 }
 
 }  // namespace shootdown::fuzz

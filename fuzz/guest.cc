@@ -2,6 +2,7 @@
 #include "fuzz/guest.h"
 
 #include <memory>
+#include <utility>
 
 #include "fuzz/layout.h"
 #include "hal/host/walk.h"
@@ -33,13 +34,23 @@ Config config_of(const Header& header) {
       .broadcast = header.broadcast && header.backend != Backend::kvm,
       .broadcast_max_pages = host::kInvlpgbMaxPages,
       .broadcast_threshold = 1,
-      .global_slots = Guest::global_slots(header.mms)};
+      .global_slots = Guest::global_slots(header.mms),
+      // A lost interrupt is sent again by who has waited so long.
+      .patience = header.faults ? 4 : Config{}.patience};
 }
 
 }  // namespace
 
 host::Backend backend_of(const Header& header) {
   return static_cast<host::Backend>(header.backend);
+}
+
+bool Guest::create(unsigned index) {
+  if (!vm::create(*manager_, spaces_[index])) return false;
+  // So many flushes that the next ones come near the end of the numbers.
+  constexpr Generation kNearTheEnd = ~Generation{0} - 0xffff;
+  if (scenario_->header.faults) spaces_[index].mm.tlb_gen.poke(kNearTheEnd);
+  return true;
 }
 
 Guest::Guest(Machine& machine, Oracles& oracles)
@@ -123,7 +134,7 @@ void Guest::prepare(const Scenario& scenario) {
   // Nobody else runs yet, but the memory manager asks for the context in which it may wait.
   machine_.running().interrupts_enabled = true;
   for (unsigned index = 0; index <= scenario.header.mms; ++index) {
-    vm::create(*manager_, spaces_[index]);
+    create(index);
     if (index != temporary_space()) premap(index);
   }
   machine_.running().interrupts_enabled = false;
@@ -187,6 +198,27 @@ void Guest::interrupt(void* self, CpuId cpu) {
 void Guest::hub_interrupt(void* self, CpuId cpu) {
   Guest& guest = *static_cast<Guest*>(self);
   guest.in_kernel(cpu, [&] { handle_hub_interrupt(guest.system_); });
+}
+
+void Guest::nmi(void* self, CpuId cpu) {
+  Guest& guest = *static_cast<Guest*>(self);
+  // Not by way of the paths of interrupts: an NMI may have hit those.
+  const bool from_user = std::exchange(guest.in_user_[cpu], false);
+  const std::uint64_t cr3 = enter_nmi(guest.system_);
+  guest.read_in_nmi(cpu);
+  leave_nmi(guest.system_, cr3);
+  guest.in_user_[cpu] = from_user;
+}
+
+void Guest::read_in_nmi(CpuId cpu) {
+  const int task = task_[cpu];
+  if (task == kNoTask || !user_access_ok(system_, spaces_[static_cast<unsigned>(task)].mm)) return;
+  {
+    const host::ModelScope scope;
+    oracles_.on_nmi_access(cpu, static_cast<unsigned>(task));
+    machine_.stop_if_failed();
+  }
+  static_cast<void>(machine_.access(machine_.cpu(cpu).nmi_address, /*write=*/false));
 }
 
 void Guest::program(void* self, CpuId cpu) {

@@ -47,6 +47,7 @@ class Guest {
   static void program(void* self, CpuId cpu);
   static void interrupt(void* self, CpuId cpu);
   static void hub_interrupt(void* self, CpuId cpu);
+  static void nmi(void* self, CpuId cpu);
 
   [[nodiscard]] System<HostHal>& system() { return system_; }
   [[nodiscard]] GuestMm& space(unsigned index) { return spaces_[index]; }
@@ -60,6 +61,8 @@ class Guest {
   /// The entry that maps the page, as it is in memory now, or 0. Not a visible operation.
   [[nodiscard]] std::uint64_t leaf(unsigned space, unsigned page);
   [[nodiscard]] bool in_user_mode(CpuId cpu) const { return in_user_[cpu]; }
+  [[nodiscard]] bool takes_nmis() const { return scenario_->header.nmi; }
+  [[nodiscard]] bool has_device() const { return scenario_->header.device; }
 
   static constexpr unsigned kSpaces = kMaxMms + 1;
   /// Few, so that they are used again: one, or two for many spaces.
@@ -75,6 +78,7 @@ class Guest {
   /// Runs the work of an interrupt, from whatever half of the space it has hit.
   template <class Work>
   void in_kernel(CpuId cpu, Work&& work);
+  void read_in_nmi(CpuId cpu);
   void execute(CpuId cpu, const Op& op);
   void execute_task(CpuId cpu, const Op& op);
   void execute_memory(const Op& op);
@@ -100,6 +104,8 @@ class Guest {
   /// Ends a space that nobody needs and starts it anew, empty. False if somebody needs it, or
   /// without memory.
   bool renew(unsigned space);
+  /// Makes a space that does not exist. False without memory.
+  bool create(unsigned space);
   void flush_batch(CpuId cpu);
   void kernel_map(const Op& op);
   void kernel_unmap(const Op& op);

@@ -120,7 +120,7 @@ bool Guest::renew(unsigned index) {
   if (!space.users.compare_exchange(nobody, kDying, std::memory_order_acq_rel)) return false;
   vm::destroy(*manager_, space);
   // Without memory the space stays dead.
-  return vm::create(*manager_, space);
+  return create(index);
 }
 
 void Guest::exit(const Op& op) {
@@ -136,7 +136,7 @@ void Guest::fork(const Op& op) {
   machine_.stop_if_failed();
   if (!complete) {
     vm::destroy(*manager_, child);
-    if (!vm::create(*manager_, child)) return;
+    if (!create(op.to())) return;
   }
   child.users.store(0, std::memory_order_release);
 }
@@ -172,8 +172,8 @@ void Guest::kernel_unmap(const Op& op) {
     }
   }
   if (count == 0) return;
-  const TranslationsQuiet quiet =
-      flush_tlb_kernel_range(system_, kernel_address(op.page), kernel_address(op.page + op.count));
+  const TranslationsQuiet quiet = vm::flush_kernel_range(*manager_, kernel_address(op.page),
+                                                         kernel_address(op.page + op.count));
   static_cast<void>(quiet);
   const host::ModelScope scope;
   for (unsigned i = 0; i < count; ++i) {

@@ -66,19 +66,35 @@ inline constexpr std::array<OpShape, kOpKinds> kOpShapes{{
 /// Kinds that every machine has; the ones behind them need something that the header switches on.
 inline constexpr unsigned kPlainDeviationKinds = static_cast<unsigned>(DeviationKind::drain);
 
-/// `arg` is 0 .. arg_count - 1. People see `arg + arg_first`, under the name `arg_name`.
+/// `arg` is `value + arg_count * (level - 1)`, with a value of 0 .. arg_count - 1 and a level of
+/// 1 .. levels. People see `value + arg_first`, under the name `arg_name`, and the level unless it
+/// is 1, under the name `level`.
 struct DeviationShape {
   std::string_view name;
   std::string_view arg_name;
   unsigned arg_first;
   unsigned arg_count;
+  unsigned levels{1};
+  bool of_space{false};  // the `cpu` of a deviation is a space
+  /// How many values `arg` has.
+  [[nodiscard]] constexpr unsigned args() const { return arg_count * levels; }
+  [[nodiscard]] constexpr unsigned value_of(unsigned arg) const { return arg % arg_count; }
+  [[nodiscard]] constexpr unsigned level_of(unsigned arg) const { return 1 + (arg / arg_count); }
+  [[nodiscard]] constexpr unsigned arg_of(unsigned value, unsigned level) const {
+    return value + (arg_count * (level - 1));
+  }
 };
+
+/// A page that a walk is made for: the user pages, and behind them the kernel's own. The level is
+/// that of the last entry that the walk reads.
+inline constexpr unsigned kWalkedPages = kPages + kKernelPages;
+inline constexpr unsigned kWalkLevels = 4;
 
 /// In the order of DeviationKind.
 inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"preempt", "", 0, 1},
     {"hold", "steps", 1, 256},
-    {"fill", "page", 0, kPages + kKernelPages},
+    {"fill", "page", 0, kWalkedPages, kWalkLevels},
     {"evict", "entry", 0, 256},
     {"drain", "stores", 1, 16},
     {"deliver", "message", 0, 256},
@@ -87,6 +103,10 @@ inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"fail", "how", 0, 256},
     {"overtake", "store", 0, 16},
     {"stale", "age", 1, 7},
+    {"nmi", "page", 0, kPages},
+    {"device", "page", 0, kWalkedPages, kWalkLevels, true},
+    {"lose", "", 0, 1},
+    {"duplicate", "", 0, 1},
 }};
 
 inline constexpr unsigned kBackends = static_cast<unsigned>(Backend::kCount);
@@ -130,6 +150,7 @@ constexpr unsigned counts(const OpShape& shape, unsigned page, unsigned mms) {
 struct HeaderSwitch {
   std::string_view name;
   bool Header::* field;
+  bool is_drawn{true};  // with the others; otherwise by itself, or on request only
 };
 
 /// In the order of the bits in which the byte form stores their difference from the default.
@@ -145,8 +166,11 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"by_loaded_space", &Header::by_loaded_space},
     HeaderSwitch{"broadcast", &Header::broadcast},
     HeaderSwitch{"defer_tables", &Header::defer_tables},
-    HeaderSwitch{"tso", &Header::tso},
-    HeaderSwitch{"cxx", &Header::cxx},
+    HeaderSwitch{"tso", &Header::tso, false},
+    HeaderSwitch{"cxx", &Header::cxx, false},
+    HeaderSwitch{"nmi", &Header::nmi, false},
+    HeaderSwitch{"device", &Header::device, false},
+    HeaderSwitch{"faults", &Header::faults, false},
 };
 
 }  // namespace shootdown::fuzz

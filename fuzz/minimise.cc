@@ -97,7 +97,9 @@ Scenario without(const Scenario& from, Timing timing, Drop is_dropped) {
 Scenario without_cpu(const Scenario& from, unsigned gone, std::optional<unsigned> heir) {
   const unsigned ops = count_ops(from);
   Scenario to = without(from, Timing::keep, [&](unsigned element) {
-    return !heir && element >= ops && from.deviations[element - ops].cpu == gone;
+    if (heir || element < ops) return false;
+    const Deviation& deviation = from.deviations[element - ops];
+    return deviation.cpu == gone && !shape(deviation.kind).of_space;
   });
   if (heir) {
     for (const Op& op : from.ops[gone]) {
@@ -107,6 +109,7 @@ Scenario without_cpu(const Scenario& from, unsigned gone, std::optional<unsigned
   for (unsigned cpu = gone; cpu + 1 < kMaxCpus; ++cpu) to.ops[cpu] = to.ops[cpu + 1];
   to.ops[kMaxCpus - 1].clear();
   for (Deviation& deviation : to.deviations) {
+    if (shape(deviation.kind).of_space) continue;
     if (heir && deviation.cpu == gone) deviation.cpu = *heir;
     if (deviation.cpu > gone) --deviation.cpu;
   }
@@ -313,8 +316,9 @@ void Minimiser::rename_pages() {
           }
         }
         for (Deviation& deviation : candidate.deviations) {
-          const bool is_fill = deviation.kind == DeviationKind::fill;
-          if (is_fill && deviation.arg == from) deviation.arg = to;
+          const DeviationShape& used = shape(deviation.kind);
+          if (used.arg_name != "page" || used.value_of(deviation.arg) != from) continue;
+          deviation.arg = used.arg_of(to, used.level_of(deviation.arg));
         }
       });
     }
@@ -329,6 +333,9 @@ void Minimiser::rename_mms() {
           for (Op& op : list) {
             if (op.mm == from) op.mm = to;
           }
+        }
+        for (Deviation& deviation : candidate.deviations) {
+          if (shape(deviation.kind).of_space && deviation.cpu == from) deviation.cpu = to;
         }
       });
     }

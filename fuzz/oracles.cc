@@ -6,6 +6,7 @@
 
 #include "fuzz/guest.h"
 #include "fuzz/names.h"
+#include "hal/host/device.h"
 #include "hal/host/hypervisor.h"
 
 namespace shootdown::fuzz {
@@ -31,6 +32,7 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
       page.version = 0;
       page.demand = {};
       page.log_size = 0;
+      page.before_unhook = 0;
     }
     guest.space(i).mm.cpus.visit_shared([&](const char*, auto& word) { mask_words_[i] = &word; });
   }
@@ -47,8 +49,9 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
     ghost.flush.queued = ghost.flush.to_interrupt = {};
     ghost.in_switch = ghost.in_handler = ghost.lazy = ghost.offline = false;
     ghost.space = kNoSpace;
-    ghost.walker_table = FramePool::kNoFrame;
+    ghost.walker_table = ghost.walked = FramePool::kNoFrame;
   }
+  unhooked_.fill({});
   if (machine_.reorders()) {
     order_ = {};
     used_ = {};
@@ -214,7 +217,7 @@ void Oracles::on_online(CpuId cpu) {
 // -------------------------------------------------------------------------------------
 
 void Oracles::on_fill(CpuId cpu, VirtAddr address, Provenance& from) {
-  const unsigned space = cpu_[cpu].space;
+  const unsigned space = space_walked_by(cpu);
   const unsigned page = page_of(address);
   const unsigned kernel_page = kernel_page_of(address);
   from.step = machine_.step();
@@ -231,21 +234,9 @@ void Oracles::on_fill(CpuId cpu, VirtAddr address, Provenance& from) {
   if (space == kNoSpace || page == kPages) return;
   from.space = static_cast<std::uint16_t>(space);
   from.life = space_[space].life;
-  from.version = space_[space].pages[page].version;
-}
-
-bool Oracles::on_walk(CpuId cpu, std::uint32_t frame) {
-  machine_.touch(host::place(host::Part::frame, frame), false);
-  const FrameInfo& info = machine_.frames().info(frame);
-  const unsigned owner = owner_space(info.owner);
-  const unsigned space = cpu_[cpu].space;
-  if (info.kind == FrameKind::table && (owner == space || owner == kKernelSpace)) return true;
-  fail(Oracle::o5, "a walk reads a page table that was released",
-       cpu_name(cpu) + " walks a frame that is " +
-           (info.kind == FrameKind::free ? "free." : "used for something else by now."),
-       {.step = info.changed_at, .cpu = info.changed_by, .what = "released or reused the table"},
-       event(cpu, "walks it"));
-  return false;
+  const PageGhost& ghost = space_[space].pages[page];
+  const std::uint32_t walked = cpu == host::kDevice ? walked_by_device_ : cpu_[cpu].walked;
+  from.version = is_unhooked(walked) ? ghost.before_unhook : ghost.version;
 }
 
 void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {

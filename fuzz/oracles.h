@@ -58,6 +58,9 @@ class Oracles final : public host::Observer {
   void on_walker_holds(std::uint32_t frame);
   /// Somebody with a reference reads a page.
   void on_page_read(std::uint32_t frame);
+  /// An NMI handler was told that user memory is that of its task, which runs `space`, and is about
+  /// to read it (O22).
+  void on_nmi_access(CpuId cpu, unsigned space);
   void on_temporary_begin(CpuId cpu);
   void on_temporary_end(CpuId cpu);
   void on_offline(CpuId cpu);
@@ -72,7 +75,7 @@ class Oracles final : public host::Observer {
   void on_cr3(CpuId cpu) override;
   void on_invalidate(CpuId cpu) override;
   void on_fill(CpuId cpu, VirtAddr address, host::Provenance& from) override;
-  bool on_walk(CpuId cpu, std::uint32_t frame) override;
+  bool on_walk(CpuId cpu, std::uint32_t frame, std::uint32_t life) override;
   void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry) override;
   void on_ipi(CpuId cpu, const host::HostCpuMask& targets) override;
   void on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) override;
@@ -104,6 +107,16 @@ class Oracles final : public host::Observer {
     Demand demand;
     std::array<LogEntry, kLogDepth> log;
     unsigned log_size{0};
+    /// The version that a page table had when it was unhooked: no walk through a cached pointer to
+    /// that table finds anything newer.
+    std::uint64_t before_unhook{0};
+  };
+  /// A table that no entry points to any more.
+  struct UnhookedTable {
+    std::uint32_t life{0};  // of its frame
+    std::uint64_t step{0};
+    VirtAddr region{0};
+    bool is_page_table{false};  // otherwise only flushes of everything speak of it
   };
   /// What one operation promises about one page.
   struct Promise {
@@ -163,7 +176,8 @@ class Oracles final : public host::Observer {
     unsigned changed_space{0};
     unsigned changed_page{0};
     std::uint32_t walker_table{host::FramePool::kNoFrame};
-    const void* before_temporary{nullptr};  // the loaded space
+    std::uint32_t walked{host::FramePool::kNoFrame};  // the table that hardware has read last
+    const void* before_temporary{nullptr};            // the loaded space
     bool lazy_before_temporary{false};
     std::array<std::uint64_t, kKernelPages> kernel_wanted{};
     std::uint64_t kernel_begin{0};
@@ -197,6 +211,16 @@ class Oracles final : public host::Observer {
   void end_kernel_flush(CpuId cpu);
   void on_entry_changed(unsigned space, unsigned page);
   void on_table_unhooked(unsigned space, VirtAddr region, std::uint32_t table);
+  void note_unhooked(std::uint32_t table, VirtAddr region, bool is_page_table);
+  [[nodiscard]] bool is_unhooked(std::uint32_t table) const;
+  [[nodiscard]] bool is_dead(const host::PscEntry& pointer) const;
+  void check_pointers_flushed(CpuId cpu, const FlushGhost& flush);
+  void audit_pointers(CpuId cpu);
+  void check_pointers_to(std::uint32_t table, CpuId target);
+  // The device; oracles_device.cc.
+  void check_device_before_release(std::uint32_t frame);
+  void check_device_promise(CpuId cpu, const Promise& promise, host::Oracle oracle);
+  [[nodiscard]] unsigned space_walked_by(CpuId walker) const;
   void add_to_batch(CpuId cpu, const TraceEvent& event);
   void check_table_release(std::uint32_t frame);
   void check_page_release(std::uint32_t frame);
@@ -266,7 +290,9 @@ class Oracles final : public host::Observer {
   std::array<SpaceGhost, kMaxMms + 1> space_{};
   std::array<PageGhost, kKernelPages> kernel_{};
   std::array<bool, host::FramePool::kFrames> store_recorded_{};
+  std::array<UnhookedTable, host::FramePool::kFrames> unhooked_{};
   std::array<CpuGhost, kMaxCpus> cpu_{};
+  std::uint32_t walked_by_device_{host::FramePool::kNoFrame};
   /// Global slots, a bit for each: in use, and given back without a full broadcast since.
   std::uint64_t slots_in_use_{0};
   std::uint64_t slots_dirty_{0};

@@ -132,6 +132,7 @@ void Oracles::end_flush(CpuId cpu) {
     }
   }
   check_completed(cpu, flush);
+  check_pointers_flushed(cpu, flush);
   check_moved(cpu, flush);
   flush.request = nullptr;
   flushing_.clear(cpu);

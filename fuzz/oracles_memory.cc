@@ -49,7 +49,11 @@ void Oracles::on_table_write(const std::uint64_t* word, std::uint64_t before, st
   const auto index = static_cast<VirtAddr>(word - machine_.frames().words(frame));
   const unsigned space = owner_space(info.owner);
   const unsigned level = owner_level(info.owner);
-  if (level > 2 || !is_weaker(before, after)) return;
+  if (!is_weaker(before, after)) return;
+  if (level > 2) {
+    note_unhooked(FramePool::frame_at(before), 0, /*is_page_table=*/false);
+    return;
+  }
   if (level == 2 && is_table(before)) {
     const VirtAddr directory = page_address(0) >> kHugePageShift << kHugePageShift;
     on_table_unhooked(space, directory + (index << kLargePageShift), FramePool::frame_at(before));
@@ -59,16 +63,6 @@ void Oracles::on_table_write(const std::uint64_t* word, std::uint64_t before, st
                                             (index << kLargePageShift)
                                       : owner_region(info.owner) + (index << kPageShift);
   if (page_of(address) != kPages) on_entry_changed(space, page_of(address));
-}
-
-void Oracles::on_table_unhooked(unsigned space, VirtAddr region, std::uint32_t table) {
-  const std::uint64_t* words = machine_.frames().words(table);
-  for (unsigned page = 0; page < kPages; ++page) {
-    const VirtAddr address = probe_address(page);
-    if (address >> kLargePageShift != region >> kLargePageShift) continue;
-    const std::uint64_t entry = words[(address >> kPageShift) % FramePool::kWords];
-    if ((entry & kPtePresent) != 0) on_entry_changed(space, page);
-  }
 }
 
 void Oracles::on_entry_changed(unsigned space, unsigned page) {
@@ -139,6 +133,7 @@ void Oracles::check_promises(CpuId cpu, const PromiseList& promises, Oracle orac
     if (promise.version > demand.version) {
       demand = {.version = promise.version, .step = machine_.step(), .cpu = cpu};
     }
+    check_device_promise(cpu, promise, oracle);
   }
   const auto breaks = [&](const TlbEntry& entry) {
     const unsigned page = page_of(entry.page << entry.shift);
@@ -234,32 +229,10 @@ void Oracles::on_release(std::uint32_t frame) {
   }
 }
 
-void Oracles::check_table_release(std::uint32_t frame) {
-  const CpuId self = machine_.running().id;
-  for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
-    const HostCpu& cpu = machine_.cpu(id);
-    machine_.touch(host::place(host::Part::table_drops, id), false);
-    for (const auto& entry : cpu.tlb.psc) {
-      if (entry.table != frame) continue;
-      touch_cpu(id);
-      // Nobody walks for a virtual CPU without a processor, and the host flushes it first.
-      if (machine_.hypervisor().will_flush(cpu)) break;
-      if (entry.pcid != machine_.pcid_of(cpu.cr3)) continue;
-      fail(Oracle::o5, "a page table is released while a CPU can walk it",
-           cpu_name(id) + " has a cached pointer to the table and may walk it at any moment.",
-           {.step = entry.from.step, .cpu = id, .what = "cached a pointer to the table"},
-           event(self, "releases the table"));
-    }
-    machine_.touch(host::place(host::Part::walker, id), false);
-    if (cpu_[id].walker_table != frame) continue;
-    fail(Oracle::o6, "a page table is released while a lockless walker is in it",
-         cpu_name(id) + " is about to read it.", {}, event(self, "releases the table"));
-  }
-}
-
 void Oracles::check_page_release(std::uint32_t frame) {
   const CpuId self = machine_.running().id;
   touch_pages();
+  check_device_before_release(frame);
   for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
     const HostCpu& cpu = machine_.cpu(id);
     const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);

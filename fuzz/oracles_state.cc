@@ -97,7 +97,17 @@ void Oracles::check_consistency(CpuId cpu) {
   }
 }
 
+void Oracles::on_nmi_access(CpuId cpu, unsigned space) {
+  if (cpu_[cpu].space == space) return;
+  fail(Oracle::o22, "an NMI reads another space than its task's",
+       cpu_name(cpu) + " runs a task of " + mm_name(space) + ", and CR3 holds " +
+           (cpu_[cpu].space == kNoSpace ? "the kernel's space." : mm_name(cpu_[cpu].space) + "."),
+       {}, event(cpu, "reads user memory in an NMI handler"));
+}
+
 void Oracles::check_root(CpuId cpu) {
+  // Where NMIs arrive, they ask for themselves.
+  if (guest_->takes_nmis()) return;
   const Mm<host::HostHal>* loaded =
       guest_->system().cpus[cpu].own.loaded_mm.seen_by(machine_.cpu(cpu));
   const unsigned space = cpu_[cpu].space;
@@ -152,6 +162,7 @@ void Oracles::audit_loaded(CpuId cpu, bool after_lazy) {
   if (space == kNoSpace) return;
   const std::uint16_t pcid = machine_.pcid_of(machine_.cpu(cpu).cr3);
   check_twin(cpu);
+  audit_pointers(cpu);
   const Generation recorded = own.generation_of(own.loaded_slot);
   for (const TlbEntry& entry : machine_.cpu(cpu).tlb.entries) {
     if (entry.pcid != pcid || entry.from.space == kKernelSpace) continue;

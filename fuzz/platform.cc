@@ -6,6 +6,7 @@
 #include "fuzz/guest.h"
 #include "fuzz/layout.h"
 #include "fuzz/oracles.h"
+#include "hal/host/device.h"
 #include "hal/host/walk.h"
 
 namespace shootdown::fuzz {
@@ -176,6 +177,38 @@ void GuestMemory::release_record(vm::DeferredTable<Hal>* record) {
   host::released(record);
   machine_.touch(place(host::Part::frames), true);
   records_used_ &= ~(1U << static_cast<unsigned>(record - records_.data()));
+}
+
+// ---- The device
+// ------------------------------------------------------------------------------------
+
+void GuestMemory::begin_secondary(const Mm<Hal>& mm) {
+  const host::ModelScope scope;
+  if (guest_.has_device()) machine_.device().bind(guest_.index_of(mm), mm.root);
+}
+
+void GuestMemory::end_secondary(const Mm<Hal>& mm) {
+  const host::ModelScope scope;
+  if (!guest_.has_device()) return;
+  machine_.visible();
+  machine_.device().unbind(guest_.index_of(mm));
+  machine_.changed();
+}
+
+void GuestMemory::flush_secondary(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
+  const host::ModelScope scope;
+  if (!guest_.has_device()) return;
+  machine_.visible();
+  machine_.device().forget(guest_.index_of(mm), start, end);
+  machine_.changed();
+}
+
+void GuestMemory::flush_secondary_kernel(VirtAddr start, VirtAddr end) {
+  const host::ModelScope scope;
+  if (!guest_.has_device()) return;
+  machine_.visible();
+  machine_.device().forget_everywhere(start, end);
+  machine_.changed();
 }
 
 // ---- What the oracles hear

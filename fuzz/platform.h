@@ -74,6 +74,10 @@ class GuestMemory {
   void cleaned(const Mm<Hal>& mm, VirtAddr start, VirtAddr end);
   void walker_holds(PhysAddr table);
   void walker_done();
+  void begin_secondary(const Mm<Hal>& mm);
+  void end_secondary(const Mm<Hal>& mm);
+  void flush_secondary(const Mm<Hal>& mm, VirtAddr start, VirtAddr end);
+  void flush_secondary_kernel(VirtAddr start, VirtAddr end);
 
  private:
   friend class GuestEntry;

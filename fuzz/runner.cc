@@ -28,6 +28,7 @@ host::Machine::Setup Runner::setup_of(const Scenario& scenario) {
           .program = &Guest::program,
           .interrupt = &Guest::interrupt,
           .hub_interrupt = &Guest::hub_interrupt,
+          .nmi = scenario.header.nmi ? &Guest::nmi : nullptr,
           .argument = &guest_,
           .observer = &oracles_};
 }

@@ -111,12 +111,12 @@ void normalise(Op& op, unsigned mms) {
   op.count = std::clamp<unsigned>(op.count, 1, counts(used, op.page, mms));
 }
 
-void normalise(Deviation& deviation, const Remainders& modulo_cpus) {
+void normalise(Deviation& deviation, const Remainders& modulo_cpus, const Remainders& modulo_mms) {
   const unsigned kind = static_cast<unsigned>(deviation.kind) % kDeviationKinds;
   deviation.kind = static_cast<DeviationKind>(kind);
-  deviation.cpu = modulo_cpus[deviation.cpu];
-  const unsigned arg_count = shape(deviation.kind).arg_count;
-  if (deviation.arg >= arg_count) deviation.arg %= arg_count;
+  deviation.cpu = (shape(deviation.kind).of_space ? modulo_mms : modulo_cpus)[deviation.cpu];
+  const unsigned args = shape(deviation.kind).args();
+  if (deviation.arg >= args) deviation.arg %= args;
 }
 
 }  // namespace
@@ -131,7 +131,9 @@ void normalise(Scenario& scenario) {
     if (cpu >= header.cpus) scenario.ops[cpu].clear();
     for (Op& op : scenario.ops[cpu]) normalise(op, header.mms);
   }
-  for (Deviation& deviation : scenario.deviations) normalise(deviation, kModulo[header.cpus]);
+  for (Deviation& deviation : scenario.deviations) {
+    normalise(deviation, kModulo[header.cpus], kModulo[header.mms]);
+  }
 }
 
 void decode(std::span<const std::uint8_t> bytes, Scenario& scenario) {
@@ -167,7 +169,7 @@ void decode(std::span<const std::uint8_t> bytes, Scenario& scenario) {
     const Record record = reader.take<kRecordBytes>();
     Deviation deviation{record[0], static_cast<DeviationKind>(record[1] % kDeviationKinds),
                         record[2], record[3]};
-    normalise(deviation, modulo_cpus);
+    normalise(deviation, modulo_cpus, kModulo[header.mms]);
     scenario.deviations.push_back(deviation);
   }
 }

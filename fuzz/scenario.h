@@ -61,6 +61,9 @@ struct Header {
   bool defer_tables{false};        // page tables wait for lockless walkers
   bool tso{false};                 // stores go through store buffers
   bool cxx{false};                 // the same, and a compiler reorders; `tso` is not asked then
+  bool nmi{false};                 // NMIs arrive, and their handler reads user memory
+  bool device{false};              // a device with a TLB of its own walks the page tables
+  bool faults{false};  // interrupts get lost or double, and generations are near their end
   Backend backend{Backend::native};
   friend bool operator==(const Header&, const Header&) = default;
 };
@@ -118,7 +121,7 @@ struct Op {
 enum class DeviationKind : std::uint8_t {
   preempt,       // let `cpu` run now, if it can
   hold,          // keep pending interrupts away from `cpu` for `arg` + 1 of its visible operations
-  fill,          // `cpu` speculatively fills a translation of page `arg` from its current root
+  fill,          // `cpu` walks speculatively for a page from its current root, `arg` says how far
   evict,         // `cpu` drops one cached translation, chosen by `arg`
   drain,         // the `arg` + 1 oldest stores of `cpu` leave its store buffer
   deliver,       // a broadcast invalidation, chosen by `arg`, arrives at `cpu`
@@ -126,16 +129,20 @@ enum class DeviationKind : std::uint8_t {
   vcpu_resume,   // KVM: ... and begins to give it back
   fail,          // the next hypercall of `cpu`, or message through the hub, fails; `arg` says how
   overtake,      // a store of `cpu`, chosen by `arg`, leaves its buffer before older ones
-  stale,  // the next load of `cpu` that may be `arg` + 1 values old is, or as old as it may be
+  stale,      // the next load of `cpu` that may be `arg` + 1 values old is, or as old as it may be
+  nmi,        // an NMI arrives at `cpu`, whose handler reads page `arg` if it may
+  device,     // a device walks in space `cpu` for a page, `arg` says how far
+  lose,       // the next interrupt to `cpu` gets lost
+  duplicate,  // an interrupt arrives at `cpu` that nobody has sent
   kCount,
 };
 
 /// One step away from the default schedule, `delay` visible operations after the previous one.
-/// `arg` is 0 .. kPages - 1 for fill, 0 for preempt, any byte for the others.
+/// What `arg` means, and how many values it has, is in fuzz/kinds.h.
 struct Deviation {
   std::uint8_t delay{0};
   DeviationKind kind{DeviationKind::preempt};
-  std::uint8_t cpu{0};  // 0 .. cpus - 1
+  std::uint8_t cpu{0};  // 0 .. cpus - 1, or a space, 0 .. mms - 1, as the kind says
   std::uint8_t arg{0};
   friend bool operator==(const Deviation&, const Deviation&) = default;
 };

@@ -292,14 +292,19 @@ bool Parser::parse_deviation(Tokens tokens) {
 
   const DeviationShape& shape = kDeviationShapes[*kind];
   const unsigned last = shape.arg_first + shape.arg_count - 1;
-  std::array fields{Field{"cpu", 0, scenario_.header.cpus - 1u, why_cpus_},
-                    Field{shape.arg_name, shape.arg_first, last}};
-  const std::size_t used = shape.arg_name.empty() ? 1 : 2;
+  std::array fields{shape.of_space ? Field{"mm", 0, scenario_.header.mms - 1u, why_mms_}
+                                   : Field{"cpu", 0, scenario_.header.cpus - 1u, why_cpus_},
+                    Field{shape.arg_name, shape.arg_first, last},
+                    optional_field("level", 1, shape.levels, 1)};
+  const std::size_t used = shape.arg_name.empty() ? 1 : shape.levels == 1 ? 2 : 3;
   if (!parse_fields(shape.name, tokens.subspan(3), std::span(fields).first(used))) return false;
   Deviation deviation{.kind = static_cast<DeviationKind>(*kind)};
   deviation.delay = delay.value;
   deviation.cpu = fields[0].value;
-  if (used == 2) deviation.arg = fields[1].value - shape.arg_first;
+  if (used > 1) {
+    const unsigned level = used > 2 ? fields[2].value : 1;
+    deviation.arg = shape.arg_of(fields[1].value - shape.arg_first, level);
+  }
   scenario_.deviations.push_back(deviation);
   return true;
 }
@@ -380,8 +385,11 @@ std::string print(const Op& op) {
 std::string print(const Deviation& deviation) {
   const DeviationShape& used = shape(deviation.kind);
   std::string text(used.name);
-  append_field(text, "cpu", deviation.cpu);
-  if (!used.arg_name.empty()) append_field(text, used.arg_name, deviation.arg + used.arg_first);
+  append_field(text, used.of_space ? "mm" : "cpu", deviation.cpu);
+  if (!used.arg_name.empty()) {
+    append_field(text, used.arg_name, used.value_of(deviation.arg) + used.arg_first);
+  }
+  if (used.level_of(deviation.arg) > 1) append_field(text, "level", used.level_of(deviation.arg));
   return text;
 }
 

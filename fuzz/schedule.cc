@@ -7,6 +7,11 @@ namespace shootdown::fuzz {
 
 namespace {
 
+/// The address that a walk for one of kWalkedPages is made for.
+VirtAddr walked_address(unsigned page) {
+  return page < kPages ? probe_address(page) : kernel_address(page - kPages);
+}
+
 constexpr std::uint64_t kLongestDelay = 255;
 
 /// Nothing but another question, one visible operation later.
@@ -17,6 +22,7 @@ constexpr host::Action kAskAgain{
 
 host::Action action_of(const Deviation& deviation) {
   host::Action action{.delay = deviation.delay, .cpu = deviation.cpu};
+  const unsigned walked = shape(deviation.kind).value_of(deviation.arg);
   switch (deviation.kind) {
     case DeviationKind::hold:
       action.kind = host::ActionKind::hold;
@@ -24,8 +30,8 @@ host::Action action_of(const Deviation& deviation) {
       break;
     case DeviationKind::fill:
       action.kind = host::ActionKind::fill;
-      action.argument = deviation.arg < kPages ? probe_address(deviation.arg)
-                                               : kernel_address(deviation.arg - kPages);
+      action.argument = walked_address(walked);
+      action.level = shape(deviation.kind).level_of(deviation.arg);
       break;
     case DeviationKind::evict:
       action.kind = host::ActionKind::evict;
@@ -56,6 +62,21 @@ host::Action action_of(const Deviation& deviation) {
     case DeviationKind::deliver:
       action.kind = host::ActionKind::deliver;
       action.argument = deviation.arg;
+      break;
+    case DeviationKind::device:
+      action.kind = host::ActionKind::device;
+      action.argument = walked_address(walked);
+      action.level = shape(deviation.kind).level_of(deviation.arg);
+      break;
+    case DeviationKind::lose:
+      action.kind = host::ActionKind::lose;
+      break;
+    case DeviationKind::duplicate:
+      action.kind = host::ActionKind::duplicate;
+      break;
+    case DeviationKind::nmi:
+      action.kind = host::ActionKind::nmi;
+      action.argument = walked_address(walked);
       break;
     case DeviationKind::preempt:
     case DeviationKind::kCount:

@@ -45,7 +45,11 @@ std::uint32_t FramePool::allocate(FrameKind kind, std::uint16_t owner, std::uint
                                   std::uint32_t cpu) {
   if (free_count_ == 0) return kNoFrame;
   const std::uint32_t frame = free_[--free_count_];
-  info_[frame] = {.kind = kind, .owner = owner, .changed_at = step, .changed_by = cpu};
+  info_[frame] = {.kind = kind,
+                  .owner = owner,
+                  .changed_at = step,
+                  .changed_by = cpu,
+                  .life = info_[frame].life + 1};
   std::uint64_t* content = words(frame);
   acquired(content);
   if (kind == FrameKind::table) {

@@ -10,6 +10,15 @@
 
 namespace shootdown::host {
 
+/// Page-table entry bits (SDM vol. 3, table 4-20).
+inline constexpr std::uint64_t kPtePresent = 1;
+inline constexpr std::uint64_t kPteWritable = 2;
+inline constexpr std::uint64_t kPteUser = 4;
+inline constexpr std::uint64_t kPteAccessed = 32;
+inline constexpr std::uint64_t kPteDirty = 64;
+inline constexpr std::uint64_t kPteLarge = 128;
+inline constexpr std::uint64_t kPteGlobal = 256;
+
 enum class FrameKind : std::uint8_t { free, data, table };
 
 /// Owner and history of a frame, for walks and reports. `owner` is the user's own tag.
@@ -18,6 +27,7 @@ struct FrameInfo {
   std::uint16_t owner{0};
   std::uint64_t changed_at{0};  // step of the last allocation or release
   std::uint32_t changed_by{0};  // CPU that did it
+  std::uint32_t life{0};        // how often it has been allocated
 };
 
 /// A pool of 4 KiB frames. Released frames are handed out again last in, first out: reuse at once

@@ -36,7 +36,10 @@ struct HostHal {
   static void enable_interrupts(Site where = Site::current()) {
     model()->set_interrupts(true, where);
   }
-  static bool in_interrupt() { return current_machine->running().in_interrupt; }
+  static bool in_interrupt() {
+    const HostCpu& cpu = current_machine->running();
+    return cpu.in_interrupt || cpu.in_nmi;
+  }
 
   static void write_cr3(std::uint64_t value, Site where = Site::current()) {
     model()->write_cr3(value, where);
@@ -102,10 +105,13 @@ struct HostHal {
   static void pause(Site where = Site::current()) { model()->pause(where); }
   static std::uint64_t ticks() { return current_machine->step(); }
   static void trace(const TraceEvent& event) { model()->trace(event); }
-  /// For timelines. Who waits for ever is reported as a deadlock anyway.
+  /// Sends the interrupt again if it got lost. Who waits for ever otherwise is reported as a
+  /// deadlock.
   static void report_unanswered(const Unanswered& report) {
-    if (!current_machine->recording()) return;
-    model()->record("no answer from CPU " + std::to_string(report.target), {});
+    if (current_machine->recording()) {
+      model()->record("no answer from CPU " + std::to_string(report.target), {});
+    }
+    model()->send_again(report.target);
   }
   [[noreturn]] static void fail(const Failure& failure) { model()->fail(failure); }
 

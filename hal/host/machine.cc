@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "hal/host/device.h"
 #include "hal/host/hypervisor.h"
 #include "hal/host/race_detector.h"
 #include "hal/host/walk.h"
@@ -20,7 +21,8 @@ constexpr std::uint64_t kNever = ~std::uint64_t{0};
 
 }  // namespace
 
-Machine::Machine() : hypervisor_(std::make_unique<Hypervisor>(*this)) {
+Machine::Machine()
+    : hypervisor_(std::make_unique<Hypervisor>(*this)), device_(std::make_unique<Device>(*this)) {
   for (CpuId id = 0; id < kHostCpus; ++id) cpus_[id].id = id;
   running_ = cpus_.data();
 }
@@ -40,6 +42,10 @@ void Machine::prepare(const Setup& setup) {
     cpu.in_interrupt = false;
     cpu.call_pending = false;
     cpu.hub_pending = false;
+    cpu.loses_next = false;
+    cpu.has_lost = false;
+    cpu.nmi_pending = false;
+    cpu.in_nmi = false;
     cpu.in_emulation = false;
     cpu.place = VcpuPlace::running;
     cpu.blocked = false;
@@ -63,6 +69,7 @@ void Machine::prepare(const Setup& setup) {
   }
   if (reorders()) cxx_.prepare();
   hypervisor_->prepare();
+  device_->prepare();
   frames_.reset();
   features_.clear();
   timeline_.clear();
@@ -73,6 +80,8 @@ void Machine::prepare(const Setup& setup) {
   changes_ = 0;
   hash_ = 0;
   interrupts_delivered_ = 0;
+  nmis_delivered_ = 0;
+  rounds_of_patience_ = 0;
   ipi_counts_ = {};
   observing_ = false;
   have_action_ = false;
@@ -126,7 +135,7 @@ void Machine::idle() {
       continue;
     }
     self.blocked = true;
-    HostCpu* next = next_runnable();
+    HostCpu* next = next_after_patience();
     if (next != nullptr) {
       switch_to(*next);
     } else if (unfinished_ == 0) {
@@ -240,7 +249,7 @@ void Machine::choose(Pending kind) {
 }
 
 void Machine::apply(const Action& action) {
-  HostCpu& target = cpus_[action.cpu];
+  HostCpu& target = cpus_[action.cpu % kHostCpus];
   switch (action.kind) {
     case ActionKind::preempt:
       if (&target != running_ && can_run(target)) switch_to(target);
@@ -254,7 +263,11 @@ void Machine::apply(const Action& action) {
     case ActionKind::fill:
       // Without a processor nobody walks for it.
       if (target.place != VcpuPlace::running) break;
-      fill(target, action.argument, /*write=*/false, /*speculative=*/true);
+      if (action.level > 1) {
+        fill_pointers(target, action.argument, action.level);
+      } else {
+        fill(target, action.argument, /*write=*/false, /*speculative=*/true);
+      }
       break;
     case ActionKind::evict:
       target.tlb.evict(static_cast<std::uint32_t>(action.argument));
@@ -277,6 +290,27 @@ void Machine::apply(const Action& action) {
       break;
     case ActionKind::deliver:
       deliver_some(target.id, action.argument);
+      break;
+    case ActionKind::lose:
+      target.loses_next = true;
+      break;
+    case ActionKind::duplicate:
+      target.call_pending = true;
+      break;
+    case ActionKind::device:
+      device_->walk(action.cpu, action.argument, action.level);
+      stop_if_failed();
+      if (recording_) {
+        record("a device walks for " + name_of(action.argument) + " of space " +
+                   std::to_string(action.cpu) + ", to level " + std::to_string(action.level),
+               Site());
+      }
+      break;
+    case ActionKind::nmi:
+      // One waits at most, as hardware keeps one.
+      if (setup_.nmi == nullptr || target.nmi_pending) break;
+      target.nmi_pending = true;
+      target.nmi_address = action.argument;
       break;
   }
 }
@@ -312,6 +346,20 @@ HostCpu* Machine::next_runnable() {
   return nullptr;
 }
 
+HostCpu* Machine::next_after_patience() {
+  // More than any wait needs that counts its pauses.
+  constexpr unsigned kRounds = 1000;
+  HostCpu* next = next_runnable();
+  if (next != nullptr || rounds_of_patience_ == kRounds) return next;
+  bool has_lost = false;
+  for (const HostCpu& cpu : cpus_) has_lost = has_lost || cpu.has_lost;
+  if (!has_lost) return nullptr;
+  ++rounds_of_patience_;
+  // Everybody looks again and waits on, as if something had happened.
+  ++changes_;
+  return next_runnable();
+}
+
 void Machine::switch_to(HostCpu& next) {
   if (next.place == VcpuPlace::entering) hypervisor_->enter(next);
   HostCpu& previous = *running_;
@@ -326,7 +374,7 @@ void Machine::block() {
   drain();
   HostCpu& self = *running_;
   self.blocked = true;
-  HostCpu* next = next_runnable();
+  HostCpu* next = next_after_patience();
   if (next == nullptr) report_deadlock();
   // An interrupt held back by the schedule arrives when the CPU has nothing else to do.
   if (next->blocked) next->hold = 0;
@@ -353,6 +401,10 @@ void Machine::interrupt() {
   if (controlled_) return;  // A step of its own.
   HostCpu& self = *running_;
   while (self.must_interrupt()) {
+    if (self.nmi_pending && !self.in_nmi) {
+      serve_nmi();
+      continue;
+    }
     if (self.hold > 0) {
       --self.hold;
       return;
@@ -394,6 +446,29 @@ void Machine::serve(CpuCode handler, const char* name) {
   if (recording_) record("} return from interrupt", Site());
   self.in_interrupt = false;
   self.interrupts_enabled = true;
+  changed();
+}
+
+void Machine::serve_nmi() {
+  drain();
+  HostCpu& self = *running_;
+  // The interrupt flag is off in the handler and comes back with IRET, which also ends the time in
+  // which further NMIs wait.
+  const bool enabled = std::exchange(self.interrupts_enabled, false);
+  self.nmi_pending = false;
+  self.in_nmi = true;
+  ++nmis_delivered_;
+  ++changes_;
+  note(OpClass::interrupt, 1);
+  if (recording_) record("NMI {", Site());
+  {
+    const KernelScope scope;
+    setup_.nmi(setup_.argument, self.id);
+  }
+  drain();
+  if (recording_) record("} return from the NMI", Site());
+  self.in_nmi = false;
+  self.interrupts_enabled = enabled;
   changed();
 }
 

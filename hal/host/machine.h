@@ -67,15 +67,6 @@ struct TimelineEntry {
   Site where;
 };
 
-/// Page-table entry bits (SDM vol. 3, table 4-20).
-inline constexpr std::uint64_t kPtePresent = 1;
-inline constexpr std::uint64_t kPteWritable = 2;
-inline constexpr std::uint64_t kPteUser = 4;
-inline constexpr std::uint64_t kPteAccessed = 32;
-inline constexpr std::uint64_t kPteDirty = 64;
-inline constexpr std::uint64_t kPteLarge = 128;
-inline constexpr std::uint64_t kPteGlobal = 256;
-
 /// The most pages that one INVLPGB of the model can name. Small, so that ranges come in pieces.
 inline constexpr std::uint32_t kInvlpgbMaxPages = 4;
 
@@ -100,6 +91,7 @@ enum class Memory : std::uint8_t {
   cxx,  // and a compiler reorders as the C++ model lets it (cxx_memory.h)
 };
 
+class Device;
 class Hypervisor;
 struct HostCpu;
 
@@ -144,6 +136,11 @@ struct HostCpu {
   bool in_interrupt{false};
   bool call_pending{false};
   bool hub_pending{false};
+  bool loses_next{false};  // the next interrupt to this CPU gets lost
+  bool has_lost{false};
+  bool nmi_pending{false};  // for the next visible operation, or for the end of the NMI before
+  bool in_nmi{false};
+  VirtAddr nmi_address{0};  // what its handler is to read
   /// The host emulates an access of this CPU: the address is translated, the access is not done.
   bool in_emulation{false};
   VcpuPlace place{VcpuPlace::running};
@@ -169,8 +166,9 @@ struct HostCpu {
   std::uint64_t stores_buffered{0};
   std::vector<Look> looks;
 
+  [[nodiscard]] bool is_awaited() const { return call_pending || hub_pending || nmi_pending; }
   [[nodiscard]] bool must_interrupt() const {
-    return (call_pending || hub_pending) && interrupts_enabled;
+    return ((call_pending || hub_pending) && interrupts_enabled) || (nmi_pending && !in_nmi);
   }
 };
 
@@ -195,6 +193,7 @@ class Machine {
     CpuCode program{nullptr};        // what the CPU does then
     CpuCode interrupt{nullptr};      // the call-function interrupt's handler
     CpuCode hub_interrupt{nullptr};  // the broadcast hub's, if there is one
+    CpuCode nmi{nullptr};            // the NMI handler, if there are NMIs
     void* argument{nullptr};
     Observer* observer{nullptr};
     ScheduleSource* schedule{nullptr};
@@ -203,7 +202,7 @@ class Machine {
     Controller* controller{nullptr};
     std::vector<VirtAddr> fills{};
     /// Likewise, at most 15: at some moment each CPU drops the entry that it has cached for the
-    /// address, and at another the pointer to its page table, if it has them then.
+    /// address, and at another the pointers to tables on the way, if it has them then.
     std::vector<VirtAddr> evictions{};
     /// Under a controller: it takes over when every CPU has come to `gate`. Else at the start.
     bool gated{false};
@@ -231,7 +230,7 @@ class Machine {
     if (++step_ >= next_stop_) [[unlikely]] {
       choose(kind);
     }
-    if (running_->must_interrupt()) [[unlikely]] {
+    if (running_->is_awaited()) [[unlikely]] {
       interrupt();
     }
   }
@@ -327,6 +326,8 @@ class Machine {
   void set_interrupts(bool on, Site where);
   void pause(Site where);
   void send_call_function_ipi(const HostCpuMask& targets, Site where);
+  /// An interrupt that got lost is sent again.
+  void send_again(CpuId target);
   /// A user-mode load or store: translation, use, and the page fault if there is no translation.
   /// The same function serves accesses of the kernel to its own half.
   AccessResult access(VirtAddr address, bool write, Site where = Site::current());
@@ -367,6 +368,8 @@ class Machine {
   [[nodiscard]] CpuId cpu_count() const { return setup_.cpus; }
   [[nodiscard]] bool pcid() const { return setup_.pcid; }
   [[nodiscard]] Backend backend() const { return setup_.backend; }
+  [[nodiscard]] Device& device() { return *device_; }
+  [[nodiscard]] const Device& device() const { return *device_; }
   [[nodiscard]] Hypervisor& hypervisor() { return *hypervisor_; }
   [[nodiscard]] const Hypervisor& hypervisor() const { return *hypervisor_; }
   /// For actors of the machine: null unless somebody watches the run.
@@ -381,6 +384,7 @@ class Machine {
   [[nodiscard]] std::uint64_t trace_hash() const { return hash_; }
   [[nodiscard]] const Report& report() const { return report_; }
   [[nodiscard]] std::uint64_t interrupts_delivered() const { return interrupts_delivered_; }
+  [[nodiscard]] std::uint64_t nmis_delivered() const { return nmis_delivered_; }
   [[nodiscard]] const IpiCounts& ipi_counts() const { return ipi_counts_; }
 
   /// Timelines cost time, so they are collected on demand only.
@@ -424,16 +428,21 @@ class Machine {
   void interrupt();
   void serve_pending();
   void serve(CpuCode handler, const char* name);
+  void serve_nmi();
   void block();
   void idle();
   [[nodiscard]] bool can_run(const HostCpu& cpu) const;
   [[nodiscard]] bool has_work(const HostCpu& cpu) const;
   HostCpu* next_runnable();
+  /// The same; if an interrupt got lost, time passes until somebody who waits loses patience.
+  HostCpu* next_after_patience();
   void give_way();
   void switch_to(HostCpu& next);
   [[nodiscard]] std::string name_of(VirtAddr address) const;
   /// Walks and caches. The new entry, or null if there is none to make.
   TlbEntry* fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative);
+  /// A speculative walk that stops after the entry of `level`.
+  void fill_pointers(HostCpu& cpu, VirtAddr address, unsigned level);
   [[noreturn]] void report_two_sizes(CpuId cpu);
   [[noreturn]] void report_deadlock();
   [[noreturn]] void leave_run();
@@ -456,9 +465,12 @@ class Machine {
   std::uint64_t changes_{0};
   std::uint64_t hash_{0};
   std::uint64_t interrupts_delivered_{0};
+  std::uint64_t nmis_delivered_{0};
+  unsigned rounds_of_patience_{0};
   IpiCounts ipi_counts_{};
   Observer* observer_{nullptr};
   std::unique_ptr<Hypervisor> hypervisor_;
+  std::unique_ptr<Device> device_;
   FramePool frames_;
   FeatureSet features_;
   Report report_;

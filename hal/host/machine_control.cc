@@ -173,9 +173,8 @@ void Machine::try_evict(HostCpu& cpu, std::uint32_t number) {
       return entry.covers(address) && (entry.global || entry.pcid == pcid);
     });
   } else {
-    cpu.tlb.psc.remove_if([&](const PscEntry& entry) {
-      return entry.pcid == pcid && entry.prefix == address >> kLargePageShift;
-    });
+    cpu.tlb.psc.remove_if(
+        [&](const PscEntry& entry) { return entry.pcid == pcid && entry.covers(address); });
   }
   touch(place(Part::tlb, cpu.id), cpu.tlb.entries.size() + cpu.tlb.psc.size() != before);
 }

@@ -8,6 +8,15 @@
 
 namespace shootdown::host {
 
+namespace {
+
+/// Bits 63 to 47 are all equal.
+bool is_canonical(VirtAddr address) {
+  return static_cast<VirtAddr>(static_cast<std::int64_t>(address << 16) >> 16) == address;
+}
+
+}  // namespace
+
 void Machine::full_fence(Site where) {
   visible(Pending::drained);
   drain();
@@ -59,7 +68,9 @@ void Machine::invlpg(VirtAddr address, Site where) {
   const std::uint16_t pcid = pcid_of(self.cr3);
   touch_dropped(self.id, address);
   ++self.executed.pages;
-  if (setup_.invlpg_leaves_globals && setup_.pcid) {
+  if (!is_canonical(address)) {
+    // Like a NOP as far as the TLB goes (SDM vol. 2, INVLPG in 64-bit mode).
+  } else if (setup_.invlpg_leaves_globals && setup_.pcid) {
     self.tlb.flush_address_not_global(address, pcid);
   } else {
     self.tlb.flush_address(address, pcid);
@@ -74,10 +85,9 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
   visible(Pending::drained);
   drain();
   HostCpu& self = *running_;
-  const auto canonical = static_cast<std::uint64_t>(static_cast<std::int64_t>(address << 16) >> 16);
   const bool by_address = type == InvpcidType::address;
   const bool names_pcid = by_address || type == InvpcidType::context;
-  if ((by_address && canonical != address) || (names_pcid && pcid != 0 && !setup_.pcid)) {
+  if ((by_address && !is_canonical(address)) || (names_pcid && pcid != 0 && !setup_.pcid)) {
     Report report;
     report.oracle = Oracle::fault;
     report.title = "INVPCID faults";
@@ -195,8 +205,22 @@ void Machine::send_call_function_ipi(const HostCpuMask& targets, Site where) {
   }
   targets.for_each([&](CpuId id) {
     touch(place(Part::pending, id), true);
-    cpus_[id].call_pending = true;
+    HostCpu& target = cpus_[id];
+    if (std::exchange(target.loses_next, false)) {
+      target.has_lost = true;
+      if (recording_) record("the interrupt to cpu" + std::to_string(id) + " gets lost", where);
+    } else {
+      target.call_pending = true;
+      target.has_lost = false;
+    }
   });
+  changed();
+}
+
+void Machine::send_again(CpuId target) {
+  if (!std::exchange(cpus_[target].has_lost, false)) return;
+  if (recording_) record("the interrupt to cpu" + std::to_string(target) + " is sent again", {});
+  cpus_[target].call_pending = true;
   changed();
 }
 
@@ -259,7 +283,9 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
   if (speculative && cpu.tlb.find(address, pcid) != nullptr) return nullptr;
   Observer* observer = observing_ ? observer_ : nullptr;
   touch(place(Part::tables, cpu.id), false);
-  const WalkResult walk = walk_tables(*this, cpu, address, pcid, write, observer);
+  const WalkResult walk =
+      walk_tables(*this, {.id = cpu.id, .cr3 = cpu.cr3, .pcid = pcid, .tlb = cpu.tlb},
+                  {.address = address, .write = write, .stop = 1}, observer);
   stop_if_failed();
   if (!walk.present) return nullptr;
   if (walk.shift != kPageShift) touch(place(Part::tlb, cpu.id), true);
@@ -290,6 +316,22 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
                          .where = Site()});
   }
   return &cached;
+}
+
+void Machine::fill_pointers(HostCpu& cpu, VirtAddr address, unsigned level) {
+  const std::uint16_t pcid = pcid_of(cpu.cr3);
+  // The pointer that this walk is for points to the table below.
+  if (cpu.tlb.find_table(address, pcid, level - 1) != nullptr) return;
+  walk_tables(*this, {.id = cpu.id, .cr3 = cpu.cr3, .pcid = pcid, .tlb = cpu.tlb},
+              {.address = address, .write = false, .stop = level},
+              observing_ ? observer_ : nullptr);
+  stop_if_failed();
+  if (!recording_ || cpu.tlb.find_table(address, pcid, level - 1) == nullptr) return;
+  timeline_.push_back({.step = step_,
+                       .cpu = cpu.id,
+                       .what = "speculative walk to " + name_of(address) +
+                               " stops after the entry of level " + std::to_string(level),
+                       .where = Site()});
 }
 
 void Machine::report_two_sizes(CpuId cpu) {

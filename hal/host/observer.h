@@ -26,10 +26,11 @@ class Observer {
   virtual void on_cr3(CpuId cpu) = 0;
   /// `cpu` executes a TLB invalidation, explicit or by CR3, right now.
   virtual void on_invalidate(CpuId cpu) = 0;
-  /// A translation of `address` was read from memory for `cpu`; `from` is to be filled.
+  /// A translation of `address` was read from memory for `cpu`, or kDevice; `from` is to be filled.
   virtual void on_fill(CpuId cpu, VirtAddr address, Provenance& from) = 0;
-  /// A walk of `cpu` is about to read the table in `frame`. False: it must not, the run has failed.
-  virtual bool on_walk(CpuId cpu, std::uint32_t frame) = 0;
+  /// A walk of `cpu`, or kDevice, is about to read the table in `frame`, as which it was used in
+  /// its `life` when the pointer to it was read. False: it must not, the run has failed.
+  virtual bool on_walk(CpuId cpu, std::uint32_t frame, std::uint32_t life) = 0;
   /// `cpu` accesses `address` through `entry`.
   virtual void on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) = 0;
   /// `cpu` sends the call-function interrupt.

@@ -15,6 +15,10 @@ enum class ActionKind : std::uint8_t {
   vcpu_preempt,  // the host takes the processor away from a virtual CPU
   vcpu_resume,   // ... and lets it run again
   fail,          // the CPU's next hypercall or message fails
+  nmi,           // the CPU takes an NMI, whatever it does
+  lose,          // the next call-function interrupt to the CPU does not arrive
+  duplicate,     // a call-function interrupt arrives at the CPU that nobody has sent
+  device,        // a device walks for the address; `cpu` is the context that it does so in
   overtake,      // a store leaves the CPU's buffer before older ones, as if a compiler had moved it
   stale,         // the CPU's next load that may return an older value does
 };
@@ -24,9 +28,11 @@ struct Action {
   std::uint64_t delay{0};  // visible operations after the previous action
   ActionKind kind{ActionKind::preempt};
   std::uint32_t cpu{0};
-  /// hold: operations; drain: stores; fill: virtual address; evict, deliver, overtake: choice;
-  /// fail: how; stale: how many values older
+  /// hold: operations; drain: stores; fill, nmi, device: virtual address; evict, deliver, overtake:
+  /// choice; fail: how; stale: how many values older
   std::uint64_t argument{0};
+  /// fill, device: level of the last entry that the walk reads
+  std::uint8_t level{1};
 };
 
 /// A strategy of exploration. Replay, fuzzing, random and exhaustive search differ in this only.

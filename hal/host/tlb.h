@@ -32,14 +32,29 @@ struct TlbEntry {
   [[nodiscard]] bool covers(VirtAddr address) const { return address >> shift == page; }
 };
 
-/// A cached pointer to a page table, the last upper level (SDM vol. 3, 4.10.3).
+/// Level of the top table; 1 is the page table.
+inline constexpr unsigned kTopLevel = 4;
+
+/// The bits of an address below what an entry of `level` translates.
+constexpr std::uint8_t shift_of_level(unsigned level) {
+  return static_cast<std::uint8_t>(kPageShift + (9 * (level - 1)));
+}
+
+/// A cached pointer to a table, read from an entry of the level above it: a PML4E, a PDPTE or a PDE
+/// (SDM vol. 3, 4.10.3).
 struct PscEntry {
-  std::uint64_t prefix;  // virtual address >> 21
-  std::uint32_t table;   // frame of the page table
+  std::uint64_t prefix;  // virtual address >> shift
+  std::uint32_t table;   // frame of the table that it points to
+  std::uint32_t life;    // ... and which life of the frame, because frames are used again
   std::uint32_t root;    // frame of the top table
   std::uint16_t pcid;
+  std::uint8_t shift;  // 39, 30 or 21
   bool writable;
   Provenance from;
+
+  [[nodiscard]] bool covers(VirtAddr address) const { return address >> shift == prefix; }
+  /// Level of the table that it points to: 3, 2 or 1.
+  [[nodiscard]] unsigned level() const { return (shift - kPageShift) / 9U; }
 };
 
 /// A small unordered set with a bound. When it is full the oldest slot in turn is overwritten,
@@ -90,7 +105,7 @@ class CacheArray {
 class Tlb {
  public:
   static constexpr unsigned kEntries = 48;
-  static constexpr unsigned kPscEntries = 12;
+  static constexpr unsigned kPscEntries = 24;
 
   void clear() {
     entries.clear();
@@ -104,11 +119,24 @@ class Tlb {
     }
     return nullptr;
   }
-  [[nodiscard]] const PscEntry* find_table(VirtAddr address, std::uint16_t pcid) const {
+  /// The cached pointer to the table of `level` on the way to `address`, or null.
+  [[nodiscard]] const PscEntry* find_table(VirtAddr address, std::uint16_t pcid,
+                                           unsigned level = 1) const {
     for (const PscEntry& entry : psc) {
-      if (entry.prefix == address >> kLargePageShift && entry.pcid == pcid) return &entry;
+      if (entry.pcid == pcid && entry.covers(address) && entry.level() == level) return &entry;
     }
     return nullptr;
+  }
+  /// Where a walk for `address` starts that is to read an entry of `level`: the cached pointer to
+  /// the lowest table from which that entry can be reached, or null for the root.
+  [[nodiscard]] const PscEntry* find_start(VirtAddr address, std::uint16_t pcid,
+                                           unsigned level) const {
+    const PscEntry* best = nullptr;
+    for (const PscEntry& entry : psc) {
+      if (entry.pcid != pcid || !entry.covers(address) || entry.level() < level) continue;
+      if (best == nullptr || entry.shift < best->shift) best = &entry;
+    }
+    return best;
   }
 
   /// MOV to CR3 without the keep bit: non-global entries of the PCID being loaded.
@@ -122,7 +150,7 @@ class Tlb {
     psc.clear();
   }
   /// INVLPG: the address in the current PCID, global entries for it in every PCID, and the whole
-  /// paging-structure cache of the current PCID.
+  /// paging-structure cache of the current PCID, whatever the level and the address.
   void flush_address(VirtAddr address, std::uint16_t pcid) {
     entries.remove_if(
         [&](const TlbEntry& e) { return e.covers(address) && (e.global || e.pcid == pcid); });
@@ -134,9 +162,16 @@ class Tlb {
   void flush_address_in(VirtAddr address, std::uint16_t pcid) {
     entries.remove_if(
         [&](const TlbEntry& e) { return !e.global && e.pcid == pcid && e.covers(address); });
-    psc.remove_if([&](const PscEntry& e) {
-      return e.pcid == pcid && e.prefix == address >> kLargePageShift;
-    });
+    psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid && e.covers(address); });
+  }
+  /// What translates any address of [start, end) in one PCID.
+  void flush_range_in(std::uint16_t pcid, VirtAddr start, VirtAddr end) {
+    const auto hits = [&](std::uint64_t number, unsigned shift) {
+      const VirtAddr first = number << shift;
+      return first < end && start <= first + ((VirtAddr{1} << shift) - 1);
+    };
+    entries.remove_if([&](const TlbEntry& e) { return e.pcid == pcid && hits(e.page, e.shift); });
+    psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid && hits(e.prefix, e.shift); });
   }
   /// INVLPG with the erratum: global entries stay.
   void flush_address_not_global(VirtAddr address, std::uint16_t pcid) {
@@ -157,23 +192,21 @@ class Tlb {
              hits(e.page, e.shift);
     });
     psc.remove_if([&](const PscEntry& e) {
-      return (every_space || e.root == root) && hits(e.prefix, kLargePageShift);
+      return (every_space || e.root == root) && hits(e.prefix, e.shift);
     });
   }
   /// INVLPGB for one address of each PCID: global entries go as well, and the cached table pointers
   /// on the way.
   void flush_address_everywhere(VirtAddr address) {
     entries.remove_if([&](const TlbEntry& e) { return e.covers(address); });
-    psc.remove_if([&](const PscEntry& e) { return e.prefix == address >> kLargePageShift; });
+    psc.remove_if([&](const PscEntry& e) { return e.covers(address); });
   }
   /// A page fault drops what a walk for the address would use, so that a fault that memory does not
   /// justify cannot recur (SDM vol. 3, 4.10.4.1).
   void drop_faulting(VirtAddr address, std::uint16_t pcid) {
     entries.remove_if(
         [&](const TlbEntry& e) { return e.covers(address) && (e.global || e.pcid == pcid); });
-    psc.remove_if([&](const PscEntry& e) {
-      return e.prefix == address >> kLargePageShift && e.pcid == pcid;
-    });
+    psc.remove_if([&](const PscEntry& e) { return e.covers(address) && e.pcid == pcid; });
   }
   /// Hardware may drop anything at any time; `choice` picks.
   void evict(std::uint32_t choice) {

@@ -1,5 +1,7 @@
 #include "hal/host/walk.h"
 
+#include "hal/host/device.h"
+
 namespace shootdown::host {
 
 namespace {
@@ -13,7 +15,6 @@ void set(Machine& machine, std::uint64_t& entry, std::uint64_t bits) {
 /// Reads the leaf and does what the walker does to it.
 WalkResult finish(Machine& machine, std::uint64_t& entry, std::uint8_t shift, bool upper_writable,
                   bool write) {
-  machine.touch(&entry, false);
   if ((entry & kPtePresent) == 0) return {};
   WalkResult result{.present = true,
                     .writable = upper_writable && (entry & kPteWritable) != 0,
@@ -25,45 +26,51 @@ WalkResult finish(Machine& machine, std::uint64_t& entry, std::uint8_t shift, bo
   return result;
 }
 
+bool maps_page(std::uint64_t entry, unsigned level) {
+  return level == 1 || (level == 2 && (entry & kPteLarge) != 0);
+}
+
 }  // namespace
 
-WalkResult walk_tables(Machine& machine, HostCpu& cpu, VirtAddr address, std::uint16_t pcid,
-                       bool write, Observer* observer) {
+WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose& purpose,
+                       Observer* observer) {
   FramePool& frames = machine.frames();
-  if (const PscEntry* cached = cpu.tlb.find_table(address, pcid)) {
-    if (observer != nullptr && !observer->on_walk(cpu.id, cached->table)) return {};
-    std::uint64_t& leaf = frames.words(cached->table)[table_index(address, 1)];
-    return finish(machine, leaf, kPageShift, cached->writable, write);
-  }
-  std::uint32_t table = FramePool::frame_at(cpu.cr3);
-  bool writable = true;
-  for (unsigned level = 4; level >= 2; --level) {
-    if (table == FramePool::kNoFrame) return {};
-    if (observer != nullptr && !observer->on_walk(cpu.id, table)) return {};
-    std::uint64_t& entry = frames.words(table)[table_index(address, level)];
+  const std::uint32_t root = FramePool::frame_at(walker.cr3);
+  if (root == FramePool::kNoFrame) return {};
+  PscEntry at{.prefix = 0,
+              .table = root,
+              .life = frames.info(root).life,
+              .root = root,
+              .pcid = walker.pcid,
+              .shift = shift_of_level(kTopLevel + 1),
+              .writable = true,
+              .from = {}};
+  const PscEntry* cached = walker.tlb.find_start(purpose.address, walker.pcid, purpose.stop);
+  if (cached != nullptr) at = *cached;
+  bool is_stamped = false;  // with what oracles want to know of this walk
+  for (unsigned level = at.level();; --level) {
+    if (observer != nullptr && !observer->on_walk(walker.id, at.table, at.life)) return {};
+    std::uint64_t& entry = frames.words(at.table)[table_index(purpose.address, level)];
     machine.touch(&entry, false);
+    const bool is_leaf = maps_page(entry, level);
+    if (is_leaf && purpose.stop > 1) return {};
+    if (is_leaf) return finish(machine, entry, shift_of_level(level), at.writable, purpose.write);
     if ((entry & kPtePresent) == 0) return {};
-    if (level == 2 && (entry & kPteLarge) != 0) {
-      return finish(machine, entry, kLargePageShift, writable, write);
-    }
-    writable = writable && (entry & kPteWritable) != 0;
     set(machine, entry, kPteAccessed);
-    table = FramePool::frame_at(entry);
+    at.writable = at.writable && (entry & kPteWritable) != 0;
+    at.table = FramePool::frame_at(entry);
+    if (at.table == FramePool::kNoFrame) return {};
+    at.life = frames.info(at.table).life;
+    at.shift = shift_of_level(level);
+    at.prefix = purpose.address >> at.shift;
+    if (!is_stamped && observer != nullptr) {
+      observer->on_fill(walker.id, purpose.address, at.from);
+    }
+    is_stamped = true;
+    if (walker.id != kDevice) machine.touch(place(Part::tables, walker.id), true);
+    walker.tlb.psc.insert(at);
+    if (level == purpose.stop) return {};
   }
-  if (table == FramePool::kNoFrame) return {};
-  PscEntry upper{.prefix = address >> kLargePageShift,
-                 .table = table,
-                 .root = FramePool::frame_at(cpu.cr3),
-                 .pcid = pcid,
-                 .writable = writable,
-                 .from = {}};
-  if (observer != nullptr) {
-    observer->on_fill(cpu.id, address, upper.from);
-    if (!observer->on_walk(cpu.id, table)) return {};
-  }
-  machine.touch(place(Part::tables, cpu.id), true);
-  cpu.tlb.psc.insert(upper);
-  return finish(machine, frames.words(table)[table_index(address, 1)], kPageShift, writable, write);
 }
 
 }  // namespace shootdown::host

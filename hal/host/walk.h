@@ -1,4 +1,4 @@
-// The page walker: four levels, accessed and dirty bits, and the paging-structure cache.
+// The page walker: four levels, accessed and dirty bits, and the paging-structure caches.
 #pragma once
 
 #include <cstdint>
@@ -17,13 +17,30 @@ struct WalkResult {
   std::uint32_t frame{0};
 };
 
-/// Walks from `cpu`'s root, or from a cached pointer to the page table. One atomic step. Sets the
-/// accessed bit, and the dirty bit for a write that the entry permits (SDM vol. 3, 4.8). `observer`
-/// may be null.
-WalkResult walk_tables(Machine& machine, HostCpu& cpu, VirtAddr address, std::uint16_t pcid,
-                       bool write, Observer* observer);
+/// Who walks.
+struct Walker {
+  CpuId id;  // for observers
+  std::uint64_t cr3;
+  std::uint16_t pcid;
+  Tlb& tlb;
+};
 
-/// Index of `address` in a table of `level`; 4 is the root.
+/// What a walk is for.
+struct WalkPurpose {
+  VirtAddr address;
+  bool write;
+  /// Level of the last entry that is read. From 2 on the walk stops early, which is how walks in
+  /// several steps are made: it caches pointers to tables, and no translation.
+  unsigned stop;
+};
+
+/// Walks from the lowest table that a cached pointer leads to, or from the root, and caches a
+/// pointer to each table below. One atomic step. Sets the accessed bit, and the dirty bit for a
+/// write that the entry permits (SDM vol. 3, 4.8). `observer` may be null.
+WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose& purpose,
+                       Observer* observer);
+
+/// Index of `address` in a table of `level`.
 constexpr std::uint32_t table_index(VirtAddr address, unsigned level) {
   return static_cast<std::uint32_t>((address >> (kPageShift + (9 * (level - 1)))) & 511);
 }

@@ -47,6 +47,10 @@ class KernelMemory {
   void cleaned(const Mm& /*mm*/, VirtAddr /*start*/, VirtAddr /*end*/) {}
   void walker_holds(PhysAddr /*table*/) {}
   void walker_done() {}
+  void begin_secondary(const Mm& /*mm*/) {}
+  void end_secondary(const Mm& /*mm*/) {}
+  void flush_secondary(const Mm& /*mm*/, VirtAddr /*start*/, VirtAddr /*end*/) {}
+  void flush_secondary_kernel(VirtAddr /*start*/, VirtAddr /*end*/) {}
 };
 
 static_assert(vm::MemoryPlatform<KernelMemory>);

@@ -3,6 +3,7 @@
 
 #include <atomic>
 
+#include "kernel-glue/mm/flush.h"
 #include "kernel-glue/mm/gather.h"
 #include "kernel-glue/mm/manager.h"
 #include "kernel-glue/mm/tables.h"
@@ -21,8 +22,8 @@ void give_new_page(Manager<P>& manager, Space<P>& space, Entry&& entry, VirtAddr
   // and no CPU has the old page while another has the new one.
   const Pte old = entry.exchange(0, std::memory_order_seq_cst);
   const std::uint8_t shift = shift_of(level);
-  const TranslationsQuiet quiet = flush_tlb_mm_range(
-      manager.system, space.mm,
+  const TranslationsQuiet quiet = flush_range(
+      manager, space,
       {.start = address, .end = address + (VirtAddr{1} << shift), .stride_shift = shift});
   if ((old & kPteDirty) != 0) manager.platform.note_dirty(frame_of(old));
   manager.platform.copy_page(fresh, frame_of(old), level);

@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "core/shootdown.h"
+#include "kernel-glue/mm/flush.h"
 #include "kernel-glue/mm/lock.h"
 #include "kernel-glue/mm/manager.h"
 #include "kernel-glue/mm/walkers.h"
@@ -92,9 +93,9 @@ class Gather {
     if (end_ == 0) return;
     const FlushRange range{.start = start_, .end = end_, .stride_shift = shift_};
     if (tables_held_ != 0) {
-      release_all(flush_tlb_mm_range_freed_tables(manager_.system, space_.mm, range));
+      release_all(flush_tables(manager_, space_, range));
     } else {
-      release_pages(flush_tlb_mm_range(manager_.system, space_.mm, range));
+      release_pages(flush_range(manager_, space_, range));
     }
     forget();
   }
@@ -126,8 +127,7 @@ class Gather {
     if (!is_alone()) {
       flush_for_others();
     } else if (end_ != 0) {
-      static_cast<void>(flush_tlb_mm_range_early(
-          manager_.system, space_.mm, {.start = start_, .end = end_, .stride_shift = shift_}));
+      flush_range_early(manager_, space_, {.start = start_, .end = end_, .stride_shift = shift_});
     }
     end();
   }
@@ -145,7 +145,7 @@ class Gather {
   /// Somebody else works on this space. What this operation found gone or weakened may be theirs,
   /// and nobody knows their range or whether they freed tables: everything goes.
   void flush_for_others() {
-    release_all(flush_tlb_mm_range_freed_tables(manager_.system, space_.mm, {}));
+    release_all(flush_tables(manager_, space_, {}));
     forget();
   }
 
@@ -195,7 +195,7 @@ void settle(Manager<P>& manager, Space<P>& space) {
 template <MemoryPlatform P>
 void settle_all(Manager<P>& manager, Space<P>& space) {
   if (space.pending.load(std::memory_order_acquire) != 0) {
-    static_cast<void>(flush_tlb_mm_range_freed_tables(manager.system, space.mm, {}));
+    static_cast<void>(flush_tables(manager, space, {}));
   }
   settle(manager, space);
 }

@@ -7,6 +7,7 @@
 
 #include <atomic>
 
+#include "kernel-glue/mm/flush.h"
 #include "kernel-glue/mm/gather.h"
 #include "kernel-glue/mm/manager.h"
 #include "kernel-glue/mm/tables.h"
@@ -49,9 +50,9 @@ bool split(Manager<P>& manager, Space<P>& space, VirtAddr address) {
   }
   const Pte old = entry.exchange(0, std::memory_order_seq_cst);
   // No table is freed; the stronger flush is for the lazy CPUs.
-  static_cast<void>(flush_tlb_mm_range_freed_tables(
-      manager.system, space.mm,
-      {.start = start, .end = start + kLargePage, .stride_shift = kLargePageShift}));
+  static_cast<void>(
+      flush_tables(manager, space,
+                   {.start = start, .end = start + kLargePage, .stride_shift = kLargePageShift}));
   manager.platform.looked(space.mm, start, start + kLargePage);
   const unsigned parts = internal::fill_with_parts(manager, table, old);
   // Each part's entry holds a reference of its own; one is the large entry's.
@@ -112,9 +113,8 @@ bool collapse(Manager<P>& manager, Space<P>& space, VirtAddr address) {
     return false;
   }
   entry.exchange(0, std::memory_order_seq_cst);
-  const WalkersQuiet quiet = flush_tlb_mm_range_freed_tables(
-      manager.system, space.mm,
-      {.start = start, .end = start + kLargePage, .stride_shift = kPageShift});
+  const WalkersQuiet quiet = flush_tables(
+      manager, space, {.start = start, .end = start + kLargePage, .stride_shift = kPageShift});
   internal::copy_parts(manager, frame_of(old), page, quiet);
   manager.platform.looked(space.mm, start, start + kLargePage);
   entry.exchange(page | kTableBits | kPteLarge | kPteDirty, std::memory_order_release);

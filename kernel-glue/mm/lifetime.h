@@ -26,6 +26,7 @@ bool create(Manager<P>& manager, Space<P>& space) {
     }
   }
   space.mm.initialize(manager.system.allocate_context(), root, user_root);
+  platform.begin_secondary(space.mm);
   return true;
 }
 
@@ -61,6 +62,7 @@ void clear_table(Manager<P>& manager, Space<P>& space, PhysAddr table, unsigned 
 /// still be lazy on it. Context: a task with interrupts on.
 template <MemoryPlatform P>
 void destroy(Manager<P>& manager, Space<P>& space) {
+  manager.platform.end_secondary(space.mm);
   Gather<P> gather(manager, space);
   // No locks: only hardware walkers of lazy CPUs are left.
   internal::clear_table(manager, space, space.mm.root, kRootLevel, 0, gather);

@@ -7,6 +7,7 @@
 
 #include <atomic>
 
+#include "kernel-glue/mm/flush.h"
 #include "kernel-glue/mm/gather.h"
 #include "kernel-glue/mm/lock.h"
 #include "kernel-glue/mm/manager.h"
@@ -200,8 +201,8 @@ void clean(Manager<P>& manager, Space<P>& space, Range range) {
     if (dirty) {
       // Before the lock is dropped: a cached entry with the dirty bit stores without setting it.
       const auto shift = shift_of(region.level());
-      static_cast<void>(flush_tlb_mm_range(manager.system, space.mm,
-                                           {.start = at, .end = end, .stride_shift = shift}));
+      static_cast<void>(
+          flush_range(manager, space, {.start = at, .end = end, .stride_shift = shift}));
     }
     manager.platform.cleaned(space.mm, at, end);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernel-glue/mm/copy.h"       // IWYU pragma: export
+#include "kernel-glue/mm/flush.h"      // IWYU pragma: export
 #include "kernel-glue/mm/large.h"      // IWYU pragma: export
 #include "kernel-glue/mm/lifetime.h"   // IWYU pragma: export
 #include "kernel-glue/mm/lookup.h"     // IWYU pragma: export

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <optional>
 
+#include "kernel-glue/mm/flush.h"
 #include "kernel-glue/mm/gather.h"
 #include "kernel-glue/mm/manager.h"
 #include "kernel-glue/mm/tables.h"
@@ -45,7 +46,7 @@ bool move_page(Manager<P>& manager, Space<P>& space, VirtAddr from, VirtAddr to)
       // there, unmap, flush the new address and release the page, or clean it, and whoever still
       // has the old address cached stores to it. So the flush comes before the locks go, be the
       // page dirty or not.
-      if (moved) static_cast<void>(flush_tlb_page(manager.system, space.mm, from));
+      if (moved) flush_page(manager, space, from);
       manager.platform.looked(space.mm, from, from + kSmallPage);
     }
   }

@@ -122,7 +122,28 @@ concept PlatformHooks =
       { platform.walker_done() };
     };
 
+/// Secondary TLBs: who else walks the page tables, such as devices, and keeps what it finds. A
+/// kernel without any does nothing here. Context: a task with interrupts on; locks of page tables
+/// may be held. A call returns when it is done.
+///
+/// `begin_secondary`         the space exists: walks may begin.
+/// `end_secondary`           before the first table of the space goes: nothing is kept of the space
+///                           when it returns, and nobody walks it any more.
+/// `flush_secondary`         entries or tables of [start, end) are gone or weaker, CPUs have been
+///                           flushed, and nothing is released yet. When it returns, no translation
+///                           of the range is kept, and no pointer to a table on the way there.
+///                           `end` may be kFlushAll.
+/// `flush_secondary_kernel`  the same for the kernel's half, which every space shares.
 template <class P>
-concept MemoryPlatform = PlatformMemory<P> && PlatformRelease<P> && PlatformHooks<P>;
+concept PlatformSecondary = requires(P& platform, const Mm<typename P::Hal>& mm, VirtAddr address) {
+  { platform.begin_secondary(mm) };
+  { platform.end_secondary(mm) };
+  { platform.flush_secondary(mm, address, address) };
+  { platform.flush_secondary_kernel(address, address) };
+};
+
+template <class P>
+concept MemoryPlatform =
+    PlatformMemory<P> && PlatformRelease<P> && PlatformHooks<P> && PlatformSecondary<P>;
 
 }  // namespace shootdown::vm

@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "core/shootdown.h"
+#include "kernel-glue/mm/flush.h"
 #include "kernel-glue/mm/gather.h"
 #include "kernel-glue/mm/manager.h"
 #include "kernel-glue/mm/tables.h"
@@ -31,6 +32,11 @@ class Reclaimer {
     } else {
       // M12: the mark is set before the lock goes, so whoever finds the entry gone finds it.
       batch_.add(manager.system, space.mm);
+      // Only CPUs wait for the batch: who else walks is told at once, and so whoever settles the
+      // batch later has CPUs to flush and nobody else.
+      const VirtAddr start = entry_start(address, region.level());
+      manager.platform.flush_secondary(space.mm, start,
+                                       start + (VirtAddr{1} << shift_of(region.level())));
       pages_[held_++] = frame_of(old);
     }
     return true;
@@ -54,9 +60,9 @@ class Reclaimer {
     manager.platform.note_dirty(frame_of(old));
     const std::uint8_t shift = shift_of(level);
     const VirtAddr start = entry_start(address, level);
-    const TranslationsQuiet quiet = flush_tlb_mm_range(
-        manager.system, space.mm,
-        {.start = start, .end = start + (VirtAddr{1} << shift), .stride_shift = shift});
+    const TranslationsQuiet quiet =
+        flush_range(manager, space,
+                    {.start = start, .end = start + (VirtAddr{1} << shift), .stride_shift = shift});
     drop_mapping(manager, frame_of(old), quiet);
   }
 

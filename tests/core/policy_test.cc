@@ -312,6 +312,30 @@ TEST(Offline, NeedsInterruptsOffUntilTheCpuStops) {
   EXPECT_EQ(refused_by([&] { handle_call_function_interrupt(bench.system); }), Rule::r12);
 }
 
+TEST(UserAccessOk, IsFalseWhileLazyBecauseFlushersSkipTheCpu) {
+  FourCpus bench;
+  bench.switch_to(0, bench.mm);
+  bench.idle(0);
+  EXPECT_FALSE(user_access_ok(bench.system, bench.mm));
+  bench.switch_to(0, bench.mm);
+  EXPECT_TRUE(user_access_ok(bench.system, bench.mm));
+}
+
+TEST(UserAccessOk, IsFalseBetweenAnEarlyAnswerAndItsFlush) {
+  FourCpus bench{{.early_acknowledgement = true}};
+  bench.run_mm_on({0, 1});
+  unsigned asked = 0;
+  recorder.before = [&](const Entry& entry) {
+    if (entry.cpu != 1 || (entry.what != "store record 0->1" && entry.what != "invlpg")) return;
+    ++asked;
+    EXPECT_FALSE(user_access_ok(bench.system, bench.mm)) << entry.what;
+  };
+  static_cast<void>(flush_tlb_mm_range_early(bench.system, bench.mm, kOnePage));
+  EXPECT_EQ(asked, 2u);
+  recorder.before = nullptr;
+  bench.as(1, [&] { EXPECT_TRUE(user_access_ok(bench.system, bench.mm)); });
+}
+
 TEST(UserAccessOk, IsFalseInTheSwitchingWindow) {
   FourCpus bench;
   bench.switch_to(0, bench.mm);

@@ -11,6 +11,7 @@ namespace shootdown::test {
 namespace {
 
 using OneCpu = Bench<1>;
+using H = OneCpu::H;
 constexpr Slot kSlot = 1;  // The bench's first space; slot 0 is the kernel's.
 constexpr std::uint64_t kUserPcid = (kSlot + 1) | kUserPcidBit;
 constexpr FlushRange kTwoPages{.start = 0x6000, .end = 0x8000};
@@ -170,6 +171,52 @@ TEST_F(R9, WithoutIsolationThereIsOneHalf) {
   go_to_user_and_back(bench);
   EXPECT_EQ(count("write CR3"), 0u);
   EXPECT_EQ(bench.own(0).user_flush, 0u);
+}
+
+// ---- NMIs
+
+TEST_F(R9, AnNmiFromUserModeRunsOnTheKernelRootAndGoesBackToWhatCr3Held) {
+  for (const bool pcid : {true, false}) {
+    const auto bench = isolated({.pcid = pcid});
+    bench->with_interrupts_off(0, [&] {
+      return_to_user(bench->system);
+      const std::uint64_t user = H::read_cr3();
+      recorder.clear();
+      const std::uint64_t held = enter_nmi(bench->system);
+      EXPECT_EQ(held, user);
+      EXPECT_EQ(H::read_cr3() & ~std::uint64_t{0xfff}, OneCpu::kRoot);
+      leave_nmi(bench->system, held);
+      EXPECT_EQ(H::read_cr3(), user);
+      for (const std::uint64_t value : values("write CR3")) {
+        EXPECT_EQ((value & kCr3KeepEntries) != 0, pcid) << "what was cached stays";
+      }
+      EXPECT_EQ(count("write CR3"), 2u);
+      enter_from_user(bench->system);
+    });
+  }
+}
+
+TEST_F(R9, AnNmiInTheKernelLeavesCr3Alone) {
+  for (const bool pti : {true, false}) {
+    OneCpu bench({.pti = pti});
+    bench.switch_to(0, bench.mm);
+    bench.with_interrupts_off(0, [&] {
+      recorder.clear();
+      leave_nmi(bench.system, enter_nmi(bench.system));
+      EXPECT_EQ(count("write CR3"), 0u);
+    });
+  }
+}
+
+TEST_F(R9, AnNmiInTheMiddleOfASwitchLeavesCr3Alone) {
+  OneCpu bench({.pti = true});
+  unsigned taken = 0;
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what != "write CR3" || taken++ != 0) return;
+    leave_nmi(bench.system, enter_nmi(bench.system));
+  };
+  bench.switch_to(0, bench.mm);
+  EXPECT_EQ(taken, 1u) << "the switch's own load and no other";
 }
 
 // ---- The kernel's own mappings

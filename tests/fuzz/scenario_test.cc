@@ -56,8 +56,8 @@ void expect_in_range(const Scenario& scenario) {
   }
   for (const Deviation& deviation : scenario.deviations) {
     EXPECT_LT(deviation.kind, DeviationKind::kCount);
-    EXPECT_LT(deviation.cpu, header.cpus);
-    EXPECT_LT(deviation.arg, shape(deviation.kind).arg_count);
+    EXPECT_LT(deviation.cpu, shape(deviation.kind).of_space ? header.mms : header.cpus);
+    EXPECT_LT(deviation.arg, shape(deviation.kind).args());
   }
 }
 
@@ -108,7 +108,7 @@ TEST(Decode, EveryHeaderValueIsReachableAndKept) {
         seen.push_back(scenario.header);
       }
     }
-    constexpr std::array<std::size_t, kHeaderBytes - 1> kValues{8, 8, 2, 10, 34, 256, 32};
+    constexpr std::array<std::size_t, kHeaderBytes - 1> kValues{8, 8, 2, 10, 34, 256, 256};
     EXPECT_EQ(seen.size(), kValues[byte]) << "header byte " << byte;
   }
 }
@@ -134,7 +134,7 @@ TEST(Decode, ReducesEveryValueOfEveryByteOfARecord) {
     ASSERT_EQ(scenario.deviations.size(), 2u);
     EXPECT_EQ(static_cast<unsigned>(scenario.deviations[0].kind), value % kDeviationKinds);
     EXPECT_EQ(scenario.deviations[1].cpu, value % 7);
-    EXPECT_EQ(scenario.deviations[1].arg, value % (kPages + kKernelPages));
+    EXPECT_EQ(scenario.deviations[1].arg, value % (kWalkedPages * kWalkLevels));
   }
 }
 

@@ -64,6 +64,10 @@ TEST(Text, PrintsPartsForTimelines) {
   EXPECT_EQ(print(Op{OpKind::protect, 1, 2, 3}), "protect mm=1 page=2 count=3");
   EXPECT_EQ(print(Op{OpKind::leave}), "leave");
   EXPECT_EQ(print(Deviation{9, DeviationKind::evict, 1, 2}), "evict cpu=1 entry=2");
+  EXPECT_EQ(print(Deviation{0, DeviationKind::fill, 1, 3}), "fill cpu=1 page=3");
+  EXPECT_EQ(print(Deviation{0, DeviationKind::fill, 1, 3 + (2 * kWalkedPages)}),
+            "fill cpu=1 page=3 level=3");
+  EXPECT_EQ(print(Deviation{0, DeviationKind::device, 1, 3}), "device mm=1 page=3");
   EXPECT_EQ(name(OpKind::free_table), "free_table");
   EXPECT_EQ(name(OpKind::exit), "exit");
   EXPECT_EQ(name(DeviationKind::evict), "evict");
@@ -215,6 +219,8 @@ TEST(TextErrors, OfDeviations) {
             "line 3: steps=0 is out of range; it must be 1 .. 256");
   EXPECT_EQ(error_of_line("at +1: fill cpu=0 page=22"),
             "line 3: page=22 is out of range; it must be 0 .. 21");
+  EXPECT_EQ(error_of_line("at +1: fill cpu=0 page=2 level=5"),
+            "line 3: level=5 is out of range; it must be 1 .. 4");
   EXPECT_EQ(error_of_line("at +1: evict cpu=4 entry=0"),
             "line 3: cpu=4 is out of range; it must be 0 .. 3 (config has cpus=4)");
   std::string many;

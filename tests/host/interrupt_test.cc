@@ -57,6 +57,42 @@ TEST(Interrupt, GoesTheCheapestWay) {
   EXPECT_EQ(counts.commands, 1u + 1u + 2u + 1u);
 }
 
+TEST(Interrupt, ThatGetsLostIsSentAgainWhenSomebodyHasWaitedForLong) {
+  for (const bool reports : {true, false}) {
+    Pair pair;
+    pair.lab.at(0, ActionKind::lose, 1);
+    pair.lab.on(0, [&] {
+      interrupt(1);
+      for (unsigned pauses = 0; pair.count.load(std::memory_order_acquire) == 0;) {
+        HostHal::pause();
+        if (++pauses == 10 && reports) HostHal::report_unanswered({.target = 1});
+      }
+    });
+    const Report& report = pair.lab.run();
+    EXPECT_EQ(report.failed(), !reports) << report.title;
+    EXPECT_EQ(pair.count.peek(), reports ? 1u : 0u);
+    if (!reports) EXPECT_EQ(report.oracle, Oracle::o18) << "nobody does anything about it";
+  }
+}
+
+TEST(Interrupt, OnlyTheNextOneGetsLost) {
+  Pair pair;
+  pair.lab.at(0, ActionKind::lose, 1);
+  pair.lab.on(0, [&] {
+    interrupt(1);
+    interrupt(1);
+    wait_for(pair.count, 1);
+  });
+  pair.run();
+}
+
+TEST(Interrupt, MayArriveThoughNobodyHasSentIt) {
+  Pair pair;
+  pair.lab.at(0, ActionKind::duplicate, 1);
+  pair.lab.on(0, [&] { wait_for(pair.count, 1); });
+  pair.run();
+}
+
 TEST(Interrupt, ReachesACpuThatHasFinished) {
   Pair pair;
   pair.lab.at(1, ActionKind::preempt, 1);

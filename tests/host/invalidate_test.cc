@@ -108,6 +108,22 @@ TEST(Invlpg, DropsAllTablePointersOfTheCurrentPcidOnly) {
   });
 }
 
+TEST(Invlpg, OfAnAddressThatIsNotCanonicalDropsNothing) {
+  World world;
+  world.tables.map(kPage);
+  world.run([&] {
+    world.load(world.tables, kFirst);
+    EXPECT_TRUE(world.read(kPage));
+    for (const VirtAddr address : {VirtAddr{1} << 47, kPage | (VirtAddr{1} << 63)}) {
+      HostHal::invlpg(address);
+      EXPECT_TRUE(world.caches(kPage, kFirst) && world.caches_table(kPage, kFirst));
+    }
+    HostHal::invlpg(~VirtAddr{0} << 47);
+    EXPECT_TRUE(world.caches(kPage, kFirst)) << "canonical, and another page";
+    EXPECT_FALSE(world.caches_table(kPage, kFirst));
+  });
+}
+
 TEST(Invlpg, DropsGlobalEntriesOfEveryPcid) {
   World world;
   world.tables.map(kPage, Tables::kLeaf | kPteGlobal);

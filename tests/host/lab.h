@@ -38,7 +38,9 @@ class SilentObserver : public Observer {
   void on_cr3(CpuId /*cpu*/) override {}
   void on_invalidate(CpuId /*cpu*/) override {}
   void on_fill(CpuId /*cpu*/, VirtAddr /*address*/, Provenance& /*from*/) override {}
-  bool on_walk(CpuId /*cpu*/, std::uint32_t /*frame*/) override { return true; }
+  bool on_walk(CpuId /*cpu*/, std::uint32_t /*frame*/, std::uint32_t /*life*/) override {
+    return true;
+  }
   void on_use(CpuId /*cpu*/, VirtAddr /*address*/, const TlbEntry& /*entry*/) override {}
   void on_ipi(CpuId /*cpu*/, const HostCpuMask& /*targets*/) override {}
   void on_broadcast(CpuId /*cpu*/, const Invlpgb& /*what*/) override {}
@@ -75,6 +77,7 @@ class Lab {
     programs_ = {};
     handler_ = nullptr;
     hub_handler_ = nullptr;
+    nmi_handler_ = nullptr;
     machine_.prepare({.cpus = options.cpus,
                       .pcid = options.pcid,
                       .invlpg_leaves_globals = options.invlpg_leaves_globals,
@@ -98,6 +101,11 @@ class Lab {
                             const Program& handler = static_cast<Lab*>(self)->hub_handler_;
                             if (handler) handler();
                           },
+                      .nmi =
+                          [](void* self, CpuId) {
+                            const Program& handler = static_cast<Lab*>(self)->nmi_handler_;
+                            if (handler) handler();
+                          },
                       .argument = this,
                       .observer = options.observer,
                       .schedule = &script_,
@@ -109,9 +117,15 @@ class Lab {
   void on(CpuId cpu, Program program) { programs_[cpu] = std::move(program); }
   void on_interrupt(Program handler) { handler_ = std::move(handler); }
   void on_hub_interrupt(Program handler) { hub_handler_ = std::move(handler); }
+  void on_nmi(Program handler) { nmi_handler_ = std::move(handler); }
   /// `delay` visible operations after the previous action.
-  void at(std::uint64_t delay, ActionKind kind, CpuId cpu, std::uint64_t argument = 0) {
-    script_.add({.delay = delay, .kind = kind, .cpu = cpu, .argument = argument});
+  void at(std::uint64_t delay, ActionKind kind, CpuId cpu, std::uint64_t argument = 0,
+          unsigned level = 1) {
+    script_.add({.delay = delay,
+                 .kind = kind,
+                 .cpu = cpu,
+                 .argument = argument,
+                 .level = static_cast<std::uint8_t>(level)});
   }
   const Report& run() { return machine_.run(); }
   /// One CPU, one function, one run.
@@ -130,6 +144,7 @@ class Lab {
   std::array<Program, kHostCpus> programs_;
   Program handler_;
   Program hub_handler_;
+  Program nmi_handler_;
 };
 
 /// Four-level page tables in modelled frames. Entries are changed as host code changes memory:

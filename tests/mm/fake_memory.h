@@ -113,6 +113,14 @@ class FakeMemory {
   }
   void walker_holds(PhysAddr table) { recorder.note("walker holds", table); }
   void walker_done() { recorder.note("walker done"); }
+  void begin_secondary(const Mm<Hal>& /*mm*/) { recorder.note("secondary begins"); }
+  void end_secondary(const Mm<Hal>& /*mm*/) { recorder.note("secondary ends"); }
+  void flush_secondary(const Mm<Hal>& /*mm*/, VirtAddr start, VirtAddr /*end*/) {
+    recorder.note("flush secondary", start);
+  }
+  void flush_secondary_kernel(VirtAddr start, VirtAddr /*end*/) {
+    recorder.note("flush secondary kernel", start);
+  }
 
   unsigned records_left{4};
   /// Frames that may still be allocated.

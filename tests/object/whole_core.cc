@@ -41,6 +41,8 @@ template bool flush_interrupts_targets(const System<H>&);
 template FlushOps<H> remote_only(FlushOps<H>);
 
 template void return_to_user(System<H>&);
+template std::uint64_t enter_nmi(System<H>&);
+template void leave_nmi(System<H>&, std::uint64_t);
 template void enter_from_user(System<H>&);
 template std::uint64_t entry_cr3(System<H>&);
 template void change_cr4(System<H>&, std::uint64_t, std::uint64_t);

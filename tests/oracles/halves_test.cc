@@ -49,6 +49,19 @@ TEST(O12, FiresWhenASwitchForgetsTheMark) {
                {.pti = true});
 }
 
+TEST(O12, FiresWhenATableIsReleasedToWhichTheUserHalfKeepsAPointer) {
+  Trial trial;
+  Loot loot(trial);
+  trial.before(TraceKind::handler_begin, 1, [&] { loot.take(1); });
+  trial.after(TraceKind::flush_end, 0, [&] {
+    loot.put_tables_back(1);
+    trial.own(1).user_flush = 0;
+  });
+  trial.expect("O12 the user half keeps a pointer to a page table that is released",
+               {{await(1), op("free_table mm=0 page=0")}, {op("read page=1"), go(1)}},
+               {.pti = true});
+}
+
 // ---- O13
 
 TEST(O13, FiresWhenAKernelRangeIsFlushedAndACpuKeepsIt) {
@@ -131,6 +144,36 @@ TEST(O22, FiresWhenTheSpaceIsNamedBeforeCr3HasIt) {
                  HostHal::disable_interrupts();
                  trial.own(0).loaded_mm.store(&trial.mm(1), std::memory_order_relaxed);
                })}});
+}
+
+/// An NMI arrives at the running CPU.
+void take_nmi(Trial& trial, VirtAddr address) {
+  trial.machine.running().nmi_pending = true;
+  trial.machine.running().nmi_address = address;
+  HostHal::full_fence();
+}
+
+TEST(O22, FiresWhenAnNmiReadsAnotherSpaceThanItsTasks) {
+  Trial trial;
+  trial.expect("O22 an NMI reads another space than its task's", {{wrong([&] {
+                 HostHal::disable_interrupts();
+                 trial.set_in_mask(1, 0, true);
+                 HostHal::write_cr3(trial.mm(1).root | 5);
+                 take_nmi(trial, page_address(1));
+               })}},
+               {.nmi = true});
+}
+
+TEST(O2, FiresWhenAnNmiReadsThroughATranslationOlderThanACompletedFlush) {
+  Trial trial;
+  Loot loot(trial);
+  trial.before(TraceKind::handler_begin, 0, [&] { loot.take(0); });
+  trial.expect("O2 a CPU uses a translation older than a completed flush",
+               {{op("write page=1"), op("protect mm=0 page=1"), wrong([&] {
+                   loot.put_entries(0);
+                   take_nmi(trial, page_address(1));
+                 })}},
+               {.nmi = true});
 }
 
 TEST(O23, FiresWhenCr4AndItsShadowDiffer) {

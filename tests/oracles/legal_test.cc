@@ -179,6 +179,41 @@ TEST_P(EveryScenario, IsCleanWithASpeculativeFillAnywhere) {
   }
 }
 
+TEST_P(EveryScenario, IsCleanWithAnNmiAnywhere) {
+  Trial trial;
+  Scenario scenario = scenario_in(kFolder / (GetParam() + ".txt"));
+  scenario.header.nmi = true;
+  const unsigned steps = steps_of(trial, scenario);
+  std::uint64_t taken = 0;
+  for (CpuId cpu = 0; cpu < scenario.header.cpus; ++cpu) {
+    for (unsigned step = 1; step < steps; ++step) {
+      Scenario interrupted = with(scenario, {{step, cpu}});
+      Deviation& nmi = interrupted.deviations[interrupted.deviations.size() - 1];
+      nmi.kind = DeviationKind::nmi;
+      nmi.arg = 1;
+      expect_clean(trial, interrupted);
+      taken += trial.machine.nmis_delivered();
+    }
+  }
+  EXPECT_GT(taken, 0u);
+}
+
+TEST_P(EveryScenario, IsCleanWithAnInterruptLostOrDoubledAnywhere) {
+  Trial trial;
+  Scenario scenario = scenario_in(kFolder / (GetParam() + ".txt"));
+  scenario.header.faults = true;
+  const unsigned steps = steps_of(trial, scenario);
+  for (const DeviationKind kind : {DeviationKind::lose, DeviationKind::duplicate}) {
+    for (CpuId cpu = 0; cpu < scenario.header.cpus; ++cpu) {
+      for (unsigned step = 1; step < steps; ++step) {
+        Scenario disturbed = with(scenario, {{step, cpu}});
+        disturbed.deviations[disturbed.deviations.size() - 1].kind = kind;
+        expect_clean(trial, disturbed);
+      }
+    }
+  }
+}
+
 std::vector<std::string> all_scenarios() {
   std::set<std::string> names;
   for (const auto& file : std::filesystem::directory_iterator(kFolder)) {

@@ -12,10 +12,10 @@ Script change_behind_a_reader(std::string_view change) {
   return {{await(1), op(change)}, {op("read page=1"), go(1)}};
 }
 
-/// CPU 1 reads page 1 of space 0 and does `away`; CPU 0 changes the page; CPU 1 does `back`.
-Script change_behind_an_absent_reader(std::string_view away, std::string_view back) {
-  return {{await(1), op("protect mm=0 page=1"), go(2)},
-          {op("read page=1"), op(away), go(1), await(2), op(back)}};
+/// CPU 1 reads page 1 of space 0 and does `away`; CPU 0 does `change`; CPU 1 does `back`.
+Script change_behind_an_absent_reader(std::string_view away, std::string_view back,
+                                      std::string_view change = "protect mm=0 page=1") {
+  return {{await(1), op(change), go(2)}, {op("read page=1"), op(away), go(1), await(2), op(back)}};
 }
 
 /// CPU 1 switches without the flush that its slot's generation asks for, and says so in the slot.
@@ -121,6 +121,17 @@ TEST(O4, FiresWhenASlotHoldsTranslationsOfAnotherSpace) {
                {{op("read page=1"), op("switch_to mm=1")}});
 }
 
+TEST(O4, FiresWhenASlotHoldsTablePointersOfAnotherSpace) {
+  for (unsigned level = 1; level <= 3; ++level) {
+    Trial trial;
+    Loot loot(trial);
+    trial.before(TraceKind::switch_begin, 0, [&] { loot.take(0); });
+    trial.before(TraceKind::switch_end, 0, [&] { loot.put_tables(0, level); });
+    trial.expect("O4 a slot holds pointers to tables of another address space",
+                 {{op("read page=1"), op("switch_to mm=1")}});
+  }
+}
+
 TEST(O4, FiresWhenAnAccessUsesATranslationOfAnotherSpace) {
   Trial trial;
   Loot loot(trial);
@@ -181,9 +192,83 @@ TEST(O5, FiresWhenATableIsReleasedWhileACpuCanWalkIt) {
   Trial trial;
   Loot loot(trial);
   trial.before(TraceKind::handler_begin, 1, [&] { loot.take(1); });
-  trial.after(TraceKind::handler_end, 1, [&] { loot.put_tables(1); });
+  trial.after(TraceKind::flush_end, 0, [&] { loot.put_tables(1); });
   trial.expect("O5 a page table is released while a CPU can walk it",
                change_behind_a_reader("free_table mm=0 page=0"));
+}
+
+TEST(O5, FiresForATableOfEachLevel) {
+  for (unsigned level = 1; level <= 3; ++level) {
+    Trial trial;
+    Loot loot(trial);
+    trial.before(TraceKind::handler_begin, 1, [&] { loot.take(1); });
+    trial.after(TraceKind::flush_end, 0, [&] { loot.put_tables(1, level); });
+    trial.expect("O5 a page table is released while a CPU can walk it",
+                 {{await(1), op("switch_to mm=1"), op("exit mm=0")},
+                  {op("read page=1"), op("idle"), go(1)}});
+  }
+}
+
+TEST(O5, FiresWhenAFlushReturnsWhileACpuCanWalkATableThatWasUnhooked) {
+  for (const std::string_view change :
+       {"free_table mm=0 page=0", "unmap mm=0 page=0 count=8", "reclaim_tables mm=0 page=12"}) {
+    const bool frees = change != "unmap mm=0 page=0 count=8";
+    Trial trial;
+    Loot loot(trial);
+    trial.before(TraceKind::handler_begin, 1, [&] { loot.take(1); });
+    trial.after(TraceKind::handler_end, 1, [&] { loot.put_tables(1); });
+    Script script = change_behind_a_reader(change);
+    if (!frees) {
+      EXPECT_EQ(trial.run(script, {}, /*honestly=*/false), "ok") << "no table was unhooked";
+      continue;
+    }
+    if (change.starts_with("reclaim")) {
+      script = {{op("unmap mm=0 page=8 count=4"), op("map mm=0 page=12"), go(1), await(2),
+                 op("unmap mm=0 page=12"), op(change)},
+                {await(1), op("read page=12"), go(2)}};
+    }
+    trial.expect("O5 a flush for freed tables returns while a CPU can walk one", script);
+  }
+}
+
+TEST(O5, FiresWhenASlotIsLoadedWithAPointerToAReleasedTable) {
+  Trial trial;
+  Loot loot(trial);
+  trial.before(TraceKind::switch_begin, 1, [&] {
+    if (trial.loaded(1) == &trial.mm(0)) loot.take(1);
+  });
+  trial.before(TraceKind::switch_end, 1, [&] {
+    if (trial.loaded(1) == &trial.mm(0)) loot.put_tables(1);
+  });
+  trial.expect(
+      "O5 a slot holds a pointer to a released page table",
+      change_behind_an_absent_reader("switch_to mm=1", "switch_to mm=0", "free_table mm=0 page=0"));
+}
+
+TEST(O5, FiresWhenAWalkFollowsAnOldPointerToTheSameFrameAsATableOfTheSameSpace) {
+  Trial trial;
+  Loot loot(trial);
+  trial.before(TraceKind::handler_begin, 1, [&] { loot.take(1); });
+  trial.expect("O5 a walk reads a page table that was released",
+               {{await(1), op("free_table mm=0 page=0"), op("map mm=0 page=0"), go(2)},
+                {op("read page=1"), go(1), await(2), wrong([&] { loot.put_tables(1); }),
+                 op("read page=0")}});
+}
+
+TEST(O2, FiresForATranslationReadThroughAPointerToATableThatWasUnhooked) {
+  // The table waits for lockless walkers, so its frame is not released yet.
+  Trial trial;
+  Loot loot(trial);
+  trial.before(TraceKind::handler_begin, 1, [&] { loot.take(1); });
+  trial.expect("O2 a CPU uses a translation older than a completed flush",
+               {{op("map mm=0 page=16"), op("split mm=0 page=16"), go(1), await(2),
+                 op("collapse mm=0 page=16"), go(3)},
+                {await(1), op("read page=16"), go(2), await(3), wrong([&] {
+                   trial.machine.cpu(1).tlb.entries.clear();
+                   loot.put_tables(1, 1);
+                 }),
+                 op("read page=16")}},
+               {.defer_tables = true});
 }
 
 TEST(O5, FiresForALazyCpuThatWasNotReached) {
@@ -191,7 +276,7 @@ TEST(O5, FiresForALazyCpuThatWasNotReached) {
   // As if the flush did not say that it frees tables.
   trial.after(TraceKind::flush_begin, 0, [&] { trial.system().cpus[0].request.frees_tables = 0; });
   trial.before(TraceKind::flush_end, 0, [&] { trial.system().cpus[0].request.frees_tables = 1; });
-  trial.expect("O5 a page table is released while a CPU can walk it",
+  trial.expect("O5 a flush for freed tables returns while a CPU can walk one",
                {{await(1), op("free_table mm=0 page=0")}, {op("read page=1"), op("idle"), go(1)}});
 }
 

@@ -22,6 +22,7 @@ Step op(std::string_view text) {
 
 Step await(std::uint64_t turn) { return {.kind = Step::Kind::await, .turn = turn}; }
 Step go(std::uint64_t turn) { return {.kind = Step::Kind::go, .turn = turn}; }
+Step act(std::function<void()> code) { return {.kind = Step::Kind::act, .code = std::move(code)}; }
 Step wrong(std::function<void()> code) {
   return {.kind = Step::Kind::wrong, .code = std::move(code)};
 }
@@ -70,6 +71,7 @@ std::string Trial::start(host::Machine::CpuCode program, host::Machine::CpuCode 
            [](void* self, CpuId cpu) {
              Guest::hub_interrupt(&static_cast<Trial*>(self)->guest, cpu);
            },
+       .nmi = [](void* self, CpuId cpu) { Guest::nmi(&static_cast<Trial*>(self)->guest, cpu); },
        .argument = this,
        .observer = this,
        .schedule = &schedule_});
@@ -96,6 +98,9 @@ void Trial::perform(CpuId cpu, const std::vector<Step>& steps) {
         break;
       case Step::Kind::go:
         turn_.store(steps[i].turn, std::memory_order_release);
+        break;
+      case Step::Kind::act:
+        steps[i].code();
         break;
       case Step::Kind::wrong:
         if (!honest_) steps[i].code();
@@ -208,12 +213,21 @@ void Loot::put_back(CpuId cpu) const {
   }
 }
 
-void Loot::put_tables(CpuId cpu) const {
+void Loot::put_tables_back(CpuId cpu) const {
+  host::Tlb& tlb = trial_.machine.cpu(cpu).tlb;
+  for (const host::PscEntry& entry : tables_) {
+    const VirtAddr address = entry.prefix << entry.shift;
+    if (tlb.find_table(address, entry.pcid, entry.level()) == nullptr) tlb.psc.insert(entry);
+  }
+}
+
+void Loot::put_tables(CpuId cpu, unsigned level) const {
   host::HostCpu& target = trial_.machine.cpu(cpu);
   const std::uint16_t pcid = trial_.machine.pcid_of(target.cr3);
   for (host::PscEntry entry : tables_) {
+    if (level != 0 && entry.level() != level) continue;
     entry.pcid = pcid;
-    if (target.tlb.find_table(entry.prefix << kLargePageShift, pcid) == nullptr) {
+    if (target.tlb.find_table(entry.prefix << entry.shift, pcid, entry.level()) == nullptr) {
       target.tlb.psc.insert(entry);
     }
   }

@@ -19,7 +19,7 @@ namespace shootdown::fuzz {
 
 /// One thing that a simulated CPU does.
 struct Step {
-  enum class Kind : std::uint8_t { op, await, go, wrong };
+  enum class Kind : std::uint8_t { op, await, go, act, wrong };
   Kind kind;
   Op op{};
   std::uint64_t turn{0};
@@ -31,6 +31,8 @@ struct Step {
 /// Waits, with interrupts on, until somebody says `go(turn)`.
 [[nodiscard]] Step await(std::uint64_t turn);
 [[nodiscard]] Step go(std::uint64_t turn);
+/// What hardware may do, whether the script runs honestly or not.
+[[nodiscard]] Step act(std::function<void()> code);
 /// What only a wrong kernel does. Left out when the script runs honestly.
 [[nodiscard]] Step wrong(std::function<void()> code);
 
@@ -90,7 +92,9 @@ class Trial final : public host::Observer {
   void on_fill(CpuId cpu, VirtAddr address, host::Provenance& from) override {
     oracles.on_fill(cpu, address, from);
   }
-  bool on_walk(CpuId cpu, std::uint32_t frame) override { return oracles.on_walk(cpu, frame); }
+  bool on_walk(CpuId cpu, std::uint32_t frame, std::uint32_t life) override {
+    return oracles.on_walk(cpu, frame, life);
+  }
   void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry) override;
   void on_ipi(CpuId cpu, const host::HostCpuMask& targets) override;
   void on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) override {
@@ -130,10 +134,11 @@ class Loot {
   void take(CpuId cpu);
   /// Puts the translations back, as if they had never been dropped, under the PCID now loaded.
   void put_entries(CpuId cpu) const;
-  /// The same for cached pointers to page tables.
-  void put_tables(CpuId cpu) const;
-  /// Puts the translations back under the PCIDs that they had.
+  /// The same for cached pointers to tables, of all levels or of one.
+  void put_tables(CpuId cpu, unsigned level = 0) const;
+  /// Puts the translations, or the pointers to tables, back under the PCIDs that they had.
   void put_back(CpuId cpu) const;
+  void put_tables_back(CpuId cpu) const;
   [[nodiscard]] std::size_t entries() const { return entries_.size(); }
 
  private:

@@ -95,7 +95,9 @@ class Bench final : private Observer {
   void on_cr3(CpuId /*cpu*/) override {}
   void on_invalidate(CpuId /*cpu*/) override {}
   void on_fill(CpuId /*cpu*/, VirtAddr /*address*/, Provenance& /*from*/) override {}
-  bool on_walk(CpuId /*cpu*/, std::uint32_t /*frame*/) override { return true; }
+  bool on_walk(CpuId /*cpu*/, std::uint32_t /*frame*/, std::uint32_t /*life*/) override {
+    return true;
+  }
   void on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) override;
   void on_ipi(CpuId /*cpu*/, const HostCpuMask& /*targets*/) override {}
   void on_broadcast(CpuId /*cpu*/, const Invlpgb& /*what*/) override {}
