@@ -20,8 +20,15 @@ constexpr host::Action kAskAgain{
 
 }  // namespace
 
-host::Action action_of(const Deviation& deviation) {
+host::Action action_of(const Header& header, const Deviation& deviation) {
   host::Action action{.delay = deviation.delay, .cpu = deviation.cpu};
+  const bool injects =
+      deviation.kind == DeviationKind::lose || deviation.kind == DeviationKind::duplicate;
+  // Bytes name any kind. Without its switch a fault is not injected: nothing drains.
+  if (injects && !header.faults) {
+    action.kind = host::ActionKind::drain;
+    return action;
+  }
   const unsigned walked = shape(deviation.kind).value_of(deviation.arg);
   switch (deviation.kind) {
     case DeviationKind::hold:
@@ -88,7 +95,7 @@ host::Action action_of(const Deviation& deviation) {
 
 bool ScenarioSchedule::next(host::Action& action) {
   if (index_ == scenario_->deviations.size()) return false;
-  action = action_of(scenario_->deviations[index_++]);
+  action = action_of(scenario_->header, scenario_->deviations[index_++]);
   return true;
 }
 
@@ -117,7 +124,7 @@ bool LiveSchedule::next(host::Action& action) {
     decide();
   }
   if (told_ < deviations.size()) {
-    action = action_of(deviations[told_++]);
+    action = action_of(scenario_->header, deviations[told_++]);
     action.delay = 0;
     return true;
   }

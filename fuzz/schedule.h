@@ -12,7 +12,7 @@
 namespace shootdown::fuzz {
 
 /// What a deviation is on the machine.
-[[nodiscard]] host::Action action_of(const Deviation& deviation);
+[[nodiscard]] host::Action action_of(const Header& header, const Deviation& deviation);
 
 /// The deviations of a scenario as a schedule.
 class ScenarioSchedule final : public host::ScheduleSource {
