@@ -19,7 +19,8 @@ TranslationsQuiet flush_range(Manager<P>& manager, Space<P>& space, const FlushR
 /// The same for one 4 KiB page, after which nothing is released.
 template <MemoryPlatform P>
 void flush_page(Manager<P>& manager, Space<P>& space, VirtAddr page) {
-  static_cast<void>(flush_range(manager, space, {.start = page, .end = page + kSmallPage}));
+  static_cast<void>(flush_tlb_page(manager.system, space.mm, page));
+  manager.platform.flush_secondary(space.mm, page, page + kSmallPage);
 }
 
 /// Tables of `range` were unhooked as well. Context: as for `flush_tlb_mm_range`.
