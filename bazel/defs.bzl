@@ -248,7 +248,7 @@ def build_failure_test(name, src, expect, deps = [], remedy_deps = [], define = 
         **kwargs
     )
 
-def one_piece(name, srcs, deps, visibility):
+def one_piece(name, srcs, deps, visibility, copts = NO_COVERAGE_COPTS):
     """A library of all these sources compiled as one, so that their headers are read once.
 
     Args:
@@ -256,6 +256,7 @@ def one_piece(name, srcs, deps, visibility):
       srcs: its sources; the headers beside them belong to it.
       deps: what they stand on.
       visibility: who may use it.
+      copts: flags of its compilation.
     """
     source = name + "_source"
     native.genrule(
@@ -270,7 +271,7 @@ def one_piece(name, srcs, deps, visibility):
         name = name,
         srcs = [":" + source],
         hdrs = native.glob(["*.h"]),
-        copts = ["-O2"] + NO_COVERAGE_COPTS,
+        copts = ["-O2"] + copts,
         tags = ["manual"],
         textual_hdrs = srcs,
         visibility = visibility,

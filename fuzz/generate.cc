@@ -53,6 +53,18 @@ void stop_early(Random& random, Deviation& deviation) {
   deviation.arg = used.arg_of(deviation.arg, random.between(2, used.levels));
 }
 
+/// In one of four runs, one of the switches that are not drawn with the others.
+void turn_rare_switch(std::uint64_t seed, Header& header) {
+  Random random(seed ^ 0x5bd1e995);
+  if (!random.chance(1, 4)) return;
+  bool Header::* chosen = nullptr;
+  unsigned rare = 0;
+  for (const HeaderSwitch& one : kHeaderSwitches) {
+    if (!one.is_drawn && random.below(++rare) == 0) chosen = one.field;
+  }
+  header.*chosen = !(header.*chosen);
+}
+
 Mix pick_mix(Random& random) {
   if (random.chance(1, 2)) return Mix::basic;
   return random.chance(1, 2) ? Mix::memory : Mix::all;
@@ -164,6 +176,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
     header.backend = some_backend(other);
     header.tso = other.chance(1, 2);
   }
+  if (options.any_switch) turn_rare_switch(seed, header);
   if (options.backend != Backend::kCount) header.backend = options.backend;
   for (const HeaderSwitch* one : options.turned) {
     if (one != nullptr) header.*one->field = !(Header{}.*one->field);

@@ -87,6 +87,7 @@ struct GenerateOptions {
   /// These switches are not at their defaults, whatever is drawn.
   std::array<const HeaderSwitch*, 3> turned{};
   Backend backend{Backend::kCount};  // Always this one, unless kCount.
+  bool any_switch{false};  // Now and then a switch turns that otherwise turns on request only.
 };
 
 /// The same scenario for the same seed and options, everywhere. Options beyond the bounds of a

@@ -107,6 +107,7 @@ inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"device", "page", 0, kWalkedPages, kWalkLevels, true},
     {"lose", "", 0, 1},
     {"duplicate", "", 0, 1},
+    {"aim", "stream", 0, 256},
 }};
 
 inline constexpr unsigned kBackends = static_cast<unsigned>(Backend::kCount);

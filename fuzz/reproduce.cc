@@ -87,6 +87,7 @@ bool parse_options(int argc, char** argv, Options& options) {
 void shrink(Runner& runner, Scenario& scenario) {
   const std::string wanted = title(runner.run(scenario));
   if (wanted == "ok") return;
+  scenario = Scenario(runner.unfolded());
   MinimiseOptions options;
   options.progress = [](const MinimiseProgress& progress) {
     if (progress.tries % 500 == 0) std::fprintf(stderr, "minimising: %u tries\n", progress.tries);

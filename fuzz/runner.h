@@ -7,7 +7,7 @@
 #include "fuzz/guest.h"
 #include "fuzz/oracles.h"
 #include "fuzz/scenario.h"
-#include "fuzz/schedule.h"
+#include "fuzz/scenario_schedule.h"
 #include "hal/host/machine.h"
 
 namespace shootdown::fuzz {
@@ -42,6 +42,8 @@ class Runner {
   [[nodiscard]] Guest& guest() { return guest_; }
   /// What was run last may be referred to until the next run.
   [[nodiscard]] const host::Report& report() const { return report_; }
+  /// What the last run of a scenario under its own schedule did, with no `aim` left in it.
+  [[nodiscard]] const Scenario& unfolded() const { return schedule_.unfolded(); }
 
  private:
   [[nodiscard]] host::Machine::Setup setup_of(const Scenario& scenario);
@@ -50,7 +52,7 @@ class Runner {
   host::Machine machine_;
   Oracles oracles_;
   Guest guest_;
-  ScenarioSchedule schedule_;
+  ScenarioSchedule schedule_{machine_};
   host::Report report_;
 };
 

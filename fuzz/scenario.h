@@ -134,6 +134,7 @@ enum class DeviationKind : std::uint8_t {
   device,     // a device walks in space `cpu` for a page, `arg` says how far
   lose,       // the next interrupt to `cpu` gets lost
   duplicate,  // an interrupt arrives at `cpu` that nobody has sent
+  aim,        // let `cpu` run now; from here on a strategy decides, stream `arg` of its numbers
   kCount,
 };
 

@@ -86,6 +86,7 @@ host::Action action_of(const Header& header, const Deviation& deviation) {
       action.argument = walked_address(walked);
       break;
     case DeviationKind::preempt:
+    case DeviationKind::aim:
     case DeviationKind::kCount:
       action.kind = host::ActionKind::preempt;
       break;
@@ -93,29 +94,39 @@ host::Action action_of(const Header& header, const Deviation& deviation) {
   return action;
 }
 
-bool ScenarioSchedule::next(host::Action& action) {
-  if (index_ == scenario_->deviations.size()) return false;
-  action = action_of(scenario_->header, scenario_->deviations[index_++]);
-  return true;
+void LiveSchedule::start(Scenario& scenario, std::uint64_t seed) {
+  resume(scenario, 0, seed);
+  resumes_ = false;
 }
 
-void LiveSchedule::start(Scenario& scenario, std::uint64_t seed) {
+void LiveSchedule::resume(Scenario& scenario, unsigned kept, std::uint64_t seed) {
   scenario_ = &scenario;
   random_ = Random(seed);
+  auto& deviations = scenario.deviations;
   wishes_.clear();
-  for (const Deviation& deviation : scenario.deviations) {
-    if (deviation.kind != DeviationKind::preempt) wishes_.push_back(deviation);
+  for (unsigned i = kept; i < deviations.size(); ++i) {
+    const DeviationKind kind = deviations[i].kind;
+    if (kind != DeviationKind::preempt && kind != DeviationKind::aim) {
+      wishes_.push_back(deviations[i]);
+    }
   }
-  scenario.deviations.clear();
+  while (deviations.size() > kept) deviations.erase(deviations.size() - 1);
   asked_at_ = 0;
   last_ = 0;
-  told_ = 0;
+  for (const Deviation& deviation : deviations) last_ += deviation.delay;
+  told_ = kept;
+  resumes_ = true;
 }
 
 bool LiveSchedule::next(host::Action& action) {
   // The machine takes the next action right before it does the one it has. So what is decided here,
   // with no delay, happens still before the visible operation that is about to begin.
   const auto& deviations = scenario_->deviations;
+  if (resumes_) {
+    // The last deviation kept is about to happen, and may choose another CPU.
+    asked_at_ = step();
+    resumes_ = false;
+  }
   if (step() != asked_at_) {
     asked_at_ = step();
     // A longer delay cannot be written down: that the running CPU runs says nothing and restarts

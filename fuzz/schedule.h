@@ -1,5 +1,4 @@
-// Schedules of a scenario: its own list of deviations, and schedules that are decided while they
-// run.
+// What a scenario's deviations are on the machine, and schedules that are decided while they run.
 #pragma once
 
 #include <cstdint>
@@ -13,20 +12,6 @@ namespace shootdown::fuzz {
 
 /// What a deviation is on the machine.
 [[nodiscard]] host::Action action_of(const Header& header, const Deviation& deviation);
-
-/// The deviations of a scenario as a schedule.
-class ScenarioSchedule final : public host::ScheduleSource {
- public:
-  void start(const Scenario& scenario) {
-    scenario_ = &scenario;
-    index_ = 0;
-  }
-  bool next(host::Action& action) override;
-
- private:
-  const Scenario* scenario_{nullptr};
-  unsigned index_{0};
-};
 
 /// A schedule that is decided while it runs. It is asked before every visible operation, looks at
 /// the machine, and can do nothing but add deviations to the scenario. So when the run is over the
@@ -44,6 +29,9 @@ class LiveSchedule : public host::ScheduleSource {
   /// Takes the scenario's deviations away to write its own there, and starts the stream of random
   /// numbers. `scenario` must live as long as the run.
   void start(Scenario& scenario, std::uint64_t seed);
+  /// The same for the rest of a run that follows the scenario's first `kept` deviations before:
+  /// they stay, and the others are taken away. It begins when the last of them is due.
+  void resume(Scenario& scenario, unsigned kept, std::uint64_t seed);
   /// Before each visible operation of the CPU that runs: deviates, or does nothing.
   virtual void decide() = 0;
 
@@ -71,6 +59,8 @@ class LiveSchedule : public host::ScheduleSource {
   /// Another busy CPU, each with the same chance, or the running one if there is none.
   [[nodiscard]] unsigned some_other_cpu();
   [[nodiscard]] unsigned some_page();
+  /// One in so many, from 4 to 256: how often something happens differs wildly from run to run.
+  [[nodiscard]] unsigned wild_rate() { return 4U << random_.below(7); }
   [[nodiscard]] Random& random() { return random_; }
 
  private:
@@ -81,6 +71,7 @@ class LiveSchedule : public host::ScheduleSource {
   std::uint64_t asked_at_{0};  // the step before which `decide` was called last
   std::uint64_t last_{0};      // the step of the last deviation
   unsigned told_{0};           // deviations that the machine has been told
+  bool resumes_{false};        // it has not been asked since `resume`
 };
 
 }  // namespace shootdown::fuzz

@@ -40,6 +40,8 @@ constexpr const char* kHelp =
     "  --turn SWITCH     a yes-or-no field of the configuration, such as broadcast, that is not "
     "at\n"
     "                    its default in any run; up to three with a plus between them\n"
+    "  --any-switch      in one of four runs turn a switch that otherwise turns on request only,\n"
+    "                    such as nmi or device\n"
     "  --out FILE        write the scenario that fired to FILE\n"
     "  --progress        tell on stderr every 100000 runs\n"
     "  --help            this text\n"
@@ -125,6 +127,8 @@ bool parse_options(int argc, char** argv, Options& options) {
     }
     if (word == "--progress") {
       options.progress = known = true;
+    } else if (word == "--any-switch") {
+      options.generate.any_switch = known = true;
     } else if (word == "--strategy" && i + 1 < argc) {
       known = set_strategy(argv[++i], options.strategy);
     } else if (word == "--backend" && i + 1 < argc) {

@@ -117,7 +117,8 @@ std::string tell(Runner& runner, const Scenario& scenario, const StoryOptions& o
     text += ", " + std::string(one.name) + (header.*one.field ? " on" : " off");
   }
   text += "\n\n";
-  text += "SCENARIO\n" + print(scenario) + "\n";
+  const Scenario& told = options.control != nullptr ? scenario : runner.unfolded();
+  text += "SCENARIO\n" + print(told) + "\n";
   text += std::string("INTERLEAVING (one column per CPU; ") + describe_memory(header) + ")\n";
   text += interleaving(runner.machine(), options) + "\n";
   text += "VERDICT\n";

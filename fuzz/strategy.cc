@@ -5,19 +5,12 @@
 
 namespace shootdown::fuzz {
 
-namespace {
-
-/// One in so many, from 4 to 256: how often something happens differs wildly from run to run.
-unsigned wild_rate(Random& random) { return 4U << random.below(7); }
-
-}  // namespace
-
 // ---- Walk
 // -----------------------------------------------------------------------------------------
 
 void Walk::start(Scenario& scenario, std::uint64_t seed) {
   LiveSchedule::start(scenario, seed);
-  rate_ = wild_rate(random());
+  rate_ = wild_rate();
 }
 
 void Walk::decide() {
@@ -112,30 +105,6 @@ void Pct::time_interrupts() {
     }
     interrupt_seen_[id] = pending;
   }
-}
-
-// ---- Aimed
-// ----------------------------------------------------------------------------------------
-
-void Aimed::start(Scenario& scenario, std::uint64_t seed) {
-  LiveSchedule::start(scenario, seed);
-  inside_ = 1 + random().mostly_small(31);
-  outside_ = wild_rate(random());
-  fills_ = random().between(1, 4);
-  was_on_.fill(true);
-}
-
-void Aimed::decide() {
-  const unsigned self = running();
-  const host::HostCpu& one = cpu(self);
-  const bool inside = !one.interrupts_enabled && !one.in_interrupt;
-  const bool enters = inside && was_on_[self];
-  was_on_[self] = one.interrupts_enabled;
-  if (enters && random().chance(fills_, 4)) fill(self);
-  if (!random().chance(1, inside ? inside_ : outside_)) return;
-  if (random().chance(1, 3) && deviate_as_told()) return;
-  const unsigned other = some_other_cpu();
-  if (other != self) leave_for(other);
 }
 
 // ---- Search

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "fuzz/aimed.h"
 #include "fuzz/generate.h"
 #include "fuzz/runner.h"
 #include "fuzz/schedule.h"
@@ -72,22 +73,6 @@ class Pct final : public LiveSchedule {
   int lowest_{0};
   Moments changes_;
   Moments events_;
-};
-
-/// Aims at windows: when a CPU has switched interrupts off it is in the middle of something that
-/// others must not see half done. There it is preempted much more often than elsewhere, and on the
-/// way in it fills translations, so that it has something that can become stale.
-class Aimed final : public LiveSchedule {
- public:
-  using LiveSchedule::LiveSchedule;
-  void start(Scenario& scenario, std::uint64_t seed);
-
- private:
-  void decide() override;
-  unsigned inside_{1};   // one in so many operations inside a window
-  unsigned outside_{1};  // ... and outside
-  unsigned fills_{0};    // in quarters: how often a CPU fills on its way in
-  std::array<bool, kMaxCpus> was_on_{};
 };
 
 /// Runs generated scenarios under a strategy.

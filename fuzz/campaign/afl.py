@@ -18,6 +18,8 @@ _ONLY_CRASHING_SEEDS = "seed that does not crash"
 # the default size: eight operations on each of four CPUs, and some deviations (fuzz/FORMAT.md).
 _FALLBACK_SEED = bytes(7) + bytes([32]) + b"".join(
     bytes([i % 14, i % 4, i % 18, 0]) for i in range(32)) + bytes([9, 0, 1, 0]) * 8
+# Knows scenarios, where AFL++ itself knows bytes. A file among the runfiles of whoever uses this module.
+_MUTATOR = Path(__file__).absolute().parents[1] / "afl_mutator.so"
 
 
 class Afl(Engine):
@@ -63,6 +65,7 @@ class Afl(Engine):
             # Hosts whose core_pattern names a program delay crash reports; that is no reason to
             # refuse, because every crash file is replayed.
             "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES": "1",
+            "AFL_CUSTOM_MUTATOR_LIBRARY": str(_MUTATOR),
             "AFL_STATSD": "1", "AFL_STATSD_HOST": "127.0.0.1",
             "AFL_STATSD_PORT": str(self._counters.getsockname()[1]),
             "ASAN_OPTIONS": "abort_on_error=1:symbolize=0:detect_leaks=0",

@@ -15,6 +15,8 @@ _FOUND = re.compile(r"^found (\S+) (.*) after (\d+) executions$")
 _CLEAN = re.compile(r"^clean after (\d+) executions")
 # The program prints its count at its end, so it runs in slices of a few seconds.
 _SLICE = 200_000
+# Twice the default: the rarest bugs need several deviations to meet.
+_OPTIONS = ["--deviations", "32", "--any-switch"]
 
 
 class RandomSearch(Engine):
@@ -37,7 +39,7 @@ class RandomSearch(Engine):
             size = min(size, self.settings.executions - self._done)
         self._found = self.work / f"found-{self._done}"
         argv = [str(self.program), "--seed", str((self._seed + self._done) % 2**64),
-                "--executions", str(size), "--out", str(self._found)]
+                "--executions", str(size), "--out", str(self._found), *_OPTIONS]
         if self.strategy != "random":
             argv += ["--strategy", self.strategy]
         self._process = EngineProcess(argv, {}, self.work, self.work / "log")

@@ -215,7 +215,7 @@ class Census final : public LiveSchedule {
 /// Plays a scenario, and counts its preemptions with interrupts on and off.
 class Watch final : public host::ScheduleSource {
  public:
-  explicit Watch(Runner& runner) : machine_(runner.machine()) {}
+  explicit Watch(Runner& runner) : machine_(runner.machine()), schedule_(machine_) {}
   void start(const Scenario& scenario) {
     schedule_.start(scenario);
     due_ = false;
@@ -249,6 +249,68 @@ TEST(Aimed, PreemptsMoreOftenWhereInterruptsAreOff) {
     runner->run(scenario, operations);
   }
   EXPECT_GT(preemptions.off * operations.on, 4 * preemptions.on * operations.off);
+}
+
+/// Generated, and from somewhere in its list on a strategy decides.
+Scenario aiming(std::uint64_t seed, std::uint8_t stream) {
+  Scenario scenario;
+  generate(seed, {}, scenario);
+  const Deviation aim{.delay = static_cast<std::uint8_t>(seed % 256),
+                      .kind = DeviationKind::aim,
+                      .cpu = static_cast<std::uint8_t>(seed % scenario.header.cpus),
+                      .arg = stream};
+  scenario.deviations.insert(seed % (scenario.deviations.size() + 1), aim);
+  return scenario;
+}
+
+TEST(Aim, IsTheRunThatItsUnfoldedFormIs) {
+  auto runner = std::make_unique<Runner>();
+  unsigned more = 0;
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    const Scenario scenario = aiming(seed, 0);
+    runner->run(scenario);
+    const std::uint64_t hash = runner->machine().trace_hash();
+    const Scenario unfolded = runner->unfolded();
+    for (const Deviation& one : unfolded.deviations) EXPECT_NE(one.kind, DeviationKind::aim);
+    EXPECT_EQ(unfolded.ops, scenario.ops);
+    more += unfolded.deviations.size() > scenario.deviations.size() ? 1 : 0;
+    runner->run(unfolded);
+    ASSERT_EQ(runner->machine().trace_hash(), hash) << "seed " << seed;
+    EXPECT_EQ(runner->unfolded(), unfolded);
+  }
+  EXPECT_GT(more, kSeeds / 4);
+}
+
+TEST(Aim, StreamsAreDifferentSchedules) {
+  auto runner = std::make_unique<Runner>();
+  unsigned different = 0;
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    std::set<std::uint64_t> traces;
+    for (const std::uint8_t stream : {0, 1, 1, 255}) {
+      runner->run(aiming(seed, stream));
+      traces.insert(runner->machine().trace_hash());
+    }
+    EXPECT_LE(traces.size(), 3u);
+    different += traces.size() == 3 ? 1 : 0;
+  }
+  EXPECT_GT(different, kSeeds / 2);
+}
+
+TEST(Aim, LeavesWhatComesBeforeItAlone) {
+  auto runner = std::make_unique<Runner>();
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    const Scenario scenario = aiming(seed, 3);
+    runner->run(scenario);
+    const auto& unfolded = runner->unfolded().deviations;
+    for (unsigned i = 0; i < unfolded.size(); ++i) {
+      const Deviation& told = scenario.deviations[i];
+      if (told.kind == DeviationKind::aim) {
+        EXPECT_EQ(unfolded[i], (Deviation{.delay = told.delay, .cpu = told.cpu}));
+        break;
+      }
+      EXPECT_EQ(unfolded[i], told);
+    }
+  }
 }
 
 }  // namespace

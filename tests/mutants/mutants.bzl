@@ -14,6 +14,7 @@ _CORE = "//core:core"
 _MM = "//kernel-glue/mm:mm"
 _MODEL = "//hal/host:host"
 _PARTS = "//fuzz:parts"
+_TARGET_PARTS = "//fuzz:target_parts"
 _HEADERS = ["//core:headers", "//kernel-glue/mm:headers"]
 _PARSE_HEADERS = "//command_line_option:process_headers_in_dependencies"
 
@@ -60,15 +61,21 @@ mutated_core = rule(
 
 def _settings(attr):
     # That each header compiles on its own is checked with the clean core. Once is enough.
-    return {_CORE: attr.core, _MM: attr.core, _PARSE_HEADERS: False, _PARTS: "//fuzz:one_piece"}
+    return {
+        _CORE: attr.core,
+        _MM: attr.core,
+        _PARSE_HEADERS: False,
+        _PARTS: "//fuzz:one_piece",
+        _TARGET_PARTS: "//fuzz:target_in_two_pieces",
+    }
 
 def _transition_impl(_settings_before, attr):
-    return dict(_settings(attr), **{_MODEL: "//hal/host:one_piece"})
+    return dict(_settings(attr), **{_MODEL: "//tests/mutants:shared_model"})
 
 _mutant_transition = transition(
     implementation = _transition_impl,
     inputs = [],
-    outputs = [_CORE, _MM, _MODEL, _PARTS, _PARSE_HEADERS],
+    outputs = [_CORE, _MM, _MODEL, _PARTS, _PARSE_HEADERS, _TARGET_PARTS],
 )
 
 def _model_transition_impl(_settings_before, attr):
@@ -77,7 +84,7 @@ def _model_transition_impl(_settings_before, attr):
 _model_transition = transition(
     implementation = _model_transition_impl,
     inputs = [],
-    outputs = [_CORE, _MM, _MODEL, _PARTS, _PARSE_HEADERS],
+    outputs = [_CORE, _MM, _MODEL, _PARTS, _PARSE_HEADERS, _TARGET_PARTS],
 )
 
 def _mutant_binary_impl(ctx):

@@ -11,6 +11,9 @@ from tests.mutants.survival import Observation, median, restricted_mean
 from tests.mutants.trial import ENGINES
 
 CLEAN = "clean"
+# Not an engine but both fuzzing engines side by side, as `//fuzz:campaign` runs them.
+CAMPAIGN = "campaign"
+_CAMPAIGN_ENGINES = ("libfuzzer", "afl")
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,17 @@ def cell(results: list[Result]) -> Cell:
         worst_executions=max(one.executions for one in results) if whole else None)
 
 
+def together(results: list[Result]) -> list[Result]:
+    """What a campaign of both fuzzing engines would have come to, for each seed that both have: what
+    the first of them finds."""
+    seeds: dict[int, list[Result]] = {}
+    for one in results:
+        if one.engine in _CAMPAIGN_ENGINES:
+            seeds.setdefault(one.seed, []).append(one)
+    return [min(both, key=lambda one: (not one.found, one.seconds)) for both in seeds.values()
+            if len(both) == len(_CAMPAIGN_ENGINES)]
+
+
 @dataclass(frozen=True)
 class Row:
     """One mutant."""
@@ -112,7 +126,7 @@ class Row:
     @property
     def best(self) -> Cell | None:
         """The engine that finds it most often, and of those the fastest."""
-        made = [one for one in self.cells.values() if one.trials]
+        made = [one for engine, one in self.cells.items() if one.trials and engine != CAMPAIGN]
         return min(made, key=lambda one: (-one.found / one.trials, one.mean_seconds), default=None)
 
 
@@ -122,11 +136,14 @@ def row(name: str, patch: Path | None, scenario: Path | None, results: list[Resu
     read = mutant.read(patch) if patch else None
     mine = [one for one in results if one.mutant == name]
     fired = Counter(one.oracle for one in mine if one.found)
+    cells = {engine: cell([one for one in mine if one.engine == engine]) for engine in engines}
+    if set(_CAMPAIGN_ENGINES) <= set(engines):
+        cells[CAMPAIGN] = cell(together(mine))
     return Row(
         name=name, title=read.title if read else "the clean core",
         expected=read.oracles if read else [], fired=dict(fired.most_common()),
         scenario=_size(scenario) if scenario and scenario.exists() else None,
-        cells={engine: cell([one for one in mine if one.engine == engine]) for engine in engines})
+        cells=cells)
 
 
 def _size(scenario: Path) -> int:
@@ -151,7 +168,8 @@ def _fired(one: Row) -> str:
 
 def overview(rows: list[Row], engines: list[str], page: str) -> str:
     """One line for each mutant: found how often, and in which time."""
-    names = [ENGINES[engine].name for engine in engines]
+    engines = [*engines, *([CAMPAIGN] if rows and CAMPAIGN in rows[0].cells else [])]
+    names = [ENGINES[engine].name if engine in ENGINES else "both fuzzers" for engine in engines]
     lines = [f"| no. | bug | {' | '.join(names)} | expected | fired | lines |",
              "|---|---|" + "---|" * (len(names) + 3)]
     for one in rows:
@@ -190,6 +208,8 @@ def bars(rows: list[Row]) -> str:
     first = sum(one.fired.get(one.expected[0], 0) for one in searched)
     named = sum(count for one in searched for oracle, count in one.fired.items()
                 if oracle in one.expected)
+    campaigns = [one.cells[CAMPAIGN] for one in searched if CAMPAIGN in one.cells]
+    often = sum(one.trials > 0 and one.found >= 0.9 * one.trials for one in campaigns)
     clean = [one for one in rows if not one.expected]
     reports = sum(count for one in clean for count in one.fired.values())
     share = lambda part: f"{100 * part / kills:.1f} %" if kills else "-"  # noqa: E731
@@ -197,6 +217,9 @@ def bars(rows: list[Row]) -> str:
              f"* Median of the best engine at most 10 s: {quick} of {len(searched)}.",
              f"* The oracle that the patch expects first: {share(first)} of {kills} kills; one that it names: "
              f"{share(named)}."]
+    if campaigns:
+        lines.insert(2, "* Found by a campaign of both fuzzing engines from nine of ten seeds or more: "
+                     f"{often} of {len(campaigns)}.")
     if clean:
         lines.append(f"* Reports on the clean core: {reports}.")
     return "\n".join(lines) + "\n"

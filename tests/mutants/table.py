@@ -129,7 +129,8 @@ class Table:
         soon."""
         return [(name, engine, seed, self._limit(name), self._digests[name, engine])
                 for seed in range(1, self._args.seeds + 1)
-                for name in self._names for engine in self._args.engines]
+                for name in self._names for engine in self._args.engines
+                if seed == 1 or engine not in trial.SEEDLESS]
 
     def measure(self) -> None:
         """Makes the trials that are missing."""

@@ -100,6 +100,13 @@ class TableTest(unittest.TestCase):
             program.write("# other code\n")
         self.assertIn("2 searches, 0 known already", self.table(*options, status=0))
 
+    def test_exhaustive_search_is_made_once(self):
+        (self.programs / "m07_t_explore").write_text("#!/bin/sh\necho '  FOUND O2 something'\nexit 1\n")
+        (self.programs / "m07_t_explore").chmod(0o755)
+        output = self.table("--seeds", "3", "--seconds", "9", "--engines", "exhaustive", "--only", "m07_t", status=0)
+        self.assertIn("1 searches, 0 known already", output)
+        self.assertIn("| 1/1, 0.", (self.home / "out/museum/table.md").read_text())
+
     def test_interrupted(self):
         process = self.start("--seconds", "600", "--engines", "libfuzzer,random", "--only", "m07_t",
                              "--seeds", "1")

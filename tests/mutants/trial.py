@@ -11,14 +11,20 @@ from pathlib import Path
 from fuzz.campaign.afl import Afl
 from fuzz.campaign.crashes import Title
 from fuzz.campaign.engine import Engine, Find, Settings
+from fuzz.campaign.exhaustive import Exhaustive
 from fuzz.campaign.libfuzzer import LibFuzzer
 from fuzz.campaign.random_search import AimedSearch, PctSearch, RandomSearch
 
 ENGINES: dict[str, type[Engine]] = {
-    "random": RandomSearch, "pct": PctSearch, "aimed": AimedSearch, "libfuzzer": LibFuzzer, "afl": Afl}
+    "random": RandomSearch, "pct": PctSearch, "aimed": AimedSearch, "exhaustive": Exhaustive,
+    "libfuzzer": LibFuzzer, "afl": Afl}
+# One trial says all.
+SEEDLESS = {"exhaustive"}
 # What each runs: the program of a mutant is called NAME_PART, the clean one as given here.
-PARTS = {"random": "search", "pct": "search", "aimed": "search", "libfuzzer": "libfuzzer", "afl": "afl"}
-CLEAN_PROGRAMS = {"search": "search_bin", "libfuzzer": "shootdown_libfuzzer", "afl": "shootdown_afl"}
+PARTS = {"random": "search", "pct": "search", "aimed": "search", "exhaustive": "explore",
+         "libfuzzer": "libfuzzer", "afl": "afl"}
+CLEAN_PROGRAMS = {"search": "search_bin", "explore": "explore_bin", "libfuzzer": "shootdown_libfuzzer",
+                  "afl": "shootdown_afl"}
 _MAX_LEN = 776
 _POLL_SECONDS = 0.02
 _GRACE_SECONDS = 5.0

@@ -26,14 +26,14 @@ examples:
   bazel run //tests/mutants:try -- tests/mutants/m42_partial_with_gap.patch
   bazel run //tests/mutants:try -- --diff --seconds 60 --seeds 5
 
-The random search comes first, because it needs the fewest programs built; then the guided engines,
-each from an empty corpus. The first report ends the search. Paths are relative to where you stand.
+The random searches and the proofs of fuzz/proofs come first, because they need the fewest programs built;
+then the guided engines, each from an empty corpus. The first report ends the search. Paths are relative to where you stand.
 exit status: 0 the change survived, 1 it is broken, 2 it could not be tried"""
 
 # In the order in which they search; each stage is built when it begins.
-_STAGES = [["random", "pct", "aimed"], ["libfuzzer", "afl"]]
-_NAMES = {"random": "random search", "pct": "PCT search", "aimed": "aimed search", "libfuzzer": "libFuzzer",
-          "afl": "AFL++", "bochs": "Bochs"}
+_STAGES = [["random", "pct", "aimed", "exhaustive"], ["libfuzzer", "afl"]]
+_NAMES = {"random": "random search", "pct": "PCT search", "aimed": "aimed search",
+          "exhaustive": "exhaustive search", "libfuzzer": "libFuzzer", "afl": "AFL++", "bochs": "Bochs"}
 _REPRODUCE = "fuzz/reproduce_bin"
 _BOOTED = ("hal/x86_64/", "kernel-glue/kernel/")
 _MINIMISE_SECONDS = 120
@@ -168,7 +168,8 @@ class Try:
         self._build(["//" + label.replace("/", ":") for label in labels], f"the {names}")
         options = self._options
         plans = [trial.Plan(name, seed, self._aside.program(programs[name]), options.seconds)
-                 for seed in range(1, options.seeds + 1) for name in engines]
+                 for seed in range(1, options.seeds + 1) for name in engines
+                 if seed == 1 or name not in trial.SEEDLESS]
         done = trial.run(plans, self._scratch / engines[0], options.jobs,
                          each=lambda outcome: outcome.title is None and outcome.failure is None,
                          tick=lambda done, left: self._line.show(
@@ -193,6 +194,11 @@ class Try:
                        f"{_NAMES[found.plan.engine]}, seed {found.plan.seed}, after "
                        f"{found.executions:,} scenarios and {found.seconds:.1f} s.")
         options.keep.mkdir(parents=True, exist_ok=True)
+        if found.plan.engine in trial.SEEDLESS:
+            story = found.crash.decode(errors="replace")
+            (options.keep / "story.txt").write_text(story)
+            self._line.say(f"A proof fails:\n\n{story}\nIt is in {shown(options.keep / 'story.txt')}, too.")
+            return _BROKEN
         crash, scenario = options.keep / "crash.bin", options.keep / "scenario.txt"
         crash.write_bytes(found.crash)
         program = options.keep / "reproduce"

@@ -25,6 +25,13 @@ _PATCH = """\
 +int x = 2;
  // The end.
 """
+_EXPLORE = """\
+#!/bin/sh
+echo "$5: a proof"
+echo "  60 executions, 7 given up as redundant, 900 steps"
+echo "  {}"
+exit {}
+"""
 REAL = [Path(argument).absolute() for argument in sys.argv[1:]]
 del sys.argv[1:]
 
@@ -56,6 +63,7 @@ class TryFixture(unittest.TestCase):
         }
         self.fake("search_bin", _FAKE_TARGET.read_text())
         self.fake("shootdown_libfuzzer", _FAKE_TARGET.read_text())
+        self.fake("explore_bin", _EXPLORE.format("proved: no oracle fires", 0))
         self.fake("reproduce_bin", "#!/bin/sh\n"
                   "echo shootdown-scenario 1 >$4\necho the story of $(cat $2)\nexit 1\n")
 
@@ -100,6 +108,26 @@ class VerdictTest(TryFixture):
         self.assertNotIn("shootdown_afl", (self.home / "log").read_text(), "built before needed")
         self.assertEqual(sorted(path.name for path in (self.home / "kept").iterdir()),
                          ["crash.bin", "reproduce", "scenario.txt", "story.txt"])
+
+    def test_proofs_hold(self):
+        output = self.run_try("change.patch", "--engines", "exhaustive", "--seeds", "3", "--seconds", "100",
+                              status=0)
+        proofs = len(list(Path("fuzz/proofs").glob("*.txt")))
+        self.assertGreater(proofs, 10)
+        self.assertRegex(output, fr"  exhaustive search +1 seeds, \d+ s, about {60 * proofs:,} scenarios\n")
+
+    def test_a_proof_fails(self):
+        self.fake("explore_bin", _EXPLORE.format("FOUND O5 a table is released too early", 1))
+        output = self.run_try("change.patch", "--keep", "kept", "--engines", "exhaustive", status=1)
+        self.assertIn("BROKEN: O5 a table is released too early\nexhaustive search, seed 1, after 60 ", output)
+        self.assertRegex(output, r"A proof fails:\n\n\S+\.txt: a proof\n")
+        self.assertIn("FOUND O5", (self.home / "kept/story.txt").read_text())
+
+    def test_the_explorer_dies(self):
+        self.fake("explore_bin", "#!/bin/sh\necho explore: what file\nexit 2\n")
+        output = self.run_try("change.patch", "--engines", "exhaustive", status=2)
+        self.assertIn("exhaustive search stopped", output)
+        self.assertIn("what file", output)
 
     def test_the_reproducer_does_not_show_it(self):
         self.fake("reproduce_bin", "#!/bin/sh\nexit 0\n")
