@@ -53,9 +53,11 @@ void stop_early(Random& random, Deviation& deviation) {
   deviation.arg = used.arg_of(deviation.arg, random.between(2, used.levels));
 }
 
-/// In one of four runs, one of the switches that are not drawn with the others.
+/// In one of four runs one of the switches that are not drawn with the others turns, and in one of
+/// four every backend is as likely as native.
 void turn_rare_switch(std::uint64_t seed, Header& header) {
   Random random(seed ^ 0x5bd1e995);
+  if (random.chance(1, 4)) header.backend = static_cast<Backend>(random.below(kBackends));
   if (!random.chance(1, 4)) return;
   bool Header::* chosen = nullptr;
   unsigned rare = 0;
@@ -63,6 +65,55 @@ void turn_rare_switch(std::uint64_t seed, Header& header) {
     if (!one.is_drawn && random.below(++rare) == 0) chosen = one.field;
   }
   header.*chosen = !(header.*chosen);
+}
+
+/// What makes sense one after another on the same page of the same space: what a bug needs done
+/// before, and what shows it. Only the first one's page and space are drawn.
+/// Shorter ones end with kCount.
+using Chain = std::array<OpKind, 4>;
+constexpr auto kChains = [] {
+  using enum OpKind;
+  return std::to_array<Chain>({
+      {map, split, collapse, kCount},
+      {map, split, write, collapse},
+      {map, read, split, write},
+      {fail_allocation, free_table, kCount},
+      {fail_allocation, collapse, kCount},
+      {reclaim, batch_flush, kCount},
+      {reclaim, protect, kCount},
+      {protect, reclaim, unmap, kCount},
+      {idle, resume, read, kCount},
+      {write, idle, resume, write},
+      {offline, online, switch_to, read},
+      {kernel_map, kernel_read, kernel_unmap, kCount},
+      {fork, write, cow, kCount},
+      {protect, unprotect, write, kCount},
+      {unmap, reclaim_tables, map, read},
+      {switch_to, walk, read, walk},
+      {walk, walk, walk, walk},
+  });
+}();
+
+/// Where the chains of a run meet: now and then on a large page.
+Op meeting_point(Random& random, const Swarm& swarm) {
+  Op model = swarm.op(random, OpKind::map);
+  if (random.chance(1, 3)) model.page = page_for(shape(OpKind::split), model.page);
+  return model;
+}
+
+void add_chain(Random& random, const Swarm& swarm, const Op& meeting, unsigned size,
+               BoundedList<Op, kMaxOpsPerCpu>& program) {
+  const Chain& chain = kChains[random.below(kChains.size())];
+  const unsigned length = std::find(chain.begin(), chain.end(), OpKind::kCount) - chain.begin();
+  Op model = random.chance(1, 2) ? meeting : swarm.op(random, OpKind::map);
+  for (unsigned i = 0; i < length; ++i) {
+    // Chains that split pages are about large ones, from their first operation on.
+    const OpShape& used = shape(chain[i]);
+    if (used.first_page != 0) model.page = page_for(used, model.page);
+  }
+  for (unsigned i = 0; i < length && program.size() < size; ++i) {
+    program.push_back(swarm.op_like(model, chain[i]));
+  }
 }
 
 Mix pick_mix(Random& random) {
@@ -115,6 +166,15 @@ Op Swarm::op(Random& random, OpKind kind) const {
   }
   if (used.to == Target::page) op.count = 1 + (page(random) % kSmallPages);
   if (used.to == Target::mm) op.count = 1 + mm(random);
+  return op;
+}
+
+Op Swarm::op_like(const Op& model, OpKind kind) const {
+  const OpShape& used = shape(kind);
+  Op op{.kind = kind};
+  if (used.uses_mm) op.mm = model.mm;
+  if (used.uses_page) op.page = page_for(used, model.page);
+  op.count = std::min<unsigned>(model.count, counts(used, op.page, mms_));
   return op;
 }
 
@@ -183,6 +243,8 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
   }
 
   const Swarm common(random, header, pick_mix(random));
+  const bool has_chains = options.chains && other.chance(1, 2);
+  const Op meeting = has_chains ? meeting_point(other, common) : Op{};
   const bool has_roles = random.chance(1, 2);
   const bool starts_mapped = random.chance(1, 2);
   const unsigned ops = std::min(options.ops_per_cpu, kMaxOpsPerCpu);
@@ -190,7 +252,13 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
     // With roles, for example, one CPU may only read while another only unmaps.
     const Swarm swarm = has_roles ? common.with_other_kinds(random) : common;
     auto& program = scenario.ops[cpu];
-    while (program.size() < ops) program.push_back(swarm.op(random));
+    while (program.size() < ops) {
+      if (has_chains && other.chance(1, 3)) {
+        add_chain(other, swarm, meeting, ops, program);
+      } else {
+        program.push_back(swarm.op(random));
+      }
+    }
     // All CPUs start on space 0 with half of its small pages mapped; more pages and other spaces
     // must be asked for. CPU 0 maps because it goes first in the default schedule.
     if (ops > 0 && random.chance(3, 4)) program[0] = swarm.op(random, OpKind::switch_to);

@@ -58,6 +58,8 @@ class Swarm {
   /// Operations and deviations are normalised for the header.
   [[nodiscard]] Op op(Random& random) const;
   [[nodiscard]] Op op(Random& random, OpKind kind) const;
+  /// The same page, space and count as those of `model`, as far as the kind has them.
+  [[nodiscard]] Op op_like(const Op& model, OpKind kind) const;
   /// Maps the pages that the run prefers, in the space that it prefers.
   [[nodiscard]] Op map_favourites() const;
   [[nodiscard]] OpKind op_kind(Random& random) const;
@@ -87,7 +89,8 @@ struct GenerateOptions {
   /// These switches are not at their defaults, whatever is drawn.
   std::array<const HeaderSwitch*, 3> turned{};
   Backend backend{Backend::kCount};  // Always this one, unless kCount.
-  bool any_switch{false};  // Now and then a switch turns that otherwise turns on request only.
+  bool any_switch{false};  // Switches turn that otherwise turn on request, and backends come often.
+  bool chains{false};      // In half of the runs some operations belong together.
 };
 
 /// The same scenario for the same seed and options, everywhere. Options beyond the bounds of a

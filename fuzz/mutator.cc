@@ -357,7 +357,8 @@ std::size_t mutate(std::span<std::uint8_t> buffer, std::size_t size, std::uint32
   // Most bugs need a lucky scenario more than a long row of small changes, and a schedule that aims
   // more than one that was changed by hand: docs/findings.md has what each share is worth.
   if (random.chance(1, 4)) {
-    generate(random.next(), {.cpus = scenario.header.cpus, .any_switch = true}, scenario);
+    generate(random.next(), {.cpus = scenario.header.cpus, .any_switch = true, .chains = true},
+             scenario);
   } else {
     mutate(scenario, random);
   }

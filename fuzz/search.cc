@@ -40,8 +40,10 @@ constexpr const char* kHelp =
     "  --turn SWITCH     a yes-or-no field of the configuration, such as broadcast, that is not "
     "at\n"
     "                    its default in any run; up to three with a plus between them\n"
-    "  --any-switch      in one of four runs turn a switch that otherwise turns on request only,\n"
-    "                    such as nmi or device\n"
+    "  --any-switch      now and then turn a switch that otherwise turns on request only, such as\n"
+    "                    nmi or device; and more runs above a hypervisor\n"
+    "  --chains          in half of the runs some operations belong together, such as split and\n"
+    "                    collapse of one page\n"
     "  --out FILE        write the scenario that fired to FILE\n"
     "  --progress        tell on stderr every 100000 runs\n"
     "  --help            this text\n"
@@ -129,6 +131,8 @@ bool parse_options(int argc, char** argv, Options& options) {
       options.progress = known = true;
     } else if (word == "--any-switch") {
       options.generate.any_switch = known = true;
+    } else if (word == "--chains") {
+      options.generate.chains = known = true;
     } else if (word == "--strategy" && i + 1 < argc) {
       known = set_strategy(argv[++i], options.strategy);
     } else if (word == "--backend" && i + 1 < argc) {

@@ -16,7 +16,7 @@ _CLEAN = re.compile(r"^clean after (\d+) executions")
 # The program prints its count at its end, so it runs in slices of a few seconds.
 _SLICE = 200_000
 # Twice the default: the rarest bugs need several deviations to meet.
-_OPTIONS = ["--deviations", "32", "--any-switch"]
+_OPTIONS = ["--deviations", "32", "--any-switch", "--chains"]
 
 
 class RandomSearch(Engine):

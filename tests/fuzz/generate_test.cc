@@ -215,6 +215,57 @@ TEST(Generate, SomeWalksStopEarlyAtEachLevelAndMostDoNot) {
   }
 }
 
+/// In how many runs some CPU collapses a page that it has split before.
+unsigned runs_that_collapse_what_they_split(const GenerateOptions& options) {
+  unsigned runs = 0;
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    bool found = false;
+    for (const auto& program : generated(seed, options).ops) {
+      std::set<std::pair<unsigned, unsigned>> split;
+      for (const Op& op : program) {
+        if (op.kind == OpKind::split) split.emplace(op.mm, op.page);
+        found |= op.kind == OpKind::collapse && split.contains({op.mm, op.page});
+      }
+    }
+    runs += found ? 1 : 0;
+  }
+  return runs;
+}
+
+TEST(Generate, OperationsOfChainsMeet) {
+  const unsigned with = runs_that_collapse_what_they_split({.chains = true});
+  EXPECT_GT(with, 2 * runs_that_collapse_what_they_split({}));
+  EXPECT_GT(with, kSeeds / 6);
+}
+
+TEST(Generate, ChainsAreNormalAndLeaveTheOtherRunsAlone) {
+  unsigned same = 0;
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    const Scenario scenario = generated(seed, {.chains = true});
+    Scenario normal = scenario;
+    normalise(normal);
+    EXPECT_EQ(normal, scenario);
+    same += scenario.ops == generated(seed).ops ? 1 : 0;
+  }
+  EXPECT_GT(same, kSeeds * 2 / 5);
+  EXPECT_LT(same, kSeeds * 3 / 5);
+}
+
+TEST(Generate, RareSwitchesAndBackendsComeOnRequest) {
+  std::array<unsigned, 2> above{};
+  std::array<unsigned, 2> turned{};
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    for (const bool any : {false, true}) {
+      const Header header = generated(seed, {.any_switch = any}).header;
+      above[any ? 1 : 0] += header.backend != Backend::native ? 1 : 0;
+      turned[any ? 1 : 0] += header.nmi || header.device || header.faults || header.cxx ? 1 : 0;
+    }
+  }
+  EXPECT_EQ(turned[0], 0u);
+  EXPECT_GT(turned[1], kSeeds / 8);
+  EXPECT_GT(above[1] * 2, above[0] * 3);
+}
+
 TEST(Generate, SeedsDiffer) {
   std::set<std::vector<std::uint8_t>> seen;
   for (std::uint64_t seed = 0; seed < kSeeds; ++seed) seen.insert(encode(generated(seed)));
