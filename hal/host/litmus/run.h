@@ -19,7 +19,8 @@ struct MemoryName {
   std::string_view name;
   Memory memory;
 };
-inline constexpr MemoryName kMemories[] = {{"sc", Memory::sc}, {"tso", Memory::tso}};
+inline constexpr MemoryName kMemories[] = {
+    {"sc", Memory::sc}, {"tso", Memory::tso}, {"cxx", Memory::cxx}};
 
 [[nodiscard]] std::optional<Memory> find_memory(std::string_view name);
 [[nodiscard]] std::string_view name_of(Memory memory);
@@ -41,7 +42,8 @@ struct Result {
   std::map<State, std::uint64_t> states;  // of the terms shown, with their executions
   std::uint64_t positive{0};              // executions in which the proposition held
   std::uint64_t negative{0};
-  std::uint64_t cut{0};  // executions that stopped in a loop
+  std::uint64_t cut{0};     // executions that stopped in a loop
+  std::uint64_t orders{1};  // of the test's instructions, that executions are of
   RunOptions options;
   ExploreResult explored;
   std::string guarantee;
