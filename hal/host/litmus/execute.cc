@@ -44,7 +44,9 @@ void Bench::step(const Instruction& made, Thread& thread) {
   const Site here = Site::current();
   switch (made.op) {
     case Op::nop:
+      break;
     case Op::light_fence:
+      machine_.barrier();
       break;
     case Op::full_fence:
       machine_.full_fence(here);

@@ -92,7 +92,7 @@ enum class Op : std::uint8_t {
   move_if,
   leave,
   full_fence,
-  light_fence,  // LFENCE, SFENCE: no effect on the memory that the model has
+  light_fence,  // LFENCE, SFENCE: barriers to a compiler, without effect on the memory of the model
   pause,
   cli,
   sti,
