@@ -37,6 +37,9 @@ struct Proof {
 [[nodiscard]] bool parse_proof(std::string_view text, const std::string& name, Proof& proof,
                                std::string& error);
 
+/// Empty if the explorer can explore it; else the reason and the fix.
+[[nodiscard]] std::string why_not_explored(const Proof& proof);
+
 struct ProofOptions {
   std::uint64_t most_executions{~std::uint64_t{0}};
   /// Random runs that must end in states that the exploration has seen.
