@@ -17,7 +17,7 @@ Compiled compiled(const std::string& code, unsigned most_repeats = 2) {
   ParseError error;
   const auto test = parse("X86 one\n{ }\n P0 ;\n " + code + " ;\nforall (0:EAX=0)", error);
   EXPECT_TRUE(test.has_value()) << error.what;
-  return test ? compile(*test, test->columns[0], most_repeats) : Compiled();
+  return test ? compile(*test, test->columns[0], {.most_repeats = most_repeats}) : Compiled();
 }
 
 std::size_t count(const std::string& code) { return compiled(code).orders.size(); }
@@ -86,6 +86,15 @@ TEST(Compiler, KnowsWhatItHasStored) {
   EXPECT_FALSE(can_precede("MOV [x],$1; MOV EAX,[x]; MOV.rel [y],EAX", "MOV.rel", "MOV [x]"));
   EXPECT_EQ(count("MOV [x],$1; MOV.acq EBX,[z]; MOV EAX,[x]; MOV [y],EAX"), 3U)
       << "the store may wait for the acquire, but not beyond";
+}
+
+TEST(Compiler, LeavesStoresBehindLoadsWithoutLoadBuffering) {
+  ParseError error;
+  const auto test = parse("X86 one\n{ }\n P0 ;\n MOV EAX,[x] ;\n MOV [y],$1 ;\nforall true", error);
+  ASSERT_TRUE(test.has_value()) << error.what;
+  const Compiled made = compile(*test, test->columns[0], {.load_buffering = false});
+  ASSERT_EQ(made.orders.size(), 1U);
+  EXPECT_EQ(made.orders[0][0].text, "MOV EAX,[x]");
 }
 
 TEST(Compiler, FollowsEveryPath) {

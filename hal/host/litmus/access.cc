@@ -145,7 +145,8 @@ std::uint64_t Bench::modify_word(HostAtomic<std::uint64_t>& word, const Instruct
       break;
   }
   old = zero_extended(old, made.width);
-  word.poke(sign_extended(result_of(made, old, source, thread), made.width));
+  const std::uint64_t result = sign_extended(result_of(made, old, source, thread), made.width);
+  if (word.peek() != result) word.poke(result);
   return old;
 }
 

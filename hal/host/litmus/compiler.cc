@@ -53,11 +53,11 @@ bool find_paths(const Column& column, unsigned most_repeats, std::vector<Code>& 
   return PathFinder(column, most_repeats, paths).follow({}, 0, 0);
 }
 
-Compiled compile(const Test& test, const Column& column, unsigned most_repeats) {
+Compiled compile(const Test& test, const Column& column, const CompilerOptions& options) {
   const std::string name =
       "P" + std::to_string(column.cpu) + (column.role == Role::interrupt ? ".irq" : "");
   std::vector<Code> paths;
-  if (!find_paths(column, most_repeats, paths)) {
+  if (!find_paths(column, options.most_repeats, paths)) {
     return {.problem = name + " has too many paths for memory cxx; a smaller --unroll helps"};
   }
   if (column.role == Role::interrupt && paths.size() > 1) {
@@ -67,7 +67,7 @@ Compiled compile(const Test& test, const Column& column, unsigned most_repeats) 
   for (const Code& path : paths) {
     const Lowered lowered = lower(test, column, path);
     if (!lowered.problem.empty()) return {.problem = lowered.problem};
-    if (add_orders(lowered, made.orders)) continue;
+    if (add_orders(lowered, options.load_buffering, made.orders)) continue;
     return {.problem = name + " has too many orders for memory cxx; fences or a smaller --unroll "
                               "help"};
   }

@@ -23,8 +23,15 @@ struct Compiled {
   std::string problem;  // not empty: there are none, and why
 };
 
-/// A CPU jumps back `most_repeats` times at most.
-[[nodiscard]] Compiled compile(const Test& test, const Column& column, unsigned most_repeats);
+struct CompilerOptions {
+  unsigned most_repeats{4};  // how often a CPU jumps back at most
+  /// Off: no store comes before a load that the program has before it. That is what the modelled
+  /// machine can do under Memory::cxx.
+  bool load_buffering{true};
+};
+
+[[nodiscard]] Compiled compile(const Test& test, const Column& column,
+                               const CompilerOptions& options);
 
 // ---- Its parts.
 
@@ -52,6 +59,7 @@ struct Lowered {
 [[nodiscard]] Lowered lower(const Test& test, const Column& column, const Code& path);
 
 /// Adds the orders of one path. False if there are too many.
-[[nodiscard]] bool add_orders(const Lowered& lowered, std::vector<Code>& orders);
+[[nodiscard]] bool add_orders(const Lowered& lowered, bool load_buffering,
+                              std::vector<Code>& orders);
 
 }  // namespace shootdown::host::litmus

@@ -30,10 +30,19 @@ bool stays_before(const Operation& first, const Operation& second) {
   return may_be_same_word(first, second);
 }
 
+/// Whether the pair is a load and a store that may not rise above it without load buffering.
+bool buffers_load(const Operation& first, const Operation& second) {
+  return (first.kind == Kind::load || first.kind == Kind::modify) &&
+         (second.kind == Kind::store || second.kind == Kind::modify);
+}
+
 class Orders {
  public:
-  Orders(const Lowered& lowered, std::vector<Code>& orders)
-      : lowered_(lowered), operations_(lowered.operations), orders_(orders) {}
+  Orders(const Lowered& lowered, bool load_buffering, std::vector<Code>& orders)
+      : lowered_(lowered),
+        load_buffering_(load_buffering),
+        operations_(lowered.operations),
+        orders_(orders) {}
 
   bool add_all() {
     const auto loads = loads_of_own_stores();
@@ -64,7 +73,12 @@ class Orders {
     row_.push_back(operation);
   }
 
+  [[nodiscard]] bool stays(const Operation& first, const Operation& second) const {
+    return stays_before(first, second) || (!load_buffering_ && buffers_load(first, second));
+  }
+
   const Lowered& lowered_;
+  bool load_buffering_;
   std::vector<Operation> operations_;
   std::vector<Code>& orders_;
   std::vector<Pair> extra_;   // first, second
@@ -94,7 +108,7 @@ std::vector<Orders::Pair> Orders::loads_of_own_stores() const {
 void Orders::forward(std::size_t load, std::size_t store) {
   Operation& dropped = operations_[load];
   for (std::size_t i = 0; i < load; ++i) {
-    if (i != store && stays_before(operations_[i], dropped)) extra_.emplace_back(i, store);
+    if (i != store && stays(operations_[i], dropped)) extra_.emplace_back(i, store);
   }
   const Operation& from = operations_[store];
   dropped.kind = Kind::compute;
@@ -108,7 +122,7 @@ void Orders::find_order() {
   for (std::size_t second = 0; second < operations_.size(); ++second) {
     for (const std::size_t first : operations_[second].needs) earlier_[second].set(first);
     for (std::size_t first = 0; first < second; ++first) {
-      if (stays_before(operations_[first], operations_[second])) earlier_[second].set(first);
+      if (stays(operations_[first], operations_[second])) earlier_[second].set(first);
     }
   }
   for (const auto& [first, second] : extra_) {
@@ -168,9 +182,9 @@ bool Orders::extend(Set done, std::size_t last_load) {
 
 }  // namespace
 
-bool add_orders(const Lowered& lowered, std::vector<Code>& orders) {
+bool add_orders(const Lowered& lowered, bool load_buffering, std::vector<Code>& orders) {
   if (lowered.operations.size() > kMostOperations) return false;
-  return Orders(lowered, orders).add_all();
+  return Orders(lowered, load_buffering, orders).add_all();
 }
 
 }  // namespace shootdown::host::litmus

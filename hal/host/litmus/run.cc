@@ -99,7 +99,9 @@ void run_compiled(const Test& test, Result& result) {
   std::vector<Compiled> compiled;
   result.orders = 1;
   for (const Column& column : test.columns) {
-    compiled.push_back(compile(test, column, result.options.most_repeats));
+    compiled.push_back(compile(test, column,
+                               {.most_repeats = result.options.most_repeats,
+                                .load_buffering = result.options.load_buffering}));
     result.problem = compiled.back().problem;
     if (!result.problem.empty()) return;
     result.orders *= compiled.back().orders.size();

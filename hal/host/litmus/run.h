@@ -35,6 +35,8 @@ struct RunOptions {
   /// How often a CPU may jump back in an execution. One in which it would more often is cut there
   /// and does not count; PAUSE in a loop that only reads waits for a change instead.
   unsigned most_repeats{4};
+  /// Off: the part of Memory::cxx that the machine has by itself, see `CompilerOptions`.
+  bool load_buffering{true};
 };
 
 struct Result {
