@@ -10,8 +10,8 @@
 // Read-modify-writes act where they stand, on the newest value. One that releases waits for all
 //               older stores, one that acquires raises the floor; one that does both is a full
 //               barrier, as it is a locked instruction besides.
-// Not modelled: a store that rises above a load (load buffering), and one that a read-modify-write
-//               overtakes.
+// Not modelled: a store that rises above a load (load buffering): its value must be known when the
+//               load returns. The litmus runner's mode cxx has it, README.md says why.
 //
 // Every instruction of the HAL is a compiler barrier. Walks read memory as it is.
 #pragma once

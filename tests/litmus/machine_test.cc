@@ -239,7 +239,7 @@ litmus::Test prolonged(litmus::Test test) {
 
 TEST(CxxMachine, DoesNothingThatNoOrderAllows) {
   constexpr std::uint64_t kPrograms = 1500;
-  constexpr std::uint64_t kRuns = 150;
+  constexpr std::uint64_t kRuns = 300;
   std::uint64_t outcomes = 0;
   std::uint64_t all_outcomes = 0;
   for (std::uint64_t seed = 1; seed <= kPrograms; ++seed) {

@@ -68,8 +68,9 @@ Compiled compile(const Test& test, const Column& column, const CompilerOptions& 
     const Lowered lowered = lower(test, column, path);
     if (!lowered.problem.empty()) return {.problem = lowered.problem};
     if (add_orders(lowered, options.load_buffering, made.orders)) continue;
-    return {.problem = name + " has too many orders for memory cxx; fences or a smaller --unroll "
-                              "help"};
+    return {.problem = name +
+                       " has too many orders for memory cxx; fences or a smaller --unroll "
+                       "help"};
   }
   return made;
 }

@@ -30,9 +30,7 @@ Instruction move(const Operand& to, const Operand& from, std::uint8_t width) {
   return made;
 }
 
-bool is_barrier(Op op) {
-  return op == Op::cut || (op >= Op::full_fence && op <= Op::ipi);
-}
+bool is_barrier(Op op) { return op == Op::cut || (op >= Op::full_fence && op <= Op::ipi); }
 
 bool only_reads(Op op) { return op == Op::cmp || op == Op::test || op == Op::bit_test; }
 
@@ -226,9 +224,8 @@ void Lowering::rename_operands(Operation& operation, const Instruction& made) {
   // An access to a page may fault, and then leaves the register alone.
   const bool keeps = !replaces(made) || operation.kind == OperationKind::barrier;
   if (to.kind == OperandKind::reg) {
-    renamed.operands[0].reg.number = only_reads(made.op)
-                                         ? read(to.reg.number, operation)
-                                         : write(to.reg.number, operation, keeps);
+    renamed.operands[0].reg.number = only_reads(made.op) ? read(to.reg.number, operation)
+                                                         : write(to.reg.number, operation, keeps);
   }
   if (zeroes) renamed.operands[1].reg.number = renamed.operands[0].reg.number;
   if (from.kind == OperandKind::reg && swaps) {

@@ -144,14 +144,13 @@ bool Orders::is_cyclic() const {
 
 bool Orders::extend(Set done, std::size_t last_load) {
   const std::size_t length = row_.size();
-  const auto ready = [&](std::size_t i) {
-    return !done.test(i) && (earlier_[i] & ~done).none();
-  };
+  const auto ready = [&](std::size_t i) { return !done.test(i) && (earlier_[i] & ~done).none(); };
   // What others do not see is done as soon as it can be.
   for (bool found = true; found;) {
     found = false;
     for (std::size_t i = 0; i < operations_.size(); ++i) {
-      const bool silent = operations_[i].kind == Kind::compute || operations_[i].kind == Kind::branch;
+      const bool silent =
+          operations_[i].kind == Kind::compute || operations_[i].kind == Kind::branch;
       if (!silent || !ready(i)) continue;
       take(i, done);
       found = true;
