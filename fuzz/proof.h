@@ -10,7 +10,7 @@
 // each CPU attempts to cache the page speculatively at some moment, once for each time it is named.
 // `preemptions=N`: so often the host may take each CPU's processor (with backend=kvm).
 // `deviations=N`: not every interleaving, but every run with at most N steps that differ from the
-// default schedule.
+// default schedule. With cxx=1 there must be such a bound.
 #pragma once
 
 #include <cstdint>

@@ -60,7 +60,7 @@ bool replaces(const Instruction& made) {
 
 class Lowering {
  public:
-  Lowering(const Test& test, const Column& column) : test_(test) {
+  Lowering(const Test& test, const Column& column) : test_(test), column_(column) {
     for (std::size_t i = 0; i < current_.size(); ++i) current_[i] = static_cast<std::uint8_t>(i);
     producer_.fill(kNone);
     flags_producer_.fill(kNone);
@@ -76,15 +76,23 @@ class Lowering {
 
   Lowered lower(const Code& path) {
     for (const Instruction& made : path) lower(made);
+    std::vector<bool> used(made_.operations.size(), false);
     for (std::uint8_t i = 0; i < kRegisters; ++i) {
-      if (current_[i] == i) continue;
+      if (current_[i] == i || !is_observed(i)) continue;
       made_.epilogue.push_back(move(register_operand(i, 8), register_operand(current_[i], 8), 8));
+      if (producer_[current_[i]] != kNone) used[producer_[current_[i]]] = true;
     }
+    // PAUSE waits for what was read, used or not.
+    const bool waits = std::any_of(path.begin(), path.end(),
+                                   [](const Instruction& made) { return made.op == Op::pause; });
+    if (!waits) drop_unused(used);
     return std::move(made_);
   }
 
  private:
   void lower(const Instruction& made);
+  [[nodiscard]] bool is_observed(std::uint8_t number) const;
+  void drop_unused(std::vector<bool> used);
   void split(const Instruction& made, std::size_t memory);
   void add(const Instruction& made, OperationKind kind);
   void rename_operands(Operation& operation, const Instruction& made);
@@ -104,6 +112,7 @@ class Lowering {
   [[nodiscard]] bool may_be_page(const Operand& operand) const;
 
   const Test& test_;
+  const Column& column_;
   Lowered made_;
   bool has_pages_{false};
   std::array<std::uint8_t, kRegisters + 1> current_{};
@@ -115,6 +124,27 @@ class Lowering {
   unsigned next_{kFirstVirtual};
   unsigned next_flags_{1};
 };
+
+bool Lowering::is_observed(std::uint8_t number) const {
+  return column_.role == Role::cpu &&
+         std::any_of(test_.terms.begin(), test_.terms.end(), [&](const Term& term) {
+           return term.kind == TermKind::reg && term.cpu == column_.cpu && term.number == number;
+         });
+}
+
+/// Nobody sees a relaxed load whose value nobody uses, so it need not be tried in every place.
+void Lowering::drop_unused(std::vector<bool> used) {
+  for (std::size_t i = made_.operations.size(); i-- > 0;) {
+    Operation& one = made_.operations[i];
+    const bool vain = one.kind == OperationKind::load && one.address &&
+                      one.made.order == std::memory_order_relaxed;
+    if (!used[i] && (vain || one.kind == OperationKind::compute)) {
+      one = {};
+      continue;
+    }
+    for (const std::size_t needed : one.needs) used[needed] = true;
+  }
+}
 
 std::uint8_t Lowering::fresh(unsigned& next) {
   if (next + 1 == kVirtualRegisters) {
