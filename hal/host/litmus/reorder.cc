@@ -10,7 +10,7 @@ namespace shootdown::host::litmus {
 namespace {
 
 constexpr std::size_t kMostOperations = 512;
-constexpr std::size_t kMostOrders = 20000;
+constexpr std::size_t kMostOrders = 5000;
 using Set = std::bitset<kMostOperations>;
 using Kind = OperationKind;
 
