@@ -26,7 +26,9 @@ constexpr const char* kHelp =
     "how.\n"
     "\n"
     "  --all            explore every proof that comes with the project, besides the files\n"
-    "  --sc, --tso      this memory model instead of the one that the file names\n"
+    "  --sc, --tso, --cxx\n"
+    "                   this memory model instead of the one that the file names; cxx only with a\n"
+    "                   bound of deviations\n"
     "  --deviations N   all runs that differ at most N times from the default schedule, instead "
     "of\n"
     "                   all interleavings\n"
@@ -43,6 +45,7 @@ struct Options {
   ProofOptions prove;
   bool sc{false};
   bool tso{false};
+  bool cxx{false};
   unsigned deviations{shootdown::host::kUnbounded};
 };
 
@@ -67,6 +70,8 @@ bool parse_options(int argc, char** argv, Options& options) {
       options.sc = true;
     } else if (word == "--tso") {
       options.tso = true;
+    } else if (word == "--cxx") {
+      options.cxx = true;
     } else if (word == "--expect") {
       const char* oracle = value();
       if (oracle != nullptr) options.expect = oracle;
@@ -83,7 +88,16 @@ bool parse_options(int argc, char** argv, Options& options) {
     }
   }
   if (options.files.empty()) std::fprintf(stderr, "explore: no file given; --help tells more\n");
-  return !options.files.empty() && !(options.sc && options.tso);
+  if (options.sc + options.tso + options.cxx > 1) {
+    std::fprintf(stderr, "explore: only one of --sc, --tso and --cxx\n");
+    return false;
+  }
+  return !options.files.empty();
+}
+
+const char* memory_of(const Header& header) {
+  if (header.cxx) return "store buffers and a reordering compiler";
+  return header.tso ? "store buffers" : "sequentially consistent memory";
 }
 
 void print_result(const std::string& file, const Proof& proof, const ProofResult& result) {
@@ -93,8 +107,7 @@ void print_result(const std::string& file, const Proof& proof, const ProofResult
   std::printf("%s: %s\n", name.c_str(), proof.title.c_str());
   const std::size_t walks = proof.run.fills.size();
   std::printf("  %u CPUs, %s, %zu speculative walk%s of each CPU\n", proof.scenario.header.cpus,
-              proof.scenario.header.tso ? "store buffers" : "sequentially consistent memory", walks,
-              walks == 1 ? "" : "s");
+              memory_of(proof.scenario.header), walks, walks == 1 ? "" : "s");
   std::printf("  guarantee: %s\n", result.guarantee.c_str());
   std::printf("  %" PRIu64 " executions, %" PRIu64 " given up as redundant, %" PRIu64
               " steps (longest run %" PRIu64 "), %" PRIu64 " outcomes, %.1f s\n",
@@ -154,8 +167,15 @@ int main(int argc, char** argv) {
       std::fprintf(stderr, "explore: %s\n", error.c_str());
       return kUsage;
     }
-    if (options.sc || options.tso) proof.scenario.header.tso = options.tso;
+    if (options.sc || options.tso || options.cxx) {
+      proof.scenario.header.tso = options.tso;
+      proof.scenario.header.cxx = options.cxx;
+    }
     if (options.deviations != shootdown::host::kUnbounded) proof.deviations = options.deviations;
+    if (const std::string why = why_not_explored(proof); !why.empty()) {
+      std::fprintf(stderr, "explore: %s: %s\n", file.c_str(), why.c_str());
+      return kUsage;
+    }
     const ProofResult result = prove(runner, proof, options.prove);
     status = std::max(status, judge(runner, options, file, proof, result));
     std::fflush(stdout);

@@ -10,7 +10,7 @@
 // each CPU attempts to cache the page speculatively at some moment, once for each time it is named.
 // `preemptions=N`: so often the host may take each CPU's processor (with backend=kvm).
 // `deviations=N`: not every interleaving, but every run with at most N steps that differ from the
-// default schedule.
+// default schedule. With cxx=1 there must be such a bound.
 #pragma once
 
 #include <cstdint>
@@ -36,6 +36,9 @@ struct Proof {
 /// The same from a text that was read already; `name` is for errors.
 [[nodiscard]] bool parse_proof(std::string_view text, const std::string& name, Proof& proof,
                                std::string& error);
+
+/// Empty if the explorer can explore it; else the reason and the fix.
+[[nodiscard]] std::string why_not_explored(const Proof& proof);
 
 struct ProofOptions {
   std::uint64_t most_executions{~std::uint64_t{0}};

@@ -26,7 +26,7 @@ class HostAtomic {
 
   T load(std::memory_order order, Site where = Site::current()) const {
     const ModelScope scope;
-    before(order);
+    before_load();
     order_.load(order);
     if (current_machine->reorders()) [[unlikely]] {
       return load_reordered(order, where);
@@ -132,10 +132,23 @@ class HostAtomic {
   }
 
   static void before(std::memory_order /*order*/) { current_machine->visible(); }
+  void before_load() const {
+    Machine& machine = *current_machine;
+    const bool may_be_stale = machine.controlled() && machine.reorders();
+    if (may_be_stale) [[unlikely]] {
+      machine.running().loads = this;
+    }
+    machine.visible();
+    if (may_be_stale) [[unlikely]] {
+      machine.running().loads = nullptr;
+    }
+  }
   /// A locked instruction waits for the stores before it, wherever a compiler has put them.
   void before_locked(std::memory_order order) {
     Machine& machine = *current_machine;
-    machine.visible(Pending::drained);
+    // What a compiler may put older stores behind waits for less, and sees to it by itself.
+    const bool waits = !machine.reorders() || releases(order);
+    machine.visible(waits ? Pending::drained : Pending::plain);
     if (machine.reorders()) [[unlikely]] {
       machine.drain_before_modify(this, order);
     } else {

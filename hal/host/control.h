@@ -29,6 +29,8 @@ enum class StepKind : std::uint8_t {
   deliver,    // a broadcast invalidation issued by CPU `argument` arrives at the CPU
   preempt,    // the host takes the processor from a virtual CPU ...
   resume,     // ... and gives it back
+  overtake,   // Memory::cxx: a store leaves before older ones, the `argument`th of those that may
+  stale,      // Memory::cxx: the program's or handler's next load, of a value so much older
 };
 
 /// A process and, with it, its next step. The three kinds of a handler are one process: while it is

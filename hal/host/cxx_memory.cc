@@ -109,6 +109,17 @@ std::uint64_t CxxMemory::load(CpuId cpu, const void* word, std::uint64_t newest,
   return was_stale_ ? value.bits : newest;
 }
 
+unsigned CxxMemory::older_values(CpuId cpu, const void* word) {
+  const Word* found = find(word);
+  if (found == nullptr) return 0;
+  const std::uint32_t least = std::max(cpus_[cpu].floor, found->seen[cpu]);
+  unsigned older = 0;
+  while (older + 1 < found->count && found->values[found->count - 1 - older].since > least) {
+    ++older;
+  }
+  return older;
+}
+
 void CxxMemory::store(CpuId cpu, BufferedStore& store, unsigned index, std::memory_order order) {
   store.releases = releases(order);
   store.epoch = cpus_[cpu].epoch;

@@ -63,6 +63,7 @@ void Machine::prepare(const Setup& setup) {
     cpu.evictions_left = (std::uint32_t{1} << (2 * setup.evictions.size())) - 1;
     cpu.stores_buffered = 0;
     cpu.looks.clear();
+    cpu.loads = nullptr;
     cpu.preemption_off = 0;
     cpu.pause_saw = kNever;
     cpu.tlb.clear();

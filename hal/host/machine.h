@@ -165,6 +165,7 @@ struct HostCpu {
   std::uint32_t evictions_left{0};
   std::uint64_t stores_buffered{0};
   std::vector<Look> looks;
+  const void* loads{nullptr};  // the word that the operation is a load of, with Memory::cxx
 
   [[nodiscard]] bool is_awaited() const { return call_pending || hub_pending || nmi_pending; }
   [[nodiscard]] bool must_interrupt() const {
@@ -405,6 +406,8 @@ class Machine {
   void list_deliveries(const BroadcastMessage& message);
   /// What a CPU may do and nobody can rely on.
   void list_surprises(const HostCpu& cpu);
+  /// What a compiler may have done to its stores, and to the load that it is about to do.
+  void list_reorderings(const HostCpu& cpu);
   void apply_step(const Step& step);
   [[nodiscard]] static StepKind own_step(const HostCpu& cpu);
   void try_fill(HostCpu& cpu, std::uint32_t number);

@@ -21,6 +21,8 @@ void Machine::gate() {
   if (++at_gate_ == setup_.cpus) {
     controlled_ = true;
     next_stop_ = 0;
+    // The set-up is behind everybody.
+    if (reorders()) cxx_.settle();
     control(Pending::plain);
     return;
   }
@@ -41,8 +43,10 @@ void Machine::gate() {
 
 void Machine::control(Pending kind, bool interruptible) {
   HostCpu& self = *running_;
+  const void* const loads = self.loads;
   for (;;) {
     self.pending = kind;
+    self.loads = loads;
     self.interruptible = interruptible;
     finish_step();
     HostCpu* next = next_step();
@@ -56,6 +60,7 @@ void Machine::control(Pending kind, bool interruptible) {
       touch(place(Part::pending, self.id), true);
       // The handler's own looks do not keep the program from waiting.
       const std::size_t looks = self.looks.size();
+      self.loads = nullptr;
       serve_pending();
       self.looks.resize(looks);
       continue;
@@ -89,6 +94,10 @@ HostCpu* Machine::next_step() {
     step_now_ = steps_[index];
     in_step_ = true;
     HostCpu& cpu = cpus_[step_now_.cpu];
+    if (step_now_.kind == StepKind::stale) {
+      cxx_.make_stale(cpu.id, step_now_.argument);
+      step_now_ = {.kind = own_step(cpu), .cpu = cpu.id};
+    }
     if (step_now_.kind <= StepKind::leave) {
       cpu.started = true;
       cpu.takes_interrupt = step_now_.kind == StepKind::interrupt;
@@ -113,6 +122,9 @@ void Machine::apply_step(const Step& step) {
       break;
     case StepKind::deliver:
       deliver_first(cpu.id, step.argument);
+      break;
+    case StepKind::overtake:
+      overtake(cpu, step.argument);
       break;
     case StepKind::preempt:
       --cpu.preemptions_left;
@@ -222,7 +234,10 @@ void Machine::list_steps() {
   for (const BroadcastMessage& message : broadcasts_) list_deliveries(message);
   // What is left is nothing that anybody can wait for.
   if (steps_.empty() && unfinished_ != 0) report_deadlock();
-  for (CpuId id = 0; id < setup_.cpus; ++id) list_surprises(cpus_[id]);
+  for (CpuId id = 0; id < setup_.cpus; ++id) {
+    list_surprises(cpus_[id]);
+    if (reorders()) list_reorderings(cpus_[id]);
+  }
 }
 
 void Machine::list_deliveries(const BroadcastMessage& message) {
@@ -247,6 +262,20 @@ void Machine::list_surprises(const HostCpu& cpu) {
   if (setup_.backend == Backend::kvm && cpu.preemptions_left != 0 &&
       cpu.place == VcpuPlace::running) {
     steps_.push_back({.kind = StepKind::preempt, .cpu = cpu.id});
+  }
+}
+
+void Machine::list_reorderings(const HostCpu& cpu) {
+  std::uint32_t overtaking = 0;
+  for (unsigned i = 1; i < cpu.stores.size(); ++i) {
+    if (!cpu.stores.may_overtake(i)) continue;
+    steps_.push_back({.kind = StepKind::overtake, .cpu = cpu.id, .argument = overtaking++});
+  }
+  if (cpu.loads == nullptr || cpu.place == VcpuPlace::descheduled) return;
+  if (cpu.stores.find(cpu.loads) != nullptr) return;
+  const unsigned older = cxx_.older_values(cpu.id, cpu.loads);
+  for (std::uint32_t age = 1; age <= older; ++age) {
+    steps_.push_back({.kind = StepKind::stale, .cpu = cpu.id, .argument = age});
   }
 }
 

@@ -154,6 +154,7 @@ TEST(CxxMemory, SB_NeedsTwoFullBarriers) {
   EXPECT_FALSE(can_see(store_buffering(Memory::tso, kSeqCst, kSeqCst), {0, 0}));
 }
 
+// It is in the litmus mode of this name; README.md of hal/host says why it is not here.
 TEST(CxxMemory, LB_IsNotModelled) {
   const Outcomes all = outcomes(
       Memory::cxx,

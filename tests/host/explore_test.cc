@@ -81,6 +81,29 @@ TEST(Explore, ABoundLimitsDeviations) {
   EXPECT_EQ(runs(20).result.executions, runs(kUnbounded).result.executions);
 }
 
+TEST(Explore, ListsWhatACompilerReorders) {
+  SmallProgram program{.memory = Memory::cxx};
+  program.code[0] = {{store, 0}, {store, 1}};
+  program.code[1] = {{load, 1}, {load, 0}};
+  const auto outcomes = [&](unsigned deviations) {
+    return outcomes_of(program, {.reduction = Reduction::none, .deviations = deviations});
+  };
+  EXPECT_EQ(outcomes(0).result.executions, 1U);
+  EXPECT_EQ(outcomes(kUnbounded).texts.size(), 4U) << "the message without what it announces, too";
+  program.memory = Memory::tso;
+  EXPECT_EQ(outcomes(kUnbounded).texts.size(), 3U);
+}
+
+TEST(Explore, AnOlderValueIsReadOnlyUpToAFence) {
+  SmallProgram program{.memory = Memory::cxx};
+  program.code[0] = {{store, 0}, {fence, 0}, {store, 1}};
+  program.code[1] = {{load, 1}, {load, 0}};
+  const ExploreOptions all{.reduction = Reduction::none};
+  EXPECT_EQ(outcomes_of(program, all).texts.size(), 4U) << "the second load may come first";
+  program.code[1] = {{load, 1}, {fence, 0}, {load, 0}};
+  EXPECT_EQ(outcomes_of(program, all).texts.size(), 3U);
+}
+
 TEST(Explore, SaysWhatItGuarantees) {
   const SmallProgram program = store_buffering(Memory::sc, false);
   const ExploreOptions reduced{};

@@ -24,6 +24,15 @@ Expect=sc:{sc} tso:{tso}
 exists (0:EAX=0 /\\ 1:EAX=0)
 """
 
+LOAD_BUFFERING = """X86 LB
+Expect=sc:Never tso:Never cxx:Sometimes
+{ x=0; y=0; }
+ P0          | P1          ;
+ MOV EAX,[x] | MOV EAX,[y] ;
+ MOV [y],$1  | MOV [x],$1  ;
+exists (0:EAX=1 /\\ 1:EAX=1)
+"""
+
 
 def test_text(sc="Never", tso="Sometimes", second="MOV EAX,[x]"):
     return STORE_BUFFERING.format(sc=sc, tso=tso, second=second)
@@ -62,6 +71,32 @@ class LitmusTest(unittest.TestCase):
         self.assertNotIn("Explored memory tso", done.stdout)
         self.assertIn("every interleaving, one by one", done.stdout)
 
+    def test_memory_cxx(self):
+        done = self.litmus("--memory", "cxx", self.file("LB.litmus", LOAD_BUFFERING))
+        self.assertEqual(done.returncode, OK, done.stderr)
+        self.assertIn("Observation LB Sometimes 1 3\n", done.stdout)
+        self.assertIn("Explored memory cxx, 4 executions", done.stdout)
+        self.assertIn("of each of 1 orders that stand for all that a compiler may choose", done.stdout)
+
+    def test_memory_all(self):
+        done = self.litmus("--memory", "all", self.file("LB.litmus", LOAD_BUFFERING))
+        for mode in ("sc", "tso", "cxx"):
+            self.assertIn(f"Explored memory {mode},", done.stdout)
+
+    def test_orders_that_make_no_sense_are_named(self):
+        path = self.file("bad.litmus", test_text(second="MOV.rel EAX,[x]"))
+        done = self.litmus(path)
+        self.assertEqual(done.returncode, WRONG)
+        self.assertEqual(done.stderr, f"{path}:6: instruction 'MOV.rel EAX,[x]' is not supported: "
+                                      "a load does not release\n")
+
+    def test_what_cxx_cannot_do_is_named(self):
+        path = self.file("bad.litmus", test_text(second="CMPXCHG [x],EAX"))
+        done = self.litmus("--memory", "cxx", path)
+        self.assertEqual(done.returncode, WRONG)
+        self.assertEqual(done.stderr, f"{path}: memory cxx: 'CMPXCHG [x],EAX' is not supported in memory cxx: "
+                                      "CMPXCHG without LOCK\n")
+
     def test_a_wrong_expectation_fails(self):
         good = self.file("good.litmus", test_text())
         for wrong in (test_text(sc="Sometimes"), test_text(tso="Never"), test_text(tso="Always")):
@@ -91,7 +126,7 @@ class LitmusTest(unittest.TestCase):
 
     def test_usage(self):
         self.assertIn("usage: litmus", self.litmus("--help").stdout)
-        for arguments in ([], ["--memory"], ["--memory", "cxx", "f"], ["--limit", "1x", "f"], ["--wat"]):
+        for arguments in ([], ["--memory"], ["--memory", "pso", "f"], ["--limit", "1x", "f"], ["--wat"]):
             done = self.litmus(*arguments)
             self.assertEqual(done.returncode, WRONG, arguments)
             self.assertTrue(done.stderr.startswith("litmus: "), done.stderr)

@@ -169,6 +169,29 @@ TEST(Parse, ReadsConditions) {
   EXPECT_EQ(condition("filter (x=1)\nexists (y=1)"), "0y=1");
 }
 
+TEST(Parse, ReadsMemoryOrders) {
+  EXPECT_EQ(instruction("MOV EAX,[x]").order, std::memory_order_relaxed);
+  EXPECT_EQ(instruction("MOV.acq EAX,[x]").order, std::memory_order_acquire);
+  EXPECT_EQ(instruction("movl.rel $1,(x)").order, std::memory_order_release);
+  EXPECT_EQ(instruction("XCHG [x],EAX").order, std::memory_order_seq_cst);
+  EXPECT_EQ(instruction("XCHG.rlx [x],EAX").order, std::memory_order_relaxed);
+  EXPECT_EQ(instruction("LOCK XADD.acqrel [x],EAX").order, std::memory_order_acq_rel);
+}
+
+TEST(Parse, ErrorsOfMemoryOrders) {
+  const auto why = [](const std::string& text) { return error_of(with(text)); };
+  EXPECT_NE(why("MOV.rel EAX,[x]").find("a load does not release"), std::string::npos);
+  EXPECT_NE(why("MOV.acq [x],EAX").find("a store does not acquire"), std::string::npos);
+  EXPECT_NE(why("MOV.acqrel [x],EAX").find("only a locked instruction"), std::string::npos);
+  EXPECT_NE(why("MOV.con EAX,[x]").find("'.con' is no memory order"), std::string::npos);
+  EXPECT_NE(why("INC.rel [x]").find("goes with MOV and locked"), std::string::npos);
+  EXPECT_NE(why("MOV.acq EAX,EBX").find("goes with MOV and locked"), std::string::npos);
+  EXPECT_NE(why("MFENCE.acq").find("goes with MOV and locked"), std::string::npos);
+  EXPECT_NE(error_of("X86 p\n{ PTE(x)=(a,present); }\n P0 ;\n MOV.acq EAX,[x] ;\nforall true")
+                .find("accesses to pages have no memory order"),
+            std::string::npos);
+}
+
 TEST(Parse, ErrorsNameTheLineAndTheInstruction) {
   EXPECT_EQ(error_of(with("MOVNTI [x],EAX")),
             "4: instruction 'MOVNTI [x],EAX' is not supported: 'movnti' is unknown here");

@@ -28,7 +28,10 @@ expect 2 "no file given" "$explore"
 expect 2 "missing.txt: No such file" "$explore" missing.txt
 expect 2 "unexplained.txt: no line says how to explore it" "$explore" unexplained.txt
 expect 2 "misspelt.txt: line 2: unknown word 'set'" "$explore" misspelt.txt
-expect 2 "knows the memory models of tso=0 and tso=1" "$explore" reordered.txt
+expect 2 "reordered.txt: with cxx=1 the exploration needs a bound" "$explore" reordered.txt
+expect 2 "with cxx=1 the exploration needs a bound" "$explore" --cxx "$OLDPWD/$proof"
+expect 2 "only one of --sc, --tso and --cxx" "$explore" --cxx --tso "$OLDPWD/$proof"
+expect 0 "at most 1 times" "$explore" --deviations 1 reordered.txt
 expect 2 "did you mean 'unmap'" "$explore" unknown.txt
 expect 2 "--executions needs a number" "$explore" --executions many "$OLDPWD/$proof"
 expect 1 "NOT PROVED" "$explore" --executions 10 "$OLDPWD/$proof"

@@ -3,14 +3,6 @@
 
 namespace shootdown::host::litmus {
 
-namespace {
-
-// What a plain MOV promises is what x86 makes of it, not a memory order of C++.
-constexpr auto kPlain = std::memory_order_relaxed;
-constexpr auto kLocked = std::memory_order_seq_cst;
-
-}  // namespace
-
 std::uint64_t Bench::address_of(const Operand& operand, const Thread& thread) const {
   auto address = static_cast<std::uint64_t>(operand.value);
   if (operand.location != kNone) address += test_.locations[operand.location].address;
@@ -64,7 +56,7 @@ std::uint64_t* Bench::use_page(std::size_t location, bool write) {
 }
 
 std::optional<std::uint64_t> Bench::read(const Operand& operand, std::uint8_t width,
-                                         const Thread& thread) {
+                                         const Thread& thread, std::memory_order order) {
   if (operand.kind == OperandKind::immediate) return static_cast<std::uint64_t>(operand.value);
   if (operand.kind == OperandKind::reg) {
     return zero_extended(thread.registers[operand.reg.number], width);
@@ -76,10 +68,11 @@ std::optional<std::uint64_t> Bench::read(const Operand& operand, std::uint8_t wi
     if (word == nullptr) return {};
     return zero_extended(*word, width);
   }
-  return zero_extended(words_[cell.index].load(kPlain), width);
+  return zero_extended(words_[cell.index].load(order), width);
 }
 
-void Bench::write(const Operand& operand, std::uint8_t width, std::uint64_t value, Thread& thread) {
+void Bench::write(const Operand& operand, std::uint8_t width, std::uint64_t value, Thread& thread,
+                  std::memory_order order) {
   if (operand.kind == OperandKind::reg) {
     set_register(thread, operand.reg, width, value);
     return;
@@ -92,7 +85,7 @@ void Bench::write(const Operand& operand, std::uint8_t width, std::uint64_t valu
     std::uint64_t* word = use_page(cell.index, true);
     if (word != nullptr) *word = sign_extended(value, width);
   } else {
-    words_[cell.index].store(sign_extended(value, width), kPlain);
+    words_[cell.index].store(sign_extended(value, width), order);
   }
 }
 
@@ -118,7 +111,7 @@ std::uint64_t Bench::result_of(const Instruction& made, std::uint64_t old, std::
                                Thread& thread) {
   if (made.op == Op::xchg) return source;
   if (made.op == Op::cmpxchg) {
-    const bool same = old == zero_extended(thread.registers[0], made.width);
+    const bool same = old == zero_extended(thread.registers[made.accumulator], made.width);
     return same ? source : old;
   }
   return compute(made.op, made.width, old, source, thread.flags);
@@ -130,29 +123,30 @@ std::uint64_t Bench::modify_word(HostAtomic<std::uint64_t>& word, const Instruct
   std::uint64_t old = 0;
   switch (made.op) {
     case Op::xchg:
-      return zero_extended(word.exchange(value, kLocked), made.width);
+      return zero_extended(word.exchange(value, made.order), made.width);
     case Op::cmpxchg: {
-      old = sign_extended(thread.registers[0], made.width);
-      word.compare_exchange(old, value, kLocked);
+      old = sign_extended(thread.registers[made.accumulator], made.width);
+      word.compare_exchange(old, value, made.order);
       return zero_extended(old, made.width);
     }
     case Op::bit_and:
-      old = word.fetch_and(value, kLocked);
+      old = word.fetch_and(value, made.order);
       break;
     case Op::bit_or:
-      old = word.fetch_or(value, kLocked);
+      old = word.fetch_or(value, made.order);
       break;
     case Op::add:
     case Op::xadd:
-      old = word.fetch_add(value, kLocked);
+      old = word.fetch_add(value, made.order);
       break;
     default:
       // The HAL has no such operation. One that changes nothing, and the result in the same step.
-      old = word.fetch_add(0, kLocked);
+      old = word.fetch_add(0, made.order);
       break;
   }
   old = zero_extended(old, made.width);
-  word.poke(sign_extended(result_of(made, old, source, thread), made.width));
+  const std::uint64_t result = sign_extended(result_of(made, old, source, thread), made.width);
+  if (word.peek() != result) word.poke(result);
   return old;
 }
 

@@ -52,8 +52,9 @@ void Bench::prepare(Machine::Setup setup) {
   }
   machine_.prepare(setup);
   cut_ = false;
+  other_path_ = false;
   faults_ = {};
-  for (Thread& thread : threads_) thread = {};
+  for (CpuId cpu = 0; cpu < test_.cpus; ++cpu) threads_[cpu] = {};
   for (const InitialRegister& initial : test_.registers) {
     threads_[initial.cpu].registers[initial.number] = static_cast<std::uint64_t>(initial.value);
   }

@@ -31,13 +31,16 @@ class Bench final : private Observer {
   [[nodiscard]] Machine& machine() { return machine_; }
   /// After a run: whether some CPU was stopped in a loop, and the state is none of the test's.
   [[nodiscard]] bool cut() const { return cut_; }
+  /// ... or whether a jump went another way than this order of the instructions is for.
+  [[nodiscard]] bool took_other_path() const { return other_path_; }
   /// After a run: the terms' values.
   [[nodiscard]] State state();
 
  private:
   struct Thread {
-    std::array<std::uint64_t, kRegisters> registers{};
-    Flags flags;
+    std::array<std::uint64_t, kVirtualRegisters> registers{};
+    Flags flags;  // of the instruction that is executed
+    std::array<Flags, kVirtualRegisters> all_flags{};
   };
   /// Where an operand in memory is.
   struct Cell {
@@ -73,8 +76,10 @@ class Bench final : private Observer {
   Cell cell_of(const Operand& operand, const Thread& thread);
   /// Nothing: a page fault, which is counted.
   std::optional<std::uint64_t> read(const Operand& operand, std::uint8_t width,
-                                    const Thread& thread);
-  void write(const Operand& operand, std::uint8_t width, std::uint64_t value, Thread& thread);
+                                    const Thread& thread,
+                                    std::memory_order order = std::memory_order_relaxed);
+  void write(const Operand& operand, std::uint8_t width, std::uint64_t value, Thread& thread,
+             std::memory_order order = std::memory_order_relaxed);
   /// A locked read-modify-write: the old value, or nothing after a page fault.
   std::optional<std::uint64_t> modify(const Instruction& made, const Operand& destination,
                                       std::uint64_t source, Thread& thread);
@@ -108,6 +113,7 @@ class Bench final : private Observer {
   const Test& test_;
   unsigned most_repeats_;
   bool cut_{false};
+  bool other_path_{false};
   Machine machine_;
   bool virtual_memory_{false};
   std::unique_ptr<HostAtomic<std::uint64_t>[]> words_;  // by location

@@ -69,6 +69,8 @@ class Builder {
   void finish_memory(std::size_t column, Operand& made, Piece text);
   void special(std::size_t column, Instruction& made, Piece text);
   void check_shape(const Instruction& made, Piece text) const;
+  /// `suffix`: that of MOV.acq and the like; empty without one.
+  void memory_order(Instruction& made, const std::string& suffix, Piece text) const;
   void widths();
   void check_places() const;
   void check_size(unsigned line) const;

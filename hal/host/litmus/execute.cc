@@ -9,6 +9,7 @@ void Bench::execute(const Column& column, Thread& thread) {
   while (at < column.code.size()) {
     const Instruction& made = column.code[at];
     std::size_t next = at + 1;
+    thread.flags = thread.all_flags[made.flags_in];
     switch (made.op) {
       case Op::leave:
         return;
@@ -18,10 +19,18 @@ void Bench::execute(const Column& column, Thread& thread) {
       case Op::jump_if:
         if (satisfied(made.condition, thread.flags)) next = made.target;
         break;
+      case Op::assume:
+        if (satisfied(made.condition, thread.flags) == made.taken) break;
+        other_path_ = true;
+        return;
+      case Op::cut:
+        cut_ = true;
+        return;
       default:
         step(made, thread);
         break;
     }
+    thread.all_flags[made.flags_out] = thread.flags;
     if (next <= at && ++repeats > most_repeats_) {
       // The others go on, so that what they do to this loop is not lost from sight.
       cut_ = true;
@@ -35,7 +44,9 @@ void Bench::step(const Instruction& made, Thread& thread) {
   const Site here = Site::current();
   switch (made.op) {
     case Op::nop:
+      break;
     case Op::light_fence:
+      machine_.barrier();
       break;
     case Op::full_fence:
       machine_.full_fence(here);
@@ -103,14 +114,14 @@ void Bench::move(const Instruction& made, Thread& thread) {
     value = address_of(made.operands[1], thread);
   } else {
     const std::uint8_t width = made.source_width != 0 ? made.source_width : made.width;
-    const auto found = read(made.operands[1], width, thread);
+    const auto found = read(made.operands[1], width, thread, made.order);
     if (!found) return;
     value = *found;
     if (made.op == Op::mov_sign_extended) value = sign_extended(value, width);
     // CMOVcc reads its source in any case.
     if (made.op == Op::move_if && !satisfied(made.condition, thread.flags)) return;
   }
-  write(to, made.width, value, thread);
+  write(to, made.width, value, thread, made.order);
 }
 
 void Bench::exchange(const Instruction& made, Thread& thread) {
@@ -167,11 +178,11 @@ void Bench::compare_exchange(const Instruction& made, Thread& thread) {
     if (!found) return;
     old = *found;
   }
-  std::uint64_t& accumulator = thread.registers[0];
+  std::uint64_t& accumulator = thread.registers[made.accumulator];
   compute(Op::cmp, made.width, accumulator, old, thread.flags);
   if (thread.flags.zero && !made.locked) write(to, made.width, source, thread);
   if (!thread.flags.zero) {
-    set_register(thread, {.number = 0, .width = made.width}, made.width, old);
+    set_register(thread, {.number = made.accumulator, .width = made.width}, made.width, old);
   }
 }
 

@@ -27,7 +27,9 @@ constexpr const char* kHelp =
     "usage: litmus [OPTION]... FILE...\n"
     "Runs litmus tests of x86 (herd's format) in every interleaving on the modelled machine.\n"
     "\n"
-    "  --memory MODE    sc, tso or all; default: those of the test's line 'Expect=', else all\n"
+    "  --memory MODE    sc, tso, cxx or all; default: those of the test's line 'Expect=', else "
+    "all;\n"
+    "                   cxx: each MOV is a relaxed access of C++, and a compiler reorders\n"
     "  --plain          every interleaving one by one, without partial-order reduction\n"
     "  --limit N        give up a test after N executions (0, the default: never)\n"
     "  --unroll N       how often a CPU may jump back in an execution (default 4)\n"
@@ -65,9 +67,7 @@ bool parse_memory(const char* word, Options& options) {
   }
   const auto memory = find_memory(word == nullptr ? "" : word);
   if (!memory) {
-    return usage_error(
-        "--memory needs sc, tso or all; cxx is about what compilers do to C++, not about "
-        "instructions");
+    return usage_error("--memory needs sc, tso, cxx or all");
   }
   options.memories.push_back(*memory);
   return true;

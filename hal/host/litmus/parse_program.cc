@@ -89,6 +89,11 @@ void Builder::instruction(std::size_t column, Piece text) {
     if (name != "lock") break;
     made.locked = true;
   }
+  std::string suffix;
+  if (const std::size_t dot = name.find('.'); dot != std::string::npos) {
+    suffix = name.substr(dot);
+    name.resize(dot);
+  }
   const auto mnemonic = find_mnemonic(name);
   if (!mnemonic) {
     throw SyntaxError{.line = text.line,
@@ -115,7 +120,39 @@ void Builder::instruction(std::size_t column, Piece text) {
                       .what = "instruction " + quoted(text.text) + " cannot have a LOCK prefix"};
   }
   check_shape(made, text);
+  memory_order(made, suffix, text);
   test.columns[column].code.push_back(made);
+}
+
+void Builder::memory_order(Instruction& made, const std::string& suffix, Piece text) const {
+  const auto is_memory = [](const Operand& one) { return one.kind == OperandKind::memory; };
+  const bool stores = is_memory(made.operands[0]);
+  const bool loads = is_memory(made.operands[1]);
+  const bool modifies = made.locked || (made.op == Op::xchg && (stores || loads));
+  if (modifies) made.order = std::memory_order_seq_cst;
+  if (suffix.empty()) return;
+  const auto demand = [&](bool good, const std::string& why) {
+    if (good) return;
+    throw SyntaxError{.line = text.line,
+                      .what = "instruction " + quoted(text.text) + " is not supported: " + why};
+  };
+  const bool moves = made.op == Op::mov || made.op == Op::mov_sign_extended;
+  demand((stores || loads) && (moves || modifies),
+         quoted(suffix) + " goes with MOV and locked instructions that access memory");
+  if (suffix == ".rlx") {
+    made.order = std::memory_order_relaxed;
+  } else if (suffix == ".acq") {
+    demand(modifies || loads, "a store does not acquire");
+    made.order = std::memory_order_acquire;
+  } else if (suffix == ".rel") {
+    demand(modifies || stores, "a load does not release");
+    made.order = std::memory_order_release;
+  } else if (suffix == ".acqrel") {
+    demand(modifies, "only a locked instruction acquires and releases");
+    made.order = std::memory_order_acq_rel;
+  } else {
+    demand(false, quoted(suffix) + " is no memory order; .rlx, .acq, .rel and .acqrel are");
+  }
 }
 
 void Builder::jumps() {
@@ -178,6 +215,13 @@ void Builder::check_places() const {
       for (const Operand& operand : made.operands) {
         if (operand.kind != OperandKind::memory || operand.location == kNone) continue;
         const Location& location = test.locations[operand.location];
+        const auto usual = made.locked || made.op == Op::xchg ? std::memory_order_seq_cst
+                                                              : std::memory_order_relaxed;
+        if (location.place == Place::page && made.order != usual) {
+          throw SyntaxError{.line = made.line,
+                            .what = quoted(made.text) + ": " + location.name +
+                                    " is a page, and accesses to pages have no memory order"};
+        }
         const bool page_wanted = made.op == Op::invlpg || made.op == Op::invpcid;
         if (location.place == Place::frame || location.place == Place::table) {
           throw SyntaxError{.line = made.line,

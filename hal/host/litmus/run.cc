@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "hal/host/litmus/bench.h"
+#include "hal/host/litmus/compiler.h"
 #include "hal/host/litmus/text.h"
 
 namespace shootdown::host::litmus {
@@ -59,19 +60,14 @@ void count(const Test& test, State state, Result& result) {
   ++result.states[state];
 }
 
-}  // namespace
-
-Result run(const Test& test, Memory memory, const RunOptions& options) {
+/// All interleavings of the columns as they are now.
+void explore(Bench& bench, const Test& test, Memory memory, Result& result) {
   // Far more than a litmus test has whose loops are bounded.
   constexpr std::uint64_t kMostSteps = 5000;
-  Result result;
-  result.memory = memory;
-  result.options = options;
-  const ExploreOptions how{.reduction = options.reduction,
-                           .most_executions = options.most_executions,
-                           .stop_at_failure = false};
-  Bench bench(test, options.most_repeats);
-  Explorer explorer(how);
+  const std::uint64_t before = result.explored.executions + result.explored.redundant;
+  Explorer explorer({.reduction = result.options.reduction,
+                     .most_executions = result.options.most_executions - before,
+                     .stop_at_failure = false});
   const auto once = [&]() -> const Report& {
     Machine::Setup setup;
     setup.memory = memory;
@@ -82,6 +78,7 @@ Result run(const Test& test, Memory memory, const RunOptions& options) {
   };
   const auto visit = [&] {
     const Report& report = bench.machine().report();
+    if (bench.took_other_path()) return;
     if (bench.cut()) {
       ++result.cut;
     } else if (report.failed()) {
@@ -90,8 +87,62 @@ Result run(const Test& test, Memory memory, const RunOptions& options) {
       count(test, bench.state(), result);
     }
   };
-  result.explored = explorer.explore(once, visit);
+  const ExploreResult explored = explorer.explore(once, visit);
+  result.explored.executions += explored.executions;
+  result.explored.redundant += explored.redundant;
+  result.explored.complete = result.explored.complete && explored.complete;
+}
+
+/// All interleavings of every choice of an order for each column.
+void run_compiled(const Test& test, Result& result) {
+  constexpr std::uint64_t kMostChoices = 1'000'000;
+  std::vector<Compiled> compiled;
+  result.orders = 1;
+  for (const Column& column : test.columns) {
+    compiled.push_back(compile(test, column,
+                               {.most_repeats = result.options.most_repeats,
+                                .load_buffering = result.options.load_buffering}));
+    result.problem = compiled.back().problem;
+    if (!result.problem.empty()) return;
+    result.orders *= compiled.back().orders.size();
+    if (result.orders > kMostChoices) {
+      result.problem = "too many orders for memory cxx, of all CPUs together";
+      return;
+    }
+  }
+  Test chosen = test;
+  Bench bench(chosen, result.options.most_repeats);
+  for (std::uint64_t choice = 0; choice < result.orders; ++choice) {
+    std::uint64_t rest = choice;
+    for (std::size_t i = 0; i < compiled.size(); ++i) {
+      const std::vector<Code>& orders = compiled[i].orders;
+      chosen.columns[i].code = orders[rest % orders.size()];
+      rest /= orders.size();
+    }
+    explore(bench, test, Memory::tso, result);
+    if (!result.explored.complete || !result.problem.empty()) return;
+  }
+}
+
+}  // namespace
+
+Result run(const Test& test, Memory memory, const RunOptions& options) {
+  Result result;
+  result.memory = memory;
+  result.options = options;
+  result.explored.complete = true;
+  if (memory == Memory::cxx) {
+    run_compiled(test, result);
+  } else {
+    Bench bench(test, options.most_repeats);
+    explore(bench, test, memory, result);
+  }
+  const ExploreOptions how{.reduction = options.reduction};
   result.guarantee = result.explored.guarantee(how);
+  if (memory == Memory::cxx) {
+    result.guarantee += ", of each of " + std::to_string(result.orders) +
+                        " orders that stand for all that a compiler may choose";
+  }
   if (result.cut != 0) {
     result.guarantee += ", each CPU jumping back at most " + std::to_string(options.most_repeats) +
                         " times (" + std::to_string(result.cut) + " executions cut)";
@@ -115,7 +166,7 @@ std::optional<std::vector<Expectation>> expectations(const Test& test, std::stri
     }
     if (!memory || !observation) {
       error = "Expect=" + *line + ": " + quoted(word.text) +
-              " is not MODE:OBSERVATION; modes are sc and tso, observations Never, Sometimes "
+              " is not MODE:OBSERVATION; modes are sc, tso and cxx, observations Never, Sometimes "
               "and Always";
       return {};
     }

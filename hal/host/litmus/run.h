@@ -19,7 +19,8 @@ struct MemoryName {
   std::string_view name;
   Memory memory;
 };
-inline constexpr MemoryName kMemories[] = {{"sc", Memory::sc}, {"tso", Memory::tso}};
+inline constexpr MemoryName kMemories[] = {
+    {"sc", Memory::sc}, {"tso", Memory::tso}, {"cxx", Memory::cxx}};
 
 [[nodiscard]] std::optional<Memory> find_memory(std::string_view name);
 [[nodiscard]] std::string_view name_of(Memory memory);
@@ -34,6 +35,8 @@ struct RunOptions {
   /// How often a CPU may jump back in an execution. One in which it would more often is cut there
   /// and does not count; PAUSE in a loop that only reads waits for a change instead.
   unsigned most_repeats{4};
+  /// Off: the part of Memory::cxx that the machine has by itself, see `CompilerOptions`.
+  bool load_buffering{true};
 };
 
 struct Result {
@@ -41,7 +44,8 @@ struct Result {
   std::map<State, std::uint64_t> states;  // of the terms shown, with their executions
   std::uint64_t positive{0};              // executions in which the proposition held
   std::uint64_t negative{0};
-  std::uint64_t cut{0};  // executions that stopped in a loop
+  std::uint64_t cut{0};     // executions that stopped in a loop
+  std::uint64_t orders{1};  // of the test's instructions, that executions are of
   RunOptions options;
   ExploreResult explored;
   std::string guarantee;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -13,6 +14,8 @@
 namespace shootdown::host::litmus {
 
 inline constexpr std::size_t kRegisters = 16;
+/// With those that a compiler has besides: it renames registers, and so does a processor.
+inline constexpr std::size_t kVirtualRegisters = 256;
 inline constexpr std::size_t kNone = ~std::size_t{0};
 
 /// The stack pointer's number: memory reached through it is the CPU's own.
@@ -89,7 +92,7 @@ enum class Op : std::uint8_t {
   move_if,
   leave,
   full_fence,
-  light_fence,  // LFENCE, SFENCE: no effect on the memory that the model has
+  light_fence,  // LFENCE, SFENCE: barriers to a compiler, without effect on the memory of the model
   pause,
   cli,
   sti,
@@ -97,6 +100,9 @@ enum class Op : std::uint8_t {
   invpcid,
   load_cr3,
   ipi,
+  // No instructions of x86, but what is left of a jump in code that a compiler has reordered.
+  assume,  // the condition is as `taken` says; else the execution is one of another path
+  cut,     // the CPU has jumped back too often
 };
 
 enum class OperandKind : std::uint8_t { none, immediate, reg, memory, entry };
@@ -123,6 +129,13 @@ struct Instruction {
   std::uint8_t condition{0};        // Jcc, SETcc, CMOVcc: the number in the opcode
   std::array<Operand, 3> operands;  // in Intel's order: the destination first
   std::size_t target{kNone};        // jumps: an index of an instruction
+  /// What the access to memory is in C++. Matters under Memory::cxx only.
+  std::memory_order order{std::memory_order_relaxed};
+  // In code that a compiler has made: which flags it reads and writes, and CMPXCHG's register.
+  std::uint8_t flags_in{0};
+  std::uint8_t flags_out{0};
+  std::uint8_t accumulator{0};
+  bool taken{false};  // assume
   unsigned line{0};
   std::string text;
 };
