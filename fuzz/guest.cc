@@ -36,7 +36,7 @@ Config config_of(const Header& header) {
       .broadcast_threshold = 1,
       .global_slots = Guest::global_slots(header.mms),
       // A lost interrupt is sent again by who has waited so long.
-      .patience = header.faults ? 4 : Config{}.patience};
+      .patience = header.faults ? Guest::kPatience : Config{}.patience};
 }
 
 }  // namespace

@@ -64,6 +64,8 @@ class Guest {
   [[nodiscard]] bool takes_nmis() const { return scenario_->header.nmi; }
   [[nodiscard]] bool has_device() const { return scenario_->header.device; }
 
+  /// With faults: so many pauses pass before a lost interrupt is sent again.
+  static constexpr std::uint64_t kPatience = 4;
   static constexpr unsigned kSpaces = kMaxMms + 1;
   /// Few, so that they are used again: one, or two for many spaces.
   static constexpr std::uint32_t global_slots(unsigned spaces) { return spaces > 4 ? 2 : 1; }

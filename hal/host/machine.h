@@ -104,6 +104,18 @@ struct IpiCounts {
   std::uint64_t commands{0};
 };
 
+/// A walk that nobody's instruction asks for, and the level of the last entry that it reads: from 2
+/// on it caches pointers to tables and no translation.
+struct SpeculativeWalk {
+  VirtAddr address;
+  unsigned level{1};
+};
+/// One of a device, in one of the spaces that it is bound to.
+struct DeviceWalk {
+  unsigned context;
+  SpeculativeWalk walk;
+};
+
 /// Where a CPU stands under a Controller: before which kind of visible operation.
 enum class Pending : std::uint8_t {
   plain,
@@ -159,10 +171,16 @@ struct HostCpu {
   bool interruptible{true};
   bool started{false};
   bool takes_interrupt{false};
+  bool takes_nmi{false};
   bool leaves{false};  // the handler's next step is its last
   unsigned preemptions_left{0};
+  unsigned losses_left{0};
+  unsigned duplicates_left{0};
+  unsigned vain_pauses{0};  // in a row
   std::uint32_t fills_left{0};
   std::uint32_t evictions_left{0};
+  std::uint32_t nmis_left{0};
+  std::uint32_t nmi_number{0};  // of the one that is handled
   std::uint64_t stores_buffered{0};
   std::vector<Look> looks;
 
@@ -197,10 +215,10 @@ class Machine {
     void* argument{nullptr};
     Observer* observer{nullptr};
     ScheduleSource* schedule{nullptr};
-    /// In the place of the schedule. For each of `fills`, at most 32, each CPU attempts one
+    /// In the place of the schedule. For each of `fills`, at most 31, each CPU attempts one
     /// speculative walk at some moment.
     Controller* controller{nullptr};
-    std::vector<VirtAddr> fills{};
+    std::vector<SpeculativeWalk> fills{};
     /// Likewise, at most 15: at some moment each CPU drops the entry that it has cached for the
     /// address, and at another the pointers to tables on the way, if it has them then.
     std::vector<VirtAddr> evictions{};
@@ -208,6 +226,17 @@ class Machine {
     bool gated{false};
     /// Under a controller with KVM: how often the host may take the processor from each CPU.
     unsigned preemptions{0};
+    /// Under a controller: for each of these, at most 31, each CPU takes one NMI at some moment,
+    /// whose handler is to read the address; and the device attempts each of its walks.
+    std::vector<VirtAddr> nmis{};
+    std::vector<DeviceWalk> device_walks{};
+    /// Under a controller: so many interrupts to each CPU get lost, each the next after some
+    /// moment, and so many arrive that nobody has sent.
+    unsigned losses{0};
+    unsigned duplicates{0};
+    /// Under a controller, while an interrupt is lost: so many pauses in a row a CPU does in vain
+    /// before it has to wait for a change. Those who lose patience sooner send it again.
+    unsigned patience{0};
   };
 
   Machine();
@@ -407,9 +436,16 @@ class Machine {
   void list_surprises(const HostCpu& cpu);
   void apply_step(const Step& step);
   [[nodiscard]] static StepKind own_step(const HostCpu& cpu);
+  void list_faults(const HostCpu& cpu);
   void try_fill(HostCpu& cpu, std::uint32_t number);
   void try_evict(HostCpu& cpu, std::uint32_t number);
+  void try_evict_pointers(HostCpu& cpu, VirtAddr address);
   [[nodiscard]] bool may_run(const HostCpu& cpu) const;
+  /// A word that a waiting CPU has looked at holds another value by now.
+  [[nodiscard]] static bool sees_change(const HostCpu& cpu);
+  /// Whether it may pause in vain, because time may pass while an interrupt is lost.
+  [[nodiscard]] bool may_lose_patience(const HostCpu& cpu) const;
+  [[nodiscard]] bool can_be_interrupted(const HostCpu& cpu) const;
   void finish_step();
   void note_outcome(OpClass op, std::uint64_t value);
   void fetch_action();
@@ -429,6 +465,11 @@ class Machine {
   void serve_pending();
   void serve(CpuCode handler, const char* name);
   void serve_nmi();
+  /// Under a controller: the way out of a handler is a step of its own.
+  void leave_handler();
+  void take_interrupt_now();
+  void finish_pause(HostCpu& cpu);
+  void walk_of_device(unsigned context, VirtAddr address, unsigned level);
   void block();
   void idle();
   [[nodiscard]] bool can_run(const HostCpu& cpu) const;
@@ -483,6 +524,7 @@ class Machine {
   CpuId at_gate_{0};
   Step step_now_{};
   Footprint footprint_;
+  std::uint32_t device_walks_left_{0};
   std::vector<Step> steps_;
   std::array<std::uint64_t, 16 * kHostCpus> outcomes_{};
 };

@@ -60,6 +60,7 @@ WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose
     at.writable = at.writable && (entry & kPteWritable) != 0;
     at.table = FramePool::frame_at(entry);
     if (at.table == FramePool::kNoFrame) return {};
+    machine.touch(place(Part::frame, at.table), false);
     at.life = frames.info(at.table).life;
     at.shift = shift_of_level(level);
     at.prefix = purpose.address >> at.shift;
@@ -67,7 +68,8 @@ WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose
       observer->on_fill(walker.id, purpose.address, at.from);
     }
     is_stamped = true;
-    if (walker.id != kDevice) machine.touch(place(Part::tables, walker.id), true);
+    machine.touch(walker.id == kDevice ? place(Part::device) : place(Part::tables, walker.id),
+                  true);
     walker.tlb.psc.insert(at);
     if (level == purpose.stop) return {};
   }

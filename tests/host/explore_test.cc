@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/host/small_program.h"
+#include "tests/host/small_machine.h"
 
 namespace shootdown::host {
 namespace {
@@ -113,7 +113,7 @@ TEST(Explore, AStoreOverAnotherCpusLateInterruptIsNotLost) {
 }
 
 TEST(Explore, ASpeculativeWalkHappensAtEveryMomentThatMatters) {
-  SmallProgram program{.memory = Memory::sc, .fills = true};
+  SmallProgram program{.memory = Memory::sc, .fills = {{.page = 0}}};
   program.code[0] = {{load, 0}};
   program.code[1] = {{remap, 0}, {unmap, 0}};
   // Caches the first frame, the second, or nothing; on each of two CPUs.

@@ -59,8 +59,15 @@ struct LabOptions {
   Backend backend{Backend::native};
   Observer* observer{nullptr};
   Controller* controller{nullptr};
-  std::vector<VirtAddr> fills{};
+  std::vector<SpeculativeWalk> fills{};
+  std::vector<VirtAddr> evictions{};
   bool gated{false};
+  std::vector<VirtAddr> nmis{};
+  std::vector<DeviceWalk> device_walks{};
+  unsigned losses{0};
+  unsigned duplicates{0};
+  unsigned patience{0};
+  unsigned preemptions{0};
 };
 
 /// A machine whose CPUs start with interrupts on and run the functions given to `on`. Functions own
@@ -111,7 +118,14 @@ class Lab {
                       .schedule = &script_,
                       .controller = options.controller,
                       .fills = options.fills,
-                      .gated = options.gated});
+                      .evictions = options.evictions,
+                      .gated = options.gated,
+                      .preemptions = options.preemptions,
+                      .nmis = options.nmis,
+                      .device_walks = options.device_walks,
+                      .losses = options.losses,
+                      .duplicates = options.duplicates,
+                      .patience = options.patience});
   }
 
   void on(CpuId cpu, Program program) { programs_[cpu] = std::move(program); }
