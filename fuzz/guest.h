@@ -112,6 +112,7 @@ class Guest {
   void kernel_map(const Op& op);
   void kernel_unmap(const Op& op);
   std::uint64_t* kernel_entry(unsigned page);
+  void set_in_user(CpuId cpu, bool on);
   std::uint32_t take_frame(host::FrameKind kind, std::uint16_t owner);
   void build_kernel();
   void premap(unsigned index);
