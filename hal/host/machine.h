@@ -202,7 +202,12 @@ class Machine {
     CpuId cpus{1};
     bool pcid{true};
     bool global_pages{true};
-    bool invlpg_leaves_globals{false};  // the erratum
+    // Errata. The walker of an instruction sets accessed and dirty bits some time after it has read
+    // the entry: by writing back what it has read, or in whatever the entry holds by then.
+    bool invlpg_leaves_globals{false};
+    bool pge_toggle_flushes_nothing{false};
+    bool walker_overwrites{false};
+    bool walker_is_late{false};
     bool xapic{false};  // interrupts are sent by a store that earlier stores come before
     Memory memory{Memory::sc};
     std::uint64_t step_limit{100000};
@@ -360,6 +365,12 @@ class Machine {
   /// A user-mode load or store: translation, use, and the page fault if there is no translation.
   /// The same function serves accesses of the kernel to its own half.
   AccessResult access(VirtAddr address, bool write, Site where = Site::current());
+  /// Errata of the walker: others may act between its look at an entry and its change of it, and
+  /// what they have written may be lost.
+  [[nodiscard]] bool walker_takes_its_time() const {
+    return setup_.walker_overwrites || setup_.walker_is_late;
+  }
+  [[nodiscard]] bool walker_overwrites() const { return setup_.walker_overwrites; }
 
   /// Page-table words: atomic, in memory order, and never cached by anything but the TLB.
   std::uint64_t read_word(const std::uint64_t* word, Site where = Site::current());

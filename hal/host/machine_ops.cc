@@ -128,6 +128,9 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
 void Machine::write_cr4(std::uint64_t value, Site where) {
   visible(Pending::drained);
   drain();
+  if (setup_.pge_toggle_flushes_nothing) {
+    running_->cr4 = (running_->cr4 & ~kCr4GlobalPages) | (value & kCr4GlobalPages);
+  }
   HostCpu& self = *running_;
   touch_all_dropped(self.id);
   if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) self.tlb.clear();
@@ -286,9 +289,9 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
   if (speculative && cpu.tlb.find(address, pcid) != nullptr) return nullptr;
   Observer* observer = observing_ ? observer_ : nullptr;
   touch(place(Part::tables, cpu.id), false);
-  const WalkResult walk =
-      walk_tables(*this, {.id = cpu.id, .cr3 = cpu.cr3, .pcid = pcid, .tlb = cpu.tlb},
-                  {.address = address, .write = write, .stop = 1}, observer);
+  const WalkResult walk = walk_tables(
+      *this, {.id = cpu.id, .cr3 = cpu.cr3, .pcid = pcid, .tlb = cpu.tlb},
+      {.address = address, .write = write, .stop = 1, .is_instruction = !speculative}, observer);
   stop_if_failed();
   if (!walk.present) return nullptr;
   if (walk.shift != kPageShift) touch(place(Part::tlb, cpu.id), true);

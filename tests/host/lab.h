@@ -53,6 +53,9 @@ struct LabOptions {
   CpuId cpus{1};
   bool pcid{true};
   bool invlpg_leaves_globals{false};
+  bool pge_toggle_flushes_nothing{false};
+  bool walker_overwrites{false};
+  bool walker_is_late{false};
   bool xapic{false};
   Memory memory{Memory::sc};
   std::uint64_t step_limit{10000};
@@ -88,6 +91,9 @@ class Lab {
     machine_.prepare({.cpus = options.cpus,
                       .pcid = options.pcid,
                       .invlpg_leaves_globals = options.invlpg_leaves_globals,
+                      .pge_toggle_flushes_nothing = options.pge_toggle_flushes_nothing,
+                      .walker_overwrites = options.walker_overwrites,
+                      .walker_is_late = options.walker_is_late,
                       .xapic = options.xapic,
                       .memory = options.memory,
                       .step_limit = options.step_limit,
