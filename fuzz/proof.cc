@@ -160,7 +160,8 @@ bool parse_proof(std::string_view text, const std::string& name, Proof& proof, s
     while (!trimmed(words).empty()) {
       const std::string wrong = set_option(next_word(words), proof);
       if (wrong.empty()) continue;
-      error = name + ": line " + std::to_string(line_number) + ": " + wrong;
+      error = name + ": line " + std::to_string(line_number) + ": ";
+      error += wrong;
       return false;
     }
   }
