@@ -22,8 +22,18 @@ constexpr int kUsage = 2;
 constexpr const char* kHelp =
     "usage: explore [OPTION]... FILE...\n"
     "Explores scenarios exhaustively: every interleaving that can make a difference.\n"
-    "A comment line '# explore: setup=N fill=PAGE preemptions=N deviations=N' in each file says "
-    "how.\n"
+    "A comment line, such as '# explore: setup=1 fill=3 fill=3:2', in each file says how:\n"
+    "\n"
+    "  setup=N            the first N operations of each CPU come before, undisturbed\n"
+    "  fill=PAGE[:LEVEL]  a speculative walk of each CPU, to the entry of that level (default 1)\n"
+    "  evict=PAGE         each CPU drops the page's translation, and the pointers on the way\n"
+    "  nmi=PAGE           an NMI on each CPU whose handler reads the page (config nmi=1)\n"
+    "  device=PAGE[:LEVEL]  a walk of the device in space 0 (config device=1)\n"
+    "  lose=N, duplicate=N  interrupts to each CPU (config faults=1)\n"
+    "  preemptions=N      of each virtual CPU (config backend=kvm)\n"
+    "  deviations=N       a bound, as below\n"
+    "\n"
+    "Options:\n"
     "\n"
     "  --all            explore every proof that comes with the project, besides the files\n"
     "  --sc, --tso, --cxx\n"
@@ -100,14 +110,34 @@ const char* memory_of(const Header& header) {
   return header.tso ? "store buffers" : "sequentially consistent memory";
 }
 
+std::string counted(std::size_t count, const char* what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
+/// What else may happen at any moment, if there is any.
+std::string others_of(const ControlledRun& run) {
+  std::string text;
+  const auto add = [&](std::size_t count, const char* what, const char* whose) {
+    if (count != 0) text += ", " + counted(count, what) + whose;
+  };
+  add(run.evictions.size(), "page", " that each evicts");
+  add(run.nmis.size(), "NMI", " on each");
+  add(run.losses, "interrupt", " to each lost");
+  add(run.duplicates, "interrupt", " to each that nobody sends");
+  add(run.preemptions, "preemption", " of each");
+  add(run.device_walks.size(), "walk", " of a device");
+  return text;
+}
+
 void print_result(const std::string& file, const Proof& proof, const ProofResult& result) {
   const auto& explored = result.explored;
   const double runs = static_cast<double>(explored.executions + explored.redundant);
   const std::string name = file.substr(file.find_last_of('/') + 1);
   std::printf("%s: %s\n", name.c_str(), proof.title.c_str());
-  const std::size_t walks = proof.run.fills.size();
-  std::printf("  %u CPUs, %s, %zu speculative walk%s of each CPU\n", proof.scenario.header.cpus,
-              memory_of(proof.scenario.header), walks, walks == 1 ? "" : "s");
+  std::printf("  %u CPUs, %s, %s of each CPU%s\n", proof.scenario.header.cpus,
+              memory_of(proof.scenario.header),
+              counted(proof.run.fills.size(), "speculative walk").c_str(),
+              others_of(proof.run).c_str());
   std::printf("  guarantee: %s\n", result.guarantee.c_str());
   std::printf("  %" PRIu64 " executions, %" PRIu64 " given up as redundant, %" PRIu64
               " steps (longest run %" PRIu64 "), %" PRIu64 " outcomes, %.1f s\n",

@@ -36,7 +36,7 @@ Config config_of(const Header& header) {
       .broadcast_threshold = 1,
       .global_slots = Guest::global_slots(header.mms),
       // A lost interrupt is sent again by who has waited so long.
-      .patience = header.faults ? 4 : Config{}.patience};
+      .patience = header.faults ? Guest::kPatience : Config{}.patience};
 }
 
 }  // namespace
@@ -63,7 +63,16 @@ unsigned Guest::index_of(const Mm<HostHal>& mm) const {
 
 std::uint32_t Guest::take_frame(FrameKind kind, std::uint16_t owner) {
   const host::ModelScope scope;
-  return machine_.frames().allocate(kind, owner, machine_.step(), machine_.running().id);
+  const std::uint32_t frame =
+      machine_.frames().allocate(kind, owner, machine_.step(), machine_.running().id);
+  memory_.touch_frame(frame);
+  return frame;
+}
+
+void Guest::set_in_user(CpuId cpu, bool on) {
+  // Whether the CPU uses its user half is asked by others, too.
+  machine_.touch(place(host::Part::ghost, cpu), true);
+  in_user_[cpu] = on;
 }
 
 // ---- Set-up
@@ -184,10 +193,11 @@ template <class Work>
 void Guest::in_kernel(CpuId cpu, Work&& work) {
   const bool from_user = in_user_[cpu];
   if (from_user) enter_from_user(system_);
-  in_user_[cpu] = false;
+  if (from_user) set_in_user(cpu, false);
   work();
-  if (from_user) return_to_user(system_);
-  in_user_[cpu] = from_user;
+  if (!from_user) return;
+  return_to_user(system_);
+  set_in_user(cpu, true);
 }
 
 void Guest::interrupt(void* self, CpuId cpu) {
@@ -203,11 +213,12 @@ void Guest::hub_interrupt(void* self, CpuId cpu) {
 void Guest::nmi(void* self, CpuId cpu) {
   Guest& guest = *static_cast<Guest*>(self);
   // Not by way of the paths of interrupts: an NMI may have hit those.
-  const bool from_user = std::exchange(guest.in_user_[cpu], false);
+  const bool from_user = guest.in_user_[cpu];
+  if (from_user) guest.set_in_user(cpu, false);
   const std::uint64_t cr3 = enter_nmi(guest.system_);
   guest.read_in_nmi(cpu);
   leave_nmi(guest.system_, cr3);
-  guest.in_user_[cpu] = from_user;
+  if (from_user) guest.set_in_user(cpu, true);
 }
 
 void Guest::read_in_nmi(CpuId cpu) {
@@ -362,11 +373,11 @@ void Guest::access(CpuId cpu, const Op& op) {
   }
   HostHal::disable_interrupts();
   return_to_user(system_);
-  in_user_[cpu] = true;
+  set_in_user(cpu, true);
   HostHal::enable_interrupts();
   static_cast<void>(machine_.access(probe_address(op.page), write));
   HostHal::disable_interrupts();
-  in_user_[cpu] = false;
+  set_in_user(cpu, false);
   enter_from_user(system_);
   HostHal::enable_interrupts();
 }

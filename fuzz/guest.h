@@ -64,6 +64,8 @@ class Guest {
   [[nodiscard]] bool takes_nmis() const { return scenario_->header.nmi; }
   [[nodiscard]] bool has_device() const { return scenario_->header.device; }
 
+  /// With faults: so many pauses pass before a lost interrupt is sent again.
+  static constexpr std::uint64_t kPatience = 4;
   static constexpr unsigned kSpaces = kMaxMms + 1;
   /// Few, so that they are used again: one, or two for many spaces.
   static constexpr std::uint32_t global_slots(unsigned spaces) { return spaces > 4 ? 2 : 1; }
@@ -110,6 +112,7 @@ class Guest {
   void kernel_map(const Op& op);
   void kernel_unmap(const Op& op);
   std::uint64_t* kernel_entry(unsigned page);
+  void set_in_user(CpuId cpu, bool on);
   std::uint32_t take_frame(host::FrameKind kind, std::uint16_t owner);
   void build_kernel();
   void premap(unsigned index);

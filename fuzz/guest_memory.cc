@@ -179,6 +179,7 @@ void Guest::kernel_unmap(const Op& op) {
   for (unsigned i = 0; i < count; ++i) {
     oracles()->on_release(frames[i]);
     machine_.stop_if_failed();
+    memory_.touch_frame(frames[i]);
     machine_.frames().release(frames[i], machine_.step(), machine_.running().id);
   }
 }

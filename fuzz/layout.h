@@ -49,6 +49,11 @@ constexpr VirtAddr kernel_address(unsigned page) {
   return kKernelBase + (VirtAddr{page} << kPageShift);
 }
 
+/// The address of a page by its number, where the kernel's own count behind the user pages.
+constexpr VirtAddr numbered_address(unsigned page) {
+  return page < kPages ? probe_address(page) : kernel_address(page - kPages);
+}
+
 /// The kernel page an address lies in, or kKernelPages.
 constexpr unsigned kernel_page_of(VirtAddr address) {
   if (address < kKernelBase || address >= kernel_address(kKernelPages)) return kKernelPages;

@@ -81,9 +81,7 @@ void Oracles::touch_page(unsigned page) const {
   if (!machine_.controlled()) return;
   for (CpuId cpu = 0; cpu < machine_.cpu_count(); ++cpu) {
     machine_.touch(host::place(host::Part::drops, cpu), false);
-    machine_.touch(
-        host::dropped(cpu, page < kPages ? probe_address(page) : kernel_address(page - kPages)),
-        false);
+    machine_.touch(host::dropped(cpu, numbered_address(page)), false);
   }
 }
 

@@ -22,6 +22,7 @@ unsigned Oracles::space_walked_by(CpuId walker) const {
 void Oracles::check_device_before_release(std::uint32_t frame) {
   const Device& device = machine_.device();
   const CpuId self = machine_.running().id;
+  machine_.touch(place(host::Part::device), false);
   for (const TlbEntry& entry : device.tlb().entries) {
     if (entry.frame != frame) continue;
     fail(Oracle::o6, "a frame is released while a device can use it",
@@ -41,6 +42,7 @@ void Oracles::check_device_before_release(std::uint32_t frame) {
 }
 
 void Oracles::check_device_promise(CpuId cpu, const Promise& promise, Oracle oracle) {
+  machine_.touch(place(host::Part::device), false);
   for (const TlbEntry& entry : machine_.device().tlb().entries) {
     if (promise.space != entry.from.space || promise.life != entry.from.life ||
         promise.page != page_of(entry.page << entry.shift) ||

@@ -233,6 +233,7 @@ void Oracles::begin_kernel_flush(CpuId cpu, const TraceEvent& event) {
     const VirtAddr address = kernel_address(page);
     const bool covered =
         event.value2 == kFlushAll || (event.value <= address && address < event.value2);
+    if (covered) machine_.touch(version_place(kMaxMms + 1, page), false);
     ghost.kernel_wanted[page] = covered ? kernel_[page].version : 0;
   }
 }

@@ -48,6 +48,8 @@ class GuestMemory {
   void prepare(std::uint64_t kernel_entry);
   /// The allocation of `cpu` after `others` more fails.
   void fail_allocation(CpuId cpu, unsigned others) { fails_in_[cpu] = others + 1; }
+  /// For exhaustive search: the frame is taken, or about to be released.
+  void touch_frame(std::uint32_t frame);
   /// A load from the page, by whoever holds a reference to it.
   void read_page(PhysAddr page);
 
@@ -85,7 +87,6 @@ class GuestMemory {
 
   /// Whether the running CPU's allocation is one that fails.
   bool fails();
-  void touch_frame(std::uint32_t frame);
   std::uint32_t take(host::FrameKind kind, std::uint16_t owner);
   void release(PhysAddr frame);
   /// The word was changed by software just now.

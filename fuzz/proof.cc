@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "fuzz/files.h"
+#include "fuzz/kinds.h"
 #include "fuzz/random.h"
 #include "fuzz/story.h"
 
@@ -34,30 +35,92 @@ std::string_view next_word(std::string_view& text) {
   return word;
 }
 
-/// One "name=number". Returns what is wrong, or nothing.
+/// Returns what is wrong, or nothing.
+std::string read_number(std::string_view digits, unsigned& value) {
+  const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  if (parsed.ec == std::errc() && parsed.ptr == digits.data() + digits.size()) return "";
+  return "'" + std::string(digits) + "' is no number";
+}
+
+struct Count {
+  std::string_view name;
+  unsigned* value;
+};
+
+/// What names a page. Only one of `walks` and `pages` is not null.
+struct PageList {
+  std::string_view name;
+  unsigned pages_known;
+  std::vector<ControlledRun::Walk>* walks;
+  std::vector<unsigned>* pages;
+};
+
+/// "PAGE" or "PAGE:LEVEL". Returns what is wrong, or nothing.
+std::string add_page(std::string_view text, const PageList& list) {
+  constexpr unsigned kMost = 8;  // of a kind
+  const std::size_t colon = list.walks != nullptr ? text.find(':') : std::string_view::npos;
+  ControlledRun::Walk walk{.page = 0};
+  std::string wrong = read_number(text.substr(0, colon), walk.page);
+  if (wrong.empty() && colon != std::string_view::npos) {
+    wrong = read_number(text.substr(colon + 1), walk.level);
+  }
+  if (!wrong.empty()) return wrong;
+  if (walk.page >= list.pages_known) return "there is no such page: " + std::string(text);
+  if (walk.level < 1 || walk.level > kWalkLevels)
+    return "there is no such level: " + std::string(text);
+  if ((list.walks != nullptr ? list.walks->size() : list.pages->size()) == kMost) {
+    return "'" + std::string(list.name) + "' is there more than eight times";
+  }
+  if (list.walks != nullptr) {
+    list.walks->push_back(walk);
+  } else {
+    list.pages->push_back(walk.page);
+  }
+  return "";
+}
+
+/// One "name=value". Returns what is wrong, or nothing.
 std::string set_option(std::string_view word, Proof& proof) {
+  ControlledRun& run = proof.run;
+  const Count counts[] = {{"setup", &run.setup},
+                          {"preemptions", &run.preemptions},
+                          {"lose", &run.losses},
+                          {"duplicate", &run.duplicates},
+                          {"deviations", &proof.deviations}};
+  const PageList lists[] = {{"fill", kWalkedPages, &run.fills, nullptr},
+                            {"evict", kWalkedPages, nullptr, &run.evictions},
+                            {"nmi", kPages, nullptr, &run.nmis},
+                            {"device", kWalkedPages, &run.device_walks, nullptr}};
   const std::size_t equals = word.find('=');
   const std::string_view key = word.substr(0, equals);
-  unsigned value = 0;
   if (equals == std::string_view::npos) return "no value in '" + std::string(word) + "'";
-  const std::string_view digits = word.substr(equals + 1);
-  const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (parsed.ec != std::errc() || parsed.ptr != digits.data() + digits.size()) {
-    return "'" + std::string(digits) + "' is no number";
+  const std::string_view value = word.substr(equals + 1);
+  std::string known;
+  for (const Count& count : counts) {
+    if (count.name == key) return read_number(value, *count.value);
+    known += std::string(count.name) + ", ";
   }
-  if (key == "setup") {
-    proof.run.setup = value;
-  } else if (key == "fill") {
-    if (value >= kPages + kKernelPages) return "there is no such page: " + std::string(digits);
-    if (proof.run.fills.size() == 8) return "more than eight fills";
-    proof.run.fills.push_back(value);
-  } else if (key == "preemptions") {
-    proof.run.preemptions = value;
-  } else if (key == "deviations") {
-    proof.deviations = value;
-  } else {
-    return "unknown word '" + std::string(key) +
-           "'; setup, fill, preemptions and deviations are known";
+  for (const PageList& list : lists) {
+    if (list.name == key) return add_page(value, list);
+    known += std::string(list.name) + ", ";
+  }
+  known.resize(known.size() - 2);
+  return "unknown word '" + std::string(key) + "'; known are " + known;
+}
+
+/// What the proof asks for and the scenario's header does not switch on, or nothing.
+std::string missing_switch(const Proof& proof) {
+  const Header& header = proof.scenario.header;
+  const ControlledRun& run = proof.run;
+  const auto missing = [](std::string_view word, std::string_view config) {
+    return "'" + std::string(word) + "' has no effect without 'config " + std::string(config) + "'";
+  };
+  if (!run.nmis.empty() && !header.nmi) return missing("nmi", "nmi=1");
+  if (!run.device_walks.empty() && !header.device) return missing("device", "device=1");
+  if (run.losses != 0 && !header.faults) return missing("lose", "faults=1");
+  if (run.duplicates != 0 && !header.faults) return missing("duplicate", "faults=1");
+  if (run.preemptions != 0 && header.backend != Backend::kvm) {
+    return missing("preemptions", "backend=kvm");
   }
   return "";
 }
@@ -97,7 +160,8 @@ bool parse_proof(std::string_view text, const std::string& name, Proof& proof, s
     while (!trimmed(words).empty()) {
       const std::string wrong = set_option(next_word(words), proof);
       if (wrong.empty()) continue;
-      error = name + ": line " + std::to_string(line_number) + ": " + wrong;
+      error = name + ": line " + std::to_string(line_number) + ": ";
+      error += wrong;
       return false;
     }
   }
@@ -110,7 +174,10 @@ bool parse_proof(std::string_view text, const std::string& name, Proof& proof, s
     error = name + ": " + print(wrong);
     return false;
   }
-  return true;
+  const std::string missing = missing_switch(proof);
+  if (missing.empty()) return true;
+  error = name + ": " + missing;
+  return false;
 }
 
 std::string why_not_explored(const Proof& proof) {

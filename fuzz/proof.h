@@ -7,7 +7,14 @@
 //   # explore: setup=2 fill=3 fill=3
 //
 // `setup=N`: the first N operations of each CPU run before, in the default schedule. `fill=PAGE`:
-// each CPU attempts to cache the page speculatively at some moment, once for each time it is named.
+// each CPU attempts to cache the page speculatively at some moment, once for each time it is named;
+// `fill=PAGE:LEVEL`: it walks for the page, and stops after the entry of that level. Pages from
+// kPages on are the kernel's. `evict=PAGE`: each CPU drops at some moment the translation of the
+// page that it has then, and at another the pointers to tables on the way. `nmi=PAGE`: each CPU
+// takes an NMI at some moment, whose handler reads the page if it may (with nmi=1). `device=PAGE`,
+// `device=PAGE:LEVEL`: the device walks for the page in space 0 at some moment (with device=1).
+// `lose=N`, `duplicate=N`: at so many moments it is decided for each CPU that the next interrupt to
+// it gets lost, or one arrives that nobody has sent (with faults=1).
 // `preemptions=N`: so often the host may take each CPU's processor (with backend=kvm).
 // `deviations=N`: not every interleaving, but every run with at most N steps that differ from the
 // default schedule. With cxx=1 there must be such a bound.

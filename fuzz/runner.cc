@@ -44,13 +44,23 @@ const host::Report& Runner::run(const Scenario& scenario, host::ScheduleSource& 
   return run(scenario, setup);
 }
 
+host::SpeculativeWalk Runner::walk_of(const ControlledRun::Walk& walk) {
+  return {.address = numbered_address(walk.page), .level = walk.level};
+}
+
 const host::Report& Runner::run(const Scenario& scenario, const ControlledRun& control) {
   host::Machine::Setup setup = setup_of(scenario);
   setup.controller = control.controller;
   setup.gated = true;
   setup.preemptions = control.preemptions;
-  for (const unsigned page : control.fills) {
-    setup.fills.push_back(page < kPages ? probe_address(page) : kernel_address(page - kPages));
+  setup.losses = control.losses;
+  setup.duplicates = control.duplicates;
+  setup.patience = control.losses != 0 ? Guest::kPatience : 0;
+  for (const auto& walk : control.fills) setup.fills.push_back(walk_of(walk));
+  for (const unsigned page : control.evictions) setup.evictions.push_back(numbered_address(page));
+  for (const unsigned page : control.nmis) setup.nmis.push_back(numbered_address(page));
+  for (const auto& walk : control.device_walks) {
+    setup.device_walks.push_back({.context = 0, .walk = walk_of(walk)});
   }
   guest_.set_gate(control.setup);
   return run(scenario, setup);

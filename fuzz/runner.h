@@ -20,10 +20,26 @@ struct ControlledRun {
   host::Controller* controller;
   /// Operations of each CPU that run before it, in the default schedule.
   unsigned setup{0};
-  /// Pages that each CPU attempts to cache speculatively, once for each time they are named here.
-  std::vector<unsigned> fills{};
+  /// A page, or behind the user pages one of the kernel's, and the level of the last entry that a
+  /// walk for it reads.
+  struct Walk {
+    unsigned page;
+    unsigned level{1};
+    friend bool operator==(const Walk&, const Walk&) = default;
+  };
+  /// Walks that each CPU attempts speculatively, once for each time they are named here.
+  std::vector<Walk> fills{};
+  /// Pages of which each CPU drops at some moment what it has cached.
+  std::vector<unsigned> evictions{};
   /// KVM: how often the host may take the processor from each CPU.
   unsigned preemptions{0};
+  /// For each of these pages every CPU takes an NMI whose handler reads it.
+  std::vector<unsigned> nmis{};
+  /// Walks of the device in space 0.
+  std::vector<Walk> device_walks{};
+  /// Interrupts to each CPU that get lost, and that arrive unsent.
+  unsigned losses{0};
+  unsigned duplicates{0};
 };
 
 /// Holds everything of a run, and is reused for the next: nothing of a run survives in it. One at a
@@ -46,6 +62,7 @@ class Runner {
   [[nodiscard]] const Scenario& unfolded() const { return schedule_.unfolded(); }
 
  private:
+  [[nodiscard]] static host::SpeculativeWalk walk_of(const ControlledRun::Walk& walk);
   [[nodiscard]] host::Machine::Setup setup_of(const Scenario& scenario);
   const host::Report& run(const Scenario& scenario, const host::Machine::Setup& setup);
 

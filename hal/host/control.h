@@ -23,6 +23,9 @@ enum class StepKind : std::uint8_t {
   interrupt,  // a pending interrupt is taken, up to the handler's first visible operation ...
   handle,     // ... the handler's next one ...
   leave,      // ... and the return from it
+  nmi,        // likewise an NMI, number `argument` of the CPU
+  handle_nmi,
+  leave_nmi,
   drain,      // the oldest store leaves the CPU's store buffer
   fill,       // a speculative walk from the CPU's root for address number `argument`
   evict,      // the CPU drops a translation or table pointer of address number `argument` / 2
@@ -31,10 +34,14 @@ enum class StepKind : std::uint8_t {
   resume,     // ... and gives it back
   overtake,   // Memory::cxx: a store leaves before older ones, the `argument`th of those that may
   stale,      // Memory::cxx: the program's or handler's next load, of a value so much older
+  device,     // a device does walk number `argument`
+  lose,       // the next interrupt to the CPU will get lost
+  duplicate,  // an interrupt arrives at the CPU that nobody has sent
+  kCount,
 };
 
 /// A process and, with it, its next step. The three kinds of a handler are one process: while it is
-/// there, the program of its CPU has no step.
+/// there, the program of its CPU has no step, and under an NMI the interrupt's handler has none.
 struct Step {
   StepKind kind{StepKind::run};
   CpuId cpu{0};
@@ -60,6 +67,8 @@ enum class Part : std::uint8_t {
   ghost,        // what oracles know about it
   walker,       // the table that a lockless walker on it is in
   broadcasts,   // INVLPGB messages in flight to it
+  lost,         // that an interrupt to it has got lost
+  device,       // what the device has cached and is bound to
   frames,       // the frame allocator
   frame,        // what a frame is used for, by its number
   version,      // how often the translation of a page was changed, by the oracles' number for it

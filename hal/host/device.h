@@ -31,7 +31,7 @@ class Device {
   // ---- For code on simulated CPUs. Each takes effect at once; the caller's visible operation is
   // whatever command it sends.
 
-  void bind(unsigned context, PhysAddr root) { roots_[context] = root; }
+  void bind(unsigned context, PhysAddr root);
   /// Ends all use of the space: nothing is cached, and no walk begins any more.
   void unbind(unsigned context);
   /// Forgets the translations of [start, end) in one space, and the pointers to tables on the way

@@ -44,6 +44,25 @@ void tidy(Footprint& footprint) {
   footprint.resize(kept);
 }
 
+/// The step with which a process of steps of this kind begins.
+StepKind opening(StepKind kind) {
+  switch (kind) {
+    case StepKind::handle:
+    case StepKind::leave:
+      return StepKind::interrupt;
+    case StepKind::handle_nmi:
+    case StepKind::leave_nmi:
+      return StepKind::nmi;
+    default:
+      return kind;
+  }
+}
+
+/// From here on to another step some processes of the CPU have no step.
+bool begins_bracket(StepKind kind) {
+  return kind == StepKind::interrupt || kind == StepKind::nmi || kind == StepKind::preempt;
+}
+
 [[noreturn]] void broken(const char* what) {
   std::fprintf(stderr, "explore: %s\n", what);
   std::abort();
@@ -73,9 +92,7 @@ std::size_t Replay::pick(const std::vector<Step>& enabled) {
 // --------------------------------------------------------------------------------
 
 unsigned Explorer::process_of(const Step& step) {
-  const bool handles = step.kind == StepKind::handle || step.kind == StepKind::leave;
-  const StepKind kind = handles ? StepKind::interrupt : step.kind;
-  const std::uint64_t key = (std::uint64_t{static_cast<std::uint8_t>(kind)} << 48) |
+  const std::uint64_t key = (std::uint64_t{static_cast<std::uint8_t>(opening(step.kind))} << 48) |
                             (std::uint64_t{step.cpu} << 32) | step.argument;
   const auto found = std::find(process_keys_.begin(), process_keys_.end(), key);
   if (found != process_keys_.end()) return static_cast<unsigned>(found - process_keys_.begin());
@@ -213,24 +230,22 @@ void Explorer::order(bool look_for_races) {
 }
 
 void Explorer::note_brackets(const Event& event) {
-  // While a CPU handles an interrupt, or has no processor, its program has no step. So the
-  // program's next step is ordered after the end of that, and cannot be exchanged with the end, but
-  // it can with the beginning, and with all that lies between.
-  if (event.step.kind != StepKind::run && event.step.kind != StepKind::interrupt) return;
-  bool handled = event.step.kind == StepKind::interrupt;
-  bool preempted = false;
+  // While a CPU handles an interrupt, or has no processor, its program has no step, and under an
+  // NMI a handler has none either. So the next step of who was kept from running is ordered after
+  // the end of that, and cannot be exchanged with the end, but it can with the beginning, and with
+  // all that lies between.
+  if (event.step.kind > StepKind::leave_nmi) return;
+  // What an NMI could have come before, an interrupt or its handler, conflicts with it directly.
+  const StepKind below = event.step.kind == StepKind::nmi ? StepKind::leave : StepKind::run;
+  std::uint64_t seen = 0;
   for (std::size_t i = depth_ - 1; i-- > 0;) {
-    const Step& step = events_[i].step;
-    if (step.cpu != event.step.cpu) continue;
-    if (step.kind == StepKind::run) return;
-    if (step.kind == StepKind::interrupt && !handled) {
-      note_race(i);
-      handled = true;
-    }
-    if (step.kind == StepKind::preempt && !preempted) {
-      note_race(i);
-      preempted = true;
-    }
+    const Event& other = events_[i];
+    if (other.step.cpu != event.step.cpu) continue;
+    const StepKind kind = other.step.kind;
+    if (other.process == event.process || kind <= below) return;
+    if (!begins_bracket(kind) || (seen & bit(static_cast<unsigned>(kind))) != 0) continue;
+    seen |= bit(static_cast<unsigned>(kind));
+    note_race(i);
   }
 }
 

@@ -56,9 +56,13 @@ void Machine::prepare(const Setup& setup) {
     cpu.pending = Pending::plain;
     cpu.interruptible = true;
     cpu.started = false;
-    cpu.takes_interrupt = false;
+    cpu.takes_interrupt = cpu.takes_nmi = false;
     cpu.leaves = false;
     cpu.preemptions_left = setup.preemptions;
+    cpu.losses_left = setup.losses;
+    cpu.duplicates_left = setup.duplicates;
+    cpu.vain_pauses = 0;
+    cpu.nmis_left = (std::uint32_t{1} << setup.nmis.size()) - 1;
     cpu.fills_left = (std::uint32_t{1} << setup.fills.size()) - 1;
     cpu.evictions_left = (std::uint32_t{1} << (2 * setup.evictions.size())) - 1;
     cpu.stores_buffered = 0;
@@ -92,6 +96,7 @@ void Machine::prepare(const Setup& setup) {
   at_gate_ = 0;
   footprint_.clear();
   outcomes_ = {};
+  device_walks_left_ = (std::uint32_t{1} << setup.device_walks.size()) - 1;
   unfinished_ = setup.cpus;
   running_ = cpus_.data();
   current_machine = this;
@@ -299,13 +304,7 @@ void Machine::apply(const Action& action) {
       target.call_pending = true;
       break;
     case ActionKind::device:
-      device_->walk(action.cpu, action.argument, action.level);
-      stop_if_failed();
-      if (recording_) {
-        record("a device walks for " + name_of(action.argument) + " of space " +
-                   std::to_string(action.cpu) + ", to level " + std::to_string(action.level),
-               Site());
-      }
+      walk_of_device(action.cpu, action.argument, action.level);
       break;
     case ActionKind::nmi:
       // One waits at most, as hardware keeps one.
@@ -314,6 +313,15 @@ void Machine::apply(const Action& action) {
       target.nmi_address = action.argument;
       break;
   }
+}
+
+void Machine::walk_of_device(unsigned context, VirtAddr address, unsigned level) {
+  device_->walk(context, address, level);
+  stop_if_failed();
+  if (!recording_) return;
+  record("a device walks for " + name_of(address) + " of space " + std::to_string(context) +
+             ", to level " + std::to_string(level),
+         Site());
 }
 
 void Machine::give_way() {
@@ -438,16 +446,20 @@ void Machine::serve(CpuCode handler, const char* name) {
     const KernelScope scope;
     handler(setup_.argument, self.id);
   }
-  if (controlled_) {
-    self.leaves = true;
-    control(Pending::drained, /*interruptible=*/false);
-    self.leaves = false;
-  }
-  drain();
+  leave_handler();
   if (recording_) record("} return from interrupt", Site());
   self.in_interrupt = false;
   self.interrupts_enabled = true;
   changed();
+}
+
+void Machine::leave_handler() {
+  if (controlled_) {
+    running_->leaves = true;
+    control(Pending::drained, /*interruptible=*/false);
+    running_->leaves = false;
+  }
+  drain();
 }
 
 void Machine::serve_nmi() {
@@ -466,7 +478,7 @@ void Machine::serve_nmi() {
     const KernelScope scope;
     setup_.nmi(setup_.argument, self.id);
   }
-  drain();
+  leave_handler();
   if (recording_) record("} return from the NMI", Site());
   self.in_nmi = false;
   self.interrupts_enabled = enabled;

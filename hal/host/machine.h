@@ -26,6 +26,7 @@
 #include "hal/host/cxx_memory.h"
 #include "hal/host/fiber.h"
 #include "hal/host/frames.h"
+#include "hal/host/host_cpu.h"
 #include "hal/host/observer.h"
 #include "hal/host/report.h"
 #include "hal/host/schedule.h"
@@ -80,10 +81,6 @@ struct BroadcastMessage {
 /// What is below the simulated kernel.
 enum class Backend : std::uint8_t { native, kvm, hyperv, xen, uv };
 
-/// Where a virtual CPU is: on a processor, off it, or on its way back, when the host has read what
-/// was left for it and the CPU has not executed an instruction yet.
-enum class VcpuPlace : std::uint8_t { running, descheduled, entering };
-
 /// How stores reach memory, and what loads return.
 enum class Memory : std::uint8_t {
   sc,   // at once: sequential consistency
@@ -93,7 +90,6 @@ enum class Memory : std::uint8_t {
 
 class Device;
 class Hypervisor;
-struct HostCpu;
 
 /// The interrupt controller knows groups of so many CPUs, as an x2APIC knows clusters.
 inline constexpr CpuId kIpiGroup = 4;
@@ -104,73 +100,16 @@ struct IpiCounts {
   std::uint64_t commands{0};
 };
 
-/// Where a CPU stands under a Controller: before which kind of visible operation.
-enum class Pending : std::uint8_t {
-  plain,
-  drained,  // one that waits until the CPU's store buffer is empty
-  pause,    // one that waits until a word that the CPU has looked at changes
-  idle,     // none: the program is over
+/// A walk that nobody's instruction asks for, and the level of the last entry that it reads: from 2
+/// on it caches pointers to tables and no translation.
+struct SpeculativeWalk {
+  VirtAddr address;
+  unsigned level{1};
 };
-
-/// A word as a CPU has seen it since its last pause.
-struct Look {
-  const void* word;
-  std::uint64_t (*read)(const void* word, const HostCpu& cpu);
-  std::uint64_t bits;
-};
-
-/// What a CPU has executed of the instructions that drop translations, since the run began.
-struct Executed {
-  std::uint64_t cr3_flushes{0};  // loads of CR3 that do not keep
-  std::uint64_t pages{0};        // INVLPG
-  std::uint64_t everything{0};   // INVPCID of everything
-  std::uint64_t cr4_writes{0};   // two for each time that CR4.PGE is toggled and restored
-};
-
-/// One simulated CPU's hardware state.
-struct HostCpu {
-  CpuId id{0};
-  std::uint64_t cr3{0};
-  std::uint64_t cr4{0};
-  bool interrupts_enabled{false};
-  bool in_interrupt{false};
-  bool call_pending{false};
-  bool hub_pending{false};
-  bool loses_next{false};  // the next interrupt to this CPU gets lost
-  bool has_lost{false};
-  bool nmi_pending{false};  // for the next visible operation, or for the end of the NMI before
-  bool in_nmi{false};
-  VirtAddr nmi_address{0};  // what its handler is to read
-  /// The host emulates an access of this CPU: the address is translated, the access is not done.
-  bool in_emulation{false};
-  VcpuPlace place{VcpuPlace::running};
-  bool blocked{false};
-  bool finished{false};
-  std::uint32_t hold{0};
-  StoreBuffer stores;
-  Executed executed{};
-  std::uint32_t preemption_off{0};
-  std::uint64_t pause_saw{~std::uint64_t{0}};
-  Tlb tlb;
-  Fiber fiber;
-  bool at_gate{false};
-  // Under a Controller only.
-  Pending pending{Pending::plain};
-  bool interruptible{true};
-  bool started{false};
-  bool takes_interrupt{false};
-  bool leaves{false};  // the handler's next step is its last
-  unsigned preemptions_left{0};
-  std::uint32_t fills_left{0};
-  std::uint32_t evictions_left{0};
-  std::uint64_t stores_buffered{0};
-  std::vector<Look> looks;
-  const void* loads{nullptr};  // the word that the operation is a load of, with Memory::cxx
-
-  [[nodiscard]] bool is_awaited() const { return call_pending || hub_pending || nmi_pending; }
-  [[nodiscard]] bool must_interrupt() const {
-    return ((call_pending || hub_pending) && interrupts_enabled) || (nmi_pending && !in_nmi);
-  }
+/// One of a device, in one of the spaces that it is bound to.
+struct DeviceWalk {
+  unsigned context;
+  SpeculativeWalk walk;
 };
 
 /// Result of a user access.
@@ -185,7 +124,12 @@ class Machine {
     CpuId cpus{1};
     bool pcid{true};
     bool global_pages{true};
-    bool invlpg_leaves_globals{false};  // the erratum
+    // Errata. The walker of an instruction sets accessed and dirty bits some time after it has read
+    // the entry: by writing back what it has read, or in whatever the entry holds by then.
+    bool invlpg_leaves_globals{false};
+    bool pge_toggle_flushes_nothing{false};
+    bool walker_overwrites{false};
+    bool walker_is_late{false};
     bool xapic{false};  // interrupts are sent by a store that earlier stores come before
     Memory memory{Memory::sc};
     std::uint64_t step_limit{100000};
@@ -198,10 +142,10 @@ class Machine {
     void* argument{nullptr};
     Observer* observer{nullptr};
     ScheduleSource* schedule{nullptr};
-    /// In the place of the schedule. For each of `fills`, at most 32, each CPU attempts one
+    /// In the place of the schedule. For each of `fills`, at most 31, each CPU attempts one
     /// speculative walk at some moment.
     Controller* controller{nullptr};
-    std::vector<VirtAddr> fills{};
+    std::vector<SpeculativeWalk> fills{};
     /// Likewise, at most 15: at some moment each CPU drops the entry that it has cached for the
     /// address, and at another the pointers to tables on the way, if it has them then.
     std::vector<VirtAddr> evictions{};
@@ -209,6 +153,17 @@ class Machine {
     bool gated{false};
     /// Under a controller with KVM: how often the host may take the processor from each CPU.
     unsigned preemptions{0};
+    /// Under a controller: for each of these, at most 31, each CPU takes one NMI at some moment,
+    /// whose handler is to read the address; and the device attempts each of its walks.
+    std::vector<VirtAddr> nmis{};
+    std::vector<DeviceWalk> device_walks{};
+    /// Under a controller: so many interrupts to each CPU get lost, each the next after some
+    /// moment, and so many arrive that nobody has sent.
+    unsigned losses{0};
+    unsigned duplicates{0};
+    /// Under a controller, while an interrupt is lost: so many pauses in a row a CPU does in vain
+    /// before it has to wait for a change. Those who lose patience sooner send it again.
+    unsigned patience{0};
   };
 
   Machine();
@@ -332,6 +287,12 @@ class Machine {
   /// A user-mode load or store: translation, use, and the page fault if there is no translation.
   /// The same function serves accesses of the kernel to its own half.
   AccessResult access(VirtAddr address, bool write, Site where = Site::current());
+  /// Errata of the walker: others may act between its look at an entry and its change of it, and
+  /// what they have written may be lost.
+  [[nodiscard]] bool walker_takes_its_time() const {
+    return setup_.walker_overwrites || setup_.walker_is_late;
+  }
+  [[nodiscard]] bool walker_overwrites() const { return setup_.walker_overwrites; }
 
   /// Page-table words: atomic, in memory order, and never cached by anything but the TLB.
   std::uint64_t read_word(const std::uint64_t* word, Site where = Site::current());
@@ -409,10 +370,17 @@ class Machine {
   /// What a compiler may have done to its stores, and to the load that it is about to do.
   void list_reorderings(const HostCpu& cpu);
   void apply_step(const Step& step);
-  [[nodiscard]] static StepKind own_step(const HostCpu& cpu);
+  [[nodiscard]] static Step own_step(const HostCpu& cpu);
+  void list_faults(const HostCpu& cpu);
   void try_fill(HostCpu& cpu, std::uint32_t number);
   void try_evict(HostCpu& cpu, std::uint32_t number);
+  void try_evict_pointers(HostCpu& cpu, VirtAddr address);
   [[nodiscard]] bool may_run(const HostCpu& cpu) const;
+  /// A word that a waiting CPU has looked at holds another value by now.
+  [[nodiscard]] static bool sees_change(const HostCpu& cpu);
+  /// Whether it may pause in vain, because time may pass while an interrupt is lost.
+  [[nodiscard]] bool may_lose_patience(const HostCpu& cpu) const;
+  [[nodiscard]] bool can_be_interrupted(const HostCpu& cpu) const;
   void finish_step();
   void note_outcome(OpClass op, std::uint64_t value);
   void fetch_action();
@@ -432,6 +400,11 @@ class Machine {
   void serve_pending();
   void serve(CpuCode handler, const char* name);
   void serve_nmi();
+  /// Under a controller: the way out of a handler is a step of its own.
+  void leave_handler();
+  void take_interrupt_now();
+  void finish_pause(HostCpu& cpu);
+  void walk_of_device(unsigned context, VirtAddr address, unsigned level);
   void block();
   void idle();
   [[nodiscard]] bool can_run(const HostCpu& cpu) const;
@@ -486,8 +459,9 @@ class Machine {
   CpuId at_gate_{0};
   Step step_now_{};
   Footprint footprint_;
+  std::uint32_t device_walks_left_{0};
   std::vector<Step> steps_;
-  std::array<std::uint64_t, 16 * kHostCpus> outcomes_{};
+  std::array<std::uint64_t, static_cast<std::size_t>(StepKind::kCount) * kHostCpus> outcomes_{};
 };
 
 /// The machine whose CPU runs now. One at a time in a process.

@@ -128,6 +128,9 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
 void Machine::write_cr4(std::uint64_t value, Site where) {
   visible(Pending::drained);
   drain();
+  if (setup_.pge_toggle_flushes_nothing) {
+    running_->cr4 = (running_->cr4 & ~kCr4GlobalPages) | (value & kCr4GlobalPages);
+  }
   HostCpu& self = *running_;
   touch_all_dropped(self.id);
   if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) self.tlb.clear();
@@ -206,6 +209,7 @@ void Machine::send_call_function_ipi(const HostCpuMask& targets, Site where) {
   targets.for_each([&](CpuId id) {
     touch(place(Part::pending, id), true);
     HostCpu& target = cpus_[id];
+    touch(place(Part::lost, id), target.loses_next || target.has_lost);
     if (std::exchange(target.loses_next, false)) {
       target.has_lost = true;
       if (recording_) record("the interrupt to cpu" + std::to_string(id) + " gets lost", where);
@@ -218,7 +222,9 @@ void Machine::send_call_function_ipi(const HostCpuMask& targets, Site where) {
 }
 
 void Machine::send_again(CpuId target) {
+  touch(place(Part::lost, target), cpus_[target].has_lost);
   if (!std::exchange(cpus_[target].has_lost, false)) return;
+  touch(place(Part::pending, target), true);
   if (recording_) record("the interrupt to cpu" + std::to_string(target) + " is sent again", {});
   cpus_[target].call_pending = true;
   changed();
@@ -283,9 +289,9 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
   if (speculative && cpu.tlb.find(address, pcid) != nullptr) return nullptr;
   Observer* observer = observing_ ? observer_ : nullptr;
   touch(place(Part::tables, cpu.id), false);
-  const WalkResult walk =
-      walk_tables(*this, {.id = cpu.id, .cr3 = cpu.cr3, .pcid = pcid, .tlb = cpu.tlb},
-                  {.address = address, .write = write, .stop = 1}, observer);
+  const WalkResult walk = walk_tables(
+      *this, {.id = cpu.id, .cr3 = cpu.cr3, .pcid = pcid, .tlb = cpu.tlb},
+      {.address = address, .write = write, .stop = 1, .is_instruction = !speculative}, observer);
   stop_if_failed();
   if (!walk.present) return nullptr;
   if (walk.shift != kPageShift) touch(place(Part::tlb, cpu.id), true);
@@ -320,6 +326,7 @@ TlbEntry* Machine::fill(HostCpu& cpu, VirtAddr address, bool write, bool specula
 
 void Machine::fill_pointers(HostCpu& cpu, VirtAddr address, unsigned level) {
   const std::uint16_t pcid = pcid_of(cpu.cr3);
+  touch(place(Part::tables, cpu.id), false);
   // The pointer that this walk is for points to the table below.
   if (cpu.tlb.find_table(address, pcid, level - 1) != nullptr) return;
   walk_tables(*this, {.id = cpu.id, .cr3 = cpu.cr3, .pcid = pcid, .tlb = cpu.tlb},

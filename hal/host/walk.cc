@@ -6,23 +6,50 @@ namespace shootdown::host {
 
 namespace {
 
-/// Sets bits by a locked write, if they are not set.
-void set(Machine& machine, std::uint64_t& entry, std::uint64_t bits) {
-  machine.touch(&entry, (entry & bits) != bits);
-  entry |= bits;
+/// A walk on its way.
+struct Walk {
+  Machine& machine;
+  const Walker& walker;
+  const WalkPurpose& purpose;
+  Observer* observer;
+  PscEntry at;  // how it has come to the table that it reads
+};
+
+/// False: the table must not be used, and the run has failed or does without.
+bool may_use_table(const Walk& walk) {
+  if (walk.observer != nullptr) {
+    return walk.observer->on_walk(walk.walker.id, walk.at.table, walk.at.life);
+  }
+  return true;
 }
 
-/// Reads the leaf and does what the walker does to it.
-WalkResult finish(Machine& machine, std::uint64_t& entry, std::uint8_t shift, bool upper_writable,
-                  bool write) {
+/// Sets bits by a locked write, if they are not set. Returns what the walker takes the entry for.
+std::uint64_t set(const Walk& walk, std::uint64_t& entry, std::uint64_t bits) {
+  Machine& machine = walk.machine;
+  const std::uint64_t read = entry;
+  const bool changes = (read & bits) != bits;
+  if (changes && walk.purpose.is_instruction && machine.walker_takes_its_time()) {
+    machine.visible_uninterrupted();
+    const FrameInfo& info = machine.frames().info(walk.at.table);
+    const bool is_there = info.kind == FrameKind::table && info.life == walk.at.life;
+    if (!may_use_table(walk) || !is_there) return read | bits;
+  }
+  machine.touch(&entry, changes);
+  entry = machine.walker_overwrites() ? read | bits : entry | bits;
+  return read | bits;
+}
+
+/// Does what the walker does to the leaf.
+WalkResult finish(const Walk& walk, std::uint64_t& entry, unsigned level) {
   if ((entry & kPtePresent) == 0) return {};
   WalkResult result{.present = true,
-                    .writable = upper_writable && (entry & kPteWritable) != 0,
+                    .writable = walk.at.writable && (entry & kPteWritable) != 0,
                     .global = (entry & kPteGlobal) != 0,
-                    .shift = shift,
+                    .shift = shift_of_level(level),
                     .frame = FramePool::frame_at(entry)};
-  set(machine, entry, kPteAccessed | (write && result.writable ? kPteDirty : 0));
-  result.dirty = (entry & kPteDirty) != 0;
+  const bool dirties = walk.purpose.write && result.writable;
+  const std::uint64_t seen = set(walk, entry, kPteAccessed | (dirties ? kPteDirty : 0));
+  result.dirty = (seen & kPteDirty) != 0;
   return result;
 }
 
@@ -37,29 +64,35 @@ WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose
   FramePool& frames = machine.frames();
   const std::uint32_t root = FramePool::frame_at(walker.cr3);
   if (root == FramePool::kNoFrame) return {};
-  PscEntry at{.prefix = 0,
-              .table = root,
-              .life = frames.info(root).life,
-              .root = root,
-              .pcid = walker.pcid,
-              .shift = shift_of_level(kTopLevel + 1),
-              .writable = true,
-              .from = {}};
+  Walk walk{.machine = machine,
+            .walker = walker,
+            .purpose = purpose,
+            .observer = observer,
+            .at = {.prefix = 0,
+                   .table = root,
+                   .life = frames.info(root).life,
+                   .root = root,
+                   .pcid = walker.pcid,
+                   .shift = shift_of_level(kTopLevel + 1),
+                   .writable = true,
+                   .from = {}}};
+  PscEntry& at = walk.at;
   const PscEntry* cached = walker.tlb.find_start(purpose.address, walker.pcid, purpose.stop);
   if (cached != nullptr) at = *cached;
   bool is_stamped = false;  // with what oracles want to know of this walk
   for (unsigned level = at.level();; --level) {
-    if (observer != nullptr && !observer->on_walk(walker.id, at.table, at.life)) return {};
+    if (!may_use_table(walk)) return {};
     std::uint64_t& entry = frames.words(at.table)[table_index(purpose.address, level)];
     machine.touch(&entry, false);
     const bool is_leaf = maps_page(entry, level);
     if (is_leaf && purpose.stop > 1) return {};
-    if (is_leaf) return finish(machine, entry, shift_of_level(level), at.writable, purpose.write);
+    if (is_leaf) return finish(walk, entry, level);
     if ((entry & kPtePresent) == 0) return {};
-    set(machine, entry, kPteAccessed);
-    at.writable = at.writable && (entry & kPteWritable) != 0;
-    at.table = FramePool::frame_at(entry);
+    const std::uint64_t seen = set(walk, entry, kPteAccessed);
+    at.writable = at.writable && (seen & kPteWritable) != 0;
+    at.table = FramePool::frame_at(seen);
     if (at.table == FramePool::kNoFrame) return {};
+    machine.touch(place(Part::frame, at.table), false);
     at.life = frames.info(at.table).life;
     at.shift = shift_of_level(level);
     at.prefix = purpose.address >> at.shift;
@@ -67,7 +100,8 @@ WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose
       observer->on_fill(walker.id, purpose.address, at.from);
     }
     is_stamped = true;
-    if (walker.id != kDevice) machine.touch(place(Part::tables, walker.id), true);
+    machine.touch(walker.id == kDevice ? place(Part::device) : place(Part::tables, walker.id),
+                  true);
     walker.tlb.psc.insert(at);
     if (level == purpose.stop) return {};
   }

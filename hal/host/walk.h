@@ -32,11 +32,12 @@ struct WalkPurpose {
   /// Level of the last entry that is read. From 2 on the walk stops early, which is how walks in
   /// several steps are made: it caches pointers to tables, and no translation.
   unsigned stop;
+  bool is_instruction{false};  // made for one that the running CPU executes
 };
 
 /// Walks from the lowest table that a cached pointer leads to, or from the root, and caches a
-/// pointer to each table below. One atomic step. Sets the accessed bit, and the dirty bit for a
-/// write that the entry permits (SDM vol. 3, 4.8). `observer` may be null.
+/// pointer to each table below. One atomic step, but for errata. Sets the accessed bit, and the
+/// dirty bit for a write that the entry permits (SDM vol. 3, 4.8). `observer` may be null.
 WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose& purpose,
                        Observer* observer);
 

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/host/small_program.h"
+#include "tests/host/small_machine.h"
 
 namespace shootdown::host {
 namespace {
@@ -136,7 +136,7 @@ TEST(Explore, AStoreOverAnotherCpusLateInterruptIsNotLost) {
 }
 
 TEST(Explore, ASpeculativeWalkHappensAtEveryMomentThatMatters) {
-  SmallProgram program{.memory = Memory::sc, .fills = true};
+  SmallProgram program{.memory = Memory::sc, .fills = {{.page = 0}}};
   program.code[0] = {{load, 0}};
   program.code[1] = {{remap, 0}, {unmap, 0}};
   // Caches the first frame, the second, or nothing; on each of two CPUs.
@@ -145,6 +145,93 @@ TEST(Explore, ASpeculativeWalkHappensAtEveryMomentThatMatters) {
     cached.insert(text.substr(0, text.find('|')));
   }
   EXPECT_EQ(cached.size(), 3U);
+}
+
+/// What CPU 0 has read and cached at the end of each run.
+std::set<std::string> ends_of_cpu0(const SmallProgram& program) {
+  std::set<std::string> ends;
+  const Outcomes found = outcomes_of(program, {});
+  EXPECT_FALSE(found.result.failed);
+  for (const std::string& text : found.texts) ends.insert(text.substr(0, text.find('|')));
+  return ends;
+}
+
+TEST(Explore, AWalkInSeveralStepsGoesOnInATableThatIsUnhookedMeanwhile) {
+  SmallProgram program{.memory = Memory::sc, .fills = {{.page = 0}}};
+  program.code[1] = {{retable, 0}, {remap, 0}};
+  // In one step: the first frame, or what the other table says.
+  EXPECT_EQ(ends_of_cpu0(program).size(), 2U);
+  // In two: besides, the pointer to the first table alone, when the walk was done already; and the
+  // frame that only the first table names, and only after it was unhooked.
+  program.fills.push_back({.page = 0, .level = 2});
+  EXPECT_EQ(ends_of_cpu0(program).size(), 3U);
+}
+
+TEST(Explore, AnEvictionMakesTheNextAccessWalk) {
+  SmallProgram program{.memory = Memory::sc};
+  program.code[0] = {{read_page, 0}, {read_page, 0}};
+  program.code[1] = {{unmap, 0}};
+  const auto first_works_only = [&] {
+    const std::string done = std::to_string(static_cast<unsigned>(AccessResult::done));
+    const std::string fault = std::to_string(static_cast<unsigned>(AccessResult::fault));
+    unsigned count = 0;
+    for (const std::string& end : ends_of_cpu0(program)) {
+      count += end.starts_with(done + "," + fault + ",") ? 1 : 0;
+    }
+    return count;
+  };
+  EXPECT_EQ(first_works_only(), 0U);
+  program.evictions = {0};
+  EXPECT_GE(first_works_only(), 1U);
+}
+
+TEST(Explore, AnNmiComesInsideAHandlerAndWithInterruptsOff) {
+  SmallProgram program{.memory = Memory::sc};
+  program.nmis = 1;
+  program.code[1] = {{interrupt, 0}};  // to CPU 0
+  program.handler = {{store, 0}, {store, 1}};
+  program.nmi_handler = {{load, 0}, {load, 1}};
+  // Before both stores of the handler, between them, after both.
+  EXPECT_EQ(ends_of_cpu0(program), (std::set<std::string>{"0,0,", "1,0,", "1,1,"}));
+
+  SmallProgram off_and_on{.memory = Memory::tso, .cpus = 1};
+  off_and_on.nmis = 1;
+  off_and_on.code[0] = {{off, 0}, {store, 0}, {store, 1}, {on, 0}};
+  off_and_on.nmi_handler = program.nmi_handler;
+  EXPECT_EQ(ends_of_cpu0(off_and_on), (std::set<std::string>{"0,0,", "1,0,", "1,1,"}));
+}
+
+TEST(Explore, ADeviceWalksAtEveryMomentThatMatters) {
+  SmallProgram program{.memory = Memory::sc};
+  program.device_walks = {{.page = 0}};
+  program.code[0] = {{forget, 0}};
+  program.code[1] = {{remap, 0}, {unmap, 0}};
+  std::set<std::string> cached;
+  for (const std::string& text : outcomes_of(program, {}).texts) {
+    cached.insert(text.substr(text.rfind(',') + 1));
+  }
+  // The first frame, the second, neither but pointers, and nothing.
+  EXPECT_EQ(cached.size(), 4U);
+}
+
+TEST(Explore, ALostInterruptIsSentAgainByWhoLosesPatience) {
+  SmallProgram program{.memory = Memory::tso};
+  program.losses = 1;
+  program.code[0] = {{interrupt, 0}, {await_answer, 0}};
+  program.handler = {{store, 0}};
+  EXPECT_FALSE(outcomes_of(program, {}).result.failed);
+  program.code[0].back() = {await, 0};
+  EXPECT_TRUE(outcomes_of(program, {}).result.failed) << "nobody sends it again";
+  program.losses = 0;
+  EXPECT_FALSE(outcomes_of(program, {}).result.failed);
+}
+
+TEST(Explore, AnInterruptThatNobodySendsArrivesAtAnyMoment) {
+  SmallProgram program{.memory = Memory::sc, .cpus = 1};
+  program.duplicates = 1;
+  program.code[0] = {{load, 0}, {load, 0}};
+  program.handler = {{store, 0}};
+  EXPECT_EQ(ends_of_cpu0(program), (std::set<std::string>{"0,0,", "0,1,", "1,1,"}));
 }
 
 TEST(Explore, SetUpBeforeTheGateIsNotExplored) {

@@ -53,14 +53,24 @@ struct LabOptions {
   CpuId cpus{1};
   bool pcid{true};
   bool invlpg_leaves_globals{false};
+  bool pge_toggle_flushes_nothing{false};
+  bool walker_overwrites{false};
+  bool walker_is_late{false};
   bool xapic{false};
   Memory memory{Memory::sc};
   std::uint64_t step_limit{10000};
   Backend backend{Backend::native};
   Observer* observer{nullptr};
   Controller* controller{nullptr};
-  std::vector<VirtAddr> fills{};
+  std::vector<SpeculativeWalk> fills{};
+  std::vector<VirtAddr> evictions{};
   bool gated{false};
+  std::vector<VirtAddr> nmis{};
+  std::vector<DeviceWalk> device_walks{};
+  unsigned losses{0};
+  unsigned duplicates{0};
+  unsigned patience{0};
+  unsigned preemptions{0};
 };
 
 /// A machine whose CPUs start with interrupts on and run the functions given to `on`. Functions own
@@ -81,6 +91,9 @@ class Lab {
     machine_.prepare({.cpus = options.cpus,
                       .pcid = options.pcid,
                       .invlpg_leaves_globals = options.invlpg_leaves_globals,
+                      .pge_toggle_flushes_nothing = options.pge_toggle_flushes_nothing,
+                      .walker_overwrites = options.walker_overwrites,
+                      .walker_is_late = options.walker_is_late,
                       .xapic = options.xapic,
                       .memory = options.memory,
                       .step_limit = options.step_limit,
@@ -111,7 +124,14 @@ class Lab {
                       .schedule = &script_,
                       .controller = options.controller,
                       .fills = options.fills,
-                      .gated = options.gated});
+                      .evictions = options.evictions,
+                      .gated = options.gated,
+                      .preemptions = options.preemptions,
+                      .nmis = options.nmis,
+                      .device_walks = options.device_walks,
+                      .losses = options.losses,
+                      .duplicates = options.duplicates,
+                      .patience = options.patience});
   }
 
   void on(CpuId cpu, Program program) { programs_[cpu] = std::move(program); }

@@ -1,22 +1,21 @@
-// Small random programs for several CPUs, for comparing explorations: what each can end in is a set
-// of outcomes.
+// Small random programs for several CPUs, and for what acts beside them, for comparing
+// explorations.
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
-#include <memory>
-#include <set>
-#include <string>
 #include <vector>
 
-#include "hal/host/explore.h"
-#include "tests/host/lab.h"
+#include "hal/host/machine.h"
 
 namespace shootdown::host {
 
 /// What a random program may contain.
 enum class Flavour : std::uint8_t { words, waits, pages, interrupts };
+/// Who acts beside it: walks in several steps and evictions, NMIs, a device, faults of the
+/// interrupt controller, a host.
+enum class Actor : std::uint8_t { walker, nmi, device, faults, host };
+inline constexpr unsigned kActors = 5;
 
 struct SmallOp {
   enum Kind : std::uint8_t {
@@ -33,6 +32,9 @@ struct SmallOp {
     interrupt,  // send it to another CPU
     off,
     on,
+    retable,       // another page table is hooked in, with other pages
+    forget,        // tell the device
+    await_answer,  // as await, but a lost interrupt is sent again
   };
   Kind kind;
   unsigned object;  // word or page
@@ -42,30 +44,63 @@ struct SmallProgram {
   static constexpr unsigned kMaxCpus = 3;
   Memory memory{Memory::sc};
   unsigned cpus{2};
-  bool fills{false};
+  /// A walk for a page, down to the entry of a level.
+  struct Walk {
+    unsigned page;
+    unsigned level{1};
+  };
+  std::vector<Walk> fills{};
   std::array<std::vector<SmallOp>, kMaxCpus> code{};
   std::vector<SmallOp> handler{};
+  std::vector<unsigned> evictions{};  // pages
+  std::vector<SmallOp> nmi_handler{};
+  unsigned nmis{0};
+  std::vector<Walk> device_walks{};
+  unsigned losses{0};
+  unsigned duplicates{0};
+  unsigned preemptions{0};
 
+  [[nodiscard]] bool has_actors() const {
+    return nmis + losses + duplicates + preemptions != 0 || !evictions.empty() ||
+           !device_walks.empty() || !fills.empty();
+  }
   [[nodiscard]] bool uses_pages() const {
     const auto any = [](const std::vector<SmallOp>& ops) {
       for (const SmallOp& op : ops) {
         if (op.kind >= SmallOp::read_page && op.kind <= SmallOp::invlpg) return true;
+        if (op.kind == SmallOp::retable) return true;
       }
       return false;
     };
-    return any(code[0]) || any(code[1]) || any(code[2]) || any(handler);
+    return any(code[0]) || any(code[1]) || any(code[2]) || any(handler) || any(nmi_handler) ||
+           !fills.empty() || !evictions.empty() || !device_walks.empty();
   }
+};
+
+/// Repeats itself for the same seed, on every build.
+class SmallRandom {
+ public:
+  explicit SmallRandom(std::uint64_t seed) : state_(seed * 0x9e37'79b9'7f4a'7c15) {}
+  unsigned below(unsigned bound) {
+    state_ ^= state_ >> 31;
+    state_ *= 0xbf58'476d'1ce4'e5b9;
+    state_ ^= state_ >> 27;
+    return static_cast<unsigned>((state_ >> 20) % bound);
+  }
+  /// One of the kinds, for one of two words or pages.
+  SmallOp op(const std::vector<SmallOp::Kind>& kinds) {
+    const SmallOp::Kind kind = kinds[below(static_cast<unsigned>(kinds.size()))];
+    return {.kind = kind, .object = below(2)};
+  }
+
+ private:
+  std::uint64_t state_;
 };
 
 /// Random, and small enough for plain enumeration most of the time.
 inline SmallProgram random_program(std::uint64_t seed) {
-  std::uint64_t state = seed * 0x9e37'79b9'7f4a'7c15;
-  const auto below = [&](unsigned bound) {
-    state ^= state >> 31;
-    state *= 0xbf58'476d'1ce4'e5b9;
-    state ^= state >> 27;
-    return static_cast<unsigned>((state >> 20) % bound);
-  };
+  SmallRandom random(seed);
+  const auto below = [&](unsigned bound) { return random.below(bound); };
   using enum SmallOp::Kind;
   static const std::array<std::vector<SmallOp::Kind>, 4> kKinds{{
       {load, load, store, store, exchange, fence},
@@ -84,159 +119,76 @@ inline SmallProgram random_program(std::uint64_t seed) {
   const auto& kinds = kKinds[static_cast<unsigned>(flavour)];
   for (unsigned cpu = 0; cpu < program.cpus; ++cpu) {
     const unsigned length = 1 + below(program.cpus == 3 ? 2 : 3);
-    for (unsigned i = 0; i < length; ++i) {
-      program.code[cpu].push_back(
-          {.kind = kinds[below(static_cast<unsigned>(kinds.size()))], .object = below(2)});
-    }
+    for (unsigned i = 0; i < length; ++i) program.code[cpu].push_back(random.op(kinds));
   }
   if (flavour == Flavour::interrupts) {
-    const auto& choice = kHandlers[below(2)];
-    program.handler.push_back(
-        {.kind = choice[below(static_cast<unsigned>(choice.size()))], .object = below(2)});
+    program.handler.push_back(random.op(kHandlers[below(2)]));
   }
-  program.fills = program.uses_pages() && below(2) == 0;
+  if (program.uses_pages() && below(2) == 0) program.fills = {{.page = 0}};
   return program;
 }
 
-/// Runs a program again and again under a controller.
-class SmallMachine {
- public:
-  explicit SmallMachine(const SmallProgram& program) : program_(program) {}
-
-  const Report& run(Controller& controller) {
-    lab_.restart(
-        {.cpus = program_.cpus,
-         .memory = program_.memory,
-         .controller = &controller,
-         .fills = program_.fills ? std::vector<VirtAddr>{address(0)} : std::vector<VirtAddr>{}});
-    for (auto& word : words_) word.poke(0);
-    for (auto& seen : seen_) seen.clear();
-    if (program_.uses_pages()) build_tables();
-    for (CpuId cpu = 0; cpu < program_.cpus; ++cpu) {
-      lab_.on(cpu, [this, cpu] { execute(program_.code[cpu]); });
-    }
-    lab_.on_interrupt([this] { execute(program_.handler); });
-    return lab_.run();
+/// What acts beside a program of this kind.
+inline void add_actor(SmallProgram& program, Actor actor, SmallRandom& random) {
+  using enum SmallOp::Kind;
+  const auto walk = [&] {
+    return SmallProgram::Walk{.page = random.below(2), .level = 1 + random.below(3)};
+  };
+  switch (actor) {
+    case Actor::walker:
+      // Each is a step of every CPU, an eviction two.
+      program.fills = {walk(), walk()};
+      program.evictions = {random.below(2)};
+      if (program.cpus == 1) break;
+      program.fills.resize(random.below(6) == 0 ? 2 : random.below(5) != 0);
+      if (!program.fills.empty()) program.evictions = {};
+      break;
+    case Actor::nmi:
+      program.nmis = 1 + (random.below(4) == 0 ? 1 : 0);
+      program.nmi_handler = {random.op({load, store, exchange, read_page, invlpg})};
+      program.handler = {random.op({load, store, exchange, invlpg})};
+      break;
+    case Actor::device:
+      program.device_walks = {walk()};
+      if (random.below(2) == 0) program.device_walks.push_back(walk());
+      if (random.below(4) == 0) program.fills = {walk()};
+      break;
+    case Actor::faults:
+      program.losses = random.below(2);
+      program.duplicates = 1 - program.losses;
+      program.handler = {random.op({store, store, exchange, load})};
+      break;
+    case Actor::host:
+      program.preemptions = 1;
+      program.handler = {random.op({load, store, exchange, invlpg})};
+      break;
   }
+}
 
-  /// What can be seen of a run that has ended: what CPUs read, memory, and cached translations.
-  [[nodiscard]] std::string outcome() {
-    std::string text;
-    for (CpuId cpu = 0; cpu < program_.cpus; ++cpu) {
-      for (const std::uint64_t value : seen_[cpu]) text += std::to_string(value) + ",";
-      std::multiset<std::string> cached;
-      for (const TlbEntry& entry : lab_.tlb(cpu).entries) {
-        cached.insert(std::to_string(entry.page) + "=" + std::to_string(entry.frame) +
-                      (entry.dirty ? "d" : ""));
-      }
-      for (const std::string& one : cached) text += one + ";";
-      text += lab_.machine().cpu(cpu).finished ? "|" : "waits|";
-    }
-    for (const auto& word : words_) text += std::to_string(word.peek()) + ",";
-    for (const std::uint64_t* entry : entries_) {
-      if (program_.uses_pages()) text += std::to_string(*entry) + ",";
-    }
-    return text;
-  }
-
-  [[nodiscard]] std::uint64_t outcome_hash() { return lab_.machine().outcome_hash(); }
-
- private:
-  static VirtAddr address(unsigned page) {
-    return VirtAddr{0x4000} + (VirtAddr{page} << kPageShift);
-  }
-
-  void build_tables() {
-    Tables tables(lab_.frames());
-    for (unsigned page = 0; page < 2; ++page) {
-      tables.map(address(page));
-      entries_[page] = &tables.entry(address(page), 1);
-      other_[page] = lab_.frames().allocate(FrameKind::data, 0, 0, 0);
-    }
-    for (CpuId cpu = 0; cpu < program_.cpus; ++cpu) lab_.machine().cpu(cpu).cr3 = tables.cr3(1);
-  }
-
-  void saw(std::uint64_t value) { seen_[lab_.machine().running().id].push_back(value); }
-
-  void execute(const std::vector<SmallOp>& code) {
-    for (const SmallOp& op : code) execute(op);
-  }
-
-  void execute(const SmallOp& op) {
-    Machine& machine = lab_.machine();
-    auto& word = words_[op.object];
-    const CpuId self = machine.running().id;
-    switch (op.kind) {
-      case SmallOp::load:
-        saw(word.load(std::memory_order_relaxed));
-        break;
-      case SmallOp::store:
-        word.store(self + 1, std::memory_order_relaxed);
-        break;
-      case SmallOp::exchange:
-        saw(word.exchange(self + 4, std::memory_order_relaxed));
-        break;
-      case SmallOp::fence:
-        HostHal::full_fence();
-        break;
-      case SmallOp::await:
-        while (word.load(std::memory_order_relaxed) == 0) HostHal::pause();
-        break;
-      case SmallOp::read_page:
-      case SmallOp::write_page:
-        saw(static_cast<std::uint64_t>(
-            machine.access(address(op.object), op.kind == SmallOp::write_page)));
-        break;
-      case SmallOp::unmap:
-        saw(machine.exchange_word(entries_[op.object], 0));
-        break;
-      case SmallOp::remap:
-        saw(machine.exchange_word(entries_[op.object],
-                                  FramePool::address(other_[op.object]) | Tables::kLeaf));
-        break;
-      case SmallOp::invlpg:
-        HostHal::invlpg(address(op.object));
-        break;
-      case SmallOp::interrupt: {
-        HostCpuMask target;
-        target.set((self + 1) % program_.cpus);
-        HostHal::send_call_function_ipi(target);
-        break;
-      }
-      case SmallOp::off:
-        HostHal::disable_interrupts();
-        break;
-      case SmallOp::on:
-        HostHal::enable_interrupts();
-        break;
+/// Random, with an actor.
+inline SmallProgram random_program(Actor actor, std::uint64_t seed) {
+  using enum SmallOp::Kind;
+  static const std::array<std::vector<SmallOp::Kind>, kActors> kKinds{{
+      {read_page, write_page, retable, unmap, remap, invlpg},
+      {load, store, store, exchange, interrupt, off, on, await, read_page, remap},
+      {remap, unmap, retable, forget, forget, read_page},
+      {load, interrupt, interrupt, await_answer, off},
+      {load, store, exchange, interrupt, off, on, read_page, write_page, remap},
+  }};
+  SmallRandom random((seed * kActors) + static_cast<unsigned>(actor));
+  SmallProgram program;
+  program.memory = random.below(2) == 0 ? Memory::sc : Memory::tso;
+  program.cpus = random.below(3) == 0 ? 1 : 2;
+  add_actor(program, actor, random);
+  for (unsigned cpu = 0; cpu < program.cpus; ++cpu) {
+    const bool is_short =
+        actor == Actor::walker ? program.fills.size() != 1 : actor == Actor::faults && cpu == 0;
+    const unsigned length = 1 + random.below(program.cpus == 1 ? 4 : is_short ? 1 : 2);
+    for (unsigned i = 0; i < length; ++i) {
+      program.code[cpu].push_back(random.op(kKinds[static_cast<unsigned>(actor)]));
     }
   }
-
-  const SmallProgram program_;
-  Lab lab_;
-  std::array<HostAtomic<std::uint32_t>, 2> words_;
-  std::array<std::vector<std::uint64_t>, SmallProgram::kMaxCpus> seen_;
-  std::array<std::uint64_t*, 2> entries_{};
-  std::array<std::uint32_t, 2> other_{};
-};
-
-/// Everything that the program can end in.
-struct Outcomes {
-  std::set<std::string> texts;
-  std::set<std::uint64_t> hashes;
-  ExploreResult result;
-};
-
-inline Outcomes outcomes_of(const SmallProgram& program, const ExploreOptions& options) {
-  Outcomes found;
-  SmallMachine machine(program);
-  Explorer explorer(options);
-  found.result = explorer.explore([&]() -> const Report& { return machine.run(explorer); },
-                                  [&] {
-                                    found.texts.insert(machine.outcome());
-                                    found.hashes.insert(machine.outcome_hash());
-                                  });
-  return found;
+  return program;
 }
 
 }  // namespace shootdown::host

@@ -47,7 +47,7 @@ void Bench::prepare(Machine::Setup setup) {
   setup.observer = virtual_memory_ ? this : nullptr;
   for (const Location& location : test_.locations) {
     if (location.place != Place::page) continue;
-    if (!is("Fills", "off")) setup.fills.push_back(location.address);
+    if (!is("Fills", "off")) setup.fills.push_back({.address = location.address});
     if (is("Evictions", "on")) setup.evictions.push_back(location.address);
   }
   machine_.prepare(setup);

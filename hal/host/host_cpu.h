@@ -1,0 +1,95 @@
+// What one simulated CPU consists of.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/types.h"
+#include "hal/host/fiber.h"
+#include "hal/host/store_buffer.h"
+#include "hal/host/tlb.h"
+
+namespace shootdown::host {
+
+struct HostCpu;
+
+/// Where a virtual CPU is: on a processor, off it, or on its way back, when the host has read what
+/// was left for it and the CPU has not executed an instruction yet.
+enum class VcpuPlace : std::uint8_t { running, descheduled, entering };
+
+/// Where a CPU stands under a Controller: before which kind of visible operation.
+enum class Pending : std::uint8_t {
+  plain,
+  drained,  // one that waits until the CPU's store buffer is empty
+  pause,    // one that waits until a word that the CPU has looked at changes
+  idle,     // none: the program is over
+};
+
+/// A word as a CPU has seen it since its last pause.
+struct Look {
+  const void* word;
+  std::uint64_t (*read)(const void* word, const HostCpu& cpu);
+  std::uint64_t bits;
+};
+
+/// What a CPU has executed of the instructions that drop translations, since the run began.
+struct Executed {
+  std::uint64_t cr3_flushes{0};  // loads of CR3 that do not keep
+  std::uint64_t pages{0};        // INVLPG
+  std::uint64_t everything{0};   // INVPCID of everything
+  std::uint64_t cr4_writes{0};   // two for each time that CR4.PGE is toggled and restored
+};
+
+/// One simulated CPU's hardware state.
+struct HostCpu {
+  CpuId id{0};
+  std::uint64_t cr3{0};
+  std::uint64_t cr4{0};
+  bool interrupts_enabled{false};
+  bool in_interrupt{false};
+  bool call_pending{false};
+  bool hub_pending{false};
+  bool loses_next{false};  // the next interrupt to this CPU gets lost
+  bool has_lost{false};
+  bool nmi_pending{false};  // for the next visible operation, or for the end of the NMI before
+  bool in_nmi{false};
+  VirtAddr nmi_address{0};  // what its handler is to read
+  /// The host emulates an access of this CPU: the address is translated, the access is not done.
+  bool in_emulation{false};
+  VcpuPlace place{VcpuPlace::running};
+  bool blocked{false};
+  bool finished{false};
+  std::uint32_t hold{0};
+  StoreBuffer stores;
+  Executed executed{};
+  std::uint32_t preemption_off{0};
+  std::uint64_t pause_saw{~std::uint64_t{0}};
+  Tlb tlb;
+  Fiber fiber;
+  bool at_gate{false};
+  // Under a Controller only.
+  Pending pending{Pending::plain};
+  bool interruptible{true};
+  bool started{false};
+  bool takes_interrupt{false};
+  bool takes_nmi{false};
+  bool leaves{false};  // the handler's next step is its last
+  unsigned preemptions_left{0};
+  unsigned losses_left{0};
+  unsigned duplicates_left{0};
+  unsigned vain_pauses{0};  // in a row
+  std::uint32_t fills_left{0};
+  std::uint32_t evictions_left{0};
+  std::uint32_t nmis_left{0};
+  std::uint32_t nmi_number{0};  // of the one that is handled
+  std::uint64_t stores_buffered{0};
+  std::vector<Look> looks;
+  const void* loads{nullptr};  // the word that the operation is a load of, with Memory::cxx
+
+  [[nodiscard]] bool is_awaited() const { return call_pending || hub_pending || nmi_pending; }
+  [[nodiscard]] bool must_interrupt() const {
+    return ((call_pending || hub_pending) && interrupts_enabled) || (nmi_pending && !in_nmi);
+  }
+};
+
+}  // namespace shootdown::host

@@ -1,0 +1,145 @@
+// Errata that are switches of the machine: what the walker does to entries in two steps, and a
+// flush that is none.
+#include <gtest/gtest.h>
+
+#include "tests/host/world.h"
+
+namespace shootdown::host {
+namespace {
+
+/// CPU 0 accesses kPage; CPU 1 changes the entry while CPU 0's walker has read it and not yet set
+/// its bits.
+struct Bench {
+  World world;
+  std::uint32_t other_frame;
+  std::uint64_t* entry;
+
+  explicit Bench(LabOptions options, std::uint64_t preset = 0)
+      : world([&] {
+          options.cpus = 2;
+          return options;
+        }()),
+        other_frame(world.lab.frames().allocate(FrameKind::data, 0, 0, 0)) {
+    world.tables.map(kPage, Tables::kLeaf | preset);
+    entry = &world.tables.entry(kPage, 1);
+    for (unsigned level = 2; level <= 4; ++level) world.tables.entry(kPage, level) |= kPteAccessed;
+    world.lab.machine().cpu(0).cr3 = world.tables.cr3(kFirst);
+    // The first operation is the access, the second the step in its middle, if there is one.
+    world.lab.at(2, ActionKind::preempt, 1);
+  }
+  void run(bool write, std::uint64_t value) {
+    world.lab.on(0, [this, write] { world.lab.machine().access(kPage, write); });
+    world.lab.on(1, [this, value] { world.lab.machine().exchange_word(entry, value); });
+    const Report& report = world.lab.run();
+    EXPECT_FALSE(report.failed()) << report.title;
+  }
+  [[nodiscard]] std::uint64_t other_page() const {
+    return FramePool::address(other_frame) | Tables::kLeaf;
+  }
+};
+
+TEST(Erratum, AWalkerThatOverwritesLosesAWriteInBetween) {
+  Bench bench({.walker_overwrites = true});
+  const std::uint64_t before = *bench.entry;
+  bench.run(/*write=*/false, 0);
+  EXPECT_EQ(*bench.entry, before | kPteAccessed) << "the page is mapped again";
+
+  Bench moved({.walker_overwrites = true});
+  const std::uint64_t old = *moved.entry;
+  moved.run(/*write=*/true, moved.other_page());
+  EXPECT_EQ(*moved.entry, old | kPteAccessed | kPteDirty);
+}
+
+TEST(Erratum, AWalkerThatOverwritesDoesNotIfTheBitsAreThere) {
+  Bench bench({.walker_overwrites = true}, kPteAccessed | kPteDirty);
+  bench.run(/*write=*/true, bench.other_page());
+  EXPECT_EQ(*bench.entry, bench.other_page()) << "CPU 1 came later, and nothing was lost";
+
+  // Accessed only: a load finds nothing to set, a store does.
+  Bench clean({.walker_overwrites = true}, kPteAccessed);
+  clean.run(/*write=*/false, 0);
+  EXPECT_EQ(*clean.entry, 0u);
+  Bench stored({.walker_overwrites = true}, kPteAccessed);
+  stored.run(/*write=*/true, 0);
+  EXPECT_NE(*stored.entry, 0u);
+}
+
+TEST(Erratum, ALateWalkerSetsItsBitsInAnEntryThatIsGone) {
+  Bench bench({.walker_is_late = true});
+  bench.run(/*write=*/false, 0);
+  EXPECT_EQ(*bench.entry, kPteAccessed) << "not 0, and not present";
+
+  Bench stored({.walker_is_late = true});
+  stored.run(/*write=*/true, 0);
+  EXPECT_EQ(*stored.entry, kPteAccessed | kPteDirty);
+
+  Bench preset({.walker_is_late = true}, kPteAccessed | kPteDirty);
+  preset.run(/*write=*/true, 0);
+  EXPECT_EQ(*preset.entry, 0u);
+}
+
+TEST(Erratum, ALateWalkerLosesNothing) {
+  Bench bench({.walker_is_late = true});
+  bench.run(/*write=*/true, bench.other_page());
+  EXPECT_EQ(*bench.entry, bench.other_page() | kPteAccessed | kPteDirty);
+}
+
+TEST(Erratum, WithoutOneAWalkIsOneStep) {
+  Bench bench({});
+  bench.run(/*write=*/true, 0);
+  EXPECT_EQ(*bench.entry, 0u) << "CPU 1 came later";
+  EXPECT_TRUE(bench.world.caches(kPage, kFirst));
+}
+
+TEST(Erratum, AWalkerWritesNothingIntoATableThatWasReleasedMeanwhile) {
+  Bench bench({.walker_overwrites = true});
+  World& world = bench.world;
+  const std::uint32_t table = FramePool::frame_at(world.tables.entry(kPage, 2));
+  world.lab.on(0, [&] { world.lab.machine().access(kPage, /*write=*/false); });
+  world.lab.on(1, [&] {
+    HostHal::full_fence();
+    world.lab.frames().release(table, 0, 1);
+    EXPECT_EQ(world.lab.frames().allocate(FrameKind::table, 0, 0, 1), table);
+  });
+  EXPECT_FALSE(world.lab.run().failed());
+  EXPECT_EQ(*bench.entry, 0u);
+}
+
+TEST(Erratum, AToggleOfTheGlobalBitFlushesNothing) {
+  for (const bool erratum : {false, true}) {
+    World world({.pge_toggle_flushes_nothing = erratum});
+    world.tables.map(kPage);
+    world.tables.map(kFar, Tables::kLeaf | kPteGlobal);
+    world.run([&] {
+      const std::uint64_t cr4 = HostHal::read_cr4();
+      world.load(world.tables, kFirst);
+      EXPECT_TRUE(world.read(kPage) && world.read(kFar));
+      HostHal::write_cr4(cr4 ^ kCr4GlobalPages);
+      EXPECT_EQ(HostHal::read_cr4(), cr4 ^ kCr4GlobalPages);
+      HostHal::write_cr4(cr4);
+      EXPECT_EQ(world.caches(kPage, kFirst) && world.caches(kFar, kFirst), erratum);
+      EXPECT_EQ(world.caches_table(kPage, kFirst), erratum);
+    });
+  }
+}
+
+TEST(Erratum, WhatFlushesInThePlaceOfTheToggle) {
+  World world({.pge_toggle_flushes_nothing = true});
+  world.tables.map(kPage);
+  world.tables.map(kFar, Tables::kLeaf | kPteGlobal);
+  world.run([&] {
+    world.load(world.tables, kFirst);
+    EXPECT_TRUE(world.read(kPage) && world.read(kFar));
+    world.load(world.tables, kFirst);
+    EXPECT_FALSE(world.caches(kPage, kFirst)) << "a load of CR3, where nothing is global";
+    EXPECT_TRUE(world.caches(kFar, kFirst));
+    HostHal::invpcid(InvpcidType::everything, 0, 0);
+    EXPECT_FALSE(world.caches(kFar, kFirst));
+    EXPECT_TRUE(world.read(kPage));
+    HostHal::write_cr4(HostHal::read_cr4() ^ kCr4Pcid);
+    EXPECT_EQ(world.lab.tlb().entries.size(), 0u) << "the other bit still does";
+  });
+}
+
+}  // namespace
+}  // namespace shootdown::host
