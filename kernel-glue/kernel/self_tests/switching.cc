@@ -56,19 +56,32 @@ void look_at_user_memory() {
 void check_space_left(Report& report) {
   AddressSpace left;
   AddressSpace loaded;
-  MarkedFrame frame;
-  loaded.map(test_page(0), frame.address());
   const auto& own = tlb.cpus[0].own;
-  for (int round = 0; round < 3; ++round) {
-    load(left.mm);
-    load(loaded.mm);
-    const Generation before = own.slots[own.loaded_slot].generation;
-    static_cast<void>(flush_tlb_mm_range(tlb, left.mm, {}));
-    report.expect(own.slots[own.loaded_slot].generation == before,
-                  "a flush of a space that was left says nothing of the loaded one");
-  }
+  load(left.mm);
+  load(loaded.mm);
+  // A flush of the loaded space has begun elsewhere, and has not come here yet.
+  loaded.mm.tlb_gen.fetch_add(1, std::memory_order_seq_cst);
+  const Generation before = own.slots[own.loaded_slot].generation;
+  static_cast<void>(flush_tlb_page(tlb, left.mm, test_page(0)));
+  report.expect(own.slots[own.loaded_slot].generation == before,
+                "a flush of a space that was left says nothing of the loaded one");
   load_kernel_space();
 }
+
+/// What an interrupt found that came during a switch, or behind it.
+struct Interrupted {
+  bool came{false};
+  bool in_the_window{false};
+
+  static void look(void* argument, Acknowledgement<Hal>& /*acknowledgement*/) {
+    auto& found = *static_cast<Interrupted*>(argument);
+    const auto& own = tlb.self().own;
+    const Mm* loaded = own.loaded_mm.owner_load();
+    found.came = true;
+    found.in_the_window =
+        loaded == nullptr || x86::read_cr3() != cr3_value(tlb, *loaded, own.loaded_slot);
+  }
+};
 
 /// What a scheduler does: says who runs now, then switches.
 void run_as(AddressSpace& space, const MarkedFrame& frame) {
@@ -107,6 +120,33 @@ void test_leave_mm(Report& report) {
                 "it is told only if nobody knew that it has left");
   report.expect(space.mm.cpus.test(1) == (kept && !by_mask), "a flush that finds it gone says so");
   check_space_left(report);
+}
+
+void test_interrupt_in_switch(Report& report) {
+  AddressSpace space;
+  Interrupted found;
+  x86::Atomic<bool> deaf{false};
+  auto switch_late = [&](CpuId) {
+    {
+      const InterruptsOff<Hal> guard;
+      deaf.store(true, std::memory_order_release);
+      // In this time the interrupt comes, and waits.
+      for (int pauses = 0; pauses < 2000; ++pauses) x86::pause();
+      switch_mm(tlb, space.mm);
+    }
+    load_kernel_space();
+  };
+  start_on(1, switch_late);
+  wait_until([&] { return deaf.load(std::memory_order_acquire); }, "CPU 1 to become deaf");
+  Mask target;
+  target.set(1);
+  {
+    const PreemptionOff<Hal> preemption_off;
+    tlb.calls.call(target, [](CpuId) { return true; }, Interrupted::look, &found, [] {});
+  }
+  wait_for(1);
+  report.expect(found.came && !found.in_the_window,
+                "when it comes, CR3 is what the bookkeeping says");
 }
 
 void test_temporary_space(Report& report) {

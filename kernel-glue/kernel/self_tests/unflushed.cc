@@ -144,8 +144,11 @@ void test_page_unmapped(Report& report) {
                   unmap);
   page.map();
   report.expect(page.can_store(), "a new page is there");
-  vm::protect(memory_manager, page.space(), HeldPage::range());
-  report.expect(page.can_read() && !page.can_store(), "then it can be read only");
+  Interruption flushed = looked;
+  flushed.moment = MemoryMoment::secondary;
+  expect_no_store(report, flushed, "a right is gone from the entry before it is flushed",
+                  [&] { vm::protect(memory_manager, page.space(), HeldPage::range()); });
+  report.expect(page.can_read() && !page.can_store(), "afterwards it can be read only");
   unmap();
   page.map();
   report.expect(page.can_read(), "the next page is cached, and nobody has stored to it");
@@ -156,6 +159,23 @@ void test_page_unmapped(Report& report) {
   unmap();
   report.expect(!page.can_read(), "who unmaps what is gone already answers for it");
   gather.finish();
+}
+
+void test_page_shared(Report& report) {
+  HeldPage page;
+  AddressSpace child;
+  report.expect(page.can_read(), "the page is cached, and nobody has stored to it");
+  report.expect(vm::fork(memory_manager, page.space(), child), "there is memory for a child");
+  report.expect(page.can_read(), "it is cached again, for reading");
+  // The parent unmaps it, and has not flushed yet.
+  vm::Gather<KernelMemory> gather(memory_manager, page.space());
+  vm::internal::clear_pages(memory_manager, page.space(), HeldPage::range(), gather);
+  const std::size_t before = frames_in_use();
+  vm::unmap(memory_manager, child, HeldPage::range());
+  report.expect(page.can_read() && frames_in_use() == before,
+                "a page that a CPU can still use is not released");
+  gather.finish();
+  report.expect(frames_in_use() == before - 1, "after the flush it is");
 }
 
 void test_page_reclaimed(Report& report) {
