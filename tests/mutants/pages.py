@@ -7,13 +7,14 @@ import re
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mutants import mutant
 
 _EPILOG = """\
 examples:
-  bazel run //tests/mutants:pages                            every page, into docs/museum
+  bazel run //tests/mutants:pages                            every page, and bochs.md, into docs/museum
   bazel run //tests/mutants:pages -- m42_partial_with_gap    one
 
 Builds the mutants' reproducers for the timelines, which takes a while for all. The other parts of a page
@@ -22,6 +23,7 @@ brings them up to date without building anything.
 exit status: 0 written, 2 it could not be done"""
 
 FOLDER = Path("docs/museum")
+BOCHS = FOLDER / "bochs.md"
 _MUTANTS = Path("tests/mutants")
 # What is between these lines was told by the reproducer when the page was made; the rest is checked.
 _BEGIN, _END = "<!-- timeline -->\n", "<!-- end of the timeline -->\n"
@@ -47,6 +49,68 @@ def meanings(root: Path) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True)
+class HowShown:
+    """What notices a mutant other than the search: known from BUILD.bazel, not from the patch."""
+
+    unit_test: str | None = None
+    self_test: str | None = None  # of the test kernel
+    boot: str = ""  # options of its boot
+
+
+def shown(units: str, boots: str) -> dict[str, HowShown]:
+    """Reads "NAME=TEST,..." and "NAME=SELF-TEST=OPTIONS;..."."""
+    unit_of = dict(pair.split("=") for pair in units.split(",") if pair)
+    boot_of = dict(one.split("=", 1) for one in boots.split(";") if one)
+    found = {}
+    for name in {*unit_of, *boot_of}:
+        self_test, _, options = boot_of.get(name, "").partition("=")
+        found[name] = HowShown(unit_of.get(name), self_test or None, options)
+    return found
+
+
+def in_bochs(read: mutant.Mutant, how: HowShown) -> str:
+    """What the emulated machine says of a mutant, in a sentence."""
+    verdict, _, why = read.bochs.partition(": ")
+    if how.self_test == "boot":
+        return f"In the emulated machine the test kernel does not boot, with `{how.boot}`."
+    if how.self_test:
+        return f"In the emulated machine the self-test \"{how.self_test}\" fails, with `{how.boot}`."
+    if verdict == "not surely":
+        return f"The emulated machine does not show it surely: {why}."
+    return f"Only the modelled machine can show it{': ' + why if why else ''}."
+
+
+def bochs_table(read: list[mutant.Mutant], how: dict[str, HowShown]) -> str:
+    """The file that says for each bug what the emulated machine shows of it."""
+    lines = ["# The museum in the emulated machine\n",
+             _fill("Written by `bazel run //tests/mutants:pages`. The test kernel is built with the mutant inside, and "
+                   "the self-test named here fails, or the kernel stops in it with a fatal error, every time: Bochs "
+                   "counts instructions, so runs of one image repeat. `bazel test //tests/mutants:NAME_boot_test` "
+                   "does that."),
+             "| no. | bug | self-test that fails | boot |", "|---|---|---|---|"]
+    for one in read:
+        test = how.get(one.name, HowShown())
+        if test.self_test:
+            lines.append(f"| {label(one)} | {_link(one)} | {test.self_test} | `{test.boot}` |")
+    explained = [one for one in read if ": " in one.bochs]
+    lines += ["", "What it shows not surely, or not at all for a reason of its own:", ""]
+    lines += [f"* {label(one)}, {_link(one)}: {one.bochs}." for one in explained]
+    rest = ", ".join(label(one) for one in read if one.bochs == "no")
+    return "\n".join(lines + ["", _fill(
+        "The others need store buffers, PCID tags, cached pointers to tables, a hypervisor, a device with a TLB, a "
+        f"compiler that reorders, or figures that no self-test judges: {rest}.")])
+
+
+def _link(read: mutant.Mutant) -> str:
+    return f"[{read.title}]({read.name}.md)"
+
+
+def label(read: mutant.Mutant) -> str:
+    """How a bug is called for short: its number with the letter of a variant."""
+    return read.name.partition("_")[0].removeprefix("m").lstrip("0")
+
+
 def _fill(text: str) -> str:
     return textwrap.fill(text, 110, break_long_words=False, break_on_hyphens=False) + "\n"
 
@@ -56,14 +120,14 @@ def _rule(name: str, known: dict[str, str]) -> str:
     return text if name == "none" else text + " `docs/protocol.md` has the argument."
 
 
-def page(read: mutant.Mutant, scenario: Path, unit_test: str | None, known: dict[str, str], timeline: str) -> str:
+def page(read: mutant.Mutant, scenario: Path, how: HowShown, known: dict[str, str], timeline: str) -> str:
     """The whole page. `timeline` is empty for a mutant that only a unit test sees."""
+    unit_test = how.unit_test
     oracles = "\n".join(f"* {oracle}: {known.get(oracle, '')}." for oracle in read.oracles)
     parts = [
         f"# {read.museum or read.rule}. {read.title}\n",
         _fill(f"{read.reference}{'' if read.year == 'unknown' else ', ' + read.year}. "
-              f"Needs: {read.needs}. " + ("The emulated machine can show it, too." if read.bochs else
-                                         "Only the modelled machine can show it.")),
+              f"Needs: {read.needs}. {in_bochs(read, how)}"),
         "## What happened\n", _fill(read.story),
         "## The rule that it breaks\n",
         _fill(_rule(read.rule, known)),
@@ -122,50 +186,54 @@ def _kept(name: str) -> str:
     return match[1]
 
 
-def write(name: str, unit_test: str | None, program: Path | None) -> None:
+def write(name: str, how: HowShown, program: Path | None) -> None:
     """Writes one page, with the timeline that `program` tells, or else the one that it has."""
     scenario = _MUTANTS / "scenarios" / f"{name}.txt"
     text = ""
-    if not unit_test:
+    if not how.unit_test:
         text = timeline(_story(program, scenario)) if program else _kept(name)
     read = mutant.read(_MUTANTS / f"{name}.patch")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / f"{name}.md").write_text(page(read, scenario, unit_test, meanings(Path()), text))
+    (FOLDER / f"{name}.md").write_text(page(read, scenario, how, meanings(Path()), text))
 
 
-def _write_all(names: list[str], units: dict[str, str], keep: bool) -> None:
+def write_bochs(how: dict[str, HowShown]) -> None:
+    """Writes the table of the emulated machine."""
+    BOCHS.write_text(bochs_table([mutant.read(patch) for patch in sorted(_MUTANTS.glob("*.patch"))], how))
+
+
+def _write_all(names: list[str], how: dict[str, HowShown], keep: bool) -> None:
+    write_bochs(how)
     if keep:
         for name in names:
-            write(name, units.get(name), None)
+            write(name, how.get(name, HowShown()), None)
         return
-    searched = [name for name in names if name not in units]
+    searched = [name for name in names if not how.get(name, HowShown()).unit_test]
     labels = [f"//tests/mutants:{name}_reproduce" for name in searched]
     if labels and subprocess.run(["bazel", "build", *labels], check=False).returncode != 0:
         raise PageError("the mutants do not build; does each patch still apply?")
     for name in names:
-        write(name, units.get(name), Path("bazel-bin/tests/mutants") / f"{name}_reproduce")
+        write(name, how.get(name, HowShown()), Path("bazel-bin/tests/mutants") / f"{name}_reproduce")
         print(f"wrote {FOLDER}/{name}.md")
-
-
-def _units(text: str) -> dict[str, str]:
-    return dict(pair.split("=") for pair in text.split(",") if pair)
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="pages", description=__doc__, epilog=_EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--known", type=lambda text: text.split(","), required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--units", type=_units, default={}, help=argparse.SUPPRESS)
+    parser.add_argument("--units", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--boots", default="", help=argparse.SUPPRESS)
     parser.add_argument("--keep-timelines", action="store_true",
                         help="build nothing: the interleavings stay as they are")
     parser.add_argument("names", nargs="*", metavar="NAME", help="a mutant; default: all")
     args = parser.parse_args(argv)
     os.chdir(os.environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
     try:
-        known = sorted([*args.known, *args.units])
+        how = shown(args.units, args.boots)
+        known = sorted({*args.known, *how})
         if unknown := [name for name in args.names if name not in known]:
             raise PageError(f"{', '.join(unknown)}: no such mutant. There are: {', '.join(known)}.")
-        _write_all(args.names or known, args.units, args.keep_timelines)
+        _write_all(args.names or known, how, args.keep_timelines)
     except (PageError, mutant.MutantError, OSError) as error:
         print(f"pages: {error}", file=sys.stderr)
         return 2
