@@ -79,11 +79,13 @@ void test_cpu_parked(Report& report) {
 }
 
 void test_cpu_parked_with_a_call(Report& report) {
+  AddressSpace left;
   AddressSpace space;
   x86::Atomic<bool> deaf{false};
   x86::Atomic<bool> offline{false};
   x86::Atomic<bool> may_return{false};
   auto park = [&](CpuId) {
+    load(left.mm);
     load(space.mm);
     const InterruptsOff<Hal> guard;
     const Generation before = space.mm.tlb_gen.load(std::memory_order_acquire);
@@ -103,7 +105,7 @@ void test_cpu_parked_with_a_call(Report& report) {
   static_cast<void>(flush_tlb_mm_range(tlb, space.mm, {}));
   report.expect(counters_of(0).targets_queued - queued == 1, "the call came before the CPU went");
   wait_until([&] { return offline.load(std::memory_order_acquire); }, "the CPU to go offline");
-  static_cast<void>(flush_tlb_mm_range(tlb, space.mm, {}));
+  static_cast<void>(flush_tlb_mm_range(tlb, left.mm, {}));
   report.expect(counters_of(0).targets_queued - queued == 1,
                 "no call comes later, though a lazily kept mask may name the CPU");
   may_return.store(true, std::memory_order_release);
