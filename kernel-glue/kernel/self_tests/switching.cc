@@ -62,7 +62,11 @@ void check_space_left(Report& report) {
   // A flush of the loaded space has begun elsewhere, and has not come here yet.
   loaded.mm.tlb_gen.fetch_add(1, std::memory_order_seq_cst);
   const Generation before = own.slots[own.loaded_slot].generation;
+  const std::uint64_t wrong_cpu = own.counters.wrong_cpu;
   static_cast<void>(flush_tlb_page(tlb, left.mm, test_page(0)));
+  if (tlb.config.mask_policy == MaskPolicy::cleared_at_switch) {
+    report.expect(own.counters.wrong_cpu == wrong_cpu, "and has no local part");
+  }
   report.expect(own.slots[own.loaded_slot].generation == before,
                 "a flush of a space that was left says nothing of the loaded one");
   load_kernel_space();
