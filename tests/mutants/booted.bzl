@@ -1,7 +1,7 @@
 """The mutants that the emulated machine shows."""
 
 # What the emulated machine shows, each time: which self-test of the test kernel fails, or is never finished, and with
-# which options of the boot. These are the patches that say "bochs: yes".
+# which options of the boot. These are the patches that say "bochs: yes". pages.py reads this file, a line for each.
 BOOTED_MUTANTS = {
     "m01_lazy_skipped_on_freed_tables": ("freed tables to a lazy CPU", "--cpus 2"),
     "m07_local_space_not_tested": ("leave_mm", "--cpus 2 --masks kept"),
@@ -38,9 +38,3 @@ BOOTED_MUTANTS = {
     "m93_lazy_cpus_interrupted": ("lazy CPU skipped, then fresh", "--cpus 2"),
     "m94_always_everything": ("local range flush", "--cpus 2"),
 }
-
-# For pages.py, in quotes because Bazel splits arguments as a shell does.
-BOOTS = "'%s'" % ";".join([
-    "%s=%s=%s" % (name, test, options)
-    for name, (test, options) in BOOTED_MUTANTS.items()
-])

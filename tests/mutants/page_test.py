@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.mutants import mutant, pages
 
-_HOW = pages.shown(*sys.argv[1:3])
+_UNITS = dict(pair.split("=") for pair in sys.argv[1].split(","))
 del sys.argv[1:]
 # The tree itself, not Bazel's links to a part of it.
 os.chdir(Path(os.path.realpath(__file__)).parents[2])
@@ -40,32 +40,30 @@ class PageTest(unittest.TestCase):
                 read = mutant.read(patch)
                 text = (pages.FOLDER / f"{patch.stem}.md").read_text()
                 scenario = _FOLDER / "scenarios" / f"{patch.stem}.txt"
-                how = _HOW.get(patch.stem, pages.HowShown())
-                wanted = pages.page(read, scenario, how, known, "")
+                wanted = pages.page(read, scenario, _UNITS.get(patch.stem), known, "")
                 self.assertEqual(pages.without_timeline(text), wanted,
                                  f"bazel run //tests/mutants:pages -- --keep-timelines {patch.stem}")
-                if not how.unit_test:
+                if patch.stem not in _UNITS:
                     self.assertIn("## The interleaving", text)
                     self.assertIn("The promise:", text)
 
     def test_what_the_emulated_machine_shows_is_tested_and_written_down(self):
         read = [mutant.read(patch) for patch in sorted(_FOLDER.glob("*.patch"))]
-        self.assertEqual([one.name for one in read if one.bochs == "yes"],
-                         sorted(name for name, how in _HOW.items() if how.self_test))
-        self.assertEqual(pages.BOCHS.read_text(), pages.bochs_table(read, _HOW))
+        boots = pages.booted()
+        self.assertEqual([one.name for one in read if one.bochs == "yes"], sorted(boots))
+        self.assertEqual(pages.BOCHS.read_text(), pages.bochs_table(read, boots))
 
     def test_what_the_emulated_machine_shows(self):
-        how = pages.shown("m01_a=Suite.Name", "m02_b=lazy, then fresh=--cpus 2 --pti on;m03_c=boot=--cpus 2")
-        self.assertEqual(how["m01_a"], pages.HowShown("Suite.Name"))
-        self.assertEqual(how["m02_b"], pages.HowShown(None, "lazy, then fresh", "--cpus 2 --pti on"))
         some = mutant.read(sorted(_FOLDER.glob("m08*.patch"))[0])
-        for verdict, test, text in (
-                ("yes", how["m02_b"], "the self-test \"lazy, then fresh\" fails, with `--cpus 2 --pti on`."),
-                ("yes", how["m03_c"], "the test kernel does not boot"),
-                ("not surely: it is rare", pages.HowShown(), "does not show it surely: it is rare."),
-                ("no: it is below", pages.HowShown(), "Only the modelled machine can show it: it is below."),
-                ("no", pages.HowShown(), "Only the modelled machine can show it.")):
-            self.assertIn(text, pages.in_bochs(dataclasses.replace(some, bochs=verdict), test))
+        lazy, boot = pages.Boot("lazy, then fresh", "--cpus 2 --pti on"), pages.Boot("boot", "--cpus 2")
+        for verdict, shown, text in (
+                ("yes", lazy, "the self-test \"lazy, then fresh\" fails, with `--cpus 2 --pti on`."),
+                ("yes", boot, "the test kernel does not boot, with `--cpus 2`."),
+                ("not surely: it is rare", None, "does not show it surely: it is rare."),
+                ("no: it is below", None, "Only the modelled machine can show it: it is below."),
+                ("no", None, "Only the modelled machine can show it.")):
+            with self.subTest(verdict):
+                self.assertIn(text, pages.in_bochs(dataclasses.replace(some, bochs=verdict), shown))
 
     def test_every_rule_and_oracle_has_a_meaning(self):
         known = pages.meanings(Path())

@@ -50,38 +50,32 @@ def meanings(root: Path) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class HowShown:
-    """What notices a mutant other than the search: known from BUILD.bazel, not from the patch."""
+class Boot:
+    """How the emulated machine shows a mutant."""
 
-    unit_test: str | None = None
-    self_test: str | None = None  # of the test kernel
-    boot: str = ""  # options of its boot
-
-
-def shown(units: str, boots: str) -> dict[str, HowShown]:
-    """Reads "NAME=TEST,..." and "NAME=SELF-TEST=OPTIONS;..."."""
-    unit_of = dict(pair.split("=") for pair in units.split(",") if pair)
-    boot_of = dict(one.split("=", 1) for one in boots.split(";") if one)
-    found = {}
-    for name in {*unit_of, *boot_of}:
-        self_test, _, options = boot_of.get(name, "").partition("=")
-        found[name] = HowShown(unit_of.get(name), self_test or None, options)
-    return found
+    self_test: str  # the one that fails; "boot": the kernel gets no further
+    options: str
 
 
-def in_bochs(read: mutant.Mutant, how: HowShown) -> str:
+def booted() -> dict[str, Boot]:
+    """The mutants that it shows, from the list that the tests use."""
+    lines = re.findall(r'(?m)^    "(\w+)": \("([^"]+)", "([^"]+)"\),$', (_MUTANTS / "booted.bzl").read_text())
+    return {name: Boot(test, options) for name, test, options in lines}
+
+
+def in_bochs(read: mutant.Mutant, boot: Boot | None) -> str:
     """What the emulated machine says of a mutant, in a sentence."""
     verdict, _, why = read.bochs.partition(": ")
-    if how.self_test == "boot":
-        return f"In the emulated machine the test kernel does not boot, with `{how.boot}`."
-    if how.self_test:
-        return f"In the emulated machine the self-test \"{how.self_test}\" fails, with `{how.boot}`."
+    if boot and boot.self_test == "boot":
+        return f"In the emulated machine the test kernel does not boot, with `{boot.options}`."
+    if boot:
+        return f"In the emulated machine the self-test \"{boot.self_test}\" fails, with `{boot.options}`."
     if verdict == "not surely":
         return f"The emulated machine does not show it surely: {why}."
     return f"Only the modelled machine can show it{': ' + why if why else ''}."
 
 
-def bochs_table(read: list[mutant.Mutant], how: dict[str, HowShown]) -> str:
+def bochs_table(read: list[mutant.Mutant], boots: dict[str, Boot]) -> str:
     """The file that says for each bug what the emulated machine shows of it."""
     lines = ["# The museum in the emulated machine\n",
              _fill("Written by `bazel run //tests/mutants:pages`. The test kernel is built with the mutant inside, and "
@@ -89,10 +83,8 @@ def bochs_table(read: list[mutant.Mutant], how: dict[str, HowShown]) -> str:
                    "counts instructions, so runs of one image repeat. `bazel test //tests/mutants:NAME_boot_test` "
                    "does that."),
              "| no. | bug | self-test that fails | boot |", "|---|---|---|---|"]
-    for one in read:
-        test = how.get(one.name, HowShown())
-        if test.self_test:
-            lines.append(f"| {label(one)} | {_link(one)} | {test.self_test} | `{test.boot}` |")
+    lines += [f"| {label(one)} | {_link(one)} | {boots[one.name].self_test} | `{boots[one.name].options}` |"
+              for one in read if one.name in boots]
     explained = [one for one in read if ": " in one.bochs]
     lines += ["", "What it shows not surely, or not at all for a reason of its own:", ""]
     lines += [f"* {label(one)}, {_link(one)}: {one.bochs}." for one in explained]
@@ -120,14 +112,13 @@ def _rule(name: str, known: dict[str, str]) -> str:
     return text if name == "none" else text + " `docs/protocol.md` has the argument."
 
 
-def page(read: mutant.Mutant, scenario: Path, how: HowShown, known: dict[str, str], timeline: str) -> str:
+def page(read: mutant.Mutant, scenario: Path, unit_test: str | None, known: dict[str, str], timeline: str) -> str:
     """The whole page. `timeline` is empty for a mutant that only a unit test sees."""
-    unit_test = how.unit_test
     oracles = "\n".join(f"* {oracle}: {known.get(oracle, '')}." for oracle in read.oracles)
     parts = [
         f"# {read.museum or read.rule}. {read.title}\n",
         _fill(f"{read.reference}{'' if read.year == 'unknown' else ', ' + read.year}. "
-              f"Needs: {read.needs}. {in_bochs(read, how)}"),
+              f"Needs: {read.needs}. {in_bochs(read, booted().get(read.name))}"),
         "## What happened\n", _fill(read.story),
         "## The rule that it breaks\n",
         _fill(_rule(read.rule, known)),
@@ -186,54 +177,56 @@ def _kept(name: str) -> str:
     return match[1]
 
 
-def write(name: str, how: HowShown, program: Path | None) -> None:
+def write(name: str, unit_test: str | None, program: Path | None) -> None:
     """Writes one page, with the timeline that `program` tells, or else the one that it has."""
     scenario = _MUTANTS / "scenarios" / f"{name}.txt"
     text = ""
-    if not how.unit_test:
+    if not unit_test:
         text = timeline(_story(program, scenario)) if program else _kept(name)
     read = mutant.read(_MUTANTS / f"{name}.patch")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / f"{name}.md").write_text(page(read, scenario, how, meanings(Path()), text))
+    (FOLDER / f"{name}.md").write_text(page(read, scenario, unit_test, meanings(Path()), text))
 
 
-def write_bochs(how: dict[str, HowShown]) -> None:
+def write_bochs() -> None:
     """Writes the table of the emulated machine."""
-    BOCHS.write_text(bochs_table([mutant.read(patch) for patch in sorted(_MUTANTS.glob("*.patch"))], how))
+    BOCHS.write_text(bochs_table([mutant.read(patch) for patch in sorted(_MUTANTS.glob("*.patch"))], booted()))
 
 
-def _write_all(names: list[str], how: dict[str, HowShown], keep: bool) -> None:
-    write_bochs(how)
+def _write_all(names: list[str], units: dict[str, str], keep: bool) -> None:
+    write_bochs()
     if keep:
         for name in names:
-            write(name, how.get(name, HowShown()), None)
+            write(name, units.get(name), None)
         return
-    searched = [name for name in names if not how.get(name, HowShown()).unit_test]
+    searched = [name for name in names if name not in units]
     labels = [f"//tests/mutants:{name}_reproduce" for name in searched]
     if labels and subprocess.run(["bazel", "build", *labels], check=False).returncode != 0:
         raise PageError("the mutants do not build; does each patch still apply?")
     for name in names:
-        write(name, how.get(name, HowShown()), Path("bazel-bin/tests/mutants") / f"{name}_reproduce")
+        write(name, units.get(name), Path("bazel-bin/tests/mutants") / f"{name}_reproduce")
         print(f"wrote {FOLDER}/{name}.md")
+
+
+def _units(text: str) -> dict[str, str]:
+    return dict(pair.split("=") for pair in text.split(",") if pair)
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="pages", description=__doc__, epilog=_EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--known", type=lambda text: text.split(","), required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--units", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--boots", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--units", type=_units, default={}, help=argparse.SUPPRESS)
     parser.add_argument("--keep-timelines", action="store_true",
                         help="build nothing: the interleavings stay as they are")
     parser.add_argument("names", nargs="*", metavar="NAME", help="a mutant; default: all")
     args = parser.parse_args(argv)
     os.chdir(os.environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
     try:
-        how = shown(args.units, args.boots)
-        known = sorted({*args.known, *how})
+        known = sorted([*args.known, *args.units])
         if unknown := [name for name in args.names if name not in known]:
             raise PageError(f"{', '.join(unknown)}: no such mutant. There are: {', '.join(known)}.")
-        _write_all(args.names or known, how, args.keep_timelines)
+        _write_all(args.names or known, args.units, args.keep_timelines)
     except (PageError, mutant.MutantError, OSError) as error:
         print(f"pages: {error}", file=sys.stderr)
         return 2
