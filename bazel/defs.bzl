@@ -248,15 +248,16 @@ def build_failure_test(name, src, expect, deps = [], remedy_deps = [], define = 
         **kwargs
     )
 
-def one_piece(name, srcs, deps, visibility, copts = NO_COVERAGE_COPTS):
+def one_piece(name, srcs, deps, copts = ["-O2"] + NO_COVERAGE_COPTS, hdrs = None, **kwargs):
     """A library of all these sources compiled as one, so that their headers are read once.
 
     Args:
       name: name of the library.
-      srcs: its sources; the headers beside them belong to it.
+      srcs: its C++ sources. What is local to one of them needs a name that no other one has.
       deps: what they stand on.
-      visibility: who may use it.
-      copts: flags of its compilation.
+      copts: how they are compiled.
+      hdrs: their headers; by default all beside them.
+      **kwargs: further attributes of the library.
     """
     source = name + "_source"
     native.genrule(
@@ -270,10 +271,10 @@ def one_piece(name, srcs, deps, visibility, copts = NO_COVERAGE_COPTS):
     cc_library(
         name = name,
         srcs = [":" + source],
-        hdrs = native.glob(["*.h"]),
-        copts = ["-O2"] + copts,
+        hdrs = native.glob(["*.h"]) if hdrs == None else hdrs,
+        copts = copts,
         tags = ["manual"],
         textual_hdrs = srcs,
-        visibility = visibility,
         deps = deps,
+        **kwargs
     )

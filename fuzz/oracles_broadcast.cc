@@ -73,7 +73,11 @@ void Oracles::check_moved(CpuId cpu, const FlushGhost& flush) {
     const bool busy = flush.request->acknowledges_early && machine_.cpu(id).in_interrupt;
     if (own.loaded_mm.seen_by(machine_.cpu(id)) != mm || own.loaded_slot == flush.global || busy)
       continue;
-    fail(Oracle::o27, "a flush by broadcast passes over a CPU on a slot of its own",
+    const bool lazy = guest_->system().cpus[id].shared.is_lazy.seen_by(machine_.cpu(id));
+    const bool can_walk = lazy && flush.request->frees_tables;
+    fail(can_walk ? Oracle::o5 : Oracle::o27,
+         can_walk ? "a flush for freed tables passes over a lazy CPU"
+                  : "a flush by broadcast passes over a CPU on a slot of its own",
          cpu_name(id) + " runs " + mm_name(flush.space) + " on slot " +
              std::to_string(own.loaded_slot) + " and got no interrupt, but only " +
              slot_name(flush.global) + " was invalidated.",

@@ -389,6 +389,11 @@ void Oracles::begin_handler(CpuId cpu, const TraceEvent& event) {
   CpuGhost& ghost = cpu_[cpu];
   ghost.in_handler = true;
   ghost.invalidated = false;
+  if (machine_.cpu(cpu).interrupts_enabled) {
+    fail(Oracle::o15, "the flush function runs with interrupts on",
+         "Another flush may interrupt it on " + cpu_name(cpu) + ", and work on the same slot.", {},
+         this->event(cpu, "begins"));
+  }
   const auto* request = static_cast<const FlushRequest<host::HostHal>*>(event.request);
   if (request->initiator != cpu) return;
   if (ghost.flush.ran_locally) {
@@ -416,11 +421,12 @@ void Oracles::check_handler(CpuId cpu, const TraceEvent& event) {
   };
   const bool partial = event.outcome == HandlerOutcome::partial;
   const bool full = event.outcome == HandlerOutcome::full;
-  if (partial && (after != before + 1 || after != request.generation)) {
-    report(Oracle::o10, "a partial flush skips a generation");
-  }
+  // First, because a generation that was read late may also be one too many for a partial flush.
   if ((partial || full) && ghost.invalidated && after > ghost.at_invalidate) {
     report(Oracle::o11, "the recorded generation was read after the flush");
+  }
+  if (partial && (after != before + 1 || after != request.generation)) {
+    report(Oracle::o10, "a partial flush skips a generation");
   }
   if (full && !request.all() && request.generation == before + 1 && after == request.generation) {
     report(Oracle::o19, "a full flush where a partial one was enough");

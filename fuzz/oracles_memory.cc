@@ -265,7 +265,11 @@ void Oracles::on_destroy(unsigned space) {
     if (!loaded &&
         FramePool::frame_at(machine_.cpu(id).cr3) != FramePool::frame_at(guest_mm.mm.root))
       continue;
-    fail(Oracle::o31, "an address space is destroyed while a CPU has it loaded",
+    // R6: whoever frees tables tells lazy CPUs, too.
+    const bool lazy = guest_->system().cpus[id].shared.is_lazy.seen_by(machine_.cpu(id));
+    fail(lazy ? Oracle::o5 : Oracle::o31,
+         lazy ? "the tables of a space are about to be released while a lazy CPU can walk them"
+              : "an address space is destroyed while a CPU has it loaded",
          cpu_name(id) + " has " + mm_name(space) + " loaded.", {},
          event(machine_.running().id, "destroys " + mm_name(space)));
   }

@@ -128,6 +128,14 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
 void Machine::write_cr4(std::uint64_t value, Site where) {
   visible(Pending::drained);
   drain();
+  if ((value & ~running_->cr4 & kCr4Pcid) != 0 && pcid_of(running_->cr3) != 0) {
+    Report report;
+    report.oracle = Oracle::fault;
+    report.title = "a write of CR4 faults";
+    report.detail = "It enables PCIDs while CR3 names one (SDM vol. 2, MOV to control registers).";
+    report.second = {.step = step_, .cpu = running_->id, .what = "writes CR4"};
+    fail(std::move(report));
+  }
   if (setup_.pge_toggle_flushes_nothing) {
     running_->cr4 = (running_->cr4 & ~kCr4GlobalPages) | (value & kCr4GlobalPages);
   }

@@ -15,12 +15,9 @@ namespace {
 constexpr std::size_t kExceptions = 32;
 constexpr std::uint64_t kNmi = 2;
 constexpr std::uint64_t kDoubleFault = 8;
-constexpr std::uint64_t kPageFault = 14;
 
 /// Timer ticks that one self-test or benchmark may take.
 constexpr std::uint32_t kWatchdogTicks = 100'000'000;
-
-constinit const char* watched = "";
 
 constinit void (*nmi_handler)() = nullptr;
 
@@ -82,8 +79,8 @@ void set_nmi_handler(void (*handler)()) { nmi_handler = handler; }
 
 void report_exception(const ExceptionFrame& frame) {
   if (frame.vector == SHOOTDOWN_WATCHDOG_VECTOR) {
-    fatal("watchdog: \"", watched, "\" did not end within ", kWatchdogTicks,
-          " timer ticks; CPU 0 was at rip ", Hex{frame.rip});
+    fatal("watchdog: no end within ", kWatchdogTicks, " timer ticks; CPU 0 was at rip ",
+          Hex{frame.rip});
   }
   fatal("exception ", frame.vector, " on CPU ", x86::this_cpu(), " at rip ", Hex{frame.rip},
         ", error code ", Hex{frame.error_code}, ", cr2 ", Hex{x86::read_cr2()}, ", cr3 ",
@@ -113,10 +110,7 @@ void prepare_interrupts() {
   set_interrupt_entry(x86::kSpuriousVector, spurious_entry);
 }
 
-void arm_watchdog(const char* what) {
-  watched = what;
-  x86::start_apic_timer(SHOOTDOWN_WATCHDOG_VECTOR, kWatchdogTicks);
-}
+void arm_watchdog() { x86::start_apic_timer(SHOOTDOWN_WATCHDOG_VECTOR, kWatchdogTicks); }
 
 void disarm_watchdog() { x86::start_apic_timer(SHOOTDOWN_WATCHDOG_VECTOR, 0); }
 

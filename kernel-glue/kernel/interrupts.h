@@ -7,6 +7,8 @@
 
 namespace shootdown::kernel {
 
+inline constexpr std::uint64_t kPageFault = 14;
+
 /// What interrupt_entry.S leaves on the stack for an exception, lowest address first.
 struct ExceptionFrame {
   std::uint64_t r15, r14, r13, r12, rbp, rbx;
@@ -26,8 +28,8 @@ void set_nmi_handler(void (*handler)());
 void prepare_interrupts();
 
 /// Ends the run with a fatal error unless `disarm_watchdog` comes in time. It needs interrupts on,
-/// as every wait in the core and the kernel has. Context: CPU 0. `what` is named in the message.
-void arm_watchdog(const char* what);
+/// as every wait in the core and the kernel has. Context: CPU 0.
+void arm_watchdog();
 void disarm_watchdog();
 
 /// Wakes a CPU that halts; its interrupt does nothing else.

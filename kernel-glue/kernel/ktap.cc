@@ -4,6 +4,7 @@
 #include "kernel-glue/kernel/cpus.h"
 #include "kernel-glue/kernel/interrupts.h"
 #include "kernel-glue/kernel/memory.h"
+#include "kernel-glue/kernel/stop.h"
 
 namespace shootdown::kernel {
 namespace {
@@ -29,7 +30,8 @@ void run_test(const Test& test, std::size_t number, Totals& totals) {
   }
   Report report;
   const std::size_t frames_before = frames_in_use();
-  arm_watchdog(test.name);
+  set_activity(test.name);
+  arm_watchdog();
   test.run(report);
   disarm_watchdog();
   check_leftovers(report, frames_before);
@@ -55,6 +57,7 @@ bool run_tests(const Test* tests, std::size_t count) {
   Totals totals;
   print("KTAP version 1\n1..", count, "\n");
   for (std::size_t i = 0; i < count; ++i) run_test(tests[i], i + 1, totals);
+  set_activity("end");
   print("# totals: ", totals.passed, " passed, ", totals.failed, " failed, ", totals.skipped,
         " skipped\n");
   return totals.failed == 0;

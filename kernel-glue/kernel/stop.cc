@@ -14,6 +14,7 @@ namespace {
 constexpr std::uint16_t kBochsPort = 0x8900;
 
 constinit x86::Atomic<bool> fatal_begun{false};
+constinit x86::Atomic<const char*> current_activity{"boot"};
 
 }  // namespace
 
@@ -26,6 +27,10 @@ void stop_machine(bool success) {
   }
   for (;;) asm volatile("hlt");
 }
+
+void set_activity(const char* what) { current_activity.store(what, std::memory_order_relaxed); }
+
+const char* internal::activity() { return current_activity.load(std::memory_order_relaxed); }
 
 void internal::begin_fatal() {
   if (!fatal_begun.exchange(true, std::memory_order_acq_rel)) return;

@@ -8,7 +8,7 @@
 
 namespace shootdown::kernel {
 
-/// Reports are printed, unless a test has put its own function here. Changed on CPU 0 while no
+/// A report ends the run, unless a test has put its own function here. Changed on CPU 0 while no
 /// other CPU makes calls.
 extern constinit x86::Atomic<void (*)(const Unanswered& report)> unanswered_hook;
 

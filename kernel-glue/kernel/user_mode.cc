@@ -11,8 +11,6 @@
 namespace shootdown::kernel {
 namespace {
 
-constexpr std::uint64_t kPageFault = 14;
-
 /// The stay in user mode of each CPU; written by its CPU.
 struct alignas(kCacheLine) Stay {
   const UserServices* services{nullptr};

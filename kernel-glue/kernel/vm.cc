@@ -9,6 +9,8 @@ constinit KernelMemory kernel_memory{};
 
 }  // namespace
 
+constinit void (*memory_hook)(MemoryMoment moment) = nullptr;
+
 constinit vm::Manager<KernelMemory> memory_manager{tlb, kernel_memory, {}};
 
 PhysAddr KernelMemory::allocate_table(const vm::FrameHint<Hal>& hint) {
@@ -27,6 +29,7 @@ PhysAddr KernelMemory::allocate_page(const vm::FrameHint<Hal>& hint) {
 }
 
 void KernelMemory::copy_page(PhysAddr to, PhysAddr from, unsigned level) {
+  at(MemoryMoment::copying);
   __builtin_memcpy(direct_map<void>(to), direct_map<const void>(from),
                    level == 1 ? kPageBytes : kLargePageBytes);
 }

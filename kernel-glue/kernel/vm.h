@@ -8,6 +8,17 @@
 
 namespace shootdown::kernel {
 
+/// Moments in the middle of an operation of the memory manager.
+enum class MemoryMoment : std::uint8_t {
+  looked,     // entries were seen or changed, and their lock is about to go
+  dirty,      // a page that was stored to has lost its entry
+  copying,    // a page is about to be copied
+  secondary,  // CPUs were flushed, devices would be next
+};
+
+/// What a self-test does there; null: nothing. Changed while nobody uses the memory manager.
+extern constinit void (*memory_hook)(MemoryMoment moment);
+
 /// What the memory manager asks for (kernel-glue/mm/platform.h).
 class KernelMemory {
  public:
@@ -41,16 +52,23 @@ class KernelMemory {
   [[nodiscard]] Record* allocate_record() { return nullptr; }
   void release_record(Record* /*record*/) {}
 
-  // Nothing is written back, and nobody watches.
-  void note_dirty(PhysAddr /*page*/) {}
-  void looked(const Mm& /*mm*/, VirtAddr /*start*/, VirtAddr /*end*/) {}
+  // Nothing is written back, and nobody watches but self-tests.
+  void note_dirty(PhysAddr /*page*/) { at(MemoryMoment::dirty); }
+  void looked(const Mm& /*mm*/, VirtAddr /*start*/, VirtAddr /*end*/) { at(MemoryMoment::looked); }
   void cleaned(const Mm& /*mm*/, VirtAddr /*start*/, VirtAddr /*end*/) {}
   void walker_holds(PhysAddr /*table*/) {}
   void walker_done() {}
   void begin_secondary(const Mm& /*mm*/) {}
   void end_secondary(const Mm& /*mm*/) {}
-  void flush_secondary(const Mm& /*mm*/, VirtAddr /*start*/, VirtAddr /*end*/) {}
+  void flush_secondary(const Mm& /*mm*/, VirtAddr /*start*/, VirtAddr /*end*/) {
+    at(MemoryMoment::secondary);
+  }
   void flush_secondary_kernel(VirtAddr /*start*/, VirtAddr /*end*/) {}
+
+ private:
+  static void at(MemoryMoment moment) {
+    if (memory_hook != nullptr) memory_hook(moment);
+  }
 };
 
 static_assert(vm::MemoryPlatform<KernelMemory>);

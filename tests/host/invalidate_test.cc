@@ -287,6 +287,20 @@ TEST(MovToCr4, DropsNothingIfOtherBitsChange) {
   });
 }
 
+TEST(MovToCr4, FaultsIfItEnablesPcidsWhileCr3NamesOne) {
+  for (const std::uint16_t pcid : {std::uint16_t{0}, kFirst}) {
+    World world;
+    const Report& report = world.lab.run([&] {
+      const std::uint64_t cr4 = HostHal::read_cr4();
+      HostHal::write_cr4(cr4 & ~kCr4Pcid);
+      world.load(world.tables, pcid);
+      HostHal::write_cr4(cr4);
+    });
+    EXPECT_EQ(report.failed(), pcid != 0);
+    if (pcid != 0) EXPECT_EQ(report.title, "a write of CR4 faults");
+  }
+}
+
 TEST(GlobalPages, AreOrdinaryWhileTheGlobalBitIsOff) {
   World world;
   world.tables.map(kPage, Tables::kLeaf | kPteGlobal);

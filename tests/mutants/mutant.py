@@ -11,7 +11,9 @@ A patch begins with comment lines `# FIELD: TEXT`, then the unified diff follows
     oracles    the oracles that may report it, the one to expect first
     story      the interleaving in words; several lines
     needs      what the modelled machine must be able to do
-    bochs      yes if the emulated machine can show it, no if only the model can
+    bochs      "yes" if a self-test in the emulated machine shows it every time, "no" if it cannot,
+               "not surely" if it needs an interleaving that nobody can force there; ": " and why
+               may follow the last two
 """
 
 import re
@@ -25,7 +27,7 @@ _SHAPES = {
     "year": r"(19|20)\d\d|unknown",
     "rule": r"R([1-9]|1[0-3])|M(1[0-9]|[1-9])|none",
     "oracles": r"(O\d+|CHECK|FAULT|ORDER)(, (O\d+|CHECK|FAULT|ORDER))*",
-    "bochs": r"yes|no",
+    "bochs": r"yes|no(: \S.*)?|not surely: \S.*",
 }
 _SEVERAL_LINES = ("story",)
 # Rooms that hold the system under test, and what runs below it. A patch of the fuzzer or its oracles
@@ -51,7 +53,7 @@ class Mutant:
     oracles: list[str]
     story: str
     needs: str
-    bochs: bool
+    bochs: str
     diff: str
 
     @property
@@ -80,7 +82,7 @@ def read(path: Path) -> Mutant:
         path=path, museum=int(values["museum"].replace("none", "0")), title=values["title"], year=values["year"],
         reference=values["reference"], rule=values["rule"],
         oracles=values["oracles"].split(", "), story=values["story"], needs=values["needs"],
-        bochs=values["bochs"] == "yes", diff="--- " + diff)
+        bochs=values["bochs"], diff="--- " + diff)
     _check_diff(mutant)
     return mutant
 

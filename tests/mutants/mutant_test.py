@@ -40,7 +40,7 @@ class MutantTest(unittest.TestCase):
         read = mutant.read(self.write(extra="# story: and cpu1 does not\n"))
         self.assertEqual((read.name, read.museum, read.oracles), ("m27", 27, ["O1", "O2"]))
         self.assertEqual(read.story, "cpu0 waits and cpu1 does not")
-        self.assertEqual((read.files, read.changed_lines, read.bochs), (["core/x.h"], 2, False))
+        self.assertEqual((read.files, read.changed_lines, read.bochs), (["core/x.h"], 2, "no"))
 
     def test_missing_fields_are_named_together(self):
         self.assert_wrong("'year' is missing; the field 'needs' is missing",
@@ -52,6 +52,13 @@ class MutantTest(unittest.TestCase):
             with self.subTest(field):
                 self.assert_wrong(f"'{field}: {text}' should look like",
                                   self.write(**{field: text}))
+
+    def test_what_the_emulated_machine_shows(self):
+        for text in ("yes", "no", "no: it is below", "not surely: it is rare"):
+            with self.subTest(text):
+                self.assertEqual(mutant.read(self.write(bochs=text)).bochs, text)
+        # A doubt needs its reason.
+        self.assert_wrong("'bochs: not surely' should look like", self.write(bochs="not surely"))
 
     def test_unknown_and_repeated_fields(self):
         self.assert_wrong("line 10: unknown field 'author'", self.write(extra="# author: me\n"))

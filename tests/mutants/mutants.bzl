@@ -15,6 +15,7 @@ _MM = "//kernel-glue/mm:mm"
 _MODEL = "//hal/host:host"
 _PARTS = "//fuzz:parts"
 _TARGET_PARTS = "//fuzz:target_parts"
+_KERNEL_PARTS = "//kernel-glue/kernel:parts"
 _HEADERS = ["//core:headers", "//kernel-glue/mm:headers"]
 _PARSE_HEADERS = "//command_line_option:process_headers_in_dependencies"
 
@@ -124,7 +125,21 @@ _model_mutant_binary = _mutant_binary_rule(
     model = attr.string(doc = "Label of the library in the place of the model.", mandatory = True),
 )
 
-def _mutant_file_impl(ctx):
+def _kernel_transition_impl(_settings_before, attr):
+    return {
+        _CORE: attr.core,
+        _MM: attr.core,
+        _KERNEL_PARTS: "//kernel-glue/kernel:one_piece",
+        _PARSE_HEADERS: False,
+    }
+
+_kernel_transition = transition(
+    implementation = _kernel_transition_impl,
+    inputs = [],
+    outputs = [_CORE, _MM, _KERNEL_PARTS, _PARSE_HEADERS],
+)
+
+def _mutant_image_impl(ctx):
     file = ctx.attr.target[0][DefaultInfo].files.to_list()[0]
     link = ctx.actions.declare_file("%s.%s" % (ctx.label.name, file.extension))
     ctx.actions.symlink(output = link, target_file = file)
@@ -133,16 +148,16 @@ def _mutant_file_impl(ctx):
         runfiles = ctx.runfiles(files = [link]),
     )]
 
-_mutant_file = rule(
-    implementation = _mutant_file_impl,
+_mutant_image = rule(
+    implementation = _mutant_image_impl,
     attrs = {
         "core": attr.string(doc = "Label of the library in the place of the core.", mandatory = True),
-        "target": attr.label(cfg = _mutant_transition, mandatory = True),
+        "target": attr.label(cfg = _kernel_transition, mandatory = True),
         "_allowlist_function_transition": attr.label(
             default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
         ),
     },
-    doc = "What another target makes, as it is with another core.",
+    doc = "A boot image as it is with another core.",
 )
 
 def _absolute(label):
@@ -265,7 +280,7 @@ def unit_mutant_test(name, patch, test):
         name = name + "_core",
         patch = patch,
         tags = ["manual"],
-        visibility = ["//core:__pkg__"],
+        visibility = ["//core:__pkg__", "//kernel-glue/mm:__pkg__"],
     )
     mutant_binary(
         name = name + "_core_test",
@@ -290,7 +305,7 @@ def boot_mutant_test(name, test, options):
       test: the self-test that must fail, by its title.
       options: of the runner, for the boot.
     """
-    _mutant_file(
+    _mutant_image(
         name = name + "_image",
         core = _absolute(":" + name + "_core"),
         tags = ["manual"],

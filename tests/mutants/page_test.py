@@ -1,5 +1,6 @@
 """Tests that every bug has its page, and that what does not depend on a run is current in it."""
 
+import dataclasses
 import os
 import sys
 import unittest
@@ -45,6 +46,24 @@ class PageTest(unittest.TestCase):
                 if patch.stem not in _UNITS:
                     self.assertIn("## The interleaving", text)
                     self.assertIn("The promise:", text)
+
+    def test_what_the_emulated_machine_shows_is_tested_and_written_down(self):
+        read = [mutant.read(patch) for patch in sorted(_FOLDER.glob("*.patch"))]
+        boots = pages.booted()
+        self.assertEqual([one.name for one in read if one.bochs == "yes"], sorted(boots))
+        self.assertEqual(pages.BOCHS.read_text(), pages.bochs_table(read, boots))
+
+    def test_what_the_emulated_machine_shows(self):
+        some = mutant.read(sorted(_FOLDER.glob("m08*.patch"))[0])
+        lazy, boot = pages.Boot("lazy, then fresh", "--cpus 2 --pti on"), pages.Boot("boot", "--cpus 2")
+        for verdict, shown, text in (
+                ("yes", lazy, "the self-test \"lazy, then fresh\" fails, with `--cpus 2 --pti on`."),
+                ("yes", boot, "the test kernel does not boot, with `--cpus 2`."),
+                ("not surely: it is rare", None, "does not show it surely: it is rare."),
+                ("no: it is below", None, "Only the modelled machine can show it: it is below."),
+                ("no", None, "Only the modelled machine can show it.")):
+            with self.subTest(verdict):
+                self.assertIn(text, pages.in_bochs(dataclasses.replace(some, bochs=verdict), shown))
 
     def test_every_rule_and_oracle_has_a_meaning(self):
         known = pages.meanings(Path())

@@ -7,13 +7,14 @@ import re
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mutants import mutant
 
 _EPILOG = """\
 examples:
-  bazel run //tests/mutants:pages                            every page, into docs/museum
+  bazel run //tests/mutants:pages                            every page, and bochs.md, into docs/museum
   bazel run //tests/mutants:pages -- m42_partial_with_gap    one
 
 Builds the mutants' reproducers for the timelines, which takes a while for all. The other parts of a page
@@ -22,6 +23,7 @@ brings them up to date without building anything.
 exit status: 0 written, 2 it could not be done"""
 
 FOLDER = Path("docs/museum")
+BOCHS = FOLDER / "bochs.md"
 _MUTANTS = Path("tests/mutants")
 # What is between these lines was told by the reproducer when the page was made; the rest is checked.
 _BEGIN, _END = "<!-- timeline -->\n", "<!-- end of the timeline -->\n"
@@ -47,6 +49,60 @@ def meanings(root: Path) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True)
+class Boot:
+    """How the emulated machine shows a mutant."""
+
+    self_test: str  # the one that fails; "boot": the kernel gets no further
+    options: str
+
+
+def booted() -> dict[str, Boot]:
+    """The mutants that it shows, from the list that the tests use."""
+    lines = re.findall(r'(?m)^    "(\w+)": \("([^"]+)", "([^"]+)"\),$', (_MUTANTS / "booted.bzl").read_text())
+    return {name: Boot(test, options) for name, test, options in lines}
+
+
+def in_bochs(read: mutant.Mutant, boot: Boot | None) -> str:
+    """What the emulated machine says of a mutant, in a sentence."""
+    verdict, _, why = read.bochs.partition(": ")
+    if boot and boot.self_test == "boot":
+        return f"In the emulated machine the test kernel does not boot, with `{boot.options}`."
+    if boot:
+        return f"In the emulated machine the self-test \"{boot.self_test}\" fails, with `{boot.options}`."
+    if verdict == "not surely":
+        return f"The emulated machine does not show it surely: {why}."
+    return f"Only the modelled machine can show it{': ' + why if why else ''}."
+
+
+def bochs_table(read: list[mutant.Mutant], boots: dict[str, Boot]) -> str:
+    """The file that says for each bug what the emulated machine shows of it."""
+    lines = ["# The museum in the emulated machine\n",
+             _fill("Written by `bazel run //tests/mutants:pages`. The test kernel is built with the mutant inside, and "
+                   "the self-test named here fails, or the kernel stops in it with a fatal error, every time: Bochs "
+                   "counts instructions, so runs of one image repeat. `bazel test //tests/mutants:NAME_boot_test` "
+                   "does that."),
+             "| no. | bug | self-test that fails | boot |", "|---|---|---|---|"]
+    lines += [f"| {label(one)} | {_link(one)} | {boots[one.name].self_test} | `{boots[one.name].options}` |"
+              for one in read if one.name in boots]
+    explained = [one for one in read if ": " in one.bochs]
+    lines += ["", "What it shows not surely, or not at all for a reason of its own:", ""]
+    lines += [f"* {label(one)}, {_link(one)}: {one.bochs}." for one in explained]
+    rest = ", ".join(label(one) for one in read if one.bochs == "no")
+    return "\n".join(lines + ["", _fill(
+        "The others need store buffers, PCID tags, cached pointers to tables, a hypervisor, a device with a TLB, a "
+        f"compiler that reorders, or figures that no self-test judges: {rest}.")])
+
+
+def _link(read: mutant.Mutant) -> str:
+    return f"[{read.title}]({read.name}.md)"
+
+
+def label(read: mutant.Mutant) -> str:
+    """How a bug is called for short: its number with the letter of a variant."""
+    return read.name.partition("_")[0].removeprefix("m").lstrip("0")
+
+
 def _fill(text: str) -> str:
     return textwrap.fill(text, 110, break_long_words=False, break_on_hyphens=False) + "\n"
 
@@ -62,8 +118,7 @@ def page(read: mutant.Mutant, scenario: Path, unit_test: str | None, known: dict
     parts = [
         f"# {read.museum or read.rule}. {read.title}\n",
         _fill(f"{read.reference}{'' if read.year == 'unknown' else ', ' + read.year}. "
-              f"Needs: {read.needs}. " + ("The emulated machine can show it, too." if read.bochs else
-                                         "Only the modelled machine can show it.")),
+              f"Needs: {read.needs}. {in_bochs(read, booted().get(read.name))}"),
         "## What happened\n", _fill(read.story),
         "## The rule that it breaks\n",
         _fill(_rule(read.rule, known)),
@@ -133,7 +188,13 @@ def write(name: str, unit_test: str | None, program: Path | None) -> None:
     (FOLDER / f"{name}.md").write_text(page(read, scenario, unit_test, meanings(Path()), text))
 
 
+def write_bochs() -> None:
+    """Writes the table of the emulated machine."""
+    BOCHS.write_text(bochs_table([mutant.read(patch) for patch in sorted(_MUTANTS.glob("*.patch"))], booted()))
+
+
 def _write_all(names: list[str], units: dict[str, str], keep: bool) -> None:
+    write_bochs()
     if keep:
         for name in names:
             write(name, units.get(name), None)

@@ -63,6 +63,25 @@ TEST(O15, FiresWhenACallRunsWithInterruptsOn) {
   trial.expect("O15 a call runs with interrupts on", flush_of_two());
 }
 
+TEST(O15, FiresWhenTheFlushFunctionRunsWithInterruptsOn) {
+  for (CpuId cpu : {0U, 1U}) {
+    Trial trial;
+    trial.before(TraceKind::handler_begin, cpu,
+                 [&] { trial.machine.cpu(cpu).interrupts_enabled = true; });
+    trial.expect("O15 the flush function runs with interrupts on", flush_of_two());
+  }
+}
+
+TEST(O11, ComesBeforeO10WhereBothHold) {
+  Trial trial;
+  trial.distort = [&](CpuId cpu, TraceEvent& event) {
+    if (event.kind != TraceKind::handler_end || cpu != 1) return;
+    trial.mm(0).tlb_gen.poke(trial.mm(0).tlb_gen.peek() + 1);
+    event.value2 = trial.mm(0).tlb_gen.peek();
+  };
+  trial.expect("O11 the recorded generation was read after the flush", flush_of_two());
+}
+
 TEST(O15, FiresWhenTheLocalPartRunsTwice) {
   Trial trial;
   unsigned runs = 0;

@@ -12,12 +12,12 @@ namespace {
 constexpr std::uint64_t kRounds = 40;
 
 /// Each CPU has a page and two frames for it; the page maps frame `version % 2`.
-class Scene {
+class InitiatorScene {
  public:
   /// In a round the CPUs for which `is_initiator(cpu, round)` holds change and flush their page.
   using Initiators = bool (*)(CpuId cpu, std::uint64_t round);
 
-  explicit Scene(Initiators is_initiator) : is_initiator_(is_initiator) {
+  explicit InitiatorScene(Initiators is_initiator) : is_initiator_(is_initiator) {
     for (CpuId cpu = 0; cpu < cpu_count(); ++cpu) {
       space_.map(test_page(cpu), frames_[0][cpu].address());
     }
@@ -79,8 +79,8 @@ class Scene {
   Barrier barrier_;
 };
 
-void run_scene(Report& report, Scene::Initiators is_initiator) {
-  Scene scene{is_initiator};
+void run_scene(Report& report, InitiatorScene::Initiators is_initiator) {
+  InitiatorScene scene{is_initiator};
   run_on_all(scene);
   report.expect(scene.stale_before_flush() >= kRounds,
                 "stale entries were in use before the flushes");

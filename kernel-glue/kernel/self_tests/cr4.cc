@@ -9,15 +9,15 @@ namespace {
 /// User mode may read performance counters: harmless, and nobody else changes it.
 constexpr std::uint64_t kCr4PerformanceCounters = std::uint64_t{1} << 8;
 
-constexpr std::uint64_t kRounds = 200;
+constexpr std::uint64_t kChanges = 200;
 
-struct Scene {
+struct Cr4Scene {
   x86::Atomic<std::uint64_t> differences{0};
   x86::Atomic<std::uint64_t> lost_bits{0};
 
   /// CPU 0 flushes everything everywhere; the others change CR4.
   void operator()(CpuId cpu) {
-    for (std::uint64_t round = 0; round < kRounds; ++round) {
+    for (std::uint64_t round = 0; round < kChanges; ++round) {
       if (cpu == 0) {
         static_cast<void>(flush_tlb_all(tlb));
       } else {
@@ -42,12 +42,42 @@ struct Scene {
 }  // namespace
 
 void test_cr4_shadow(Report& report) {
-  Scene scene;
+  Cr4Scene scene;
   run_on_all(scene);
   report.expect(scene.differences.load(std::memory_order_relaxed) == 0,
                 "the register is what its shadow says");
   report.expect(scene.lost_bits.load(std::memory_order_relaxed) == 0,
                 "no flush undoes a change, and none loses a bit");
+}
+
+void test_no_pcids_yet(Report& report) {
+  const Config& config = tlb.config;
+  if (!config.pcid || !config.pti) return report.note("no user PCIDs in this configuration");
+  AddressSpace space;
+  MarkedFrame old_frame;
+  MarkedFrame new_frame;
+  space.map(test_page(0), old_frame.address());
+  load(space.mm);
+  std::uint64_t found = 0;
+  {
+    const InterruptsOff<Hal> guard;
+    auto& own = tlb.self().own;
+    const std::uint64_t cr4 = own.cr4;
+    const std::uint64_t cr3 = x86::read_cr3();
+    // As in bring-up. PCIDs can only be enabled again with PCID 0 in CR3.
+    x86::write_cr3(cr3 & kFrameMask);
+    own.cr4 = cr4 & ~kCr4Pcid;
+    x86::write_cr4(own.cr4);
+    report.expect(read_marker(test_page(0)) == old_frame.marker(), "the page is cached");
+    space.map(test_page(0), new_frame.address());
+    shootdown::internal::native_flush_one_user(tlb, test_page(0));
+    found = read_marker(test_page(0));
+    own.cr4 = cr4;
+    x86::write_cr4(cr4);
+    x86::write_cr3(cr3);
+  }
+  report.expect(found == new_frame.marker(), "a page is flushed without naming a PCID");
+  load_kernel_space();
 }
 
 }  // namespace shootdown::kernel

@@ -9,7 +9,7 @@
 namespace shootdown::kernel {
 namespace {
 
-constexpr std::uint64_t kRounds = 100;
+constexpr std::uint64_t kCalls = 100;
 
 /// Calls received, per CPU.
 class Tally {
@@ -44,23 +44,27 @@ class Tally {
   x86::Atomic<bool> wrong_context_{false};
 };
 
-/// One cross call; true if it queued every other CPU of `targets` and ran the local part.
+/// One cross call; true if it queued every other CPU of `targets` and ran the local part with
+/// interrupts off.
 bool call_all(const Mask& targets, Tally& tally) {
   PreemptionOff<Hal> guard;
   bool ran_local = false;
   Mask others = targets;
   others.clear(Hal::this_cpu());
   const CallOutcome outcome = tlb.calls.call(
-      targets, [](CpuId) { return true; }, Tally::receive, &tally, [&] { ran_local = true; });
+      targets, [](CpuId) { return true; }, Tally::receive, &tally,
+      [&] { ran_local = !Hal::interrupts_enabled(); });
   return outcome.queued == others.count() && ran_local;
 }
 
 /// The latest report of a CPU that does not answer, and how many there were.
 constinit Unanswered latest_report{};
 constinit x86::Atomic<std::uint64_t> report_count{0};
+constinit x86::Atomic<bool> waits_with_interrupts_off{false};
 
 void note_report(const Unanswered& report) {
   latest_report = report;
+  if (!Hal::interrupts_enabled()) waits_with_interrupts_off.store(true, std::memory_order_relaxed);
   report_count.fetch_add(1, std::memory_order_release);
 }
 
@@ -68,7 +72,7 @@ void note_report(const Unanswered& report) {
 
 void test_ipi_sequential(Report& report) {
   Tally tally;
-  for (std::uint64_t round = 0; round < kRounds; ++round) {
+  for (std::uint64_t round = 0; round < kCalls; ++round) {
     for (CpuId cpu = 1; cpu < cpu_count(); ++cpu) {
       Mask target;
       target.set(cpu);
@@ -76,18 +80,18 @@ void test_ipi_sequential(Report& report) {
       report.expect(tally.count(cpu) == round + 1, "the function ran before the call returned");
     }
   }
-  report.expect(tally.total() == kRounds * (cpu_count() - 1), "nobody else ran it");
+  report.expect(tally.total() == kCalls * (cpu_count() - 1), "nobody else ran it");
   report.expect(!tally.wrong_context(), "it ran in interrupt context");
 }
 
 void test_ipi_broadcast_count(Report& report) {
   Tally tally;
-  for (std::uint64_t round = 0; round < kRounds; ++round) {
+  for (std::uint64_t round = 0; round < kCalls; ++round) {
     report.expect(call_all(other_cpus(), tally), "all other CPUs were called");
     report.expect(tally.total() == (round + 1) * (cpu_count() - 1), "each ran it once");
   }
   for (CpuId cpu = 1; cpu < cpu_count(); ++cpu) {
-    report.expect(tally.count(cpu) == kRounds, "every CPU ran it once a round");
+    report.expect(tally.count(cpu) == kCalls, "every CPU ran it once a round");
   }
   report.expect(tally.count(0) == 0, "the caller did not run it remotely");
   report.expect(!tally.wrong_context(), "it ran in interrupt context");
@@ -101,7 +105,7 @@ void test_ipi_concurrent_broadcast(Report& report) {
     Mask all = other_cpus();
     all.set(0);
     Random random{cpu};
-    for (std::uint64_t round = 0; round < kRounds; ++round) {
+    for (std::uint64_t round = 0; round < kCalls; ++round) {
       // Together at first, then apart by a few pauses: both orders of every pair occur.
       barrier.wait();
       for (std::uint64_t pauses = random.below(32); pauses > 0; --pauses) x86::pause();
@@ -111,7 +115,7 @@ void test_ipi_concurrent_broadcast(Report& report) {
   run_on_all(everybody_calls);
   report.expect(!failed.load(std::memory_order_relaxed), "every call reached all others");
   for (CpuId cpu = 0; cpu < cpu_count(); ++cpu) {
-    report.expect(tally.count(cpu) == kRounds * (cpu_count() - 1),
+    report.expect(tally.count(cpu) == kCalls * (cpu_count() - 1),
                   "every CPU ran each call of every other once");
   }
   report.expect(!tally.wrong_context(), "all ran in interrupt context");
@@ -139,6 +143,8 @@ void test_ipi_unanswered(Report& report) {
   wait_for(kDeaf);
   tlb.calls.set_patience(tlb.config.patience);
   unanswered_hook.store(nullptr, std::memory_order_release);
+  report.expect(!waits_with_interrupts_off.load(std::memory_order_relaxed),
+                "whoever waits has interrupts on, and answers others");
   report.expect(latest_report.sender == 0, "the report names the waiting CPU");
   report.expect(latest_report.target == kDeaf, "the report names the CPU that does not answer");
   report.expect(latest_report.pauses == 2 * kPatience,

@@ -7,12 +7,12 @@ namespace {
 
 constexpr std::uint64_t kPages = 4;
 
-struct Scene {
+struct KernelScene {
   KernelWindow window;
   MarkedFrame old_frame;
   MarkedFrame new_frame;
 
-  Scene() {
+  KernelScene() {
     for (std::uint64_t i = 0; i < kPages; ++i) KernelWindow::map(i, old_frame.address());
   }
   void change() const {
@@ -51,7 +51,7 @@ class LazyBystander {
 };
 
 /// Pages 1 and 2 were flushed one by one, after `full` flushes of everything.
-void check_single_pages(Report& report, const Scene& scene, std::uint64_t full) {
+void check_single_pages(Report& report, const KernelScene& scene, std::uint64_t full) {
   report.expect(scene.all_read(0, 1, false), "the page before was kept");
   report.expect(scene.all_read(3, 1, false), "the page behind was kept");
   report.expect(full_flushes() == full, "nobody flushed everything");
@@ -66,7 +66,7 @@ void check_single_pages(Report& report, const Scene& scene, std::uint64_t full) 
 }  // namespace
 
 void test_kernel_range(Report& report) {
-  const Scene scene;
+  const KernelScene scene;
   const LazyBystander lazy;
   report.expect(scene.all_read(0, kPages, false), "every CPU reads the first mapping");
   scene.change();
@@ -88,7 +88,7 @@ void test_kernel_range(Report& report) {
 }
 
 void test_kernel_range_control(Report& report) {
-  const Scene scene;
+  const KernelScene scene;
   report.expect(scene.all_read(0, kPages, false), "every CPU reads the first mapping");
   scene.change();
   flush_kernel_pages(KernelWindow::page(0), kPages, Shootdown::local_only);
@@ -101,7 +101,7 @@ void test_kernel_range_control(Report& report) {
 }
 
 void test_freed_kernel_tables(Report& report) {
-  Scene scene;
+  KernelScene scene;
   const VirtAddr page = KernelWindow::page(0);
   report.expect(scene.all_read(0, kPages, false), "every CPU reads the first mapping");
   scene.window.unhook();

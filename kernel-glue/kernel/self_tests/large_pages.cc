@@ -79,16 +79,18 @@ void test_large_page(Report& report) {
 void test_huge_page(Report& report) {
   if (!has_huge_pages()) return report.note("this processor has no pages of 1 GiB");
   constexpr CpuId kCpu = 1;
+  // Its number modulo the emulator's TLB is below those of the kernel's image.
+  constexpr std::uint64_t kPart = 0x8'0000;
   AddressSpace space;
-  mark(kOldFrame, kOldMarker);
-  const VirtAddr address = kHugePage + kOldFrame + kParts[0];
+  *direct_map<volatile std::uint64_t>(kOldFrame + kPart) = kOldMarker;
+  const VirtAddr address = kHugePage + kOldFrame + kPart;
   std::uint64_t found = 0;
   set_entry(space.huge_entry(kHugePage), kUserLarge);
   run_on(kCpu, [&](CpuId) {
     load(space.mm);
     found = read_marker(address);
   });
-  report.expect(found == kOldMarker + kParts[0], "the page shows physical memory");
+  report.expect(found == kOldMarker, "the page shows physical memory");
   const auto readable = [&] {
     bool ok = false;
     run_on(kCpu, [&](CpuId) { ok = probe_read(address, found); });

@@ -7,7 +7,7 @@
 namespace shootdown::kernel {
 namespace {
 
-constexpr std::uint64_t kPages = 5;
+constexpr std::uint64_t kLocalPages = 5;
 
 bool all_pages_read(std::uint64_t first, std::uint64_t count, std::uint64_t marker) {
   bool all = true;
@@ -18,7 +18,7 @@ bool all_pages_read(std::uint64_t first, std::uint64_t count, std::uint64_t mark
 }
 
 void map_pages(AddressSpace& space, const MarkedFrame& frame) {
-  for (std::uint64_t i = 0; i < kPages; ++i) space.map(test_page(i), frame.address());
+  for (std::uint64_t i = 0; i < kLocalPages; ++i) space.map(test_page(i), frame.address());
 }
 
 void check_range(Report& report, AddressSpace& space) {
@@ -26,10 +26,10 @@ void check_range(Report& report, AddressSpace& space) {
   MarkedFrame new_frame;
   map_pages(space, old_frame);
   load(space.mm);
-  report.expect(all_pages_read(0, kPages, old_frame.marker()), "the first mapping is read");
+  report.expect(all_pages_read(0, kLocalPages, old_frame.marker()), "the first mapping is read");
 
   map_pages(space, new_frame);
-  report.expect(all_pages_read(0, kPages, old_frame.marker()),
+  report.expect(all_pages_read(0, kLocalPages, old_frame.marker()),
                 "without a flush the stale entries are used");
 
   const Counters before = counters_of(0);
@@ -50,7 +50,8 @@ void check_range(Report& report, AddressSpace& space) {
 
   const Counters below = counters_of(0);
   flush_pages(space, test_page(0), tlb.config.ceiling_strides + 1);
-  report.expect(all_pages_read(0, kPages, new_frame.marker()), "above the ceiling all are fresh");
+  report.expect(all_pages_read(0, kLocalPages, new_frame.marker()),
+                "above the ceiling all are fresh");
   report.expect(counters_of(0).local_flush_all - below.local_flush_all == 1,
                 "above the ceiling it was one full flush");
 }

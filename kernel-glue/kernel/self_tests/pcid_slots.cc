@@ -9,21 +9,21 @@
 namespace shootdown::kernel {
 namespace {
 
-constexpr std::size_t kSpaces = 9;
-static_assert(kSpaces > kSlots);
-constexpr std::uint64_t kRounds = 12;
+constexpr std::size_t kRecycled = 9;
+static_assert(kRecycled > kSlots);
+constexpr std::uint64_t kPasses = 12;
 constexpr std::uint64_t kVisits = 20;
 
-struct Scene {
-  std::array<AddressSpace, kSpaces> spaces;
-  std::array<std::array<MarkedFrame, kSpaces>, 2> frames;
+struct SlotScene {
+  std::array<AddressSpace, kRecycled> spaces;
+  std::array<std::array<MarkedFrame, kRecycled>, 2> frames;
   Barrier barrier;
   x86::Atomic<std::uint64_t> wrong_data{0};
   x86::Atomic<std::uint64_t> wrong_slots{0};
   x86::Atomic<std::uint64_t> stale_before_flush{0};
 
-  Scene() {
-    for (std::size_t i = 0; i < kSpaces; ++i) spaces[i].map(test_page(0), frames[0][i].address());
+  SlotScene() {
+    for (std::size_t i = 0; i < kRecycled; ++i) spaces[i].map(test_page(0), frames[0][i].address());
   }
 
   void visit(std::size_t index, std::uint64_t round) {
@@ -53,7 +53,7 @@ struct Scene {
   /// The spaces are shared out among the CPUs; each CPU changes its own, with the space loaded and
   /// the old entry cached.
   void change_own(CpuId cpu, std::uint64_t round) {
-    for (std::size_t i = cpu; i < kSpaces; i += cpu_count()) {
+    for (std::size_t i = cpu; i < kRecycled; i += cpu_count()) {
       visit(i, round);
       spaces[i].map(test_page(0), frames[(round + 1) % 2][i].address());
       if (read_marker(test_page(0)) == frames[round % 2][i].marker()) {
@@ -65,8 +65,8 @@ struct Scene {
 
   void operator()(CpuId cpu) {
     Random random{cpu + 7};
-    for (std::uint64_t round = 0; round < kRounds; ++round) {
-      for (std::uint64_t i = 0; i < kVisits; ++i) visit(random.below(kSpaces), round);
+    for (std::uint64_t round = 0; round < kPasses; ++round) {
+      for (std::uint64_t i = 0; i < kVisits; ++i) visit(random.below(kRecycled), round);
       barrier.wait();
       change_own(cpu, round);
       barrier.wait();
@@ -78,7 +78,7 @@ struct Scene {
 /// On one CPU the slots are a ring: the last spaces visited have them, and a visit to one of those
 /// changes nothing.
 void check_ring(Report& report) {
-  std::array<AddressSpace, kSpaces> spaces;
+  std::array<AddressSpace, kRecycled> spaces;
   MarkedFrame frame;
   for (auto& space : spaces) {
     space.map(test_page(0), frame.address());
@@ -86,13 +86,13 @@ void check_ring(Report& report) {
   }
   const auto& own = tlb.cpus[Hal::this_cpu()].own;
   const auto slots = own.slots;
-  for (std::size_t i = kSpaces - kSlots; i < kSpaces; ++i) {
+  for (std::size_t i = kRecycled - kSlots; i < kRecycled; ++i) {
     bool found = false;
     for (const SlotState& slot : slots) found = found || slot.context == spaces[i].mm.context;
     report.expect(found, "the spaces visited last have the slots");
   }
   const Slot cursor = own.next_slot;
-  load(spaces[kSpaces - 2].mm);
+  load(spaces[kRecycled - 2].mm);
   report.expect(read_marker(test_page(0)) == frame.marker(), "a kept slot reads the right frame");
   report.expect(own.next_slot == cursor, "a kept slot is found again");
   load_kernel_space();
@@ -102,7 +102,7 @@ void check_ring(Report& report) {
 
 void test_pcid_slot_recycling(Report& report) {
   {
-    Scene scene;
+    SlotScene scene;
     run_on_all(scene);
     report.expect(scene.stale_before_flush.load(std::memory_order_relaxed) > 0,
                   "stale entries were in use before the flushes");

@@ -10,12 +10,14 @@ namespace {
 using Flush = void (*)(AddressSpace& space, const FlushRange& range);
 
 /// A page in which every CPU counts, each in a word of its own, until it is stopped.
-class Scene {
+class ProtectScene {
  public:
-  Scene() : programs_(space_, other_cpus()), frame_(allocate_frame()) { space_.map(page_, frame_); }
-  ~Scene() { free_frame(frame_); }
-  Scene(const Scene&) = delete;
-  Scene& operator=(const Scene&) = delete;
+  ProtectScene() : programs_(space_, other_cpus()), frame_(allocate_frame()) {
+    space_.map(page_, frame_);
+  }
+  ~ProtectScene() { free_frame(frame_); }
+  ProtectScene(const ProtectScene&) = delete;
+  ProtectScene& operator=(const ProtectScene&) = delete;
 
   void operator()(CpuId cpu) {
     load(space_.mm);
@@ -92,14 +94,14 @@ class Scene {
 }  // namespace
 
 void test_protect(Report& report) {
-  Scene scene;
+  ProtectScene scene;
   scene.run(report, [](AddressSpace& space, const FlushRange& range) {
     flush_pages(space, range.start, 1);
   });
 }
 
 void test_protect_early(Report& report) {
-  Scene scene;
+  ProtectScene scene;
   scene.run(report, [](AddressSpace& space, const FlushRange& range) {
     if (ordinary_shootdown == Shootdown::complete) {
       static_cast<void>(flush_tlb_mm_range_early(tlb, space.mm, range));

@@ -6,14 +6,14 @@ namespace shootdown::kernel {
 namespace {
 
 /// Two spaces with the same page; CPU 1 runs the first, every other CPU runs the second.
-struct Scene {
+struct ReclaimScene {
   AddressSpace first;
   AddressSpace second;
   MarkedFrame old_frame;
   MarkedFrame new_frame;
   VirtAddr page{test_page(5)};
 
-  Scene() {
+  ReclaimScene() {
     first.map(page, old_frame.address());
     second.map(page, old_frame.address());
   }
@@ -41,11 +41,11 @@ void flush_batch(ReclaimBatch<Hal>& batch, VirtAddr page) {
 }  // namespace
 
 void test_reclaim_batch(Report& report) {
-  Scene scene;
+  ReclaimScene scene;
   load(scene.second.mm);
   {
-    SpinningReaders first{scene.first, Scene::first_cpus()};
-    SpinningReaders second{scene.second, Scene::second_cpus()};
+    SpinningReaders first{scene.first, ReclaimScene::first_cpus()};
+    SpinningReaders second{scene.second, ReclaimScene::second_cpus()};
     const auto all_read = [&](const MarkedFrame& frame) {
       first.read(scene.page);
       second.read(scene.page);
@@ -73,9 +73,9 @@ void test_reclaim_batch(Report& report) {
 }
 
 void test_pending_batch(Report& report) {
-  Scene scene;
+  ReclaimScene scene;
   {
-    SpinningReaders first{scene.first, Scene::first_cpus()};
+    SpinningReaders first{scene.first, ReclaimScene::first_cpus()};
     first.read(scene.page);
     report.expect(first.all_found(scene.old_frame.marker()), "CPU 1 reads the first mapping");
 

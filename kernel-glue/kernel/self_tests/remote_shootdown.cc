@@ -1,5 +1,7 @@
 // CPUs that spin in an address space keep a stale entry until the shootdown reaches them; and, as
 // the positive control, they keep it when there is none.
+#include <array>
+
 #include "kernel-glue/kernel/self_tests/self_tests.h"
 #include "kernel-glue/kernel/self_tests/support.h"
 
@@ -76,6 +78,34 @@ void test_positive_control(Report& report) {
   report.expect(seen.stale_after,
                 "with the shootdown disabled every other CPU reads the old frame");
   report.expect(seen.targets_queued == 0, "nobody was told");
+}
+
+void test_generation_missing(Report& report) {
+  AddressSpace space;
+  MarkedFrame old_frame;
+  MarkedFrame new_frame;
+  const VirtAddr first = test_page(3);
+  const VirtAddr second = test_page(4);
+  std::array<std::uint64_t, 2> found{};
+  const auto read_both = [&](CpuId) { found = {read_marker(first), read_marker(second)}; };
+  space.map(first, old_frame.address());
+  space.map(second, old_frame.address());
+  run_on(1, [&](CpuId cpu) {
+    load(space.mm);
+    read_both(cpu);
+  });
+  // A flush of the first page has got as far as to count its generation. It will interrupt later.
+  space.map(first, new_frame.address());
+  space.mm.tlb_gen.fetch_add(1, std::memory_order_seq_cst);
+  space.map(second, new_frame.address());
+  static_cast<void>(flush_tlb_page(tlb, space.mm, second));
+  run_on(1, [&](CpuId cpu) {
+    read_both(cpu);
+    load_kernel_space();
+  });
+  report.expect(found[1] == new_frame.marker(), "a flush of one page covers that page");
+  report.expect(found[0] == new_frame.marker(),
+                "a CPU that lacks another generation as well flushes everything");
 }
 
 }  // namespace shootdown::kernel

@@ -7,44 +7,92 @@
 namespace shootdown::kernel {
 namespace {
 
-constexpr std::size_t kSpaces = 3;
+constexpr std::size_t kTasks = 3;
 
 /// What the running task of the CPU under NMIs believes, and what the NMIs found.
-struct Watched {
+struct UnderNmis {
   x86::Atomic<const AddressSpace*> current{nullptr};
   x86::Atomic<std::uint64_t> marker{0};
   x86::Atomic<std::uint64_t> seen{0};
   x86::Atomic<std::uint64_t> permitted{0};
   x86::Atomic<std::uint64_t> refused{0};
   x86::Atomic<std::uint64_t> lied{0};
+  x86::Atomic<std::uint64_t> unannounced{0};
+  std::array<const AddressSpace*, kTasks + 1> spaces{};
 };
-constinit Watched watched{};
+constinit UnderNmis under_nmis{};
 
 void add_one(x86::Atomic<std::uint64_t>& counter) {
   counter.fetch_add(1, std::memory_order_relaxed);
 }
 
+/// R7: whatever moment it is, a flusher finds this CPU in the mask of the space in its CR3.
+void look_at_masks() {
+  const PhysAddr root = x86::read_cr3() & kFrameMask;
+  for (const AddressSpace* space : under_nmis.spaces) {
+    if (space->mm.root == root && !space->mm.cpus.test(x86::this_cpu())) {
+      add_one(under_nmis.unannounced);
+    }
+  }
+}
+
 /// Reads user memory from an NMI, if it may.
 void look_at_user_memory() {
-  const AddressSpace* current = watched.current.load(std::memory_order_relaxed);
+  look_at_masks();
+  const AddressSpace* current = under_nmis.current.load(std::memory_order_relaxed);
   if (current == nullptr || !user_access_ok(tlb, current->mm)) {
-    add_one(watched.refused);
+    add_one(under_nmis.refused);
   } else {
-    add_one(watched.permitted);
+    add_one(under_nmis.permitted);
     const bool right_root = (x86::read_cr3() & kFrameMask) == current->mm.root;
     const bool right_data =
-        read_marker(test_page(0)) == watched.marker.load(std::memory_order_relaxed);
-    if (!right_root || !right_data) add_one(watched.lied);
+        read_marker(test_page(0)) == under_nmis.marker.load(std::memory_order_relaxed);
+    if (!right_root || !right_data) add_one(under_nmis.lied);
   }
-  watched.seen.fetch_add(1, std::memory_order_release);
+  under_nmis.seen.fetch_add(1, std::memory_order_release);
 }
+
+/// A CPU flushes a space that it has left, whose mask may still name it.
+void check_space_left(Report& report) {
+  AddressSpace left;
+  AddressSpace loaded;
+  const auto& own = tlb.cpus[0].own;
+  load(left.mm);
+  load(loaded.mm);
+  // A flush of the loaded space has begun elsewhere, and has not come here yet.
+  loaded.mm.tlb_gen.fetch_add(1, std::memory_order_seq_cst);
+  const Generation before = own.slots[own.loaded_slot].generation;
+  const std::uint64_t wrong_cpu = own.counters.wrong_cpu;
+  static_cast<void>(flush_tlb_page(tlb, left.mm, test_page(0)));
+  if (tlb.config.mask_policy == MaskPolicy::cleared_at_switch) {
+    report.expect(own.counters.wrong_cpu == wrong_cpu, "and has no local part");
+  }
+  report.expect(own.slots[own.loaded_slot].generation == before,
+                "a flush of a space that was left says nothing of the loaded one");
+  load_kernel_space();
+}
+
+/// What an interrupt found that came during a switch, or behind it.
+struct Interrupted {
+  bool came{false};
+  bool in_the_window{false};
+
+  static void look(void* argument, Acknowledgement<Hal>& /*acknowledgement*/) {
+    auto& found = *static_cast<Interrupted*>(argument);
+    const auto& own = tlb.self().own;
+    const Mm* loaded = own.loaded_mm.owner_load();
+    found.came = true;
+    found.in_the_window =
+        loaded == nullptr || x86::read_cr3() != cr3_value(tlb, *loaded, own.loaded_slot);
+  }
+};
 
 /// What a scheduler does: says who runs now, then switches.
 void run_as(AddressSpace& space, const MarkedFrame& frame) {
   InterruptsOff<Hal> guard;
-  watched.current.store(nullptr, std::memory_order_relaxed);
-  watched.marker.store(frame.marker(), std::memory_order_relaxed);
-  watched.current.store(&space, std::memory_order_relaxed);
+  under_nmis.current.store(nullptr, std::memory_order_relaxed);
+  under_nmis.marker.store(frame.marker(), std::memory_order_relaxed);
+  under_nmis.current.store(&space, std::memory_order_relaxed);
   switch_mm(tlb, space.mm);
 }
 
@@ -75,6 +123,34 @@ void test_leave_mm(Report& report) {
   report.expect(told == (kept && by_mask ? 1 : 0),
                 "it is told only if nobody knew that it has left");
   report.expect(space.mm.cpus.test(1) == (kept && !by_mask), "a flush that finds it gone says so");
+  check_space_left(report);
+}
+
+void test_interrupt_in_switch(Report& report) {
+  AddressSpace space;
+  Interrupted found;
+  x86::Atomic<bool> deaf{false};
+  auto switch_late = [&](CpuId) {
+    {
+      const InterruptsOff<Hal> guard;
+      deaf.store(true, std::memory_order_release);
+      // In this time the interrupt comes, and waits.
+      for (int pauses = 0; pauses < 2000; ++pauses) x86::pause();
+      switch_mm(tlb, space.mm);
+    }
+    load_kernel_space();
+  };
+  start_on(1, switch_late);
+  wait_until([&] { return deaf.load(std::memory_order_acquire); }, "CPU 1 to become deaf");
+  Mask target;
+  target.set(1);
+  {
+    const PreemptionOff<Hal> preemption_off;
+    tlb.calls.call(target, [](CpuId) { return true; }, Interrupted::look, &found, [] {});
+  }
+  wait_for(1);
+  report.expect(found.came && !found.in_the_window,
+                "when it comes, CR3 is what the bookkeeping says");
 }
 
 void test_temporary_space(Report& report) {
@@ -109,16 +185,18 @@ void test_temporary_space(Report& report) {
 
 void test_user_access_in_nmis(Report& report) {
   constexpr std::uint64_t kRounds = 600;
-  std::array<AddressSpace, kSpaces> spaces;
+  std::array<AddressSpace, kTasks> spaces;
   AddressSpace temporary;
-  std::array<MarkedFrame, kSpaces + 1> frames;
-  for (std::size_t i = 0; i < kSpaces; ++i) spaces[i].map(test_page(0), frames[i].address());
-  temporary.map(test_page(0), frames[kSpaces].address());
+  std::array<MarkedFrame, kTasks + 1> frames;
+  for (std::size_t i = 0; i < kTasks; ++i) spaces[i].map(test_page(0), frames[i].address());
+  temporary.map(test_page(0), frames[kTasks].address());
+  for (std::size_t i = 0; i < kTasks; ++i) under_nmis.spaces[i] = &spaces[i];
+  under_nmis.spaces[kTasks] = &temporary;
   x86::Atomic<bool> done{false};
   auto switch_often = [&](CpuId) {
     Random random{3};
     for (std::uint64_t round = 0; round < kRounds; ++round) {
-      const std::uint64_t index = random.below(kSpaces);
+      const std::uint64_t index = random.below(kTasks);
       run_as(spaces[index], frames[index]);
       if (random.below(4) != 0) continue;
       PreemptionOff<Hal> preemption_off;
@@ -130,8 +208,10 @@ void test_user_access_in_nmis(Report& report) {
   set_nmi_handler(look_at_user_memory);
   start_on(1, switch_often);
   Random random{4};
-  std::uint64_t sent = watched.seen.load(std::memory_order_relaxed);
-  const auto last_was_seen = [&] { return watched.seen.load(std::memory_order_acquire) == sent; };
+  std::uint64_t sent = under_nmis.seen.load(std::memory_order_relaxed);
+  const auto last_was_seen = [&] {
+    return under_nmis.seen.load(std::memory_order_acquire) == sent;
+  };
   while (!done.load(std::memory_order_acquire)) {
     if (!last_was_seen()) continue;
     for (std::uint64_t pauses = random.below(64); pauses > 0; --pauses) x86::pause();
@@ -141,11 +221,13 @@ void test_user_access_in_nmis(Report& report) {
   wait_for(1);
   wait_until(last_was_seen, "the last NMI");
   set_nmi_handler(nullptr);
-  report.expect(watched.permitted.load(std::memory_order_relaxed) > 20, "NMIs used user memory");
-  report.expect(watched.refused.load(std::memory_order_relaxed) > 20,
+  report.expect(under_nmis.permitted.load(std::memory_order_relaxed) > 20, "NMIs used user memory");
+  report.expect(under_nmis.refused.load(std::memory_order_relaxed) > 20,
                 "NMIs came inside switches and temporary spaces");
-  report.expect(watched.lied.load(std::memory_order_relaxed) == 0,
+  report.expect(under_nmis.lied.load(std::memory_order_relaxed) == 0,
                 "an NMI that may use user memory finds its task's");
+  report.expect(under_nmis.unannounced.load(std::memory_order_relaxed) == 0,
+                "a CPU is in the mask of the space in its CR3 at any moment");
 }
 
 }  // namespace shootdown::kernel

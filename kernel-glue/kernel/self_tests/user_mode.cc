@@ -11,7 +11,6 @@ namespace shootdown::kernel {
 namespace {
 
 constexpr std::uint64_t kGeneralProtection = 13;
-constexpr std::uint64_t kPageFault = 14;
 
 Mask all_cpus() {
   Mask all = other_cpus();
