@@ -108,6 +108,7 @@ class Tlb {
   static constexpr unsigned kPscEntries = 24;
 
   void clear() {
+    ++invalidations;
     entries.clear();
     psc.clear();
   }
@@ -141,17 +142,20 @@ class Tlb {
 
   /// MOV to CR3 without the keep bit: non-global entries of the PCID being loaded.
   void flush_pcid(std::uint16_t pcid) {
+    ++invalidations;
     entries.remove_if([&](const TlbEntry& e) { return !e.global && e.pcid == pcid; });
     psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid; });
   }
   /// MOV to CR3 without PCIDs: all non-global entries.
   void flush_non_global() {
+    ++invalidations;
     entries.remove_if([](const TlbEntry& e) { return !e.global; });
     psc.clear();
   }
   /// INVLPG: the address in the current PCID, global entries for it in every PCID, and the whole
   /// paging-structure cache of the current PCID, whatever the level and the address.
   void flush_address(VirtAddr address, std::uint16_t pcid) {
+    ++invalidations;
     entries.remove_if(
         [&](const TlbEntry& e) { return e.covers(address) && (e.global || e.pcid == pcid); });
     psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid; });
@@ -160,12 +164,14 @@ class Tlb {
   /// cached table pointers only those on the way to this address go, where INVLPG drops the whole
   /// PCID's.
   void flush_address_in(VirtAddr address, std::uint16_t pcid) {
+    ++invalidations;
     entries.remove_if(
         [&](const TlbEntry& e) { return !e.global && e.pcid == pcid && e.covers(address); });
     psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid && e.covers(address); });
   }
   /// What translates any address of [start, end) in one PCID.
   void flush_range_in(std::uint16_t pcid, VirtAddr start, VirtAddr end) {
+    ++invalidations;
     const auto hits = [&](std::uint64_t number, unsigned shift) {
       const VirtAddr first = number << shift;
       return first < end && start <= first + ((VirtAddr{1} << shift) - 1);
@@ -182,6 +188,7 @@ class Tlb {
   /// or in every space, under every PCID. `count` 0: all of the space.
   void flush_space(std::uint32_t root, bool every_space, bool non_global_only, VirtAddr address,
                    std::uint64_t count) {
+    ++invalidations;
     const auto hits = [&](std::uint64_t number, unsigned shift) {
       const VirtAddr start = number << shift;
       const std::uint64_t size = std::uint64_t{1} << shift;
@@ -198,6 +205,7 @@ class Tlb {
   /// INVLPGB for one address of each PCID: global entries go as well, and the cached table pointers
   /// on the way.
   void flush_address_everywhere(VirtAddr address) {
+    ++invalidations;
     entries.remove_if([&](const TlbEntry& e) { return e.covers(address); });
     psc.remove_if([&](const PscEntry& e) { return e.covers(address); });
   }
@@ -222,6 +230,7 @@ class Tlb {
 
   CacheArray<TlbEntry, kEntries> entries;
   CacheArray<PscEntry, kPscEntries> psc;
+  std::uint64_t invalidations{0};  // so far; a walk in flight does not go on behind one
 };
 
 }  // namespace shootdown::host

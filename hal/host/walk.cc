@@ -12,7 +12,8 @@ struct Walk {
   const Walker& walker;
   const WalkPurpose& purpose;
   Observer* observer;
-  PscEntry at;  // how it has come to the table that it reads
+  PscEntry at;               // how it has come to the table that it reads
+  bool is_overtaken{false};  // by an invalidation, and must begin again
 };
 
 /// False: the table must not be used, and the run has failed or does without.
@@ -24,12 +25,16 @@ bool may_use_table(const Walk& walk) {
 }
 
 /// Sets bits by a locked write, if they are not set. Returns what the walker takes the entry for.
-std::uint64_t set(const Walk& walk, std::uint64_t& entry, std::uint64_t bits) {
+std::uint64_t set(Walk& walk, std::uint64_t& entry, std::uint64_t bits) {
   Machine& machine = walk.machine;
   const std::uint64_t read = entry;
   const bool changes = (read & bits) != bits;
   if (changes && walk.purpose.is_instruction && machine.walker_takes_its_time()) {
+    const std::uint64_t invalidations = walk.walker.tlb.invalidations;
     machine.visible_uninterrupted();
+    // A broadcast or a hypervisor drops what this walk has read, too.
+    walk.is_overtaken = walk.walker.tlb.invalidations != invalidations;
+    if (walk.is_overtaken) return 0;
     const FrameInfo& info = machine.frames().info(walk.at.table);
     const bool is_there = info.kind == FrameKind::table && info.life == walk.at.life;
     if (!may_use_table(walk) || !is_there) return read | bits;
@@ -40,7 +45,7 @@ std::uint64_t set(const Walk& walk, std::uint64_t& entry, std::uint64_t bits) {
 }
 
 /// Does what the walker does to the leaf.
-WalkResult finish(const Walk& walk, std::uint64_t& entry, unsigned level) {
+WalkResult finish(Walk& walk, std::uint64_t& entry, unsigned level) {
   if ((entry & kPtePresent) == 0) return {};
   WalkResult result{.present = true,
                     .writable = walk.at.writable && (entry & kPteWritable) != 0,
@@ -86,9 +91,11 @@ WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose
     machine.touch(&entry, false);
     const bool is_leaf = maps_page(entry, level);
     if (is_leaf && purpose.stop > 1) return {};
-    if (is_leaf) return finish(walk, entry, level);
-    if ((entry & kPtePresent) == 0) return {};
-    const std::uint64_t seen = set(walk, entry, kPteAccessed);
+    if (!is_leaf && (entry & kPtePresent) == 0) return {};
+    const WalkResult result = is_leaf ? finish(walk, entry, level) : WalkResult{};
+    const std::uint64_t seen = is_leaf ? 0 : set(walk, entry, kPteAccessed);
+    if (walk.is_overtaken) return walk_tables(machine, walker, purpose, observer);
+    if (is_leaf) return result;
     at.writable = at.writable && (seen & kPteWritable) != 0;
     at.table = FramePool::frame_at(seen);
     if (at.table == FramePool::kNoFrame) return {};

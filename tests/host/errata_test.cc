@@ -64,6 +64,21 @@ TEST(Erratum, AWalkerThatOverwritesDoesNotIfTheBitsAreThere) {
   EXPECT_NE(*stored.entry, 0u);
 }
 
+TEST(Erratum, AWalkDoesNotGoOnBehindABroadcast) {
+  Bench bench({.walker_is_late = true});
+  std::uint64_t* const entry = bench.entry;
+  host::Machine& machine = bench.world.lab.machine();
+  AccessResult result = AccessResult::done;
+  bench.world.lab.on(0, [&] { result = machine.access(kPage, /*write=*/false); });
+  bench.world.lab.on(1, [&] {
+    machine.exchange_word(entry, 0);
+    machine.invlpgb({.scope = InvlpgbScope::everything}, Site::current());
+    machine.tlbsync(Site::current());
+  });
+  EXPECT_FALSE(bench.world.lab.run().failed());
+  EXPECT_EQ(result, AccessResult::fault) << "CPU 1 may have released the page by now";
+}
+
 TEST(Erratum, ALateWalkerSetsItsBitsInAnEntryThatIsGone) {
   Bench bench({.walker_is_late = true});
   bench.run(/*write=*/false, 0);

@@ -9,6 +9,7 @@ not find the copy finds nothing. A mutant of what runs below the kernel changes 
 """
 
 load("//bazel:variants.bzl", "NO_COVERAGE_COPTS")
+load("//bazel/private:shared.bzl", "shared_library")
 
 _CORE = "//core:core"
 _MM = "//kernel-glue/mm:mm"
@@ -180,6 +181,19 @@ def mutant_binary(name, target, core, model = None, **kwargs):
         core = _absolute(core),
         target = target,
         **kwargs
+    )
+
+def shared_model(name):
+    """The model as mutants use it that do not reach it.
+
+    Args:
+      name: name of the target, which the transition above names.
+    """
+    shared_library(
+        name = name,
+        library = "//hal/host:one_piece",
+        tags = ["manual"],
+        visibility = ["//hal/host:__pkg__"],
     )
 
 def _mutated_rooms(name, patch, with_model):

@@ -26,8 +26,9 @@ examples:
   bazel run //tests/mutants:try -- tests/mutants/m42_partial_with_gap.patch
   bazel run //tests/mutants:try -- --diff --seconds 60 --seeds 5
 
-The random searches and the proofs of fuzz/proofs come first, because they need the fewest programs built;
-then the guided engines, each from an empty corpus. The first report ends the search. Paths are relative to where you stand.
+The random searches and the proofs of fuzz/proofs come first, because they need the fewest programs
+built; then the guided engines, each from an empty corpus. The first report ends the search. Paths
+are relative to where you stand.
 exit status: 0 the change survived, 1 it is broken, 2 it could not be tried"""
 
 # In the order in which they search; each stage is built when it begins.
