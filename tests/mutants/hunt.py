@@ -99,10 +99,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--patch", type=Path)
     parser.add_argument("--strategy", metavar="NAME", default="random")
     parser.add_argument("--turn", metavar="SWITCH", action="append", default=[])
+    parser.add_argument("--backend", metavar="NAME")
+    parser.add_argument("--any-switch", action="store_true")
+    parser.add_argument("--chains", action="store_true")
     args = parser.parse_args(argv)
     wanted = mutant.read(args.patch) if args.patch else None
     print(f"{wanted.name}: {wanted.title}" if wanted else "the clean core")
     how = ["--strategy", args.strategy] + [word for one in args.turn for word in ("--turn", one)]
+    how += ["--backend", args.backend] if args.backend else []
+    how += [option for option, is_given in (("--any-switch", args.any_switch), ("--chains", args.chains))
+            if is_given]
     failures = 0
     for seed in args.seeds:
         try:
