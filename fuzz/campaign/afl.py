@@ -31,11 +31,9 @@ class Afl(Engine):
         self._seeds = self.work / "seeds"
         self._seeds.mkdir()
         self._out = self.work.parent / "afl-out"  # common to all workers, which import from it
-        self._process: EngineProcess | None = None
         self._seen_crashes = {"README.txt"}
         self._seen_hangs = {"README.txt"}
         self._seen_queue: set[str] = set()
-        self._interrupted = False
         # AFL++ writes its statistics once a minute, but sends them every second to whoever listens.
         self._counters = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._counters.bind(("127.0.0.1", 0))
@@ -148,18 +146,9 @@ class Afl(Engine):
             except FileNotFoundError:
                 continue
 
-    def interrupt(self) -> None:
-        self._interrupted = True
-        if self._process is not None:
-            self._process.interrupt()
-
-    def running(self) -> bool:
-        return self._process is not None and self._process.running()
-
     def close(self) -> None:
         self._counters.close()
-        if self._process is not None:
-            self._process.close()
+        super().close()
 
 
 def _last_words(text: str) -> str:

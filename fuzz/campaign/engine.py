@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz.campaign.crashes import Title, replay
+from fuzz.campaign.process import EngineProcess
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Engine(ABC):
         self.note: str | None = None  # something the user should know at the end
         self._began: float | None = None
         self._ended: float | None = None
+        self._process: EngineProcess | None = None  # the one that runs, or has ended and is not read yet
+        self._interrupted = False
         work.mkdir(parents=True)
 
     @abstractmethod
@@ -68,16 +71,20 @@ class Engine(ABC):
     def poll(self) -> list[Find]:
         """Reads what the engine has done since the last call. Returns new finds."""
 
-    @abstractmethod
     def interrupt(self) -> None:
         """Asks the engine to end. `poll` still works and reads its last words."""
+        self._interrupted = True
+        if self._process is not None:
+            self._process.interrupt()
 
-    @abstractmethod
     def running(self) -> bool:
         """Whether a process of the engine is alive."""
+        return self._process is not None and self._process.running()
 
     def close(self) -> None:
         """Releases what the engine holds in this process."""
+        if self._process is not None:
+            self._process.close()
 
     def title_of(self, find: Find) -> Title:
         """What a find is called. It is replayed, because a file that fails only once is worth less

@@ -24,8 +24,6 @@ class Exhaustive(Engine):
     def __init__(self, *args) -> None:
         super().__init__(*args)
         self._left = sorted(_PROOFS.glob("*.txt"))
-        self._process: EngineProcess | None = None
-        self._interrupted = False
 
     def start(self) -> None:
         self._began = self._began or time.monotonic()
@@ -55,15 +53,3 @@ class Exhaustive(Engine):
 
     def title_of(self, find: Find) -> Title:
         return find.title
-
-    def interrupt(self) -> None:
-        self._interrupted = True
-        if self._process is not None:
-            self._process.interrupt()
-
-    def running(self) -> bool:
-        return self._process is not None and self._process.running()
-
-    def close(self) -> None:
-        if self._process is not None:
-            self._process.close()

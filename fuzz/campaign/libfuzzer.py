@@ -34,9 +34,7 @@ class LibFuzzer(Engine):
         self._artifacts = self.work / "artifacts"
         self._artifacts.mkdir()
         self._seen: set[str] = set()
-        self._process: EngineProcess | None = None
         self._starts = 0
-        self._interrupted = False
         self._hopeless = 0
         self._output: list[str] = []
         self._before = 0  # executions of the processes that have ended
@@ -155,15 +153,3 @@ class LibFuzzer(Engine):
                     continue
                 if same:
                     unit.unlink(missing_ok=True)
-
-    def interrupt(self) -> None:
-        self._interrupted = True
-        if self._process is not None:
-            self._process.interrupt()
-
-    def running(self) -> bool:
-        return self._process is not None and self._process.running()
-
-    def close(self) -> None:
-        if self._process is not None:
-            self._process.close()

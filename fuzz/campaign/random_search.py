@@ -25,8 +25,6 @@ class RandomSearch(Engine):
 
     def __init__(self, *args) -> None:
         super().__init__(*args)
-        self._process: EngineProcess | None = None
-        self._interrupted = False
         # Run i of a slice uses seed S + i. Neither workers nor neighbouring campaign seeds meet.
         self._seed = self.settings.seed * 2**32 + self.index * 2**48
         self._done = 0
@@ -86,17 +84,8 @@ class RandomSearch(Engine):
         return find.title
 
     def interrupt(self) -> None:
-        self._interrupted = True
         self.progress.exact = self._process is None
-        if self._process is not None:
-            self._process.interrupt()
-
-    def running(self) -> bool:
-        return self._process is not None and self._process.running()
-
-    def close(self) -> None:
-        if self._process is not None:
-            self._process.close()
+        super().interrupt()
 
 
 class PctSearch(RandomSearch):
