@@ -123,7 +123,7 @@ class Trial final : public host::Observer {
   bool honest_{false};
   const Script* script_{nullptr};
   Scenario scenario_;
-  ScenarioSchedule schedule_;
+  ScenarioSchedule schedule_{machine};
   host::HostAtomic<std::uint64_t> turn_;
 };
 
