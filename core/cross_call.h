@@ -190,7 +190,10 @@ class CrossCall {
     record.argument = argument;
     record.sender = self;
     auto& head = queues_[target].head;
-    CallRecord<H>* old = head.load(std::memory_order_relaxed);
+    // M8: a closed queue is an answer as well. What its CPU did before it went, the last use of a
+    // page included, comes before what the sender does when the call is over; the exchange that
+    // closed the queue releases it. Relaxed, a page could be released before its last use.
+    CallRecord<H>* old = head.load(std::memory_order_acquire);
     if (old != &closed_) record.locked.store(1, std::memory_order_relaxed);
     do {
       if (old == &closed_) {
