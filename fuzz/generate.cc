@@ -53,12 +53,19 @@ void stop_early(Random& random, Deviation& deviation) {
   deviation.arg = used.arg_of(deviation.arg, random.between(2, used.levels));
 }
 
-/// In one of four runs one of the switches that are not drawn with the others turns, and in one of
-/// four every backend is as likely as native.
-void turn_rare_switch(std::uint64_t seed, Header& header) {
+/// In one of four runs every backend is as likely as native. In half of the runs every switch that
+/// is drawn is as likely on as off, because some bugs need several; in half one of those turns that
+/// are not drawn. Three of four have store buffers, which hide nothing that is found without them.
+void turn_any_switch(std::uint64_t seed, Header& header) {
   Random random(seed ^ 0x5bd1e995);
   if (random.chance(1, 4)) header.backend = static_cast<Backend>(random.below(kBackends));
-  if (!random.chance(1, 4)) return;
+  header.tso |= random.chance(1, 2);
+  if (random.chance(1, 2)) {
+    for (const HeaderSwitch& one : kHeaderSwitches) {
+      if (one.is_drawn) header.*one.field = random.chance(1, 2);
+    }
+  }
+  if (!random.chance(1, 2)) return;
   bool Header::* chosen = nullptr;
   unsigned rare = 0;
   for (const HeaderSwitch& one : kHeaderSwitches) {
@@ -90,6 +97,7 @@ constexpr auto kChains = [] {
       {protect, unprotect, write, kCount},
       {unmap, reclaim_tables, map, read},
       {switch_to, walk, read, walk},
+      {read, leave, switch_to, read},
       {walk, walk, walk, walk},
   });
 }();
@@ -236,7 +244,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
     header.backend = some_backend(other);
     header.tso = other.chance(1, 2);
   }
-  if (options.any_switch) turn_rare_switch(seed, header);
+  if (options.any_switch) turn_any_switch(seed, header);
   if (options.backend != Backend::kCount) header.backend = options.backend;
   for (const HeaderSwitch* one : options.turned) {
     if (one != nullptr) header.*one->field = !(Header{}.*one->field);

@@ -89,8 +89,9 @@ struct GenerateOptions {
   /// These switches are not at their defaults, whatever is drawn.
   std::array<const HeaderSwitch*, 3> turned{};
   Backend backend{Backend::kCount};  // Always this one, unless kCount.
-  bool any_switch{false};  // Switches turn that otherwise turn on request, and backends come often.
-  bool chains{false};      // In half of the runs some operations belong together.
+  /// Switches turn that otherwise turn on request, several come together, and backends come often.
+  bool any_switch{false};
+  bool chains{false};  // In half of the runs some operations belong together.
 };
 
 /// The same scenario for the same seed and options, everywhere. Options beyond the bounds of a

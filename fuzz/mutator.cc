@@ -223,21 +223,30 @@ void swap_deviations(Context& context) {
   if (one != nullptr) std::swap(*one, *other);
 }
 
-/// A strategy decides from some moment on: at the end of the list as often as anywhere in it.
-void aim(Context& context) {
+/// The strategy decides from that moment on. There is one such moment, the first.
+void aim_at(Context& context, unsigned index, unsigned delay) {
   DeviationList& list = context.scenario.deviations;
   for (unsigned i = list.size(); i-- > 0;) {
     if (list[i].kind == DeviationKind::aim) list.erase(i);
   }
   if (list.full()) list.erase(list.size() - 1);
-  Random& random = context.random;
-  const unsigned index = random.chance(1, 2) ? list.size() : random.below(list.size() + 1);
   Deviation added{.kind = DeviationKind::aim};
-  added.delay = random.mostly_small(kLongestDelay);
+  added.delay = delay;
   added.cpu = context.any_cpu();
-  added.arg = random.below(shape(DeviationKind::aim).args());
-  list.insert(index, added);
+  added.arg = context.random.below(shape(DeviationKind::aim).args());
+  list.insert(std::min(index, list.size()), added);
 }
+
+/// At the end of the list as often as anywhere in it.
+void aim(Context& context) {
+  Random& random = context.random;
+  const unsigned size = context.scenario.deviations.size();
+  const unsigned index = random.chance(1, 2) ? size : random.below(size + 1);
+  aim_at(context, index, random.mostly_small(kLongestDelay));
+}
+
+/// From the first operation on: the strategy takes the list for wishes (fuzz/schedule.h).
+void aim_from_the_start(Context& context) { aim_at(context, 0, 0); }
 
 void change_header(Context& context) {
   Header other;
@@ -355,17 +364,17 @@ std::size_t mutate(std::span<std::uint8_t> buffer, std::size_t size, std::uint32
   Scenario scenario;
   decode(buffer.first(size), scenario);
   // Most bugs need a lucky scenario more than a long row of small changes, and a schedule that aims
-  // more than one that was changed by hand: docs/findings.md has what each share is worth.
-  if (random.chance(1, 4)) {
-    generate(random.next(), {.cpus = scenario.header.cpus, .any_switch = true, .chains = true},
-             scenario);
+  // more than one that was changed step by step: docs/findings.md has what each share is worth.
+  const bool is_new = random.chance(1, 2);
+  if (is_new) {
+    generate(random.next(), {.max_deviations = 32, .any_switch = true, .chains = true}, scenario);
   } else {
     mutate(scenario, random);
   }
   if (random.chance(3, 4)) {
     const Swarm swarm(random, scenario.header);
     Context context{scenario, random, swarm};
-    aim(context);
+    is_new ? aim_from_the_start(context) : aim(context);
   }
   return write(scenario, buffer, random);
 }

@@ -33,9 +33,8 @@ __attribute__((constructor)) void register_guards() {
 }
 
 void export_features(const FeatureSet& features) {
-  features.for_each([](std::uint16_t feature, std::uint8_t count) {
-    for (unsigned i = 0; i < count; ++i) __sanitizer_cov_trace_pc_guard(&guards[feature]);
-  });
+  features.for_each(
+      [](std::uint16_t feature) { __sanitizer_cov_trace_pc_guard(&guards[feature]); });
 }
 
 #elif defined(SHOOTDOWN_LIBFUZZER)
@@ -44,7 +43,7 @@ void export_features(const FeatureSet& features) {
 __attribute__((section("__libfuzzer_extra_counters"))) std::uint8_t counters[FeatureSet::kFeatures];
 
 void export_features(const FeatureSet& features) {
-  features.for_each([](std::uint16_t feature, std::uint8_t count) { counters[feature] = count; });
+  features.for_each([](std::uint16_t feature) { counters[feature] = 1; });
 }
 
 #else

@@ -262,8 +262,20 @@ TEST(Generate, RareSwitchesAndBackendsComeOnRequest) {
     }
   }
   EXPECT_EQ(turned[0], 0u);
-  EXPECT_GT(turned[1], kSeeds / 8);
+  EXPECT_GT(turned[1], kSeeds / 4);
   EXPECT_GT(above[1] * 2, above[0] * 3);
+}
+
+TEST(Generate, SwitchesTurnTogetherOnRequest) {
+  std::array<unsigned, 2> both{};
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    for (const bool any : {false, true}) {
+      const Header header = generated(seed, {.any_switch = any}).header;
+      both[any ? 1 : 0] += header.lazy_masks && header.by_loaded_space ? 1 : 0;
+    }
+  }
+  EXPECT_GT(both[0], 0u);
+  EXPECT_GT(both[1], 2 * both[0]);
 }
 
 TEST(Generate, SeedsDiffer) {
