@@ -102,14 +102,13 @@ def cell(results: list[Result]) -> Cell:
 
 
 def together(results: list[Result]) -> list[Result]:
-    """What a campaign of both fuzzing engines would have come to, for each seed that both have: what
-    the first of them finds."""
+    """What a campaign of both fuzzing engines would have come to at least, for each seed: what the first of
+    them finds. A seed that only one of them has had counts with that one; the other could only add to it."""
     seeds: dict[int, list[Result]] = {}
     for one in results:
         if one.engine in _CAMPAIGN_ENGINES:
             seeds.setdefault(one.seed, []).append(one)
-    return [min(both, key=lambda one: (not one.found, one.seconds)) for both in seeds.values()
-            if len(both) == len(_CAMPAIGN_ENGINES)]
+    return [min(tried, key=lambda one: (not one.found, one.seconds)) for tried in seeds.values()]
 
 
 @dataclass(frozen=True)
