@@ -183,8 +183,9 @@ class Try:
                 return outcome
         for name in engines:
             mine = [outcome for outcome in done if outcome.plan.engine == name]
+            effort = "all proofs" if name in trial.SEEDLESS else f"{len(mine)} seed{'s' * (len(mine) != 1)}"
             self._effort.append(
-                f"  {_NAMES[name]:<14} {len(mine)} seeds, "
+                f"  {_NAMES[name]:<18} {effort}, "
                 f"{sum(outcome.seconds for outcome in mine):.0f} s, "
                 f"about {sum(outcome.executions for outcome in mine):,} scenarios")
         return None
@@ -234,7 +235,7 @@ class Try:
         run = subprocess.run([program, "--cpus", "4"], text=True, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, check=False)
         if run.returncode == 0:
-            self._effort.append(f"  {'Bochs':<14} one boot with 4 CPUs, {time.monotonic() - began:.0f} s")
+            self._effort.append(f"  {'Bochs':<18} one boot with 4 CPUs, {time.monotonic() - began:.0f} s")
             return True
         if run.returncode != 1:
             raise AsideError(f"the test kernel cannot be run:\n{run.stdout[-2000:]}")

@@ -114,7 +114,7 @@ class VerdictTest(TryFixture):
                               status=0)
         proofs = len(list(Path("fuzz/proofs").glob("*.txt")))
         self.assertGreater(proofs, 10)
-        self.assertRegex(output, fr"  exhaustive search +1 seeds, \d+ s, about {60 * proofs:,} scenarios\n")
+        self.assertRegex(output, fr"  exhaustive search +all proofs, \d+ s, about {60 * proofs:,} scenarios\n")
 
     def test_a_proof_fails(self):
         self.fake("explore_bin", _EXPLORE.format("FOUND O5 a table is released too early", 1))
