@@ -221,8 +221,15 @@ void Oracles::on_page_read(std::uint32_t frame) {
 // -------------------------------------------------------------------------------------
 
 void Oracles::on_release(std::uint32_t frame) {
+  const FrameInfo& info = machine_.frames().info(frame);
+  if (info.kind == FrameKind::free) {
+    fail(Oracle::o6, "a frame is released twice", "Nobody has asked for it since.",
+         {.step = info.changed_at, .cpu = info.changed_by, .what = "released the frame"},
+         event(machine_.running().id, "releases it again"));
+    return;
+  }
   if (machine_.reorders()) check_last_uses(frame);
-  if (machine_.frames().info(frame).kind == FrameKind::table) {
+  if (info.kind == FrameKind::table) {
     check_table_release(frame);
   } else {
     check_page_release(frame);

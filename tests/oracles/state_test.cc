@@ -322,6 +322,16 @@ TEST(O6, FiresWhenAnAccessReachesAFrameThatWasReleased) {
                  op("write page=1")}});
 }
 
+TEST(O6, FiresWhenAFrameIsReleasedTwice) {
+  Trial trial;
+  trial.expect("O6 a frame is released twice",
+               {{wrong([&] {
+                   const std::uint32_t frame = host::FramePool::frame_at(trial.entry_of(0, 1));
+                   trial.machine.frames().release(frame, trial.machine.step(), 0);
+                 }),
+                 op("unmap mm=0 page=1")}});
+}
+
 // ---- O7, O8, O9
 
 TEST(O7, FiresWhenACpuLeavesTheMaskBeforeCr3HasLeft) {
