@@ -436,6 +436,8 @@ void Oracles::check_handler(CpuId cpu, const TraceEvent& event) {
 
 void Oracles::refine(Report& report) {
   if (report.oracle != Oracle::o18 || !report.first.what.empty()) return;
+  // There somebody may be on the way to the interrupt for what he has queued.
+  if (report.title == host::kWaitsWithInterruptsOff) return;
   unsigned index = 0;
   auto& calls = guest_->system().calls;
   calls.visit_shared([&](const char* name, auto& word) {

@@ -170,7 +170,7 @@ void Machine::pause(Site where) {
   if (!self.interrupts_enabled) {
     Report report;
     report.oracle = Oracle::o18;
-    report.title = "a CPU waits with interrupts off";
+    report.title = kWaitsWithInterruptsOff;
     report.detail = "Two CPUs that do so at the same time wait for each other for ever.";
     report.second = {.step = step_, .cpu = self.id, .what = "pause with interrupts off"};
     if (recording_) record("pause, interrupts off", where);

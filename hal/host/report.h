@@ -71,4 +71,7 @@ struct Report {
   [[nodiscard]] bool failed() const { return oracle != Oracle::none; }
 };
 
+/// Of a report of O18 that does not mean that everything stands still.
+inline constexpr const char* kWaitsWithInterruptsOff = "a CPU waits with interrupts off";
+
 }  // namespace shootdown::host

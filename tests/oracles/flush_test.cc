@@ -140,6 +140,19 @@ TEST(O18, FiresWhenACpuWaitsWithInterruptsOff) {
                })}});
 }
 
+TEST(O18, IsNoForgottenCallWhereACpuWaitsWithInterruptsOff) {
+  Trial trial;
+  bool is_flushed = false;
+  trial.after(TraceKind::handler_end, 0, [&] { is_flushed = true; });
+  trial.before_change = [&](CpuId) {
+    if (!is_flushed || !trial.machine.cpu(0).interrupts_enabled) return;
+    is_flushed = false;
+    trial.machine.cpu(0).interrupts_enabled = false;
+    trial.machine.cpu(1).call_pending = false;
+  };
+  trial.expect("O18 a CPU waits with interrupts off", flush_of_two());
+}
+
 TEST(O18, FiresWhenARunDoesNotEnd) {
   Trial trial;
   trial.expect("O18 a run does not end", {{wrong([&] {
