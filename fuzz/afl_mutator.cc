@@ -1,5 +1,5 @@
 // The mutator as AFL++ loads it: a shared library that knows scenarios and nothing of the core, so
-// one serves every program. AFL++'s own mutations of bytes are switched off.
+// one serves every program. AFL++'s own mutations of bytes are off without a dictionary.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>

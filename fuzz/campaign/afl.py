@@ -64,14 +64,17 @@ class Afl(Engine):
             # refuse, because every crash file is replayed.
             "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES": "1",
             "AFL_CUSTOM_MUTATOR_LIBRARY": str(_MUTATOR),
-            # What bytes it changes or cuts off by itself means little in a scenario, and a run is
-            # the same each time, so there is nothing to calibrate.
-            "AFL_CUSTOM_MUTATOR_ONLY": "1", "AFL_DISABLE_TRIM": "1", "AFL_FAST_CAL": "1",
+            # What it cuts off by itself means little in a scenario, and a run is the same each time,
+            # so there is nothing to calibrate.
+            "AFL_DISABLE_TRIM": "1", "AFL_FAST_CAL": "1",
             "AFL_STATSD": "1", "AFL_STATSD_HOST": "127.0.0.1",
             "AFL_STATSD_PORT": str(self._counters.getsockname()[1]),
             "ASAN_OPTIONS": "abort_on_error=1:symbolize=0:detect_leaks=0",
             "UBSAN_OPTIONS": "abort_on_error=1:symbolize=0",
         }
+        # Its own mutations of bytes are no better; but only they use a dictionary.
+        if not self.settings.dictionary:
+            env["AFL_CUSTOM_MUTATOR_ONLY"] = "1"
         if self.settings.stop_on_first:
             env["AFL_BENCH_UNTIL_CRASH"] = "1"
         return env
