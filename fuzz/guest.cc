@@ -396,6 +396,7 @@ void Guest::go_offline(CpuId cpu) {
 
 void Guest::come_online(CpuId cpu) {
   if (!offline_[cpu]) return;
+  oracles()->on_bring_up(cpu);
   initialize_cpu(system_);
   oracles()->on_online(cpu);
   machine_.stop_if_failed();

@@ -46,7 +46,7 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
     ghost.cleaning = 0;
     ghost.tally = {};
     ghost.flush.request = nullptr;
-    ghost.flush.queued = ghost.flush.to_interrupt = {};
+    ghost.flush.queued = ghost.flush.called = ghost.flush.to_interrupt = {};
     ghost.in_switch = ghost.in_handler = ghost.lazy = ghost.offline = false;
     ghost.space = kNoSpace;
     ghost.walker_table = ghost.walked = FramePool::kNoFrame;
@@ -114,11 +114,41 @@ Event Oracles::event(CpuId cpu, std::string what) const {
 }
 
 Event Oracles::fill_event(CpuId cpu, const TlbEntry& entry) const {
-  const unsigned page = page_of(entry.page << entry.shift);
-  return {.step = entry.from.step,
-          .cpu = cpu,
-          .what = (entry.from.speculative ? "speculatively cached " : "cached ") + page_name(page) +
-                  " of " + mm_name(entry.from.space)};
+  return {
+      .step = entry.from.step,
+      .cpu = cpu,
+      .what = (entry.from.speculative ? "speculatively cached " : "cached ") + entry_name(entry)};
+}
+
+std::string Oracles::entry_name(const TlbEntry& entry) const {
+  const VirtAddr address = entry.page << entry.shift;
+  if (entry.from.space == kKernelSpace) return kernel_page_name(kernel_page_of(address));
+  return page_name(page_of(address)) + " of " + origin_name(entry.from);
+}
+
+std::string Oracles::space_name(unsigned space) const {
+  return space < spaces_ ? mm_name(space) : "the kernel's space";
+}
+
+std::string Oracles::origin_name(const Provenance& from) const {
+  if (from.space >= spaces_) return "the kernel";
+  if (from.life == 0) return "no space";
+  return (from.life == space_[from.space].life ? "" : "an earlier ") + mm_name(from.space);
+}
+
+const char* Oracles::same_pcid() const { return machine_.pcid() ? " under the same PCID" : ""; }
+
+const char* Oracles::older_than(const Demand& demand) {
+  return demand.by == By::operation ? "older than a completed operation"
+                                    : "older than a completed flush";
+}
+
+std::string Oracles::made_by(const Demand& demand) {
+  static constexpr const char* kWhat[] = {"'s flush of it returned",
+                                          "'s flush of a batch that it is in returned",
+                                          "'s operation that promises its flush was complete"};
+  return cpu_name(demand.cpu) + kWhat[static_cast<unsigned>(demand.by)] + " at step " +
+         std::to_string(demand.step);
 }
 
 unsigned Oracles::space_of(const void* mm) const {
@@ -184,10 +214,13 @@ void Oracles::on_temporary_end(CpuId cpu) {
                     !state.shared.is_lazy.seen_by(machine_.cpu(cpu));
   const bool in_mask = ((mask_word(guest_->temporary_space()) >> cpu) & 1) != 0;
   if (back && !in_mask) return;
-  fail(Oracle::o25, "a temporary space does not end as it began",
-       cpu_name(cpu) + (in_mask ? " is still in the temporary space's mask."
-                                : " has another space loaded, or went back to one it was lazy on."),
-       {}, event(cpu, "leaves the temporary space"));
+  const bool lazy = state.shared.is_lazy.seen_by(machine_.cpu(cpu));
+  const char* what = " has another space loaded than before.";
+  if (cpu_[cpu].lazy_before_temporary) what = " was lazy before, and has no kernel space loaded.";
+  if (lazy) what = " is lazy, and uses the space that it has loaded.";
+  if (in_mask) what = " is still in the temporary space's mask.";
+  fail(Oracle::o25, "a temporary space does not end as it began", cpu_name(cpu) + what, {},
+       event(cpu, "leaves the temporary space"));
 }
 
 void Oracles::on_offline(CpuId cpu) {
@@ -195,20 +228,65 @@ void Oracles::on_offline(CpuId cpu) {
   cpu_[cpu].offline = true;
 }
 
+void Oracles::on_bring_up(CpuId cpu) {
+  cpu_[cpu].bring_up = machine_.step();
+  cpu_[cpu].bring_up_flushes = begin_uncounted(cpu);
+}
+
 void Oracles::on_online(CpuId cpu) {
   machine_.touch(host::place(host::Part::ghost, cpu), true);
-  cpu_[cpu].offline = false;
-  note_bring_up(cpu);
-  const HostCpu& hardware = machine_.cpu(cpu);
-  const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
-  unsigned used = 0;
-  for (const SlotState& slot : own.slots) used += slot.context != kNoContext ? 1 : 0;
-  if (used == 1 && own.loaded_slot == 0 && own.user_flush == 0 &&
-      hardware.tlb.entries.size() == 0) {
+  CpuGhost& ghost = cpu_[cpu];
+  ghost.offline = false;
+  end_uncounted(cpu, ghost.bring_up_flushes);
+  // Not an empty TLB: hardware may have walked again since it was emptied. Nor empty slots, where a
+  // switch would flush.
+  const char* title = "a CPU comes up with old translations";
+  const host::Tlb& tlb = machine_.cpu(cpu).tlb;
+  for (const TlbEntry& entry : tlb.entries) {
+    if (entry.from.step > ghost.bring_up || !trusts(cpu, entry.pcid, entry.global)) continue;
+    fail(Oracle::o24, title,
+         cpu_name(cpu) + " would use " + entry_name(entry) +
+             " without a flush, from before it came up.",
+         fill_event(cpu, entry), event(cpu, "comes online"));
     return;
   }
-  fail(Oracle::o24, "a CPU comes up with old translations or slots",
-       cpu_name(cpu) + " trusts what its TLB held before.", {}, event(cpu, "comes online"));
+  for (const host::PscEntry& pointer : tlb.psc) {
+    if (pointer.from.step > ghost.bring_up || !trusts(cpu, pointer.pcid, /*global=*/false)) {
+      continue;
+    }
+    fail(Oracle::o24, title,
+         cpu_name(cpu) + " would walk through a pointer to a table of " +
+             origin_name(pointer.from) + " without a flush, from before it came up.",
+         {.step = pointer.from.step, .cpu = cpu, .what = "cached the pointer"},
+         event(cpu, "comes online"));
+    return;
+  }
+}
+
+bool Oracles::trusts(CpuId cpu, std::uint16_t pcid, bool global) const {
+  if (global || !machine_.pcid()) return true;
+  const std::uint16_t kernel_half = pcid & static_cast<std::uint16_t>(~kUserPcidBit);
+  if (kernel_half == 0) return false;
+  const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
+  const auto slot = static_cast<Slot>(kernel_half - 1U);
+  const bool owed = pcid != kernel_half && ((own.user_flush >> kernel_half) & 1) != 0;
+  return !owed && (slot == own.loaded_slot || loads_without_flush(cpu, slot));
+}
+
+bool Oracles::loads_without_flush(CpuId cpu, Slot slot) const {
+  if (is_global_slot(slot)) return true;
+  const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
+  const SlotState& state = own.slots[slot];
+  if (state.context == kNoContext || own.invalidate_other) return false;
+  const auto keeps = [&](const Mm<host::HostHal>& mm) {
+    if (mm.context != state.context) return false;
+    machine_.touch(&mm.tlb_gen, false);
+    return state.generation >= mm.tlb_gen.peek();
+  };
+  for (unsigned space = 0; space < spaces_; ++space) {
+    if (keeps(guest_->space(space).mm)) return true;
+  }
+  return keeps(guest_->system().kernel_mm);
 }
 
 // ---- Use time
@@ -249,22 +327,26 @@ void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {
   };
   if (!kernel && (entry.from.space != space || entry.from.life != space_[space].life)) {
     fail(Oracle::o4, "a CPU uses a translation of another address space",
-         cpu_name(cpu) + " runs " + mm_name(space) + " but the entry is from " +
-             mm_name(entry.from.space) + ".",
+         cpu_name(cpu) + " runs " + space_name(space) + " but the entry is from " +
+             origin_name(entry.from) + ".",
          fill_event(cpu, entry), use());
     return;
   }
   const Demand& demand = kernel ? kernel_[page].demand : space_[space].pages[page].demand;
   if (is_outdated(entry, page) && entry.from.version < demand.version) {
-    fail(kernel ? Oracle::o13 : Oracle::o2, "a CPU uses a translation older than a completed flush",
+    fail(kernel ? Oracle::o13 : Oracle::o2,
+         std::string("a CPU uses a translation ") + older_than(demand),
          cpu_name(cpu) + " cached " + std::string(half) + std::to_string(page) + " at step " +
-             std::to_string(entry.from.step) + "; " + cpu_name(demand.cpu) +
-             "'s flush of it returned at step " + std::to_string(demand.step) + ".",
-         {.step = demand.step, .cpu = demand.cpu, .what = "the flush of the page returned"}, use());
+             std::to_string(entry.from.step) + "; " + made_by(demand) + ".",
+         {.step = demand.step,
+          .cpu = demand.cpu,
+          .what = demand.by == By::operation ? "the operation was complete"
+                                             : "the flush of the page returned"},
+         use());
   }
   if (machine_.frames().info(entry.frame).kind != FrameKind::data) {
-    fail(Oracle::o6, "a CPU uses a frame that was released", cpu_name(cpu) + " reads a dead frame.",
-         fill_event(cpu, entry), use());
+    fail(Oracle::o6, "a CPU uses a frame that was released",
+         cpu_name(cpu) + " accesses a dead frame.", fill_event(cpu, entry), use());
   }
   if (!kernel && guest_->system().cpus[cpu].shared.is_lazy.seen_by(machine_.cpu(cpu))) {
     fail(Oracle::o9, "a lazy CPU uses a user address",

@@ -64,6 +64,8 @@ class Oracles final : public host::Observer {
   void on_temporary_begin(CpuId cpu);
   void on_temporary_end(CpuId cpu);
   void on_offline(CpuId cpu);
+  /// The CPU is about to be initialised again: what its TLB holds until here means nothing.
+  void on_bring_up(CpuId cpu);
   void on_online(CpuId cpu);
   /// The CPU has done all that its scenario asked of it.
   void on_program_end(CpuId cpu) { check_counters(cpu); }
@@ -91,11 +93,14 @@ class Oracles final : public host::Observer {
   static constexpr unsigned kNoSpace = ~0U;
   static constexpr unsigned kLogDepth = 160;
 
-  /// A completed flush's demand on one page.
+  /// What makes a demand.
+  enum class By : std::uint8_t { flush, batch, operation };
+  /// A completed flush's demand on one page, or an operation's that relies on another's flush.
   struct Demand {
     std::uint64_t version{0};
     std::uint64_t step{0};
     CpuId cpu{0};
+    By by{By::flush};
   };
   /// "From generation `generation` on, nothing older than `version`."
   struct LogEntry {
@@ -142,10 +147,13 @@ class Oracles final : public host::Observer {
     const FlushRequest<host::HostHal>* request{nullptr};
     unsigned space{kNoSpace};
     Slot global{kNoGlobalSlot};  // the space's, as the flush saw it
+    // As it was asked for. A transition to a global slot treats any flush like one that does.
+    bool frees_tables{false};
     std::uint64_t checksum{0};
     std::uint64_t begin{0};
     host::HostCpuMask in_mask;       // members at any time since the flush began
     host::HostCpuMask queued;        // calls queued and not yet run
+    host::HostCpuMask called;        // calls queued at all
     host::HostCpuMask to_interrupt;  // their queues were empty, and no interrupt has left yet
     host::HostCpuMask skipped;       // left to the host
     std::array<std::uint64_t, kMaxCpus> entry_flushes;  // of the skipped ones, at that time
@@ -159,8 +167,12 @@ class Oracles final : public host::Observer {
     std::uint64_t queued{0};
     std::uint64_t calls_run{0};
     std::uint64_t broadcasts{0};
-    std::uint64_t switch_flushes{0};
-    std::uint64_t bring_up_flushes{0};
+    std::uint64_t uncounted{0};  // whole flushes of switches and of bring-ups
+  };
+  /// A stretch of code whose whole flushes need not be counted.
+  struct Uncounted {
+    std::uint64_t executed{0};  // both at its beginning
+    std::uint64_t counted{0};
   };
   struct CpuGhost {
     unsigned space{kNoSpace};  // whose root is in CR3
@@ -179,6 +191,9 @@ class Oracles final : public host::Observer {
     std::uint32_t walked{host::FramePool::kNoFrame};  // the table that hardware has read last
     const void* before_temporary{nullptr};            // the loaded space
     bool lazy_before_temporary{false};
+    std::uint64_t bring_up{0};  // when the last one began
+    Uncounted in_switch_flushes;
+    Uncounted bring_up_flushes;
     std::array<std::uint64_t, kKernelPages> kernel_wanted{};
     std::uint64_t kernel_begin{0};
     FlushGhost flush;
@@ -193,7 +208,9 @@ class Oracles final : public host::Observer {
   void check_consistency(CpuId cpu);
   void check_generations(CpuId cpu);
   void check_slots(CpuId cpu);
-  void audit_loaded(CpuId cpu, bool after_lazy);
+  /// After what the loaded entries are looked at.
+  enum class After : std::uint8_t { switch_in, lazy_exit, handler };
+  void audit_loaded(CpuId cpu, After after);
   void check_completed(CpuId cpu, const FlushGhost& flush);
   void check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId target);
   void check_handler(CpuId cpu, const TraceEvent& event);
@@ -203,9 +220,10 @@ class Oracles final : public host::Observer {
   void check_root(CpuId cpu);
   void count(CpuId cpu, const TraceEvent& event);
   void check_counters(CpuId cpu);
-  void note_bring_up(CpuId cpu);
   /// How often the CPU has flushed more than a page.
   [[nodiscard]] std::uint64_t whole_flushes(CpuId cpu) const;
+  [[nodiscard]] Uncounted begin_uncounted(CpuId cpu) const;
+  void end_uncounted(CpuId cpu, const Uncounted& begin);
   void check_counter(CpuId cpu, const char* name, std::uint64_t counted, std::uint64_t happened);
   void begin_kernel_flush(CpuId cpu, const TraceEvent& event);
   void end_kernel_flush(CpuId cpu);
@@ -249,10 +267,15 @@ class Oracles final : public host::Observer {
   void check_answers(CpuId cpu);
   void note_use(CpuId cpu, std::uint32_t frame);
   void check_last_uses(std::uint32_t frame);
-  void order_failure(const char* title, const char* detail, CpuId first, CpuId second);
+  void order_failure(const char* title, const std::string& detail, CpuId first, CpuId second);
 
   /// Under page-table isolation: the user twin's entry will be flushed on the way to user mode.
   [[nodiscard]] bool twin_is_owed(CpuId cpu, Slot slot, unsigned page) const;
+
+  /// The CPU may use what it holds under this PCID without a flush before.
+  [[nodiscard]] bool trusts(CpuId cpu, std::uint16_t pcid, bool global) const;
+  /// A switch to the space that the slot names would keep its entries.
+  [[nodiscard]] bool loads_without_flush(CpuId cpu, Slot slot) const;
 
   void begin_flush(CpuId cpu, const TraceEvent& event);
   void begin_batch(CpuId cpu, const TraceEvent& event);
@@ -263,7 +286,9 @@ class Oracles final : public host::Observer {
   void end_switch(CpuId cpu);
   void call_queued(CpuId cpu, const TraceEvent& event);
   void call_run(CpuId cpu, const TraceEvent& event);
-  void check_target(CpuId cpu, CpuId target, const char* verb);
+  /// How a target is asked to flush.
+  enum class Asked : std::uint8_t { by_interrupt, by_hypervisor };
+  void check_target(CpuId cpu, CpuId target, Asked asked);
   void vcpu_skipped(CpuId cpu, const TraceEvent& event);
   void check_skipped(CpuId cpu, const FlushGhost& flush);
   void begin_handler(CpuId cpu, const TraceEvent& event);
@@ -279,6 +304,16 @@ class Oracles final : public host::Observer {
   [[nodiscard]] std::uint64_t mask_word(unsigned space) const;
   [[nodiscard]] host::Event event(CpuId cpu, std::string what) const;
   [[nodiscard]] host::Event fill_event(CpuId cpu, const host::TlbEntry& entry) const;
+  /// What a translation is of, such as "page 3 of mm0".
+  [[nodiscard]] std::string entry_name(const host::TlbEntry& entry) const;
+  [[nodiscard]] std::string space_name(unsigned space) const;
+  /// The space that something cached is from, which may be one of an earlier life.
+  [[nodiscard]] std::string origin_name(const host::Provenance& from) const;
+  /// Where PCIDs are on, those of entries that are mixed up are the same.
+  [[nodiscard]] const char* same_pcid() const;
+  /// What has made the demand, as the end of a title and as a sentence about "it".
+  [[nodiscard]] static const char* older_than(const Demand& demand);
+  [[nodiscard]] static std::string made_by(const Demand& demand);
   void fail(host::Oracle oracle, std::string title, std::string detail, host::Event first,
             host::Event second);
   void collect_labels();

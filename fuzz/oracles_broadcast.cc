@@ -74,13 +74,16 @@ void Oracles::check_moved(CpuId cpu, const FlushGhost& flush) {
     if (own.loaded_mm.seen_by(machine_.cpu(id)) != mm || own.loaded_slot == flush.global || busy)
       continue;
     const bool lazy = guest_->system().cpus[id].shared.is_lazy.seen_by(machine_.cpu(id));
-    const bool can_walk = lazy && flush.request->frees_tables;
-    fail(can_walk ? Oracle::o5 : Oracle::o27,
-         can_walk ? "a flush for freed tables passes over a lazy CPU"
-                  : "a flush by broadcast passes over a CPU on a slot of its own",
-         cpu_name(id) + " runs " + mm_name(flush.space) + " on slot " +
-             std::to_string(own.loaded_slot) + " and got no interrupt, but only " +
-             slot_name(flush.global) + " was invalidated.",
+    const bool can_walk = lazy && flush.frees_tables;
+    const bool called = flush.called.test(id);
+    std::string title = can_walk ? "a flush for freed tables " : "a flush by broadcast ";
+    title += called ? "returns, and leaves " : "passes over ";
+    title += can_walk ? "a lazy CPU" : "a CPU on a slot of its own";
+    fail(can_walk ? Oracle::o5 : Oracle::o27, std::move(title),
+         cpu_name(id) + " has " + mm_name(flush.space) + " loaded on slot " +
+             std::to_string(own.loaded_slot) + " and " +
+             (called ? "has run its call there" : "got no interrupt") +
+             ", but the broadcast was for " + slot_name(flush.global) + ".",
          {.step = flush.begin, .cpu = cpu, .what = "starts the flush"},
          event(cpu, "the flush returns"));
   }

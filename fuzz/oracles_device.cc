@@ -27,7 +27,7 @@ void Oracles::check_device_before_release(std::uint32_t frame) {
     if (entry.frame != frame) continue;
     fail(Oracle::o6, "a frame is released while a device can use it",
          "A device has a translation to the frame, in " + mm_name(entry.pcid) +
-             ", and was not told to forget it.",
+             ", and has not been told to forget it since.",
          {.step = entry.from.step, .cpu = self, .what = "ran when the device cached it"},
          event(self, "releases the frame"));
   }
@@ -35,7 +35,7 @@ void Oracles::check_device_before_release(std::uint32_t frame) {
     if (pointer.table != frame) continue;
     fail(Oracle::o5, "a page table is released while a device can walk it",
          "A device has a pointer to the table, in " + mm_name(pointer.pcid) +
-             ", and was not told to forget it.",
+             ", and has not been told to forget it since.",
          {.step = pointer.from.step, .cpu = self, .what = "ran when the device cached it"},
          event(self, "releases the table"));
   }

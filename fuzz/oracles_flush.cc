@@ -106,7 +106,9 @@ void Oracles::begin_flush(CpuId cpu, const TraceEvent& event) {
   flush.begin = machine_.step();
   flush.in_mask = {};
   flush.in_mask.set_word(0, mask_word(flush.space));
+  flush.frees_tables = flush.request->frees_tables;
   flush.queued = {};
+  flush.called = {};
   flush.skipped = {};
   flush.ran_locally = false;
   flushing_.set(cpu);
@@ -190,9 +192,10 @@ void Oracles::check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId targe
                           : own.slots[slot].context == mm.context &&
                                 own.slots[slot].generation >= flush.request->generation;
     if (!kept || (twin && twin_is_owed(target, slot, page))) continue;
-    fail(twin ? Oracle::o12 : Oracle::o4,
-         twin ? "the user half keeps what the kernel half has flushed"
-              : "a slot holds a translation older than the generation it records",
+    const char* title = "a slot holds a translation older than the generation it records";
+    if (is_global_slot(slot)) title = "a global slot holds a translation older than its flush";
+    if (twin) title = "the user half keeps what the kernel half has flushed";
+    fail(twin ? Oracle::o12 : Oracle::o4, title,
          cpu_name(target) + " would load " + mm_name(flush.space) + " without a flush although " +
              page_name(page) + " is older.",
          fill_event(target, entry), event(cpu, "the flush returns"));
@@ -209,6 +212,7 @@ void Oracles::begin_batch(CpuId cpu, const TraceEvent& event) {
   flush.checksum = checksum_of(*flush.request);
   flush.begin = machine_.step();
   flush.queued = {};
+  flush.called = {};
   flush.skipped = {};
   flush.ran_locally = false;
 }
@@ -258,10 +262,7 @@ void Oracles::end_kernel_flush(CpuId cpu) {
       if (cpu_[target].offline) break;
       const Slot slot = (entry.pcid & ~kUserPcidBit) - 1U;
       const bool loaded = entry.global || !machine_.pcid() || slot == own.loaded_slot;
-      const bool loadable =
-          !loaded && (is_global_slot(slot) ||
-                      (own.slots[slot].context != kNoContext && !own.invalidate_other));
-      if (!loaded && !loadable) continue;
+      if (!loaded && !loads_without_flush(target, slot)) continue;
       fail(Oracle::o13, "a kernel range is flushed but a CPU can still use an older translation",
            cpu_name(target) + " holds " + kernel_page_name(page) +
                (loaded ? "." : " in a slot that it will load without a flush."),
@@ -272,13 +273,15 @@ void Oracles::end_kernel_flush(CpuId cpu) {
 
 void Oracles::begin_switch(CpuId cpu) {
   cpu_[cpu].in_switch = true;
+  cpu_[cpu].in_switch_flushes = begin_uncounted(cpu);
   cpu_[cpu].switch_was_lazy = guest_->system().cpus[cpu].shared.is_lazy.seen_by(machine_.cpu(cpu));
 }
 
 void Oracles::end_switch(CpuId cpu) {
   cpu_[cpu].in_switch = false;
+  end_uncounted(cpu, cpu_[cpu].in_switch_flushes);
   check_slots(cpu);
-  audit_loaded(cpu, cpu_[cpu].switch_was_lazy);
+  audit_loaded(cpu, cpu_[cpu].switch_was_lazy ? After::lazy_exit : After::switch_in);
 }
 
 void Oracles::call_queued(CpuId cpu, const TraceEvent& event) {
@@ -289,23 +292,27 @@ void Oracles::call_queued(CpuId cpu, const TraceEvent& event) {
          {}, this->event(cpu, "queues it again"));
   }
   flush.queued.set(target);
+  flush.called.set(target);
   if (event.value2 != 0) flush.to_interrupt.set(target);
-  check_target(cpu, target, "queues a call for ");
+  check_target(cpu, target, Asked::by_interrupt);
 }
 
-void Oracles::check_target(CpuId cpu, CpuId target, const char* verb) {
+void Oracles::check_target(CpuId cpu, CpuId target, Asked asked) {
   const FlushGhost& flush = cpu_[cpu].flush;
   if (flush.request == nullptr || flush.space == kNoSpace) return;
   const CpuGhost& ghost = cpu_[target];
+  const bool interrupts = asked == Asked::by_interrupt;
+  const std::string subject = interrupts ? "a flush interrupts " : "a hypervisor is to flush ";
+  const std::string verb = interrupts ? "queues a call for " : "asks for a flush of ";
   if (!flush.in_mask.test(target)) {
-    fail(Oracle::o19, "a flush interrupts a CPU outside the mask",
+    fail(Oracle::o19, subject + "a CPU outside the mask",
          cpu_name(target) + " was not in the mask of " + mm_name(flush.space) +
              " at any time since the flush began.",
          {.step = flush.begin, .cpu = cpu, .what = "starts the flush"},
          event(cpu, verb + cpu_name(target)));
   }
   if (ghost.lazy && ghost.lazy_since < flush.begin && !flush.request->frees_tables) {
-    fail(Oracle::o19, "a flush interrupts a lazy CPU without need",
+    fail(Oracle::o19, subject + "a lazy CPU without need",
          cpu_name(target) + " was lazy before the flush began, and no tables are freed.",
          {.step = ghost.lazy_since, .cpu = target, .what = "became lazy"},
          event(cpu, verb + cpu_name(target)));
@@ -319,7 +326,7 @@ void Oracles::on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) {
          event(cpu, "asks for it"));
   }
   targets.for_each([&](CpuId target) {
-    if (target != cpu) check_target(cpu, target, "asks for a flush of ");
+    if (target != cpu) check_target(cpu, target, Asked::by_hypervisor);
   });
 }
 
@@ -346,11 +353,11 @@ void Oracles::check_skipped(CpuId cpu, const FlushGhost& flush) {
         hypervisor.entry_flushes(target) != flush.entry_flushes[target]) {
       return;
     }
-    fail(
-        Oracle::o26, "a skipped virtual CPU runs again without a flush",
-        "The host has lost the flush that " + cpu_name(cpu) + " left for " + cpu_name(target) + ".",
-        {.step = flush.begin, .cpu = cpu, .what = "starts the flush"},
-        event(cpu, "the flush returns"));
+    fail(Oracle::o26, "a skipped virtual CPU runs again without a flush",
+         cpu_name(target) + " has not been flushed since " + cpu_name(cpu) +
+             " left that to the host, and nothing says any more that it has to be.",
+         {.step = flush.begin, .cpu = cpu, .what = "starts the flush"},
+         event(cpu, "the flush returns"));
   });
 }
 
@@ -410,14 +417,19 @@ void Oracles::check_handler(CpuId cpu, const TraceEvent& event) {
   const Generation before = event.value;
   const Generation after = event.value2;
   const auto report = [&](Oracle oracle, const char* title) {
+    // A target that has answered early works on a copy, and its initiator may be in another flush.
+    Event begin;
+    const FlushGhost& flush = cpu_[request.initiator].flush;
+    if (flush.request == &request) {
+      begin = {.step = flush.begin, .cpu = request.initiator, .what = "starts the flush"};
+    }
     fail(oracle, title,
          cpu_name(cpu) + " went from generation " + std::to_string(before) + " to " +
-             std::to_string(after) + " for a request of generation " +
-             std::to_string(request.generation) + ".",
-         {.step = cpu_[request.initiator].flush.begin,
-          .cpu = request.initiator,
-          .what = "starts the flush"},
-         this->event(cpu, "records generation " + std::to_string(after)));
+             std::to_string(after) + " for a request " +
+             (request.generation == kNoGeneration
+                  ? std::string("without a generation.")
+                  : "of generation " + std::to_string(request.generation) + "."),
+         std::move(begin), this->event(cpu, "records generation " + std::to_string(after)));
   };
   const bool partial = event.outcome == HandlerOutcome::partial;
   const bool full = event.outcome == HandlerOutcome::full;
@@ -431,7 +443,7 @@ void Oracles::check_handler(CpuId cpu, const TraceEvent& event) {
   if (full && !request.all() && request.generation == before + 1 && after == request.generation) {
     report(Oracle::o19, "a full flush where a partial one was enough");
   }
-  audit_loaded(cpu, /*after_lazy=*/false);
+  audit_loaded(cpu, After::handler);
 }
 
 void Oracles::refine(Report& report) {

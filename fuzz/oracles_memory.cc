@@ -131,7 +131,10 @@ void Oracles::check_promises(CpuId cpu, const PromiseList& promises, Oracle orac
     if (promise.life != space_[promise.space].life) continue;
     Demand& demand = space_[promise.space].pages[promise.page].demand;
     if (promise.version > demand.version) {
-      demand = {.version = promise.version, .step = machine_.step(), .cpu = cpu};
+      demand = {.version = promise.version,
+                .step = machine_.step(),
+                .cpu = cpu,
+                .by = oracle == Oracle::o20 ? By::batch : By::operation};
     }
     check_device_promise(cpu, promise, oracle);
   }

@@ -26,8 +26,9 @@ void Oracles::check_order(CpuId cpu, const TraceEvent& event) {
       const auto sender = static_cast<CpuId>(event.value);
       if (!memory.knows(cpu, sender, order_[sender].queued[cpu])) {
         order_failure("a call runs before its record is visible (M7)",
-                      "Nothing orders what the sender wrote before what the target reads.", sender,
-                      cpu);
+                      "Nothing orders what " + cpu_name(sender) + " wrote before what " +
+                          cpu_name(cpu) + " reads.",
+                      sender, cpu);
       }
       order_[sender].answered[cpu] = memory.now(cpu);
       break;
@@ -80,7 +81,8 @@ void Oracles::check_bump(CpuId cpu) {
   if (bump.generation != recorded || bump.life != space_[space].life) return;
   if (machine_.cxx().knows(cpu, bump.cpu, bump.time)) return;
   order_failure("a generation is recorded before what it stands for is visible (M6)",
-                "Nothing orders the change of the entries before the flush that is to drop them.",
+                "Nothing orders " + cpu_name(bump.cpu) + "'s change of the entries before " +
+                    cpu_name(cpu) + "'s record that they are flushed.",
                 bump.cpu, cpu);
 }
 
@@ -89,7 +91,8 @@ void Oracles::check_grant(CpuId cpu, unsigned space) {
   if (grant.time == 0 || grant.life != space_[space].life) return;
   if (machine_.cxx().knows(cpu, grant.cpu, grant.time)) return;
   order_failure("a global slot is seen before what came before it (M14)",
-                "Nothing orders the start of the transition before the flush that asks about it.",
+                "Nothing orders the start of the transition on " + cpu_name(grant.cpu) +
+                    " before the flush on " + cpu_name(cpu) + " that asks about it.",
                 grant.cpu, cpu);
 }
 
@@ -98,8 +101,9 @@ void Oracles::check_answers(CpuId cpu) {
     const std::uint32_t time = std::exchange(order_[cpu].answered[target], 0);
     if (time == 0 || machine_.cxx().knows(cpu, target, time)) continue;
     order_failure("a flush returns before what its targets did is visible (M8)",
-                  "Nothing orders the target's last use before what the caller releases.", target,
-                  cpu);
+                  "Nothing orders " + cpu_name(target) + "'s last use before what " +
+                      cpu_name(cpu) + " releases.",
+                  target, cpu);
   }
 }
 
@@ -114,14 +118,18 @@ void Oracles::check_last_uses(std::uint32_t frame) {
   const CpuId self = machine_.running().id;
   for (CpuId cpu = 0; cpu < machine_.cpu_count(); ++cpu) {
     if (used[cpu] == 0 || machine_.cxx().knows(self, cpu, used[cpu])) continue;
-    order_failure("a page is released before its last use is visible (M8)",
-                  "Nothing orders an access to the page before its next owner's.", cpu, self);
+    order_failure(
+        "a page is released before its last use is visible (M8)",
+        "Nothing orders an access of " + cpu_name(cpu) + " to the page before its next owner's.",
+        cpu, self);
   }
 }
 
-void Oracles::order_failure(const char* title, const char* detail, CpuId first, CpuId second) {
-  fail(Oracle::order, title, detail, event(first, "did what is not ordered"),
-       event(second, "goes on"));
+void Oracles::order_failure(const char* title, const std::string& detail, CpuId first,
+                            CpuId second) {
+  // The clocks tell that the first is not before the second, but not at which step it was.
+  fail(Oracle::order, title, detail, {},
+       event(second, "goes on, and need not see what " + cpu_name(first) + " did"));
 }
 
 }  // namespace shootdown::fuzz

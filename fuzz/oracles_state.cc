@@ -61,7 +61,7 @@ void Oracles::check_mask(CpuId cpu) {
   if (space == kNoSpace || ((mask_word(space) >> cpu) & 1) != 0) return;
   fail(Oracle::o7, "a CPU has a space in CR3 but is not in its mask",
        cpu_name(cpu) + " can still walk " + mm_name(space) +
-           ", but a flush that starts now would not reach it.",
+           ", but a flush that starts now would not find it in the mask.",
        {}, event(cpu, "is not in the mask of " + mm_name(space)));
 }
 
@@ -72,28 +72,35 @@ void Oracles::check_consistency(CpuId cpu) {
   if (hardware.interrupts_enabled) {
     const System<host::HostHal>& system = guest_->system();
     const Slot slot = state.own.loaded_slot;
-    const bool agrees =
-        loaded != nullptr &&
-        hardware.cr3 == (guest_->in_user_mode(cpu) ? user_cr3_value(system, *loaded, slot)
-                                                   : cr3_value(system, *loaded, slot)) &&
-        state.own.on_global.seen_by(machine_.cpu(cpu)) == is_global_slot(slot) &&
-        (is_global_slot(slot) ? loaded->global_slot.seen_by(machine_.cpu(cpu)) == slot
-                              : state.own.slots[slot].context == loaded->context);
-    if (!agrees) {
+    const char* disagrees = nullptr;
+    if (loaded == nullptr) {
+      disagrees = "says that it is inside a switch.";
+    } else if (hardware.cr3 != (guest_->in_user_mode(cpu) ? user_cr3_value(system, *loaded, slot)
+                                                          : cr3_value(system, *loaded, slot))) {
+      disagrees = "names another space, half or slot than CR3.";
+    } else if (state.own.on_global.seen_by(machine_.cpu(cpu)) != is_global_slot(slot)) {
+      disagrees = "is wrong about whether the slot is global.";
+    } else if (is_global_slot(slot) ? loaded->global_slot.seen_by(machine_.cpu(cpu)) != slot
+                                    : state.own.slots[slot].context != loaded->context) {
+      disagrees = "names a slot that belongs to another space.";
+    }
+    if (disagrees != nullptr) {
       fail(Oracle::o8, "interrupts are on while the bookkeeping and CR3 disagree",
-           "A flush interrupt that arrives on " + cpu_name(cpu) +
-               " now would flush the wrong space.",
+           "What a flush interrupt that arrives on " + cpu_name(cpu) + " now would go by " +
+               disagrees,
            {}, event(cpu, "runs with interrupts on"));
     }
     if (hardware.cr4 != state.own.cr4) {
       fail(Oracle::o23, "CR4 and its shadow differ while interrupts are on",
-           "A flush that toggles CR4.PGE on " + cpu_name(cpu) + " would restore the wrong value.",
+           "A write of CR4 from the shadow on " + cpu_name(cpu) +
+               ", such as a flush without INVPCID makes, would set the wrong bits.",
            {}, event(cpu, "runs with interrupts on"));
     }
   }
   if (cpu_[cpu].lazy && loaded != nullptr && loaded->is_kernel) {
     fail(Oracle::o9, "a CPU is lazy on the kernel's own space",
-         cpu_name(cpu) + " would be skipped by flushes for no reason.", {}, event(cpu, "is lazy"));
+         cpu_name(cpu) + " has no user half loaded that it could leave alone.", {},
+         event(cpu, "is lazy"));
   }
 }
 
@@ -101,17 +108,19 @@ void Oracles::on_nmi_access(CpuId cpu, unsigned space) {
   if (cpu_[cpu].space == space) return;
   fail(Oracle::o22, "an NMI reads another space than its task's",
        cpu_name(cpu) + " runs a task of " + mm_name(space) + ", and CR3 holds " +
-           (cpu_[cpu].space == kNoSpace ? "the kernel's space." : mm_name(cpu_[cpu].space) + "."),
+           space_name(cpu_[cpu].space) + ".",
        {}, event(cpu, "reads user memory in an NMI handler"));
 }
 
 void Oracles::check_root(CpuId cpu) {
   // Where NMIs arrive, they ask for themselves.
   if (guest_->takes_nmis()) return;
-  const Mm<host::HostHal>* loaded =
-      guest_->system().cpus[cpu].own.loaded_mm.seen_by(machine_.cpu(cpu));
+  const CpuState<host::HostHal>& state = guest_->system().cpus[cpu];
+  const Mm<host::HostHal>* loaded = state.own.loaded_mm.seen_by(machine_.cpu(cpu));
   const unsigned space = cpu_[cpu].space;
   if (loaded == nullptr || cpu_[cpu].offline) return;
+  // Then user_access_ok is false, whatever is loaded.
+  if (state.shared.is_lazy.seen_by(machine_.cpu(cpu)) || state.own.owes_answered_flush) return;
   if (space == kNoSpace ? loaded->is_kernel : loaded == &guest_->space(space).mm) return;
   fail(Oracle::o22, "user_access_ok would be true while CR3 holds another space",
        "An NMI on " + cpu_name(cpu) + " now would take the wrong space for its task's.", {},
@@ -156,7 +165,7 @@ void Oracles::check_slots(CpuId cpu) {
   }
 }
 
-void Oracles::audit_loaded(CpuId cpu, bool after_lazy) {
+void Oracles::audit_loaded(CpuId cpu, After after) {
   const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
   const unsigned space = cpu_[cpu].space;
   if (space == kNoSpace) return;
@@ -169,8 +178,8 @@ void Oracles::audit_loaded(CpuId cpu, bool after_lazy) {
     const unsigned page = page_of(entry.page << entry.shift);
     if (entry.from.space != space || entry.from.life != space_[space].life) {
       fail(Oracle::o4, "a slot holds translations of another address space",
-           cpu_name(cpu) + " loaded " + mm_name(space) + " with entries of " +
-               mm_name(entry.from.space) + " under the same PCID.",
+           cpu_name(cpu) + " has " + mm_name(space) + " loaded, with entries of " +
+               origin_name(entry.from) + same_pcid() + ".",
            fill_event(cpu, entry), event(cpu, "may use it now"));
     }
     if (is_stale_at(entry, recorded)) {
@@ -183,12 +192,13 @@ void Oracles::audit_loaded(CpuId cpu, bool after_lazy) {
     if (cpu_[cpu].lazy) continue;
     const Demand& demand = space_[space].pages[page].demand;
     if (is_outdated(entry, page) && entry.from.version < demand.version) {
-      fail(after_lazy ? Oracle::o2 : Oracle::o1,
-           after_lazy ? "a CPU leaves lazy mode with a translation older than a completed flush"
-                      : "a CPU switches in with a translation older than a completed flush",
+      static constexpr const char* kAfter[] = {"switches in with", "leaves lazy mode with",
+                                               "ends a flush function and keeps"};
+      fail(after == After::lazy_exit ? Oracle::o2 : Oracle::o1,
+           std::string("a CPU ") + kAfter[static_cast<unsigned>(after)] + " a translation " +
+               older_than(demand),
            cpu_name(cpu) + " may use " + page_name(page) + " of " + mm_name(space) +
-               " from now on, but its flush by " + cpu_name(demand.cpu) + " returned at step " +
-               std::to_string(demand.step) + ".",
+               " from now on, but " + made_by(demand) + ".",
            fill_event(cpu, entry), event(cpu, "may use it now"));
     }
   }
@@ -215,9 +225,12 @@ void Oracles::check_twin(CpuId cpu) {
     if ((!foreign && !is_stale_at(entry, recorded)) || twin_is_owed(cpu, own.loaded_slot, page)) {
       continue;
     }
-    fail(Oracle::o12, "the user half keeps what the kernel half has flushed",
-         cpu_name(cpu) + " will go to user mode with " + page_name(page) +
-             " from before generation " + std::to_string(recorded) + ".",
+    fail(Oracle::o12,
+         foreign ? "the user half holds translations of another address space"
+                 : "the user half keeps what the kernel half has flushed",
+         cpu_name(cpu) + " would go to user mode with " + entry_name(entry) +
+             (foreign ? " under the PCID of " + space_name(cpu_[cpu].space) + "."
+                      : " from before generation " + std::to_string(recorded) + "."),
          fill_event(cpu, entry), event(cpu, "records the generation"));
   }
 }

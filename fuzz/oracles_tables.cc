@@ -42,10 +42,20 @@ bool Oracles::on_walk(CpuId cpu, std::uint32_t frame, std::uint32_t life) {
   (cpu == host::kDevice ? walked_by_device_ : cpu_[cpu].walked) = frame;
   const bool is_alive = info.kind == FrameKind::table && info.life == life;
   if (is_alive && (owner == space || owner == kKernelSpace)) return true;
-  fail(Oracle::o5, "a walk reads a page table that was released",
-       walker_name(cpu) + " walks a frame that is " +
-           (info.kind == FrameKind::free ? "free." : "used for something else by now."),
-       {.step = info.changed_at, .cpu = info.changed_by, .what = "released or reused the table"},
+  const std::string walks = walker_name(cpu) + " walks a frame that is ";
+  std::string detail =
+      walks + (info.kind == FrameKind::free ? "free." : "used for something else.");
+  if (is_alive) {
+    detail = walker_name(cpu) + " walks for " + space_name(space) + " and reads a table of " +
+             space_name(owner) + ".";
+  }
+  fail(Oracle::o5,
+       is_alive ? "a walk reads a page table of another address space"
+                : "a walk reads a page table that was released",
+       std::move(detail),
+       {.step = info.changed_at,
+        .cpu = info.changed_by,
+        .what = is_alive ? "made the frame a table" : "released or reused the table"},
        cpu == host::kDevice ? event(machine_.running().id, "runs when a device walks it")
                             : event(cpu, "walks it"));
   return false;
@@ -86,7 +96,7 @@ void Oracles::on_table_unhooked(unsigned space, VirtAddr region, std::uint32_t t
 
 void Oracles::check_pointers_flushed(CpuId cpu, const FlushGhost& flush) {
   const FlushRequest<host::HostHal>& request = *flush.request;
-  if (!request.frees_tables) return;
+  if (!flush.frees_tables) return;
   for (CpuId target = 0; target < machine_.cpu_count(); ++target) {
     const HostCpu& hardware = machine_.cpu(target);
     machine_.touch(host::place(host::Part::table_drops, target), false);
@@ -123,14 +133,14 @@ void Oracles::audit_pointers(CpuId cpu) {
     machine_.touch(host::place(host::Part::frame, pointer.table), false);
     if (is_dead(pointer)) {
       fail(Oracle::o5, "a slot holds a pointer to a released page table",
-           cpu_name(cpu) + " loaded " + mm_name(space) + " and may walk it at any moment.",
+           cpu_name(cpu) + " has " + mm_name(space) + " loaded and may walk it at any moment.",
            pointer_event(cpu, pointer), event(cpu, "may walk it now"));
     }
     if (pointer.from.space == kKernelSpace) continue;
     if (pointer.from.space == space && pointer.from.life == space_[space].life) continue;
     fail(Oracle::o4, "a slot holds pointers to tables of another address space",
-         cpu_name(cpu) + " loaded " + mm_name(space) + " with pointers to tables of " +
-             mm_name(pointer.from.space) + " under the same PCID.",
+         cpu_name(cpu) + " has " + mm_name(space) + " loaded, with pointers to tables of " +
+             origin_name(pointer.from) + same_pcid() + ".",
          pointer_event(cpu, pointer), event(cpu, "may walk it now"));
   }
 }

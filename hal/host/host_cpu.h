@@ -35,9 +35,10 @@ struct Look {
 /// What a CPU has executed of the instructions that drop translations, since the run began.
 struct Executed {
   std::uint64_t cr3_flushes{0};  // loads of CR3 that do not keep
-  std::uint64_t pages{0};        // INVLPG
+  std::uint64_t pages{0};        // INVLPG, and INVPCID of an address in the loaded PCID
+  std::uint64_t contexts{0};     // INVPCID of one context or of all
   std::uint64_t everything{0};   // INVPCID of everything
-  std::uint64_t cr4_writes{0};   // two for each time that CR4.PGE is toggled and restored
+  std::uint64_t pge_toggles{0};  // two for each time that CR4.PGE is toggled and restored
 };
 
 /// One simulated CPU's hardware state.

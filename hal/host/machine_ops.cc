@@ -99,9 +99,11 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
   touch_all_dropped(self.id);
   switch (type) {
     case InvpcidType::address:
+      if (tag == pcid_of(self.cr3)) ++self.executed.pages;
       self.tlb.flush_address_in(address, tag);
       break;
     case InvpcidType::context:
+      ++self.executed.contexts;
       self.tlb.flush_pcid(tag);
       break;
     case InvpcidType::everything:
@@ -109,6 +111,7 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
       self.tlb.clear();
       break;
     case InvpcidType::all_contexts:
+      ++self.executed.contexts;
       self.tlb.flush_non_global();
       break;
   }
@@ -142,9 +145,9 @@ void Machine::write_cr4(std::uint64_t value, Site where) {
   HostCpu& self = *running_;
   touch_all_dropped(self.id);
   if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) self.tlb.clear();
+  if (((self.cr4 ^ value) & kCr4GlobalPages) != 0) ++self.executed.pge_toggles;
   self.cr4 = value;
   note(OpClass::cr4, value);
-  ++self.executed.cr4_writes;
   if (recording_)
     record((value & kCr4GlobalPages) != 0 ? "load CR4, PGE on" : "load CR4, PGE off", where);
   if (observing_) observer_->on_invalidate(self.id);

@@ -31,7 +31,7 @@ std::string_view oracle_meaning(Oracle oracle) {
     case Oracle::o8:
       return "with interrupts on, the bookkeeping agrees with CR3 (R2)";
     case Oracle::o9:
-      return "a lazy CPU is in the mask and does not use user addresses (R3)";
+      return "a lazy CPU has a user space loaded and does not use its addresses (R3)";
     case Oracle::o10:
       return "a partial flush covers exactly one missing generation (R5)";
     case Oracle::o11:
@@ -51,7 +51,7 @@ std::string_view oracle_meaning(Oracle oracle) {
     case Oracle::o18:
       return "everybody finishes; nobody waits with interrupts off (R12)";
     case Oracle::o19:
-      return "no needless interrupts and no needless full flushes (R13)";
+      return "no needless interrupts, hypercalls and full flushes (R13)";
     case Oracle::o20:
       return "after a batch flush, no CPU can use what the batch removed (R1, R13)";
     case Oracle::o21:
@@ -61,7 +61,7 @@ std::string_view oracle_meaning(Oracle oracle) {
     case Oracle::o23:
       return "CR4 and its shadow agree when interrupts are on";
     case Oracle::o24:
-      return "a CPU comes up with clean slots and an empty TLB";
+      return "a CPU that comes up uses nothing that its TLB held before";
     case Oracle::o25:
       return "a temporary space ends as it began";
     case Oracle::o26:
@@ -75,7 +75,7 @@ std::string_view oracle_meaning(Oracle oracle) {
     case Oracle::o30:
       return "all configurations give the same verdicts";
     case Oracle::o31:
-      return "a space is not destroyed while a CPU has it loaded";
+      return "a space is not destroyed while a CPU has it loaded, and not loaded afterwards";
     case Oracle::check:
       return "a check inside the core failed";
     case Oracle::fault:

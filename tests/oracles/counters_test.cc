@@ -51,6 +51,64 @@ TEST(O29, FiresWhenABroadcastIsCountedThatNobodyIssued) {
   expect_wrong("broadcasts", &Counters::broadcasts, 0);
 }
 
+/// The run with all that is meddled with.
+void expect_right(Trial& trial, const Script& script, Header header = {}) {
+  EXPECT_EQ(trial.run(script, header, /*honestly=*/false), "ok") << trial.report.detail;
+}
+
+TEST(O29, SaysHowOftenItHappened) {
+  Trial trial;
+  trial.after(TraceKind::flush_send, 0, [&] { ++trial.own(0).counters.remote_flush_sent; });
+  trial.expect("O29 the counter remote_flush_sent is wrong", two_flushes());
+  EXPECT_EQ(trial.report.detail, "cpu0 has counted 2, and it happened 1 time.");
+}
+
+TEST(O29, IsNotMistakenAboutASwitchThatSaysThatItFlushed) {
+  Trial trial;
+  unsigned told = 0;
+  trial.distort = [&](CpuId, TraceEvent& event) {
+    if (event.kind != TraceKind::switch_end || event.value != 0) return;
+    event.value = 1;
+    ++told;
+  };
+  expect_right(trial, {{op("switch_to mm=1"), op("switch_to mm=0"), op("protect mm=0 page=1")}});
+  EXPECT_GT(told, 0u);
+}
+
+TEST(O29, LeavesOpenWhenAFlushIsCounted) {
+  Trial trial;
+  trial.after(TraceKind::flush_send, 0,
+              [&] { trial.own(0).counters.remote_flush_sent += ~std::uint64_t{0}; });
+  trial.after(TraceKind::flush_end, 0, [&] { ++trial.own(0).counters.remote_flush_sent; });
+  expect_right(trial, {{await(1), op("protect mm=0 page=1")}, {op("read page=1"), go(1)}});
+}
+
+TEST(O29, KnowsInvpcidOfTheLoadedContextAndOfAPageInIt) {
+  for (const InvpcidType type :
+       {InvpcidType::context, InvpcidType::all_contexts, InvpcidType::address}) {
+    Trial trial;
+    Counter Counters::* counter =
+        type == InvpcidType::address ? &Counters::local_flush_one : &Counters::local_flush_all;
+    const auto flush = [&] {
+      HostHal::invpcid(type, pcid_of(trial.own(0).loaded_slot), 0x1000);
+      ++(trial.own(0).counters.*counter);
+    };
+    expect_right(trial, {{wrong(flush), op("read page=1")}}, {.invpcid = true});
+    const auto uncounted = [&] {
+      HostHal::invpcid(type, pcid_of(trial.own(0).loaded_slot), 0x1000);
+    };
+    EXPECT_NE(
+        trial.run({{wrong(uncounted), op("read page=1")}}, {.invpcid = true}, /*honestly=*/false),
+        "ok");
+  }
+}
+
+TEST(O29, CountsWithoutPcids) {
+  Trial trial;
+  trial.after(TraceKind::handler_end, 0, [&] { ++trial.own(0).counters.local_flush_all; });
+  trial.expect("O29 the counter local_flush_all is wrong", two_flushes(), {.pcid = false});
+}
+
 TEST(O29, FiresWhenAnInvalidationIsNotCounted) {
   Trial trial;
   trial.after(TraceKind::handler_end, 0, [&] { HostHal::invlpg(0); });

@@ -146,6 +146,20 @@ TEST(O22, FiresWhenTheSpaceIsNamedBeforeCr3HasIt) {
                })}});
 }
 
+TEST(O22, LeavesACpuAloneWhoseUserAccessIsNotOk) {
+  Trial trial;
+  const Script script = {{wrong([&] {
+    HostHal::disable_interrupts();
+    auto& lazy = trial.system().cpus[0].shared.is_lazy;
+    lazy.store(true, std::memory_order_relaxed);
+    trial.own(0).loaded_mm.store(&trial.mm(1), std::memory_order_relaxed);
+    trial.own(0).loaded_mm.store(&trial.mm(0), std::memory_order_relaxed);
+    lazy.store(false, std::memory_order_relaxed);
+    HostHal::enable_interrupts();
+  })}};
+  EXPECT_EQ(trial.run(script, {}, /*honestly=*/false), "ok") << trial.report.detail;
+}
+
 /// An NMI arrives at the running CPU.
 void take_nmi(Trial& trial, VirtAddr address) {
   trial.machine.running().nmi_pending = true;
@@ -191,22 +205,63 @@ TEST(O24, FiresWhenACpuComesUpWithOldTranslations) {
   trial.before_change = [&](CpuId cpu) {
     if (cpu == 1 && trial.machine.cpu(1).tlb.entries.size() == 0) loot.put_back(1);
   };
-  trial.expect("O24 a CPU comes up with old translations or slots",
-               {{}, {op("read page=1"), op("offline"), op("online")}});
+  trial.expect("O24 a CPU comes up with old translations",
+               {{}, {op("kernel_read page=1"), op("offline"), op("online")}});
+  EXPECT_NE(trial.report.detail.find("would use kernel page 1 without a flush"), std::string::npos)
+      << trial.report.detail;
 }
+
+/// Cpu 1 goes and comes back, and slot 4 says that it holds `generation` of space 0 then.
+struct OldSlot {
+  OldSlot(Trial& trial, Generation generation, bool with_entries) : loot(trial) {
+    if (with_entries) trial.after(TraceKind::switch_begin, 1, [this] { loot.take(1); });
+    trial.before_change = [this, &trial, generation](CpuId cpu) {
+      const auto& slots = trial.own(1).slots;
+      const bool clean = trial.machine.cpu(1).tlb.entries.size() == 0 &&
+                         slots[0].context == trial.system().kernel_mm.context &&
+                         slots[1].context == kNoContext;
+      if (cpu != 1 || !clean) return;
+      trial.own(1).slots[4] = {.context = trial.mm(0).context, .generation = generation};
+      loot.put_back(1);
+      for (host::TlbEntry& entry : trial.machine.cpu(1).tlb.entries) entry.pcid = pcid_of(4);
+    };
+  }
+  Loot loot;
+};
+
+Script away_and_back() { return {{}, {op("read page=1"), op("offline"), op("online")}}; }
 
 TEST(O24, FiresWhenACpuComesUpWithOldSlots) {
   Trial trial;
+  const OldSlot slot(trial, kFirstGeneration, /*with_entries=*/true);
+  trial.expect("O24 a CPU comes up with old translations", away_and_back());
+}
+
+TEST(O24, LeavesASlotAloneThatASwitchWouldFlushOrThatIsEmpty) {
+  for (const bool behind : {true, false}) {
+    Trial trial;
+    const OldSlot slot(trial, behind ? kNoGeneration : kFirstGeneration, /*with_entries=*/behind);
+    EXPECT_EQ(trial.run(away_and_back(), {}, /*honestly=*/false), "ok") << trial.report.detail;
+    EXPECT_EQ(trial.own(1).slots[4].context, trial.mm(0).context) << "nothing was tried";
+  }
+}
+
+TEST(O24, LeavesWhatIsCachedAfterTheFlushAlone) {
+  Trial trial;
+  Loot loot(trial);
+  trial.after(TraceKind::switch_begin, 1, [&] { loot.take(1); });
+  unsigned put = 0;
   trial.before_change = [&](CpuId cpu) {
-    const auto& slots = trial.own(1).slots;
-    const bool clean =
-        slots[0].context == trial.system().kernel_mm.context && slots[1].context == kNoContext;
-    if (cpu == 1 && clean) {
-      trial.own(1).slots[4] = {.context = trial.mm(0).context, .generation = kFirstGeneration};
+    if (cpu != 1 || trial.machine.cpu(1).tlb.entries.size() != 0 || loot.entries() == 0) return;
+    loot.put_back(1);
+    for (host::TlbEntry& entry : trial.machine.cpu(1).tlb.entries) {
+      entry.from.step = trial.machine.step();
+      ++put;
     }
   };
-  trial.expect("O24 a CPU comes up with old translations or slots",
-               {{}, {op("offline"), op("online")}});
+  const Script script = {{}, {op("kernel_read page=1"), op("offline"), op("online")}};
+  EXPECT_EQ(trial.run(script, {}, /*honestly=*/false), "ok") << trial.report.detail;
+  EXPECT_GT(put, 0u);
 }
 
 TEST(O25, FiresWhenACpuStaysInTheTemporaryMask) {

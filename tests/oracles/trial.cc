@@ -76,7 +76,7 @@ std::string Trial::start(host::Machine::CpuCode program, host::Machine::CpuCode 
        .observer = this,
        .schedule = &schedule_});
   guest.prepare(scenario_);
-  host::Report report = machine.run();
+  report = machine.run();
   if (report.failed()) oracles.refine(report);
   return title(report);
 }

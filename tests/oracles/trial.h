@@ -80,6 +80,9 @@ class Trial final : public host::Observer {
   /// Whether `cpu` has a translation of the small page that memory does not justify.
   bool holds_stale(CpuId cpu, unsigned space, unsigned page);
 
+  /// What the last run has reported.
+  host::Report report;
+
   host::Machine machine;
   Oracles oracles;
   Guest guest;
