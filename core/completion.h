@@ -1,23 +1,64 @@
-// What is true after a flush, as types. A token is proof: only a flush makes one, and whoever
-// releases memory asks for the one that permits it.
+// What is true after a flush, as types. A token is proof: only a flush makes one, it says whose
+// translations were flushed, and whoever releases memory asks for the one that permits it.
+//
+//   flush of                  token                    after exclude_walkers
+//   a space's leaf entries    TranslationsQuiet
+//   ... and freed tables      TablesUnreachable        WalkersQuiet
+//   a space that ends         SpaceRetired             WalkersQuiet
+//   a reclaim batch           BatchQuiet
+//   kernel leaf entries       KernelQuiet
+//   ... and everything        KernelTablesUnreachable  KernelWalkersQuiet
+//
+// A token is moved and never copied; one that was moved from is spent and covers nothing. Its
+// makers are the flushes that are named as friends, and nothing else. A caller asks `covers` with
+// the space that it takes the memory from: identities are never given twice, so that not even the
+// next space in the same object is covered.
 #pragma once
 
+#include <cstdint>
 #include <utility>
 
+#include "core/hal.h"
+#include "core/types.h"
+
 namespace shootdown {
+
+template <Hal H>
+struct Mm;
+template <Hal H>
+struct System;
+template <Hal H>
+class ReclaimBatch;
+struct FlushRange;
 
 /// No CPU will be in user mode with a stale translation of the flushed range: each target flushes
 /// before it returns there. Its kernel code may still be about to. Permits nothing to be released.
 class [[nodiscard]] UserReturnClosed {
  public:
-  UserReturnClosed(UserReturnClosed&&) = default;
-  UserReturnClosed& operator=(UserReturnClosed&&) = default;
+  UserReturnClosed(UserReturnClosed&& other) noexcept
+      : space_(std::exchange(other.space_, kNoContext)) {}
+  UserReturnClosed& operator=(UserReturnClosed&& other) noexcept {
+    space_ = std::exchange(other.space_, kNoContext);
+    return *this;
+  }
+
+  /// Whether the flush was of this space, and the token is not spent.
+  [[nodiscard]] bool covers(ContextId space) const {
+    return space != kNoContext && space == space_;
+  }
+  template <Hal H>
+  [[nodiscard]] bool covers(const Mm<H>& mm) const {
+    return covers(mm.context);
+  }
 
  private:
   // Not protected: a class derived by a caller would be a token without a flush.
-  UserReturnClosed() = default;
+  explicit UserReturnClosed(ContextId space) : space_(space) {}
   friend class TranslationsQuiet;
-  friend struct CompletionAccess;
+  template <Hal H>
+  friend UserReturnClosed flush_tlb_mm_range_early(System<H>& system, Mm<H>& mm, FlushRange range);
+
+  ContextId space_;
 };
 
 /// No CPU can use a stale translation of the flushed range. Permits releasing data frames.
@@ -27,28 +68,132 @@ class [[nodiscard]] TranslationsQuiet : public UserReturnClosed {
   TranslationsQuiet& operator=(TranslationsQuiet&&) = default;
 
  private:
-  TranslationsQuiet() = default;
-  friend class WalkersQuiet;
-  friend struct CompletionAccess;
+  explicit TranslationsQuiet(ContextId space) : UserReturnClosed(space) {}
+  friend class TablesUnreachable;
+  template <Hal H>
+  friend TranslationsQuiet flush_tlb_mm_range(System<H>& system, Mm<H>& mm, FlushRange range);
 };
 
-/// Moreover no CPU, lazy or not, can walk the unhooked page tables. Permits releasing tables as
-/// well.
-class [[nodiscard]] WalkersQuiet : public TranslationsQuiet {
+/// Moreover no CPU, lazy or not, can walk the unhooked page tables. Software may: a walker that
+/// relies on its interrupts being off notices no flush that goes by hypercall or broadcast. Permits
+/// giving tables to whoever waits for those walkers.
+class [[nodiscard]] TablesUnreachable : public TranslationsQuiet {
+ public:
+  TablesUnreachable(TablesUnreachable&&) = default;
+  TablesUnreachable& operator=(TablesUnreachable&&) = default;
+
+ private:
+  explicit TablesUnreachable(ContextId space) : TranslationsQuiet(space) {}
+  friend class SpaceRetired;
+  friend class WalkersQuiet;
+  template <Hal H>
+  friend TablesUnreachable flush_tlb_mm_range_freed_tables(System<H>& system, Mm<H>& mm,
+                                                           FlushRange range);
+};
+
+/// Moreover the flush was the space's last: no CPU has it loaded. Permits releasing its roots,
+/// which no task is left to walk.
+class [[nodiscard]] SpaceRetired : public TablesUnreachable {
+ public:
+  SpaceRetired(SpaceRetired&&) = default;
+  SpaceRetired& operator=(SpaceRetired&&) = default;
+
+ private:
+  explicit SpaceRetired(ContextId space) : TablesUnreachable(space) {}
+  template <Hal H>
+  friend SpaceRetired retire_mm(System<H>& system, Mm<H>& mm);
+};
+
+/// No CPU can walk the unhooked tables, and no software that began to with interrupts off is still
+/// at it. Permits releasing tables, on every backend.
+class [[nodiscard]] WalkersQuiet : public TablesUnreachable {
  public:
   WalkersQuiet(WalkersQuiet&&) = default;
   WalkersQuiet& operator=(WalkersQuiet&&) = default;
 
  private:
-  WalkersQuiet() = default;
-  friend struct CompletionAccess;
+  explicit WalkersQuiet(TablesUnreachable&& tables) : TablesUnreachable(std::move(tables)) {}
+  template <Hal H>
+  friend WalkersQuiet exclude_walkers(System<H>& system, TablesUnreachable tables);
 };
 
-/// For the flush entry points only: makes the tokens.
-struct CompletionAccess {
-  static UserReturnClosed user_return_closed() { return {}; }
-  static TranslationsQuiet translations_quiet() { return {}; }
-  static WalkersQuiet walkers_quiet() { return {}; }
+/// No CPU can use a translation that was stale when its space was added to the batch. Permits
+/// releasing data frames of the spaces that were added, and no tables.
+class [[nodiscard]] BatchQuiet {
+ public:
+  BatchQuiet(BatchQuiet&& other) noexcept : spaces_(std::exchange(other.spaces_, 0)) {}
+  BatchQuiet& operator=(BatchQuiet&& other) noexcept {
+    spaces_ = std::exchange(other.spaces_, 0);
+    return *this;
+  }
+
+  /// Whether the space may have been added, and the token is not spent. Right for every space that
+  /// was added; wrong for one in 64 of the others, since the token has no room for a list.
+  [[nodiscard]] bool covers(ContextId space) const {
+    return space != kNoContext && (spaces_ & bit_of(space)) != 0;
+  }
+  template <Hal H>
+  [[nodiscard]] bool covers(const Mm<H>& mm) const {
+    return covers(mm.context);
+  }
+
+ private:
+  explicit BatchQuiet(std::uint64_t spaces) : spaces_(spaces) {}
+  static constexpr std::uint64_t bit_of(ContextId space) {
+    return std::uint64_t{1} << (space % 64);
+  }
+  template <Hal H>
+  friend class ReclaimBatch;
+
+  std::uint64_t spaces_;
+};
+
+/// No CPU can use a stale translation of the flushed range of the kernel's half. Permits releasing
+/// data frames that were mapped there, and nothing of any space.
+class [[nodiscard]] KernelQuiet {
+ public:
+  KernelQuiet(KernelQuiet&& other) noexcept : valid_(std::exchange(other.valid_, false)) {}
+  KernelQuiet& operator=(KernelQuiet&& other) noexcept {
+    valid_ = std::exchange(other.valid_, false);
+    return *this;
+  }
+
+  /// Whether the token is not spent.
+  [[nodiscard]] bool covers_kernel() const { return valid_; }
+
+ private:
+  explicit KernelQuiet(bool valid) : valid_(valid) {}
+  friend class KernelTablesUnreachable;
+  template <Hal H>
+  friend KernelQuiet flush_tlb_kernel_range(System<H>& system, VirtAddr start, VirtAddr end);
+
+  bool valid_;
+};
+
+/// The same for tables of the kernel's half as `TablesUnreachable` for those of a space.
+class [[nodiscard]] KernelTablesUnreachable : public KernelQuiet {
+ public:
+  KernelTablesUnreachable(KernelTablesUnreachable&&) = default;
+  KernelTablesUnreachable& operator=(KernelTablesUnreachable&&) = default;
+
+ private:
+  explicit KernelTablesUnreachable(bool valid) : KernelQuiet(valid) {}
+  friend class KernelWalkersQuiet;
+  template <Hal H>
+  friend KernelTablesUnreachable flush_tlb_all(System<H>& system);
+};
+
+/// ... and as `WalkersQuiet`.
+class [[nodiscard]] KernelWalkersQuiet : public KernelTablesUnreachable {
+ public:
+  KernelWalkersQuiet(KernelWalkersQuiet&&) = default;
+  KernelWalkersQuiet& operator=(KernelWalkersQuiet&&) = default;
+
+ private:
+  explicit KernelWalkersQuiet(KernelTablesUnreachable&& tables)
+      : KernelTablesUnreachable(std::move(tables)) {}
+  template <Hal H>
+  friend KernelWalkersQuiet exclude_walkers(System<H>& system, KernelTablesUnreachable tables);
 };
 
 }  // namespace shootdown

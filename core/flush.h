@@ -122,17 +122,17 @@ void flush_mm(System<H>& system, Mm<H>& mm, FlushRange range, FlushOptions optio
 template <Hal H>
 TranslationsQuiet flush_tlb_mm_range(System<H>& system, Mm<H>& mm, FlushRange range) {
   internal::flush_mm(system, mm, range, {});
-  return CompletionAccess::translations_quiet();
+  return TranslationsQuiet(mm.context);
 }
 
-/// The same for a range whose page tables were unhooked as well: it reaches lazy CPUs (R6), and the
-/// tables may be released when it returns, or, if `flush_interrupts_targets` says no, when software
-/// walkers are quiet as well. After one of the whole space no CPU has it loaded lazily, so that it
-/// may be destroyed if no task runs it (O31). Context: as for `flush_tlb_mm_range`.
+/// The same for a range whose page tables were unhooked as well: it reaches lazy CPUs (R6). The
+/// tables may be released when software walkers are quiet as well (`exclude_walkers`). After one of
+/// the whole space no CPU has it loaded lazily, so that it may be destroyed if no task runs it
+/// (O31). Context: as for `flush_tlb_mm_range`.
 template <Hal H>
-WalkersQuiet flush_tlb_mm_range_freed_tables(System<H>& system, Mm<H>& mm, FlushRange range) {
+TablesUnreachable flush_tlb_mm_range_freed_tables(System<H>& system, Mm<H>& mm, FlushRange range) {
   internal::flush_mm(system, mm, range, {.frees_tables = true});
-  return CompletionAccess::walkers_quiet();
+  return TablesUnreachable(mm.context);
 }
 
 /// The same for changes after which nothing is released, such as taking away a right: where the
@@ -141,7 +141,7 @@ WalkersQuiet flush_tlb_mm_range_freed_tables(System<H>& system, Mm<H>& mm, Flush
 template <Hal H>
 UserReturnClosed flush_tlb_mm_range_early(System<H>& system, Mm<H>& mm, FlushRange range) {
   internal::flush_mm(system, mm, range, {.early = system.config.early_acknowledgement});
-  return CompletionAccess::user_return_closed();
+  return UserReturnClosed(mm.context);
 }
 
 /// Flushes the 4 KiB page at `address`. Context: as for `flush_tlb_mm_range`.
@@ -158,14 +158,15 @@ TranslationsQuiet flush_tlb_mm(System<H>& system, Mm<H>& mm) {
 }
 
 /// The last flush of `mm`: everything, on every CPU, and every CPU that keeps the space loaded
-/// lazily moves to the kernel's own. Its tables, the top one included, may be released then, and it
-/// may be initialised anew. Context: as for `flush_tlb_mm_range`; no thread of the space is left,
-/// and nobody will flush it or switch to it again.
+/// lazily moves to the kernel's own. Its top table may be released then, the others as after
+/// `flush_tlb_mm_range_freed_tables`, and it may be initialised anew. Context: as for
+/// `flush_tlb_mm_range`; no thread of the space is left, and nobody will flush it or switch to it
+/// again.
 template <Hal H>
-WalkersQuiet retire_mm(System<H>& system, Mm<H>& mm) {
+SpaceRetired retire_mm(System<H>& system, Mm<H>& mm) {
   internal::flush_mm(system, mm, {}, {.frees_tables = true, .retires = true});
   internal::return_global_slot(system, mm);
-  return CompletionAccess::walkers_quiet();
+  return SpaceRetired(mm.context);
 }
 
 /// The call-function interrupt's work. Context: its handler, interrupts off.

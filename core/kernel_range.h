@@ -82,22 +82,22 @@ void flush_kernel(System<H>& system, VirtAddr start, VirtAddr end) {
 /// Flushes [start, end) of the kernel's half on every CPU that is online. Addresses are multiples
 /// of 4 KiB; `end` may be kFlushAll. Leaf entries only. Context: as for `flush_tlb_mm_range`.
 template <Hal H>
-TranslationsQuiet flush_tlb_kernel_range(System<H>& system, VirtAddr start, VirtAddr end) {
+KernelQuiet flush_tlb_kernel_range(System<H>& system, VirtAddr start, VirtAddr end) {
   const bool many = end == kFlushAll || (end - start) >> kPageShift > system.config.ceiling_strides;
   // With the erratum a single INVLPG leaves the entry where it is.
   const bool useless = system.config.invlpg_leaves_globals && system.config.pcid &&
                        system.config.kernel_is_global() && !internal::broadcasts(system);
   internal::flush_kernel(system, start, many || useless ? kFlushAll : end);
-  return CompletionAccess::translations_quiet();
+  return KernelQuiet(true);
 }
 
 /// Flushes everything, of every space, global entries included, on every CPU that is online. Also
 /// what has to follow when page tables of the kernel's half were unhooked: INVLPG reaches the
 /// cached table pointers of one PCID only. Context: as for `flush_tlb_mm_range`.
 template <Hal H>
-WalkersQuiet flush_tlb_all(System<H>& system) {
+KernelTablesUnreachable flush_tlb_all(System<H>& system) {
   internal::flush_kernel(system, 0, kFlushAll);
-  return CompletionAccess::walkers_quiet();
+  return KernelTablesUnreachable(true);
 }
 
 }  // namespace shootdown

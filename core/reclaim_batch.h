@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <utility>
 
 #include "core/broadcast.h"
 #include "core/completion.h"
@@ -25,6 +26,7 @@ class ReclaimBatch {
     // R1, M12: bump before the mask is read, as in a flush; a CPU that switches in later sees it.
     const Generation generation = mm.tlb_gen.fetch_add(1, std::memory_order_seq_cst) + 1;
     mm.batch_marks.fetch_add(kOneAddition, std::memory_order_seq_cst);
+    spaces_ |= BatchQuiet::bit_of(mm.context);
     H::trace(TraceEvent{.kind = TraceKind::batch_add, .mm = &mm, .value = generation});
     // M14: read behind the bump, as in a flush.
     const Slot global = internal::global_slot_of(system, mm);
@@ -40,7 +42,7 @@ class ReclaimBatch {
 
   /// Flushes what was added since the last time: every target catches up with whatever space it has
   /// loaded. Context: as for `flush_tlb_mm_range`; no page-table lock is held.
-  TranslationsQuiet flush(System<H>& system) {
+  BatchQuiet flush(System<H>& system) {
     PreemptionOff<H> guard;
     FlushRequest<H>& request = internal::acquire_request(system);
     request.mm = nullptr;
@@ -56,7 +58,7 @@ class ReclaimBatch {
     internal::release_request(system);
     cpus_ = {};
     broadcast_ = Broadcast::none;
-    return CompletionAccess::translations_quiet();
+    return BatchQuiet(std::exchange(spaces_, 0));
   }
 
   /// An addition, in `Mm::batch_marks`.
@@ -87,6 +89,8 @@ class ReclaimBatch {
   }
 
   CpuMask<H::kMaxCpus> cpus_{};
+  /// The spaces that were added, as the token has them.
+  std::uint64_t spaces_{0};
   /// What has to be broadcast for the spaces with global slots.
   Broadcast broadcast_{Broadcast::none};
   Slot slot_{kNoGlobalSlot};

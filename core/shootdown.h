@@ -30,3 +30,4 @@
 #include "core/trace.h"            // IWYU pragma: export
 #include "core/types.h"            // IWYU pragma: export
 #include "core/user_half.h"        // IWYU pragma: export
+#include "core/walkers.h"          // IWYU pragma: export

@@ -172,9 +172,9 @@ void Guest::kernel_unmap(const Op& op) {
     }
   }
   if (count == 0) return;
-  const TranslationsQuiet quiet = vm::flush_kernel_range(*manager_, kernel_address(op.page),
-                                                         kernel_address(op.page + op.count));
-  static_cast<void>(quiet);
+  const KernelQuiet quiet = vm::flush_kernel_range(*manager_, kernel_address(op.page),
+                                                   kernel_address(op.page + op.count));
+  require<HostHal>(quiet.covers_kernel(), Rule::r1, "frames are released with a spent token");
   const host::ModelScope scope;
   for (unsigned i = 0; i < count; ++i) {
     oracles()->on_release(frames[i]);

@@ -30,7 +30,7 @@ void give_new_page(Manager<P>& manager, Space<P>& space, Entry&& entry, VirtAddr
   // Release: the copy comes before the entry. Dirty, because nothing else holds this content.
   entry.exchange(fresh | (old & ~(kPteFrame | kPteCow)) | set | kPteDirty,
                  std::memory_order_release);
-  drop_mapping(manager, frame_of(old), quiet);
+  drop_mapping(manager, space, frame_of(old), quiet);
 }
 
 template <MemoryPlatform P>

@@ -25,8 +25,8 @@ void flush_page(Manager<P>& manager, Space<P>& space, VirtAddr page) {
 
 /// Tables of `range` were unhooked as well. Context: as for `flush_tlb_mm_range`.
 template <MemoryPlatform P>
-WalkersQuiet flush_tables(Manager<P>& manager, Space<P>& space, const FlushRange& range) {
-  WalkersQuiet quiet = flush_tlb_mm_range_freed_tables(manager.system, space.mm, range);
+TablesUnreachable flush_tables(Manager<P>& manager, Space<P>& space, const FlushRange& range) {
+  TablesUnreachable quiet = flush_tlb_mm_range_freed_tables(manager.system, space.mm, range);
   manager.platform.flush_secondary(space.mm, range.start, range.end);
   return quiet;
 }
@@ -41,8 +41,8 @@ void flush_range_early(Manager<P>& manager, Space<P>& space, const FlushRange& r
 /// Leaf entries of [start, end) in the kernel's half have lost something. Every space shares that
 /// half, and so does whoever walks one. Context: as for `flush_tlb_mm_range`.
 template <MemoryPlatform P>
-TranslationsQuiet flush_kernel_range(Manager<P>& manager, VirtAddr start, VirtAddr end) {
-  TranslationsQuiet quiet = flush_tlb_kernel_range(manager.system, start, end);
+KernelQuiet flush_kernel_range(Manager<P>& manager, VirtAddr start, VirtAddr end) {
+  KernelQuiet quiet = flush_tlb_kernel_range(manager.system, start, end);
   manager.platform.flush_secondary_kernel(start, end);
   return quiet;
 }

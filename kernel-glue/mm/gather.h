@@ -34,10 +34,21 @@ void put_page(Manager<P>& manager, PhysAddr page) {
 
 }  // namespace internal
 
-/// Ends one mapping's reference to a page, which is released with the last one. The token is of a
-/// flush after the mapping's entry was removed. Context: any in which a page can be released.
+/// Ends a reference that a mapping in `space` held to a page, which is released with the last one.
+/// The token is of a flush of that space after the mapping's entry was removed. Context: any in
+/// which a page can be released.
 template <MemoryPlatform P>
-void drop_mapping(Manager<P>& manager, PhysAddr page, const TranslationsQuiet& /*proof*/) {
+void drop_mapping(Manager<P>& manager, const Space<P>& space, PhysAddr page,
+                  const TranslationsQuiet& proof) {
+  internal::require_covered<P>(proof.covers(space.mm));
+  internal::put_page(manager, page);
+}
+
+/// The same for a page that waited for a reclaim batch: the space may have ended meanwhile, so it
+/// is named by its identity at the time.
+template <MemoryPlatform P>
+void drop_mapping(Manager<P>& manager, ContextId space, PhysAddr page, const BatchQuiet& proof) {
+  internal::require_covered<P>(proof.covers(space));
   internal::put_page(manager, page);
 }
 
@@ -112,8 +123,8 @@ class Gather {
 
   /// The same for a space that ends, whatever was gathered: no CPU has it loaded any more. No task
   /// runs it, and nobody will flush it again.
-  [[nodiscard]] WalkersQuiet finish_whole() {
-    WalkersQuiet quiet = retire_mm(manager_.system, space_.mm);
+  [[nodiscard]] SpaceRetired finish_whole() {
+    SpaceRetired quiet = retire_mm(manager_.system, space_.mm);
     release_all(quiet);
     forget();
     end();
@@ -151,12 +162,14 @@ class Gather {
 
   void release_pages(const TranslationsQuiet& quiet) {
     for (std::size_t i = 0; i < pages_held_; ++i) {
-      drop_mapping(manager_, pages_[i], quiet);
+      drop_mapping(manager_, space_, pages_[i], quiet);
     }
   }
-  void release_all(const WalkersQuiet& quiet) {
+  void release_all(const TablesUnreachable& quiet) {
     release_pages(quiet);
-    for (std::size_t i = 0; i < tables_held_; ++i) retire_table(manager_, tables_[i], quiet);
+    for (std::size_t i = 0; i < tables_held_; ++i) {
+      retire_table(manager_, space_, tables_[i], quiet);
+    }
   }
   void forget() {
     pages_held_ = tables_held_ = 0;

@@ -80,14 +80,14 @@ bool can_collapse(Manager<P>& manager, PhysAddr table, PhysAddr page) {
 
 /// Copies the small pages of an unhooked table to the parts of `page`, and drops them.
 template <MemoryPlatform P>
-void copy_parts(Manager<P>& manager, PhysAddr table, PhysAddr page,
+void copy_parts(Manager<P>& manager, const Space<P>& space, PhysAddr table, PhysAddr page,
                 const TranslationsQuiet& quiet) {
   for (unsigned index = 0; index < kEntries; ++index) {
     const Pte entry = manager.platform.entry(table, index).peek();
     if (!is_present(entry)) continue;
     if ((entry & kPteDirty) != 0) manager.platform.note_dirty(frame_of(entry));
     manager.platform.copy_page(manager.platform.part(page, index), frame_of(entry), 1);
-    drop_mapping(manager, frame_of(entry), quiet);
+    drop_mapping(manager, space, frame_of(entry), quiet);
   }
 }
 
@@ -113,12 +113,12 @@ bool collapse(Manager<P>& manager, Space<P>& space, VirtAddr address) {
     return false;
   }
   entry.exchange(0, std::memory_order_seq_cst);
-  const WalkersQuiet quiet = flush_tables(
+  const TablesUnreachable quiet = flush_tables(
       manager, space, {.start = start, .end = start + kLargePage, .stride_shift = kPageShift});
-  internal::copy_parts(manager, frame_of(old), page, quiet);
+  internal::copy_parts(manager, space, frame_of(old), page, quiet);
   manager.platform.looked(space.mm, start, start + kLargePage);
   entry.exchange(page | kTableBits | kPteLarge | kPteDirty, std::memory_order_release);
-  retire_table(manager, frame_of(old), quiet);
+  retire_table(manager, space, frame_of(old), quiet);
   return true;
 }
 

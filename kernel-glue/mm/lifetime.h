@@ -55,6 +55,14 @@ void clear_table(Manager<P>& manager, Space<P>& space, PhysAddr table, unsigned 
   }
 }
 
+/// Releases what no CPU has loaded. At once: lockless walkers need a task of the space.
+template <MemoryPlatform P>
+void release_roots(Manager<P>& manager, const Space<P>& space, const SpaceRetired& proof) {
+  require_covered<P>(proof.covers(space.mm));
+  manager.platform.release_table(space.mm.root);
+  if (manager.system.config.pti) manager.platform.release_table(space.mm.user_root);
+}
+
 }  // namespace internal
 
 /// Ends a space: no CPU has it loaded when this returns, and all its memory is released but the
@@ -66,11 +74,7 @@ void destroy(Manager<P>& manager, Space<P>& space) {
   Gather<P> gather(manager, space);
   // No locks: only hardware walkers of lazy CPUs are left.
   internal::clear_table(manager, space, space.mm.root, kRootLevel, 0, gather);
-  const WalkersQuiet quiet = gather.finish_whole();
-  // The token speaks for the roots, too, and lockless walkers need a task of the space.
-  static_cast<void>(quiet);
-  manager.platform.release_table(space.mm.root);
-  if (manager.system.config.pti) manager.platform.release_table(space.mm.user_root);
+  internal::release_roots(manager, space, gather.finish_whole());
 }
 
 }  // namespace shootdown::vm

@@ -12,9 +12,9 @@ namespace shootdown::vm {
 
 /// Fixed after boot.
 struct ManagerConfig {
-  /// A flush that frees tables does not return before each CPU that runs the space has taken an
-  /// interrupt. Then whoever walks page tables with interrupts off is out of them, too. False for
-  /// flushes by hypercall or broadcast, which complete behind the back of their targets.
+  /// Believe the core if it says that a flush that frees tables does not return before each CPU
+  /// that runs the space has taken an interrupt. Then whoever walks page tables with interrupts off
+  /// is out of them, too, and tables are released at once. False: tables always wait for walkers.
   bool flush_interrupts_targets{true};
 };
 

@@ -37,7 +37,7 @@ class Reclaimer {
       const VirtAddr start = entry_start(address, region.level());
       manager.platform.flush_secondary(space.mm, start,
                                        start + (VirtAddr{1} << shift_of(region.level())));
-      pages_[held_++] = frame_of(old);
+      pages_[held_++] = {.frame = frame_of(old), .space = space.mm.context};
     }
     return true;
   }
@@ -45,13 +45,20 @@ class Reclaimer {
   /// Flushes the batch and releases its pages.
   void flush(Manager<P>& manager) {
     if (held_ == 0) return;
-    const TranslationsQuiet quiet = batch_.flush(manager.system);
-    for (std::size_t i = 0; i < held_; ++i) drop_mapping(manager, pages_[i], quiet);
+    const BatchQuiet quiet = batch_.flush(manager.system);
+    for (std::size_t i = 0; i < held_; ++i) {
+      drop_mapping(manager, pages_[i].space, pages_[i].frame, quiet);
+    }
     held_ = 0;
   }
 
  private:
   static constexpr std::size_t kPages = 32;
+
+  struct Page {
+    PhysAddr frame;
+    ContextId space;  // whose mapping held it
+  };
 
   /// A dirty page is about to be written back, and must not be stored to afterwards through an
   /// entry that keeps the store to itself. So it does not wait for the batch.
@@ -63,11 +70,11 @@ class Reclaimer {
     const TranslationsQuiet quiet =
         flush_range(manager, space,
                     {.start = start, .end = start + (VirtAddr{1} << shift), .stride_shift = shift});
-    drop_mapping(manager, frame_of(old), quiet);
+    drop_mapping(manager, space, frame_of(old), quiet);
   }
 
   ReclaimBatch<H> batch_;
-  std::array<PhysAddr, kPages> pages_{};
+  std::array<Page, kPages> pages_{};
   std::size_t held_{0};
 };
 

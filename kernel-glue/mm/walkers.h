@@ -14,6 +14,8 @@
 
 #include "core/completion.h"
 #include "core/hal.h"
+#include "core/targets.h"
+#include "core/walkers.h"
 #include "kernel-glue/mm/lock.h"
 #include "kernel-glue/mm/manager.h"
 
@@ -60,14 +62,17 @@ template <MemoryPlatform P>
   return true;
 }
 
-/// Returns when each online CPU has had interrupts on: nobody is in a walk that began before.
+/// What is released was mapped or walked in a space that the token's flush was of.
 template <MemoryPlatform P>
-void interrupt_everybody(Manager<P>& manager) {
-  using H = typename P::Hal;
-  const PreemptionOff<H> guard;
-  manager.system.calls.call(
-      manager.system.calls.online(), [](CpuId) { return true; }, [](void*, Acknowledgement<H>&) {},
-      nullptr, [] {});
+void require_covered(bool covered) {
+  require<typename P::Hal>(covered, Rule::r1,
+                           "memory is released with a token that is spent or of another space");
+}
+
+/// Whether a flush that frees tables has excluded software walkers when it returns.
+template <MemoryPlatform P>
+[[nodiscard]] bool flush_excludes_walkers(const Manager<P>& manager) {
+  return manager.config.flush_interrupts_targets && flush_interrupts_targets(manager.system);
 }
 
 }  // namespace internal
@@ -94,11 +99,13 @@ void collect_tables(Manager<P>& manager) {
 }
 
 /// Releases an unhooked table, now or when walkers permit. The token is of the flush after the
-/// unhooking: it speaks for hardware walkers. Context: as for a flush.
+/// unhooking, of the same space: it speaks for hardware walkers. Context: as for a flush.
 template <MemoryPlatform P>
-void retire_table(Manager<P>& manager, PhysAddr table, const WalkersQuiet& /*proof*/) {
+void retire_table(Manager<P>& manager, const Space<P>& space, PhysAddr table,
+                  const TablesUnreachable& proof) {
   using H = typename P::Hal;
-  if (manager.config.flush_interrupts_targets) {
+  internal::require_covered<P>(proof.covers(space.mm));
+  if (internal::flush_excludes_walkers(manager)) {
     manager.platform.release_table(table);
     return;
   }
@@ -106,7 +113,7 @@ void retire_table(Manager<P>& manager, PhysAddr table, const WalkersQuiet& /*pro
   DeferredTable<H>* record = manager.platform.allocate_record();
   if (record == nullptr) {
     // No memory to remember the table with: then wait here, at the price of an interrupt each.
-    internal::interrupt_everybody(manager);
+    wait_for_walkers(manager.system);
     manager.platform.release_table(table);
     return;
   }

@@ -84,6 +84,18 @@ TEST(Backends, WhoeverDoesNotInterruptLetsTablesWaitForWalkers) {
   EXPECT_TRUE(flush_interrupts_targets(hub.system));
 }
 
+TEST(Backends, TheTokenOfFreedTablesPermitsTheirReleaseBehindTheWalkers) {
+  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
+    Four guest(*ops);
+    guest.run_mm_on({0, 1});
+    TablesUnreachable tables = flush_tlb_mm_range_freed_tables(guest.system, guest.mm, {});
+    recorder.clear();
+    EXPECT_TRUE(exclude_walkers(guest.system, std::move(tables)).covers(guest.mm));
+    const bool waits = ops->remove_table == TableRemoval::after_walkers;
+    EXPECT_EQ(count("send interrupt"), waits ? 1u : 0u) << ops->name;
+  }
+}
+
 TEST(Backends, NobodyElseIsNobodyToAsk) {
   for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
     for (const bool concurrent : {true, false}) {

@@ -62,8 +62,7 @@ TEST_F(Secondary, LetsGoOfASpaceBeforeItsFirstTableGoes) {
 
 TEST_F(Secondary, HearsOfTheKernelsHalf) {
   constexpr VirtAddr kStart = 0xffff'8000'0000'0000;
-  const TranslationsQuiet quiet =
-      vm::flush_kernel_range(b.manager, kStart, kStart + vm::kSmallPage);
+  const KernelQuiet quiet = vm::flush_kernel_range(b.manager, kStart, kStart + vm::kSmallPage);
   static_cast<void>(quiet);
   EXPECT_LT(last("invlpg"), first("flush secondary kernel"));
   EXPECT_EQ(values("flush secondary kernel"), std::vector<std::uint64_t>{kStart});

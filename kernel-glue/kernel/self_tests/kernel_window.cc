@@ -35,7 +35,7 @@ KernelWindow::KernelWindow() {
 
 KernelWindow::~KernelWindow() {
   if (hooked_) unhook();
-  if (!released_) release(flush_tlb_all(tlb));
+  if (!released_) release(exclude_walkers(tlb, flush_tlb_all(tlb)));
 }
 
 void KernelWindow::map(std::uint64_t index, PhysAddr frame) {
@@ -49,7 +49,8 @@ void KernelWindow::unhook() {
   hooked_ = false;
 }
 
-void KernelWindow::release(WalkersQuiet /*quiet*/) {
+void KernelWindow::release(const KernelWalkersQuiet& quiet) {
+  require<Hal>(quiet.covers_kernel(), Rule::r1, "tables are released with a spent token");
   free_frame(table_);
   free_frame(directory_);
   released_ = true;

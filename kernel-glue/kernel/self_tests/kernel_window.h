@@ -23,7 +23,7 @@ class KernelWindow {
   /// Takes the window's page tables out of the kernel's. Flushes nothing.
   void unhook();
   /// Frees them. The token is proof that no CPU can walk them.
-  void release(WalkersQuiet quiet);
+  void release(const KernelWalkersQuiet& quiet);
 
  private:
   PhysAddr directory_;
