@@ -26,8 +26,8 @@ class MuseumTest(unittest.TestCase):
         for patch in self.patches:
             with self.subTest(patch.name):
                 read = mutant.read(patch)
-                # Not from the museum: named after the ordering that is too weak.
-                name = f"m0*{read.museum}" if read.museum else f"c0*{read.rule.removeprefix('M')}"
+                # Not from the catalogue: an ordering that is too weak, whose number it has, or a bug of our own.
+                name = f"m0*{read.museum}" if read.museum else rf"(c0*{read.rule.removeprefix('M')}|o\d\d)"
                 self.assertRegex(read.name, f"^{name}[a-z]?_[a-z0-9_]+$")
 
     def test_every_patch_applies(self):

@@ -2,7 +2,8 @@
 
 A patch begins with comment lines `# FIELD: TEXT`, then the unified diff follows:
 
-    museum     number in the catalogue of bugs, or "none": a memory order that is too weak
+    museum     number in the catalogue of bugs, or "none": a memory order that is too weak (cNN), or a bug of our
+               own (oNN)
     title      the bug in one line
     year       when it was found or mended, or "unknown"
     reference  where it happened
