@@ -20,6 +20,13 @@ Result result_of(const std::string& text, Memory memory = Memory::tso,
   return test ? run(*test, memory, options) : Result();
 }
 
+std::string result_text(const std::string& text, Memory memory) {
+  ParseError error;
+  const auto test = parse(text, error);
+  EXPECT_TRUE(test.has_value()) << error.line << ": " << error.what << "\n" << text;
+  return test ? print(*test, run(*test, memory, {})) : "";
+}
+
 /// Whether one CPU's code always ends as the condition says.
 bool always(const std::string& code, const std::string& condition, const std::string& init = "") {
   std::string rows;
@@ -89,7 +96,9 @@ TEST(Bench, JumpsAndLeaves) {
 
 TEST(Bench, AWrongAddressIsAProblem) {
   const Result result = result_of("X86 a\n{ }\n P0 ;\n MOV EAX,[EBX] ;\nforall true");
-  EXPECT_EQ(result.problem, "an access to an address without a location: 0");
+  EXPECT_EQ(result.problem, "'MOV EAX,[EBX]': an access to an address without a location: 0x0");
+  EXPECT_EQ(result.line, 4U);
+  EXPECT_EQ(result.column, 2U);
 }
 
 TEST(Bench, AWaitIsNoLoopAndALostWakeUpIsFound) {
@@ -147,13 +156,48 @@ TEST(Bench, AFilterSelectsExecutions) {
   EXPECT_EQ(result.states.size(), 1U);
 }
 
-TEST(Bench, ExpectationsHaveAForm) {
-  ParseError wrong;
-  auto test = parse("X86 a\nExpect=sc:Never tso:Perhaps\n{ }\n P0 ;\n NOP ;\nforall true", wrong);
-  ASSERT_TRUE(test.has_value());
-  std::string error;
-  EXPECT_FALSE(expectations(*test, error).has_value());
-  EXPECT_NE(error.find("'tso:Perhaps'"), std::string::npos) << error;
+TEST(Bench, ANarrowFrameComparesAsWhatThePageHolds) {
+  const Result result = result_of(
+      "X86 a\n{ a=1; PTE(x)=(a,present,writable); }\n P0 ;\n MOV [x],$-1 ;\n MOV EAX,[x] ;\n"
+      "forall (a=0xffffffff)");
+  EXPECT_EQ(result.observation(), Observation::always) << result.problem;
+}
+
+TEST(Bench, ConditionsCompareWholeEntries) {
+  const std::string text =
+      "X86 a\nFills=off\n{ a=1; PTE(x)=(a,present,writable); }\n P0 ;\n MOV EBX,[x] ;\n"
+      " MOV EAX,PTE(x) ;\nforall (";
+  const auto holds = [&](const std::string& condition) {
+    return result_of(text + condition + ")").observation();
+  };
+  EXPECT_EQ(holds("PTE(x)=(a,present,writable,accessed)"), Observation::always);
+  EXPECT_EQ(holds("0:EAX=(a,present,writable,accessed)"), Observation::always);
+  EXPECT_EQ(holds("PTE(x)=(a,present,writable)"), Observation::never);
+  EXPECT_EQ(holds("PTE(x)=0"), Observation::never);
+}
+
+TEST(Bench, SpacesNeedNoPages) {
+  EXPECT_EQ(result_of("X86 a\n{ x=1; 0:CR3=2; }\n P0 ;\n MOV CR3,$3 ;\n MOV EAX,[x] ;\n"
+                      "forall (0:EAX=1)")
+                .observation(),
+            Observation::always);
+}
+
+TEST(Bench, SaysWhereTheModelIsSimplerThanAProcessor) {
+  const auto limits = [](const std::string& code, Memory memory, const std::string& line = "") {
+    return result_text("X86 a\n" + line + "{ a=1; PTE(x)=(a,present,writable); m=0; }\n P0 ;\n " +
+                           code + " ;\nforall true",
+                       memory)
+        .find("\nModel ");
+  };
+  for (const char* code : {"MOV PTE(x),(a,present)", "MOV [x],$1", "INC [x]", "MFENCE ; IPI P0"}) {
+    EXPECT_NE(limits(code, Memory::tso), std::string::npos) << code;
+    EXPECT_EQ(limits(code, Memory::sc), std::string::npos) << code;
+  }
+  for (const char* code : {"LOCK BTR PTE(x),$present", "MOV [m],$1", "MOV EAX,[x]", "IPI P0"}) {
+    EXPECT_EQ(limits(code, Memory::tso), std::string::npos) << code;
+  }
+  EXPECT_EQ(limits("MFENCE ; IPI P0", Memory::tso, "Apic=xapic\n"), std::string::npos);
 }
 
 }  // namespace

@@ -87,7 +87,7 @@ class LitmusTest(unittest.TestCase):
         path = self.file("bad.litmus", test_text(second="MOV.rel EAX,[x]"))
         done = self.litmus(path)
         self.assertEqual(done.returncode, WRONG)
-        self.assertEqual(done.stderr, f"{path}:6: instruction 'MOV.rel EAX,[x]' is not supported: "
+        self.assertEqual(done.stderr, f"{path}:6:16: instruction 'MOV.rel EAX,[x]' is not supported: "
                                       "a load does not release\n")
 
     def test_what_cxx_cannot_do_is_named(self):
@@ -109,15 +109,78 @@ class LitmusTest(unittest.TestCase):
         path = self.file("bad.litmus", test_text(second="CLFLUSH [x]"))
         done = self.litmus(path, self.file("SB.litmus", test_text()))
         self.assertEqual(done.returncode, WRONG)
-        self.assertEqual(done.stderr, f"{path}:6: instruction 'CLFLUSH [x]' is not supported: "
+        self.assertEqual(done.stderr, f"{path}:6:16: instruction 'CLFLUSH [x]' is not supported: "
                                       "'clflush' is unknown here\n")
         self.assertIn("Observation SB", done.stdout, "the other file runs all the same")
 
     def test_files_that_cannot_be_read(self):
-        for path in (os.path.join(self.folder, "none"), self.folder):
+        for path, why in ((os.path.join(self.folder, "none"), "No such file or directory"),
+                          (self.folder, "Is a directory")):
             done = self.litmus(path)
             self.assertEqual(done.returncode, WRONG)
-            self.assertEqual(done.stderr, f"{path}: cannot be read\n")
+            self.assertEqual(done.stderr, f"{path}: cannot be read: {why}\n")
+
+    def test_a_file_without_end_is_refused_at_once(self):
+        done = self.litmus("/dev/zero")
+        self.assertEqual(done.returncode, WRONG)
+        self.assertIn("too long for a litmus test, which has 65536 bytes at most", done.stderr)
+
+    def test_a_long_file_is_refused_and_the_longest_is_read_fast(self):
+        rows = " MOV EAX,[x] ;\n"
+        for count, why in ((100_000, "too long for a litmus test"), (3_000, "1000 instructions at most")):
+            path = self.file("long.litmus", "X86 long\n{ x=0; }\n P0 ;\n" + rows * count + "exists (0:EAX=1)\n")
+            done = self.litmus(path)
+            self.assertEqual(done.returncode, WRONG)
+            self.assertIn(why, done.stderr)
+
+    def test_line_ends_and_byte_order_mark_of_other_systems(self):
+        path = os.path.join(self.folder, "SB.litmus")
+        with open(path, "wb") as out:
+            out.write(b"\xef\xbb\xbf" + test_text().replace("\n", "\r\n").encode())
+        done = self.litmus(path)
+        self.assertEqual(done.returncode, OK, done.stderr)
+        self.assertIn("Observation SB Sometimes 1 3\n", done.stdout)
+
+    def test_output_that_cannot_be_written(self):
+        path = self.file("SB.litmus", test_text())
+        for arguments in ([path], ["--help"]):
+            with open("/dev/full", "w", encoding="utf-8") as full:
+                done = subprocess.run([LITMUS, *arguments], stdout=full, stderr=subprocess.PIPE,
+                                      timeout=SECONDS, check=False, text=True)
+            self.assertEqual(done.returncode, WRONG)
+            self.assertEqual(done.stderr, "litmus: the output cannot be written: No space left on device\n")
+
+    def test_problems_at_run_time_name_the_place(self):
+        path = self.file("bad.litmus", test_text(second="MOV EAX,[EBX]"))
+        done = self.litmus("--memory", "tso", path)
+        self.assertEqual(done.returncode, WRONG)
+        self.assertEqual(done.stderr, f"{path}:6:16: memory tso: 'MOV EAX,[EBX]': an access to an address "
+                                      "without a location: 0x0\n")
+        self.assertEqual(done.stdout, "", "no verdict")
+
+    def test_warnings_do_not_change_the_status(self):
+        path = self.file("SB.litmus", test_text().replace("1:EAX=0", "1:EBX=0"))
+        done = self.litmus(path)
+        self.assertIn(f"{path}:7:20: warning: '1:EBX' is 0 throughout", done.stderr)
+        self.assertEqual(done.returncode, UNEXPECTED, "sc has the rest of it")
+
+    def test_a_long_exploration_says_how_far_it_is(self):
+        rows = "".join(" INC [x] | INC [x] ;\n" for _ in range(8))
+        path = self.file("long.litmus", "X86 long\n{ x=0; }\n P0 | P1 ;\n" + rows + "exists (x=1)\n")
+        done = self.litmus("--memory", "sc", "--limit", "3000", "--progress", "0", path)
+        self.assertEqual(done.stderr, f"{path}: memory sc: 1024 executions so far\n"
+                                      f"{path}: memory sc: 2048 executions so far\n"
+                                      f"{path}: memory sc: stopped after 3000 executions; --limit allows more\n")
+        self.assertEqual(done.returncode, WRONG)
+        self.assertEqual(self.litmus("--memory", "sc", "--limit", "30", path).stderr.count("so far"), 0)
+
+    def test_a_test_without_a_verdict_has_no_result(self):
+        for code, condition, why in (("L: JMP L", "exists (x=1)", "no execution ends"),
+                                     ("MOV EAX,[x]", "filter (0:EAX=7) exists (x=1)", "no execution counts")):
+            path = self.file("bad.litmus", f"X86 bad\n{{ x=0; }}\n P0 ;\n {code} ;\n{condition}\n")
+            done = self.litmus("--memory", "sc", path)
+            self.assertEqual(done.returncode, WRONG)
+            self.assertIn(why, done.stderr)
 
     def test_an_incomplete_run_has_no_result(self):
         done = self.litmus("--limit", "1", self.file("SB.litmus", test_text()))
@@ -126,7 +189,8 @@ class LitmusTest(unittest.TestCase):
 
     def test_usage(self):
         self.assertIn("usage: litmus", self.litmus("--help").stdout)
-        for arguments in ([], ["--memory"], ["--memory", "pso", "f"], ["--limit", "1x", "f"], ["--wat"]):
+        for arguments in ([], ["--memory"], ["--memory", "pso", "f"], ["--limit", "1x", "f"], ["--wat"],
+                          ["--unroll", "1001", "f"], ["--unroll", "4294967296", "f"], ["--progress", "f"]):
             done = self.litmus(*arguments)
             self.assertEqual(done.returncode, WRONG, arguments)
             self.assertTrue(done.stderr.startswith("litmus: "), done.stderr)

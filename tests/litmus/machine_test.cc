@@ -51,7 +51,7 @@ class ProgramWriter {
       const unsigned length = 2 + dice_.below(cpus == 3 ? 2 : 3);
       for (unsigned i = 0; i < length; ++i) add(cpu, columns[cpu]);
     }
-    std::string text = "X86 random\n{ }\n";
+    std::string text = "X86 random\n{ x=0; y=0; }\n";
     std::size_t rows = 0;
     for (unsigned cpu = 0; cpu < cpus; ++cpu) {
       text += (cpu == 0 ? " P" : " | P") + std::to_string(cpu);

@@ -1,7 +1,17 @@
 // Operands: registers, words, pages and page-table entries.
+#include <charconv>
+
 #include "hal/host/litmus/bench.h"
 
 namespace shootdown::host::litmus {
+
+namespace {
+
+constexpr std::uint64_t kEntryFlags =
+    kPtePresent | kPteWritable | kPteUser | kPteAccessed | kPteDirty | kPteGlobal;
+constexpr std::uint64_t kEntryFrame = ~(kAddressStep - 1);
+
+}  // namespace
 
 std::uint64_t Bench::address_of(const Operand& operand, const Thread& thread) const {
   auto address = static_cast<std::uint64_t>(operand.value);
@@ -15,25 +25,49 @@ Bench::Cell Bench::cell_of(const Operand& operand, const Thread& thread) {
   if (operand.kind == OperandKind::entry) return {.is_entry = true, .index = operand.entry};
   const std::uint64_t address = address_of(operand, thread);
   const auto found = location_at_.find(address);
-  if (found == location_at_.end()) give_up("an access to an address without a location", address);
+  if (found == location_at_.end())
+    give_up("an access to an address without a location", address, thread);
   const Place kind = test_.locations[found->second].place;
   if (kind == Place::frame || kind == Place::table) {
-    give_up("an access to a frame without a page", address);
+    give_up("an access to a frame without a page", address, thread);
   }
   return {.index = found->second};
 }
 
-void Bench::give_up(const char* why, std::uint64_t address) {
+void Bench::give_up(const char* why, std::uint64_t value, const Thread& thread) {
+  gave_up_at_ = thread.at;
   {
     // Gone before the frames from here on are abandoned.
     Report report;
     report.oracle = Oracle::check;
     report.title = why;
-    report.detail = std::to_string(address);
+    std::array<char, 2 + 16> digits{'0', 'x'};
+    const auto end = std::to_chars(&digits[2], digits.data() + digits.size(), value, 16);
+    report.detail.assign(digits.data(), end.ptr);
     machine_.report_failure(std::move(report));
   }
   machine_.stop_if_failed();
   __builtin_unreachable();
+}
+
+/// What the parser cannot check, because the address is only known now.
+void Bench::demand_size(const Operand& operand, std::size_t location, std::uint8_t width,
+                        const Thread& thread) {
+  if ((!operand.has_base && !operand.has_index) || thread.at->any_width) return;
+  if (test_.locations[location].width == width) return;
+  give_up("an access of another size than that of the location", test_.locations[location].address,
+          thread);
+}
+
+void Bench::demand_entry(std::size_t entry, std::uint64_t value, const Thread& thread) {
+  if ((value & ~kEntryFrame & ~kEntryFlags) != 0) {
+    give_up("an entry with bits that the model does not have", value, thread);
+  }
+  if ((value & kPtePresent) == 0) return;
+  const auto found = location_at_.find(value & kEntryFrame);
+  const Place wanted = test_.entries[entry].upper ? Place::table : Place::frame;
+  if (found != location_at_.end() && test_.locations[found->second].place == wanted) return;
+  give_up("an entry that is present and names no frame of its kind", value, thread);
 }
 
 void Bench::set_register(Thread& thread, Register reg, std::uint8_t width, std::uint64_t value) {
@@ -63,6 +97,7 @@ std::optional<std::uint64_t> Bench::read(const Operand& operand, std::uint8_t wi
   }
   const Cell cell = cell_of(operand, thread);
   if (cell.is_entry) return from_machine(machine_.read_word(entry_of_[cell.index]));
+  demand_size(operand, cell.index, width, thread);
   if (test_.locations[cell.index].place == Place::page) {
     const std::uint64_t* word = use_page(cell.index, false);
     if (word == nullptr) return {};
@@ -78,7 +113,9 @@ void Bench::write(const Operand& operand, std::uint8_t width, std::uint64_t valu
     return;
   }
   const Cell cell = cell_of(operand, thread);
+  if (!cell.is_entry) demand_size(operand, cell.index, width, thread);
   if (cell.is_entry) {
+    demand_entry(cell.index, value, thread);
     machine_.exchange_word(entry_of_[cell.index], to_machine(value));
   } else if (test_.locations[cell.index].place == Place::page) {
     // The machine's own stores count. What counts here is the value, in the same step.
@@ -93,8 +130,9 @@ std::optional<std::uint64_t> Bench::modify(const Instruction& made, const Operan
                                            std::uint64_t source, Thread& thread) {
   const Cell cell = cell_of(destination, thread);
   if (cell.is_entry) {
-    return modify_entry(entry_of_[cell.index], made, source, thread);
+    return modify_entry(cell.index, made, source, thread);
   }
+  demand_size(destination, cell.index, made.width, thread);
   if (test_.locations[cell.index].place == Place::page) {
     std::uint64_t* word = use_page(cell.index, true);
     if (word == nullptr) return {};
@@ -150,29 +188,36 @@ std::uint64_t Bench::modify_word(HostAtomic<std::uint64_t>& word, const Instruct
   return old;
 }
 
-std::uint64_t Bench::modify_entry(std::uint64_t* word, const Instruction& made,
-                                  std::uint64_t source, Thread& thread) {
-  std::uint64_t old = 0;
+std::uint64_t Bench::modify_entry(std::size_t entry, const Instruction& made, std::uint64_t source,
+                                  Thread& thread) {
+  std::uint64_t* const word = entry_of_[entry];
   const std::uint64_t bit = std::uint64_t{1} << (source % 64);
+  const std::uint64_t changed = made.op == Op::xchg      ? 0
+                                : made.op == Op::bit_and ? ~source
+                                : made.op == Op::bit_or  ? source
+                                                         : bit;
+  // The machine has other addresses for frames than the test.
+  if ((changed & ~kEntryFlags) != 0) {
+    give_up("a change of bits that are no flags of an entry", changed, thread);
+  }
+  std::uint64_t old = 0;
   switch (made.op) {
     case Op::bit_and:
-      old = machine_.clear_bits(word, ~source);
-      break;
     case Op::bit_reset:
-      old = machine_.clear_bits(word, bit);
+      old = machine_.clear_bits(word, changed);
       break;
     case Op::bit_or:
-      old = machine_.set_bits(word, source);
-      break;
     case Op::bit_set:
-      old = machine_.set_bits(word, bit);
+      old = machine_.set_bits(word, changed);
       break;
     default:
+      demand_entry(entry, source, thread);
       old = machine_.exchange_word(word, to_machine(source));
       break;
   }
   old = from_machine(old);
-  static_cast<void>(result_of(made, old, source, thread));
+  const std::uint64_t result = result_of(made, old, source, thread);
+  if (made.op == Op::bit_or || made.op == Op::bit_set) demand_entry(entry, result, thread);
   return old;
 }
 

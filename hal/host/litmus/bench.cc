@@ -25,8 +25,12 @@ Bench::Bench(const Test& test, unsigned most_repeats)
     location_at_.emplace(test.locations[i].address, i);
     virtual_memory_ = virtual_memory_ || test.locations[i].place == Place::page;
   }
+  virtual_memory_ = virtual_memory_ || !test.initial_spaces.empty();
   for (const Column& column : test.columns) {
     (column.role == Role::cpu ? program_of_ : handler_of_)[column.cpu] = &column;
+    for (const Instruction& made : column.code) {
+      virtual_memory_ = virtual_memory_ || made.op == Op::load_cr3;
+    }
   }
   first_space_.fill(kMainSpace);
   for (const auto& [cpu, space] : test.initial_spaces) first_space_[cpu] = space;
@@ -53,6 +57,7 @@ void Bench::prepare(Machine::Setup setup) {
   machine_.prepare(setup);
   cut_ = false;
   other_path_ = false;
+  gave_up_at_ = nullptr;
   faults_ = {};
   for (CpuId cpu = 0; cpu < test_.cpus; ++cpu) threads_[cpu] = {};
   for (const InitialRegister& initial : test_.registers) {

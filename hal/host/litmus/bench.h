@@ -33,6 +33,8 @@ class Bench final : private Observer {
   [[nodiscard]] bool cut() const { return cut_; }
   /// ... or whether a jump went another way than this order of the instructions is for.
   [[nodiscard]] bool took_other_path() const { return other_path_; }
+  /// After a run that failed: the instruction that cannot be executed, if that was it.
+  [[nodiscard]] const Instruction* gave_up_at() const { return gave_up_at_; }
   /// After a run: the terms' values.
   [[nodiscard]] State state();
 
@@ -41,6 +43,7 @@ class Bench final : private Observer {
     std::array<std::uint64_t, kVirtualRegisters> registers{};
     Flags flags;  // of the instruction that is executed
     std::array<Flags, kVirtualRegisters> all_flags{};
+    const Instruction* at{nullptr};
   };
   /// Where an operand in memory is.
   struct Cell {
@@ -87,13 +90,17 @@ class Bench final : private Observer {
                                  Thread& thread);
   std::uint64_t modify_word(HostAtomic<std::uint64_t>& word, const Instruction& made,
                             std::uint64_t source, Thread& thread);
-  std::uint64_t modify_entry(std::uint64_t* word, const Instruction& made, std::uint64_t source,
+  std::uint64_t modify_entry(std::size_t entry, const Instruction& made, std::uint64_t source,
                              Thread& thread);
+  /// Gives up if the machine has no such entry: its walker would go astray.
+  void demand_entry(std::size_t entry, std::uint64_t value, const Thread& thread);
+  void demand_size(const Operand& operand, std::size_t location, std::uint8_t width,
+                   const Thread& thread);
   /// Translates. The frame's word, or null after a page fault.
   std::uint64_t* use_page(std::size_t location, bool write);
   static void set_register(Thread& thread, Register reg, std::uint8_t width, std::uint64_t value);
   /// Ends the run. Takes no string: the frames from here on are abandoned.
-  [[noreturn]] void give_up(const char* why, std::uint64_t address);
+  [[noreturn]] void give_up(const char* why, std::uint64_t value, const Thread& thread);
 
   // Observer: which frame an access used.
   void after_change(CpuId /*cpu*/) override {}
@@ -114,6 +121,7 @@ class Bench final : private Observer {
   unsigned most_repeats_;
   bool cut_{false};
   bool other_path_{false};
+  const Instruction* gave_up_at_{nullptr};
   Machine machine_;
   bool virtual_memory_{false};
   std::unique_ptr<HostAtomic<std::uint64_t>[]> words_;  // by location

@@ -5,6 +5,7 @@ namespace shootdown::host::litmus {
 namespace {
 
 constexpr std::size_t kMostPaths = 4096;
+constexpr std::size_t kLongestPath = 2000;
 
 /// Follows a column from instruction to instruction, both ways at each conditional jump.
 class PathFinder {
@@ -16,6 +17,7 @@ class PathFinder {
   bool follow(Code path, std::size_t at, unsigned repeats) {
     while (at < column_.code.size() && column_.code[at].op != Op::leave) {
       const Instruction& made = column_.code[at];
+      if (path.size() > kLongestPath) return false;
       if (made.op == Op::jump_if) {
         Instruction goes_on = made;
         goes_on.op = Op::assume;

@@ -24,7 +24,9 @@ std::uint8_t width_of(const Test& test, const Term& term) {
 bool equal(const Test& test, const Condition& condition, const State& state) {
   const std::uint8_t width = width_of(test, test.terms[condition.left]);
   const std::int64_t right = condition.right_is_term ? state[condition.right] : condition.value;
-  return narrowed(state[condition.left], width) == narrowed(right, width);
+  const auto differing =
+      static_cast<std::uint64_t>(narrowed(state[condition.left], width) ^ narrowed(right, width));
+  return (differing & condition.mask) == 0;
 }
 
 const Location* location_at(const Test& test, std::uint64_t address) {
@@ -95,8 +97,11 @@ std::string print(const Test& test, const Condition& condition) {
     case Connective::equal:
     case Connective::unequal: {
       const Term& left = test.terms[condition.left];
+      const bool is_entry = condition.mask != ~std::uint64_t{0};
       const std::string right = condition.right_is_term ? test.terms[condition.right].text
-                                                        : print_value(test, left, condition.value);
+                                : is_entry
+                                    ? print_entry(test, static_cast<std::uint64_t>(condition.value))
+                                    : print_value(test, left, condition.value);
       return left.text + (condition.connective == Connective::equal ? "=" : "!=") + right;
     }
     case Connective::negation:

@@ -38,8 +38,9 @@ struct Condition {
   std::vector<Condition> operands{};
   std::size_t left{0};  // a term of the test
   bool right_is_term{false};
-  std::size_t right{0};   // a term
-  std::int64_t value{0};  // or a value
+  std::size_t right{0};                   // a term
+  std::int64_t value{0};                  // or a value
+  std::uint64_t mask{~std::uint64_t{0}};  // of the bits that are compared
 };
 
 /// The terms' values in one final state, in the order of `Test::terms`.

@@ -9,6 +9,7 @@ void Bench::execute(const Column& column, Thread& thread) {
   while (at < column.code.size()) {
     const Instruction& made = column.code[at];
     std::size_t next = at + 1;
+    thread.at = &made;
     thread.flags = thread.all_flags[made.flags_in];
     switch (made.op) {
       case Op::leave:

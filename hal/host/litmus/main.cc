@@ -1,12 +1,14 @@
 // Runs litmus tests from files on the modelled machine.
+#include <algorithm>
+#include <cerrno>
 #include <charconv>
+#include <chrono>
+#include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,20 +33,27 @@ constexpr const char* kHelp =
     "all;\n"
     "                   cxx: each MOV is a relaxed access of C++, and a compiler reorders\n"
     "  --plain          every interleaving one by one, without partial-order reduction\n"
-    "  --limit N        give up a test after N executions (0, the default: never)\n"
-    "  --unroll N       how often a CPU may jump back in an execution (default 4)\n"
+    "  --limit N        give up a test after N executions (default 5000000; 0: never)\n"
+    "  --unroll N       how often a CPU may jump back in an execution (0 to 1000, default 4)\n"
+    "  --progress N     say every N seconds how far a test is (default 5; 0: after every 1024 "
+    "runs)\n"
     "  --help           this text\n"
     "\n"
     "Counts are of executions explored, so with reduction one stands for many. "
     "hal/host/litmus/README.md\n"
     "describes the format, with its extensions for virtual memory.\n"
     "\n"
-    "exit status: 0 all tests ran, and showed what their 'Expect=' lines say; 1 some showed\n"
-    "something else; 2 bad usage, or a file that cannot be read, parsed or run to its end\n";
+    "exit status: 0 all tests ran, and showed what their 'Expect=' lines say, if they have any;\n"
+    "1 some showed something else; 2 bad usage, a file that cannot be read, is no litmus test, is\n"
+    "refused or not run to its end, or output that cannot be written\n";
+
+constexpr std::uint64_t kUsualLimit = 5'000'000;
+constexpr std::uint64_t kMostUnroll = 1000;
 
 struct Options {
   std::vector<Memory> memories;  // empty: as the test says
-  RunOptions run;
+  RunOptions run{.most_executions = kUsualLimit};
+  std::chrono::seconds progress{5};
   std::vector<std::string> files;
 };
 
@@ -92,11 +101,16 @@ bool parse_options(int argc, char** argv, Options& options) {
     } else if (word == "--limit") {
       std::uint64_t limit = 0;
       if (!parse_number("--limit", value(), limit)) return false;
-      if (limit != 0) options.run.most_executions = limit;
+      options.run.most_executions = limit != 0 ? limit : RunOptions().most_executions;
     } else if (word == "--unroll") {
       std::uint64_t repeats = 0;
       if (!parse_number("--unroll", value(), repeats)) return false;
+      if (repeats > kMostUnroll) return usage_error("--unroll is 0 to 1000");
       options.run.most_repeats = static_cast<unsigned>(repeats);
+    } else if (word == "--progress") {
+      std::uint64_t seconds = 0;
+      if (!parse_number("--progress", value(), seconds)) return false;
+      options.progress = std::chrono::seconds(std::min<std::uint64_t>(seconds, 86400));
     } else if (word.starts_with("-") && word != "-") {
       return usage_error("unknown option " + std::string(word));
     } else {
@@ -106,18 +120,74 @@ bool parse_options(int argc, char** argv, Options& options) {
   return !options.files.empty() || usage_error("no file given");
 }
 
+/// The content, but no more than shows that it is too much.
+bool read(const std::string& path, std::string& text) {
+  std::FILE* const file = std::fopen(path.c_str(), "rb");
+  if (file != nullptr) {
+    text.resize(kMostFileBytes + 1);
+    text.resize(std::fread(text.data(), 1, text.size(), file));
+  }
+  const bool good = file != nullptr && std::ferror(file) == 0;
+  if (!good) {
+    std::fprintf(stderr, "%s: cannot be read: %s\n", path.c_str(), std::strerror(errno));
+  }
+  if (file != nullptr) std::fclose(file);
+  return good;
+}
+
 std::optional<Test> load(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file || std::filesystem::is_directory(path)) {
-    std::fprintf(stderr, "%s: cannot be read\n", path.c_str());
+  std::string text;
+  if (!read(path, text)) return {};
+  ParseError error;
+  auto test = parse(text, error);
+  if (!test) {
+    std::fprintf(stderr, "%s:%u:%u: %s\n", path.c_str(), error.line, error.column,
+                 error.what.c_str());
     return {};
   }
-  std::ostringstream text;
-  text << file.rdbuf();
-  ParseError error;
-  auto test = parse(text.str(), error);
-  if (!test) std::fprintf(stderr, "%s:%u: %s\n", path.c_str(), error.line, error.what.c_str());
+  for (const Warning& warning : test->warnings) {
+    std::fprintf(stderr, "%s:%u:%u: warning: %s\n", path.c_str(), warning.line, warning.column,
+                 warning.what.c_str());
+  }
   return test;
+}
+
+/// Says now and then on stderr that a long exploration goes on.
+class Progress {
+ public:
+  Progress(const std::string& path, Memory memory, std::chrono::seconds interval)
+      : path_(path), memory_(memory), interval_(interval), next_(Clock::now() + interval) {}
+
+  void operator()(std::uint64_t runs) {
+    if (Clock::now() < next_) return;
+    next_ = Clock::now() + interval_;
+    std::fprintf(stderr, "%s: memory %s: %" PRIu64 " executions so far\n", path_.c_str(),
+                 name_of(memory_).data(), runs);
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::string path_;
+  Memory memory_;
+  std::chrono::seconds interval_;
+  Clock::time_point next_;
+};
+
+/// Why a test has no result. True if it has one.
+bool tell_problem(const std::string& path, const Result& result, const RunOptions& options) {
+  std::string where = path;
+  if (result.line != 0) {
+    where += ":" + std::to_string(result.line) + ":" + std::to_string(result.column);
+  }
+  where += std::string(": memory ") + name_of(result.memory).data();
+  if (!result.problem.empty()) {
+    std::fprintf(stderr, "%s: %s\n", where.c_str(), result.problem.c_str());
+    return false;
+  }
+  if (result.explored.complete) return true;
+  std::fprintf(stderr, "%s: stopped after %" PRIu64 " executions; --limit allows more\n",
+               where.c_str(), options.most_executions);
+  return false;
 }
 
 void run_file(const std::string& path, const Options& options, Summary& summary) {
@@ -138,15 +208,17 @@ void run_file(const std::string& path, const Options& options, Summary& summary)
   }
   for (const Memory memory : memories) {
     ++summary.runs;
-    const Result result = run(*test, memory, options.run);
-    if (!result.problem.empty()) {
-      std::fprintf(stderr, "%s: memory %s: %s\n", path.c_str(), name_of(memory).data(),
-                   result.problem.c_str());
-      ++summary.wrong;
+    RunOptions how = options.run;
+    how.progress = Progress(path, memory, options.progress);
+    const Result result = run(*test, memory, how);
+    const bool complete = tell_problem(path, result, options.run);
+    if (!complete) ++summary.wrong;
+    if (!result.problem.empty()) continue;
+    std::fputs(print(*test, result).c_str(), stdout);
+    if (!complete) {
+      std::printf("\n");
       continue;
     }
-    std::fputs(print(*test, result).c_str(), stdout);
-    if (!result.explored.complete) ++summary.wrong;
     for (const Expectation& one : *expected) {
       if (one.memory != memory) continue;
       const bool good = one.observation == result.observation();
@@ -157,13 +229,20 @@ void run_file(const std::string& path, const Options& options, Summary& summary)
   }
 }
 
+/// A verdict that nobody can read is none.
+bool flush_output() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return true;
+  std::fprintf(stderr, "litmus: the output cannot be written: %s\n", std::strerror(errno));
+  return false;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--help") == 0) {
       std::fputs(kHelp, stdout);
-      return kOk;
+      return flush_output() ? kOk : kWrong;
     }
   }
   Options options;
@@ -179,6 +258,7 @@ int main(int argc, char** argv) {
     std::printf("%zu tests, %u runs: %u not as expected, %u without a result\n",
                 options.files.size(), summary.runs, summary.unexpected, summary.wrong);
   }
+  if (!flush_output()) return kWrong;
   if (summary.wrong != 0) return kWrong;
   return summary.unexpected != 0 ? kUnexpected : kOk;
 }

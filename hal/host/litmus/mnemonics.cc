@@ -9,31 +9,32 @@ namespace {
 
 const std::map<std::string, Mnemonic, std::less<>>& table() {
   static const std::map<std::string, Mnemonic, std::less<>> kTable{
-      {"nop", {.op = Op::nop, .most = 3}},
+      {"nop", {.op = Op::nop}},
       {"endbr64", {.op = Op::nop}},
-      {"mov", {.op = Op::mov, .least = 2, .most = 3}},
-      {"movabs", {.op = Op::mov, .least = 2, .most = 2}},
-      {"movzx", {.op = Op::mov, .least = 2, .most = 2}},
-      {"movsx", {.op = Op::mov_sign_extended, .least = 2, .most = 2}},
-      {"movsxd", {.op = Op::mov_sign_extended, .least = 2, .most = 2, .source_width = 4}},
-      {"lea", {.op = Op::lea, .least = 2, .most = 2}},
-      {"xchg", {.op = Op::xchg, .least = 2, .most = 2, .may_lock = true}},
-      {"add", {.op = Op::add, .least = 2, .most = 2, .may_lock = true}},
-      {"sub", {.op = Op::subtract, .least = 2, .most = 2, .may_lock = true}},
-      {"and", {.op = Op::bit_and, .least = 2, .most = 2, .may_lock = true}},
-      {"or", {.op = Op::bit_or, .least = 2, .most = 2, .may_lock = true}},
-      {"xor", {.op = Op::bit_xor, .least = 2, .most = 2, .may_lock = true}},
-      {"inc", {.op = Op::inc, .least = 1, .most = 1, .may_lock = true}},
-      {"dec", {.op = Op::dec, .least = 1, .most = 1, .may_lock = true}},
-      {"neg", {.op = Op::neg, .least = 1, .most = 1, .may_lock = true}},
-      {"not", {.op = Op::bit_not, .least = 1, .most = 1, .may_lock = true}},
-      {"xadd", {.op = Op::xadd, .least = 2, .most = 2, .may_lock = true}},
-      {"cmpxchg", {.op = Op::cmpxchg, .least = 2, .most = 2, .may_lock = true}},
-      {"bt", {.op = Op::bit_test, .least = 2, .most = 2}},
-      {"bts", {.op = Op::bit_set, .least = 2, .most = 2, .may_lock = true}},
-      {"btr", {.op = Op::bit_reset, .least = 2, .most = 2, .may_lock = true}},
-      {"cmp", {.op = Op::cmp, .least = 2, .most = 2}},
-      {"test", {.op = Op::test, .least = 2, .most = 2}},
+      {"mov", {.op = Op::mov, .least = 2, .most = 3, .sized = true}},
+      {"movabs", {.op = Op::mov, .least = 2, .most = 2, .sized = true}},
+      {"movzx", {.op = Op::mov, .least = 2, .most = 2, .extends = true}},
+      {"movsx", {.op = Op::mov_sign_extended, .least = 2, .most = 2, .extends = true}},
+      {"movsxd",
+       {.op = Op::mov_sign_extended, .least = 2, .most = 2, .extends = true, .source_width = 4}},
+      {"lea", {.op = Op::lea, .least = 2, .most = 2, .sized = true}},
+      {"xchg", {.op = Op::xchg, .least = 2, .most = 2, .may_lock = true, .sized = true}},
+      {"add", {.op = Op::add, .least = 2, .most = 2, .may_lock = true, .sized = true}},
+      {"sub", {.op = Op::subtract, .least = 2, .most = 2, .may_lock = true, .sized = true}},
+      {"and", {.op = Op::bit_and, .least = 2, .most = 2, .may_lock = true, .sized = true}},
+      {"or", {.op = Op::bit_or, .least = 2, .most = 2, .may_lock = true, .sized = true}},
+      {"xor", {.op = Op::bit_xor, .least = 2, .most = 2, .may_lock = true, .sized = true}},
+      {"inc", {.op = Op::inc, .least = 1, .most = 1, .may_lock = true, .sized = true}},
+      {"dec", {.op = Op::dec, .least = 1, .most = 1, .may_lock = true, .sized = true}},
+      {"neg", {.op = Op::neg, .least = 1, .most = 1, .may_lock = true, .sized = true}},
+      {"not", {.op = Op::bit_not, .least = 1, .most = 1, .may_lock = true, .sized = true}},
+      {"xadd", {.op = Op::xadd, .least = 2, .most = 2, .may_lock = true, .sized = true}},
+      {"cmpxchg", {.op = Op::cmpxchg, .least = 2, .most = 2, .may_lock = true, .sized = true}},
+      {"bt", {.op = Op::bit_test, .least = 2, .most = 2, .sized = true}},
+      {"bts", {.op = Op::bit_set, .least = 2, .most = 2, .may_lock = true, .sized = true}},
+      {"btr", {.op = Op::bit_reset, .least = 2, .most = 2, .may_lock = true, .sized = true}},
+      {"cmp", {.op = Op::cmp, .least = 2, .most = 2, .sized = true}},
+      {"test", {.op = Op::test, .least = 2, .most = 2, .sized = true}},
       {"jmp", {.op = Op::jump, .least = 1, .most = 1}},
       {"ret", {.op = Op::leave}},
       {"mfence", {.op = Op::full_fence}},
@@ -95,7 +96,7 @@ std::optional<Mnemonic> conditional(std::string_view name) {
   if (!code && made.op == Op::move_if && !name.empty()) {
     made.width = suffix_width(name.back());
     name.remove_suffix(1);
-    if (made.width != 0) code = condition_code(name);
+    if (made.width > 1) code = condition_code(name);
   }
   if (!code) return {};
   made.condition = *code;
@@ -111,6 +112,7 @@ std::optional<Mnemonic> extending_move(std::string_view name) {
   return Mnemonic{.op = name[3] == 'z' ? Op::mov : Op::mov_sign_extended,
                   .least = 2,
                   .most = 2,
+                  .extends = true,
                   .width = to,
                   .source_width = from};
 }
@@ -126,8 +128,14 @@ std::optional<Mnemonic> find_mnemonic(const std::string& name) {
   const std::uint8_t width = suffix_width(name.back());
   if (base == table().end() || width == 0) return {};
   Mnemonic made = base->second;
-  // Without operands there is nothing whose size it could be, RETQ excepted.
-  if (made.most == 0 && made.op != Op::leave) return {};
+  if (made.op == Op::leave) {
+    // RETL and RETQ have a size of something that is not looked at here.
+    if (width < 4) return {};
+    return made;
+  }
+  const bool has_byte_form = made.op != Op::lea && made.op != Op::bit_test &&
+                             made.op != Op::bit_set && made.op != Op::bit_reset;
+  if (!made.sized || (width == 1 && !has_byte_form)) return {};
   made.width = width;
   return made;
 }

@@ -14,6 +14,8 @@ struct Mnemonic {
   std::uint8_t least{0};  // operands
   std::uint8_t most{0};
   bool may_lock{false};
+  bool sized{false};             // AT&T's suffix for the size may follow
+  bool extends{false};           // MOVZX and MOVSX: the source is smaller
   std::uint8_t width{0};         // bytes, of a suffix; 0 without one
   std::uint8_t source_width{0};  // MOVZX and MOVSX in AT&T's spelling
   std::uint8_t condition{0};

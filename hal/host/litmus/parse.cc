@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "hal/host/litmus/builder.h"
 
@@ -15,8 +16,7 @@ Piece take_header(Builder& builder, Piece text) {
   const std::size_t end = std::min(text.text.find_first_of("\n{"), text.text.size());
   const std::vector<Piece> head = words(text.part(0, end));
   if (head.size() < 2) {
-    throw SyntaxError{.line = text.line,
-                      .what = "the first line must be 'X86 NAME' or 'X86_64 NAME'"};
+    throw SyntaxError{.at = text.at, .what = "the first line must be 'X86 NAME' or 'X86_64 NAME'"};
   }
   std::string arch = lower(head[0].text);
   std::transform(arch.begin(), arch.end(), arch.begin(), [](char c) {
@@ -24,23 +24,12 @@ Piece take_header(Builder& builder, Piece text) {
   });
   if (arch != "X86" && arch != "X86_64") {
     throw SyntaxError{
-        .line = head[0].line,
+        .at = head[0].at,
         .what = "architecture " + quoted(head[0].text) + " is not supported; X86 and X86_64 are"};
   }
   builder.test.arch = arch;
   builder.test.name = head[1].text;
   return text.part(end);
-}
-
-/// "Key=Value" lines and strings. Anything else is a remark.
-void take_metadata(Builder& builder, Piece text) {
-  for (const Piece& line : split_lines(text)) {
-    const Piece trimmed = line.trimmed();
-    const std::size_t equals = trimmed.text.find('=');
-    if (trimmed.text.starts_with("\"") || equals == std::string_view::npos) continue;
-    builder.test.metadata.emplace_back(trimmed.part(0, equals).trimmed().text,
-                                       trimmed.part(equals + 1).trimmed().text);
-  }
 }
 
 /// Where the program's table ends: at a keyword that begins a line or follows a row.
@@ -77,33 +66,59 @@ std::size_t end_of_block(Piece text) {
     if (text.text[i] == '{') ++depth;
     if (text.text[i] == '}' && --depth == 0) return i;
   }
-  throw SyntaxError{.line = text.line, .what = "the initial state has no '}'"};
+  throw SyntaxError{.at = text.at, .what = "the initial state has no '}'"};
+}
+
+/// Where things stand that are told of later.
+void locate(std::string_view text, Test& test) {
+  for (Warning& warning : test.warnings) {
+    const Position where = position(text, warning.at);
+    warning.line = where.line;
+    warning.column = where.column;
+  }
+  for (Column& column : test.columns) {
+    for (Instruction& made : column.code) {
+      const Position where = position(text, made.at);
+      made.line = where.line;
+      made.column = where.column;
+    }
+  }
+}
+
+Test parse_clean(const std::string& clean) {
+  Builder builder;
+  Piece rest = take_header(builder, {.text = clean});
+  const std::size_t open = rest.text.find('{');
+  if (open == std::string_view::npos) {
+    throw SyntaxError{.at = rest.at, .what = "there is no initial state '{ ... }'"};
+  }
+  builder.metadata(rest.part(0, open));
+  rest = rest.part(open);
+  const std::size_t close = end_of_block(rest);
+  builder.initial_state(rest.part(1, close - 1));
+  rest = rest.part(close + 1);
+  const std::size_t end = end_of_program(rest.text);
+  const Piece table = rest.part(0, end).trimmed();
+  builder.program(table);
+  builder.final_part(rest.part(end));
+  builder.finish(table);
+  locate(clean, builder.test);
+  return std::move(builder.test);
 }
 
 }  // namespace
 
 std::optional<Test> parse(std::string_view text, ParseError& error) {
   try {
-    const std::string clean = without_comments(text);
-    Builder builder;
-    Piece rest = take_header(builder, {.text = clean});
-    const std::size_t open = rest.text.find('{');
-    if (open == std::string_view::npos) {
-      throw SyntaxError{.line = rest.line, .what = "there is no initial state '{ ... }'"};
+    if (text.size() > kMostFileBytes) {
+      throw SyntaxError{.at = 0,
+                        .what = "the file is too long for a litmus test, which has " +
+                                std::to_string(kMostFileBytes) + " bytes at most"};
     }
-    take_metadata(builder, rest.part(0, open));
-    rest = rest.part(open);
-    const std::size_t close = end_of_block(rest);
-    builder.initial_state(rest.part(1, close - 1));
-    rest = rest.part(close + 1);
-    const std::size_t end = end_of_program(rest.text);
-    const Piece table = rest.part(0, end).trimmed();
-    builder.program(table);
-    builder.final_part(rest.part(end));
-    builder.finish(table.line);
-    return std::move(builder.test);
+    return parse_clean(without_comments(text));
   } catch (const SyntaxError& wrong) {
-    error = {.line = wrong.line, .what = wrong.what};
+    const Position where = position(text, wrong.at);
+    error = {.line = where.line, .column = where.column, .what = wrong.what};
     return {};
   }
 }

@@ -11,6 +11,7 @@ namespace shootdown::host::litmus {
 
 struct ParseError {
   unsigned line{0};
+  unsigned column{0};
   std::string what;  // what is wrong, with the piece of text, and what is possible instead
 };
 

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "hal/host/litmus/builder.h"
+#include "hal/host/machine.h"
 
 namespace shootdown::host::litmus {
 
@@ -11,14 +12,9 @@ class ConditionParser {
  public:
   ConditionParser(Builder& builder, Piece text) : builder_(builder), rest_(text.trimmed()) {}
 
-  Condition parse() {
-    Condition made = implication();
-    if (!rest_.empty()) {
-      throw SyntaxError{.line = rest_.line,
-                        .what = "the condition ends before " + quoted(rest_.text)};
-    }
-    return made;
-  }
+  /// As much of the text as is a condition.
+  Condition parse() { return implication(); }
+  [[nodiscard]] Piece rest() const { return rest_; }
 
  private:
   static Condition join(Connective connective, Condition a, Condition b) {
@@ -27,6 +23,18 @@ class ConditionParser {
     made.operands.push_back(std::move(b));
     return made;
   }
+
+  /// The tree of a condition is walked recursively, so its depth is limited.
+  struct Nesting {
+    explicit Nesting(ConditionParser& parser) : depth(parser.depth_) {
+      if (++depth <= kMostNesting) return;
+      throw SyntaxError{
+          .at = parser.rest_.at,
+          .what = "the condition is nested more than " + std::to_string(kMostNesting) + " deep"};
+    }
+    ~Nesting() { --depth; }
+    std::size_t& depth;
+  };
 
   Condition implication() {
     Condition left = disjunction();
@@ -48,6 +56,7 @@ class ConditionParser {
     return left;
   }
   Condition negation() {
+    const Nesting nesting(*this);
     if (take("~") || take("\u00ac") || take_word("not")) {
       Condition made{.connective = Connective::negation};
       made.operands.push_back(negation());
@@ -56,10 +65,14 @@ class ConditionParser {
     if (take("(")) {
       Condition made = implication();
       if (!take(")")) {
-        throw SyntaxError{.line = rest_.line,
-                          .what = "')' is missing before " + quoted(rest_.text)};
+        throw SyntaxError{.at = rest_.at, .what = "')' is missing before " + quoted(rest_.text)};
       }
       return made;
+    }
+    if (++atoms_ > kMostAtoms) {
+      throw SyntaxError{
+          .at = rest_.at,
+          .what = "a condition compares " + std::to_string(kMostAtoms) + " times at most"};
     }
     if (take_word("true")) return {};
     if (take_word("false")) {
@@ -78,7 +91,7 @@ class ConditionParser {
     } else if (take("==") || take("=")) {
       made.connective = Connective::equal;
     } else {
-      throw SyntaxError{.line = rest_.line,
+      throw SyntaxError{.at = rest_.at,
                         .what = "after " + quoted(left.text) + " '=' or '!=' is expected, not " +
                                 quoted(rest_.text)};
     }
@@ -88,7 +101,7 @@ class ConditionParser {
       made.right_is_term = true;
       made.right = builder_.term(right);
     } else {
-      made.value = builder_.value(right);
+      builder_.compare_with_value(made, right);
     }
     return made;
   }
@@ -114,7 +127,7 @@ class ConditionParser {
     const Piece made = rest_.part(0, i).trimmed();
     rest_ = rest_.part(i).trimmed();
     if (made.empty()) {
-      throw SyntaxError{.line = rest_.line,
+      throw SyntaxError{.at = rest_.at,
                         .what = "the condition lacks something before " + quoted(rest_.text)};
     }
     return made;
@@ -137,6 +150,8 @@ class ConditionParser {
 
   Builder& builder_;
   Piece rest_;
+  std::size_t depth_{0};
+  std::size_t atoms_{0};
 };
 
 namespace {
@@ -146,7 +161,7 @@ Field field_of(Piece name) {
       "", "frame", "present", "writable", "accessed", "dirty", "global"};
   const auto* const found = std::find(kNames.begin() + 1, kNames.end(), lower(name.text));
   if (found == kNames.end()) {
-    throw SyntaxError{.line = name.line,
+    throw SyntaxError{.at = name.at,
                       .what = quoted(name.text) +
                               " is no part of an entry; they are frame, present, "
                               "writable, accessed, dirty, global"};
@@ -163,6 +178,31 @@ std::size_t keyword(std::string_view text, std::string_view word) {
 
 }  // namespace
 
+/// The right side of an atom that is no term: a number, a location's address, or an entry.
+void Builder::compare_with_value(Condition& made, Piece right) {
+  const Term& term = test.terms[made.left];
+  const bool is_entry_term = term.kind == TermKind::entry && term.field == Field::whole;
+  if (right.text.starts_with("(") || is_entry_term) {
+    if (term.field != Field::whole || (!is_entry_term && term.kind != TermKind::reg)) {
+      throw SyntaxError{
+          .at = right.at,
+          .what = quoted(right.text) + " is an entry, and " + quoted(term.text) + " is none"};
+    }
+    const Entry of = is_entry_term ? test.entries[term.index] : Entry();
+    made.value = static_cast<std::int64_t>(entry_value(right, of));
+    made.mask = ~kPteUser;
+    return;
+  }
+  made.value = value(right);
+  if (term.field != Field::whole && term.field != Field::frame && (made.value & ~1) != 0) {
+    throw SyntaxError{.at = right.at, .what = quoted(right.text) + ": a flag is 0 or 1"};
+  }
+  if (term.kind == TermKind::reg && term.field == Field::whole) {
+    demand_fits(right, made.value, term.width);
+  }
+  if (term.kind == TermKind::location) values_.emplace_back(term.index, right);
+}
+
 std::size_t Builder::intern(const Term& term) {
   const auto found = std::find(test.terms.begin(), test.terms.end(), term);
   if (found != test.terms.end()) return static_cast<std::size_t>(found - test.terms.begin());
@@ -170,7 +210,18 @@ std::size_t Builder::intern(const Term& term) {
   return test.terms.size() - 1;
 }
 
-std::size_t Builder::term(Piece text) { return intern(make_term(text)); }
+std::size_t Builder::term(Piece text) {
+  if (test.terms.size() == kMostTerms) {
+    throw SyntaxError{.at = text.at,
+                      .what = "a test observes " + std::to_string(kMostTerms) +
+                              " registers and locations at most"};
+  }
+  const std::size_t known = test.terms.size();
+  const std::size_t index = intern(make_term(text));
+  if (index == known && test.terms[index].kind == TermKind::reg)
+    observed_.emplace_back(index, text);
+  return index;
+}
 
 Term Builder::make_term(Piece text) {
   Term made;
@@ -181,7 +232,7 @@ Term Builder::make_term(Piece text) {
     const std::size_t before = test.entries.size();
     made.index = entry(text.part(0, dot));
     if (made.index == before) {
-      throw SyntaxError{.line = text.line,
+      throw SyntaxError{.at = text.at,
                         .what = quoted(text.text) + ": nothing else names this entry"};
     }
     made.text = text.text;
@@ -193,20 +244,20 @@ Term Builder::make_term(Piece text) {
     Piece name = text.part(colon + 1).trimmed();
     made.cpu = cpu(owner);
     if (made.cpu >= test.cpus) {
-      throw SyntaxError{.line = owner.line, .what = quoted(text.text) + ": there is no such CPU"};
+      throw SyntaxError{.at = owner.at, .what = quoted(text.text) + ": there is no such CPU"};
     }
     if (const std::size_t dot = name.text.find('.'); dot != std::string_view::npos) {
       made.field = field_of(name.part(dot + 1));
       name = name.part(0, dot);
     }
     made.text = std::to_string(made.cpu) + ":" + std::string(text.part(colon + 1).trimmed().text);
-    if (lower(name.text) == "fault") {
+    if (lower(name.text) == "fault" && made.field == Field::whole) {
       made.kind = TermKind::fault;
       return made;
     }
     const auto reg = find_register(name.text);
     if (!reg) {
-      throw SyntaxError{.line = name.line, .what = quoted(name.text) + " is no register"};
+      throw SyntaxError{.at = name.at, .what = quoted(name.text) + " is no register"};
     }
     made.kind = TermKind::reg;
     made.number = reg->number;
@@ -219,12 +270,12 @@ Term Builder::make_term(Piece text) {
     name = name.part(1, name.text.size() - 2).trimmed();
   }
   made.kind = TermKind::location;
-  made.index = location(name);
+  made.index = known(name);
   made.text = name.text;
   if (test.arch != "X86") made.text = "[" + made.text + "]";
   const Place place = test.locations[made.index].place;
   if (place == Place::page || place == Place::table) {
-    throw SyntaxError{.line = text.line,
+    throw SyntaxError{.at = text.at,
                       .what = quoted(text.text) +
                               " has no value of its own; name the frame or the "
                               "entry"};
@@ -233,6 +284,7 @@ Term Builder::make_term(Piece text) {
 }
 
 void Builder::final_part(Piece text) {
+  part_ = Part::final;
   Piece rest = text.trimmed();
   const auto one_of = [&](std::initializer_list<std::string_view> words_wanted) {
     for (const std::string_view word : words_wanted) {
@@ -243,14 +295,12 @@ void Builder::final_part(Piece text) {
     }
     return false;
   };
-  if (one_of({"locations", "observed"})) rest = locations_list(rest);
+  const bool lists = one_of({"locations", "observed"});
+  if (lists) rest = locations_list(rest);
   if (one_of({"filter"})) {
-    std::size_t end = rest.text.size();
-    for (const std::string_view word : {"exists", "forall", "~exists", "~ exists"}) {
-      end = std::min(end, rest.text.find(word));
-    }
-    test.filter = ConditionParser(*this, rest.part(0, end)).parse();
-    rest = rest.part(end).trimmed();
+    ConditionParser parser(*this, rest);
+    test.filter = parser.parse();
+    rest = parser.rest();
   }
   if (rest.text.starts_with("~") && keyword(rest.part(1).trimmed().text, "exists") != 0) {
     rest = rest.part(1).trimmed();
@@ -260,16 +310,23 @@ void Builder::final_part(Piece text) {
     test.quantifier = Quantifier::exists;
   } else if (one_of({"forall"})) {
     test.quantifier = Quantifier::forall;
-  } else if (rest.empty()) {
+  } else if (rest.empty() && lists && test.find("Expect") == nullptr) {
     // Only the states are asked for.
     test.shown = test.terms.size();
     return;
+  } else if (rest.empty()) {
+    throw SyntaxError{.at = rest.at,
+                      .what = "the test asks nothing: there is no exists, ~exists or forall"};
   } else {
-    throw SyntaxError{.line = rest.line,
+    throw SyntaxError{.at = rest.at,
                       .what = quoted(rest.text) + ": exists, ~exists or forall is expected"};
   }
-  test.condition = ConditionParser(*this, rest).parse();
+  ConditionParser parser(*this, rest);
+  test.condition = parser.parse();
   test.shown = test.terms.size();
+  if (parser.rest().empty()) return;
+  throw SyntaxError{.at = parser.rest().at,
+                    .what = "the condition ends before " + quoted(parser.rest().text)};
 }
 
 /// "[x; 0:EAX;]", and what comes after it.
@@ -281,7 +338,7 @@ Piece Builder::locations_list(Piece rest) {
     if (rest.text[close] == ']' && --depth == 0) break;
   }
   if (!rest.text.starts_with("[") || close == rest.text.size()) {
-    throw SyntaxError{.line = rest.line, .what = "'locations' needs a list as [x; 0:EAX;]"};
+    throw SyntaxError{.at = rest.at, .what = "'locations' needs a list as [x; 0:EAX;]"};
   }
   for (const Piece& item : split(rest.part(1, close - 1), ';')) {
     if (!item.empty()) term(item);

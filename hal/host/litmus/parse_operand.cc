@@ -8,6 +8,8 @@ namespace shootdown::host::litmus {
 
 namespace {
 
+constexpr std::int64_t kLastPcid = 4095;
+
 bool has_at_and_t_memory(std::string_view text) {
   return text.find('(') != std::string_view::npos && !Builder::is_entry(text);
 }
@@ -19,7 +21,8 @@ bool is_at_and_t(const std::vector<Piece>& texts, bool with_entry) {
     if (!with_entry && has_at_and_t_memory(one.text)) return true;
   }
   // No immediate is a destination.
-  return texts.size() == 2 && (texts[0].text.starts_with("$") || number(texts[0].text));
+  return texts.size() == 2 && (texts[0].text.starts_with("$") || number(texts[0].text)) &&
+         !texts[1].text.starts_with("$");
 }
 
 std::optional<std::int64_t> bit_number(std::string_view name) {
@@ -59,13 +62,21 @@ Operand immediate_operand(std::int64_t value) {
 }
 
 [[noreturn]] void unsupported(Piece text, const char* why) {
-  throw SyntaxError{.line = text.line,
+  throw SyntaxError{.at = text.at,
                     .what = "operand " + quoted(text.text) + " is not supported: " + why};
+}
+
+std::uint8_t scale_of(Piece text) {
+  const std::int64_t scale = Builder::constant(text);
+  if (scale != 1 && scale != 2 && scale != 4 && scale != 8) {
+    unsupported(text, "a scale is 1, 2, 4 or 8");
+  }
+  return static_cast<std::uint8_t>(scale);
 }
 
 }  // namespace
 
-void Builder::operands(std::size_t column, Instruction& made, Piece text) {
+void Builder::operands(std::size_t column, Instruction& made, Piece text, bool extends) {
   std::vector<Piece> texts = split(text, ',');
   if (is_special(made.op) || std::any_of(texts.begin(), texts.end(), [](const Piece& one) {
         return is_control_register(one.text);
@@ -73,33 +84,48 @@ void Builder::operands(std::size_t column, Instruction& made, Piece text) {
     special(column, made, text);
     return;
   }
-  const bool with_entry =
-      std::any_of(texts.begin(), texts.end(), [](const Piece& one) { return is_entry(one.text); });
+  const auto entry_text =
+      std::find_if(texts.begin(), texts.end(), [](const Piece& one) { return is_entry(one.text); });
+  const bool with_entry = entry_text != texts.end();
   if (texts.size() > 2) unsupported(text, "two operands at most");
+  const Entry of = with_entry ? test.entries[entry(*entry_text)] : Entry();
   if (is_at_and_t(texts, with_entry)) std::reverse(texts.begin(), texts.end());
   for (std::size_t i = 0; i < texts.size(); ++i) {
     const std::uint8_t size = take_size(texts[i]);
     Operand& one = made.operands[i];
     if (with_entry && texts[i].text.starts_with("(")) {
       one.kind = OperandKind::immediate;
-      one.value = static_cast<std::int64_t>(entry_value(texts[i]));
+      one.value = static_cast<std::int64_t>(entry_value(texts[i], of));
     } else {
       one = operand(column, texts[i]);
     }
-    if (size != 0) made.width = size;
+    if (size == 0) continue;
+    std::uint8_t& width = extends && i == 1 ? made.source_width : made.width;
+    if (width != 0 && width != size) unsupported(texts[i], "the mnemonic says another size");
+    width = size;
   }
-  if (with_entry) made.width = 8;
-  if ((made.op == Op::mov || made.op == Op::mov_sign_extended) && made.source_width == 0 &&
-      made.operands[1].kind == OperandKind::reg && made.width == 0) {
-    // MOVZX EAX,BL and plain MOV alike.
-    const bool to_register = made.operands[0].kind == OperandKind::reg;
-    if (to_register && made.operands[0].reg.width > made.operands[1].reg.width) {
-      made.source_width = made.operands[1].reg.width;
-    }
+  if (with_entry) {
+    made.width = 8;
+  } else {
+    operand_sizes(made, text, extends);
   }
-  for (const Operand& one : made.operands) {
-    if (one.kind == OperandKind::reg && made.width == 0) made.width = one.reg.width;
+}
+
+/// The registers say how wide an access is, and must agree.
+void Builder::operand_sizes(Instruction& made, Piece text, bool extends) {
+  const auto demand = [&](bool good) {
+    if (!good) unsupported(text, "the operands have sizes that do not go together");
+  };
+  for (std::size_t i = 0; i < made.operands.size(); ++i) {
+    const Operand& one = made.operands[i];
+    if (one.kind != OperandKind::reg) continue;
+    std::uint8_t& width = extends && i == 1 ? made.source_width : made.width;
+    if (width == 0) width = one.reg.width;
+    demand(width == one.reg.width);
   }
+  if (!extends) return;
+  if (made.source_width == 0) unsupported(text, "say 'byte ptr' or 'word ptr'");
+  demand(made.source_width < made.width);
 }
 
 /// IPI P1; INVPCID; MOV CR3,$2,keep.
@@ -121,8 +147,14 @@ void Builder::special(std::size_t column, Instruction& made, Piece text) {
       unsupported(text, "INVPCID is '$0,pcid,[page]', '$1,pcid', '$2' or '$3'");
     }
     made.operands[0] = immediate_operand(type);
-    if (type <= 1) made.operands[1] = immediate_operand(immediate(texts[1]));
-    if (type == 0) made.operands[2] = operand(column, texts[2]);
+    if (type <= 1) {
+      const std::int64_t pcid = immediate(texts[1]);
+      if (pcid < 0 || pcid > kLastPcid) unsupported(texts[1], "a PCID is 0 to 4095");
+      made.operands[1] = immediate_operand(pcid);
+    }
+    if (type != 0) return;
+    made.operands[2] = operand(column, texts[2]);
+    if (made.operands[2].kind != OperandKind::memory) unsupported(texts[2], "it is no page");
     return;
   }
   const bool last = is_control_register(texts.back().text);
@@ -136,7 +168,7 @@ void Builder::special(std::size_t column, Instruction& made, Piece text) {
     unsupported(text, "CR3 is loaded by 'MOV CR3,$space' or 'MOV CR3,$space,keep'");
   }
   const std::int64_t space = immediate(value);
-  if (space < 1 || space > 7) unsupported(text, "address spaces have numbers 1 to 7");
+  demand_space(value, space);
   made.op = Op::load_cr3;
   made.keep = keep;
   made.operands[0] = immediate_operand(space);
@@ -177,8 +209,9 @@ Operand Builder::memory(std::size_t column, Piece text) {
   made.kind = OperandKind::memory;
   const bool bracketed = text.text.starts_with("[") && text.text.ends_with("]");
   const Piece inside = bracketed ? text.part(1, text.text.size() - 2).trimmed() : text;
-  if (find_location(inside.text) || (!bracketed && inside.text.ends_with("]"))) {
-    made.location = location(inside);
+  // Without brackets it is more often a typo of a register than a new location.
+  if (find_location(inside.text) || !bracketed) {
+    made.location = known(inside);
     return made;
   }
   add_sum(made, inside);
@@ -194,6 +227,8 @@ void Builder::add_sum(Operand& made, Piece sum) {
     const bool end = i == sum.text.size();
     if (!end && sum.text[i] != '+' && sum.text[i] != '-') continue;
     const Piece part = sum.part(start, i - start).trimmed();
+    // Only the first part may have a sign of its own.
+    if (part.empty() && (i != 0 || end)) unsupported(sum, "there is nothing");
     if (!part.empty()) add_to_address(made, part, negative);
     if (end) break;
     negative = sum.text[i] == '-';
@@ -203,7 +238,9 @@ void Builder::add_sum(Operand& made, Piece sum) {
 
 void Builder::add_to_address(Operand& made, Piece part, bool negative) {
   if (const auto plain = number(part.text)) {
-    made.value += negative ? -*plain : *plain;
+    const auto sum = static_cast<std::uint64_t>(made.value);
+    const auto term = static_cast<std::uint64_t>(*plain);
+    made.value = static_cast<std::int64_t>(negative ? sum - term : sum + term);
     return;
   }
   std::uint8_t scale = 1;
@@ -212,7 +249,7 @@ void Builder::add_to_address(Operand& made, Piece part, bool negative) {
     Piece factor = part.part(star + 1).trimmed();
     name = part.part(0, star).trimmed();
     if (number(name.text)) std::swap(name, factor);
-    scale = static_cast<std::uint8_t>(constant(factor));
+    scale = scale_of(factor);
   }
   if (const auto reg = find_register(name.text)) {
     if (negative) unsupported(part, "a register cannot be subtracted");
@@ -239,16 +276,18 @@ Operand Builder::at_and_t_memory(std::size_t column, Piece text) {
   const std::size_t open = text.text.find('(');
   const std::size_t close = text.text.rfind(')');
   if (close == std::string_view::npos || close < open) unsupported(text, "a bracket is missing");
+  if (close + 1 != text.text.size()) unsupported(text, "something follows the bracket");
   const Piece displacement = text.part(0, open).trimmed();
   if (!displacement.empty()) {
     // "x+4" and "-8" are sums too.
     add_sum(made, displacement);
   }
   const std::vector<Piece> parts = split(text.part(open + 1, close - open - 1), ',');
-  for (std::size_t i = 0; i < parts.size() && i < 3; ++i) {
+  if (parts.size() > 3) unsupported(text, "an address has a base, an index and a scale");
+  for (std::size_t i = 0; i < parts.size(); ++i) {
     if (parts[i].empty()) continue;
     if (i == 2) {
-      made.scale = static_cast<std::uint8_t>(constant(parts[2]));
+      made.scale = scale_of(parts[2]);
       continue;
     }
     const auto reg = find_register(parts[i].text);
@@ -280,40 +319,6 @@ void Builder::finish_memory(std::size_t column, Operand& made, Piece text) {
   }
   if (made.location == kNone && !made.has_base && !made.has_index) {
     unsupported(text, "an absolute address");
-  }
-}
-
-void Builder::check_shape(const Instruction& made, Piece text) const {
-  const Operand& to = made.operands[0];
-  const Operand& from = made.operands[1];
-  const auto is_memory = [](const Operand& one) {
-    return one.kind == OperandKind::memory || one.kind == OperandKind::entry;
-  };
-  const auto demand = [&](bool good, const char* why) {
-    if (!good) {
-      throw SyntaxError{.line = text.line,
-                        .what = "instruction " + quoted(text.text) + " is not supported: " + why};
-    }
-  };
-  demand(!(is_memory(to) && is_memory(from)), "two operands in memory");
-  const bool writes = made.op == Op::mov || made.op == Op::set_if || made.op == Op::inc ||
-                      made.op == Op::dec || made.op == Op::xadd || made.op == Op::cmpxchg ||
-                      (made.op >= Op::add && made.op <= Op::bit_xor);
-  demand(!writes || to.kind != OperandKind::immediate, "an immediate cannot be written");
-  if (made.op == Op::lea || made.op == Op::move_if || made.op == Op::mov_sign_extended) {
-    demand(to.kind == OperandKind::reg, "the destination must be a register");
-  }
-  if (made.op == Op::lea) demand(from.kind == OperandKind::memory, "the source must be in memory");
-  if (made.op == Op::xadd || made.op == Op::cmpxchg) {
-    demand(from.kind == OperandKind::reg, "the source must be a register");
-  }
-  if (made.locked) demand(is_memory(to) || is_memory(from), "LOCK without an operand in memory");
-  if (made.op == Op::invlpg) demand(to.kind == OperandKind::memory, "the operand must be a page");
-  if (to.kind == OperandKind::entry || from.kind == OperandKind::entry) {
-    const bool bits = made.op == Op::bit_set || made.op == Op::bit_reset ||
-                      made.op == Op::bit_and || made.op == Op::bit_or;
-    demand(made.op == Op::mov || made.op == Op::xchg || (bits && made.locked),
-           "page-table entries take MOV, XCHG, and LOCK with BTS, BTR, AND, OR");
   }
 }
 

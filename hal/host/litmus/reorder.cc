@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t kMostOperations = 512;
 constexpr std::size_t kMostOrders = 5000;
+constexpr std::size_t kMostForwarded = 12;
 using Set = std::bitset<kMostOperations>;
 using Kind = OperationKind;
 
@@ -46,6 +47,7 @@ class Orders {
 
   bool add_all() {
     const auto loads = loads_of_own_stores();
+    if (loads.size() > kMostForwarded) return false;
     for (unsigned chosen = 0; chosen < 1U << loads.size(); ++chosen) {
       operations_ = lowered_.operations;
       extra_.clear();

@@ -58,12 +58,26 @@ void count(const Test& test, State state, Result& result) {
   ++(holds(test, test.condition, state) ? result.positive : result.negative);
   state.resize(test.shown);
   ++result.states[state];
+  if (result.states.size() <= kMostStates) return;
+  result.problem = "more than " + std::to_string(kMostStates) + " final states that differ";
+}
+
+/// Ends an exploration whose test turned out to be wrong.
+struct Refused {};
+
+void note_failure(const Bench& bench, const Report& report, Result& result) {
+  result.problem = report.title + (report.detail.empty() ? "" : ": " + report.detail);
+  if (bench.gave_up_at() == nullptr || bench.gave_up_at()->line == 0) return;
+  result.problem = quoted(bench.gave_up_at()->text) + ": " + result.problem;
+  result.line = bench.gave_up_at()->line;
+  result.column = bench.gave_up_at()->column;
 }
 
 /// All interleavings of the columns as they are now.
 void explore(Bench& bench, const Test& test, Memory memory, Result& result) {
   // Far more than a litmus test has whose loops are bounded.
   constexpr std::uint64_t kMostSteps = 5000;
+  constexpr std::uint64_t kProgressRuns = 1024;
   const std::uint64_t before = result.explored.executions + result.explored.redundant;
   Explorer explorer({.reduction = result.options.reduction,
                      .most_executions = result.options.most_executions - before,
@@ -74,6 +88,9 @@ void explore(Bench& bench, const Test& test, Memory memory, Result& result) {
     setup.step_limit = kMostSteps;
     setup.controller = &explorer;
     bench.prepare(std::move(setup));
+    if (++result.runs % kProgressRuns == 0 && result.options.progress) {
+      result.options.progress(result.runs);
+    }
     return bench.machine().run();
   };
   const auto visit = [&] {
@@ -82,12 +99,18 @@ void explore(Bench& bench, const Test& test, Memory memory, Result& result) {
     if (bench.cut()) {
       ++result.cut;
     } else if (report.failed()) {
-      result.problem = report.title + (report.detail.empty() ? "" : ": " + report.detail);
+      note_failure(bench, report, result);
     } else {
       count(test, bench.state(), result);
     }
+    if (!result.problem.empty()) throw Refused();
   };
-  const ExploreResult explored = explorer.explore(once, visit);
+  ExploreResult explored;
+  try {
+    explored = explorer.explore(once, visit);
+  } catch (const Refused&) {
+    return;
+  }
   result.explored.executions += explored.executions;
   result.explored.redundant += explored.redundant;
   result.explored.complete = result.explored.complete && explored.complete;
@@ -137,6 +160,13 @@ Result run(const Test& test, Memory memory, const RunOptions& options) {
     Bench bench(test, options.most_repeats);
     explore(bench, test, memory, result);
   }
+  if (result.problem.empty() && result.explored.complete &&
+      result.positive + result.negative == 0) {
+    result.problem = result.cut != 0
+                         ? "no execution ends: in each, a CPU jumps back more than " +
+                               std::to_string(options.most_repeats) + " times; --unroll allows more"
+                         : "no execution counts: the filter lets none through";
+  }
   const ExploreOptions how{.reduction = options.reduction};
   result.guarantee = result.explored.guarantee(how);
   if (memory == Memory::cxx) {
@@ -154,6 +184,10 @@ std::optional<std::vector<Expectation>> expectations(const Test& test, std::stri
   std::vector<Expectation> found;
   const std::string* line = test.find("Expect");
   if (line == nullptr) return found;
+  if (words({.text = *line}).empty()) {
+    error = "Expect= says nothing; as in Expect=sc:Never tso:Sometimes";
+    return {};
+  }
   for (const Piece& word : words({.text = *line})) {
     const std::size_t colon = word.text.find(':');
     const auto memory = find_memory(word.text.substr(0, colon));
@@ -168,6 +202,11 @@ std::optional<std::vector<Expectation>> expectations(const Test& test, std::stri
       error = "Expect=" + *line + ": " + quoted(word.text) +
               " is not MODE:OBSERVATION; modes are sc, tso and cxx, observations Never, Sometimes "
               "and Always";
+      return {};
+    }
+    if (std::any_of(found.begin(), found.end(),
+                    [&](const Expectation& one) { return one.memory == *memory; })) {
+      error = "Expect=" + *line + ": " + std::string(name_of(*memory)) + " is there twice";
       return {};
     }
     found.push_back({.memory = *memory, .observation = *observation});
@@ -239,6 +278,9 @@ std::string print(const Test& test, const Result& result) {
           std::to_string(result.explored.executions) + " executions (" +
           std::to_string(result.explored.redundant) +
           " more given up as redundant): " + result.guarantee + "\n";
+  for (const std::string& limit : limits_of_model(test, result.memory)) {
+    text += "Model " + limit + "\n";
+  }
   return text;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -29,6 +30,9 @@ inline constexpr MemoryName kMemories[] = {
 enum class Observation : std::uint8_t { never, sometimes, always };
 [[nodiscard]] std::string_view name_of(Observation observation);
 
+/// Final states that differ. So many fit into memory, and nobody reads them.
+inline constexpr std::size_t kMostStates = 100'000;
+
 struct RunOptions {
   Reduction reduction{Reduction::source_sets};
   std::uint64_t most_executions{~std::uint64_t{0}};
@@ -37,6 +41,8 @@ struct RunOptions {
   unsigned most_repeats{4};
   /// Off: the part of Memory::cxx that the machine has by itself, see `CompilerOptions`.
   bool load_buffering{true};
+  /// Called after every 1024th execution, with their number so far.
+  std::function<void(std::uint64_t)> progress{};
 };
 
 struct Result {
@@ -44,12 +50,15 @@ struct Result {
   std::map<State, std::uint64_t> states;  // of the terms shown, with their executions
   std::uint64_t positive{0};              // executions in which the proposition held
   std::uint64_t negative{0};
+  std::uint64_t runs{0};    // of the machine, those that were given up included
   std::uint64_t cut{0};     // executions that stopped in a loop
   std::uint64_t orders{1};  // of the test's instructions, that executions are of
   RunOptions options;
   ExploreResult explored;
   std::string guarantee;
   std::string problem;  // not empty: the test itself is wrong, and the rest means nothing
+  unsigned line{0};     // of the problem, if one instruction has it
+  unsigned column{0};
 
   [[nodiscard]] Observation observation() const;
   /// Whether what the quantifier asks for is so.
@@ -69,6 +78,10 @@ struct Expectation {
 
 /// Whether nothing was observed that a test does not expect of that mode.
 [[nodiscard]] bool as_expected(const Result& result, const std::vector<Expectation>& expected);
+
+/// Where the model is simpler than a processor in what the test does: its verdict may be another
+/// one there. The README has the list.
+[[nodiscard]] std::vector<std::string> limits_of_model(const Test& test, Memory memory);
 
 /// As herd prints a test, with a line that says which executions were explored.
 [[nodiscard]] std::string print(const Test& test, const Result& result);

@@ -18,6 +18,15 @@ inline constexpr std::size_t kRegisters = 16;
 inline constexpr std::size_t kVirtualRegisters = 256;
 inline constexpr std::size_t kNone = ~std::size_t{0};
 
+/// What a test may have at most. Far more than any needs that can be explored.
+inline constexpr std::size_t kMostFileBytes = 65536;
+inline constexpr std::size_t kMostInstructions = 1000;  // of all columns
+inline constexpr std::size_t kMostLocations = 200;
+inline constexpr std::size_t kMostTerms = 200;
+inline constexpr std::size_t kMostAtoms = 200;    // of a condition
+inline constexpr std::size_t kMostNesting = 100;  // of its brackets and negations
+inline constexpr std::int64_t kMostSpaces = 7;    // numbered from 1
+
 /// The stack pointer's number: memory reached through it is the CPU's own.
 inline constexpr std::uint8_t kStackPointer = 7;
 
@@ -44,10 +53,14 @@ enum class Place : std::uint8_t {
 struct Location {
   std::string name;
   Place place{Place::word};
-  std::uint8_t width{0};  // bytes; 0 until it is known
-  bool declared{false};   // the file says how wide
-  bool named{false};      // the initial state names it
-  bool hidden{false};     // a stack slot
+  std::uint8_t width{0};   // bytes; 0 until it is known
+  bool declared{false};    // the file says how wide
+  bool named{false};       // the initial state gives it a value or a type
+  bool element{false};     // of an array
+  bool by_address{false};  // the initial state gives its address to something
+  bool hidden{false};      // a stack slot
+  unsigned mentions{0};    // how often the file names it, and where first
+  std::size_t at{0};
   std::uint64_t address{0};
   std::int64_t initial{0};
 };
@@ -125,6 +138,7 @@ struct Instruction {
   bool locked{false};
   bool keep{false};                 // MOV to CR3 with the keep bit
   std::uint8_t width{0};            // bytes; 0: that of the location
+  bool any_width{false};            // nothing says it, and the location is known at run time
   std::uint8_t source_width{0};     // MOVZX, MOVSX
   std::uint8_t condition{0};        // Jcc, SETcc, CMOVcc: the number in the opcode
   std::array<Operand, 3> operands;  // in Intel's order: the destination first
@@ -136,7 +150,9 @@ struct Instruction {
   std::uint8_t flags_out{0};
   std::uint8_t accumulator{0};
   bool taken{false};  // assume
+  std::size_t at{0};  // in the file
   unsigned line{0};
+  unsigned column{0};
   std::string text;
 };
 
@@ -157,6 +173,14 @@ struct InitialRegister {
 
 enum class Quantifier : std::uint8_t { exists, not_exists, forall };
 
+/// What is no error, but looks like one.
+struct Warning {
+  std::size_t at{0};
+  unsigned line{0};
+  unsigned column{0};
+  std::string what;
+};
+
 struct Test {
   std::string arch;  // "X86" or "X86_64"
   std::string name;
@@ -172,6 +196,7 @@ struct Test {
   Quantifier quantifier{Quantifier::forall};
   Condition condition;
   Condition filter;  // empty: all executions count
+  std::vector<Warning> warnings;
 
   [[nodiscard]] const std::string* find(const std::string& key) const {
     for (const auto& [name_of, value] : metadata) {

@@ -13,9 +13,7 @@ bool is_space(char character) { return std::isspace(static_cast<unsigned char>(c
 }  // namespace
 
 Piece Piece::part(std::size_t from, std::size_t count) const {
-  const auto skipped =
-      std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(from), '\n');
-  return {.text = text.substr(from, count), .line = line + static_cast<unsigned>(skipped)};
+  return {.text = text.substr(from, count), .at = at + from};
 }
 
 Piece Piece::trimmed() const {
@@ -26,28 +24,46 @@ Piece Piece::trimmed() const {
   return part(first, last - first);
 }
 
+Position position(std::string_view text, std::size_t at) {
+  Position found{.line = 1, .column = 1};
+  for (const char character : text.substr(0, at)) {
+    found = character == '\n' ? Position{.line = found.line + 1, .column = 1}
+                              : Position{.line = found.line, .column = found.column + 1};
+  }
+  return found;
+}
+
 std::string without_comments(std::string_view text) {
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
   std::string result(text);
-  unsigned depth = 0;
-  unsigned line = 1;
-  unsigned opened = 0;
-  for (std::size_t i = 0; i < text.size(); ++i) {
+  std::size_t depth = 0;
+  std::size_t opened = 0;
+  std::size_t i = 0;
+  if (text.starts_with(kByteOrderMark)) {
+    i = kByteOrderMark.size();
+    std::fill_n(result.begin(), i, ' ');
+  }
+  for (; i < text.size(); ++i) {
     const std::string_view two = text.substr(i, 2);
-    if (text[i] == '\n') {
-      ++line;
-    } else if (two == "(*") {
-      if (depth++ == 0) opened = line;
+    const bool blank = text[i] == '\n' || text[i] == '\r' || text[i] == '\t';
+    if (!blank && std::iscntrl(static_cast<unsigned char>(text[i])) != 0) {
+      throw SyntaxError{
+          .at = i,
+          .what = "a byte of value " + std::to_string(text[i]) + "; a litmus test is text"};
+    }
+    if (two == "(*") {
+      if (depth++ == 0) opened = i;
       result[i] = result[i + 1] = ' ';
       ++i;
     } else if (two == "*)" && depth > 0) {
       --depth;
       result[i] = result[i + 1] = ' ';
       ++i;
-    } else if (depth > 0 || text[i] == '\r') {
+    } else if ((depth > 0 && text[i] != '\n') || text[i] == '\r') {
       result[i] = ' ';
     }
   }
-  if (depth > 0) throw SyntaxError{.line = opened, .what = "this comment has no end"};
+  if (depth > 0) throw SyntaxError{.at = opened, .what = "this comment has no end"};
   return result;
 }
 
@@ -125,8 +141,11 @@ std::optional<std::int64_t> number(std::string_view text) {
   }
   std::uint64_t value = 0;
   const auto result = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (text.empty() || result.ec != std::errc() || result.ptr != text.data() + text.size())
+  constexpr std::uint64_t kMostNegative = std::uint64_t{1} << 63U;
+  if (text.empty() || result.ec != std::errc() || result.ptr != text.data() + text.size() ||
+      (negative && value > kMostNegative)) {
     return {};
+  }
   return static_cast<std::int64_t>(negative ? 0 - value : value);
 }
 

@@ -1,6 +1,7 @@
-// Pieces of a litmus file, with the lines they stand on.
+// Pieces of a litmus file, which know where in it they stand.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,13 +12,13 @@ namespace shootdown::host::litmus {
 
 /// Thrown inside the parser and caught by `parse`.
 struct SyntaxError {
-  unsigned line;
+  std::size_t at;  // characters of the file before it
   std::string what;
 };
 
 struct Piece {
   std::string_view text;
-  unsigned line{1};
+  std::size_t at{0};  // likewise
 
   [[nodiscard]] bool empty() const { return text.empty(); }
   /// The part from `from`, at most `count` characters of it.
@@ -26,7 +27,15 @@ struct Piece {
   [[nodiscard]] Piece trimmed() const;
 };
 
-/// Blanks out `(* comments *)`, which nest, and keeps the lines where they are. Throws SyntaxError.
+/// Line and column, both from 1.
+struct Position {
+  unsigned line{0};
+  unsigned column{0};
+};
+[[nodiscard]] Position position(std::string_view text, std::size_t at);
+
+/// Blanks out `(* comments *)`, which nest, a byte-order mark and carriage returns, and keeps
+/// everything else where it is. Throws SyntaxError, for bytes that no text has, too.
 [[nodiscard]] std::string without_comments(std::string_view text);
 
 [[nodiscard]] std::string lower(std::string_view text);
@@ -40,7 +49,7 @@ struct Piece {
 /// Splits at white space.
 [[nodiscard]] std::vector<Piece> words(Piece piece);
 
-/// Decimal or 0x..., with a sign.
+/// Decimal or 0x..., with a sign. Nothing if it does not fit into 64 bits.
 [[nodiscard]] std::optional<std::int64_t> number(std::string_view text);
 
 /// In quotes, for error messages: the text on one line and not too long.
