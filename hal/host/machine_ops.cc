@@ -139,13 +139,13 @@ void Machine::write_cr4(std::uint64_t value, Site where) {
     report.second = {.step = step_, .cpu = running_->id, .what = "writes CR4"};
     fail(std::move(report));
   }
+  if (((running_->cr4 ^ value) & kCr4GlobalPages) != 0) ++running_->executed.pge_toggles;
   if (setup_.pge_toggle_flushes_nothing) {
     running_->cr4 = (running_->cr4 & ~kCr4GlobalPages) | (value & kCr4GlobalPages);
   }
   HostCpu& self = *running_;
   touch_all_dropped(self.id);
   if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) self.tlb.clear();
-  if (((self.cr4 ^ value) & kCr4GlobalPages) != 0) ++self.executed.pge_toggles;
   self.cr4 = value;
   note(OpClass::cr4, value);
   if (recording_)
