@@ -109,8 +109,7 @@ makes several times as many executions a second as the fuzzers.""")
     bazel_run("//fuzz:campaign", [
         "--engine", "random", "--binary-random", f"{programs}_search", "--stop-on-first",
         "--seconds", str(options.mutant_seconds), "--crashes",
-        shown(options.out / "mutant"), "--reproduce",
-        f"bazel run //fuzz:reproduce -- --binary {programs}_reproduce",
+        shown(options.out / "mutant"),
     ], 1, "The search should have found the mutant. If it found nothing, try "
           "'./run --mutant-seconds 300': this machine may be slow or busy.")
 

@@ -2,13 +2,13 @@
 
 import hashlib
 import re
-import shutil
 import socket
 import time
 from pathlib import Path
 
-from fuzz.campaign.engine import Engine, Find, copy_files, new_files
-from fuzz.campaign.process import EngineProcess
+from fuzz.campaign.disk import copy_files, write_whole
+from fuzz.campaign.engine import Engine, Find, new_files
+from fuzz.campaign.process import EngineProcess, quoted
 
 _COUNTER = re.compile(r"fuzzing\.(\w+):([\d.]+)\|g")
 _EXECUTIONS = re.compile(r"execs:(\d+)")
@@ -117,8 +117,14 @@ class Afl(Engine):
         self._ended = time.monotonic()
         self._read_final_statistics()
         process.close()
-        if process.status == 0 or self._interrupted:
+        if self._interrupted:
             self.finished = True
+            return []
+        if process.status == 0:
+            self.finished = True
+            if not self._ended_as_asked():
+                self.failure = (f"afl-fuzz ended by itself with {self.progress.executions:,} executions of "
+                                f"{self.program}")
             return []
         text = _COLOUR.sub("", process.log.read_text(errors="replace"))
         if _ONLY_CRASHING_SEEDS in text:
@@ -126,9 +132,14 @@ class Afl(Engine):
             self.finished = True
             self.note = "AFL++ did not start: each of its seeds fails already."
             return [Find(path, 1, None) for path in sorted(self._seeds.iterdir())]
-        self.failure = (f"afl-fuzz ended with exit status {process.status} for {self.program}. "
-                        f"Its last words:\n{_last_words(text)}")
+        self.failure = (f"afl-fuzz ended with exit status {process.status} for {self.program}"
+                        + _last_words(text))
         return []
+
+    def _ended_as_asked(self) -> bool:
+        budget = self.settings.executions
+        found = self.settings.stop_on_first and len(self._seen_crashes) > 1
+        return found or (budget is not None and self.progress.executions >= budget)
 
     def _read_final_statistics(self) -> None:
         try:
@@ -147,10 +158,10 @@ class Afl(Engine):
     def share(self) -> None:
         for path in new_files(self._home / "queue", self._seen_queue):
             try:
-                name = hashlib.sha1(path.read_bytes()).hexdigest()
-                shutil.copyfile(path, self.settings.corpus / name)
+                data = path.read_bytes()
             except FileNotFoundError:
                 continue
+            write_whole(self.settings.corpus / hashlib.sha1(data).hexdigest(), data)
 
     def close(self) -> None:
         self._counters.close()
@@ -161,4 +172,4 @@ def _last_words(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     abort = [i for i, line in enumerate(lines) if "PROGRAM ABORT" in line]
     kept = lines[abort[0]:abort[0] + 3] if abort else lines[-15:]
-    return "\n".join("    " + line.strip() for line in kept)
+    return quoted([line.strip() for line in kept])

@@ -5,20 +5,20 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from fuzz.campaign import options as command_line
+from fuzz.campaign import options as command_line, showing
 from fuzz.campaign.afl import Afl
-from fuzz.campaign.crashes import CrashStore
-from fuzz.campaign.engine import Engine, Find, Settings, copy_files, new_files
+from fuzz.campaign.crashes import CrashStore, Title
+from fuzz.campaign.disk import copy_files, is_full, reason, write_whole
+from fuzz.campaign.engine import Engine, Find, Settings, new_files
 from fuzz.campaign.libfuzzer import LibFuzzer
 from fuzz.campaign.options import Options, UsageError
 from fuzz.campaign.paths import shown
-from fuzz.campaign.process import adopt_orphans, kill_descendants
+from fuzz.campaign.process import LAST_WORDS, adopt_orphans, kill_descendants
 from fuzz.campaign.random_search import RandomSearch
-from fuzz.campaign.status import StatusLine, status_text, summary
+from fuzz.campaign.status import StatusLine, status_texts, summary
 
 _ENGINES: dict[str, type[Engine]] = {
     "libfuzzer": LibFuzzer, "afl": Afl, "random": RandomSearch}
@@ -31,7 +31,12 @@ class Campaign:
     """One campaign, from the start of its engines to its summary."""
 
     def __init__(self, options: Options, work: Path):
+        self._stop_signals = 0
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
         self._options = options
+        self._work = work
+        self._trouble: str | None = None  # what keeps the campaign from its work
         self._corpus = work / "corpus"
         self._corpus.mkdir()
         if options.corpus:
@@ -43,27 +48,44 @@ class Campaign:
             _ENGINES[name](options.programs[name], work / f"{name}-{index}", index, settings)
             for name in options.engines for index in range(options.jobs)
         ]
-        self._store = CrashStore(options.crashes)
+        self._store = CrashStore(options.crashes, work / "crashes")
         self._line = StatusLine()
-        self._stop_signals = 0
         self._waiting: list[tuple[Engine, Find]] = []
+        self._reported: list[Engine] = []  # failed, and the user knows
+
+    @property
+    def found(self) -> bool:
+        """Whether anything has failed so far."""
+        return self._store.total > 0
+
+    @property
+    def kept_aside(self) -> list[Path]:
+        """Crash files below the work folder that are nowhere else."""
+        return self._store.kept_aside
 
     def run(self) -> int:
-        """Fuzzes until time, budget, first crash or a signal ends it. Returns the exit status."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+        """Fuzzes until time, budget, first crash, a signal or trouble ends it. Returns the exit status."""
         self._announce()
         start = time.monotonic()
-        for engine in self._engines:
-            engine.start()
         try:
+            for engine in self._engines:
+                self._try(engine, engine.start)
             self._fuzz(start)
             self._stop()
         finally:
             for engine in self._engines:
                 engine.close()
             kill_descendants()
+            self._keep_unexamined()
         return self._conclude()
+
+    def _try(self, engine: Engine, work) -> list[Find]:
+        """Lets an engine do something. One that cannot has failed, and the others go on."""
+        try:
+            return work() or []
+        except OSError as error:
+            engine.failure = engine.failure or f"{engine.program} cannot run: {reason(error)}"
+            return []
 
     def _on_signal(self, *_) -> None:
         self._stop_signals += 1
@@ -81,10 +103,12 @@ class Campaign:
             self._poll()
             self._examine(limit_seconds=_POLL_SECONDS)
             elapsed = time.monotonic() - start
-            self._line.show(status_text(elapsed, self._options.seconds, self._engines, self._store))
-            found = self._options.stop_on_first and self._store.total
+            self._line.show(*status_texts(elapsed, self._options.seconds, self._engines, self._store))
+            found = self._options.stop_on_first and self.found
             over = all(e.finished or e.failure for e in self._engines)
-            if self._stop_signals or found or elapsed >= self._options.seconds or (
+            if is_full(self._work):
+                self._trouble = f"TMPDIR: {self._work.parent} is full. Set TMPDIR to another folder, or make room."
+            if self._stop_signals or found or elapsed >= self._options.seconds or self._troubled() or (
                     over and not self._waiting):
                 return
             if time.monotonic() >= next_share:
@@ -92,35 +116,66 @@ class Campaign:
                 self._share()
             time.sleep(_POLL_SECONDS)
 
+    def _troubled(self) -> str | None:
+        """What keeps the campaign from its work, engines aside."""
+        if self._store.trouble:
+            return f"--crashes: {self._store.trouble}"
+        return self._trouble
+
     def _poll(self) -> None:
         for engine in self._engines:
-            failed_before = engine.failure
-            self._waiting += [(engine, find) for find in engine.poll()]
-            if engine.failure and not failed_before:
+            self._waiting += [(engine, find) for find in self._try(engine, engine.poll)]
+            if engine.failure and engine not in self._reported:
+                self._reported.append(engine)
                 self._line.say(f"{engine.name} stopped: {engine.failure}")
 
     def _examine(self, limit_seconds: float | None) -> None:
         """Replays waiting crash files, which gives them their titles."""
+        signals_before = self._stop_signals
         deadline = None if limit_seconds is None else time.monotonic() + limit_seconds
         while self._waiting and (deadline is None or time.monotonic() < deadline):
-            engine, find = self._waiting.pop(0)
+            engine, find = self._waiting[0]
             title = engine.title_of(find)
             new = title.key not in self._store.groups
-            self._store.add(find.path, title, engine.name, find.executions)
+            self._keep(engine, find, title)
+            self._waiting.pop(0)
             if new:
                 self._line.say(f"Found: {title}")
+            if deadline is None and self._stop_signals > signals_before:
+                return
+
+    def _keep(self, engine: Engine, find: Find, title: Title) -> None:
+        self._store.add(
+            find.path, title, engine.name, find.executions,
+            lambda file: showing.command(engine.program, engine.again(find, file), file, title,
+                                         self._options.reproduce))
+
+    def _keep_unexamined(self) -> None:
+        """Keeps what nobody had the time to replay."""
+        for engine, find in self._waiting:
+            heard = f"not replayed: {find.title}" if find.title else "not replayed"
+            self._keep(engine, find, Title("UNKNOWN", heard))
+        self._waiting = []
 
     def _share(self) -> None:
         """Makes the engines' inputs known to each other, and to the next campaign."""
-        for engine in self._engines:
-            engine.share()
-        if self._options.corpus is None:
+        try:
+            for engine in self._engines:
+                engine.share()
+        except OSError as error:
+            self._trouble = self._trouble or f"TMPDIR: {reason(error)}"
+        if self._options.corpus is None or self._troubled():
             return
         for path in new_files(self._corpus, self._known_inputs):
             try:
-                shutil.copyfile(path, self._options.corpus / path.name)
+                data = path.read_bytes()
             except FileNotFoundError:  # libFuzzer found a smaller one for the same purpose.
                 continue
+            try:
+                write_whole(self._options.corpus / path.name, data)
+            except OSError as error:
+                self._trouble = f"--corpus: {reason(error)}"
+                return
 
     def _stop(self) -> None:
         self._line.say("Stopping the engines.")
@@ -142,33 +197,60 @@ class Campaign:
         self._examine(limit_seconds=None)
 
     def _conclude(self) -> int:
-        self._line.say(summary(self._engines, self._store, self._options.reproduce))
+        if not (self.found and self._options.stop_on_first):
+            for engine in self._engines:
+                engine.settle()
+        # The first line of a failure says all; the last words that follow it are above.
+        problems = [f"{engine.name}: {engine.failure.splitlines()[0].removesuffix(LAST_WORDS)}"
+                    for engine in self._engines if engine.failure]
+        if trouble := self._troubled():
+            problems.insert(0, trouble)
+        self._line.say(summary(self._engines, self._store, whole=not problems))
         if self._options.corpus:
             print(f"The corpus is in {shown(self._options.corpus)}.")
-        if self._store.total:
-            return 1
-        broken = [engine for engine in self._engines if engine.failure]
-        if broken:
-            print("campaign: not every engine ran, see above", file=sys.stderr)
-        return 2 if broken else 0
+        for path in self.kept_aside:
+            print(f"Not copied, kept here: {path}")
+        sys.stdout.flush()
+        if problems:
+            print(f"campaign: could not do all its work: {'; '.join(problems)}", file=sys.stderr)
+        return 1 if self.found else 2 if problems else 0
+
+
+def _clear(work: Path, kept: list[Path]) -> None:
+    """Removes the work folder, but for crash files that have no other place."""
+    for folder, _, names in os.walk(work, topdown=False):
+        for name in names:
+            path = Path(folder, name)
+            if path not in kept:
+                path.unlink(missing_ok=True)
+        if not any(path.is_relative_to(folder) for path in kept):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(options: Options, work: Path) -> int:
+    campaign = None
+    try:
+        campaign = Campaign(options, work)
+        return campaign.run()
+    except OSError as error:
+        # If it is the output that fails, Python must not try to write the rest when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"campaign: {reason(error)}", file=sys.stderr)
+        return 1 if campaign and campaign.found else 2
+    finally:
+        _clear(work, campaign.kept_aside if campaign else [])
 
 
 def main(argv: list[str]) -> int:
     try:
         options = command_line.parse(argv)
+        work = command_line.make_work_folder()
     except UsageError as error:
         print(f"campaign: {error}", file=sys.stderr)
         return 2
     adopt_orphans()
-    work = Path(tempfile.mkdtemp(prefix="shootdown-campaign-"))
-    try:
-        return Campaign(options, work).run()
-    except BrokenPipeError:
-        # Nobody listens any more. Python must not try to write the rest when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 2
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    return _run(options, work)
 
 
 if __name__ == "__main__":

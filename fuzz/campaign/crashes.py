@@ -3,10 +3,12 @@
 import hashlib
 import os
 import re
-import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from fuzz.campaign.disk import locked, reason, write_whole
 
 INDEX = "titles.txt"
 _FAILURE = re.compile(r"SHOOTDOWN-FAILURE: (\S+)\s*(.*)")
@@ -79,6 +81,7 @@ class Crash:
     size: int
     engine: str
     executions: int | None
+    command: str = ""  # shows it again; empty if nothing does
 
 
 @dataclass
@@ -99,10 +102,15 @@ class Group:
 
 
 class CrashStore:
-    """The folder of crash files of a campaign, made when the first one arrives."""
+    """The folder of crash files of a campaign, made when the first one arrives.
 
-    def __init__(self, folder: Path):
+    A file that it has no room for stays on the disk on which it was found, in the folder `aside`.
+    """
+
+    def __init__(self, folder: Path, aside: Path | None = None):
         self.folder = folder
+        self.trouble: str | None = None  # why files cannot be kept there
+        self._aside = aside
         self.groups: dict[str, Group] = {}
         self._hashes: set[str] = set()
 
@@ -111,8 +119,18 @@ class CrashStore:
         """Different crash files seen, kept or not."""
         return sum(group.count for group in self.groups.values())
 
-    def add(self, source: Path, title: Title, engine: str, executions: int | None) -> None:
-        """Takes a copy of a crash file, unless the same bytes or enough like them are here."""
+    @property
+    def kept_aside(self) -> list[Path]:
+        """Files that are not in the folder, because it could not take them."""
+        return sorted(crash.path for group in self.groups.values() for crash in group.crashes
+                      if crash.path.parent != self.folder)
+
+    def add(self, source: Path, title: Title, engine: str, executions: int | None,
+            command: Callable[[Path], str] = lambda file: "") -> None:
+        """Takes a copy of a crash file, unless the same bytes or enough like them are here.
+
+        `command` is asked what shows the copy again.
+        """
         data = source.read_bytes()
         digest = hashlib.sha1(data).hexdigest()
         if digest in self._hashes:
@@ -123,12 +141,27 @@ class CrashStore:
         if len(group.crashes) >= _KEPT_PER_TITLE and len(data) >= group.smallest.size:
             return
         oracle = re.sub(r"[^A-Za-z0-9]+", "", title.oracle) or "X"
-        target = self.folder / f"{oracle}-{digest[:12]}.bin"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-        group.crashes.append(Crash(title, target, len(data), engine, executions))
+        path = self._keep(source, data, f"{oracle}-{digest[:12]}.bin")
+        group.crashes.append(Crash(title, path, len(data), engine, executions, command(path)))
         group.crashes.sort(key=lambda crash: (crash.size, crash.path.name))
         self._write_index()
+
+    def _keep(self, source: Path, data: bytes, name: str) -> Path:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self.folder / name, data)
+            return self.folder / name
+        except OSError as error:
+            self.trouble = self.trouble or reason(error)
+        if self._aside is None:
+            return source
+        try:
+            # A new name takes no room, and leaves the engine's folder as the engine expects it.
+            self._aside.mkdir(exist_ok=True)
+            os.link(source, self._aside / name)
+            return self._aside / name
+        except OSError:
+            return source
 
     def sorted_groups(self) -> list[Group]:
         """Groups in the order of their oracles, as people number them: O2 before O10."""
@@ -140,19 +173,26 @@ class CrashStore:
         return sorted(self.groups.values(), key=order)
 
     def _write_index(self) -> None:
-        lines = ["# file, title, bytes, engine, executions until found; same titles together, "
-                 "smallest file first\n"]
+        try:
+            with locked(self.folder):
+                self._merge_index()
+        except OSError as error:
+            self.trouble = self.trouble or reason(error)
+
+    def _merge_index(self) -> None:
+        lines = ["# file, title, bytes, engine, executions until found, command that shows it; same "
+                 "titles together, smallest file first\n"]
         mine = set()
         for group in self.sorted_groups():
             for crash in group.crashes:
-                mine.add(crash.path.name)
+                # Not here but aside: its whole path tells where.
+                name = crash.path.name if crash.path.parent == self.folder else str(crash.path)
+                mine.add(name)
                 after = "?" if crash.executions is None else str(crash.executions)
-                lines.append("\t".join([crash.path.name, str(crash.title), str(crash.size),
-                                        crash.engine, after]) + "\n")
+                lines.append("\t".join([name, str(crash.title), str(crash.size), crash.engine, after,
+                                        crash.command or "-"]) + "\n")
         lines += [line for line in self._earlier() if line.split("\t")[0] not in mine]
-        temporary = self.folder / (INDEX + ".new")
-        temporary.write_text("".join(lines))
-        temporary.replace(self.folder / INDEX)
+        write_whole(self.folder / INDEX, "".join(lines).encode())
 
     def _earlier(self) -> list[str]:
         """Lines of campaigns before this one, which used the same folder."""

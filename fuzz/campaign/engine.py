@@ -1,6 +1,5 @@
 """What the campaign asks of a fuzzing engine."""
 
-import shutil
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -40,6 +39,7 @@ class Find:
     path: Path
     executions: int | None  # of its engine until then
     title: Title | None  # what the engine heard when it happened, if it did
+    again: tuple[str, ...] = ()  # a command line that finds it again, where no file is enough
 
 
 class Engine(ABC):
@@ -70,6 +70,15 @@ class Engine(ABC):
     @abstractmethod
     def poll(self) -> list[Find]:
         """Reads what the engine has done since the last call. Returns new finds."""
+
+    def again(self, find: Find, file: Path) -> list[str]:
+        """The command line of the program that fails once more; `file` is a copy of the find."""
+        return list(find.again) or [str(self.program), str(file)]
+
+    def settle(self) -> None:
+        """Called when all is over: an engine that has done nothing has failed."""
+        if self.progress.executions == 0 and not self.failure:
+            self.failure = f"{self.program} made no execution in {self.seconds:.1f} s"
 
     def interrupt(self) -> None:
         """Asks the engine to end. `poll` still works and reads its last words."""
@@ -107,21 +116,14 @@ class Engine(ABC):
 
 
 def new_files(folder: Path, seen: set[str]) -> list[Path]:
-    """Files that were not there at the last call with the same set, oldest name first."""
+    """Files that were not there at the last call with the same set, oldest name first.
+
+    Without those that are being written, whose names begin with a dot."""
     try:
-        names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+        names = sorted(entry.name for entry in folder.iterdir()
+                       if entry.is_file() and not entry.name.startswith("."))
     except FileNotFoundError:
         return []
     fresh = [name for name in names if name not in seen]
     seen.update(fresh)
     return [folder / name for name in fresh]
-
-
-def copy_files(source: Path, target: Path) -> int:
-    """Copies the files of a folder, not those of folders below. Returns their number."""
-    count = 0
-    for path in sorted(source.iterdir()):
-        if path.is_file():
-            shutil.copyfile(path, target / path.name)
-            count += 1
-    return count

@@ -42,8 +42,8 @@ class Exhaustive(Engine):
         if found := _FOUND.search(text):
             finds = [Find(process.log, self.progress.executions, Title(found[1], found[2]))]
         elif process.status not in (0, 1) and not self._interrupted:
-            self.failure = (f"{self.program} ended with exit status {process.status}. Its last "
-                            f"words:\n{process.tail()}")
+            self.failure = (f"{self.program} ended with exit status {process.status}"
+                            + process.last_words())
         if finds or self.failure or self._interrupted or not self._left:
             self.finished = not self.failure
             self._ended = time.monotonic()

@@ -129,14 +129,15 @@ class LibFuzzer(Engine):
         elif process.status in (0, _INTERRUPTED):
             self.finished = True
             if budget is None or self._before < budget:
-                self.note = f"libFuzzer ended by itself after {self._before:,} executions."
+                self.failure = (f"{self.program} ended by itself with exit status {process.status} after "
+                                f"{self._before:,} executions{process.last_words()}")
         elif self._artifact_exists():
             # The same bytes as before, so no new file: go on.
             self._hopeless += 1
             self.finished = self._hopeless >= _HOPELESS
         else:
             self.failure = (f"{self.program} ended with exit status {process.status} and without a "
-                            f"crash file. Its last words:\n{process.tail()}")
+                            f"crash file{process.last_words()}")
 
     def _artifact_exists(self) -> bool:
         return any("Test unit written to" in line for line in self._output)

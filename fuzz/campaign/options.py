@@ -5,10 +5,12 @@ import os
 import random
 import shutil
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from fuzz.campaign.disk import is_full, probe
 from fuzz.campaign.paths import program, user_path, workspace_directory
 
 _EPILOG = """\
@@ -18,7 +20,8 @@ examples:
   bazel run //fuzz:campaign -- --engine libfuzzer --stop-on-first
 
 Paths are relative to where you stand. Each engine uses one core for every job.
-exit status: 0 nothing found, 1 something found, 2 bad usage or an engine that cannot run"""
+exit status: 0 nothing found, 1 something found, 2 nothing found because the campaign could not do its
+work: bad usage, an engine that does not run or makes no execution, a full disk"""
 
 
 _GROUPS = {"both": ["libfuzzer", "afl"], "all": ["libfuzzer", "afl", "random"]}
@@ -48,7 +51,7 @@ class Options:
     seed: int
     max_len: int
     dictionary: Path | None
-    reproduce: str
+    reproduce: str | None
 
 
 def _positive(kind: type):
@@ -92,8 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--binary-libfuzzer", metavar="FILE", help="another fuzz program for libFuzzer")
     add("--binary-afl", metavar="FILE", help="another fuzz program for AFL++")
     add("--binary-random", metavar="FILE", help="another program for the random search")
-    add("--reproduce", metavar="COMMAND", default="bazel run //fuzz:reproduce --",
-        help="what the summary shows in front of a crash file; for programs of your own")
+    add("--reproduce", metavar="COMMAND",
+        help="what the summary shows in front of a crash file (default: what was seen to show it again, "
+        "which is the reproducer of the same build or the fuzz program itself)")
     return parser
 
 
@@ -151,9 +155,18 @@ def _folder(path: Path, option: str) -> Path:
     except OSError as error:
         raise UsageError(f"{option}: {path} cannot be made: {error.strerror}. Name a folder that "
                          "you may write to.") from error
-    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        raise UsageError(f"{option}: no permission to write to {path}. Name another folder.")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise UsageError(f"{option}: no permission to read {path}. Name another folder.")
+    _writable(path, option)
     return path
+
+
+def _writable(path: Path, option: str) -> None:
+    try:
+        probe(path)
+    except OSError as error:
+        raise UsageError(f"{option}: cannot write to {path}: {error.strerror}. Name another "
+                         "folder, or make room.") from error
 
 
 def _future_folder(path: Path) -> Path:
@@ -163,6 +176,20 @@ def _future_folder(path: Path) -> Path:
         existing = existing.parent
     if not existing.is_dir():
         raise UsageError(f"--crashes: {existing} is not a folder.")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UsageError(f"--crashes: no permission to write to {existing}. Name another folder.")
+    _writable(existing, "--crashes")
     return path
+
+
+def make_work_folder() -> Path:
+    """The folder of the campaign's own files, where TMPDIR says and nowhere else."""
+    # Without a word Python takes another folder if this one cannot be written to.
+    parent = Path(os.environ.get("TMPDIR") or tempfile.gettempdir())
+    try:
+        work = Path(tempfile.mkdtemp(prefix="shootdown-campaign-", dir=parent))
+    except OSError as error:
+        raise UsageError(f"TMPDIR: cannot make a folder in {parent}: {error.strerror}. Set TMPDIR to "
+                         "another folder, or make room.") from error
+    if is_full(work):
+        work.rmdir()
+        raise UsageError(f"TMPDIR: {parent} is full. Set TMPDIR to another folder, or make room.")
+    return work

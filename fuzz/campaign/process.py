@@ -9,6 +9,7 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+LAST_WORDS = ". Its last words:"  # what ends the first line of an error message if more follow
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -66,6 +67,13 @@ def _in_child() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
+def quoted(lines: list[str]) -> str:
+    """Lines of output, to be put behind an error message that has no full stop yet."""
+    if not lines:
+        return " and without a word"
+    return LAST_WORDS + "\n" + "\n".join("    " + line for line in lines)
+
+
 class EngineProcess:
     """One engine, in a session of its own so that Ctrl-C reaches only the campaign."""
 
@@ -102,10 +110,9 @@ class EngineProcess:
             self._partial = b""
         return [line.decode(errors="replace") for line in lines]
 
-    def tail(self, count: int = 15) -> str:
-        """The end of the output, for error messages."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        return "\n".join("    " + line for line in lines[-count:])
+    def last_words(self, count: int = 15) -> str:
+        """The end of the output, as the end of an error message."""
+        return quoted(self.log.read_text(errors="replace").splitlines()[-count:])
 
     def close(self) -> None:
         self._reader.close()

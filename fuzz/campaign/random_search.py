@@ -13,7 +13,9 @@ from fuzz.campaign.process import EngineProcess
 
 _FOUND = re.compile(r"^found (\S+) (.*) after (\d+) executions$")
 _CLEAN = re.compile(r"^clean after (\d+) executions")
-# The program prints its count at its end, so it runs in slices of two seconds or so.
+# The program prints its count at its end, so it runs in slices, of two seconds or so at most. The first
+# ones are short: a campaign that ends early has made some executions, and knows how many.
+_FIRST_SLICE = 1_000
 _SLICE = 50_000
 # Twice the default: the rarest bugs need several deviations to meet.
 _OPTIONS = ["--deviations", "32", "--any-switch", "--chains"]
@@ -32,15 +34,18 @@ class RandomSearch(Engine):
 
     def start(self) -> None:
         self._began = self._began or time.monotonic()
-        size = _SLICE
+        size = min(_SLICE, max(_FIRST_SLICE, self._done))
         if self.settings.executions is not None:
             size = min(size, self.settings.executions - self._done)
         self._found = self.work / f"found-{self._done}"
-        argv = [str(self.program), "--seed", str((self._seed + self._done) % 2**64),
-                "--executions", str(size), "--out", str(self._found), *_OPTIONS]
-        if self.strategy != "random":
-            argv += ["--strategy", self.strategy]
-        self._process = EngineProcess(argv, {}, self.work, self.work / "log")
+        self._process = EngineProcess([*self._argv(size), "--out", str(self._found)], {}, self.work,
+                                      self.work / "log")
+
+    def _argv(self, size: int) -> list[str]:
+        """The command line of the slice that is next."""
+        strategy = [] if self.strategy == "random" else ["--strategy", self.strategy]
+        return [str(self.program), "--seed", str((self._seed + self._done) % 2**64),
+                "--executions", str(size), *_OPTIONS, *strategy]
 
     def poll(self) -> list[Find]:
         if self._process is None:
@@ -68,12 +73,13 @@ class RandomSearch(Engine):
         if process.status == 0 and (match := _CLEAN.match(last)):
             self._count(int(match[1]))
         elif process.status == 1 and (match := _FOUND.match(last)):
+            again = tuple(self._argv(int(match[3])))
             self._count(int(match[3]))
             self.finished = self.settings.stop_on_first
-            return [Find(self._found, self._done, Title(match[1], match[2]))]
+            return [Find(self._found, self._done, Title(match[1], match[2]), again)]
         elif not self._interrupted:
-            self.failure = (f"{self.program} ended with exit status {process.status}. Its last "
-                            f"words:\n{process.tail()}")
+            self.failure = (f"{self.program} ended with exit status {process.status}"
+                            + process.last_words())
         return []
 
     def _count(self, executions: int) -> None:

@@ -1,6 +1,6 @@
 """The campaign's live status line and its closing summary."""
 
-import shutil
+import os
 import sys
 import time
 from typing import TextIO
@@ -15,22 +15,37 @@ _PLAIN_INTERVAL_SECONDS = 5.0
 class StatusLine:
     """One line that stays in place on a terminal, and a line every few seconds elsewhere."""
 
-    def __init__(self, stream: TextIO = sys.stdout):
-        self._stream = stream
-        self._live = stream.isatty()
+    def __init__(self, stream: TextIO | None = None):
+        self._stream = sys.stdout if stream is None else stream
+        self._live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._shown = False
         self._next_plain = time.monotonic() + _PLAIN_INTERVAL_SECONDS
 
-    def show(self, text: str) -> None:
-        """Replaces the line, or prints it if the last one is old enough."""
+    def show(self, text: str, *shorter: str) -> None:
+        """Replaces the line, or prints it if the last one is old enough.
+
+        A terminal gets the first of the texts that fits, which go from the longest to the shortest.
+        """
         if self._live:
-            width = max(shutil.get_terminal_size().columns - 1, 20)
-            self._stream.write("\r" + text[:width] + "\x1b[K")
+            width = self._columns() - 1  # Behind the last column some terminals begin a new line.
+            fitting = [one for one in (text, *shorter) if len(one) <= width]
+            line = fitting[0] if fitting else (text, *shorter)[-1][:width]
+            self._stream.write("\r" + line + "\x1b[K")
             self._shown = True
         elif time.monotonic() >= self._next_plain:
             self._next_plain = time.monotonic() + _PLAIN_INTERVAL_SECONDS
             self._stream.write(text + "\n")
         self._stream.flush()
+
+    def _columns(self) -> int:
+        """The width of the terminal now: it may change while the campaign runs."""
+        given = os.environ.get("COLUMNS", "")
+        if given.isdecimal() and int(given) > 0:
+            return int(given)
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except OSError:
+            return 80
 
     def say(self, text: str) -> None:
         """Prints something that stays."""
@@ -71,18 +86,28 @@ def totals(engines: list[Engine]) -> list[EngineTotals]:
     return [EngineTotals(group) for group in kinds.values()]
 
 
-def status_text(elapsed: float, seconds: float, engines: list[Engine], store: CrashStore) -> str:
-    """How far the campaign is, on one line."""
-    parts = [f"{elapsed:.0f}/{seconds:.0f} s"]
-    for kind in totals(engines):
-        guided = f" corpus {kind.corpus:,} {kind.coverage_name} {kind.coverage:,}"
-        parts.append(f"{kind.name} {kind.count} exec {kind.rate:,.0f}/s"
-                     + (guided if kind.coverage_name else ""))
-    return " | ".join(parts + [f"crashes {store.total}"])
+def status_texts(elapsed: float, seconds: float, engines: list[Engine],
+                 store: CrashStore) -> list[str]:
+    """How far the campaign is, on one line: from all that is known to what matters most."""
+    kinds = totals(engines)
+    speed = [f"{kind.name} {kind.count} exec {kind.rate:,.0f}/s" for kind in kinds]
+    guided = [f" corpus {kind.corpus:,} {kind.coverage_name} {kind.coverage:,}"
+              if kind.coverage_name else "" for kind in kinds]
+    executions = sum(kind.executions for kind in kinds)
+    crashes, clock = f"crashes {store.total:,}", f"{elapsed:.0f}/{seconds:.0f} s"
+    variants = [
+        [crashes, clock, *map("".join, zip(speed, guided))],
+        [crashes, clock, *speed],
+        [crashes, clock, *(f"{kind.name} {kind.rate:,.0f}/s" for kind in kinds)],
+        [crashes, clock, f"{executions:,} exec"],
+        [crashes, clock],
+        [crashes],
+    ]
+    return [" | ".join(parts) for parts in variants]
 
 
-def summary(engines: list[Engine], store: CrashStore, reproduce: str) -> str:
-    """What the campaign did and found."""
+def summary(engines: list[Engine], store: CrashStore, whole: bool) -> str:
+    """What the campaign did and found. `whole`: it did all that it was asked to do."""
     lines = ["", f"{'engine':<10} {'executions':>14} {'exec/s':>9} {'corpus':>8}  coverage"]
     for kind in totals(engines):
         guided = f" {kind.corpus:>8,}  {kind.coverage:,} {kind.coverage_name}"
@@ -95,13 +120,13 @@ def summary(engines: list[Engine], store: CrashStore, reproduce: str) -> str:
                          "different paths, so something survives from one execution to the next.")
         if engine.note:
             lines.append("Note: " + engine.note)
-    return "\n".join(lines + [""] + _findings(store, reproduce))
+    return "\n".join(lines + [""] + _findings(store, whole))
 
 
-def _findings(store: CrashStore, reproduce: str) -> list[str]:
+def _findings(store: CrashStore, whole: bool) -> list[str]:
     groups = store.sorted_groups()
     if not groups:
-        return ["No crash found."]
+        return ["No crash found." if whole else "The campaign is incomplete. What it did found nothing."]
     lines = [f"{_number(len(groups), 'kind')} of failure, {_number(store.total, 'crash file')}, in "
              f"{shown(store.folder)} (listed in titles.txt)."]
     for group in groups:
@@ -110,7 +135,8 @@ def _findings(store: CrashStore, reproduce: str) -> list[str]:
             f", first after {first.executions:,} executions of {first.engine}"
         lines += ["", f"  {group.smallest.title}",
                   f"    {_number(group.count, 'crash file')}{after}; the smallest:",
-                  f"    {reproduce} {shown(group.smallest.path)}"]
+                  "    " + (group.smallest.command
+                            or f"{shown(group.smallest.path)} (replaying it shows nothing)")]
     return lines
 
 

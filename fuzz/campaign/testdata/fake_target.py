@@ -33,7 +33,7 @@ def fail(prefix: str, seed: int, executions: int, content: str) -> int:
     return 77
 
 
-def fuzz(mode: str, options: dict[str, str]) -> int:
+def fuzz(mode: str, options: dict[str, str], corpus: Path) -> int:
     seed, prefix = int(options["seed"]), options["artifact_prefix"]
     interrupted = []
     signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))
@@ -50,13 +50,22 @@ def fuzz(mode: str, options: dict[str, str]) -> int:
     executions = 0
     while True:
         time.sleep(0.05)
+        if mode == "slow":
+            if interrupted:
+                return 72
+            continue
         executions += 1000
+        if mode == "inputs":
+            for i in range(20):
+                (corpus / f"seen-{executions}-{i}").write_text("x" * 3000)
         print(f"#{executions}\tNEW    cov: 12 ft: {executions // 1000} corp: 3/9b lim: 4 "
               "exec/s: 20000 rss: 40Mb L: 3/3 MS: 1 ChangeBit-", flush=True)
         if interrupted and mode != "deaf":
             print("==1== libFuzzer: run interrupted; exiting")
             print(f"stat::number_of_executed_units: {executions}")
             return 72
+        if mode == "quitter":
+            return 0
         if "runs" in options and executions >= int(options["runs"]):
             print(f"stat::number_of_executed_units: {options['runs']}")
             return 0
@@ -93,7 +102,7 @@ def main() -> int:
     files = [Path(a) for a in sys.argv[1:] if not a.startswith("-")]
     if files and files[0].is_file():
         return replay(files[0])
-    return fuzz(os.environ.get("FAKE", "quiet"), options)
+    return fuzz(os.environ.get("FAKE", "quiet"), options, files[-1])
 
 
 if __name__ == "__main__":

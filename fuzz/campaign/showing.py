@@ -1,0 +1,73 @@
+"""The command that shows a crash again, found by trying it.
+
+The reproducer tells the story, if there is one of the same build. Nobody is helped by one that says
+"ok": a crash of another build, or a sanitizer's, is then shown by the program that found it.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+from fuzz.campaign.crashes import Title
+from fuzz.campaign.paths import program, shown, workspace_directory
+
+_TARGET = "bazel run //fuzz:reproduce --"
+_CLEAN = "fuzz/reproduce_bin"
+# A program of a mutant is called NAME_PART.
+_PART = re.compile(r"_(libfuzzer|afl|search)$")
+_CLEAN_PARTS = ("shootdown_libfuzzer", "shootdown_afl", "search_bin")
+# The reproducer takes a file for text unless it is told, or sees, that it is none.
+_FORMS = ([], ["--bytes"])
+_NEVER = ("UNSTABLE", "UNKNOWN")  # Replaying it shows nothing, or is to be done yet.
+_NO_STORY = ("HANG", "MEMORY")  # The reproducer would take as long, and has no limit.
+
+
+def reproducer_of(fuzzer: Path) -> Path | None:
+    """The reproducer that was built from the same sources as a fuzz program, by its name."""
+    if fuzzer.name in _CLEAN_PARTS:
+        sibling = fuzzer.with_name("reproduce_bin")
+    else:
+        sibling = fuzzer.with_name(_PART.sub("_reproduce", fuzzer.name))
+    usable = sibling != fuzzer and sibling.is_file() and os.access(sibling, os.X_OK)
+    return sibling if usable else None
+
+
+def _shows(words: list[str], title: Title) -> bool:
+    """Whether the reproducer reports the oracle of the title."""
+    try:
+        run = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return run.returncode == 1 and run.stdout.decode(errors="replace").split()[:1] == [title.oracle]
+
+
+def _typed(path: Path) -> str:
+    """A program as the user would type it: a shell does not look in the folder where it stands."""
+    built = workspace_directory() / "bazel-bin" / "fuzz" / path.name
+    if path == program(f"fuzz/{path.name}"):
+        path = built if built.exists() and built.samefile(path) else path.resolve()
+    text = shown(path)
+    return text if "/" in text else "./" + text
+
+
+def command(fuzzer: Path, again: list[str], file: Path, title: Title, given: str | None) -> str:
+    """What to type to see the crash again; empty if nothing shows it.
+
+    `again` is the command line of the fuzz program that fails once more; `given` is what the user
+    wants to read in front of the file.
+    """
+    if given is not None:
+        return f"{given} {shlex.quote(shown(file))}"
+    if title.oracle in _NEVER:
+        return ""
+    reproducer = reproducer_of(fuzzer)
+    if reproducer is not None and title.oracle not in _NO_STORY:
+        for form in _FORMS:
+            if _shows([str(reproducer), "--title", *form, str(file)], title):
+                binary = [] if reproducer == program(_CLEAN) else ["--binary", shown(reproducer)]
+                return f"{_TARGET} {shlex.join([*binary, *form, shown(file)])}"
+    words = [shown(file) if word == str(file) else word for word in again[1:]]
+    return shlex.join([_typed(fuzzer), *words])
