@@ -1,16 +1,16 @@
 // Tells the story of one scenario or crash file.
-#include <charconv>
+#include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <string_view>
-#include <system_error>
 
 #include "fuzz/files.h"
 #include "fuzz/minimise.h"
 #include "fuzz/runner.h"
 #include "fuzz/story.h"
+#include "hal/host/command_line.h"
 
 namespace {
 
@@ -18,22 +18,35 @@ using namespace shootdown::fuzz;
 
 constexpr int kOk = 0;
 constexpr int kFound = 1;
-constexpr int kUsage = 2;
+constexpr int kUsage = shootdown::host::kCouldNot;
+constexpr const char* kName = "reproduce";
 
 constexpr const char* kHelp =
     "usage: reproduce [OPTION]... FILE\n"
-    "Runs a scenario or crash file (bytes or text) and tells what happened.\n"
+    "Runs a scenario, text or a crash file, and tells what happened.\n"
     "\n"
+    "  --bytes          FILE may be bytes without a mark, as fuzzers keep them in a corpus or "
+    "wrote\n"
+    "                   them as crash files; any file is a scenario then\n"
     "  --title          print one line: the oracle and the title, or \"ok\"\n"
     "  --text           print the scenario in its text form and do not run it\n"
-    "  --last N         show only the last N lines of the interleaving\n"
+    "  --last N         show only the last N lines of the interleaving (0, the default: all)\n"
     "  --minimise       find the smallest scenario with the same report first\n"
-    "  -o OUT           write the scenario to OUT: as text if OUT ends in .txt, else as bytes\n"
+    "  -o OUT           write the scenario to OUT: as text if OUT ends in .txt, else as bytes "
+    "with\n"
+    "                   their mark\n"
     "  --help           this text\n"
     "\n"
-    "exit status: 0 no oracle fired, 1 an oracle fired, 2 bad usage or unreadable file\n";
+    "What a text asks for and what did nothing in its run is told on standard error, line by "
+    "line.\n"
+    "Paths are relative to where you stand.\n"
+    "\n"
+    "exit status: 0 no oracle fired, 1 an oracle fired, 2 bad usage, a file that is no scenario "
+    "or\n"
+    "cannot be read or written\n";
 
 struct Options {
+  Unmarked unmarked{Unmarked::refused};
   bool title{false};
   bool text{false};
   bool minimise{false};
@@ -42,11 +55,13 @@ struct Options {
   std::string out;
 };
 
-/// Digits only: strtoul would take a sign, and make a large number of it.
-bool parse_number(const char* text, unsigned& number) {
-  const char* const end = text + std::strlen(text);
-  const auto result = std::from_chars(text, end, number);
-  return result.ec == std::errc() && result.ptr == end;
+bool parse_lines(const char* text, unsigned& lines) {
+  std::uint64_t number = 0;
+  if (!shootdown::host::parse_number(text, 0, std::numeric_limits<unsigned>::max(), number)) {
+    return false;
+  }
+  lines = static_cast<unsigned>(number);
+  return true;
 }
 
 /// Returns false after telling what is wrong.
@@ -54,7 +69,9 @@ bool parse_options(int argc, char** argv, Options& options) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
     const auto value = [&]() -> const char* { return i + 1 < argc ? argv[++i] : nullptr; };
-    if (word == "--title") {
+    if (word == "--bytes") {
+      options.unmarked = Unmarked::taken;
+    } else if (word == "--title") {
       options.title = true;
     } else if (word == "--text") {
       options.text = true;
@@ -62,7 +79,8 @@ bool parse_options(int argc, char** argv, Options& options) {
       options.minimise = true;
     } else if (word == "-o" || word == "--last") {
       const char* argument = value();
-      if (argument == nullptr || (word == "--last" && !parse_number(argument, options.last))) {
+      if (argument == nullptr || *argument == '\0' ||
+          (word == "--last" && !parse_lines(argument, options.last))) {
         std::fprintf(stderr, "reproduce: %.*s needs a %s\n", static_cast<int>(word.size()),
                      word.data(), word == "-o" ? "file name" : "number");
         return false;
@@ -100,38 +118,28 @@ void shrink(Runner& runner, Scenario& scenario) {
                result.outcome == MinimiseOutcome::out_of_tries ? " (the limit)" : "");
 }
 
-bool write_out(const Options& options, const Scenario& scenario) {
-  std::string error;
-  std::string content = print(scenario);
-  if (!options.out.ends_with(".txt")) {
-    const auto bytes = encode(scenario);
-    content.assign(bytes.begin(), bytes.end());
-  }
-  if (save(options.out, content, error)) return true;
-  std::fprintf(stderr, "reproduce: %s\n", error.c_str());
+bool fail(const std::string& error) {
+  std::fprintf(stderr, "%s: %s\n", kName, error.c_str());
   return false;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--help") == 0) {
-      std::fputs(kHelp, stdout);
-      return kOk;
-    }
-  }
-  Options options;
-  if (!parse_options(argc, argv, options)) return kUsage;
-  static Scenario scenario;
+bool read(const Options& options, Scenario& scenario, Source& source) {
   std::string error;
-  if (!load(options.file, scenario, error)) {
-    std::fprintf(stderr, "reproduce: %s\n", error.c_str());
+  if (!load(options.file, options.unmarked, scenario, source, error)) return fail(error);
+  // Found out before the work: a scenario may take minutes to minimise.
+  if (!options.out.empty() && !can_save(options.out, error)) return fail(error);
+  return true;
+}
+
+/// Returns the exit status.
+int tell(const Options& options, Scenario& scenario) {
+  static Runner runner;  // Too large for a stack.
+  std::string error;
+  if (options.minimise) shrink(runner, scenario);
+  if (!options.out.empty() && !save(options.out, scenario, error)) {
+    fail(error);
     return kUsage;
   }
-  static Runner runner;  // Too large for a stack.
-  if (options.minimise) shrink(runner, scenario);
-  if (!options.out.empty() && !write_out(options, scenario)) return kUsage;
   if (options.text) {
     std::fputs(print(scenario).c_str(), stdout);
     return kOk;
@@ -143,4 +151,22 @@ int main(int argc, char** argv) {
   }
   std::fputs(tell(runner, scenario, {.last_lines = options.last}).c_str(), stdout);
   return runner.report().failed() ? kFound : kOk;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--help") == 0) {
+      std::fputs(kHelp, stdout);
+      return shootdown::host::finish(kName, kOk);
+    }
+  }
+  Options options;
+  if (!parse_options(argc, argv, options)) return kUsage;
+  shootdown::host::go_where_the_user_stands();
+  static Scenario scenario;
+  Source source;
+  if (!read(options, scenario, source)) return kUsage;
+  return shootdown::host::finish(kName, tell(options, scenario));
 }

@@ -85,6 +85,7 @@ class Reader {
 };
 
 static_assert(kHeaderSwitches.size() <= 16);
+static_assert(kBytesMark[0] >= kMaxCpus, "no canonical bytes begin with the mark");
 
 void decode_switches(unsigned bits, Header& header) {
   for (const HeaderSwitch& one : kHeaderSwitches) {
@@ -136,7 +137,16 @@ void normalise(Scenario& scenario) {
   }
 }
 
+bool is_marked(std::string_view contents) { return contents.starts_with(kBytesMark); }
+
+bool is_marked_wrongly(std::string_view contents) {
+  return contents.starts_with(kBytesMark.substr(0, kBytesMark.find(' '))) && !is_marked(contents);
+}
+
 void decode(std::span<const std::uint8_t> bytes, Scenario& scenario) {
+  if (is_marked({reinterpret_cast<const char*>(bytes.data()), bytes.size()})) {
+    bytes = bytes.subspan(kBytesMark.size());
+  }
   Reader reader(bytes);
   const HeaderBytes head = reader.take<kHeaderBytes>();
   Header& header = scenario.header;

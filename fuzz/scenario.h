@@ -196,7 +196,11 @@ struct Scenario {
 /// CPUs that do not exist. `decode` and `parse` return normalised scenarios only.
 void normalise(Scenario& scenario);
 
-/// Total: any bytes, any length, no allocation.
+/// How a file of bytes begins that this project writes. Any bytes are a scenario, so without a mark
+/// nobody can tell them from another file. Canonical bytes never begin like this.
+inline constexpr std::string_view kBytesMark = "shootdown-bytes 1\n";
+
+/// Total: any bytes, any length, no allocation. A mark at the beginning is skipped.
 void decode(std::span<const std::uint8_t> bytes, Scenario& scenario);
 
 /// Canonical bytes of a normalised scenario.
@@ -228,10 +232,16 @@ struct ParseError {
 [[nodiscard]] std::string print(const ParseError& error);
 
 /// Parses the text form. Returns false and fills `error` with the line and the fix; `scenario` is
-/// then unchanged.
-[[nodiscard]] bool parse(std::string_view text, Scenario& scenario, ParseError& error);
+/// then unchanged. Otherwise fills `deviation_lines`, if there is one, with the line of each
+/// deviation.
+[[nodiscard]] bool parse(std::string_view text, Scenario& scenario, ParseError& error,
+                         std::vector<unsigned>* deviation_lines = nullptr);
 
 /// Whether the contents of a file are meant as text, so that tools can accept both forms.
 [[nodiscard]] bool is_text(std::string_view contents);
+/// Whether they are bytes that begin with a mark, and whether they were meant to be: a mark of
+/// another version, or one that was damaged on its way.
+[[nodiscard]] bool is_marked(std::string_view contents);
+[[nodiscard]] bool is_marked_wrongly(std::string_view contents);
 
 }  // namespace shootdown::fuzz

@@ -18,17 +18,22 @@ void append_field(std::string& text, std::string_view name, unsigned value) {
   text.append(" ").append(name).append("=").append(std::to_string(value));
 }
 
+/// "\x7f"
+std::string hexadecimal(unsigned char byte) {
+  constexpr std::string_view kHex = "0123456789abcdef";
+  return {'\\', 'x', kHex[byte >> 4], kHex[byte & 0xf]};
+}
+
 /// A piece of the input as it may stand in an error message: short and printable.
 std::string quote(std::string_view piece) {
   constexpr std::size_t kLongest = 40;
-  constexpr std::string_view kHex = "0123456789abcdef";
   std::string text = "'";
   for (const char character : piece.substr(0, kLongest)) {
     const auto byte = static_cast<unsigned char>(character);
     if (byte >= 0x20 && byte < 0x7f) {
       text += character;
     } else {
-      text.append("\\x").append({kHex[byte >> 4], kHex[byte & 0xf]});
+      text += hexadecimal(byte);
     }
   }
   return text + (piece.size() > kLongest ? "...'" : "'");
@@ -108,10 +113,40 @@ Field optional_field(std::string_view name, unsigned first, unsigned last, unsig
 
 using Tokens = std::span<const std::string_view>;
 
+/// How many bytes the UTF-8 character has that `text` begins with; 0 if it begins with none.
+std::size_t utf8_character(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char lead = byte(0);
+  const std::size_t size = lead < 0x80   ? 1
+                           : lead < 0xc2 ? 0
+                           : lead < 0xe0 ? 2
+                           : lead < 0xf0 ? 3
+                                         : 4;
+  if (size == 0 || size > text.size() || lead > 0xf4) return 0;
+  for (std::size_t i = 1; i < size; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  }
+  const bool too_long = (lead == 0xe0 && byte(1) < 0xa0) || (lead == 0xf0 && byte(1) < 0x90);
+  const bool no_character = (lead == 0xed && byte(1) > 0x9f) || (lead == 0xf4 && byte(1) > 0x8f);
+  return too_long || no_character ? 0 : size;
+}
+
+/// What keeps a file from being text at all, whatever its lines say. Empty if nothing does.
+std::string wrong_encoding(std::string_view text) {
+  if (text.starts_with("\xef\xbb\xbf")) {
+    return "the text begins with a byte-order mark; save it as UTF-8 without one";
+  }
+  if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) {
+    return "the text is UTF-16; save it as UTF-8";
+  }
+  return "";
+}
+
 class Parser {
  public:
   [[nodiscard]] bool parse(std::string_view text);
   [[nodiscard]] const Scenario& scenario() const { return scenario_; }
+  [[nodiscard]] const std::vector<unsigned>& deviation_lines() const { return deviation_lines_; }
   [[nodiscard]] ParseError error() const { return error_; }
 
  private:
@@ -120,6 +155,9 @@ class Parser {
     return false;
   }
   bool parse_line(std::string_view line);
+  bool check_line_end(std::string_view line);
+  bool parse_items(std::string_view line);
+  bool check_comment(std::string_view comment);
   bool parse_title(Tokens tokens);
   bool parse_config(Tokens tokens);
   bool parse_op(Tokens tokens);
@@ -132,6 +170,7 @@ class Parser {
   Scenario scenario_;
   ParseError error_;
   std::vector<std::string_view> tokens_;
+  std::vector<unsigned> deviation_lines_;
   std::string why_mms_;
   std::string why_cpus_;
   bool has_title_{false};
@@ -139,6 +178,10 @@ class Parser {
 };
 
 bool Parser::parse(std::string_view text) {
+  if (std::string wrong = wrong_encoding(text); !wrong.empty()) {
+    error_.line = 1;
+    return fail(std::move(wrong));
+  }
   while (!text.empty()) {
     ++error_.line;
     const std::size_t end = std::min(text.find('\n'), text.size());
@@ -153,7 +196,35 @@ bool Parser::parse(std::string_view text) {
 }
 
 bool Parser::parse_line(std::string_view line) {
-  line = line.substr(0, line.find('#'));
+  if ((has_title_ || is_text(line)) && !check_line_end(line)) return false;
+  const std::size_t comment = std::min(line.find('#'), line.size());
+  return parse_items(line.substr(0, comment)) && check_comment(line.substr(comment));
+}
+
+/// Elsewhere than before a line feed a carriage return would hide one line in another.
+bool Parser::check_line_end(std::string_view line) {
+  const std::size_t found = line.find('\r');
+  if (found == std::string_view::npos || found + 1 == line.size()) return true;
+  return fail("the line has a carriage return in its middle; end lines with a line feed");
+}
+
+/// The rest of a line is checked by what it says.
+bool Parser::check_comment(std::string_view comment) {
+  while (!comment.empty()) {
+    const auto byte = static_cast<unsigned char>(comment[0]);
+    const std::size_t size = utf8_character(comment);
+    const bool is_control =
+        (byte < 0x20 && kBlanks.find(comment[0]) == kBlanks.npos) || byte == 0x7f;
+    if (size == 0 || is_control) {
+      return fail("the comment has a byte '" + hexadecimal(byte) + "', which is no " +
+                  (is_control ? "text; " : "UTF-8; ") + "leave it out");
+    }
+    comment.remove_prefix(size);
+  }
+  return true;
+}
+
+bool Parser::parse_items(std::string_view line) {
   tokens_.clear();
   while (true) {
     line.remove_prefix(std::min(line.find_first_not_of(kBlanks), line.size()));
@@ -306,6 +377,7 @@ bool Parser::parse_deviation(Tokens tokens) {
     deviation.arg = shape.arg_of(fields[1].value - shape.arg_first, level);
   }
   scenario_.deviations.push_back(deviation);
+  deviation_lines_.push_back(error_.line);
   return true;
 }
 
@@ -426,13 +498,15 @@ std::string print(const ParseError& error) {
   return "line " + std::to_string(error.line) + ": " + error.what;
 }
 
-bool parse(std::string_view text, Scenario& scenario, ParseError& error) {
+bool parse(std::string_view text, Scenario& scenario, ParseError& error,
+           std::vector<unsigned>* deviation_lines) {
   Parser parser;
   if (!parser.parse(text)) {
     error = parser.error();
     return false;
   }
   scenario = parser.scenario();
+  if (deviation_lines != nullptr) *deviation_lines = parser.deviation_lines();
   return true;
 }
 

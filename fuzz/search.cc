@@ -167,9 +167,7 @@ int report(const Runner& runner, const Scenario& scenario, const Options& option
   std::printf("found %s after %" PRIu64 " executions\n", title(runner.report()).c_str(),
               executions);
   std::string error;
-  const auto bytes = encode(scenario);
-  const std::string_view content(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  if (!options.out.empty() && !save(options.out, content, error)) {
+  if (!options.out.empty() && !save(options.out, scenario, error)) {
     std::fprintf(stderr, "search: %s\n", error.c_str());
     return 2;
   }

@@ -11,6 +11,9 @@ from pathlib import Path
 from fuzz.campaign.disk import locked, reason, write_whole
 
 INDEX = "titles.txt"
+# How a file of bytes begins (fuzz/scenario.h). Fuzzers write theirs without it, and then nobody can tell a
+# crash file from any other.
+MARK = b"shootdown-bytes 1\n"
 _FAILURE = re.compile(r"SHOOTDOWN-FAILURE: (\S+)\s*(.*)")
 _SUMMARY = re.compile(r"SUMMARY: (Address|UndefinedBehavior|Thread|Memory|Leak)Sanitizer: (.+)")
 _UNDEFINED = re.compile(r"(\S+): runtime error: (.+)")
@@ -34,6 +37,11 @@ class Title:
     def key(self) -> str:
         """Equal for two failures of one kind: they differ at most in numbers."""
         return self.oracle + " " + re.sub(r"0x[0-9a-fA-F]+|\d+", "#", self.text)
+
+
+def marked(data: bytes) -> bytes:
+    """The input of a fuzzer as a file that the reproducer knows for one. Text says itself what it is."""
+    return data if data.startswith((MARK, b"shootdown-scenario")) else MARK + data
 
 
 def title_from_output(output: str) -> Title | None:
@@ -131,7 +139,7 @@ class CrashStore:
 
         `command` is asked what shows the copy again.
         """
-        data = source.read_bytes()
+        data = marked(source.read_bytes())
         digest = hashlib.sha1(data).hexdigest()
         if digest in self._hashes:
             return

@@ -4,7 +4,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from fuzz.campaign.crashes import CrashStore, Title, replay, title_from_output
+from fuzz.campaign.crashes import MARK, CrashStore, Title, replay, title_from_output
 
 TARGET = Path(__file__).parent / "testdata/fake_target.py"
 
@@ -85,13 +85,24 @@ class CrashStoreTest(unittest.TestCase):
         self.assertEqual([row[1] for row in rows], [
             "O1 cpu 2 is late", "O1 cpu 1 is late", "O2 cpu 1 is late", "O10 cpu 1 is late"])
         self.assertRegex(rows[0][0], r"^O1-[0-9a-f]{12}\.bin$")
-        self.assertEqual((self.folder / rows[0][0]).read_text(), "short")
-        self.assertEqual(rows[0][2:], ["5", "libFuzzer", "20", "-"])
+        self.assertEqual((self.folder / rows[0][0]).read_bytes(), MARK + b"short")
+        self.assertEqual(rows[0][2:], [str(len(MARK) + 5), "libFuzzer", "20", "-"])
         self.assertEqual(self.store.sorted_groups()[0].first.executions, 10)
 
     def test_same_bytes_count_once(self):
         self.add("x")
         self.add("x")
+        self.assertEqual(self.store.total, 1)
+
+    def test_what_has_a_mark_or_is_text_is_kept_as_it_is(self):
+        for content in (MARK.decode() + "x", "shootdown-scenario 1\nconfig\n"):
+            self.add(content, oracle=content[:11])
+        kept = sorted(path.read_text() for path in self.folder.glob("*.bin"))
+        self.assertEqual(kept, [MARK.decode() + "x", "shootdown-scenario 1\nconfig\n"])
+
+    def test_the_bytes_of_a_fuzzer_and_of_the_search_are_one_file(self):
+        self.add("x")
+        self.add(MARK.decode() + "x")
         self.assertEqual(self.store.total, 1)
 
     def test_many_of_a_kind_are_counted_but_not_all_kept(self):
@@ -100,7 +111,7 @@ class CrashStoreTest(unittest.TestCase):
         self.assertEqual(self.store.total, 30)
         self.assertEqual(len(self.index()), 10)
         self.add("tiny")
-        self.assertEqual(self.index()[0][2], "4")
+        self.assertEqual(self.index()[0][2], str(len(MARK) + 4))
 
     def test_index_keeps_an_earlier_campaign(self):
         self.add("x")

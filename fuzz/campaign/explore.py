@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from fuzz.campaign import ending
 from fuzz.campaign.paths import program, shown, user_path
 
 _HELP = """\
@@ -77,4 +78,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    ending.run("explore", main)

@@ -11,7 +11,7 @@ from fuzz.campaign.crashes import Title
 from fuzz.campaign.engine import Engine, Find
 from fuzz.campaign.process import EngineProcess
 
-_FOUND = re.compile(r"^found (\S+) (.*) after (\d+) executions$")
+_FOUND = re.compile(r"^found (\S+) (.*) after (\d+) executions$", re.MULTILINE)
 _CLEAN = re.compile(r"^clean after (\d+) executions")
 # The program prints its count at its end, so it runs in slices, of two seconds or so at most. The first
 # ones are short: a campaign that ends early has made some executions, and knows how many.
@@ -69,10 +69,11 @@ class RandomSearch(Engine):
         return finds
 
     def _end_of_slice(self, process: EngineProcess) -> list[Find]:
-        last = (process.new_lines() or [""])[-1]
+        lines = process.new_lines() or [""]
+        last = lines[-1]
         if process.status == 0 and (match := _CLEAN.match(last)):
             self._count(int(match[1]))
-        elif process.status == 1 and (match := _FOUND.match(last)):
+        elif process.status == 1 and (match := _FOUND.search("\n".join(lines))):
             again = tuple(self._argv(int(match[3])))
             self._count(int(match[3]))
             self.finished = self.settings.stop_on_first

@@ -6,15 +6,18 @@ import os
 import sys
 from pathlib import Path
 
+from fuzz.campaign import ending
 from fuzz.campaign.paths import program, shown, user_path
 
 _EPILOG = """\
 examples:
   bazel run //fuzz:reproduce -- out/campaign/.../O1-0123456789ab.bin
   bazel run //fuzz:reproduce -- --minimise crash.bin -o small.bin
+  bazel run //fuzz:reproduce -- --bytes corpus/3f786850e387550fdab836ed7e6dc881de23001b
 
-FILE is a crash file or a scenario as text. Paths are relative to where you stand.
-exit status: 0 no oracle fired, 1 an oracle fired, 2 bad usage or a file that cannot be read"""
+FILE is a crash file or a scenario as text (fuzz/FORMAT.md). Paths are relative to where you stand.
+exit status: 0 no oracle fired, 1 an oracle fired, 2 bad usage, a file that is no scenario or cannot
+be read or written"""
 
 
 class UsageError(Exception):
@@ -26,6 +29,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="reproduce", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Replays one crash file: its configuration, its scenario, the interleaving "
         "with one column for each CPU, the oracle that fired and the two events in conflict.")
+    parser.add_argument("--bytes", action="store_true",
+                        help="FILE may be bytes without a mark, as fuzzers keep them in a corpus or "
+                        "wrote them as crash files; any file is a scenario then")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--title", action="store_true", help="print only the oracle and its title")
     what.add_argument("--text", action="store_true", help="print the scenario as text, to edit it")
@@ -37,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="write the scenario to OUT: as text if it ends in .txt, else as bytes")
     parser.add_argument("--binary", metavar="PROGRAM",
                         help="another build of the reproducer, for example a mutant's")
-    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("files", metavar="FILE", nargs="+")
     return parser
 
 
@@ -49,11 +55,11 @@ def _input(text: str) -> Path:
         raise UsageError(f"{shown(path)} is a folder. Name one file{hint}.")
     if not path.exists():
         raise UsageError(f"{shown(path)}: no such file. Paths are relative to {user_path('.')}.")
-    try:
-        with open(path, "rb"):
-            return path
-    except OSError as error:
-        raise UsageError(f"{shown(path)} cannot be read: {error.strerror}.") from error
+    if not path.is_file():
+        raise UsageError(f"{shown(path)} is no file. Name one scenario or crash file.")
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"{shown(path)} cannot be read: no permission.")
+    return path
 
 
 def command(argv: list[str]) -> list[str]:
@@ -62,12 +68,14 @@ def command(argv: list[str]) -> list[str]:
     args = parser.parse_args(argv)
     if args.last is not None and args.last < 0:
         parser.error("--last needs a number of lines")
+    if len(args.files) > 1:
+        parser.error(f"one file at a time, but got {' and '.join(args.files[:2])}")
     binary = user_path(args.binary) if args.binary else program("fuzz/reproduce_bin")
     if not os.access(binary, os.X_OK) or not binary.is_file():
         raise UsageError(f"{binary} is no program. " + (
             "Check --binary." if args.binary else "Use 'bazel run //fuzz:reproduce'."))
-    modes = [mode for mode in ("title", "text", "minimise") if getattr(args, mode)]
-    words = [str(binary)] + ["--" + mode for mode in modes] + [str(_input(args.file))]
+    modes = [mode for mode in ("bytes", "title", "text", "minimise") if getattr(args, mode)]
+    words = [str(binary)] + ["--" + mode for mode in modes] + [str(_input(args.files[0]))]
     if args.last is not None:
         words += ["--last", str(args.last)]
     if args.output:
@@ -89,4 +97,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    ending.run("reproduce", main)

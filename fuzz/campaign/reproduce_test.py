@@ -8,7 +8,7 @@ import unittest
 from pathlib import Path
 
 FAKE = Path(__file__).parent / "testdata/fake_reproduce.py"
-START = "import sys; from fuzz.campaign import reproduce; sys.exit(reproduce.main(sys.argv[1:]))"
+START = "from fuzz.campaign import ending, reproduce; ending.run('reproduce', reproduce.main)"
 
 
 class ReproduceTest(unittest.TestCase):
@@ -32,6 +32,8 @@ class ReproduceTest(unittest.TestCase):
                              f"called: {self.home}/crash.bin\n")
 
     def test_modes_are_passed_on(self):
+        self.assertEqual(self.reproduce("--bytes", "crash.bin", status=1),
+                         f"called: --bytes {self.home}/crash.bin\n")
         self.assertEqual(self.reproduce("--title", "crash.bin", status=1),
                          f"called: --title {self.home}/crash.bin\n")
         self.assertEqual(self.reproduce("--minimise", "crash.bin", "-o", "small", status=1),
@@ -47,7 +49,20 @@ class ReproduceTest(unittest.TestCase):
         (self.home / "dangling").symlink_to("gone")
         self.assertIn("dangling: no such file", self.reproduce("dangling", status=2))
 
+    def test_what_is_no_file_is_refused_and_not_waited_for(self):
+        os.mkfifo(self.home / "pipe")
+        for name in ("pipe", "/dev/null"):
+            self.assertIn("is no file", self.reproduce(name, status=2))
+
+    def test_standard_output_that_cannot_be_written(self):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            run = subprocess.run([sys.executable, "-c", START, "--help"], env=self.env, stdout=full,
+                                 stderr=subprocess.PIPE, text=True, cwd="/", check=False)
+        self.assertEqual((run.returncode, run.stderr),
+                         (2, "reproduce: standard output cannot be written: No space left on device\n"))
+
     def test_bad_usage(self):
+        self.assertIn("one file at a time, but got a and b", self.reproduce("a", "b", status=2))
         self.assertIn("required: FILE", self.reproduce(status=2))
         self.assertIn("--last", self.reproduce("crash.bin", "--last", "few", status=2))
         self.assertIn("not allowed with", self.reproduce("--text", "--title", "x", status=2))

@@ -17,8 +17,9 @@ _TESTDATA = Path(__file__).parent / "testdata"
 _REPRODUCER = """#!/bin/sh
 [ "$1" = --title ] && shift
 [ "$1" = --bytes ] && shift && bytes=1
+[ "$(head -n 1 "$1")" = "shootdown-bytes 1" ] && bytes=1
 [ -z "$NEEDS_BYTES$bytes" ] && echo "$1: not a scenario" >&2 && exit 2
-read -r line <"$1"
+line=$(tail -n 1 "$1")
 case $line in FAIL:*) echo "${line#FAIL:}"; exit 1 ;; esac
 echo ok
 """
@@ -96,7 +97,7 @@ class CampaignCommandTest(CampaignFixture):
         output = self.run_campaign("--engine", "libfuzzer", "--binary-libfuzzer", "another build/m1_libfuzzer",
                                    "--crashes", "the crashes", "--stop-on-first", status=1, FAKE="crash")
         row = (self.home / "the crashes/titles.txt").read_text().splitlines()[1].split("\t")
-        self.assertEqual(row[5], "bazel run //fuzz:reproduce -- --binary 'another build/m1_reproduce' --bytes "
+        self.assertEqual(row[5], "bazel run //fuzz:reproduce -- --binary 'another build/m1_reproduce' "
                                  f"'the crashes/{row[0]}'")
         self.assertIn(f"\n    {row[5]}\n", output)
 

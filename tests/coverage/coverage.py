@@ -127,7 +127,7 @@ def measure(folder: Path, corpora: list[Path], tell) -> Path:
         inputs = [path for path in sorted(corpus.rglob("*")) if path.is_file()]
         tell(f"corpus: {len(inputs)} files of {corpus}")
         for path in inputs:
-            _execute(programs["reproduce_cov"], ["--title", str(path)], folder)
+            _execute(programs["reproduce_cov"], ["--bytes", "--title", str(path)], folder)
     profile = folder / "profile"
     merge = _call([_PROFDATA, "merge", "-o", str(profile), *map(str, folder.glob("*.profraw"))],
                   stderr=subprocess.PIPE, text=True)

@@ -213,6 +213,21 @@ TEST(Encode, ALargestScenarioHasTheLargestSize) {
   EXPECT_EQ(decoded(encode(scenario)), scenario);
 }
 
+TEST(Decode, SkipsTheMarkOfAFile) {
+  const std::string_view mark = kBytesMark;
+  Bytes bytes(mark.begin(), mark.end());
+  EXPECT_EQ(decoded(bytes), decoded({}));
+  Scenario scenario;
+  scenario.ops[2].push_back({OpKind::write, 0, 3, 1});
+  const Bytes canonical = encode(scenario);
+  bytes.insert(bytes.end(), canonical.begin(), canonical.end());
+  EXPECT_EQ(decoded(bytes), scenario);
+  EXPECT_TRUE(is_marked(mark));
+  EXPECT_FALSE(is_marked_wrongly(mark));
+  EXPECT_TRUE(is_marked_wrongly("shootdown-bytes 10\n"));
+  EXPECT_FALSE(is_marked_wrongly("shootdown-scenario 1\n"));
+}
+
 TEST(Encode, InsertingAnOperationShiftsNoOther) {
   Scenario scenario;
   scenario.ops[0].push_back({OpKind::map, 1, 3, 2});

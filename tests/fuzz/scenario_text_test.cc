@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "fuzz/kinds.h"
 #include "fuzz/random.h"
@@ -115,6 +117,45 @@ TEST(Text, IsToldFromBytesByItsFirstWord) {
   EXPECT_FALSE(is_text(std::string_view("\0\0\0\0", 4)));
 }
 
+TEST(Text, TellsWhereItsDeviationsStand) {
+  Scenario scenario;
+  ParseError error;
+  std::vector<unsigned> lines{7};
+  ASSERT_TRUE(parse(kExample, scenario, error, &lines)) << print(error);
+  EXPECT_EQ(lines, (std::vector<unsigned>{9, 10, 11, 12}));
+}
+
+TEST(Text, ACommentIsUtf8) {
+  for (const std::string_view good :
+       {"\t\x7e", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xee\x80\x80",
+        "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"}) {
+    EXPECT_EQ(error_of_line("# " + std::string(good)), "parsed");
+  }
+  for (const std::string_view bad :
+       {"\x80", "\xbf", "\xc1\xbf", "\xc2", "\xc2x", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xe1\x80",
+        "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff"}) {
+    const std::string error = error_of_line("# " + std::string(bad));
+    EXPECT_TRUE(error.ends_with("', which is no UTF-8; leave it out")) << error;
+  }
+  for (const std::string_view bad : {std::string_view("\0", 1), std::string_view("\x1b")}) {
+    const std::string error = error_of_line("# " + std::string(bad));
+    EXPECT_TRUE(error.ends_with("', which is no text; leave it out")) << error;
+  }
+}
+
+TEST(TextErrors, OfTheEncoding) {
+  EXPECT_EQ(error_of("\xef\xbb\xbf" + std::string(kExample)),
+            "line 1: the text begins with a byte-order mark; save it as UTF-8 without one");
+  EXPECT_EQ(error_of("\xff\xfes"), "line 1: the text is UTF-16; save it as UTF-8");
+  EXPECT_EQ(error_of("\xfe\xffs"), "line 1: the text is UTF-16; save it as UTF-8");
+  const std::string middle =
+      "the line has a carriage return in its middle; end lines with a line feed";
+  EXPECT_EQ(error_of("shootdown-scenario 1\rconfig\r"), "line 1: " + middle);
+  EXPECT_EQ(error_of_line("cpu 0: idle\rcpu 0: idle"), "line 3: " + middle);
+  EXPECT_EQ(error_of_line("# why\rcpu 0: idle\r"), "line 3: " + middle);
+  EXPECT_EQ(error_of_line("cpu 0: idle\r"), "parsed");
+}
+
 TEST(TextErrors, OfTheFrame) {
   EXPECT_EQ(error_of(""), "line 1: the text is empty; expected 'shootdown-scenario 1' first");
   EXPECT_EQ(error_of("# x\n\n"),
@@ -208,6 +249,16 @@ TEST(TextErrors, OfDeviations) {
   EXPECT_EQ(error_of_line("at +:"), "line 3: expected a number for delay, found ''");
   EXPECT_EQ(error_of_line("at +256: preempt cpu=0"),
             "line 3: delay 256 is out of range; it must be 0 .. 255");
+  EXPECT_EQ(error_of_line("at +99999999999: preempt cpu=0"),
+            "line 3: delay 99999999999 is out of range; it must be 0 .. 255");
+  EXPECT_EQ(error_of_line("at +4294967297: preempt cpu=0"),
+            "line 3: delay 4294967297 is out of range; it must be 0 .. 255");
+  EXPECT_EQ(error_of_line("at +-1: preempt cpu=0"),
+            "line 3: expected a number for delay, found '-1'");
+  EXPECT_EQ(error_of_line("at +1: preempt cpu=18446744073709551616"),
+            "line 3: cpu=18446744073709551616 is out of range; it must be 0 .. 3 (config has "
+            "cpus=4)");
+  EXPECT_EQ(error_of_line("at +1: preempt cpu=0 cpu=0"), "line 3: field 'cpu' is given twice");
   EXPECT_EQ(error_of_line("at +1:"), "line 3: expected a deviation after '+1:'");
   EXPECT_EQ(error_of_line("at +1: preemt cpu=0"),
             "line 3: unknown deviation 'preemt'; did you mean 'preempt'?");
@@ -236,6 +287,25 @@ TEST(TextErrors, QuoteWhatIsUnprintableOrLong) {
   const std::string error = error_of_line(std::string(100000, 'a'));
   EXPECT_TRUE(error.starts_with("line 3: unknown item 'aaaa")) << error;
   EXPECT_LT(error.size(), 120u);
+}
+
+/// The time of a parse grows as the text does: a text of the greatest size is read in a moment,
+/// whatever it is full of.
+TEST(Text, LargeTextsOfOneKindAreReadOrRefused) {
+  constexpr std::size_t kSize = std::size_t{1} << 20;
+  for (const std::string_view piece :
+       {"\n", " ", "#", "# \n", "a", "a ", "1", "=", "config ", "pcid=1 ", "cpu 0: ", "at +1: "}) {
+    std::string text = "shootdown-scenario 1\nconfig\n";
+    while (text.size() < kSize) text += piece;
+    Scenario scenario;
+    ParseError error;
+    if (!parse(text, scenario, error)) EXPECT_LT(error.what.size(), 2000U) << piece;
+    // The same without a title.
+    text.clear();
+    while (text.size() < kSize) text += piece;
+    EXPECT_FALSE(parse(text, scenario, error)) << piece;
+    EXPECT_LT(error.what.size(), 200U) << piece;
+  }
 }
 
 /// Random edits of a valid text reach deeper than random bytes.

@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from fuzz.campaign.crashes import marked
 from fuzz.campaign.paths import shown, user_path, workspace_directory
 from fuzz.campaign.process import adopt_orphans, kill_descendants
 from fuzz.campaign.status import StatusLine
@@ -202,7 +203,7 @@ class Try:
             self._line.say(f"A proof fails:\n\n{story}\nIt is in {shown(options.keep / 'story.txt')}, too.")
             return _BROKEN
         crash, scenario = options.keep / "crash.bin", options.keep / "scenario.txt"
-        crash.write_bytes(found.crash)
+        crash.write_bytes(marked(found.crash))
         program = options.keep / "reproduce"
         shutil.copy(self._aside.program(_REPRODUCE), program)
         story = self._story(program, crash, scenario)

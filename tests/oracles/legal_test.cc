@@ -19,8 +19,9 @@ const std::filesystem::path kFolder = "tests/oracles/scenarios";
 
 Scenario scenario_in(const std::filesystem::path& file) {
   Scenario scenario;
+  Source source;
   std::string error;
-  EXPECT_TRUE(load(file.string(), scenario, error)) << error;
+  EXPECT_TRUE(load(file.string(), Unmarked::refused, scenario, source, error)) << error;
   return scenario;
 }
 

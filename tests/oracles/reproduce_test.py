@@ -6,6 +6,7 @@ usage: reproduce_test.py REPRODUCE SCENARIO...
 
 import os
 import random
+import signal
 import stat
 import subprocess
 import sys
@@ -17,6 +18,11 @@ SCENARIOS = []
 OK, FOUND, USAGE = 0, 1, 2
 # Far longer than any run takes: a hang fails instead of blocking.
 SECONDS = 60
+
+
+def _ignore_the_limit():
+    """A file that grows too large is then an error like a full disk, and no signal."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
 
 class ReproduceTest(unittest.TestCase):
@@ -109,8 +115,60 @@ class ReproduceTest(unittest.TestCase):
 
     # ---- Files that are cut or no scenarios
 
-    def test_an_empty_file_is_the_default_scenario(self):
-        status, story, _ = self.reproduce(self.file(b""))
+    def test_what_is_no_scenario_is_refused_with_the_reason(self):
+        text = b"shootdown-scenario 1\nconfig\ncpu 0: idle\n"
+        for content, line, part in (
+                (b"", 1, "the text is empty; expected 'shootdown-scenario 1' first"),
+                (b"# A tool\n\nIt does things.\n", 3, "found 'It'"),
+                (b"\xef\xbb\xbf" + text, 1, "begins with a byte-order mark"),
+                (text.decode().encode("utf-16"), 1, "is UTF-16"),
+                (b"shootdown-scenari 1\nconfig\n", 1, "found 'shootdown-scenari'"),
+                (b"Shootdown-Scenario 1\nconfig\n", 1, "found 'Shootdown-Scenario'"),
+                (text.replace(b" 1", b" 2"), 1, "expected version 1 after"),
+                (text.replace(b" 1", b""), 1, "expected version 1 after"),
+                (bytes(100), 1, "found '\\x00"),
+                (b"\x7fELF\x02\x01\r\x01", 1, "found '\\x7fELF"),
+                (text + bytes(3), 4, "unknown item '\\x00\\x00\\x00'"),
+                (text + b"# \0\n", 4, "has a byte '\\x00', which is no text"),
+                (text + b"# caf\xe9\n", 4, "has a byte '\\xe9', which is no UTF-8"),
+                (text + b"\x7fELF\x02\n", 4, "unknown item '\\x7fELF"),
+                (text.replace(b"\n", b"\r"), 1, "carriage return")):
+            with self.subTest(content=content):
+                path = self.file(content)
+                error = self.refused(path)
+                self.assertIn(f"{path}:{line}: ", error)
+                self.assertIn(part, error)
+                self.assertEqual("--bytes" in error, b"shootdown-scenario" not in content
+                                 or content[:1] in b"\xef\xff", error)
+
+    def test_a_comment_may_be_in_any_language(self):
+        text = "# Übersetzungspuffer, 変換\nshootdown-scenario 1\nconfig cpus=1 # ≤ 1\n"
+        self.assertEqual(self.reproduce("--title", self.file(text)), (OK, b"ok\n", ""))
+
+    def test_bytes_have_a_mark_or_are_asked_for(self):
+        self.reproduce("-o", self.path("whole.bin"), SCENARIOS[-1])
+        with open(self.path("whole.bin"), "rb") as whole:
+            content = whole.read()
+        mark = b"shootdown-bytes 1\n"
+        self.assertTrue(content.startswith(mark))
+        raw = self.file(content[len(mark):], "raw")
+        self.assertIn("--bytes takes any file", self.refused(raw))
+        story = self.reproduce(SCENARIOS[-1])
+        for arguments in (["whole.bin"], ["--bytes", "whole.bin"], ["--bytes", "raw"]):
+            *options, name = arguments
+            self.assertEqual(self.reproduce(*options, self.path(name)), story)
+
+    def test_text_is_text_where_bytes_are_taken(self):
+        self.assertEqual(self.reproduce("--bytes", SCENARIOS[0]), self.reproduce(SCENARIOS[0]))
+
+    def test_a_mark_that_is_wrong_is_refused_whatever_is_asked_for(self):
+        for content in (b"shootdown-bytes 2\n", b"shootdown-bytes 1\r\n\0", b"shootdown-bytes"):
+            for options in ((), ("--bytes",)):
+                self.assertIn("expected 'shootdown-bytes 1' and a line feed",
+                              self.refused(*options, self.file(content)))
+
+    def test_no_bytes_are_the_default_scenario(self):
+        status, story, _ = self.reproduce("--bytes", self.file(b""))
         self.assertEqual(status, OK)
         self.assertIn(b"CPUs 4, address spaces 2", story)
 
@@ -118,25 +176,31 @@ class ReproduceTest(unittest.TestCase):
         self.reproduce("-o", self.path("whole.bin"), SCENARIOS[-1])
         with open(self.path("whole.bin"), "rb") as whole:
             content = whole.read()
-        self.assertGreater(len(content), 20)
-        for size in range(len(content)):
+        self.assertGreater(len(content), 38)
+        for size in range(content.index(b"\n") + 1, len(content)):
             self.assertEqual(self.reproduce("--title", self.file(content[:size]))[0], OK, size)
 
-    def test_every_prefix_of_a_text_file_runs_or_names_its_last_line(self):
+    def test_a_text_that_was_cut_is_refused_unless_it_ends_with_a_line(self):
         with open(SCENARIOS[0], "rb") as whole:
             content = whole.read()
-        for size in range(0, len(content), 5):
+        config = content.index(b"config")
+        refused = 0
+        for size in range(1, len(content), 3):
             path = self.file(content[:size])
             status, _, error = self.reproduce("--title", path)
+            ends = content[:size].endswith(b"\n") and size > config
+            self.assertEqual(status, OK if ends else USAGE, content[:size])
+            refused += status == USAGE
+            last = content[:size].count(b"\n") + 1
             if status == USAGE:
-                last = content[:size].count(b"\n") + 1
                 self.assertRegex(error, f"^reproduce: {path}:({last}|{last - 1}): ")
+        self.assertGreater(refused, 20)
 
-    def test_random_bytes_run(self):
+    def test_random_bytes_run_where_they_are_asked_for(self):
         generator = random.Random(20190613)
         for _ in range(40):
             content = bytes(generator.getrandbits(8) for _ in range(generator.randrange(2000)))
-            self.assertEqual(self.reproduce("--title", self.file(content))[0], OK)
+            self.assertEqual(self.reproduce("--bytes", "--title", self.file(content))[0], OK)
 
     def test_random_changes_of_a_text_run_or_are_explained(self):
         generator = random.Random(20190613)
@@ -153,9 +217,12 @@ class ReproduceTest(unittest.TestCase):
         error = self.refused(self.file("shootdown-scenario 1\nconfig cpus=1\ncpu 0: unmaap mm=0\n"))
         self.assertIn(":3: unknown operation 'unmaap'; did you mean 'unmap'?", error)
 
-    def test_ten_megabytes_are_refused(self):
+    def test_what_is_too_large_is_refused(self):
         for content in (bytes(10 << 20), b"shootdown-scenario 1\n" + b"# \n" * (10 << 18)):
-            self.assertIn("too many", self.refused(self.file(content)))
+            self.assertIn("too many", self.refused("--bytes", self.file(content)))
+        with open(self.path("scenario"), "wb") as sparse:
+            sparse.truncate(1 << 30)
+        self.assertIn("too many", self.refused(self.path("scenario")))
 
     # ---- What is no readable file
 
@@ -173,14 +240,50 @@ class ReproduceTest(unittest.TestCase):
 
     def test_what_is_not_a_file_is_refused_and_not_waited_for(self):
         os.mkfifo(self.path("pipe"))
-        for path in (self.folder, self.path("pipe"), "/dev/zero"):
+        for path in (self.folder, self.path("pipe"), "/dev/zero", "/dev/null"):
             self.assertIn(path + ": not a file", self.refused(path))
 
     def test_an_output_that_cannot_be_written_is_named(self):
-        out = self.path("no/such/folder/out.bin")
-        status, _, error = self.reproduce("-o", out, SCENARIOS[0])
-        self.assertEqual(status, USAGE)
-        self.assertIn(out, error)
+        for out in (self.path("no/such/folder/out.bin"), self.folder, self.path("x/")):
+            status, _, error = self.reproduce("-o", out, SCENARIOS[0])
+            self.assertEqual(status, USAGE)
+            self.assertIn(out, error)
+
+    def test_an_output_is_there_whole_or_as_it_was(self):
+        out = self.file("as it was", "out.bin")
+        run = subprocess.run(["bash", "-c", 'ulimit -f 0; exec "$@"', "bash", REPRODUCE, "--text",
+                              "-o", out, SCENARIOS[0]], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, preexec_fn=_ignore_the_limit, check=False)
+        self.assertEqual(run.returncode, USAGE, run.stderr)
+        self.assertIn(out.encode() + b": File too large", run.stderr)
+        with open(out, "rb") as kept:
+            self.assertEqual(kept.read(), b"as it was")
+        self.assertEqual(os.listdir(self.folder), ["out.bin"])
+
+    def test_an_output_goes_to_what_is_no_file_and_through_a_link(self):
+        self.assertEqual(self.reproduce("--text", "-o", "/dev/null", SCENARIOS[0])[0], OK)
+        os.symlink("real.txt", self.path("link.txt"))
+        self.file("", "real.txt")
+        self.reproduce("--text", "-o", self.path("link.txt"), SCENARIOS[0])
+        self.assertTrue(os.path.islink(self.path("link.txt")))
+        self.assertEqual(self.reproduce("--title", self.path("real.txt"))[1], b"ok\n")
+
+    def test_standard_output_that_cannot_be_written(self):
+        for arguments in (["--help"], [SCENARIOS[0]], ["--title", SCENARIOS[0]],
+                          ["--text", SCENARIOS[0]]):
+            with open("/dev/full", "wb") as full:
+                run = subprocess.run([REPRODUCE, *arguments], stdout=full, stderr=subprocess.PIPE,
+                                     check=False)
+            self.assertEqual(run.returncode, USAGE)
+            self.assertRegex(run.stderr, rb"^reproduce: standard output cannot be written[^\n]*\n$")
+
+    def test_paths_are_from_where_the_user_stands(self):
+        scenario = os.path.abspath(SCENARIOS[0])
+        run = subprocess.run([REPRODUCE, "--text", "-o", "out.txt", scenario], cwd="/",
+                             env={**os.environ, "BUILD_WORKING_DIRECTORY": self.folder},
+                             stdout=subprocess.PIPE, check=False)
+        self.assertEqual(run.returncode, OK)
+        self.assertTrue(os.path.exists(self.path("out.txt")))
 
     # ---- Usage
 
@@ -194,6 +297,10 @@ class ReproduceTest(unittest.TestCase):
                 (("--last", "many", SCENARIOS[0]), "--last needs a number"),
                 (("--last", "-1", SCENARIOS[0]), "--last needs a number"),
                 (("--last", "99999999999", SCENARIOS[0]), "--last needs a number"),
+                (("--last", "99999999999999999999999", SCENARIOS[0]), "--last needs a number"),
+                (("--last", " 1", SCENARIOS[0]), "--last needs a number"),
+                (("--last", "1x", SCENARIOS[0]), "--last needs a number"),
+                ((SCENARIOS[0], "-o", ""), "-o needs a file name"),
                 ((SCENARIOS[0], "-o"), "-o needs a file name")):
             with self.subTest(arguments=arguments):
                 self.assertIn(part, self.refused(*arguments))
@@ -201,4 +308,5 @@ class ReproduceTest(unittest.TestCase):
 
 if __name__ == "__main__":
     REPRODUCE, *SCENARIOS = sys.argv[1:]
+    REPRODUCE = os.path.abspath(REPRODUCE)
     unittest.main(argv=sys.argv[:1], verbosity=2)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def replay(file: Path) -> int:
-    data = file.read_bytes()
+    data = file.read_bytes().removeprefix(b"shootdown-bytes 1\n")
     if data.startswith(b"FAIL:"):
         print("SHOOTDOWN-FAILURE: " + data[5:].decode().strip("."), file=sys.stderr, flush=True)
         os.abort()
