@@ -4,18 +4,25 @@
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "fuzz/generate.h"
 #include "fuzz/runner.h"
 #include "fuzz/scenario.h"
+#include "hal/host/command_line.h"
 
 namespace {
 
 using namespace shootdown::fuzz;
 
 constexpr std::uint64_t kScenarios = 500;
+
+bool an_oracle_fired = false;
 
 std::vector<Scenario> scenarios(bool tso) {
   std::vector<Scenario> made(kScenarios);
@@ -34,6 +41,7 @@ void run_all(benchmark::State& state, const std::vector<Scenario>& made) {
   for ([[maybe_unused]] auto _ : state) {
     const auto& report = runner->run(made[executions++ % made.size()]);
     if (report.failed()) {
+      an_oracle_fired = true;
       state.SkipWithError("an oracle fired");
       return;
     }
@@ -72,4 +80,48 @@ BENCHMARK(execution_tso);
 BENCHMARK(empty_execution);
 BENCHMARK(generation);
 
+bool ended = false;
+
+/// The library ends the process with status 1 where an option or its output file is wrong.
+void end() {
+  if (ended) return;
+  std::fflush(nullptr);
+  std::_Exit(shootdown::host::kCouldNot);
+}
+
+/// Returns the exit status.
+int run(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return shootdown::host::kCouldNot;
+  if (benchmark::RunSpecifiedBenchmarks() == 0) return shootdown::host::kCouldNot;
+  benchmark::Shutdown();
+  return an_oracle_fired ? 1 : 0;
+}
+
+constexpr const char* kHelp =
+    "usage: benchmark [OPTION]...\n"
+    "Measures executions a second. The options are those of Google Benchmark, such as\n"
+    "\n"
+    "  --benchmark_filter=REGEX   only these\n"
+    "  --benchmark_min_time=N     so many seconds each\n"
+    "  --benchmark_out=FILE       the results as a file; relative to where you stand\n"
+    "  --help                     this text\n"
+    "\n"
+    "exit status: 0 measured, 1 an oracle fired, 2 bad usage, or an output that cannot be "
+    "written\n";
+
 }  // namespace
+
+int main(int argc, char** argv) {
+  std::atexit(end);
+  shootdown::host::go_where_the_user_stands();
+  int status = 0;
+  if (argc == 2 && std::string_view(argv[1]) == "--help") {
+    std::fputs(kHelp, stdout);
+  } else {
+    status = run(argc, argv);
+    std::cout.flush();
+  }
+  ended = true;
+  return shootdown::host::finish("benchmark", status);
+}

@@ -10,6 +10,7 @@
 
 #include "fuzz/proof.h"
 #include "fuzz/story.h"
+#include "hal/host/command_line.h"
 
 namespace {
 
@@ -17,7 +18,7 @@ using namespace shootdown::fuzz;
 
 constexpr int kProved = 0;
 constexpr int kBroken = 1;
-constexpr int kUsage = 2;
+constexpr int kUsage = shootdown::host::kCouldNot;
 
 constexpr const char* kHelp =
     "usage: explore [OPTION]... FILE...\n"
@@ -35,7 +36,6 @@ constexpr const char* kHelp =
     "\n"
     "Options:\n"
     "\n"
-    "  --all            explore every proof that comes with the project, besides the files\n"
     "  --sc, --tso, --cxx\n"
     "                   this memory model instead of the one that the file names; cxx only with a\n"
     "                   bound of deviations\n"
@@ -47,7 +47,12 @@ constexpr const char* kHelp =
     "  --expect ORACLE  the exploration must find this, such as O1; exit status 0 if it does\n"
     "  --help           this text\n"
     "\n"
-    "exit status: 0 explored and clean, 1 an oracle fired or no guarantee, 2 bad usage or file\n";
+    "Paths are relative to where you stand; bazel run //fuzz:explore knows the project's own "
+    "proofs.\n"
+    "\n"
+    "exit status: 0 explored and clean, 1 an oracle fired or no guarantee, 2 bad usage or file, or "
+    "standard\n"
+    "output that cannot be written\n";
 
 struct Options {
   std::vector<std::string> files;
@@ -59,23 +64,48 @@ struct Options {
   unsigned deviations{shootdown::host::kUnbounded};
 };
 
-bool parse_count(const char* name, const char* text, std::uint64_t& number) {
-  char* end = nullptr;
-  if (text != nullptr && text[0] >= '0' && text[0] <= '9') {
-    number = std::strtoull(text, &end, 10);
-    if (*end == '\0') return true;
-  }
-  std::fprintf(stderr, "explore: %s needs a number\n", name);
+bool usage_error(const std::string& what) {
+  std::fprintf(stderr, "explore: %s; --help tells more\n", what.c_str());
   return false;
 }
 
-/// Returns false after telling what is wrong. `--all` is for whoever starts the program: it knows
-/// where the proofs are.
+bool parse_count(const std::string& name, const char* text, std::uint64_t most,
+                 std::uint64_t& number) {
+  if (shootdown::host::parse_number(text, 0, most, number)) return true;
+  return usage_error(name + " needs a number " + shootdown::host::describe_range(0, most));
+}
+
+bool parse_count(const std::string& name, const char* text, unsigned& number) {
+  // The largest one stands for no bound.
+  std::uint64_t wide = 0;
+  if (!parse_count(name, text, shootdown::host::kUnbounded - 1, wide)) return false;
+  number = static_cast<unsigned>(wide);
+  return true;
+}
+
+bool is_oracle(std::string_view name) {
+  using shootdown::host::Oracle;
+  for (unsigned i = 1; i <= static_cast<unsigned>(Oracle::order); ++i) {
+    const auto oracle = static_cast<Oracle>(i);
+    const bool exists = !shootdown::host::oracle_meaning(oracle).empty();
+    if (exists && shootdown::host::oracle_name(oracle) == name) return true;
+  }
+  return false;
+}
+
+bool parse_oracle(const char* text, std::string& oracle) {
+  if (text == nullptr || !is_oracle(text)) {
+    return usage_error("--expect needs the name of an oracle, such as O1, CHECK, FAULT or ORDER");
+  }
+  oracle = text;
+  return true;
+}
+
+/// Returns false after telling what is wrong.
 bool parse_options(int argc, char** argv, Options& options) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
     const auto value = [&]() -> const char* { return i + 1 < argc ? argv[++i] : nullptr; };
-    std::uint64_t number = 0;
     if (word == "--sc") {
       options.sc = true;
     } else if (word == "--tso") {
@@ -83,26 +113,24 @@ bool parse_options(int argc, char** argv, Options& options) {
     } else if (word == "--cxx") {
       options.cxx = true;
     } else if (word == "--expect") {
-      const char* oracle = value();
-      if (oracle != nullptr) options.expect = oracle;
-    } else if (word == "--deviations" || word == "--executions" || word == "--samples") {
-      if (!parse_count(argv[i], value(), number)) return false;
-      if (word == "--deviations") options.deviations = static_cast<unsigned>(number);
-      if (word == "--executions") options.prove.most_executions = number;
-      if (word == "--samples") options.prove.samples = static_cast<unsigned>(number);
+      if (!parse_oracle(value(), options.expect)) return false;
+    } else if (word == "--deviations") {
+      if (!parse_count(argv[i], value(), options.deviations)) return false;
+    } else if (word == "--executions") {
+      const std::uint64_t most = ~std::uint64_t{0};
+      if (!parse_count(argv[i], value(), most, options.prove.most_executions)) return false;
+    } else if (word == "--samples") {
+      if (!parse_count(argv[i], value(), options.prove.samples)) return false;
     } else if (word.starts_with("-")) {
-      std::fprintf(stderr, "explore: unknown option %s; --help lists them\n", argv[i]);
-      return false;
+      return usage_error("unknown option " + std::string(word));
     } else {
       options.files.emplace_back(word);
     }
   }
-  if (options.files.empty()) std::fprintf(stderr, "explore: no file given; --help tells more\n");
   if (options.sc + options.tso + options.cxx > 1) {
-    std::fprintf(stderr, "explore: only one of --sc, --tso and --cxx\n");
-    return false;
+    return usage_error("only one of --sc, --tso and --cxx");
   }
-  return !options.files.empty();
+  return !options.files.empty() || usage_error("no file given");
 }
 
 const char* memory_of(const Header& header) {
@@ -174,41 +202,56 @@ int judge(Runner& runner, const Options& options, const std::string& file, const
   return kProved;
 }
 
+/// Reads a proof, and changes it as the options say. Returns false after telling what is wrong.
+bool read(const std::string& file, const Options& options, Proof& proof) {
+  std::string error;
+  if (!load_proof(file, proof, error)) {
+    std::fprintf(stderr, "explore: %s\n", error.c_str());
+    return false;
+  }
+  if (options.sc || options.tso || options.cxx) {
+    proof.scenario.header.tso = options.tso;
+    proof.scenario.header.cxx = options.cxx;
+  }
+  if (options.deviations != shootdown::host::kUnbounded) proof.deviations = options.deviations;
+  if (const std::string why = why_not_explored(proof); !why.empty()) {
+    std::fprintf(stderr, "explore: %s: %s\n", file.c_str(), why.c_str());
+    return false;
+  }
+  return true;
+}
+
+/// Returns the exit status.
+int explore(const Options& options) {
+  // All of them first: an exploration may take an hour.
+  std::vector<Proof> proofs(options.files.size());
+  for (std::size_t i = 0; i < proofs.size(); ++i) {
+    if (!read(options.files[i], options, proofs[i])) return kUsage;
+  }
+  static Runner runner;  // Too large for a stack.
+  int status = kProved;
+  for (std::size_t i = 0; i < proofs.size(); ++i) {
+    const ProofResult result = prove(runner, proofs[i], options.prove);
+    status = std::max(status, judge(runner, options, options.files[i], proofs[i], result));
+    if (!shootdown::host::printed("explore")) return kUsage;
+  }
+  return status;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--help") == 0) {
       std::fputs(kHelp, stdout);
-      return kProved;
+      return shootdown::host::finish("explore", kProved);
     }
   }
   Options options;
   if (!parse_options(argc, argv, options)) return kUsage;
-  static Runner runner;  // Too large for a stack.
+  shootdown::host::go_where_the_user_stands();
   options.prove.progress = [](const shootdown::host::ExploreResult& result) {
     std::fprintf(stderr, "  %" PRIu64 " executions so far\n", result.executions);
   };
-  int status = kProved;
-  for (const std::string& file : options.files) {
-    Proof proof;
-    std::string error;
-    if (!load_proof(file, proof, error)) {
-      std::fprintf(stderr, "explore: %s\n", error.c_str());
-      return kUsage;
-    }
-    if (options.sc || options.tso || options.cxx) {
-      proof.scenario.header.tso = options.tso;
-      proof.scenario.header.cxx = options.cxx;
-    }
-    if (options.deviations != shootdown::host::kUnbounded) proof.deviations = options.deviations;
-    if (const std::string why = why_not_explored(proof); !why.empty()) {
-      std::fprintf(stderr, "explore: %s: %s\n", file.c_str(), why.c_str());
-      return kUsage;
-    }
-    const ProofResult result = prove(runner, proof, options.prove);
-    status = std::max(status, judge(runner, options, file, proof, result));
-    std::fflush(stdout);
-  }
-  return status;
+  return explore(options);
 }

@@ -165,13 +165,13 @@ bool parse_proof(std::string_view text, const std::string& name, Proof& proof, s
       return false;
     }
   }
-  if (!explores) {
-    error = name + ": no line says how to explore it; write, for example, '# explore: setup=1'";
-    return false;
-  }
   ParseError wrong;
   if (!parse(text, proof.scenario, wrong)) {
     error = name + ": " + print(wrong);
+    return false;
+  }
+  if (!explores) {
+    error = name + ": no line says how to explore it; write, for example, '# explore: setup=1'";
     return false;
   }
   const std::string missing = missing_switch(proof);

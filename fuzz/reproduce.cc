@@ -10,6 +10,7 @@
 #include "fuzz/minimise.h"
 #include "fuzz/runner.h"
 #include "fuzz/story.h"
+#include "fuzz/unheeded.h"
 #include "hal/host/command_line.h"
 
 namespace {
@@ -131,8 +132,19 @@ bool read(const Options& options, Scenario& scenario, Source& source) {
   return true;
 }
 
+/// Tells which lines of a text did nothing in the run that was recorded last.
+void warn(Runner& runner, const Options& options, const Scenario& scenario, const Source& source) {
+  // What was minimised has other lines.
+  if (!source.is_text || options.minimise) return;
+  for (const Unheeded& one : unheeded(runner.machine(), scenario)) {
+    std::fprintf(stderr, "%s: %s:%u: warning: '%s' did nothing: %s\n", kName, options.file.c_str(),
+                 source.deviation_lines[one.deviation],
+                 print(scenario.deviations[one.deviation]).c_str(), one.why.c_str());
+  }
+}
+
 /// Returns the exit status.
-int tell(const Options& options, Scenario& scenario) {
+int tell(const Options& options, Scenario& scenario, const Source& source) {
   static Runner runner;  // Too large for a stack.
   std::string error;
   if (options.minimise) shrink(runner, scenario);
@@ -145,11 +157,14 @@ int tell(const Options& options, Scenario& scenario) {
     return kOk;
   }
   if (options.title) {
+    runner.machine().set_recording(true);
     const auto& report = runner.run(scenario);
     std::printf("%s\n", title(report).c_str());
+    warn(runner, options, scenario, source);
     return report.failed() ? kFound : kOk;
   }
   std::fputs(tell(runner, scenario, {.last_lines = options.last}).c_str(), stdout);
+  warn(runner, options, scenario, source);
   return runner.report().failed() ? kFound : kOk;
 }
 
@@ -168,5 +183,5 @@ int main(int argc, char** argv) {
   static Scenario scenario;
   Source source;
   if (!read(options, scenario, source)) return kUsage;
-  return shootdown::host::finish(kName, tell(options, scenario));
+  return shootdown::host::finish(kName, tell(options, scenario, source));
 }

@@ -4,10 +4,12 @@
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <vector>
 
 #include "fuzz/files.h"
 #include "fuzz/generate.h"
@@ -15,10 +17,16 @@
 #include "fuzz/runner.h"
 #include "fuzz/story.h"
 #include "fuzz/strategy.h"
+#include "hal/host/command_line.h"
 
 namespace {
 
 using namespace shootdown::fuzz;
+using shootdown::host::shell_quoted;
+
+constexpr int kOk = 0;
+constexpr int kFound = 1;
+constexpr int kCouldNot = shootdown::host::kCouldNot;
 
 constexpr const char* kHelp =
     "usage: search [OPTION]...\n"
@@ -45,12 +53,20 @@ constexpr const char* kHelp =
     "                    runs above a hypervisor\n"
     "  --chains          in half of the runs some operations belong together, such as split and\n"
     "                    collapse of one page\n"
-    "  --out FILE        write the scenario that fired to FILE\n"
+    "  --out FILE        write the scenario that fired to FILE: as text if FILE ends in .txt, else "
+    "as bytes\n"
+    "  --replay FILE     search nothing; tell the story of FILE with the core that this program "
+    "searches\n"
     "  --progress        tell on stderr every 100000 runs\n"
     "  --help            this text\n"
     "\n"
-    "exit status: 0 nothing found, 1 an oracle fired, 2 bad usage or a report that does not "
-    "replay\n";
+    "Paths are relative to where you stand. //fuzz:reproduce tells stories, too, and makes "
+    "scenarios "
+    "smaller.\n"
+    "\n"
+    "exit status: 0 nothing found, 1 an oracle fired, 2 bad usage, a file that cannot be read or "
+    "written,\n"
+    "or a report that does not replay\n";
 
 struct Options {
   std::uint64_t seed{1};
@@ -59,7 +75,13 @@ struct Options {
   Strategy strategy{Strategy::random};
   bool progress{false};
   std::string out;
+  std::string replay;
 };
+
+bool usage_error(const std::string& what) {
+  std::fprintf(stderr, "search: %s; --help tells more\n", what.c_str());
+  return false;
+}
 
 struct NumberOption {
   std::string_view name;
@@ -70,35 +92,42 @@ struct NumberOption {
 };
 
 bool set_number(const NumberOption& option, const char* text) {
-  char* end = nullptr;
-  const std::uint64_t number = text != nullptr ? std::strtoull(text, &end, 10) : 0;
-  if (text == nullptr || *text == '\0' || *text == '-' || *end != '\0' || number < option.least ||
-      number > option.most) {
-    std::fprintf(stderr, "search: %s needs a number from %" PRIu64 " to %" PRIu64 "\n",
-                 std::string(option.name).c_str(), option.least, option.most);
-    return false;
+  std::uint64_t number = 0;
+  if (!shootdown::host::parse_number(text, option.least, option.most, number)) {
+    return usage_error(std::string(option.name) + " needs a number " +
+                       shootdown::host::describe_range(option.least, option.most));
   }
   if (option.wide != nullptr) *option.wide = number;
   if (option.narrow != nullptr) *option.narrow = static_cast<unsigned>(number);
   return true;
 }
 
-bool set_strategy(std::string_view text, Strategy& strategy) {
-  const auto found = std::find(kStrategyNames.begin(), kStrategyNames.end(), text);
-  if (found == kStrategyNames.end()) return false;
-  strategy = static_cast<Strategy>(found - kStrategyNames.begin());
+template <class Names>
+std::string list_of(const Names& names) {
+  std::string text;
+  for (const std::string_view name : names) text.append(text.empty() ? "" : ", ").append(name);
+  return text;
+}
+
+/// A value that is one of `names`, in their order.
+template <class Value, class Names>
+bool set_named(const char* option, const char* text, const Names& names, Value& value) {
+  const auto found = std::find(names.begin(), names.end(), std::string_view(text ? text : ""));
+  if (found == names.end())
+    return usage_error(std::string(option) + " needs one of " + list_of(names));
+  value = static_cast<Value>(found - names.begin());
   return true;
 }
 
-bool set_backend(std::string_view text, Backend& backend) {
-  const auto found = std::find(kBackendNames.begin(), kBackendNames.end(), text);
-  if (found == kBackendNames.end()) return false;
-  backend = static_cast<Backend>(found - kBackendNames.begin());
+bool set_name(const char* option, const char* text, std::string& name) {
+  if (text == nullptr || *text == '\0')
+    return usage_error(std::string(option) + " needs a file name");
+  name = text;
   return true;
 }
 
 /// Switches with a plus between them.
-bool set_turned(std::string_view text, GenerateOptions& options) {
+bool read_turned(std::string_view text, GenerateOptions& options) {
   options.turned = {};
   for (auto& turned : options.turned) {
     const std::string_view name = text.substr(0, text.find('+'));
@@ -112,7 +141,18 @@ bool set_turned(std::string_view text, GenerateOptions& options) {
   return false;
 }
 
-bool parse_options(int argc, char** argv, Options& options) {
+bool set_turned(const char* text, GenerateOptions& options) {
+  if (text != nullptr && read_turned(text, options)) return true;
+  std::vector<std::string_view> names;
+  for (const HeaderSwitch& one : kHeaderSwitches) names.push_back(one.name);
+  return usage_error("--turn needs up to " + std::to_string(options.turned.size()) +
+                     " switches with a plus between them, of " + list_of(names));
+}
+
+/// One option; `value` takes the word behind it, or nothing. Returns false after telling what is
+/// wrong.
+template <class Value>
+bool parse_option(const char* name, Value&& value, Options& options) {
   const NumberOption numbers[] = {
       {"--seed", 0, ~std::uint64_t{0}, &options.seed, nullptr},
       {"--executions", 1, ~std::uint64_t{0}, &options.executions, nullptr},
@@ -120,35 +160,31 @@ bool parse_options(int argc, char** argv, Options& options) {
       {"--ops", 1, kMaxOpsPerCpu, nullptr, &options.generate.ops_per_cpu},
       {"--deviations", 0, kMaxDeviations, nullptr, &options.generate.max_deviations},
   };
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view word = argv[i];
-    bool known = false;
-    for (const NumberOption& option : numbers) {
-      if (word != option.name) continue;
-      known = true;
-      if (!set_number(option, i + 1 < argc ? argv[++i] : nullptr)) return false;
-    }
-    if (word == "--progress") {
-      options.progress = known = true;
-    } else if (word == "--any-switch") {
-      options.generate.any_switch = known = true;
-    } else if (word == "--chains") {
-      options.generate.chains = known = true;
-    } else if (word == "--strategy" && i + 1 < argc) {
-      known = set_strategy(argv[++i], options.strategy);
-    } else if (word == "--backend" && i + 1 < argc) {
-      known = set_backend(argv[++i], options.generate.backend);
-    } else if (word == "--turn" && i + 1 < argc) {
-      known = set_turned(argv[++i], options.generate);
-    } else if (word == "--out" && i + 1 < argc) {
-      options.out = argv[++i];
-      known = true;
-    }
-    if (known) continue;
-    std::fprintf(stderr, "search: cannot use %s; --help lists the options\n", argv[i]);
-    return false;
+  const std::string_view word = name;
+  for (const NumberOption& option : numbers) {
+    if (word == option.name) return set_number(option, value());
   }
-  return true;
+  if (word == "--strategy") return set_named(name, value(), kStrategyNames, options.strategy);
+  if (word == "--backend") return set_named(name, value(), kBackendNames, options.generate.backend);
+  if (word == "--turn") return set_turned(value(), options.generate);
+  if (word == "--out") return set_name(name, value(), options.out);
+  if (word == "--replay") return set_name(name, value(), options.replay);
+  if (word == "--progress") return options.progress = true;
+  if (word == "--any-switch") return options.generate.any_switch = true;
+  if (word == "--chains") return options.generate.chains = true;
+  return usage_error((word.starts_with("-") ? "unknown option " : "no use for the word ") +
+                     shell_quoted(word));
+}
+
+bool parse_options(int argc, char** argv, Options& options) {
+  for (int i = 1; i < argc; ++i) {
+    const char* const name = argv[i];
+    const auto value = [&]() -> const char* { return i + 1 < argc ? argv[++i] : nullptr; };
+    if (!parse_option(name, value, options)) return false;
+  }
+  constexpr int kReplayAlone = 3;
+  if (options.replay.empty() || argc == kReplayAlone) return true;
+  return usage_error("--replay takes no other option");
 }
 
 /// Whether the scenario, with the deviations that the strategy has written down, is the run that
@@ -161,20 +197,53 @@ bool replays(Runner& runner, const Scenario& scenario) {
          runner.machine().trace_hash() == hash;
 }
 
-/// Writes the scenario and says what it shows. Returns the exit status.
-int report(const Runner& runner, const Scenario& scenario, const Options& options,
-           std::uint64_t executions) {
-  std::printf("found %s after %" PRIu64 " executions\n", title(runner.report()).c_str(),
-              executions);
-  std::string error;
-  if (!options.out.empty() && !save(options.out, scenario, error)) {
-    std::fprintf(stderr, "search: %s\n", error.c_str());
-    return 2;
-  }
-  return 1;
+/// This very program: another build of it may have another core inside.
+std::string own_name(char** argv) {
+  std::error_code failed;
+  const auto path = std::filesystem::read_symlink("/proc/self/exe", failed);
+  return shell_quoted(failed ? std::string_view(argv[0]) : std::string_view(path.native()));
 }
 
-int search(const Options& options) {
+/// A command that shows what was found. If it was not kept, one that finds it at once and keeps it.
+std::string how_to_replay(char** argv, const Options& options, std::uint64_t seed) {
+  const std::string program = "  " + own_name(argv);
+  if (!options.out.empty()) return program + " --replay " + shell_quoted(options.out);
+  std::string command = program;
+  for (char** word = argv + 1; *word != nullptr; ++word) command += " " + shell_quoted(*word);
+  // The last of several counts.
+  return command + " --seed " + std::to_string(seed) + " --executions 1 --out found.bin";
+}
+
+/// Writes the scenario and says what it shows. Returns the exit status.
+int report(const Runner& runner, const Scenario& scenario, const Options& options, char** argv,
+           std::uint64_t executions) {
+  std::string error;
+  const bool saved = options.out.empty() || save(options.out, scenario, error);
+  std::printf("found %s after %" PRIu64 " executions\n", title(runner.report()).c_str(),
+              executions);
+  if (!saved) {
+    std::fprintf(stderr, "search: %s\n", error.c_str());
+    return kCouldNot;
+  }
+  std::printf("%s:\n%s\n", options.out.empty() ? "To keep it" : "To see it again",
+              how_to_replay(argv, options, options.seed + executions - 1).c_str());
+  return kFound;
+}
+
+int replay(const std::string& path) {
+  static Runner runner;  // Too large for a stack.
+  static Scenario scenario;
+  Source source;
+  std::string error;
+  if (!load(path, Unmarked::refused, scenario, source, error)) {
+    std::fprintf(stderr, "search: %s\n", error.c_str());
+    return kCouldNot;
+  }
+  std::fputs(tell(runner, scenario, {}).c_str(), stdout);
+  return runner.report().failed() ? kFound : kOk;
+}
+
+int search(const Options& options, char** argv) {
   auto* runner = new Runner;
   auto* search = new Search(*runner, options.strategy, options.generate);
   std::uint64_t operations = 0;
@@ -184,7 +253,7 @@ int search(const Options& options) {
     operations += runner->machine().step();
     if (failed) {
       if (replays(*runner, search->scenario())) {
-        return report(*runner, search->scenario(), options, i + 1);
+        return report(*runner, search->scenario(), options, argv, i + 1);
       }
       ++lost;
     }
@@ -195,11 +264,21 @@ int search(const Options& options) {
   }
   if (lost != 0) {
     std::fprintf(stderr, "search: %" PRIu64 " reports cannot be replayed as scenarios\n", lost);
-    return 2;
+    return kCouldNot;
   }
   std::printf("clean after %" PRIu64 " executions, %" PRIu64 " visible operations\n",
               options.executions, operations);
-  return 0;
+  return kOk;
+}
+
+/// Returns the exit status. An output that cannot be written is found out before the search.
+int work(const Options& options, char** argv) {
+  shootdown::host::go_where_the_user_stands();
+  if (!options.replay.empty()) return replay(options.replay);
+  std::string error;
+  if (options.out.empty() || can_save(options.out, error)) return search(options, argv);
+  std::fprintf(stderr, "search: %s\n", error.c_str());
+  return kCouldNot;
 }
 
 }  // namespace
@@ -208,10 +287,10 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--help") == 0) {
       std::fputs(kHelp, stdout);
-      return 0;
+      return shootdown::host::finish("search", kOk);
     }
   }
   Options options;
-  if (!parse_options(argc, argv, options)) return 2;
-  return search(options);
+  if (!parse_options(argc, argv, options)) return kCouldNot;
+  return shootdown::host::finish("search", work(options, argv));
 }

@@ -17,7 +17,9 @@ Explores scenarios exhaustively: every interleaving that can make a difference. 
   --all            the proofs that come with the project (fuzz/proofs)
   --list           name them
   --program FILE   another build of the explorer, for example a mutant's
-  --sc, --tso      this memory model instead of the one that the file names
+  --sc, --tso, --cxx
+                   this memory model instead of the one that the file names; cxx only with a bound of
+                   deviations
   --deviations N   all runs that differ at most N times from the default schedule
   --executions N   stop, without a guarantee, after N executions
   --samples N      how many random runs check that nothing was left out (default 1000)

@@ -31,9 +31,8 @@ inline constexpr int kCouldNot = 2;
   return true;
 }
 
-/// "from 1 to 8", or "from 0 up".
+/// "from 1 to 8"
 [[nodiscard]] inline std::string describe_range(std::uint64_t least, std::uint64_t most) {
-  if (most == ~std::uint64_t{0}) return "from " + std::to_string(least) + " up";
   return "from " + std::to_string(least) + " to " + std::to_string(most);
 }
 

@@ -85,6 +85,8 @@ class CxxMemory {
   /// The next load of `cpu` that may return something older returns what is `age` values old, or
   /// as old as it may be.
   void make_stale(CpuId cpu, unsigned age) { cpus_[cpu].age = age; }
+  /// Whether no such load came since.
+  [[nodiscard]] bool makes_stale(CpuId cpu) const { return cpus_[cpu].age != 0; }
   /// How many values older than the newest a load of `cpu` may return now.
   [[nodiscard]] unsigned older_values(CpuId cpu, const void* word);
   /// Whether the load just done returned something older than memory holds.

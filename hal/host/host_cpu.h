@@ -61,6 +61,7 @@ struct HostCpu {
   bool blocked{false};
   bool finished{false};
   std::uint32_t hold{0};
+  std::uint64_t held{0};  // so often an interrupt was kept away
   StoreBuffer stores;
   Executed executed{};
   std::uint32_t preemption_off{0};

@@ -75,6 +75,10 @@ class Hypervisor {
   /// Xen: its next hypercall fails. Hub: its next message does not reach the CPUs in the mask
   /// `how`.
   void fail_next(HostCpu& cpu, std::uint64_t how);
+  /// Whether no such call or message came since.
+  [[nodiscard]] bool fails_next(CpuId cpu) const {
+    return vcpus_[cpu].fails || vcpus_[cpu].unreachable != 0;
+  }
 
  private:
   struct Vcpu {

@@ -51,6 +51,7 @@ void Machine::prepare(const Setup& setup) {
     cpu.blocked = false;
     cpu.finished = false;
     cpu.hold = 0;
+    cpu.held = 0;
     cpu.stores.clear();
     cpu.at_gate = false;
     cpu.pending = Pending::plain;
@@ -78,6 +79,7 @@ void Machine::prepare(const Setup& setup) {
   frames_.reset();
   features_.clear();
   timeline_.clear();
+  effects_.clear();
   broadcasts_.clear();
   report_ = {};
   step_ = 0;
@@ -191,6 +193,7 @@ const Report& Machine::run() {
   }
   observing_ = false;
   controlled_ = false;
+  if (recording_) end_effects();
   return report_;
 }
 
@@ -256,6 +259,8 @@ void Machine::choose(Pending kind) {
 
 void Machine::apply(const Action& action) {
   HostCpu& target = cpus_[action.cpu % kHostCpus];
+  const unsigned stores_before = target.stores.size();
+  if (recording_) begin_effect(action);
   switch (action.kind) {
     case ActionKind::preempt:
       if (&target != running_ && can_run(target)) switch_to(target);
@@ -313,6 +318,7 @@ void Machine::apply(const Action& action) {
       target.nmi_address = action.argument;
       break;
   }
+  if (recording_) end_effect(action, stores_before);
 }
 
 void Machine::walk_of_device(unsigned context, VirtAddr address, unsigned level) {
@@ -416,6 +422,7 @@ void Machine::interrupt() {
     }
     if (self.hold > 0) {
       --self.hold;
+      ++self.held;
       return;
     }
     serve_pending();

@@ -353,6 +353,9 @@ class Machine {
   void set_recording(bool on) { recording_ = on; }
   [[nodiscard]] bool recording() const { return recording_; }
   [[nodiscard]] const std::vector<TimelineEntry>& timeline() const { return timeline_; }
+  /// What the schedule's actions came to, while recording: in their order, as far as their moments
+  /// came.
+  [[nodiscard]] const std::vector<Effect>& effects() const { return effects_; }
   void record(std::string what, Site where);
   void record_access(const char* verb, const void* address, std::uint64_t value, Site where);
   void record_drain(CpuId cpu, const void* address, std::uint64_t value);
@@ -385,6 +388,14 @@ class Machine {
   void note_outcome(OpClass op, std::uint64_t value);
   void fetch_action();
   void apply(const Action& action);
+  // Effects of actions, while recording.
+  [[nodiscard]] const char* why_nothing(const Action& action) const;
+  [[nodiscard]] bool has_cached(const Action& action) const;
+  [[nodiscard]] bool still_waits(const Effect& effect) const;
+  void begin_effect(const Action& action);
+  void end_effect(const Action& action, unsigned stores_before);
+  void settle_effect(ActionKind kind, CpuId cpu, const char* why_nothing);
+  void end_effects();
   /// The store at `index` becomes visible.
   void leave_buffer(HostCpu& cpu, unsigned index);
   /// A store that a compiler may have put before older ones becomes visible, chosen by `choice`.
@@ -451,6 +462,7 @@ class Machine {
   FeatureSet features_;
   Report report_;
   std::vector<TimelineEntry> timeline_;
+  std::vector<Effect> effects_;
   std::vector<BroadcastMessage> broadcasts_;  // in flight
   CxxMemory cxx_;
   // Under a controller.

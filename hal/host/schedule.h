@@ -35,6 +35,18 @@ struct Action {
   std::uint8_t level{1};
 };
 
+/// What an action came to. Collected on demand only, with the timeline.
+struct Effect {
+  ActionKind kind;
+  std::uint32_t cpu;
+  /// Why it did nothing; null if it did something.
+  const char* nothing{nullptr};
+  /// It is to change something that has not come yet.
+  bool waits{false};
+  /// hold: how many interrupts had been held back at the CPU before.
+  std::uint64_t held{0};
+};
+
 /// A strategy of exploration. Replay, fuzzing, random and exhaustive search differ in this only.
 class ScheduleSource {
  public:
