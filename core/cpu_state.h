@@ -42,9 +42,9 @@ struct alignas(kCacheLine) CpuPrivate {
   Slot next_slot{0};
   std::array<SlotState, kSlots> slots{};
   /// Page-table isolation: bit s + 1 says that slot s's user twin must be flushed before user mode
-  /// (R9).
+  /// (R9). A user root does not map it: the way to user mode takes it over into its EntryBlock.
   std::uint16_t user_flush{0};
-  /// Page-table isolation: a kernel page was invalidated in the loaded slot only.
+  /// A kernel page that is not global was invalidated in the loaded slot and its twin only.
   bool invalidate_other{false};
   /// A flush was answered early and is not done yet: user memory means what it meant before.
   bool owes_answered_flush{false};

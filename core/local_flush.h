@@ -27,10 +27,10 @@ void native_flush_user(System<H>& system) {
   ++own.counters.local_flush_all;
 }
 
-/// Drops the entry of one user address from both halves of the loaded context. Context: interrupts
-/// off.
+/// Drops the entry of one address from both halves of the loaded context: the kernel's now, the
+/// user twin's now or before user mode. Context: interrupts off.
 template <Hal H>
-void native_flush_one_user(System<H>& system, VirtAddr address) {
+void flush_one_in_both_halves(System<H>& system, VirtAddr address) {
   CpuPrivate<H>& own = system.self().own;
   H::invlpg(address);
   ++own.counters.local_flush_one;
@@ -42,6 +42,11 @@ void native_flush_one_user(System<H>& system, VirtAddr address) {
   } else {
     mark_user_half(system, own.loaded_slot);
   }
+}
+
+template <Hal H>
+void native_flush_one_user(System<H>& system, VirtAddr address) {
+  flush_one_in_both_halves(system, address);
 }
 
 /// Nothing is owed any more after everything has been dropped.
@@ -96,14 +101,18 @@ void flush_everything(System<H>& system) {
 }
 
 /// Drops the entry of one kernel address. Global entries go in every PCID at once. Others exist
-/// once per slot: INVLPG reaches the loaded one, and the rest is emptied before the next switch.
+/// once per slot: the loaded one is reached here, and the rest is emptied before the next switch.
+/// A load of an emptied slot marks its user twin, so the other twins are covered, too.
+///
+/// The loaded slot's twin matters because user roots map a part of the kernel: the entry code and
+/// what the processor reads at an entry. Which pages these are, only the kernel knows; an INVPCID
+/// for a page that user roots do not map is the price.
 /// Context: interrupts off.
 template <Hal H>
 void flush_one_kernel(System<H>& system, VirtAddr address) {
-  CpuPrivate<H>& own = system.self().own;
-  H::invlpg(address);
-  ++own.counters.local_flush_one;
-  if (!system.config.kernel_is_global() && system.config.pcid) own.invalidate_other = true;
+  internal::flush_one_in_both_halves(system, address);
+  if (system.config.kernel_is_global() || !system.config.pcid) return;
+  system.self().own.invalidate_other = true;
 }
 
 /// Changes bits of CR4, in the register and its shadow. Interrupts are off in between, or a flush

@@ -75,25 +75,37 @@ void Guest::set_in_user(CpuId cpu, bool on) {
   in_user_[cpu] = on;
 }
 
+void Guest::set_goes_to_user(CpuId cpu, bool on) {
+  machine_.touch(place(host::Part::ghost, cpu), true);
+  goes_to_user_[cpu] = on;
+}
+
 // ---- Set-up
 // ---------------------------------------------------------------------------------------
+
+Guest::KernelTables Guest::take_kernel_tables() {
+  FramePool& frames = machine_.frames();
+  const std::uint32_t upper = take_frame(FrameKind::table, owner_tag(kKernelSpace, 3));
+  const std::uint32_t directory = take_frame(FrameKind::table, owner_tag(kKernelSpace, 2));
+  const std::uint32_t table = take_frame(FrameKind::table, owner_tag(kKernelSpace, 1));
+  frames.words(upper)[table_index(kKernelBase, 3)] = FramePool::address(directory) | vm::kTableBits;
+  frames.words(directory)[table_index(kKernelBase, 2)] = FramePool::address(table) | vm::kTableBits;
+  return {.upper = upper, .table = table};
+}
 
 void Guest::build_kernel() {
   FramePool& frames = machine_.frames();
   kernel_root_ = take_frame(FrameKind::table, owner_tag(kKernelSpace, 4));
-  kernel_upper_ = take_frame(FrameKind::table, owner_tag(kKernelSpace, 3));
-  const std::uint32_t directory = take_frame(FrameKind::table, owner_tag(kKernelSpace, 2));
-  kernel_table_ = take_frame(FrameKind::table, owner_tag(kKernelSpace, 1));
+  kernel_tables_ = take_kernel_tables();
   frames.words(kernel_root_)[table_index(kKernelBase, 4)] =
-      FramePool::address(kernel_upper_) | vm::kTableBits;
-  frames.words(kernel_upper_)[table_index(kKernelBase, 3)] =
-      FramePool::address(directory) | vm::kTableBits;
-  frames.words(directory)[table_index(kKernelBase, 2)] =
-      FramePool::address(kernel_table_) | vm::kTableBits;
+      FramePool::address(kernel_tables_.upper) | vm::kTableBits;
+  if (system_.config.pti) entry_tables_ = take_kernel_tables();
   for (unsigned page = 0; page < kKernelPages; ++page) {
     const std::uint32_t frame = take_frame(FrameKind::data, owner_tag(kKernelSpace, page));
-    frames.words(kernel_table_)[table_index(kernel_address(page), 1)] =
-        FramePool::address(frame) | vm::kTableBits | kernel_bits();
+    const std::uint64_t entry = FramePool::address(frame) | vm::kTableBits | kernel_bits();
+    frames.words(kernel_tables_.table)[table_index(kernel_address(page), 1)] = entry;
+    if (!system_.config.pti || !is_entry_page(page)) continue;
+    frames.words(entry_tables_.table)[table_index(kernel_address(page), 1)] = entry;
   }
 }
 
@@ -123,6 +135,9 @@ void Guest::prepare(const Scenario& scenario) {
   task_.fill(kNoTask);
   loaded_.fill(kNoTask);
   in_user_.fill(false);
+  goes_to_user_.fill(false);
+  std::destroy_at(&entries_);
+  std::construct_at(&entries_);
   offline_.fill(false);
   batches_.fill({});
   for (GuestMemory::Word* lock : {&kernel_lock_, &temporary_lock_}) {
@@ -135,7 +150,8 @@ void Guest::prepare(const Scenario& scenario) {
   }
   oracles_.prepare(*this, scenario.header.mms + 1U);
   build_kernel();
-  memory_.prepare(FramePool::address(kernel_upper_) | vm::kTableBits);
+  memory_.prepare(FramePool::address(kernel_tables_.upper) | vm::kTableBits,
+                  FramePool::address(entry_tables_.upper) | vm::kTableBits);
   // A broadcast flush completes behind the back of its targets.
   const bool interrupts = flush_interrupts_targets(system_) && !scenario.header.defer_tables &&
                           !scenario.header.broadcast;
@@ -189,15 +205,28 @@ void Guest::boot(void* self, CpuId cpu) {
   HostHal::enable_interrupts();
 }
 
+void Guest::go_to_user_mode(CpuId cpu) {
+  set_goes_to_user(cpu, true);
+  return_to_user(system_, entries_[cpu]);
+  set_goes_to_user(cpu, false);
+  set_in_user(cpu, true);
+}
+
+void Guest::come_from_user_mode(CpuId cpu) {
+  set_in_user(cpu, false);
+  // The processor itself, on its way through the descriptor tables.
+  static_cast<void>(machine_.access(kernel_address(kPageOfEntries), /*write=*/false));
+  enter_from_user(entries_[cpu]);
+  oracles()->on_kernel_entered(cpu);
+  machine_.stop_if_failed();
+}
+
 template <class Work>
 void Guest::in_kernel(CpuId cpu, Work&& work) {
   const bool from_user = in_user_[cpu];
-  if (from_user) enter_from_user(system_);
-  if (from_user) set_in_user(cpu, false);
+  if (from_user) come_from_user_mode(cpu);
   work();
-  if (!from_user) return;
-  return_to_user(system_);
-  set_in_user(cpu, true);
+  if (from_user) go_to_user_mode(cpu);
 }
 
 void Guest::interrupt(void* self, CpuId cpu) {
@@ -215,9 +244,11 @@ void Guest::nmi(void* self, CpuId cpu) {
   // Not by way of the paths of interrupts: an NMI may have hit those.
   const bool from_user = guest.in_user_[cpu];
   if (from_user) guest.set_in_user(cpu, false);
-  const std::uint64_t cr3 = enter_nmi(guest.system_);
+  const std::uint64_t cr3 = enter_nmi(guest.entries_[cpu]);
+  guest.oracles()->on_kernel_entered(cpu);
+  guest.machine_.stop_if_failed();
   guest.read_in_nmi(cpu);
-  leave_nmi(guest.system_, cr3);
+  leave_nmi(guest.entries_[cpu], cr3);
   if (from_user) guest.set_in_user(cpu, true);
 }
 
@@ -372,13 +403,11 @@ void Guest::access(CpuId cpu, const Op& op) {
     return;
   }
   HostHal::disable_interrupts();
-  return_to_user(system_);
-  set_in_user(cpu, true);
+  go_to_user_mode(cpu);
   HostHal::enable_interrupts();
   static_cast<void>(machine_.access(probe_address(op.page), write));
   HostHal::disable_interrupts();
-  set_in_user(cpu, false);
-  enter_from_user(system_);
+  come_from_user_mode(cpu);
   HostHal::enable_interrupts();
 }
 

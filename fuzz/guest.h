@@ -61,6 +61,9 @@ class Guest {
   /// The entry that maps the page, as it is in memory now, or 0. Not a visible operation.
   [[nodiscard]] std::uint64_t leaf(unsigned space, unsigned page);
   [[nodiscard]] bool in_user_mode(CpuId cpu) const { return in_user_[cpu]; }
+  /// On the last steps to user mode: what the user twin is owed stands in the entry block.
+  [[nodiscard]] bool goes_to_user_mode(CpuId cpu) const { return goes_to_user_[cpu]; }
+  [[nodiscard]] const EntryBlock<HostHal>& entry_block(CpuId cpu) const { return entries_[cpu]; }
   [[nodiscard]] bool takes_nmis() const { return scenario_->header.nmi; }
   [[nodiscard]] bool has_device() const { return scenario_->header.device; }
 
@@ -77,6 +80,9 @@ class Guest {
   host::ModelCall<Oracles> oracles() { return {&oracles_}; }
 
   void select_backend_of(const Header& header);
+  // The way to user mode and back, interrupts off (guest.cc).
+  void go_to_user_mode(CpuId cpu);
+  void come_from_user_mode(CpuId cpu);
   /// Runs the work of an interrupt, from whatever half of the space it has hit.
   template <class Work>
   void in_kernel(CpuId cpu, Work&& work);
@@ -111,10 +117,18 @@ class Guest {
   void flush_batch(CpuId cpu);
   void kernel_map(const Op& op);
   void kernel_unmap(const Op& op);
-  std::uint64_t* kernel_entry(unsigned page);
+  /// Changes the entries of a kernel page in all the tables that have one. Returns the old one.
+  std::uint64_t exchange_kernel_entry(unsigned page, std::uint64_t value);
   void set_in_user(CpuId cpu, bool on);
+  void set_goes_to_user(CpuId cpu, bool on);
   std::uint32_t take_frame(host::FrameKind kind, std::uint16_t owner);
   void build_kernel();
+  /// A root entry's subtree down to one page table for the kernel's pages.
+  struct KernelTables {
+    std::uint32_t upper;
+    std::uint32_t table;
+  };
+  KernelTables take_kernel_tables();
   void premap(unsigned index);
   [[nodiscard]] std::uint64_t kernel_bits() const;
 
@@ -124,8 +138,8 @@ class Guest {
   unsigned gate_{0};
   bool ends_spaces_{false};
   std::uint32_t kernel_root_{0};
-  std::uint32_t kernel_upper_{0};
-  std::uint32_t kernel_table_{0};
+  KernelTables kernel_tables_{};
+  KernelTables entry_tables_{};  // what user roots map of the kernel, under page-table isolation
   GuestMemory::Word kernel_lock_{0};
   GuestMemory::Word temporary_lock_{0};
   System<HostHal> system_;
@@ -136,7 +150,9 @@ class Guest {
   std::array<vm::Reclaimer<GuestMemory>, kMaxCpus> batches_;
   std::array<int, kMaxCpus> task_{};    // space of the running task, or kNoTask
   std::array<int, kMaxCpus> loaded_{};  // space kept loaded, also while idle, or kNoTask
+  std::array<EntryBlock<HostHal>, kMaxCpus> entries_;
   std::array<bool, kMaxCpus> in_user_{};
+  std::array<bool, kMaxCpus> goes_to_user_{};
   std::array<bool, kMaxCpus> offline_{};
 };
 

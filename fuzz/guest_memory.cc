@@ -146,17 +146,25 @@ void Guest::flush_batch(CpuId cpu) { batches_[cpu].flush(*manager_); }
 // ---- The kernel's own pages
 // -----------------------------------------------------------------------
 
-std::uint64_t* Guest::kernel_entry(unsigned page) {
-  return machine_.frames().words(kernel_table_) + table_index(kernel_address(page), 1);
+std::uint64_t Guest::exchange_kernel_entry(unsigned page, std::uint64_t value) {
+  const auto entry_in = [&](const KernelTables& tables) {
+    return machine_.frames().words(tables.table) + table_index(kernel_address(page), 1);
+  };
+  const std::uint64_t old = machine_.exchange_word(entry_in(kernel_tables_), value);
+  if (system_.config.pti && is_entry_page(page)) {
+    machine_.exchange_word(entry_in(entry_tables_), value);
+  }
+  return old;
 }
 
 void Guest::kernel_map(const Op& op) {
   const vm::LockGuard<HostHal> lock(kernel_lock_);
-  std::uint64_t* entry = kernel_entry(op.page);
+  const std::uint64_t* entry =
+      machine_.frames().words(kernel_tables_.table) + table_index(kernel_address(op.page), 1);
   if (vm::is_present(machine_.read_word(entry))) return;
   const std::uint32_t frame = take_frame(FrameKind::data, owner_tag(kKernelSpace, op.page));
   if (frame == FramePool::kNoFrame) return;
-  machine_.exchange_word(entry, FramePool::address(frame) | vm::kTableBits | kernel_bits());
+  exchange_kernel_entry(op.page, FramePool::address(frame) | vm::kTableBits | kernel_bits());
 }
 
 void Guest::kernel_unmap(const Op& op) {
@@ -165,7 +173,7 @@ void Guest::kernel_unmap(const Op& op) {
   {
     const vm::LockGuard<HostHal> lock(kernel_lock_);
     for (unsigned page = op.page; page < op.page + op.count; ++page) {
-      const std::uint64_t old = machine_.exchange_word(kernel_entry(page), 0);
+      const std::uint64_t old = exchange_kernel_entry(page, 0);
       if (!vm::is_present(old)) continue;
       oracles()->on_kernel_entry_changed(page);
       frames[count++] = FramePool::frame_at(old);

@@ -49,6 +49,12 @@ constexpr VirtAddr kernel_address(unsigned page) {
   return kKernelBase + (VirtAddr{page} << kPageShift);
 }
 
+/// Under page-table isolation user roots map the last of them, too: what an entry into the kernel
+/// needs, such as descriptor tables. The processor reads the very last at each entry.
+inline constexpr unsigned kEntryPages = 2;
+inline constexpr unsigned kPageOfEntries = kKernelPages - 1;
+constexpr bool is_entry_page(unsigned page) { return page >= kKernelPages - kEntryPages; }
+
 /// The address of a page by its number, where the kernel's own count behind the user pages.
 constexpr VirtAddr numbered_address(unsigned page) {
   return page < kPages ? probe_address(page) : kernel_address(page - kPages);

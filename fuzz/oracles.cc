@@ -49,6 +49,7 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
     ghost.flush.queued = ghost.flush.called = ghost.flush.to_interrupt = {};
     ghost.in_switch = ghost.in_handler = ghost.lazy = ghost.offline = false;
     ghost.space = kNoSpace;
+    ghost.on_user_root = false;
     ghost.walker_table = ghost.walked = FramePool::kNoFrame;
   }
   unhooked_.fill({});

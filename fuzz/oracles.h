@@ -61,6 +61,9 @@ class Oracles final : public host::Observer {
   /// An NMI handler was told that user memory is that of its task, which runs `space`, and is about
   /// to read it (O22).
   void on_nmi_access(CpuId cpu, unsigned space);
+  /// The running CPU is through the first steps of an entry into the kernel, which used what user
+  /// roots map and nothing else (O32).
+  void on_kernel_entered(CpuId cpu);
   void on_temporary_begin(CpuId cpu);
   void on_temporary_end(CpuId cpu);
   void on_offline(CpuId cpu);
@@ -175,7 +178,9 @@ class Oracles final : public host::Observer {
     std::uint64_t counted{0};
   };
   struct CpuGhost {
-    unsigned space{kNoSpace};  // whose root is in CR3
+    unsigned space{kNoSpace};    // whose root is in CR3
+    bool on_user_root{false};    // under page-table isolation
+    std::uint64_t own_state{0};  // a checksum, when the user root was loaded
     bool in_switch{false};
     bool switch_was_lazy{false};
     bool in_handler{false};
@@ -218,6 +223,7 @@ class Oracles final : public host::Observer {
   void check_promises(CpuId cpu, const PromiseList& promises, host::Oracle oracle,
                       const char* title);
   void check_root(CpuId cpu);
+  void check_user_root(CpuId cpu);
   void count(CpuId cpu, const TraceEvent& event);
   void check_counters(CpuId cpu);
   /// How often the CPU has flushed more than a page.
@@ -269,8 +275,10 @@ class Oracles final : public host::Observer {
   void check_last_uses(std::uint32_t frame);
   void order_failure(const char* title, const std::string& detail, CpuId first, CpuId second);
 
-  /// Under page-table isolation: the user twin's entry will be flushed on the way to user mode.
-  [[nodiscard]] bool twin_is_owed(CpuId cpu, Slot slot, unsigned page) const;
+  /// Under page-table isolation: the user twin, or its entry for the address, will be flushed on
+  /// the way to user mode.
+  [[nodiscard]] bool twin_is_owed(CpuId cpu, Slot slot) const;
+  [[nodiscard]] bool twin_is_owed(CpuId cpu, Slot slot, VirtAddr address) const;
 
   /// The CPU may use what it holds under this PCID without a flush before.
   [[nodiscard]] bool trusts(CpuId cpu, std::uint16_t pcid, bool global) const;

@@ -191,7 +191,7 @@ void Oracles::check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId targe
                           ? slot == mm.global_slot.peek()
                           : own.slots[slot].context == mm.context &&
                                 own.slots[slot].generation >= flush.request->generation;
-    if (!kept || (twin && twin_is_owed(target, slot, page))) continue;
+    if (!kept || (twin && twin_is_owed(target, slot, probe_address(page)))) continue;
     const char* title = "a slot holds a translation older than the generation it records";
     if (is_global_slot(slot)) title = "a global slot holds a translation older than its flush";
     if (twin) title = "the user half keeps what the kernel half has flushed";
@@ -261,10 +261,13 @@ void Oracles::end_kernel_flush(CpuId cpu) {
       touch_cpu(target);
       if (cpu_[target].offline) break;
       const Slot slot = (entry.pcid & ~kUserPcidBit) - 1U;
+      // User roots map some of these pages, too, and their entries are paid for on the way there.
+      const bool twin = machine_.pcid() && (entry.pcid & kUserPcidBit) != 0;
+      if (twin && twin_is_owed(target, slot)) continue;
       const bool loaded = entry.global || !machine_.pcid() || slot == own.loaded_slot;
       if (!loaded && !loads_without_flush(target, slot)) continue;
       fail(Oracle::o13, "a kernel range is flushed but a CPU can still use an older translation",
-           cpu_name(target) + " holds " + kernel_page_name(page) +
+           cpu_name(target) + " holds " + kernel_page_name(page) + (twin ? " for user mode" : "") +
                (loaded ? "." : " in a slot that it will load without a flush."),
            fill_event(target, entry), event(cpu, "the flush returns"));
     }

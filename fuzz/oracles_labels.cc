@@ -41,6 +41,8 @@ void Oracles::collect_labels() {
         {.address = &system.cpus[id].own.on_global, .text = cpu_name(id) + ".on_global"});
     labels_.push_back(
         {.address = &system.cpus[id].shared.is_lazy, .text = cpu_name(id) + ".is_lazy"});
+    labels_.push_back(
+        {.address = &guest_->entry_block(id).kernel_cr3, .text = cpu_name(id) + ".kernel_cr3"});
     host::Hypervisor& below = machine_.hypervisor();
     labels_.push_back({.address = &below.vcpu_state(id), .text = cpu_name(id) + ".vcpu_state"});
     labels_.push_back({.address = &below.hub_unanswered(id), .text = cpu_name(id) + ".unanswered"});

@@ -13,9 +13,33 @@ using host::HostCpu;
 using host::Oracle;
 using host::TlbEntry;
 
+namespace {
+
+/// What a CPU knows of itself. Not its counters, and no padding, which has no defined content.
+std::uint64_t checksum_of(const CpuPrivate<host::HostHal>& own) {
+  std::uint64_t sum = 0;
+  const auto add = [&](std::uint64_t value) { sum = (sum ^ value) * 0x9e37'79b9'7f4a'7c15; };
+  for (const SlotState& slot : own.slots) {
+    add(slot.context);
+    add(slot.generation);
+  }
+  for (const std::uint64_t value :
+       {std::uint64_t{own.loaded_slot}, std::uint64_t{own.next_slot}, std::uint64_t{own.user_flush},
+        std::uint64_t{own.invalidate_other}, std::uint64_t{own.owes_answered_flush},
+        std::uint64_t{own.request_in_use}, own.deferred.start, own.deferred.end,
+        std::uint64_t{own.deferred.stride_shift}, own.cr4}) {
+    add(value);
+  }
+  return sum;
+}
+
+}  // namespace
+
 void Oracles::on_cr3(CpuId cpu) {
   const std::uint32_t root = FramePool::frame_at(machine_.cpu(cpu).cr3);
+  check_user_root(cpu);
   cpu_[cpu].space = kNoSpace;
+  cpu_[cpu].on_user_root = false;
   if (root == FramePool::kNoFrame) return;
   const FrameInfo& info = machine_.frames().info(root);
   if (info.kind != FrameKind::table) {
@@ -26,6 +50,25 @@ void Oracles::on_cr3(CpuId cpu) {
   }
   const unsigned owner = owner_space(info.owner);
   if (owner != kKernelSpace) cpu_[cpu].space = owner;
+  if (owner_level(info.owner) != vm::kUserRootLevel) return;
+  cpu_[cpu].on_user_root = true;
+  cpu_[cpu].own_state = checksum_of(guest_->system().cpus[cpu].own);
+}
+
+void Oracles::check_user_root(CpuId cpu) {
+  const CpuGhost& ghost = cpu_[cpu];
+  if (!ghost.on_user_root) return;
+  if (checksum_of(guest_->system().cpus[cpu].own) == ghost.own_state) return;
+  fail(Oracle::o32, "a CPU changes its own state on a user root",
+       cpu_name(cpu) + " would fault: a user root maps of the kernel what an entry needs.", {},
+       event(cpu, "has changed its state since it loaded the user root"));
+}
+
+void Oracles::on_kernel_entered(CpuId cpu) {
+  if (!cpu_[cpu].on_user_root) return;
+  fail(Oracle::o32, "an entry into the kernel stays on the user root",
+       cpu_name(cpu) + " would fault: a user root maps of the kernel what an entry needs.", {},
+       event(cpu, "goes on to code that a user root does not map"));
 }
 
 void Oracles::on_invalidate(CpuId cpu) {
@@ -48,6 +91,7 @@ void Oracles::track_lazy(CpuId cpu) {
   track_lazy(cpu);
   check_mask(cpu);
   check_root(cpu);
+  check_user_root(cpu);
   check_consistency(cpu);
   check_generations(cpu);
   flushing_.for_each([&](CpuId id) {
@@ -204,11 +248,22 @@ void Oracles::audit_loaded(CpuId cpu, After after) {
   }
 }
 
-bool Oracles::twin_is_owed(CpuId cpu, Slot slot, unsigned page) const {
+bool Oracles::twin_is_owed(CpuId cpu, Slot slot) const {
   const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
   if (((own.user_flush >> pcid_of(slot)) & 1) != 0) return true;
-  const VirtAddr address = probe_address(page);
-  return slot == own.loaded_slot && own.deferred.start <= address && address < own.deferred.end;
+  // The load of the user root is still to come, and it flushes.
+  return slot == own.loaded_slot && guest_->goes_to_user_mode(cpu) && !cpu_[cpu].on_user_root &&
+         (guest_->entry_block(cpu).user_cr3 & kCr3KeepEntries) == 0;
+}
+
+bool Oracles::twin_is_owed(CpuId cpu, Slot slot, VirtAddr address) const {
+  if (twin_is_owed(cpu, slot)) return true;
+  const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
+  const auto in = [&](const DeferredPages& pages) {
+    return pages.start <= address && address < pages.end;
+  };
+  if (slot != own.loaded_slot) return false;
+  return in(own.deferred) || (guest_->goes_to_user_mode(cpu) && in(guest_->entry_block(cpu).pages));
 }
 
 void Oracles::check_twin(CpuId cpu) {
@@ -218,13 +273,12 @@ void Oracles::check_twin(CpuId cpu) {
   const auto twin = static_cast<std::uint16_t>(pcid_of(own.loaded_slot) | kUserPcidBit);
   const Generation recorded = own.generation_of(own.loaded_slot);
   for (const TlbEntry& entry : machine_.cpu(cpu).tlb.entries) {
-    if (entry.pcid != twin) continue;
+    if (entry.pcid != twin || entry.from.space == kKernelSpace) continue;
     const unsigned page = page_of(entry.page << entry.shift);
     const bool foreign =
         entry.from.space != cpu_[cpu].space || entry.from.life != space_[entry.from.space].life;
-    if ((!foreign && !is_stale_at(entry, recorded)) || twin_is_owed(cpu, own.loaded_slot, page)) {
-      continue;
-    }
+    if (!foreign && !is_stale_at(entry, recorded)) continue;
+    if (twin_is_owed(cpu, own.loaded_slot, probe_address(page))) continue;
     fail(Oracle::o12,
          foreign ? "the user half holds translations of another address space"
                  : "the user half keeps what the kernel half has flushed",

@@ -178,7 +178,7 @@ void Oracles::check_pointers_to(std::uint32_t table, CpuId target) {
            pointer_event(target, pointer), event(machine_.running().id, "releases the table"));
     }
     if (!has_twin || pointer.pcid != (kernel_half | kUserPcidBit)) continue;
-    if (((own.user_flush >> kernel_half) & 1) != 0) continue;
+    if (twin_is_owed(target, own.loaded_slot)) continue;
     fail(Oracle::o12, "the user half keeps a pointer to a page table that is released",
          cpu_name(target) + " will go to user mode with it, and may walk the table there.",
          pointer_event(target, pointer), event(machine_.running().id, "releases the table"));

@@ -59,8 +59,9 @@ void GuestMemory::wrote(const std::uint64_t* word, std::uint64_t before, std::ui
 // ---- Frames
 // ---------------------------------------------------------------------------------------
 
-void GuestMemory::prepare(std::uint64_t kernel_entry) {
+void GuestMemory::prepare(std::uint64_t kernel_entry, std::uint64_t user_entry) {
   kernel_entry_ = kernel_entry;
+  user_entry_ = user_entry;
   std::destroy_at(&locks_);
   std::construct_at(&locks_);
   std::destroy_at(&references_);
@@ -93,8 +94,9 @@ PhysAddr GuestMemory::allocate_table(const vm::FrameHint<Hal>& hint) {
       owner_tag(guest_.index_of(*hint.mm), table_what(hint.level, hint.address));
   const std::uint32_t table = take(FrameKind::table, owner);
   if (table == FramePool::kNoFrame) return vm::kNoFrame;
-  if (hint.level == vm::kRootLevel) {
-    machine_.frames().words(table)[host::table_index(kKernelBase, 4)] = kernel_entry_;
+  if (hint.level >= vm::kRootLevel) {
+    machine_.frames().words(table)[host::table_index(kKernelBase, 4)] =
+        hint.level == vm::kRootLevel ? kernel_entry_ : user_entry_;
   }
   return FramePool::address(table);
 }

@@ -44,8 +44,8 @@ class GuestMemory {
   GuestMemory(Machine& machine, Guest& guest, Oracles& oracles)
       : machine_(machine), guest_(guest), oracles_(oracles) {}
 
-  /// A new run starts. Roots get `kernel_entry` as the kernel's half.
-  void prepare(std::uint64_t kernel_entry);
+  /// A new run starts. Roots get `kernel_entry` as the kernel's half, user roots `user_entry`.
+  void prepare(std::uint64_t kernel_entry, std::uint64_t user_entry);
   /// The allocation of `cpu` after `others` more fails.
   void fail_allocation(CpuId cpu, unsigned others) { fails_in_[cpu] = others + 1; }
   /// For exhaustive search: the frame is taken, or about to be released.
@@ -96,6 +96,7 @@ class GuestMemory {
   Guest& guest_;
   Oracles& oracles_;
   std::uint64_t kernel_entry_{0};
+  std::uint64_t user_entry_{0};
   std::array<Word, host::FramePool::kFrames> locks_;
   std::array<Word, host::FramePool::kFrames> references_;
   std::array<vm::DeferredTable<Hal>, kRecords> records_;

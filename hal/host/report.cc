@@ -76,6 +76,8 @@ std::string_view oracle_meaning(Oracle oracle) {
       return "all configurations give the same verdicts";
     case Oracle::o31:
       return "a space is not destroyed while a CPU has it loaded, and not loaded afterwards";
+    case Oracle::o32:
+      return "on a user root, nothing of the kernel is used but the entry block";
     case Oracle::check:
       return "a check inside the core failed";
     case Oracle::fault:

@@ -42,6 +42,7 @@ enum class Oracle : std::uint8_t {
   o29,
   o30,
   o31,
+  o32,
   check = 64,
   fault,
   order,

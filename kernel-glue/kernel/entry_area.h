@@ -1,15 +1,19 @@
 // What a CPU needs at the moment it enters the kernel, before it has left the user root.
 //
 // Under page-table isolation a user root maps of the kernel only the sections .entry.text and
-// .entry.data: the entry code, and these areas with all that the processor itself reads.
+// .entry.data: the entry code, these areas, and the interrupt table. All that the processor itself
+// reads at an entry is there, and nothing else: no other state of the kernel or the core
+// (tests/object:entry_test).
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 
+#include "core/user_half.h"
 #include "hal/x86_64/local_apic.h"
 #include "hal/x86_64/per_cpu.h"
+#include "hal/x86_64/x86_hal.h"
 #include "kernel-glue/kernel/layout.h"
 #include "kernel-glue/kernel/memory.h"
 
@@ -33,10 +37,8 @@ static_assert(sizeof(TaskState) == 104);
 /// One CPU's. GS points to it in the kernel; written by its CPU only, with interrupts off.
 struct alignas(kPageBytes) EntryArea {
   x86::PerCpu per_cpu{};
-  /// What CR3 has to be in the kernel, while a user root is or may be loaded; else 0. Set before
-  /// the user root is loaded and cleared after the kernel's is, so that an NMI in between, too,
-  /// knows what it needs.
-  std::uint64_t kernel_cr3{0};
+  /// What the core's ways to user mode, back, and into an NMI handler work from.
+  EntryBlock<x86::X86Hal> block{};
   /// Where the kernel's stack ends while user mode runs.
   std::uint64_t kernel_stack{0};
   /// The end of `entry_stack`.
@@ -54,7 +56,6 @@ struct alignas(kPageBytes) EntryArea {
 // The assembler's view.
 static_assert(offsetof(EntryArea, per_cpu) == 0);
 static_assert(SHOOTDOWN_INTERRUPT_DEPTH == x86::kInterruptDepthOffset);
-static_assert(SHOOTDOWN_ENTRY_KERNEL_CR3 == offsetof(EntryArea, kernel_cr3));
 static_assert(SHOOTDOWN_ENTRY_KERNEL_STACK == offsetof(EntryArea, kernel_stack));
 static_assert(SHOOTDOWN_ENTRY_STACK_TOP == offsetof(EntryArea, entry_stack_top));
 static_assert(SHOOTDOWN_ENTRY_ISOLATES == offsetof(EntryArea, isolates));

@@ -7,6 +7,8 @@
 #define MSR_GS_BASE 0xc0000101
 #define PRIVILEGE_MASK 3
 #define FLAGS_FOR_USER_MODE 0x202
+// Words that `push_clobbered` pushes.
+#define CLOBBERED 9
 
 .section .entry.text, "ax"
 .code64
@@ -54,25 +56,26 @@
   popq %rbx
 .endm
 
-// Interrupted in user mode, on the entry stack with `words` words there: on to the kernel's GS base,
-// the kernel's root and the stack that the kernel left when it went to user mode, words and all.
-.macro enter_from_user words
-  swapgs
-  pushq %rax
-  movq %gs:SHOOTDOWN_ENTRY_KERNEL_CR3, %rax
-  testq %rax, %rax
-  jz 8f
-  movq %rax, %cr3
-  movq $0, %gs:SHOOTDOWN_ENTRY_KERNEL_CR3
-8:
+// Takes the `words` words at the stack's end along to another stack, whose end is at `top`.
+.macro move_stack top, words
   movq %rsp, %rax
-  movq %gs:SHOOTDOWN_ENTRY_KERNEL_STACK, %rsp
+  movq \top, %rsp
   .set word, \words
   .rept \words
-  pushq (word * 8)(%rax)
   .set word, word - 1
+  pushq (word * 8)(%rax)
   .endr
-  movq (%rax), %rax
+.endm
+
+// Interrupted in user mode, on the entry stack with `words` words there, 5 or 7: on to the kernel's
+// GS base, the kernel's root and the stack that the kernel left when it went to user mode, words and
+// all, and the registers that a C++ function may change behind them.
+.macro enter_from_user words
+  swapgs
+  push_clobbered
+  cld
+  call enter_from_user_mode
+  move_stack %gs:SHOOTDOWN_ENTRY_KERNEL_STACK, (\words + CLOBBERED)
 .endm
 
 // An exception: the full register file goes on the stack as an ExceptionFrame (interrupts.h).
@@ -115,9 +118,7 @@ exception_in_kernel:
 // Not counted as an interrupt: what user mode asks for or runs into is the thread's own work.
 exception_in_user_mode:
   enter_from_user 7
-  push_clobbered
   push_preserved
-  cld
   movq %rsp, %rdi
   call handle_user_exception
   pop_preserved
@@ -131,21 +132,22 @@ exception_in_user_mode:
 .global exception_8
 exception_8:
   pushq $8
-  leaq (56 - DOUBLE_FAULT_TOP)(%rsp), %rax
-  movq SHOOTDOWN_ENTRY_KERNEL_CR3(%rax), %rcx
-  testq %rcx, %rcx
-  jz 1f
-  movq %rcx, %cr3
-1:
+  leaq (56 - DOUBLE_FAULT_TOP)(%rsp), %rbx
+  movq %rbx, %rdi
+  cld
+  subq $8, %rsp
+  call enter_from_anywhere
+  addq $8, %rsp
   movl $MSR_GS_BASE, %ecx
-  movq %rax, %rdx
+  movq %rbx, %rax
+  movq %rbx, %rdx
   shrq $32, %rdx
   wrmsr
   jmp exception_in_kernel
 
 // An NMI may come before an entry has loaded the kernel's GS base and root, and after the way out
 // has given them up. So it finds its area by its stack, too, and leaves both registers as they were.
-//   rbx  the area          r12  CR3 to go back to, 0 = unchanged
+//   rbx  the area          r12  what CR3 held
 //   r13  1 = GS was swapped
 .global exception_2
 exception_2:
@@ -153,14 +155,10 @@ exception_2:
   push_preserved
   cld
   leaq (160 - SHOOTDOWN_ENTRY_NMI_TOP)(%rsp), %rbx
-  xorl %r12d, %r12d
+  movq %rbx, %rdi
+  call enter_from_anywhere
+  movq %rax, %r12
   xorl %r13d, %r13d
-  movq SHOOTDOWN_ENTRY_KERNEL_CR3(%rbx), %rax
-  testq %rax, %rax
-  jz 1f
-  movq %cr3, %r12
-  movq %rax, %cr3
-1:
   movl $MSR_GS_BASE, %ecx
   rdmsr
   cmpl %ebx, %eax
@@ -172,23 +170,13 @@ exception_2:
   movq %rsp, %rdi
   call handle_nmi
   decl %gs:SHOOTDOWN_INTERRUPT_DEPTH
-  testb $PRIVILEGE_MASK, 128(%rsp)
-  jz 3f
-  // Back to user mode, by the way that every return there takes.
-  cmpl $0, %gs:SHOOTDOWN_ENTRY_ISOLATES
-  je 4f
-  call leave_for_user
-  jmp 4f
-3:
-  testq %r12, %r12
-  jz 4f
-  movq %r12, %rdi
-  call resume_root
-4:
+  movq %rbx, %rdi
+  movq %r12, %rsi
+  call leave_for_anywhere
   testl %r13d, %r13d
-  jz 5f
+  jz 3f
   swapgs
-5:
+3:
   pop_preserved
   pop_clobbered
   iretq
@@ -209,8 +197,6 @@ exception_2:
   iretq
 1:
   enter_from_user 5
-  push_clobbered
-  cld
   incl %gs:SHOOTDOWN_INTERRUPT_DEPTH
   call \handler
   decl %gs:SHOOTDOWN_INTERRUPT_DEPTH
@@ -233,18 +219,11 @@ exit_to_user:
   swapgs
   iretq
 1:
-  // The kernel's stack goes out of sight with its root: all that is still needed moves.
-  pushq %rax
-  movq %rsp, %rax
-  movq %gs:SHOOTDOWN_ENTRY_STACK_TOP, %rsp
-  pushq 40(%rax)
-  pushq 32(%rax)
-  pushq 24(%rax)
-  pushq 16(%rax)
-  pushq 8(%rax)
-  movq (%rax), %rax
   push_clobbered
-  call leave_for_user
+  call prepare_user_mode
+  // The kernel's stack goes out of sight with its root: all that is still needed moves.
+  move_stack %gs:SHOOTDOWN_ENTRY_STACK_TOP, (5 + CLOBBERED)
+  call leave_for_user_mode
   pop_clobbered
   swapgs
   iretq

@@ -50,6 +50,25 @@ void map_direct(PageTable tables) {
   }
 }
 
+/// Pages that the table of `level` for `start` maps, from its entry `first` on.
+void visit_pages(PhysAddr table, unsigned level, std::size_t first, VirtAddr start,
+                 void (*visit)(void*, VirtAddr, std::uint64_t), void* self) {
+  for (std::size_t index = first; index < kEntries; ++index) {
+    const std::uint64_t entry = table_at(table)[index].load(std::memory_order_relaxed);
+    if ((entry & kPresent) == 0) continue;
+    const VirtAddr address = start + (VirtAddr{index} << (kPageShift + 9 * (level - 1)));
+    if (level == 1 || (entry & kLarge) != 0) {
+      visit(self, address, entry);
+    } else {
+      visit_pages(entry & kFrameMask, level - 1, 0, address, visit, self);
+    }
+  }
+}
+
+ImagePart part(const std::byte* begin, const std::byte* end) {
+  return {.begin = reinterpret_cast<VirtAddr>(begin), .end = reinterpret_cast<VirtAddr>(end)};
+}
+
 void copy_upper_half(PhysAddr from, PhysAddr to) {
   for (std::size_t i = kEntries / 2; i < kEntries; ++i) {
     set_entry(table_at(to)[i], table_at(from)[i].load(std::memory_order_relaxed));
@@ -93,6 +112,18 @@ PageTable kernel_tables() { return PageTable{kernel_root}; }
 void map_kernel_half(PhysAddr root) { copy_upper_half(kernel_root, root); }
 
 void map_entry_half(PhysAddr user_root) { copy_upper_half(entry_root, user_root); }
+
+ImagePart entry_text() { return part(entry_text_begin, entry_text_end); }
+
+ImagePart entry_data() { return part(entry_data_begin, entry_data_end); }
+
+void for_each_kernel_page(PhysAddr root,
+                          void (*visit)(void* self, VirtAddr address, std::uint64_t entry),
+                          void* self) {
+  // Addresses of the upper half begin with ones.
+  constexpr VirtAddr kSignExtension = 0xffff'0000'0000'0000;
+  visit_pages(root, 4, kEntries / 2, kSignExtension, visit, self);
+}
 
 bool is_mapped(PhysAddr root, VirtAddr address) {
   PhysAddr table = root;

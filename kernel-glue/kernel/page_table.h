@@ -82,6 +82,24 @@ void map_kernel_half(PhysAddr root);
 /// Gives a new top table for user mode, under page-table isolation, what entering the kernel needs.
 void map_entry_half(PhysAddr user_root);
 
+/// A part of the image.
+struct ImagePart {
+  VirtAddr begin;
+  VirtAddr end;
+  [[nodiscard]] bool contains(VirtAddr address) const { return begin <= address && address < end; }
+  [[nodiscard]] std::uint64_t pages() const { return (end - begin) / kPageBytes; }
+};
+
+/// The parts that entering the kernel needs.
+[[nodiscard]] ImagePart entry_text();
+[[nodiscard]] ImagePart entry_data();
+
+/// Calls `visit(self, address, entry)` for each entry that maps a page, small or large, in the
+/// upper half of `root`.
+void for_each_kernel_page(PhysAddr root,
+                          void (*visit)(void* self, VirtAddr address, std::uint64_t entry),
+                          void* self);
+
 /// Does a walk from `root` find a page at `address`?
 [[nodiscard]] bool is_mapped(PhysAddr root, VirtAddr address);
 

@@ -5,8 +5,7 @@
 
 namespace shootdown::kernel {
 
-// The way to user mode ends on the user root, and notes there that it has paid its debts.
-SHOOTDOWN_ENTRY_DATA constinit System<Hal> tlb;
+constinit System<Hal> tlb;
 
 void initialize_tlb(const Config& config) {
   initialize_system(tlb, config, kernel_tables().root());

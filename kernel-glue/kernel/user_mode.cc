@@ -67,18 +67,28 @@ extern "C" void handle_user_exception(ExceptionFrame* frame) {
   x86::disable_interrupts();
 }
 
-/// The last step to user mode under page-table isolation; interrupt_entry.S. It ends on the user
-/// root, where there is no other kernel code than the entry's: everything it calls is made part of
-/// it. Context: interrupts off, on a stack that the user root maps.
-extern "C" [[gnu::section(".entry.text"), gnu::flatten]] void leave_for_user() {
-  entry_area().kernel_cr3 = entry_cr3(tlb);
-  return_to_user(tlb);
-}
+/// The way to user mode under page-table isolation, on the kernel's stack and root;
+/// interrupt_entry.S. Context: interrupts off until user mode runs.
+extern "C" void prepare_user_mode() { prepare_return_to_user(tlb, entry_area().block); }
 
-/// Back to the user root under code of the kernel that an NMI has interrupted on it: on its way in
-/// or out. Nothing was flushed meanwhile, because interrupts were off; the entries are kept.
-extern "C" [[gnu::section(".entry.text"), gnu::flatten]] void resume_root(std::uint64_t cr3) {
-  x86::write_cr3(tlb.config.pcid ? cr3 | kCr3KeepEntries : cr3);
+// The steps of interrupt_entry.S on a root that may be the user's. They are part of the entry code,
+// and so is everything they call: a user root maps no other code, no data but .entry.data, and no
+// stack but those of the area.
+#define SHOOTDOWN_ENTRY_CODE [[gnu::section(".entry.text"), gnu::flatten]]
+
+/// The last step to user mode. Context: as above, on the entry stack.
+extern "C" SHOOTDOWN_ENTRY_CODE void leave_for_user_mode() { load_user_root(entry_area().block); }
+
+/// The first step of an entry from user mode. Context: interrupts off, on the entry stack.
+extern "C" SHOOTDOWN_ENTRY_CODE void enter_from_user_mode() { enter_from_user(entry_area().block); }
+
+/// The first and the last step of an NMI, whose GS base is not known; the first one is a double
+/// fault's, too. Returns what CR3 held, and gets it back.
+extern "C" SHOOTDOWN_ENTRY_CODE std::uint64_t enter_from_anywhere(const EntryArea* area) {
+  return enter_nmi(area->block);
+}
+extern "C" SHOOTDOWN_ENTRY_CODE void leave_for_anywhere(const EntryArea* area, std::uint64_t held) {
+  leave_nmi(area->block, held);
 }
 
 UserExit run_user(const UserStart& start, const UserServices& services) {

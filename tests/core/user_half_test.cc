@@ -27,18 +27,17 @@ struct R9 : testing::Test {
     return bench;
   }
   static void go_to_user_and_back(OneCpu& bench) {
+    EntryBlock<H> block;
     bench.with_interrupts_off(0, [&] {
-      return_to_user(bench.system);
-      enter_from_user(bench.system);
+      return_to_user(bench.system, block);
+      enter_from_user(block);
     });
   }
   /// What the next return to user mode writes to CR3.
   static std::uint64_t user_cr3(OneCpu& bench) {
     recorder.clear();
-    bench.with_interrupts_off(0, [&] { return_to_user(bench.system); });
-    const std::uint64_t value = values("write CR3").at(0);
-    bench.with_interrupts_off(0, [&] { enter_from_user(bench.system); });
-    return value;
+    go_to_user_and_back(bench);
+    return values("write CR3").at(0);
   }
   static bool is_marked(OneCpu& bench, Slot slot = kSlot) {
     return ((bench.own(0).user_flush >> (slot + 1)) & 1) != 0;
@@ -67,9 +66,8 @@ TEST_F(R9, TheReturnToUserModePaysTheMarkOnce) {
 
 TEST_F(R9, TheWayBackKeepsTheKernelHalf) {
   const auto bench = isolated({});
-  bench->with_interrupts_off(0, [&] { enter_from_user(bench->system); });
-  EXPECT_EQ(values("write CR3"),
-            std::vector<std::uint64_t>{OneCpu::kRoot | (kSlot + 1) | kCr3KeepEntries});
+  go_to_user_and_back(*bench);
+  EXPECT_EQ(values("write CR3").at(1), OneCpu::kRoot | (kSlot + 1) | kCr3KeepEntries);
 }
 
 TEST_F(R9, AFullFlushMarksTheUserHalf) {
@@ -110,7 +108,8 @@ TEST_F(R9, DeferredPagesAreInvalidatedInUserModesOwnPcid) {
   EXPECT_EQ(count("invpcid address"), 0u);
   EXPECT_EQ(bench->own(0).counters.user_half_deferred, 1u);
   recorder.clear();
-  bench->with_interrupts_off(0, [&] { return_to_user(bench->system); });
+  EntryBlock<H> block;
+  bench->with_interrupts_off(0, [&] { return_to_user(bench->system, block); });
   EXPECT_EQ(values("write CR3"),
             std::vector<std::uint64_t>{OneCpu::kUserRoot | kUserPcid | kCr3KeepEntries});
   EXPECT_EQ(values("invlpg"), (std::vector<std::uint64_t>{0x6000, 0x7000}));
@@ -162,6 +161,45 @@ TEST_F(R9, WithoutPcidsEveryReturnFlushesAndNothingIsMarked) {
   EXPECT_EQ(user_cr3(*bench), OneCpu::kUserRoot);
 }
 
+TEST_F(R9, TheStateIsLeftAloneOnceTheUserRootIsLoaded) {
+  for (const Config& config : {Config{}, Config{.defer_user_pages = true}, Config{.pcid = false}}) {
+    const auto bench = isolated(config);
+    flush(*bench, {});
+    flush(*bench, kTwoPages);
+    EntryBlock<H> block;
+    unsigned looks = 0;
+    recorder.before = [&](const Entry& entry) {
+      if (entry.what != "write CR3" && entry.what != "invlpg") return;
+      ++looks;
+      EXPECT_FALSE(is_marked(*bench)) << "behind the load it is out of reach";
+      EXPECT_TRUE(bench->own(0).deferred.empty());
+    };
+    bench->with_interrupts_off(0, [&] { return_to_user(bench->system, block); });
+    recorder.before = nullptr;
+    EXPECT_GE(looks, 1u);
+  }
+}
+
+TEST_F(R9, M20_TheKernelsRootIsKnownWheneverAUserRootMayBeLoaded) {
+  const auto bench = isolated({.defer_user_pages = true});
+  flush(*bench, kTwoPages);
+  EntryBlock<H> block;
+  const std::uint64_t kernel = H::read_cr3();
+  unsigned looks = 0;
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what != "write CR3" && entry.what != "invlpg") return;
+    ++looks;
+    EXPECT_EQ(block.kernel_cr3.peek(), kernel | kCr3KeepEntries) << entry.what;
+  };
+  bench->with_interrupts_off(0, [&] {
+    return_to_user(bench->system, block);
+    enter_from_user(block);
+  });
+  recorder.before = nullptr;
+  EXPECT_EQ(looks, 4u) << "two loads, two pages";
+  EXPECT_EQ(block.kernel_cr3.peek(), 0u) << "its root may be released from now on";
+}
+
 TEST_F(R9, WithoutIsolationThereIsOneHalf) {
   OneCpu bench;
   bench.switch_to(0, bench.mm);
@@ -178,20 +216,21 @@ TEST_F(R9, WithoutIsolationThereIsOneHalf) {
 TEST_F(R9, AnNmiFromUserModeRunsOnTheKernelRootAndGoesBackToWhatCr3Held) {
   for (const bool pcid : {true, false}) {
     const auto bench = isolated({.pcid = pcid});
+    EntryBlock<H> block;
     bench->with_interrupts_off(0, [&] {
-      return_to_user(bench->system);
+      return_to_user(bench->system, block);
       const std::uint64_t user = H::read_cr3();
       recorder.clear();
-      const std::uint64_t held = enter_nmi(bench->system);
+      const std::uint64_t held = enter_nmi(block);
       EXPECT_EQ(held, user);
       EXPECT_EQ(H::read_cr3() & ~std::uint64_t{0xfff}, OneCpu::kRoot);
-      leave_nmi(bench->system, held);
+      leave_nmi(block, held);
       EXPECT_EQ(H::read_cr3(), user);
       for (const std::uint64_t value : values("write CR3")) {
         EXPECT_EQ((value & kCr3KeepEntries) != 0, pcid) << "what was cached stays";
       }
       EXPECT_EQ(count("write CR3"), 2u);
-      enter_from_user(bench->system);
+      enter_from_user(block);
     });
   }
 }
@@ -200,23 +239,32 @@ TEST_F(R9, AnNmiInTheKernelLeavesCr3Alone) {
   for (const bool pti : {true, false}) {
     OneCpu bench({.pti = pti});
     bench.switch_to(0, bench.mm);
+    EntryBlock<H> block;
     bench.with_interrupts_off(0, [&] {
       recorder.clear();
-      leave_nmi(bench.system, enter_nmi(bench.system));
+      leave_nmi(block, enter_nmi(block));
       EXPECT_EQ(count("write CR3"), 0u);
+      prepare_return_to_user(bench.system, block);
+      leave_nmi(block, enter_nmi(block));
+      EXPECT_EQ(count("write CR3"), 0u) << "the user root is not loaded yet";
     });
   }
 }
 
-TEST_F(R9, AnNmiInTheMiddleOfASwitchLeavesCr3Alone) {
-  OneCpu bench({.pti = true});
-  unsigned taken = 0;
-  recorder.before = [&](const Entry& entry) {
-    if (entry.what != "write CR3" || taken++ != 0) return;
-    leave_nmi(bench.system, enter_nmi(bench.system));
-  };
-  bench.switch_to(0, bench.mm);
-  EXPECT_EQ(taken, 1u) << "the switch's own load and no other";
+TEST_F(R9, AnNmiOnTheWayToUserModeLosesNoDebt) {
+  for (const Config& config : {Config{}, Config{.defer_user_pages = true}}) {
+    const auto bench = isolated(config);
+    flush(*bench, config.defer_user_pages ? kTwoPages : FlushRange{});
+    EntryBlock<H> block;
+    bench->with_interrupts_off(0, [&] {
+      recorder.clear();
+      prepare_return_to_user(bench->system, block);
+      leave_nmi(block, enter_nmi(block));
+      load_user_root(block);
+      EXPECT_EQ(values("write CR3").at(0) >> 63, config.defer_user_pages ? 1u : 0u);
+      EXPECT_EQ(count("invlpg"), config.defer_user_pages ? 2u : 0u);
+    });
+  }
 }
 
 // ---- The kernel's own mappings
@@ -288,6 +336,28 @@ TEST(KernelRange, WithoutGlobalEntriesTheOtherSlotsAreEmptiedBeforeTheNextSwitch
     bench.switch_to(0, bench.mm);
     EXPECT_EQ(values("write CR3").at(1) >> 63, 1u) << "the loaded slot was invalidated itself";
   }
+}
+
+TEST(KernelRange, UnderIsolationThePageGoesFromTheUserTwinToo) {
+  for (const bool invpcid : {true, false}) {
+    Bench<1> bench({.pti = true, .invpcid = invpcid});
+    bench.switch_to(0, bench.mm);
+    bench.own(0).user_flush = 0;
+    static_cast<void>(flush_tlb_kernel_range(bench.system, 0x100000, 0x102000));
+    EXPECT_EQ(values("invlpg"), (std::vector<std::uint64_t>{0x100000, 0x101000}));
+    EXPECT_EQ(count("invpcid address"), invpcid ? 2u : 0u);
+    EXPECT_EQ(bench.own(0).user_flush, invpcid ? 0u : 1u << pcid_of(kSlot)) << "owed instead";
+  }
+}
+
+TEST(KernelRange, UnderIsolationTheTwinsOfOtherSlotsAreMarkedWhenTheyAreLoaded) {
+  Bench<1> bench({.pti = true});
+  bench.switch_to(0, bench.other);
+  bench.switch_to(0, bench.mm);
+  bench.own(0).user_flush = 0;
+  static_cast<void>(flush_tlb_kernel_range(bench.system, 0x100000, 0x101000));
+  bench.switch_to(0, bench.other);
+  EXPECT_NE(bench.own(0).user_flush & (1U << pcid_of(bench.own(0).loaded_slot)), 0u);
 }
 
 TEST(KernelRange, WithGlobalEntriesOrWithoutPcidsTheSlotsStay) {

@@ -43,11 +43,12 @@ template void handle_call_function_interrupt(System<H>&);
 template bool flush_interrupts_targets(const System<H>&);
 template FlushOps<H> remote_only(FlushOps<H>);
 
-template void return_to_user(System<H>&);
-template std::uint64_t enter_nmi(System<H>&);
-template void leave_nmi(System<H>&, std::uint64_t);
-template void enter_from_user(System<H>&);
-template std::uint64_t entry_cr3(System<H>&);
+template void prepare_return_to_user(System<H>&, EntryBlock<H>&);
+template void load_user_root(const EntryBlock<H>&);
+template void return_to_user(System<H>&, EntryBlock<H>&);
+template std::uint64_t enter_nmi(const EntryBlock<H>&);
+template void leave_nmi(const EntryBlock<H>&, std::uint64_t);
+template void enter_from_user(EntryBlock<H>&);
 template void change_cr4(System<H>&, std::uint64_t, std::uint64_t);
 
 }  // namespace shootdown

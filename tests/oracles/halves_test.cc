@@ -84,6 +84,24 @@ TEST(O13, FiresWhenASlotThatWillBeLoadedKeepsIt) {
   }
 }
 
+TEST(O13, FiresWhenTheUserHalfKeepsAPageThatUserRootsMap) {
+  Trial trial;
+  // The entry from user mode cached the page, and the mark that stood for it is gone.
+  trial.before(TraceKind::kernel_end, 0, [&] { trial.own(1).user_flush = 0; });
+  trial.expect("O13 a kernel range is flushed but a CPU can still use an older translation",
+               {{await(1), op("kernel_unmap page=3")}, {op("read page=1"), go(1)}},
+               {.pti = true, .invpcid = false});
+}
+
+TEST(O13, FiresWhenTheUserHalfOfAnotherSlotKeepsIt) {
+  Trial trial;
+  trial.before(TraceKind::kernel_end, 0, [&] { trial.own(1).invalidate_other = false; });
+  trial.expect(
+      "O13 a kernel range is flushed but a CPU can still use an older translation",
+      {{await(1), op("kernel_unmap page=3")}, {op("read page=1"), op("switch_to mm=1"), go(1)}},
+      {.pti = true});
+}
+
 TEST(O13, FiresForALazyCpuToo) {
   Trial trial;
   Loot loot(trial);
@@ -194,6 +212,32 @@ TEST(O23, FiresWhenCr4AndItsShadowDiffer) {
   Trial trial;
   trial.expect("O23 CR4 and its shadow differ while interrupts are on",
                {{wrong([&] { HostHal::write_cr4(HostHal::read_cr4() ^ kCr4GlobalPages); })}});
+}
+
+// ---- O32
+
+TEST(O32, FiresWhenACpuChangesItsStateOnAUserRoot) {
+  Trial trial;
+  trial.expect("O32 a CPU changes its own state on a user root", {{wrong([&] {
+                 HostHal::disable_interrupts();
+                 EntryBlock<HostHal> block;
+                 return_to_user(trial.system(), block);
+                 trial.own(0).user_flush = 1;
+                 HostHal::enable_interrupts();
+               })}},
+               {.pti = true});
+}
+
+TEST(O32, FiresWhenAnEntryStaysOnTheUserRoot) {
+  Trial trial;
+  trial.expect("O32 an entry into the kernel stays on the user root", {{wrong([&] {
+                 HostHal::disable_interrupts();
+                 // The handler looks into the CPU's own block, which knows nothing of this.
+                 EntryBlock<HostHal> block;
+                 return_to_user(trial.system(), block);
+                 take_nmi(trial, page_address(1));
+               })}},
+               {.pti = true, .nmi = true});
 }
 
 // ---- O24, O25

@@ -84,9 +84,10 @@ class Town {
 
   void interrupt() {
     const bool from_user = in_user_[H::this_cpu()];
-    if (from_user) enter_from_user(system);
+    EntryBlock<H>& block = blocks_[H::this_cpu()];
+    if (from_user) enter_from_user(block);
     handle_call_function_interrupt(system);
-    if (from_user) return_to_user(system);
+    if (from_user) return_to_user(system, block);
   }
 
   void live(CpuId cpu) {
@@ -160,7 +161,8 @@ class Town {
   void go_to_user(bool user) {
     if (!plan_.config.pti) return;
     H::disable_interrupts();
-    user ? return_to_user(system) : enter_from_user(system);
+    EntryBlock<H>& block = blocks_[H::this_cpu()];
+    user ? return_to_user(system, block) : enter_from_user(block);
     in_user_[H::this_cpu()] = user;
     H::enable_interrupts();
   }
@@ -228,6 +230,7 @@ class Town {
   std::array<std::array<std::atomic<std::uint64_t>, kPages>, kSpaces> entries_{};
   std::array<Batch, kCpus> batches_{};
   std::array<bool, kCpus> in_user_{};
+  std::array<EntryBlock<H>, kCpus> blocks_{};
 };
 
 }  // namespace shootdown::threads

@@ -2,6 +2,7 @@
 // arrive anywhere on the way in and out.
 #include "kernel-glue/kernel/user_mode.h"
 
+#include "kernel-glue/kernel/console.h"
 #include "kernel-glue/kernel/entry_area.h"
 #include "kernel-glue/kernel/interrupts.h"
 #include "kernel-glue/kernel/self_tests/self_tests.h"
@@ -50,6 +51,7 @@ struct Findings {
   std::uint64_t answer{0};
   UserExit kernel_text{};
   UserExit kernel_data{};
+  UserExit entry_data{};
   UserExit own_code{};
   UserExit halted{};
   std::uint64_t mapped_on_demand{0};
@@ -72,6 +74,7 @@ struct Trial {
     found.answer = programs.run(call_once, 7, services).value;
     found.kernel_text = programs.run(read_once, reinterpret_cast<VirtAddr>(&test_user_mode));
     found.kernel_data = programs.run(increment_once, reinterpret_cast<VirtAddr>(&tlb));
+    found.entry_data = programs.run(increment_once, reinterpret_cast<VirtAddr>(&entry_area()));
     found.own_code = programs.run(increment_once, kUserPrograms);
     found.halted = programs.run(halt, 0);
     found.mapped_on_demand = programs.run(read_once, test_page(1 + cpu), services).value;
@@ -80,17 +83,20 @@ struct Trial {
   }
 };
 
-void check(Report& report, const Findings& found, const MarkedFrame& frame) {
+void check(Report& report, CpuId cpu, const Findings& found, const MarkedFrame& frame) {
   report.expect(found.marker == frame.marker(), "user code reads its page");
   report.expect(found.answer == 12, "a system call is answered");
   const auto text = reinterpret_cast<VirtAddr>(&test_user_mode);
   const auto data = reinterpret_cast<VirtAddr>(&tlb);
-  // Under isolation there is nothing at the address of ordinary kernel text. The core's own state
-  // is mapped, because the way to user mode ends in it, but not for user mode.
+  const auto area = reinterpret_cast<VirtAddr>(&entry_areas[cpu]);
+  // Under isolation there is nothing at the address of ordinary kernel text, or of the core's own
+  // state. What an entry needs is there, but not for user mode.
   report.expect(is_page_fault(found.kernel_text, text, isolated() ? 0 : kFaultPresent),
                 "user code cannot read kernel text");
-  report.expect(is_page_fault(found.kernel_data, data, kFaultPresent),
+  report.expect(is_page_fault(found.kernel_data, data, isolated() ? 0 : kFaultPresent),
                 "user code cannot read kernel data");
+  report.expect(is_page_fault(found.entry_data, area, kFaultPresent),
+                "user code cannot read what an entry needs");
   report.expect(is_page_fault(found.own_code, kUserPrograms, kFaultPresent | kFaultWrite),
                 "user code cannot change itself");
   report.expect(found.halted.faulted && found.halted.vector == kGeneralProtection,
@@ -99,8 +105,42 @@ void check(Report& report, const Findings& found, const MarkedFrame& frame) {
   report.expect(!found.wrong_context, "system calls and faults are served as thread code");
 }
 
+/// What a user root maps of the kernel.
+struct KernelPages {
+  std::uint64_t text{0};
+  std::uint64_t data{0};
+  VirtAddr other{0};
+  bool wrong_rights{false};
+
+  static void visit(void* self, VirtAddr address, std::uint64_t entry) {
+    auto& pages = *static_cast<KernelPages*>(self);
+    const std::uint64_t rights = entry & (kWritable | kUser | kLarge | kGlobal | kNoExecute);
+    if (entry_text().contains(address)) {
+      ++pages.text;
+      pages.wrong_rights = pages.wrong_rights || rights != 0;
+    } else if (entry_data().contains(address)) {
+      ++pages.data;
+      pages.wrong_rights = pages.wrong_rights || rights != (kWritable | kNoExecute);
+    } else {
+      pages.other = address;
+    }
+  }
+};
+
+/// The list of all that a user root maps of the kernel; tests/object:entry_test says what is in it.
+void check_kernel_pages(Report& report, PhysAddr user_root) {
+  KernelPages pages;
+  for_each_kernel_page(user_root, KernelPages::visit, &pages);
+  if (pages.other != 0) print("# the user root maps ", Hex{pages.other}, "\n");
+  report.expect(pages.other == 0, "the user root maps nothing but what an entry needs");
+  report.expect(pages.text == entry_text().pages(), "and all of the entry text");
+  report.expect(pages.data == entry_data().pages(), "and of the entry data");
+  report.expect(!pages.wrong_rights, "with no more rights than an entry needs");
+}
+
 void check_user_root(Report& report, const AddressSpace& space) {
   const PhysAddr user_root = space.mm.user_root;
+  check_kernel_pages(report, user_root);
   const auto text = reinterpret_cast<VirtAddr>(&test_user_mode);
   report.expect(is_mapped(user_root, test_page(0)), "the user root maps user pages");
   report.expect(is_mapped(user_root, reinterpret_cast<VirtAddr>(&entry_area())),
@@ -108,6 +148,8 @@ void check_user_root(Report& report, const AddressSpace& space) {
   report.expect(!is_mapped(user_root, text), "the user root does not map kernel text");
   report.expect(!is_mapped(user_root, SHOOTDOWN_DIRECT_MAP_BASE),
                 "the user root does not map physical memory");
+  report.expect(!is_mapped(user_root, reinterpret_cast<VirtAddr>(&tlb)),
+                "the user root does not map the core's state");
   report.expect(is_mapped(space.mm.root, text), "the kernel's root does");
 }
 
@@ -144,7 +186,7 @@ void test_user_mode(Report& report) {
     static_cast<void>(space.page_entry(test_page(x86::kMaxCpus)));
     Trial trial{.space = space, .programs = programs, .frame = frame};
     run_on_all(trial);
-    for (CpuId cpu = 0; cpu < cpu_count(); ++cpu) check(report, trial.findings[cpu], frame);
+    for (CpuId cpu = 0; cpu < cpu_count(); ++cpu) check(report, cpu, trial.findings[cpu], frame);
     if (isolated()) check_user_root(report, space);
   }
 }
