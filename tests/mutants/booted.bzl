@@ -34,6 +34,7 @@ BOOTED_MUTANTS = {
     "m56_copied_before_flush": ("page copied while cached", "--cpus 2"),
     "m72_flushed_before_the_change": ("page copied while cached", "--cpus 2"),
     "m73_changed_entry_compared": ("page unmapped while cached", "--cpus 2"),
+    "m75_nmi_restores_bookkeeping": ("NMIs on the way to user mode and back", "--cpus 2 --pti on"),
     "m78_bit_cleared_early": ("user access in NMIs", "--cpus 2"),
     "m93_lazy_cpus_interrupted": ("lazy CPU skipped, then fresh", "--cpus 2"),
     "m94_always_everything": ("local range flush", "--cpus 2"),

@@ -81,6 +81,9 @@ MUTANTS = {
     "m92_broadcast_not_awaited": (20000, 0),
     "m93_lazy_cpus_interrupted": (10000, 0),
     "m94_always_everything": (10000, 0),
+    "o20_user_twin_keeps_entry_pages": (15000, 0),
+    "o21_debts_cleared_on_the_user_root": (1000, 0),
+    "o22_kernel_root_forgotten_too_early": (5000, 0),
 }
 
 # How the random search looks for the rarest. Their windows are one or two operations long: with schedules
@@ -147,6 +150,10 @@ HOW = {
     "m86_made_before_broken": _MEETING,
     "m89_slot_before_transition": _AIMED,
     "m91_batch_without_interrupts": _AIMED,
+    "o22_kernel_root_forgotten_too_early": [
+        "--turn",
+        "nmi+pti",
+    ],
 }
 
 # Orders that are too weak show only where a compiler reorders.

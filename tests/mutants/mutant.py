@@ -7,7 +7,7 @@ A patch begins with comment lines `# FIELD: TEXT`, then the unified diff follows
     title      the bug in one line
     year       when it was found or mended, or "unknown"
     reference  where it happened
-    rule       the rule of the design or the ordering that it breaks, R1 to R13 or M1 to M19,
+    rule       the rule of the design or the ordering that it breaks, R1 to R13 or M1 to M20,
                or none if only a figure is wrong
     oracles    the oracles that may report it, the one to expect first
     story      the interleaving in words; several lines
@@ -26,7 +26,7 @@ FIELDS = ("museum", "title", "year", "reference", "rule", "oracles", "story", "n
 _SHAPES = {
     "museum": r"\d+|none",
     "year": r"(19|20)\d\d|unknown",
-    "rule": r"R([1-9]|1[0-3])|M(1[0-9]|[1-9])|none",
+    "rule": r"R([1-9]|1[0-3])|M(1[0-9]|20|[1-9])|none",
     "oracles": r"(O\d+|CHECK|FAULT|ORDER)(, (O\d+|CHECK|FAULT|ORDER))*",
     "bochs": r"yes|no(: \S.*)?|not surely: \S.*",
 }
