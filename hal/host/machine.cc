@@ -259,7 +259,7 @@ void Machine::choose(Pending kind) {
 
 void Machine::apply(const Action& action) {
   HostCpu& target = cpus_[action.cpu % kHostCpus];
-  const unsigned stores_before = target.stores.size();
+  const std::uint64_t before = recording_ ? what_it_changes(action) : 0;
   if (recording_) begin_effect(action);
   switch (action.kind) {
     case ActionKind::preempt:
@@ -318,7 +318,7 @@ void Machine::apply(const Action& action) {
       target.nmi_address = action.argument;
       break;
   }
-  if (recording_) end_effect(action, stores_before);
+  if (recording_) end_effect(action, before);
 }
 
 void Machine::walk_of_device(unsigned context, VirtAddr address, unsigned level) {

@@ -392,8 +392,10 @@ class Machine {
   [[nodiscard]] const char* why_nothing(const Action& action) const;
   [[nodiscard]] bool has_cached(const Action& action) const;
   [[nodiscard]] bool still_waits(const Effect& effect) const;
+  [[nodiscard]] const Tlb& tlb_of(const Action& action) const;
+  [[nodiscard]] std::uint64_t what_it_changes(const Action& action) const;
   void begin_effect(const Action& action);
-  void end_effect(const Action& action, unsigned stores_before);
+  void end_effect(const Action& action, std::uint64_t before);
   void settle_effect(ActionKind kind, CpuId cpu, const char* why_nothing);
   void end_effects();
   /// The store at `index` becomes visible.

@@ -10,10 +10,37 @@ namespace shootdown::host {
 
 namespace {
 
-/// Actions that change something that comes later.
-bool waits(ActionKind kind) {
-  return kind == ActionKind::hold || kind == ActionKind::lose || kind == ActionKind::fail ||
-         kind == ActionKind::stale;
+/// Actions that change something that comes later, and are over then.
+bool waits(const Action& action, Backend backend) {
+  switch (action.kind) {
+    case ActionKind::hold:
+    case ActionKind::lose:
+    case ActionKind::stale:
+      return true;
+    case ActionKind::fail:
+      // An odd one hides a processor's number for good.
+      return backend != Backend::hyperv || action.argument % 2 == 0;
+    default:
+      return false;
+  }
+}
+
+std::uint64_t digest(const Tlb& tlb) {
+  std::uint64_t sum = 0;
+  const auto add = [&](std::uint64_t value) { sum = (sum ^ value) * 0x9e37'79b9'7f4a'7c15; };
+  for (const TlbEntry& entry : tlb.entries) {
+    add(entry.page);
+    add(entry.frame);
+    add(entry.pcid);
+    add(entry.shift);
+  }
+  for (const PscEntry& entry : tlb.psc) {
+    add(entry.prefix);
+    add(entry.table);
+    add(entry.pcid);
+    add(entry.shift);
+  }
+  return sum;
 }
 
 const char* why_nothing_came(ActionKind kind) {
@@ -31,17 +58,29 @@ const char* why_nothing_came(ActionKind kind) {
 
 }  // namespace
 
+const Tlb& Machine::tlb_of(const Action& action) const {
+  return action.kind == ActionKind::device ? device_->tlb() : cpus_[action.cpu % kHostCpus].tlb;
+}
+
 bool Machine::has_cached(const Action& action) const {
   const bool is_device = action.kind == ActionKind::device;
-  const HostCpu& target = cpus_[action.cpu % kHostCpus];
-  const Tlb& tlb = is_device ? device_->tlb() : target.tlb;
-  const auto tag = is_device ? static_cast<std::uint16_t>(action.cpu) : pcid_of(target.cr3);
+  const Tlb& tlb = tlb_of(action);
+  const auto tag = is_device ? static_cast<std::uint16_t>(action.cpu)
+                             : pcid_of(cpus_[action.cpu % kHostCpus].cr3);
   if (action.level == 1) {
     return std::any_of(tlb.entries.begin(), tlb.entries.end(), [&](const TlbEntry& entry) {
       return entry.covers(action.argument) && (entry.global || entry.pcid == tag);
     });
   }
   return tlb.find_table(action.argument, tag, action.level - 1U) != nullptr;
+}
+
+/// Of what can be told only after: a number that differs if something was done.
+std::uint64_t Machine::what_it_changes(const Action& action) const {
+  if (action.kind == ActionKind::overtake) return cpus_[action.cpu % kHostCpus].stores.size();
+  if (action.kind != ActionKind::fill && action.kind != ActionKind::device) return 0;
+  // A walk that finds no page may have cached pointers to tables on its way.
+  return digest(tlb_of(action));
 }
 
 /// As far as it can be told before: null if it may do something.
@@ -90,27 +129,22 @@ const char* Machine::why_nothing(const Action& action) const {
 
 void Machine::begin_effect(const Action& action) {
   const CpuId cpu = action.cpu % kHostCpus;
-  if (waits(action.kind)) settle_effect(action.kind, cpu, "the next one like it came first");
+  const bool is_waiting = waits(action, backend());
+  if (is_waiting) settle_effect(action.kind, cpu, "the next one like it came first");
   effects_.push_back({.kind = action.kind,
                       .cpu = cpu,
                       .nothing = why_nothing(action),
-                      .waits = waits(action.kind),
+                      .waits = is_waiting,
                       .held = cpus_[cpu].held});
 }
 
-/// As far as it can be told only after. What switches to another CPU comes here late, and is none
-/// of these.
-void Machine::end_effect(const Action& action, unsigned stores_before) {
-  const char* nothing = nullptr;
-  if (action.kind == ActionKind::fill || action.kind == ActionKind::device) {
-    if (!has_cached(action)) nothing = "the walk found nothing to cache";
-  } else if (action.kind == ActionKind::overtake) {
-    const bool left = cpus_[action.cpu % kHostCpus].stores.size() != stores_before;
-    if (!left) nothing = "no store of the CPU may overtake another";
-  } else {
-    return;
-  }
-  if (effects_.back().nothing == nullptr) effects_.back().nothing = nothing;
+/// What switches to another CPU comes here late, and is none of these.
+void Machine::end_effect(const Action& action, std::uint64_t before) {
+  const bool is_walk = action.kind == ActionKind::fill || action.kind == ActionKind::device;
+  if (!is_walk && action.kind != ActionKind::overtake) return;
+  if (what_it_changes(action) != before || effects_.back().nothing != nullptr) return;
+  effects_.back().nothing =
+      is_walk ? "the walk found nothing to cache" : "no store of the CPU may overtake another";
 }
 
 bool Machine::still_waits(const Effect& effect) const {

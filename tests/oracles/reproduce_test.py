@@ -92,6 +92,23 @@ class ReproduceTest(unittest.TestCase):
         self.assertEqual(self.reproduce("--text", self.file(unix.replace(b"\n", b"\r\n")))[1],
                          self.reproduce("--text", self.file(unix))[1])
 
+    def test_a_line_that_does_nothing_is_named_on_standard_error(self):
+        text = ("# why\nshootdown-scenario 1\nconfig cpus=2\ncpu 0: read page=1\ncpu 1: idle\n"
+                "at +0: fill cpu=0 page=1\n\nat +0: evict cpu=1 entry=0 # nothing there\n"
+                "at +200: preempt cpu=1\n")
+        path = self.file(text)
+        for options in ((), ("--title",)):
+            status, out, error = self.reproduce(*options, path)
+            self.assertEqual(status, OK)
+            self.assertEqual(self.reproduce(*options, path), (status, out, error), "twice the same")
+            first, second = error.splitlines()
+            self.assertEqual(first, f"reproduce: {path}:8: warning: 'evict cpu=1 entry=0' did nothing: "
+                                    "the CPU has nothing cached")
+            self.assertTrue(second.startswith(f"reproduce: {path}:9: warning: 'preempt cpu=1' did "
+                                              "nothing: its moment never came: the run has "), second)
+        self.reproduce("-o", self.path("same.bin"), "--text", path)
+        self.assertEqual(self.reproduce(self.path("same.bin"))[2], "", "bytes have no lines")
+
     def test_title_is_one_line(self):
         self.assertEqual(self.reproduce("--title", SCENARIOS[0])[1], b"ok\n")
 
@@ -156,7 +173,7 @@ class ReproduceTest(unittest.TestCase):
         story = self.reproduce(SCENARIOS[-1])
         for arguments in (["whole.bin"], ["--bytes", "whole.bin"], ["--bytes", "raw"]):
             *options, name = arguments
-            self.assertEqual(self.reproduce(*options, self.path(name)), story)
+            self.assertEqual(self.reproduce(*options, self.path(name))[:2], story[:2])
 
     def test_text_is_text_where_bytes_are_taken(self):
         self.assertEqual(self.reproduce("--bytes", SCENARIOS[0]), self.reproduce(SCENARIOS[0]))
