@@ -128,6 +128,7 @@ def fuzz_binaries(
         corpus = [],
         corpus_variants = ["plain", "asan"],
         libfuzzer_args = [],
+        dictionary = None,
         smoke_runs = 0,
         afl_smoke_seconds = 0,
         size = "small",
@@ -157,6 +158,7 @@ def fuzz_binaries(
       corpus: files or filegroups, replayed by the corpus tests and used as seeds by the others.
       corpus_variants: host variants other than the fuzzers' own in which the corpus is replayed.
       libfuzzer_args: flags for the libFuzzer smoke test, such as "-max_len=512".
+      dictionary: file of tokens, in the form both engines read, for the libFuzzer smoke test.
       smoke_runs: executions of the libFuzzer smoke test.
       afl_smoke_seconds: length of the AFL++ smoke test.
       size: size of the tests.
@@ -188,6 +190,8 @@ def fuzz_binaries(
             visibility = visibility,
         )
     inputs = ["$(locations %s)" % label for label in corpus]
+    dictionaries = [dictionary] if dictionary else []
+    libfuzzer_args = libfuzzer_args + ["-dict=$(location %s)" % label for label in dictionaries]
     if corpus:
         for variant in corpus_variants:
             variant_test(
@@ -205,7 +209,7 @@ def fuzz_binaries(
             size = size,
             srcs = ["//bazel/fuzz:libfuzzer_smoke.sh"],
             args = ["$(location :%s_libfuzzer)" % name, str(smoke_runs)] + libfuzzer_args + inputs,
-            data = [":%s_libfuzzer" % name] + corpus,
+            data = [":%s_libfuzzer" % name] + corpus + dictionaries,
             tags = tags + ["libfuzzer"],
         )
     if afl_smoke_seconds:
