@@ -63,7 +63,6 @@ class Afl(Engine):
             # Hosts whose core_pattern names a program delay crash reports; that is no reason to
             # refuse, because every crash file is replayed.
             "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES": "1",
-            "AFL_CUSTOM_MUTATOR_LIBRARY": str(_MUTATOR),
             # What it cuts off by itself means little in a scenario, and a run is the same each time,
             # so there is nothing to calibrate.
             "AFL_DISABLE_TRIM": "1", "AFL_FAST_CAL": "1",
@@ -72,9 +71,11 @@ class Afl(Engine):
             "ASAN_OPTIONS": "abort_on_error=1:symbolize=0:detect_leaks=0",
             "UBSAN_OPTIONS": "abort_on_error=1:symbolize=0",
         }
-        # Its own mutations of bytes are no better; but only they use a dictionary.
-        if not self.settings.dictionary:
-            env["AFL_CUSTOM_MUTATOR_ONLY"] = "1"
+        if self.settings.scenarios:
+            env["AFL_CUSTOM_MUTATOR_LIBRARY"] = str(_MUTATOR)
+            # Its own mutations of bytes are no better; but only they use a dictionary.
+            if not self.settings.dictionary:
+                env["AFL_CUSTOM_MUTATOR_ONLY"] = "1"
         if self.settings.stop_on_first:
             env["AFL_BENCH_UNTIL_CRASH"] = "1"
         return env

@@ -41,14 +41,18 @@ class Campaign:
         self._corpus.mkdir()
         if options.corpus:
             copy_files(options.corpus, self._corpus)
+        if not any(self._corpus.iterdir()):
+            for seed in options.target.seed_files():
+                write_whole(self._corpus / seed.name, seed.read_bytes())
         self._known_inputs = {path.name for path in self._corpus.iterdir()}
         settings = Settings(options.seed, options.max_len, options.executions,
-                            options.stop_on_first, options.dictionary, self._corpus)
+                            options.stop_on_first, options.dictionary, self._corpus,
+                            options.target.scenarios)
         self._engines = [
             _ENGINES[name](options.programs[name], work / f"{name}-{index}", index, settings)
             for name in options.engines for index in range(options.jobs)
         ]
-        self._store = CrashStore(options.crashes, work / "crashes")
+        self._store = CrashStore(options.crashes, work / "crashes", marks=options.target.scenarios)
         self._line = StatusLine()
         self._waiting: list[tuple[Engine, Find]] = []
         self._reported: list[Engine] = []  # failed, and the user knows
@@ -92,8 +96,8 @@ class Campaign:
 
     def _announce(self) -> None:
         names = ", ".join(_ENGINES[name].name for name in self._options.engines)
-        start = f"{len(self._known_inputs):,} inputs of {shown(self._options.corpus)}" \
-            if self._known_inputs else "an empty corpus"
+        source = shown(self._options.corpus) if self._options.corpus else "our own"
+        start = f"{len(self._known_inputs):,} inputs of {source}" if self._known_inputs else "an empty corpus"
         self._line.say(f"Fuzzing with {names} for {self._options.seconds:g} s from {start}, "
                        f"seed {self._options.seed}. Ctrl-C ends it early.")
 

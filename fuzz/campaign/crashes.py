@@ -115,8 +115,9 @@ class CrashStore:
     A file that it has no room for stays on the disk on which it was found, in the folder `aside`.
     """
 
-    def __init__(self, folder: Path, aside: Path | None = None):
+    def __init__(self, folder: Path, aside: Path | None = None, marks: bool = True):
         self.folder = folder
+        self._marks = marks  # files are inputs as bytes, which the reproducer must know
         self.trouble: str | None = None  # why files cannot be kept there
         self._aside = aside
         self.groups: dict[str, Group] = {}
@@ -139,7 +140,7 @@ class CrashStore:
 
         `command` is asked what shows the copy again.
         """
-        data = marked(source.read_bytes())
+        data = marked(source.read_bytes()) if self._marks else source.read_bytes()
         digest = hashlib.sha1(data).hexdigest()
         if digest in self._hashes:
             return

@@ -19,6 +19,7 @@ class Settings:
     stop_on_first: bool
     dictionary: Path | None
     corpus: Path  # a folder of the campaign's own, which the engines may change
+    scenarios: bool = True  # inputs are scenarios as bytes
 
 
 @dataclass

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fuzz.campaign.disk import is_full, probe
 from fuzz.campaign.paths import program, user_path, workspace_directory
+from fuzz.campaign.targets import TARGETS, Target
 
 _EPILOG = """\
 examples:
@@ -25,11 +26,6 @@ work: bad usage, an engine that does not run or makes no execution, a full disk"
 
 
 _GROUPS = {"both": ["libfuzzer", "afl"], "all": ["libfuzzer", "afl", "random"]}
-_PROGRAMS = {
-    "libfuzzer": "fuzz/shootdown_libfuzzer",
-    "afl": "fuzz/shootdown_afl",
-    "random": "fuzz/search_bin",
-}
 
 
 class UsageError(Exception):
@@ -40,6 +36,7 @@ class UsageError(Exception):
 class Options:
     """What the user asked for, checked."""
 
+    target: Target
     engines: list[str]
     programs: dict[str, Path]
     seconds: float
@@ -71,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="campaign", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Fuzzes the flush core on the modelled machine and collects what fails.")
     add = parser.add_argument
+    add("--target", choices=list(TARGETS), default="machine",
+        help="what is fuzzed (default: machine, the core on the modelled machine). The others are the "
+        "parsers of our text formats; they start from our own files and have no random search")
     add("--engine", choices=["libfuzzer", "afl", "random", "both", "all"], default="both",
         help="which fuzzing engine (default: both libfuzzer and afl, side by side). random is a "
         "search without feedback, and all is all three")
@@ -89,9 +89,10 @@ def _parser() -> argparse.ArgumentParser:
         help="processes of each engine (default: 1)")
     add("--seed", type=_positive(int), metavar="N",
         help="random seed of the engines (default: a new one, which is printed)")
-    add("--max-len", type=_positive(int), default=776, metavar="N",
-        help="longest input in bytes (default: 776, the largest scenario)")
-    add("--dict", metavar="FILE", help="dictionary of tokens, in the form both engines read")
+    add("--max-len", type=_positive(int), metavar="N",
+        help="longest input in bytes (default: 776, the largest scenario; 4096 of text)")
+    add("--dict", metavar="FILE",
+        help="dictionary of tokens, in the form both engines read (default: that of a text format)")
     add("--binary-libfuzzer", metavar="FILE", help="another fuzz program for libFuzzer")
     add("--binary-afl", metavar="FILE", help="another fuzz program for AFL++")
     add("--binary-random", metavar="FILE", help="another program for the random search")
@@ -105,6 +106,9 @@ def parse(argv: list[str]) -> Options:
     """The checked options. Raises UsageError, or exits as argparse does (status 2; 0 for --help)."""
     args = _parser().parse_args(argv)
     engines = _GROUPS.get(args.engine, [args.engine])
+    target = TARGETS[args.target]
+    if missing := [name for name in engines if name not in target.programs]:
+        raise UsageError(f"--target {args.target} has no engine {missing[0]}. Use --engine both.")
     given = {"libfuzzer": args.binary_libfuzzer, "afl": args.binary_afl,
              "random": args.binary_random}
     if "afl" in engines and shutil.which("afl-fuzz") is None:
@@ -112,8 +116,9 @@ def parse(argv: list[str]) -> Options:
                          "tools/setup, or use --engine libfuzzer.")
     default_crashes = workspace_directory() / "out/campaign" / time.strftime("%Y%m%d-%H%M%S")
     options = Options(
+        target=target,
         engines=engines,
-        programs={name: _program(name, given[name]) for name in engines},
+        programs={name: _program(name, target.programs[name], given[name]) for name in engines},
         seconds=args.seconds,
         executions=args.executions,
         corpus=_folder(user_path(args.corpus), "--corpus") if args.corpus else None,
@@ -121,8 +126,8 @@ def parse(argv: list[str]) -> Options:
         stop_on_first=args.stop_on_first,
         jobs=args.jobs,
         seed=args.seed or random.SystemRandom().randrange(1, 2**31),
-        max_len=args.max_len,
-        dictionary=_file(user_path(args.dict), "--dict") if args.dict else None,
+        max_len=args.max_len or target.max_len,
+        dictionary=_file(user_path(args.dict), "--dict") if args.dict else target.dictionary_file(),
         reproduce=args.reproduce,
     )
     busy = len(engines) * options.jobs
@@ -131,8 +136,8 @@ def parse(argv: list[str]) -> Options:
     return options
 
 
-def _program(engine: str, given: str | None) -> Path:
-    path = user_path(given) if given else program(_PROGRAMS[engine])
+def _program(engine: str, usual: str, given: str | None) -> Path:
+    path = user_path(given) if given else program(usual)
     if not path.is_file():
         fix = f"Check --binary-{engine}." if given else "Use 'bazel run //fuzz:campaign'."
         raise UsageError(f"{path}: no such fuzz program. {fix}")

@@ -17,6 +17,12 @@ class UsageTest(CampaignFixture):
             with self.subTest(options):
                 self.assertIn(options[0], self.run_campaign(*options, status=2))
 
+    def test_targets_without_a_random_search(self):
+        for target in ("scenario-text", "litmus-text"):
+            output = self.run_campaign("--target", target, "--engine", "all", status=2)
+            self.assertIn(f"--target {target} has no engine random. Use --engine both.", output)
+        self.assertIn("invalid choice: 'text'", self.run_campaign("--target", "text", status=2))
+
     def test_missing_afl(self):
         (self.tools / "afl-fuzz").unlink()
         for tool in ("python3", "sh"):

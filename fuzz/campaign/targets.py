@@ -1,0 +1,36 @@
+"""What the campaign can fuzz."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fuzz.campaign.paths import program
+
+
+@dataclass(frozen=True)
+class Target:
+    """A fuzz target, as a program of every engine that can run it."""
+
+    programs: dict[str, str]
+    max_len: int  # of an input
+    scenarios: bool = False  # inputs are scenarios as bytes, and the mutator knows them
+    dictionary: str | None = None
+    seeds: str | None = None  # a folder of files to start from
+
+    def dictionary_file(self) -> Path | None:
+        return program(self.dictionary) if self.dictionary else None
+
+    def seed_files(self) -> list[Path]:
+        return [path for path in sorted(program(self.seeds).rglob("*")) if path.is_file()] if self.seeds else []
+
+
+def _engines(name: str) -> dict[str, str]:
+    return {"libfuzzer": f"{name}_libfuzzer", "afl": f"{name}_afl"}
+
+
+TARGETS = {
+    "machine": Target({**_engines("fuzz/shootdown"), "random": "fuzz/search_bin"}, 776, scenarios=True),
+    "scenario-text": Target(_engines("fuzz/scenario_text"), 4096,
+                            dictionary="fuzz/scenario_text.dict", seeds="fuzz/proofs"),
+    "litmus-text": Target(_engines("hal/host/litmus/litmus_text"), 4096,
+                          dictionary="hal/host/litmus/litmus.dict", seeds="tests/litmus"),
+}
