@@ -216,6 +216,8 @@ class Oracles final : public host::Observer {
   /// After what the loaded entries are looked at.
   enum class After : std::uint8_t { switch_in, lazy_exit, handler };
   void audit_loaded(CpuId cpu, After after);
+  /// The kernel's pages, at the end of a switch.
+  void audit_kernel(CpuId cpu);
   void check_completed(CpuId cpu, const FlushGhost& flush);
   void check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId target);
   void check_handler(CpuId cpu, const TraceEvent& event);

@@ -265,12 +265,30 @@ void Oracles::end_kernel_flush(CpuId cpu) {
       const bool twin = machine_.pcid() && (entry.pcid & kUserPcidBit) != 0;
       if (twin && twin_is_owed(target, slot)) continue;
       const bool loaded = entry.global || !machine_.pcid() || slot == own.loaded_slot;
-      if (!loaded && !loads_without_flush(target, slot)) continue;
+      // Inside a switch a slot may say that it is fresh already, and CR3 flushes it next.
+      if (!loaded && (cpu_[target].in_switch || !loads_without_flush(target, slot))) continue;
       fail(Oracle::o13, "a kernel range is flushed but a CPU can still use an older translation",
            cpu_name(target) + " holds " + kernel_page_name(page) + (twin ? " for user mode" : "") +
                (loaded ? "." : " in a slot that it will load without a flush."),
            fill_event(target, entry), event(cpu, "the flush returns"));
     }
+  }
+}
+
+void Oracles::audit_kernel(CpuId cpu) {
+  if (cpu_[cpu].offline) return;
+  const HostCpu& hardware = machine_.cpu(cpu);
+  for (const TlbEntry& entry : hardware.tlb.entries) {
+    if (entry.from.space != kKernelSpace) continue;
+    if (!entry.global && entry.pcid != machine_.pcid_of(hardware.cr3)) continue;
+    const unsigned page = kernel_page_of(entry.page << entry.shift);
+    if (!is_outdated(entry, page)) continue;
+    const Demand& demand = kernel_[page].demand;
+    if (entry.from.version >= demand.version) continue;
+    fail(Oracle::o13, "a CPU switches in with an older translation of a kernel page",
+         cpu_name(cpu) + " may use " + kernel_page_name(page) + " from now on, but " +
+             made_by(demand) + ".",
+         fill_event(cpu, entry), event(cpu, "may use it now"));
   }
 }
 
@@ -284,6 +302,7 @@ void Oracles::end_switch(CpuId cpu) {
   cpu_[cpu].in_switch = false;
   end_uncounted(cpu, cpu_[cpu].in_switch_flushes);
   check_slots(cpu);
+  audit_kernel(cpu);
   audit_loaded(cpu, cpu_[cpu].switch_was_lazy ? After::lazy_exit : After::switch_in);
 }
 

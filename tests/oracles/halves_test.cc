@@ -112,6 +112,15 @@ TEST(O13, FiresForALazyCpuToo) {
       {{await(1), op("kernel_unmap page=1")}, {op("kernel_read page=1"), op("idle"), go(1)}});
 }
 
+TEST(O13, FiresWhenACpuSwitchesInWithAnOldTranslationOfTheKernel) {
+  Trial trial;
+  Loot loot(trial);
+  trial.expect("O13 a CPU switches in with an older translation of a kernel page",
+               {{await(1), op("kernel_unmap page=1"), go(2)},
+                {op("kernel_read page=1"), wrong([&] { loot.take(1); }), go(1), await(2),
+                 wrong([&] { loot.put_back(1); }), op("switch_to mm=1")}});
+}
+
 TEST(O13, FiresWhenTheKernelUsesAnOldTranslation) {
   Trial trial;
   Loot loot(trial);
