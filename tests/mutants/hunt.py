@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Searches with fixed seeds and counted executions, and checks that the right oracle reports.
 
-With a patch each seed must find the mutant; without one no seed may find anything.
+With a patch each seed must find the mutant; without one, or with one of a correct change, no seed may find
+anything.
 """
 
 import argparse
@@ -42,8 +43,11 @@ class Outcome:
 def _run(argv: list[str], cwd: str) -> tuple[int, str]:
     sanitizer = "abort_on_error=1:detect_leaks=0:symbolize=0"
     env = {**os.environ, "ASAN_OPTIONS": sanitizer, "UBSAN_OPTIONS": sanitizer}
-    run = subprocess.run(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                         stderr=subprocess.STDOUT, check=False)
+    try:
+        run = subprocess.run(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, check=False)
+    except OSError as error:
+        raise HuntError(f"{argv[0]} cannot be started: {error.strerror}") from error
     return run.returncode, run.stdout.decode(errors="replace")
 
 
@@ -57,7 +61,7 @@ def search(program: Path, seed: int, executions: int, how: Sequence[str] = ()) -
     if status == 1 and (match := _FOUND.search(output)):
         return Outcome(Title(match[1], match[2]), int(match[3]), seconds)
     if status == 0 and (match := _CLEAN.search(output)):
-        return Outcome(None, int(match[1]), seconds)
+        return Outcome(None, _all(int(match[1]), executions, program), seconds)
     raise HuntError(f"{program} ended with status {status}:\n{output[-2000:]}")
 
 
@@ -74,13 +78,21 @@ def libfuzzer(program: Path, seed: int, executions: int) -> Outcome:
     title = title_from_output(output)
     if count is None or (status == 0) != (title is None):
         raise HuntError(f"{program} ended with status {status}:\n{output[-2000:]}")
-    return Outcome(title, int(count[1]), seconds)
+    made = int(count[1])
+    return Outcome(title, made if title else _all(made, executions, program), seconds)
 
 
-def verdict(outcome: Outcome, wanted: mutant.Mutant | None) -> str | None:
-    """What is wrong with the outcome of one search, or None."""
+def _all(made: int, wanted: int, program: Path) -> int:
+    """Silence over fewer executions than were asked for is no result."""
+    if made < wanted:
+        raise HuntError(f"{program} made {made:,} of {wanted:,} executions and says that all is well")
+    return made
+
+
+def verdict(outcome: Outcome, wanted: mutant.Mutant | None, right: str = "the core is clean") -> str | None:
+    """What is wrong with the outcome of one search, or None. `right` says why nothing is to be found."""
     if wanted is None:
-        return f"reported {outcome.title}, but the core is clean" if outcome.title else None
+        return f"reported {outcome.title}, but {right}" if outcome.title else None
     if outcome.title is None:
         return f"not found within {outcome.executions:,} executions"
     if outcome.title.oracle not in wanted.oracles:
@@ -96,7 +108,9 @@ def main(argv: list[str]) -> int:
     program.add_argument("--libfuzzer", type=Path, metavar="PROGRAM")
     parser.add_argument("--executions", type=int, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
-    parser.add_argument("--patch", type=Path)
+    parser.add_argument("--patch", type=Path, help="a mutant, which is to be found")
+    parser.add_argument("--correct", type=Path, metavar="PATCH",
+                        help="what the program was changed by, and is still right")
     parser.add_argument("--strategy", metavar="NAME", default="random")
     parser.add_argument("--turn", metavar="SWITCH", action="append", default=[])
     parser.add_argument("--backend", metavar="NAME")
@@ -104,7 +118,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--chains", action="store_true")
     args = parser.parse_args(argv)
     wanted = mutant.read(args.patch) if args.patch else None
-    print(f"{wanted.name}: {wanted.title}" if wanted else "the clean core")
+    right = f"{args.correct} breaks no promise" if args.correct else "the core is clean"
+    print(f"{wanted.name}: {wanted.title}" if wanted else right)
     how = ["--strategy", args.strategy] + [word for one in args.turn for word in ("--turn", one)]
     how += ["--backend", args.backend] if args.backend else []
     how += [option for option, is_given in (("--any-switch", args.any_switch), ("--chains", args.chains))
@@ -120,7 +135,7 @@ def main(argv: list[str]) -> int:
             print(f"seed {seed}: {error}")
             failures += 1
             continue
-        wrong = verdict(outcome, wanted)
+        wrong = verdict(outcome, wanted, right)
         failures += wrong is not None
         print(f"seed {seed}: {outcome.title or 'nothing'} after {outcome.executions:,} executions, "
               f"{outcome.seconds:.1f} s" + (f"   FAILED: {wrong}" if wrong else ""))

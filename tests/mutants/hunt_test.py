@@ -81,7 +81,7 @@ class HuntTest(unittest.TestCase):
         self.assertIn("but the core is clean", output)
 
     def test_search_that_breaks_down_is_no_result(self):
-        for script in ("exit 3", "echo clean; exit 0", "kill -SEGV $$"):
+        for script in ("exit 3", "echo clean; exit 0", "kill -SEGV $$", "echo clean after 99 executions, 5 operations"):
             with self.subTest(script):
                 self.assertEqual(self.hunt("search", script, with_patch=False)[0], 1)
 
@@ -96,7 +96,8 @@ class HuntTest(unittest.TestCase):
         self.assertEqual(self.hunt("libfuzzer", quiet, with_patch=False)[0], 0)
 
     def test_libfuzzer_that_breaks_down_is_no_result(self):
-        for script in ("exit 1", "echo 'stat::number_of_executed_units: 5'; exit 1"):
+        for script in ("exit 1", "echo 'stat::number_of_executed_units: 5'; exit 1",
+                       "echo 'stat::number_of_executed_units: 99'"):
             with self.subTest(script):
                 self.assertEqual(self.hunt("libfuzzer", script, with_patch=False)[0], 1)
 

@@ -311,6 +311,42 @@ def unit_mutant_test(name, patch, test):
         data = [":%s_core_test" % name],
     )
 
+def correct_change_test(name, patch, executions, seeds):
+    """A correct change of the core, which no oracle may report. NAME_search_test passes if none does.
+
+    Args:
+      name: name of the change.
+      patch: its patch.
+      executions: how many the search makes from each seed.
+      seeds: random seeds.
+    """
+    mutated_core(
+        name = name + "_core",
+        patch = patch,
+        tags = ["manual"],
+        visibility = ["//core:__pkg__", "//kernel-glue/mm:__pkg__"],
+    )
+    for suffix, target in {
+        "_search": "//fuzz:search_bin",
+        "_explore": "//fuzz:explore_bin",
+        "_reproduce": "//fuzz:reproduce_bin",
+    }.items():
+        mutant_binary(
+            name = name + suffix,
+            core = ":" + name + "_core",
+            tags = ["manual"],
+            target = target,
+        )
+    hunt_test(
+        name = name + "_search_test",
+        correct = patch,
+        executions = executions,
+        how = ["--strategy", "aimed", "--any-switch", "--chains"],
+        kind = "search",
+        program = ":" + name + "_search",
+        seeds = seeds,
+    )
+
 def boot_mutant_test(name, test, options):
     """NAME_boot_test passes if the test kernel with the mutant NAME inside fails a self-test.
 
@@ -335,7 +371,7 @@ def boot_mutant_test(name, test, options):
         deps = ["//kernel-glue:bochs_runner"],
     )
 
-def hunt_test(name, program, kind, executions, patch = None, seeds = [1], how = [], tags = []):
+def hunt_test(name, program, kind, executions, patch = None, seeds = [1], how = [], tags = [], correct = None):
     """A test that a counted search finds a mutant, or with no patch that it finds nothing.
 
     Args:
@@ -343,21 +379,24 @@ def hunt_test(name, program, kind, executions, patch = None, seeds = [1], how = 
       program: the program that searches.
       kind: how to run it: "search" or "libfuzzer".
       executions: budget for each seed.
-      patch: the mutant's patch, which names the oracles; None for the clean core.
+      patch: the mutant's patch, which names the oracles; None if nothing is to be found.
       seeds: random seeds.
       how: options of the random search besides: --strategy NAME, --turn SWITCH.
       tags: tags of the test.
+      correct: the patch of a correct change, if it was not the clean core that was built.
     """
     args = ["--" + kind, "$(location %s)" % program, "--executions", str(executions), "--seeds"]
     args += [str(seed) for seed in seeds]
     args += how
+    for option, file in {"--correct": correct, "--patch": patch}.items():
+        args += [option, "$(location %s)" % file] if file else []
     native.py_test(
         name = name,
         size = "small",
         timeout = "moderate",
         srcs = ["//tests/mutants:hunt.py"],
-        args = args + (["--patch", "$(location %s)" % patch] if patch else []),
-        data = [program] + ([patch] if patch else []),
+        args = args,
+        data = [program] + [file for file in [correct, patch] if file],
         main = "hunt.py",
         tags = tags,
         deps = [
