@@ -2,6 +2,7 @@
 // of scheduling. The honest baseline beside the guided engines, and fast enough for tests.
 #include <algorithm>
 #include <cinttypes>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -66,7 +67,7 @@ constexpr const char* kHelp =
     "\n"
     "exit status: 0 nothing found, 1 an oracle fired, 2 bad usage, a file that cannot be read or "
     "written,\n"
-    "or a report that does not replay\n";
+    "a report that does not replay, or stopped before the end; Ctrl-C tells how far it came\n";
 
 struct Options {
   std::uint64_t seed{1};
@@ -243,12 +244,15 @@ int replay(const std::string& path) {
   return runner.report().failed() ? kFound : kOk;
 }
 
+volatile std::sig_atomic_t stopped = 0;
+
 int search(const Options& options, char** argv) {
   auto* runner = new Runner;
   auto* search = new Search(*runner, options.strategy, options.generate);
   std::uint64_t operations = 0;
   std::uint64_t lost = 0;
-  for (std::uint64_t i = 0; i < options.executions; ++i) {
+  std::uint64_t i = 0;
+  for (; i < options.executions && stopped == 0; ++i) {
     const bool failed = search->run(options.seed + i).failed();
     operations += runner->machine().step();
     if (failed) {
@@ -266,9 +270,10 @@ int search(const Options& options, char** argv) {
     std::fprintf(stderr, "search: %" PRIu64 " reports cannot be replayed as scenarios\n", lost);
     return kCouldNot;
   }
-  std::printf("clean after %" PRIu64 " executions, %" PRIu64 " visible operations\n",
-              options.executions, operations);
-  return kOk;
+  const bool whole = i == options.executions;
+  std::printf("%s after %" PRIu64 " executions, %" PRIu64 " visible operations\n",
+              whole ? "clean" : "stopped", i, operations);
+  return whole ? kOk : kCouldNot;
 }
 
 /// Returns the exit status. An output that cannot be written is found out before the search.
@@ -292,5 +297,6 @@ int main(int argc, char** argv) {
   }
   Options options;
   if (!parse_options(argc, argv, options)) return kCouldNot;
+  for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int) { stopped = 1; });
   return shootdown::host::finish("search", work(options, argv));
 }

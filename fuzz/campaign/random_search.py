@@ -13,6 +13,7 @@ from fuzz.campaign.process import EngineProcess
 
 _FOUND = re.compile(r"^found (\S+) (.*) after (\d+) executions$", re.MULTILINE)
 _CLEAN = re.compile(r"^clean after (\d+) executions")
+_STOPPED = re.compile(r"^stopped after (\d+) executions")
 # The program prints its count at its end, so it runs in slices, of two seconds or so at most. The first
 # ones are short: a campaign that ends early has made some executions, and knows how many.
 _FIRST_SLICE = 1_000
@@ -78,6 +79,8 @@ class RandomSearch(Engine):
             self._count(int(match[3]))
             self.finished = self.settings.stop_on_first
             return [Find(self._found, self._done, Title(match[1], match[2]), again)]
+        elif self._interrupted and (match := _STOPPED.match(last)):
+            self._count(int(match[1]))
         elif not self._interrupted:
             self.failure = (f"{self.program} ended with exit status {process.status}"
                             + process.last_words())

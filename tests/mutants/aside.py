@@ -22,6 +22,13 @@ _LEFT_OUT = (".git", "out", ".cache", "__pycache__")
 _STEP = re.compile(r"^\[(\d[\d,]*) / (\d[\d,]*)\]")
 _ERROR = re.compile(r"^(\S+?):(\d+):(\d+): (?:fatal )?error: (.*)$")
 _POLL_SECONDS = 0.1
+# What a compiler, or the build that tells it what to do, reads.
+_COMPILED = (".h", ".cc", ".c", ".S", ".s", ".inc", ".ld", ".lds", ".bazel", ".bzl")
+_COMMENTED = (".h", ".cc", ".c", ".inc")
+# A comment, or what looks like one inside a literal.
+_COMMENT = re.compile(
+    r"//(?:\\\n|[^\n])*|/\*.*?\*/"
+    r"|R\"(\w*)\(.*?\)\1\"|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])'", re.DOTALL)
 
 
 class AsideError(Exception):
@@ -33,6 +40,32 @@ def patched_files(text: str) -> list[str]:
     pairs = re.findall(r"^--- (\S+).*\n\+\+\+ (\S+)", text, re.MULTILINE)
     names = [new if new != "/dev/null" else old for old, new in pairs]
     return [re.sub(r"^[ab]/", "", name) for name in names]
+
+
+def is_compiled(name: str) -> bool:
+    """Whether a compiler, or the build, may read such a file at all."""
+    return name.endswith(_COMPILED)
+
+
+def code_of(name: str, text: str) -> str:
+    """What a compiler sees of a file: without comments and blank space, or nothing if none reads it."""
+    if not name.endswith(_COMMENTED):
+        return text if is_compiled(name) else ""
+    # The space in a literal is no blank space.
+    bare = _COMMENT.sub(lambda match: " " if match[0].startswith("/")
+                        else match[0].encode().hex(), text)
+    lines = (" ".join(line.split()) for line in bare.splitlines())
+    return "\n".join(line for line in lines if line)
+
+
+def _text_of(file: Path) -> str:
+    return file.read_text(errors="replace") if file.is_file() else ""
+
+
+def _committed(workspace: Path, name: str) -> str:
+    run = subprocess.run(["git", "-C", str(workspace), "show", f"HEAD:./{name}"], capture_output=True,
+                         text=True, errors="replace", check=False)
+    return run.stdout if run.returncode == 0 else ""
 
 
 def changed_files(workspace: Path) -> list[str]:
@@ -96,6 +129,7 @@ class Aside:
 
     def __init__(self, workspace: Path, scratch: Path):
         self._scratch = scratch
+        self._workspace = workspace
         self.tree = scratch / "tree"
         cache = cache_folder()
         self._base = (cache or scratch) / "base"
@@ -123,19 +157,45 @@ class Aside:
 
     def apply(self, patch: Path) -> None:
         """Puts the change in. Raises AsideError that names file and hunk if it does not fit."""
-        strip = 1 if re.search(r"^\+\+\+ b/|^--- a/", patch.read_text(), re.MULTILINE) else 0
+        text = patch.read_text(errors="replace")
+        strip = 1 if re.search(r"^\+\+\+ b/|^--- a/", text, re.MULTILINE) else 0
         try:
             mutant.apply(patch, self.tree, fuzz=2, strip=strip)
+        except mutant.MissingTool as error:
+            raise AsideError(f"{error}.") from error
         except mutant.MutantError as error:
             raise AsideError(f"{patch} does not apply:\n{_why_not(str(error))}") from error
+
+    def compiled(self, files: list[str], before: Callable[[str], str]) -> list[str]:
+        """Those of the files in which a compiler reads something else than in what was `before`."""
+        return [name for name in files
+                if code_of(name, _text_of(self.tree / name)) != code_of(name, before(name))]
+
+    def of_workspace(self, name: str) -> str:
+        """A file as it is in the work tree."""
+        return _text_of(self._workspace / name)
+
+    def of_commit(self, name: str) -> str:
+        """A file as it was committed last."""
+        return _committed(self._workspace, name)
+
+    def used(self, labels: list[str], files: list[str]) -> list[str]:
+        """Those of the files of which some program is made. The build's own files are of all."""
+        self._acquire(lambda state: None)
+        self._used = True
+        query = f"kind('source file', deps(set({' '.join(labels)})))"
+        run = subprocess.run([*self._bazel(), "query", "--color=no", "--noshow_progress", query],
+                             cwd=self.tree, capture_output=True, text=True, check=False)
+        if run.returncode != 0:
+            raise AsideError("it does not build:\n" + _complaint(run.stderr.splitlines()))
+        inputs = {label.removeprefix("//").replace(":", "/").lstrip("/") for label in run.stdout.split()}
+        return [name for name in files if name in inputs or name.endswith((".bazel", ".bzl"))]
 
     def _bazel(self) -> list[str]:
         return ["bazel", f"--output_base={self._base}", "--max_idle_secs=60"]
 
     def build(self, labels: list[str], tick: Callable[[str], None]) -> None:
         """Builds; `tick` is told how far it is. Raises AsideError with the first error."""
-        if shutil.which("bazel") is None:
-            raise AsideError("bazel is not installed; run tools/setup.")
         self._acquire(tick)
         self._used = True
         argv = [*self._bazel(), "build", "--color=no", "--curses=no", "--show_progress_rate_limit=0.5",
@@ -159,6 +219,8 @@ class Aside:
 
     def _acquire(self, tick: Callable[[str], None]) -> None:
         """One build at a time uses the cache."""
+        if shutil.which("bazel") is None:
+            raise AsideError("bazel is not installed; run tools/setup.")
         while True:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -41,6 +41,10 @@ class MutantError(Exception):
     """A patch that is not as it should be; the text names the file and the fix."""
 
 
+class MissingTool(MutantError):
+    """Nothing is wrong with the patch: what applies it is not there."""
+
+
 @dataclass(frozen=True)
 class Mutant:
     """One patch, read."""
@@ -137,9 +141,9 @@ def apply(mutant_file: Path, tree: Path, dry_run: bool = False, fuzz: int = 0, s
             "--reject-file=-", f"--directory={tree}", f"--input={mutant_file.absolute()}"]
     try:
         run = subprocess.run(argv + (["--dry-run"] if dry_run else []), stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, text=True, check=False)
+                             stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
     except FileNotFoundError as error:
-        raise MutantError("the program 'patch' is not installed; it is in the Debian package "
+        raise MissingTool("the program 'patch' is not installed; it is in the Debian package "
                           "patch; run tools/setup") from error
     if run.returncode != 0:
         raise MutantError(f"{mutant_file} does not apply. Make it again from the code as it is "

@@ -64,31 +64,44 @@ def _lines(scenario: Path) -> int:
 
 def _search_once(programs: Path, name: str, seed: int, options: list[str],
                  folder: Path) -> Path | None:
-    """One find, minimised. None if this seed finds nothing."""
+    """One find, minimised, or as it is where that fails. None if this seed finds nothing."""
     crash = folder / f"{seed}.bin"
     run = subprocess.run([programs / f"{name}_search", "--seed", str(seed), "--deviations", "32",
                           *options, "--out", crash], stdout=subprocess.PIPE,
                          stderr=subprocess.STDOUT, text=True, check=False)
-    print(f"  seed {seed}: {run.stdout.strip().splitlines()[-1]}", flush=True)
+    # What follows is how to replay it.
+    words = [line for line in run.stdout.splitlines() if line.startswith(("found ", "clean "))]
+    if run.returncode not in (0, 1) or not words:
+        raise hunt.HuntError(f"{programs}/{name}_search ended with status {run.returncode}:\n{run.stdout[-2000:]}")
+    print(f"  seed {seed}: {words[0]}", flush=True)
     if run.returncode != 1:
         return None
     short = folder / f"{seed}.txt"
-    subprocess.run([programs / f"{name}_reproduce", "--minimise", crash, "-o", short],
-                   stdout=subprocess.DEVNULL, check=False)
-    return short if short.exists() else None
+    minimised = subprocess.run([programs / f"{name}_reproduce", "--minimise", crash, "-o", short],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if not short.exists():
+        raise hunt.HuntError(f"{programs}/{name}_reproduce does not minimise what seed {seed} has found:\n"
+                             f"{minimised.stderr[-2000:]}")
+    return short
 
 
-def remake(programs: Path, name: str, clean: Path, finds: int, options: list[str]) -> bool:
-    """Writes scenarios/NAME.txt. False if no search found the mutant."""
+def remake(programs: Path, name: str, clean: Path, finds: int, options: list[str]) -> str | None:
+    """Writes scenarios/NAME.txt, or says why it does not."""
     with tempfile.TemporaryDirectory() as folder:
         seeds = [1 + 1_000_000_000 * i for i in range(finds)]
         shorts = [_search_once(programs, name, seed, options, Path(folder)) for seed in seeds]
-        good = [short for short in shorts if short and _fires(programs, name, clean, short)]
+        found = [short for short in shorts if short]
+        good = [short for short in found if _fires(programs, name, clean, short)]
+        if not found:
+            return f"NOT FOUND in {finds} searches"
         if not good:
-            return False
+            title = _title(programs / f"{name}_reproduce", found[0])
+            on_clean = _title(clean, found[0])
+            return f"FOUND {len(found)} times, but as {title}" + \
+                (f", and the clean core is reported, too: {on_clean}" if on_clean else ", which the patch does not name")
         best = min(good, key=_lines)
         Path(f"tests/mutants/scenarios/{name}.txt").write_text(best.read_text())
-    return True
+    return None
 
 
 def _write_again(patch: Path) -> None:
@@ -146,12 +159,14 @@ def _run(args: argparse.Namespace) -> int:
             continue
         print(f"{name}: searching", flush=True)
         options = ["--executions", str(args.executions), *args.known[name]]
-        if remake(programs, name, clean, args.finds, options):
+        if (why_not := remake(programs, name, clean, args.finds, options)) is None:
             pages.write(name, None, programs / f"{name}_reproduce")
             print(f"  wrote {scenario} and its page: {_title(programs / f'{name}_reproduce', scenario)}")
         else:
             lost.append(name)
-            print(f"  NOT FOUND in {args.finds} searches of {args.executions:,} executions")
+            print(f"  {why_not}")
+    if lost:
+        print(f"{len(lost)} of {len(names)} have no scenario that fires: {', '.join(lost)}")
     return 1 if lost else 0
 
 
@@ -162,6 +177,9 @@ def main(argv: list[str]) -> int:
         return _run(args)
     except (hunt.HuntError, mutant.MutantError, pages.PageError, OSError) as error:
         print(f"remake: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nremake: stopped; what was written before is complete", file=sys.stderr)
         return 2
 
 

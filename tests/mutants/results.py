@@ -201,6 +201,7 @@ def effort(rows: list[Row], engines: list[str]) -> str:
 def bars(rows: list[Row]) -> str:
     """How the whole stands."""
     searched = [one for one in rows if one.expected and one.best]
+    missing = [one.name for one in rows if not one.best]
     always = sum(one.best.found == one.best.trials for one in searched)
     quick = sum(one.best.median_seconds is not None and one.best.median_seconds <= 10 for one in searched)
     kills = sum(count for one in searched for count in one.fired.values())
@@ -219,6 +220,8 @@ def bars(rows: list[Row]) -> str:
     if campaigns:
         lines.insert(2, "* Found by a campaign of both fuzzing engines from nine of ten seeds or more: "
                      f"{often} of {len(campaigns)}.")
-    if clean:
-        lines.append(f"* Reports on the clean core: {reports}.")
+    if searches := sum(cell.trials for one in clean for engine, cell in one.cells.items() if engine != CAMPAIGN):
+        lines.append(f"* Reports on the clean core: {reports}, in {searches:,} search{'es' * (searches != 1)}.")
+    if missing:
+        lines.append(f"* Not searched: {', '.join(missing)}.")
     return "\n".join(lines) + "\n"

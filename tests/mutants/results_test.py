@@ -82,7 +82,7 @@ class ResultsTest(unittest.TestCase):
         text = results.bars(rows)
         self.assertIn("at least one engine: 1 of 1 mutants", text)
         self.assertIn("expects first: 33.3 % of 3 kills; one that it names: 66.7 %", text)
-        self.assertIn("clean core: 0.", text)
+        self.assertIn("clean core: 0, in 1 search.", text)
 
     def test_campaign_is_what_either_fuzzer_finds(self):
         mine = [_result(seed, oracle, seconds, engine=engine) for seed, engine, oracle, seconds in [

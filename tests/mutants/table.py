@@ -27,7 +27,7 @@ What is measured is added to out/museum/results.jsonl as it comes. Started again
 it stopped, and measures again only what was built from other code. Ctrl-C ends it, and writes the table
 of what there is.
 exit status: 0 each mutant was found by some engine and the clean core was not reported, 1 not so,
-2 it could not do its work"""
+2 it could not do its work: also if a search that the table is to show was not made, or executed nothing"""
 
 _MUTANTS = Path("tests/mutants")
 _INTRODUCTION = """\
@@ -113,6 +113,7 @@ class Table:
         self._names = names
         self._file = user_path(args.results)
         self._line = StatusLine()
+        self._empty: list[str] = []  # searches that executed nothing, which says nothing
         self._began = time.monotonic()
         self._digests = {(name, engine): results.digest(_program(name, engine))
                          for name in names for engine in args.engines}
@@ -151,6 +152,9 @@ class Table:
         plan, title = outcome.plan, outcome.title
         if outcome.failure:
             raise TableError(f"{plan.label}, {plan.engine}: {outcome.failure}")
+        if title is None and not outcome.tried:
+            self._empty.append(f"{plan.label} with {plan.engine} from seed {plan.seed}")
+            return True
         one = results.Result(
             mutant=plan.label, engine=plan.engine, seed=plan.seed, limit=plan.seconds,
             seconds=round(outcome.seconds, 3), executions=outcome.executions,
@@ -190,10 +194,13 @@ class Table:
         markdown.write_text(self._text(rows, os.path.relpath("docs/museum", markdown.parent) + "/{}.md"))
         as_json.write_text("[\n" + ",\n".join(json.dumps(asdict(one)) for one in rows) + "\n]\n")
         print(results.bars(rows) + f"The table is in {shown(markdown)} and {shown(as_json)}.")
-        good = all((one.best is not None and one.best.found) if one.expected else not one.fired
-                   for one in rows)
+        if self._empty:
+            print(f"These searches executed nothing in their time and are left out: {'; '.join(self._empty)}.")
+        if left := sum(key not in self._known for key in self._wanted()):
+            print(f"{left} of {len(self._wanted())} searches are not in it.")
+            return 2
+        good = all(one.best is not None and one.best.found if one.expected else not one.fired for one in rows)
         return 0 if good else 1
-
 
     def _text(self, rows: list[results.Row], page: str) -> str:
         args = self._args

@@ -71,6 +71,7 @@ class TableTest(unittest.TestCase):
 
     def test_table(self):
         output = self.table("--seeds", "2", "--seconds", "1", "--engines", "random,libfuzzer", status=0)
+        self.assertIn("Reports on the clean core: 0, in 4 searches.", output)
         self.assertIn("at least one engine: 1 of 1 mutants", output)
         text = (self.home / "out/museum/table.md").read_text()
         self.assertIn("--seeds 2 --seconds 1 --engines random,libfuzzer --jobs 4", text)
@@ -116,9 +117,19 @@ class TableTest(unittest.TestCase):
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         output = process.communicate(timeout=60)[0]
-        self.assertEqual(process.returncode, 0, output)
+        self.assertEqual(process.returncode, 2, output)
         self.assertIn("Stopped; started again", output)
+        self.assertIn("1 of 2 searches are not in it.", output)
         self.assertIn("1/1", (self.home / "out/museum/table.md").read_text())
+
+    def test_a_search_that_executes_nothing(self):
+        # Of the clean core silence would be taken for a good sign.
+        (self.programs / "search_bin").write_text("#!/bin/sh\nsleep 100\n")
+        output = self.table("--seeds", "1", "--seconds", "1", "--engines", "random", status=2)
+        self.assertIn("executed nothing in their time and are left out: clean with random from seed 1.", output)
+        self.assertIn("* Not searched: clean.", output)
+        self.assertNotIn("Reports on the clean core", output)
+        self.assertEqual([line["mutant"] for line in self.lines()], ["m07_t"])
 
     def test_errors(self):
         self.assertIn("m08: no such mutant. There are: m07_t, clean.", self.table("--only", "m08", status=2))

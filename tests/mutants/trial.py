@@ -11,7 +11,7 @@ from pathlib import Path
 from fuzz.campaign.afl import Afl
 from fuzz.campaign.crashes import Title
 from fuzz.campaign.engine import Engine, Find, Settings
-from fuzz.campaign.exhaustive import Exhaustive
+from fuzz.campaign.exhaustive import Exhaustive, Proofs
 from fuzz.campaign.libfuzzer import LibFuzzer
 from fuzz.campaign.random_search import AimedSearch, PctSearch, RandomSearch
 
@@ -51,6 +51,13 @@ class Trial:
     title: Title | None  # what was found, or None
     crash: bytes = b""  # the input that shows it
     failure: str | None = None  # why the engine could not work
+    exact: bool = True  # False: `executions` is an estimate
+    proofs: Proofs | None = None  # of the exhaustive search
+
+    @property
+    def tried(self) -> bool:
+        """Whether anything was looked at: silence says nothing otherwise."""
+        return self.executions > 0
 
 
 class _Running:
@@ -73,11 +80,13 @@ class _Running:
 
     def poll(self) -> Trial | None:
         """The outcome, once there is one."""
+        # Before its last words are read: they hold the count.
+        ended = self._stopping is not None and not self.engine.running()
         if finds := self.engine.poll():
             return self._found(finds[0])
         if self.engine.failure:
             return self._ended(failure=self.engine.failure)
-        if self.engine.finished or (self._stopping and not self.engine.running()):
+        if self.engine.finished or ended:
             return self._ended()
         if self._stopping is None and self.elapsed >= self.plan.seconds:
             self.stop()
@@ -93,13 +102,16 @@ class _Running:
         seconds = self.elapsed
         self.engine.interrupt()
         title = self.engine.title_of(find)
-        executions = find.executions if find.executions is not None \
-            else self.engine.progress.executions
-        return Trial(self.plan, seconds, executions, title, find.path.read_bytes())
+        progress = self.engine.progress
+        exact = find.executions is not None
+        return Trial(self.plan, seconds, find.executions if exact else progress.executions, title,
+                     find.path.read_bytes(), exact=exact or progress.exact)
 
     def _ended(self, failure: str | None = None) -> Trial:
-        return Trial(self.plan, min(self.elapsed, self.plan.seconds),
-                     self.engine.progress.executions, None, failure=failure)
+        progress = self.engine.progress
+        return Trial(self.plan, min(self.elapsed, self.plan.seconds), progress.executions, None,
+                     failure=failure, exact=progress.exact,
+                     proofs=getattr(self.engine, "proofs", None))
 
 
 def run(plans: Iterable[Plan], folder: Path, jobs: int, each: Callable[[Trial], bool],

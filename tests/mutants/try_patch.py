@@ -6,6 +6,7 @@ The work tree stays as it is.
 
 import argparse
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from fuzz.campaign.paths import shown, user_path, workspace_directory
 from fuzz.campaign.process import adopt_orphans, kill_descendants
 from fuzz.campaign.status import StatusLine
 from tests.mutants import trial
-from tests.mutants.aside import ROOMS, Aside, AsideError, changed_files, patched_files
+from tests.mutants.aside import ROOMS, Aside, AsideError, changed_files, is_compiled, patched_files
 
 _EPILOG = """\
 examples:
@@ -28,9 +29,12 @@ examples:
   bazel run //tests/mutants:try -- --diff --seconds 60 --seeds 5
 
 The random searches and the proofs of fuzz/proofs come first, because they need the fewest programs
-built; then the guided engines, each from an empty corpus. The first report ends the search. Paths
-are relative to where you stand.
-exit status: 0 the change survived, 1 it is broken, 2 it could not be tried"""
+built; then the guided engines, each from an empty corpus. The first report ends the search. The random
+searches make scenarios of 4 CPUs with 8 operations each, of any configuration and backend, half of them
+with operations that belong together. The exhaustive search has the same time for all proofs; the verdict
+tells how far it came in which. Paths are relative to where you stand.
+exit status: 0 the change survived what was tried, 1 it is broken, 2 it could not be tried: also if an
+engine has made no execution, or if nothing that is compiled is changed"""
 
 # In the order in which they search; each stage is built when it begins.
 _STAGES = [["random", "pct", "aimed", "exhaustive"], ["libfuzzer", "afl"]]
@@ -39,6 +43,7 @@ _NAMES = {"random": "random search", "pct": "PCT search", "aimed": "aimed search
 _REPRODUCE = "fuzz/reproduce_bin"
 _BOOTED = ("hal/x86_64/", "kernel-glue/kernel/")
 _MINIMISE_SECONDS = 120
+_REPLAY_SECONDS = 30
 _SURVIVED, _BROKEN, _FAILED = 0, 1, 2
 
 
@@ -118,6 +123,17 @@ def _suitable(files: list[str]) -> list[str]:
     return searched + (["bochs"] if booted else [])
 
 
+def _labels(engines: list[str]) -> list[str]:
+    """What is built for the engines."""
+    programs = ["fuzz/" + trial.CLEAN_PROGRAMS[trial.PARTS[name]] for name in engines if name != "bochs"]
+    labels = ["//" + path.replace("/", ":") for path in programs + [_REPRODUCE] * bool(programs)]
+    return list(dict.fromkeys(labels)) + ["//kernel-glue:bochs"] * ("bochs" in engines)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + "s" * (count != 1)
+
+
 class Try:
     """One change on its way to a verdict."""
 
@@ -130,9 +146,13 @@ class Try:
 
     def run(self) -> int:
         """Returns the exit status."""
+        options = self._options
+        if options.patch is not None:
+            self._aside.apply(options.patch)
+        before = self._aside.of_commit if options.patch is None else self._aside.of_workspace
+        if not self._is_compiled(self._aside.compiled(options.files, before)):
+            return _SURVIVED
         self._announce()
-        if self._options.patch is not None:
-            self._aside.apply(self._options.patch)
         for engines in _STAGES:
             if wanted := [name for name in engines if name in self._options.engines]:
                 if (found := self._search(wanted)) is not None:
@@ -142,15 +162,41 @@ class Try:
         self._survived()
         return _SURVIVED
 
+    def _is_compiled(self, changed: list[str]) -> bool:
+        """False, after telling, if only comments are changed. Raises if no program is made of what is."""
+        options = self._options
+        if not changed:
+            if not any(is_compiled(name) for name in options.files):
+                raise AsideError(f"it changes nothing that is compiled: {', '.join(options.files)}")
+            self._line.say(f"SURVIVED: nothing is changed but comments and blank space, in {', '.join(options.files)}. "
+                           "What is compiled is what was compiled before, so nothing was searched.")
+            return False
+        self._line.show("asking which programs are made of what is changed")
+        used = self._aside.used(_labels(options.engines), changed)
+        if not used:
+            raise AsideError(f"no program of {', '.join(_NAMES[name] for name in options.engines)} is made of what it "
+                             f"changes: {', '.join(changed)}")
+        if unused := [name for name in options.files if name not in used]:
+            self._line.say(f"Note: what it changes in {', '.join(unused)} is in no program that is run here.")
+        return True
+
+    def _plans(self, engines: list[str]) -> list[trial.Plan]:
+        options = self._options
+        return [trial.Plan(name, seed, self._aside.program("fuzz/" + trial.CLEAN_PROGRAMS[trial.PARTS[name]]),
+                           options.seconds)
+                for seed in range(1, options.seeds + 1) for name in engines
+                if name != "bochs" and (seed == 1 or name not in trial.SEEDLESS)]
+
     def _announce(self) -> None:
         options = self._options
         what = "the uncommitted change" if options.patch is None else shown(options.patch)
         names = ", ".join(_NAMES[name] for name in options.engines)
-        searches = len(options.engines) * options.seeds
+        searches = len(self._plans(options.engines))
+        boot = ["one boot"] * ("bochs" in options.engines)
+        plan = [f"{searches} search{'es' * (searches != 1)} of at most {options.seconds} s, "
+                f"{options.jobs} at a time: about {searches * options.seconds / options.jobs:.0f} s"] * (searches > 0)
         self._line.say(f"Trying {what} ({', '.join(options.files)}) with {names}.\n"
-                       f"{searches} searches of at most {options.seconds} s, {options.jobs} at a time: about "
-                       f"{searches * options.seconds / options.jobs:.0f} s, and the time to build. "
-                       "Ctrl-C ends it.")
+                       f"{' and '.join(plan + boot)}, and the time to build. Ctrl-C ends it.")
         judges = [file for file in options.files if file.startswith("fuzz/")]
         if judges:
             self._line.say(f"Note: it changes {judges[0]}, a part of what judges. A report, or "
@@ -164,15 +210,10 @@ class Try:
 
     def _search(self, engines: list[str]) -> trial.Trial | None:
         """The first find of a stage, or None."""
-        programs = {name: "fuzz/" + trial.CLEAN_PROGRAMS[trial.PARTS[name]] for name in engines}
-        labels = list(dict.fromkeys([*programs.values(), _REPRODUCE]))
         names = " and ".join(_NAMES[name] for name in engines)
-        self._build(["//" + label.replace("/", ":") for label in labels], f"the {names}")
-        options = self._options
-        plans = [trial.Plan(name, seed, self._aside.program(programs[name]), options.seconds)
-                 for seed in range(1, options.seeds + 1) for name in engines
-                 if seed == 1 or name not in trial.SEEDLESS]
-        done = trial.run(plans, self._scratch / engines[0], options.jobs,
+        self._build(_labels(engines), f"the {names}")
+        plans = self._plans(engines)
+        done = trial.run(plans, self._scratch / engines[0], self._options.jobs,
                          each=lambda outcome: outcome.title is None and outcome.failure is None,
                          tick=lambda done, left: self._line.show(
                              f"{names}: {len(done)} of {len(plans)} searches done, nothing found, "
@@ -183,49 +224,80 @@ class Try:
             if outcome.title is not None:
                 return outcome
         for name in engines:
-            mine = [outcome for outcome in done if outcome.plan.engine == name]
-            effort = "all proofs" if name in trial.SEEDLESS else f"{len(mine)} seed{'s' * (len(mine) != 1)}"
-            self._effort.append(
-                f"  {_NAMES[name]:<18} {effort}, "
-                f"{sum(outcome.seconds for outcome in mine):.0f} s, "
-                f"about {sum(outcome.executions for outcome in mine):,} scenarios")
+            self._note_effort(name, [outcome for outcome in done if outcome.plan.engine == name])
         return None
+
+    def _note_effort(self, name: str, mine: list[trial.Trial]) -> None:
+        """Raises AsideError if one of them has looked at nothing: its silence says nothing."""
+        for outcome in mine:
+            if outcome.tried:
+                continue
+            what = "explored no proof" if name in trial.SEEDLESS else \
+                f"made no execution from seed {outcome.plan.seed}"
+            raise AsideError(f"{_NAMES[name]} {what} in {outcome.seconds:.0f} s. Give it more time with --seconds, or "
+                             "leave it out with --engines.")
+        counts = " and ".join(("" if outcome.exact else "about ") + f"{outcome.executions:,}" for outcome in mine)
+        done = str(mine[0].proofs) if name in trial.SEEDLESS else _number(len(mine), "seed")
+        self._effort.append(f"  {_NAMES[name]:<18} {done}; {counts} executions, "
+                            f"{sum(outcome.seconds for outcome in mine):.0f} s")
 
     def _broken(self, found: trial.Trial) -> int:
         options = self._options
+        seedless = found.plan.engine in trial.SEEDLESS
         self._line.say(f"\nBROKEN: {found.title}\n"
-                       f"{_NAMES[found.plan.engine]}, seed {found.plan.seed}, after "
-                       f"{found.executions:,} scenarios and {found.seconds:.1f} s.")
-        options.keep.mkdir(parents=True, exist_ok=True)
-        if found.plan.engine in trial.SEEDLESS:
-            story = found.crash.decode(errors="replace")
-            (options.keep / "story.txt").write_text(story)
-            self._line.say(f"A proof fails:\n\n{story}\nIt is in {shown(options.keep / 'story.txt')}, too.")
-            return _BROKEN
-        crash, scenario = options.keep / "crash.bin", options.keep / "scenario.txt"
+                       f"{_NAMES[found.plan.engine]}, {'' if seedless else f'seed {found.plan.seed}, '}after "
+                       f"{'' if found.exact else 'about '}{_number(found.executions, 'execution')} and "
+                       f"{found.seconds:.1f} s.")
+        # The verdict stands, whatever happens from here on.
+        try:
+            options.keep.mkdir(parents=True, exist_ok=True)
+            if seedless:
+                self._tell_proof(found.crash.decode(errors="replace"))
+            else:
+                self._tell(found)
+        except OSError as error:
+            self._line.say(f"What shows it cannot be kept in {shown(options.keep)}: {error.strerror or error}")
+        except KeyboardInterrupt:
+            self._line.say(f"Stopped while its story was being made. What there is of it is in {shown(options.keep)}.")
+        return _BROKEN
+
+    def _tell_proof(self, story: str) -> None:
+        file = self._options.keep / "story.txt"
+        self._line.say(f"A proof fails:\n\n{story}")
+        file.write_text(story)
+        self._line.say(f"It is in {shown(file)}, too.")
+
+    def _tell(self, found: trial.Trial) -> None:
+        folder = self._options.keep
+        crash, scenario, program = folder / "crash.bin", folder / "scenario.txt", folder / "reproduce"
         crash.write_bytes(marked(found.crash))
-        program = options.keep / "reproduce"
         shutil.copy(self._aside.program(_REPRODUCE), program)
-        story = self._story(program, crash, scenario)
+        self._line.show("making the scenario smaller")
+        what, file = "The smallest scenario found that shows it", scenario
+        story = self._story([program, "--minimise", crash, "-o", scenario], _MINIMISE_SECONDS)
+        if story is None:
+            what, file = "As it was found, because it could not be made smaller", crash
+            story = self._story([program, crash], _REPLAY_SECONDS)
         if story is None:
             self._line.say(f"The input is in {shown(crash)}. The reproducer has no story of it: "
                            "replay it with the engine's program.")
-            return _BROKEN
-        (options.keep / "story.txt").write_text(story)
-        self._line.say(f"The smallest scenario found that shows it:\n\n{story}\n"
-                       f"All of this is in {shown(options.keep)}. To see it again:\n"
-                       f"  {shown(program)} {shown(scenario)}")
-        return _BROKEN
+            return
+        (folder / "story.txt").write_text(story)
+        other = "" if str(found.title) in story else \
+            "Note: the engine has reported it by another title; the oracle that fires first may differ.\n"
+        self._line.say(f"{what}:\n\n{story}\n{other}"
+                       f"All of this is in {shown(folder)}. To see it again:\n"
+                       f"  {shlex.quote(shown(program))} {shlex.quote(shown(file))}")
 
-    def _story(self, program: Path, crash: Path, scenario: Path) -> str | None:
-        self._line.show("making the scenario smaller")
+    def _story(self, argv: list, seconds: float) -> str | None:
+        """What the reproducer tells of a failure; None if it has none, or takes too long."""
         try:
-            run = subprocess.run([program, "--minimise", crash, "-o", scenario], text=True,
-                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False,
-                                 timeout=_MINIMISE_SECONDS)
+            run = subprocess.run(argv, text=True, errors="replace", stdout=subprocess.PIPE,
+                                 stderr=subprocess.DEVNULL, check=False, timeout=seconds)
         except subprocess.TimeoutExpired:
             return None
-        self._line.clear()
+        finally:
+            self._line.clear()
         return run.stdout if run.returncode == 1 else None
 
     def _boots(self) -> bool:
@@ -235,8 +307,10 @@ class Try:
         program = self._aside.program("kernel-glue/bochs")
         run = subprocess.run([program, "--cpus", "4"], text=True, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, check=False)
-        if run.returncode == 0:
-            self._effort.append(f"  {'Bochs':<18} one boot with 4 CPUs, {time.monotonic() - began:.0f} s")
+        passed = sum(line.startswith("ok ") and "# SKIP" not in line for line in run.stdout.splitlines())
+        if run.returncode == 0 and passed > 0:
+            self._effort.append(f"  {'Bochs':<18} one boot with 4 CPUs, {_number(passed, 'self-test')} passed, "
+                                f"{time.monotonic() - began:.0f} s")
             return True
         if run.returncode != 1:
             raise AsideError(f"the test kernel cannot be run:\n{run.stdout[-2000:]}")
@@ -246,9 +320,11 @@ class Try:
         return False
 
     def _survived(self) -> None:
+        left_out = [_NAMES[name] for name in _NAMES if name not in self._options.engines]
         self._line.say("\nSURVIVED: nothing was reported.\n" + "\n".join(self._effort) + "\n"
-                       "That is no proof: docs/museum.md tells how long real bugs take to show. "
-                       "--seconds and --seeds search longer.")
+                       + (f"Not tried: {', '.join(left_out)}.\n" if left_out else "") +
+                       "Of all but the proofs explored completely, that is no proof: docs/museum.md tells how long real "
+                       "bugs take to show. --seconds and --seeds search longer.")
 
 
 def _interrupt(*_) -> None:
@@ -268,8 +344,10 @@ def main(argv: list[str]) -> int:
         scratch = Path(tempfile.mkdtemp(prefix="shootdown-try-"))
         with Aside(workspace_directory(), scratch) as aside:
             return Try(options, aside, scratch).run()
-    except AsideError as error:
-        print(f"try: {error}", file=sys.stderr)
+    except (AsideError, OSError) as error:
+        # A copy that fails has a list of errors, each with what it copied.
+        first = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+        print(f"try: {first}", file=sys.stderr)
         return _FAILED
     except KeyboardInterrupt:
         print("\ntry: stopped before there was a verdict", file=sys.stderr)

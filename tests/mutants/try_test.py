@@ -93,8 +93,10 @@ class VerdictTest(TryFixture):
         output = self.run_try("change.patch", "--seconds", "1", "--seeds", "2", "--engines",
                               "random,libfuzzer", status=0)
         self.assertRegex(output, r"SURVIVED: nothing was reported\.\n"
-                         r"  random search +2 seeds, 2 s, about [\d,]+ scenarios\n"
-                         r"  libFuzzer +2 seeds, 2 s, about [\d,]+ scenarios\n")
+                         r"  random search +2 seeds; (about )?[1-9][\d,]+ and (about )?[1-9][\d,]+ executions, 2 s\n"
+                         r"  libFuzzer +2 seeds; [1-9][\d,]+ and [1-9][\d,]+ executions, 2 s\n"
+                         r"Not tried: PCT search, aimed search, exhaustive search, AFL\+\+, Bochs\.\n")
+        self.assertIn("\n4 searches of at most 1 s, ", output)
         log = (self.home / "log").read_text()
         self.assertIn("build //fuzz:search_bin //fuzz:reproduce_bin\n// A room.\nint x = 2;", log)
         self.assertRegex(log, r"shutdown\n.*\n.*\n.*\n$")
@@ -103,9 +105,9 @@ class VerdictTest(TryFixture):
         output = self.run_try("change.patch", "--keep", "kept", status=1, FAKE_SEARCH="17",
                               **{"PATH": self.env["PATH"]})
         self.assertIn("BROKEN: O5 a table is released too early\n"
-                      "random search, seed 1, after 17 scenarios", output)
-        self.assertIn("the story of scenario of seed", output)
-        self.assertNotIn("shootdown_afl", (self.home / "log").read_text(), "built before needed")
+                      "random search, seed 1, after 17 executions", output)
+        self.assertRegex(output, r"the story of shootdown-bytes 1\sscenario of seed")
+        self.assertNotRegex((self.home / "log").read_text(), r"(?m)^build .*shootdown_afl", "built before needed")
         self.assertEqual(sorted(path.name for path in (self.home / "kept").iterdir()),
                          ["crash.bin", "reproduce", "scenario.txt", "story.txt"])
 
@@ -114,12 +116,47 @@ class VerdictTest(TryFixture):
                               status=0)
         proofs = len(list(Path("fuzz/proofs").glob("*.txt")))
         self.assertGreater(proofs, 10)
-        self.assertRegex(output, fr"  exhaustive search +all proofs, \d+ s, about {60 * proofs:,} scenarios\n")
+        self.assertIn("\n1 search of at most 100 s, ", output)
+        self.assertRegex(output, fr"  exhaustive search +{proofs} of {proofs} proofs explored completely; "
+                         fr"{60 * proofs:,} executions, \d+ s\n")
+
+    def test_proofs_that_time_does_not_reach_are_named(self):
+        names = sorted(proof.stem for proof in Path("fuzz/proofs").glob("*.txt"))
+        self.fake("explore_bin", _EXPLORE.format("proved: no oracle fires", 0).replace(
+            "#!/bin/sh\n", f"#!/bin/sh\ncase $5 in\n*/{names[2]}.txt) sleep 100;;\n"
+            f"*/{names[1]}.txt) echo '  20000 executions, 0 given up'; echo '  NOT PROVED'; exit 1;;\nesac\n"))
+        output = self.run_try("change.patch", "--engines", "exhaustive", "--seconds", "1", status=0)
+        self.assertIn(f"1 of {len(names)} proofs explored completely; as far as 20,000 executions: {names[1]}; "
+                      f"stopped half-way: {names[2]}; not reached: {', '.join(names[3:])}; 20,060 executions, 1 s",
+                      output)
+
+    def test_an_exhaustive_search_that_finishes_no_proof_is_no_verdict(self):
+        self.fake("explore_bin", "#!/bin/sh\nsleep 100\n")
+        output = self.run_try("change.patch", "--engines", "exhaustive", "--seconds", "1", status=2)
+        self.assertIn("exhaustive search explored no proof in 1 s", output)
+        # As where the disk is full: it ends well, and its last line is not there.
+        self.fake("explore_bin", "#!/bin/sh\necho what\n")
+        output = self.run_try("change.patch", "--engines", "exhaustive", status=2)
+        self.assertIn("without a verdict", output)
+
+    def test_an_engine_that_executes_nothing_is_no_verdict(self):
+        for program, engine in (("search_bin", "random"), ("shootdown_libfuzzer", "libfuzzer")):
+            for script in ("sleep 100", "exit 0"):
+                with self.subTest(engine, script=script):
+                    self.fake(program, f"#!/bin/sh\n{script}\n")
+                    output = self.run_try("change.patch", "--engines", engine, "--seconds", "1", "--seeds", "1",
+                                          status=2)
+                    self.assertNotIn("SURVIVED", output)
+
+    def test_a_kernel_without_self_tests_is_no_verdict(self):
+        self.patch.write_text(_PATCH)
+        self.fake("bochs", "#!/bin/sh\nexit 0\n")
+        self.assertIn("cannot be run", self.run_try("change.patch", "--engines", "bochs", status=2))
 
     def test_a_proof_fails(self):
         self.fake("explore_bin", _EXPLORE.format("FOUND O5 a table is released too early", 1))
         output = self.run_try("change.patch", "--keep", "kept", "--engines", "exhaustive", status=1)
-        self.assertIn("BROKEN: O5 a table is released too early\nexhaustive search, seed 1, after 60 ", output)
+        self.assertIn("BROKEN: O5 a table is released too early\nexhaustive search, after 60 ", output)
         self.assertRegex(output, r"A proof fails:\n\n\S+\.txt: a proof\n")
         self.assertIn("FOUND O5", (self.home / "kept/story.txt").read_text())
 
@@ -136,6 +173,31 @@ class VerdictTest(TryFixture):
         self.assertIn("BROKEN: O3 always", output)
         self.assertIn("The input is in kept/crash.bin.", output)
 
+    def test_a_story_of_its_own(self):
+        # Where it cannot be made smaller, the story is of what was found.
+        self.fake("reproduce_bin", "#!/bin/sh\n[ $1 = --minimise ] && exit 2\n"
+                  "echo O5 a table is released too early\nexit 1\n")
+        output = self.run_try("change.patch", "--keep", "kept too", "--engines", "random", status=1, FAKE_SEARCH="17")
+        self.assertIn("could not be made smaller:\n\nO5 a table", output)
+        self.assertIn("'kept too/reproduce' 'kept too/crash.bin'", output)
+        self.assertNotIn("another title", output)
+        self.fake("reproduce_bin", "#!/bin/sh\necho O7 something else\nexit 1\n")
+        output = self.run_try("change.patch", "--keep", "kept", "--engines", "random", status=1, FAKE_SEARCH="17")
+        self.assertIn("reported it by another title", output)
+
+    def test_broken_stays_broken_where_nothing_can_be_kept(self):
+        (self.home / "file").write_text("no folder")
+        output = self.run_try("change.patch", "--keep", "file/kept", "--engines", "random", status=1,
+                              FAKE_SEARCH="17")
+        self.assertIn("BROKEN: O5", output)
+        self.assertIn("cannot be kept in file/kept: Not a directory", output)
+
+    def test_comments_only(self):
+        self.patch.write_text(_PATCH.replace("+int x = 2;", "+int x = 1;  // One."))
+        output = self.run_try("change.patch", status=0)
+        self.assertIn("SURVIVED: nothing is changed but comments and blank space, in core/x.h", output)
+        self.assertNotIn("build", (self.home / "log").read_text() if (self.home / "log").exists() else "")
+
     def test_the_kernel_is_booted_if_only_it_is_changed(self):
         (self.tree / "hal/x86_64").mkdir(parents=True)
         (self.tree / "hal/x86_64/y.h").write_text("int y = 1;\n")
@@ -144,8 +206,8 @@ class VerdictTest(TryFixture):
         self.fake("bochs", "#!/bin/sh\necho ok 1 fine\necho not ok 2 shootdown\nexit 1\n")
         output = self.run_try("change.patch", status=1)
         self.assertIn("BROKEN: the test kernel fails in Bochs\nnot ok 2 shootdown", output)
-        self.fake("bochs", "#!/bin/sh\nexit 0\n")
-        self.assertIn("one boot with 4 CPUs", self.run_try("change.patch", status=0))
+        self.fake("bochs", "#!/bin/sh\necho ok 1 fine\necho 'ok 2 fine # SKIP needs 8 CPUs'\nexit 0\n")
+        self.assertIn("one boot with 4 CPUs, 1 self-test passed", self.run_try("change.patch", status=0))
 
 
 class ErrorTest(TryFixture):
@@ -158,6 +220,32 @@ class ErrorTest(TryFixture):
     def test_another_room(self):
         self.patch.write_text(_PATCH.replace("core/x.h", "docs/x.md"))
         self.assertIn("it changes docs/x.md", self.run_try("change.patch", status=2))
+
+    def test_nothing_that_is_compiled(self):
+        (self.tree / "core/README.md").write_text("a\n")
+        (self.tree / "core/unused").mkdir()
+        (self.tree / "core/unused/y.h").write_text("a\n")
+        text = "--- a/core/{0}\n+++ b/core/{0}\n@@ -1 +1 @@\n-a\n+b\n"
+        self.patch.write_text(text.format("README.md"))
+        output = self.run_try("change.patch", "--engines", "random", status=2)
+        self.assertIn("it changes nothing that is compiled: core/README.md", output)
+        self.patch.write_text(text.format("unused/y.h"))
+        output = self.run_try("change.patch", "--engines", "random", status=2)
+        self.assertIn("no program of random search is made of what it changes: core/unused/y.h", output)
+        self.patch.write_text(text.format("unused/y.h") + _PATCH)
+        output = self.run_try("change.patch", "--engines", "random", "--seconds", "1", status=0)
+        self.assertIn("Note: what it changes in core/unused/y.h is in no program that is run here.", output)
+
+    def test_a_full_disk(self):
+        # What the copy is written to takes nothing.
+        (self.tree / "core/big.h").write_bytes(b"x" * 4_000_000)
+        run = subprocess.run(["prlimit", "--fsize=1000000", sys.executable, "-c", _START, "change.patch", "--engines",
+                              "random"], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             cwd="/", check=False)
+        self.assertEqual(run.returncode, 2, run.stdout)
+        self.assertRegex(run.stdout, "^try: .*(No space left|File too large)")
+        self.assertNotIn("Traceback", run.stdout)
+        self.assertEqual(list((self.home / "tmp").iterdir()), [])
 
     def test_a_hunk_that_does_not_fit(self):
         self.patch.write_text(_PATCH.replace("int x = 1", "int x = 7"))
@@ -179,6 +267,8 @@ class ErrorTest(TryFixture):
         self.assertIn("it does not build:\n  ./core/x.h:2:9: use of undeclared identifier 'y'\n"
                       "      2 | int x = y;\n", output)
         self.assertNotIn("1 error generated", output)
+        output = self.run_try("change.patch", "--engines", "random", status=2, FAKE_BUILD="link")
+        self.assertIn("undefined symbol: f()", output)
 
     def test_missing_tools(self):
         bare = self.home / "bare"
@@ -189,6 +279,10 @@ class ErrorTest(TryFixture):
         self.assertIn("bazel is not installed; run tools/setup", output)
         output = self.run_try("change.patch", status=2, PATH=str(bare))
         self.assertIn("afl-fuzz is not installed", output)
+        (bare / "patch").unlink()
+        output = self.run_try("change.patch", "--engines", "random", status=2, PATH=str(bare))
+        self.assertIn("try: the program 'patch' is not installed", output)
+        self.assertNotIn("does not apply", output)
 
     def test_an_engine_that_dies(self):
         output = self.run_try("change.patch", "--engines", "random", status=2, FAKE_SEARCH="-1")
@@ -237,6 +331,19 @@ class InterruptTest(TryFixture):
 
     def test_while_it_builds(self):
         self.interrupt(self.log_has("build"), "--engines", "random", FAKE_BUILD="slow")
+
+    def test_while_it_makes_the_scenario_smaller(self):
+        self.fake("reproduce_bin", "#!/bin/sh\ntouch $4.begun\nsleep 100\n")
+        process = self.start("change.patch", "--engines", "random", "--keep", "kept", FAKE_SEARCH="17")
+        deadline = time.monotonic() + 60
+        while not (self.home / "kept/scenario.txt.begun").exists():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=60)[0]
+        self.assertEqual(process.returncode, 1, output)
+        self.assertIn("BROKEN: O5", output)
+        self.assertNotIn("before there was a verdict", output)
 
     def test_while_it_searches(self):
         self.interrupt(self.log_has("libfuzzer"), "--engines", "libfuzzer", "--seconds", "600")

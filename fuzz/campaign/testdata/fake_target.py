@@ -82,7 +82,11 @@ def fuzz(mode: str, options: dict[str, str], corpus: Path) -> int:
 def search(value: dict[str, str]) -> int:
     """The random search: FAKE_SEARCH is the run in which it finds something."""
     seed, executions = int(value["--seed"]), int(value["--executions"])
-    time.sleep(0.1)
+    try:
+        time.sleep(0.1)
+    except KeyboardInterrupt:
+        print(f"stopped after {executions // 3} executions, 4321 visible operations")
+        return 2
     found = int(os.environ.get("FAKE_SEARCH", "0"))
     if found == -1:
         print("fake: cannot allocate")

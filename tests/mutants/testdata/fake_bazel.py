@@ -13,6 +13,11 @@ words = [word for word in sys.argv[1:] if not word.startswith("--")]
 with open(os.environ["FAKE_LOG"], "a", encoding="utf-8") as log:
     log.write(" ".join(words) + "\n")
     log.write(Path("core/x.h").read_text())
+if words[0] == "query":
+    # Every header is part of every program but what lies in a folder of its own.
+    for file in sorted(Path(".").rglob("*.h")):
+        if "unused" not in file.parts:
+            print(f"//{file.parent}:{file.name}")
 if words[0] == "build":
     print("[3 / 39] Compiling core/x.cc", flush=True)
     mode = os.environ.get("FAKE_BUILD", "")
@@ -22,6 +27,10 @@ if words[0] == "build":
         print("    2 | int x = y;")
         print("      |         ^")
         print("1 error generated.")
+        sys.exit(1)
+    if mode == "link":
+        print("ERROR: BUILD.bazel:1:1: Linking fuzz/search_bin failed: (Exit 1): clang failed")
+        print("ld.lld: error: undefined symbol: f()")
         sys.exit(1)
     if mode == "slow":
         time.sleep(1000)
