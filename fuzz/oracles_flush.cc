@@ -278,9 +278,12 @@ void Oracles::end_kernel_flush(CpuId cpu) {
 void Oracles::audit_kernel(CpuId cpu) {
   if (cpu_[cpu].offline) return;
   const HostCpu& hardware = machine_.cpu(cpu);
+  const Slot slot = guest_->system().cpus[cpu].own.loaded_slot;
   for (const TlbEntry& entry : hardware.tlb.entries) {
     if (entry.from.space != kKernelSpace) continue;
-    if (!entry.global && entry.pcid != machine_.pcid_of(hardware.cr3)) continue;
+    const bool twin =
+        machine_.pcid() && entry.pcid == (pcid_of(slot) | kUserPcidBit) && !twin_is_owed(cpu, slot);
+    if (!entry.global && !twin && entry.pcid != machine_.pcid_of(hardware.cr3)) continue;
     const unsigned page = kernel_page_of(entry.page << entry.shift);
     if (!is_outdated(entry, page)) continue;
     const Demand& demand = kernel_[page].demand;
