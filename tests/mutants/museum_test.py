@@ -11,7 +11,8 @@ from tests.mutants import mutant
 
 FOLDER = Path(__file__).parent
 WITH_MODEL = sys.argv[1].split(",")
-TESTED = sys.argv[2:]
+CORRECT = sys.argv[2].split(",")
+TESTED = sys.argv[3:]
 del sys.argv[1:]
 
 
@@ -37,6 +38,17 @@ class MuseumTest(unittest.TestCase):
                 shutil.copytree(root / room, Path(folder) / room)
             for patch in self.patches:
                 with self.subTest(patch.name):
+                    mutant.apply(patch, Path(folder), dry_run=True)
+
+    def test_every_correct_change_has_a_test_and_a_reason_and_applies(self):
+        patches = sorted((FOLDER / "correct").glob("*.patch"))
+        self.assertEqual([patch.stem for patch in patches], CORRECT)
+        with tempfile.TemporaryDirectory() as folder:
+            for room in ("core", "kernel-glue/mm"):
+                shutil.copytree(FOLDER.parents[1] / room, Path(folder) / room)
+            for patch in patches:
+                with self.subTest(patch.name):
+                    self.assertRegex(patch.read_text(), r"\A# title: .+\n(# correct: .+\n)+--- a/")
                     mutant.apply(patch, Path(folder), dry_run=True)
 
     def test_the_model_is_shared_only_where_it_is_the_same(self):
