@@ -183,12 +183,14 @@ class Aside:
         """Those of the files of which some program is made. The build's own files are of all."""
         self._acquire(lambda state: None)
         self._used = True
+        # Of what is configured: a query of what is written does not see behind the flags that name the core.
         query = f"kind('source file', deps(set({' '.join(labels)})))"
-        run = subprocess.run([*self._bazel(), "query", "--color=no", "--noshow_progress", query],
+        run = subprocess.run([*self._bazel(), "cquery", "--color=no", "--noshow_progress", "--output=label", query],
                              cwd=self.tree, capture_output=True, text=True, check=False)
         if run.returncode != 0:
             raise AsideError("it does not build:\n" + _complaint(run.stderr.splitlines()))
-        inputs = {label.removeprefix("//").replace(":", "/").lstrip("/") for label in run.stdout.split()}
+        labels = [line.split()[0] for line in run.stdout.splitlines() if line.strip()]
+        inputs = {label.removeprefix("//").replace(":", "/").lstrip("/") for label in labels}
         return [name for name in files if name in inputs or name.endswith((".bazel", ".bzl"))]
 
     def _bazel(self) -> list[str]:

@@ -13,11 +13,11 @@ words = [word for word in sys.argv[1:] if not word.startswith("--")]
 with open(os.environ["FAKE_LOG"], "a", encoding="utf-8") as log:
     log.write(" ".join(words) + "\n")
     log.write(Path("core/x.h").read_text())
-if words[0] == "query":
+if words[0] == "cquery":
     # Every header is part of every program but what lies in a folder of its own.
     for file in sorted(Path(".").rglob("*.h")):
         if "unused" not in file.parts:
-            print(f"//{file.parent}:{file.name}")
+            print(f"//{file.parent}:{file.name} (null)")
 if words[0] == "build":
     print("[3 / 39] Compiling core/x.cc", flush=True)
     mode = os.environ.get("FAKE_BUILD", "")
