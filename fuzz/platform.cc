@@ -72,7 +72,9 @@ void GuestMemory::prepare(std::uint64_t kernel_entry, std::uint64_t user_entry) 
 
 bool GuestMemory::fails() {
   unsigned& left = fails_in_[machine_.running().id];
-  return left != 0 && --left == 0;
+  if (left == 0) return false;
+  --left;
+  return left == 0;
 }
 
 void GuestMemory::touch_frame(std::uint32_t frame) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -57,7 +58,7 @@ class Pct final : public LiveSchedule {
     bool take(std::uint64_t now);
   };
   enum class Actor : std::uint8_t { program, buffer, interrupt };
-  static constexpr unsigned kActors = 3;
+  static constexpr std::size_t kActors = 3;
 
   void decide() override;
   int& priority(Actor actor, unsigned cpu) {

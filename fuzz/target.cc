@@ -83,8 +83,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   shootdown::fuzz::decode(std::span(data, size), scenario);
   const auto& report = runner().run(scenario);
   export_features(runner().machine().features());
-  static const bool tells = std::getenv("SHOOTDOWN_TRACE") != nullptr;
-  if (tells) tell_trace(std::span(data, size), runner().machine());
+  static const bool kTells = std::getenv("SHOOTDOWN_TRACE") != nullptr;
+  if (kTells) tell_trace(std::span(data, size), runner().machine());
   if (!report.failed()) return 0;
   std::fprintf(stderr, "SHOOTDOWN-FAILURE: %s %s\n",
                shootdown::host::oracle_name(report.oracle).c_str(), report.title.c_str());

@@ -1,12 +1,16 @@
 #!/usr/bin/python3
 """Runs `bazel test`, by default on every target, and ends with a line that counts the test targets.
 
-usage: run_tests.py [OPTION of bazel test, or TARGET]...
+usage: ./test [OPTION of bazel test, or TARGET]...
+       tools/run_tests.py, which does the same but installs nothing
 
-An option and its value are one word, as in --test_filter=Mask*.
+An option and its value are one word, as in --test_filter=Mask*. Without a target all are tested, and
+tools/lint looks at all C++ files, which counts as one test more.
 
 The numbers come from Bazel's own event stream. A target that does not build counts as failed, and
 so does a build that breaks without naming a target.
+
+exit status: 0 all passed, 1 otherwise
 """
 
 import json
@@ -15,6 +19,10 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+
+
+# Bazel's exit status after the user has stopped it.
+INTERRUPTED = 8
 
 
 class Results:
@@ -63,6 +71,13 @@ class Results:
         if not self.passed and not self.failed:
             self.failed["the selection"] = "no test ran"
 
+    def add_check(self, name, status):
+        """Counts a check that is no target of Bazel's, by its exit status."""
+        if status == 0:
+            self.passed.add(name)
+        else:
+            self.failed[name] = "found something" if status == 1 else f"ended with status {status}"
+
     def is_good(self):
         # Bazel skips a test that fits none of the platforms it is asked for. Nothing here is meant to
         # be like that, so it is a mistake in a BUILD file, and Bazel is content with it.
@@ -96,7 +111,11 @@ def run(command, folder):
 def main():
     root = pathlib.Path(__file__).resolve().parent.parent
     arguments = sys.argv[1:]
-    if not any(not argument.startswith("-") for argument in arguments):
+    if "--help" in arguments or "-h" in arguments:
+        print(__doc__.strip())
+        return 0
+    everything = not any(not argument.startswith("-") for argument in arguments)
+    if everything:
         arguments.append("//...")
     with tempfile.TemporaryDirectory() as folder:
         events = os.path.join(folder, "events.json")
@@ -104,6 +123,9 @@ def main():
         status = run(command, root)
         results = read_events(events) if os.path.exists(events) else Results()
     results.finish(status)
+    # Bazel runs one command at a time, and the linter asks it for the compilers' command lines.
+    if everything and status != INTERRUPTED:
+        results.add_check("tools/lint", run([str(root / "tools/lint")], root))
     for label, reason in sorted(results.failed.items()):
         print(f"FAILED: {label}: {reason}")
     for label in sorted(results.skipped):

@@ -51,6 +51,7 @@ void Processors::run(const Setup& setup) {
   }
   processors = this;
   std::vector<std::thread> threads;
+  threads.reserve(setup.cpus);
   for (CpuId id = 0; id < setup.cpus; ++id) threads.emplace_back([this, id] { run_cpu(id); });
   for (std::thread& thread : threads) thread.join();
   processors = nullptr;

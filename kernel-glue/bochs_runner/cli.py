@@ -11,13 +11,13 @@ from bochs_runner import bench_table
 from bochs_runner import emulator
 from bochs_runner import verdict
 
-PASS, FAIL, USAGE, INTERRUPTED = 0, 1, 2, 130
+PASS, FAIL, NO_RUN, INTERRUPTED = 0, 1, 2, 130
 
 _TAIL_LINES = 20
 
 _EPILOG = """\
-exit status: 0 all tests passed, 1 a test, the boot or the set-up failed or the time was over, 2 wrong
-usage, 130 interrupted.
+exit status: 0 all tests passed, 1 a test or the boot failed or the time was over, 2 wrong usage, or
+something is missing that a run needs, 130 interrupted.
 """
 
 
@@ -82,7 +82,22 @@ def parse_arguments(arguments):
                         help="leave image, configuration and logs in DIR")
     parser.add_argument("--image", type=_user_path, default=default_image(), help=argparse.SUPPRESS)
     parser.add_argument("--bochs", default=emulator.DEFAULT_BOCHS, help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
+    for problem in _contradictions(parsed):
+        parser.exit(NO_RUN, f"bochs: {problem}\n")
+    return parsed
+
+
+def _contradictions(parsed):
+    """What is asked for and cannot be, one sentence each."""
+    if parsed.defer == "on" and parsed.pti != "on":
+        yield "--defer on defers what page-table isolation needs: add --pti on, or leave it out."
+    if parsed.bench and parsed.broken:
+        yield (f"--break {parsed.broken} makes self-tests fail, and --bench runs none: leave one of them "
+               "out.")
+    known = [] if parsed.model == emulator.DEFAULT_MODEL else emulator.models(parsed.bochs)
+    if known and parsed.model not in known:
+        yield f"--model {parsed.model}: Bochs has no such CPU. It has {', '.join(known)}."
 
 
 # Options of the core with two choices: name, the default, the other one, what it is about.
@@ -175,7 +190,7 @@ def _boot(arguments, folder):
         outcome = emulator.run(machine, folder, arguments.timeout, _show)
     except (emulator.SetupError, OSError) as error:
         print(f"bochs: {error}", file=sys.stderr)
-        return FAIL
+        return NO_RUN
     status = _judge(arguments, outcome, folder)
     sys.stdout.flush()
     return status
@@ -196,7 +211,7 @@ def main(arguments):
         return _boot(parsed, folder)
     except OSError as error:
         print(f"bochs: {error}", file=sys.stderr)
-        return FAIL
+        return NO_RUN
     except KeyboardInterrupt:
         print("bochs: interrupted; the emulator has been ended", file=sys.stderr)
         return INTERRUPTED

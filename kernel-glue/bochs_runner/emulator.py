@@ -77,6 +77,17 @@ class Outcome:
     seconds: float
 
 
+def models(bochs):
+    """The names of the CPUs that an emulator knows; empty if it cannot be asked."""
+    try:
+        run = subprocess.run([bochs, "--help", "cpu"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    _, _, listed = run.stdout.decode(errors="replace").partition("Supported CPU models:\n")
+    return listed.strip().partition("\n\n")[0].split()
+
+
 def check_tools(machine):
     """Raises SetupError if something is missing."""
     missing = []

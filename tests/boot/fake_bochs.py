@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Stands in for Bochs in the runner's own tests.
 
-Reads the console's device from "bochsrc", as Bochs does, writes what FAKE_CONSOLE holds to it, and
+Knows the CPUs model_a and model_b. Reads the console's device from "bochsrc", as Bochs does, writes what FAKE_CONSOLE holds to it, and
 ends as FAKE_END says: with that exit status, or never if it is "hang". Its process number goes to the
 file FAKE_PID, if that is set.
 """
@@ -13,6 +13,9 @@ import time
 
 
 def main():
+    if sys.argv[1:] == ["--help", "cpu"]:
+        print("0i[      ] a line of the log\nSupported CPU models:\n\nmodel_a\nmodel_b\n\n0i[SIM   ] quit_sim")
+        return
     with open("bochsrc", encoding="ascii") as file:
         device = re.search(r"^com1: .*dev=(\S+)$", file.read(), re.MULTILINE)[1]
     with open(device, "w", encoding="ascii") as console:

@@ -112,20 +112,20 @@ class RunnerTest(unittest.TestCase):
 
     def test_missing_emulator(self):
         status, output = self.run_runner(bochs="no-such-emulator")
-        self.assertEqual(status, 1)
+        self.assertEqual(status, 2, output)
         self.assertIn("missing: no-such-emulator (Debian package bochs); tools/setup installs it", output)
 
     def test_missing_image(self):
         os.remove(self.image)
         status, output = self.run_runner()
-        self.assertEqual(status, 1)
+        self.assertEqual(status, 2, output)
         self.assertIn("no boot image", output)
 
     def test_foreign_image(self):
         with open(self.image, "wb") as file:
             file.write(b"something else")
         status, output = self.run_runner()
-        self.assertEqual(status, 1)
+        self.assertEqual(status, 2, output)
         self.assertIn("no place for the kernel's options", output)
 
     def test_options_reach_the_image(self):
@@ -150,6 +150,28 @@ class RunnerTest(unittest.TestCase):
         status, output = self.run_runner("--bench")
         self.assertEqual(status, 1, output)
         self.assertIn("not measured: 33 pages", output)
+
+    def test_what_cannot_be_asked_for_together(self):
+        for arguments, words in [
+                (("--defer", "on"), "--defer on defers what page-table isolation needs: add --pti on"),
+                (("--bench", "--break", "no-ipi"), "--bench runs none"),
+                (("--model", "nosuch"), "--model nosuch: Bochs has no such CPU. It has model_a, model_b.")]:
+            with self.subTest(arguments=arguments):
+                status, output = self.run_runner(*arguments)
+                self.assertEqual(status, 2, output)
+                self.assertEqual(len(output.splitlines()), 1, output)
+                self.assertIn(words, output)
+        console = GOOD.replace("pti=off defer=off", "pti=on defer=on")
+        status, output = self.run_runner("--pti", "on", "--defer", "on", "--model", "model_b", console=console)
+        self.assertEqual(status, 0, output)
+
+    def test_disk_is_full(self):
+        os.mkdir(os.path.join(self.folder, "kept"))
+        os.symlink("/dev/full", os.path.join(self.folder, "kept", "kernel.iso"))
+        status, output = self.run_runner("--keep", "kept")
+        self.assertEqual(status, 2, output)
+        self.assertIn("No space left on device", output)
+        self.assertNotIn("Traceback", output)
 
     def test_wrong_usage(self):
         for arguments in [("--cpus", "0"), ("--cpus", "16"), ("--cpus", "x"), ("--timeout", "-1"),

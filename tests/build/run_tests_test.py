@@ -25,12 +25,14 @@ def summary(label, status):
     return {"id": {"testSummary": {"label": label}}, "testSummary": {"overallStatus": status}}
 
 
-def closing(events, bazel_status=0):
+def closing(events, bazel_status=0, lint_status=None):
     """Returns the closing line, and whether ./test succeeds."""
     results = run_tests.Results()
     for event in [{"id": {"started": {}}, "started": {}}] + events:
         results.read(event)
     results.finish(bazel_status)
+    if lint_status is not None:
+        results.add_check("tools/lint", lint_status)
     return results.closing_line(), results.is_good()
 
 
@@ -83,6 +85,11 @@ class RunTestsTest(unittest.TestCase):
     def test_a_skipped_test_is_counted_and_is_no_success(self):
         events = GOOD + [configured("//b:t"), aborted("//b:t", "SKIPPED")]
         self.assertEqual(closing(events), ("1 passed, 0 failed, 1 skipped", False))
+
+    def test_the_linter_counts_as_a_test(self):
+        self.assertEqual(closing(GOOD, lint_status=0), ("2 passed, 0 failed", True))
+        for status in (1, 2, -9):
+            self.assertEqual(closing(GOOD, lint_status=status), ("1 passed, 1 failed", False))
 
     def test_a_skipped_library_is_of_no_interest(self):
         events = GOOD + [configured("//b:lib", "cc_library rule"), aborted("//b:lib", "SKIPPED")]

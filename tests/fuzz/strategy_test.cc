@@ -24,35 +24,35 @@ std::string name_of(const ::testing::TestParamInfo<Strategy>& info) {
 
 class LiveStrategy : public ::testing::TestWithParam<Strategy> {
  protected:
-  GenerateOptions options_{.max_deviations = 32};
-  std::unique_ptr<Runner> runner_ = std::make_unique<Runner>();
-  std::unique_ptr<Search> search_ = std::make_unique<Search>(*runner_, GetParam(), options_);
+  GenerateOptions options{.max_deviations = 32};
+  std::unique_ptr<Runner> runner = std::make_unique<Runner>();
+  std::unique_ptr<Search> search = std::make_unique<Search>(*runner, GetParam(), options);
 };
 INSTANTIATE_TEST_SUITE_P(Each, LiveStrategy, ::testing::ValuesIn(kLive), name_of);
 
 // A report is a scenario that replays, or it is worth nothing.
 TEST_P(LiveStrategy, WhatItDidIsInTheScenario) {
   for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
-    search_->run(seed);
-    const std::uint64_t hash = runner_->machine().trace_hash();
-    const std::uint64_t steps = runner_->machine().step();
+    search->run(seed);
+    const std::uint64_t hash = runner->machine().trace_hash();
+    const std::uint64_t steps = runner->machine().step();
     Scenario decoded;
-    decode(encode(search_->scenario()), decoded);
-    ASSERT_EQ(decoded, search_->scenario()) << "seed " << seed;
-    runner_->run(decoded);
-    ASSERT_EQ(runner_->machine().trace_hash(), hash) << "seed " << seed;
-    ASSERT_EQ(runner_->machine().step(), steps) << "seed " << seed;
+    decode(encode(search->scenario()), decoded);
+    ASSERT_EQ(decoded, search->scenario()) << "seed " << seed;
+    runner->run(decoded);
+    ASSERT_EQ(runner->machine().trace_hash(), hash) << "seed " << seed;
+    ASSERT_EQ(runner->machine().step(), steps) << "seed " << seed;
   }
 }
 
 TEST_P(LiveStrategy, IsAFunctionOfTheSeed) {
   std::vector<Scenario> first;
   for (std::uint64_t seed = 0; seed < 24; ++seed) {
-    search_->run(seed);
-    first.push_back(search_->scenario());
+    search->run(seed);
+    first.push_back(search->scenario());
   }
   // In another order and by another search, so that nothing hangs on the run before.
-  Search other(*runner_, GetParam(), options_);
+  Search other(*runner, GetParam(), options);
   for (std::uint64_t seed = 24; seed-- > 0;) {
     other.run(seed);
     ASSERT_EQ(other.scenario(), first[seed]) << "seed " << seed;
@@ -61,14 +61,14 @@ TEST_P(LiveStrategy, IsAFunctionOfTheSeed) {
 
 TEST_P(LiveStrategy, DoesWhatTheScenarioWantedAndPreempts) {
   std::set<DeviationKind> kinds;
-  GenerateOptions kvm = options_;
+  GenerateOptions kvm = options;
   kvm.backend = Backend::kvm;
-  GenerateOptions broadcasts = options_;
+  GenerateOptions broadcasts = options;
   for (const HeaderSwitch& one : kHeaderSwitches) {
     if (one.name == "broadcast") broadcasts.turned = {&one};
   }
   for (const GenerateOptions& options : {kvm, broadcasts}) {
-    Search search(*runner_, GetParam(), options);
+    Search search(*runner, GetParam(), options);
     for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
       search.run(seed);
       for (const Deviation& deviation : search.scenario().deviations) kinds.insert(deviation.kind);

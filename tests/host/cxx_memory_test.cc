@@ -41,13 +41,13 @@ struct Move {
 /// visible operations after the one before. The values of both words at the end come behind what
 /// was seen.
 Outcomes outcomes(Memory memory, const Program& first, const Program& second) {
-  static const std::vector<Move> moves{
+  static const std::vector<Move> kMoves{
       {ActionKind::preempt, 0, 0}, {ActionKind::preempt, 1, 0},  {ActionKind::drain, 0, 1},
       {ActionKind::drain, 1, 1},   {ActionKind::overtake, 0, 0}, {ActionKind::overtake, 1, 0},
       {ActionKind::stale, 0, 1},   {ActionKind::stale, 1, 1},
   };
   constexpr unsigned kDelays = 4;
-  const auto kinds = static_cast<unsigned>(moves.size()) * kDelays;
+  const auto kinds = static_cast<unsigned>(kMoves.size()) * kDelays;
   Outcomes all;
   Lab lab;
   for (unsigned script = 0; script < kinds * kinds * kinds; ++script) {
@@ -57,7 +57,7 @@ Outcomes outcomes(Memory memory, const Program& first, const Program& second) {
     lab.on(0, [&] { first(shape); });
     lab.on(1, [&] { second(shape); });
     for (unsigned rest = script, i = 0; i < 3; ++i, rest /= kinds) {
-      const Move& move = moves[rest % kinds / kDelays];
+      const Move& move = kMoves[rest % kinds / kDelays];
       lab.at(rest % kDelays + (i == 0 ? 1 : 0), move.kind, move.cpu, move.argument);
     }
     EXPECT_FALSE(lab.run().failed());

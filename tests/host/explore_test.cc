@@ -174,9 +174,10 @@ TEST(Explore, AnEvictionMakesTheNextAccessWalk) {
   const auto first_works_only = [&] {
     const std::string done = std::to_string(static_cast<unsigned>(AccessResult::done));
     const std::string fault = std::to_string(static_cast<unsigned>(AccessResult::fault));
+    const std::string only_first = done + "," + fault + ",";
     unsigned count = 0;
     for (const std::string& end : ends_of_cpu0(program)) {
-      count += end.starts_with(done + "," + fault + ",") ? 1 : 0;
+      count += end.starts_with(only_first) ? 1 : 0;
     }
     return count;
   };

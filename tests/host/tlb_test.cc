@@ -270,13 +270,13 @@ TEST(Tlb, EvictionDropsTheChosenEntryOrTablePointer) {
 TEST(Tlb, IsBoundedAndHoldsTheNewestEntries) {
   World world;
   constexpr unsigned kMany = Tlb::kEntries + 5;
-  for (unsigned i = 0; i < kMany; ++i) world.tables.map(kPage + (i * 0x1000));
+  for (unsigned i = 0; i < kMany; ++i) world.tables.map(kPage + (VirtAddr{i} * 0x1000));
   world.run([&] {
     world.load(world.tables, kFirst);
-    for (unsigned i = 0; i < kMany; ++i) EXPECT_TRUE(world.read(kPage + (i * 0x1000)));
+    for (unsigned i = 0; i < kMany; ++i) EXPECT_TRUE(world.read(kPage + (VirtAddr{i} * 0x1000)));
     EXPECT_EQ(world.lab.tlb().entries.size(), Tlb::kEntries);
     for (unsigned i = 0; i < kMany; ++i) {
-      EXPECT_EQ(world.caches(kPage + (i * 0x1000), kFirst), i >= 5) << i;
+      EXPECT_EQ(world.caches(kPage + (VirtAddr{i} * 0x1000), kFirst), i >= 5) << i;
     }
   });
 }

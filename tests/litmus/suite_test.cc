@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <ranges>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -119,11 +120,9 @@ unsigned compare_with_plain(const std::string& folder) {
           run(*test, mode.memory, {.reduction = Reduction::none, .most_executions = few});
       if (!plain.explored.complete) continue;
       const Result reduced = run(*test, mode.memory, {});
-      std::vector<State> states;
-      std::vector<State> reduced_states;
-      for (const auto& [state, count] : plain.states) states.push_back(state);
-      for (const auto& [state, count] : reduced.states) reduced_states.push_back(state);
-      EXPECT_EQ(states, reduced_states) << mode.name;
+      EXPECT_TRUE(
+          std::ranges::equal(std::views::keys(plain.states), std::views::keys(reduced.states)))
+          << mode.name;
       EXPECT_LE(reduced.explored.executions, plain.explored.executions);
       ++compared;
     }

@@ -274,8 +274,10 @@ TEST(O2, FiresForATranslationReadThroughAPointerToATableThatWasUnhooked) {
 TEST(O5, FiresForALazyCpuThatWasNotReached) {
   Trial trial;
   // As if the flush did not say that it frees tables.
-  trial.after(TraceKind::flush_begin, 0, [&] { trial.system().cpus[0].request.frees_tables = 0; });
-  trial.before(TraceKind::flush_end, 0, [&] { trial.system().cpus[0].request.frees_tables = 1; });
+  trial.after(TraceKind::flush_begin, 0,
+              [&] { trial.system().cpus[0].request.frees_tables = false; });
+  trial.before(TraceKind::flush_end, 0,
+               [&] { trial.system().cpus[0].request.frees_tables = true; });
   trial.expect("O5 a flush for freed tables returns while a CPU can walk one",
                {{await(1), op("free_table mm=0 page=0")}, {op("read page=1"), op("idle"), go(1)}});
 }

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <map>
@@ -25,7 +26,7 @@ class Processor {
   /// A hypervisor that signs at `base`.
   Processor& hypervisor(std::uint32_t base, const char* letters) {
     char bytes[12] = {};
-    std::memcpy(bytes, letters, std::strlen(letters));
+    std::copy_n(letters, std::strlen(letters), bytes);
     CpuidLeaf value{.eax = base + 5};
     std::memcpy(&value.ebx, bytes, 4);
     std::memcpy(&value.ecx, bytes + 4, 4);

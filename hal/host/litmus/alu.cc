@@ -42,7 +42,7 @@ std::uint64_t compute(Op op, std::uint8_t width, std::uint64_t destination, std:
                       Flags& flags) {
   const std::uint64_t a = zero_extended(destination, width);
   const std::uint64_t b = zero_extended(source, width);
-  const std::uint64_t bit = std::uint64_t{1} << (b % (8U * width));
+  const std::uint64_t bit = std::uint64_t{1} << (b % (std::uint64_t{8} * width));
   const bool carry = flags.carry;
   std::uint64_t result = a;
   switch (op) {

@@ -65,7 +65,8 @@ std::optional<Register> find_register(std::string_view name) {
                                                 {"bp", "bpl"},
                                                 {"sp", "spl"}}};
   static_assert(kNames[kStackPointer].word == "sp");
-  for (std::uint8_t i = 0; i < kNames.size(); ++i) {
+  for (std::size_t position = 0; position < kNames.size(); ++position) {
+    const auto i = static_cast<std::uint8_t>(position);
     if (low == kNames[i].word) return Register{.number = i, .width = 2};
     if (low == kNames[i].byte) return Register{.number = i, .width = 1};
     if (low.size() != 3 || low.substr(1) != kNames[i].word) continue;

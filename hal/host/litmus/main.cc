@@ -162,7 +162,7 @@ class Progress {
     if (Clock::now() < next_) return;
     next_ = Clock::now() + interval_;
     std::fprintf(stderr, "%s: memory %s: %" PRIu64 " executions so far\n", path_.c_str(),
-                 name_of(memory_).data(), runs);
+                 std::string(name_of(memory_)).c_str(), runs);
   }
 
  private:
@@ -179,7 +179,7 @@ bool tell_problem(const std::string& path, const Result& result, const RunOption
   if (result.line != 0) {
     where += ":" + std::to_string(result.line) + ":" + std::to_string(result.column);
   }
-  where += std::string(": memory ") + name_of(result.memory).data();
+  where += std::string(": memory ").append(name_of(result.memory));
   if (!result.problem.empty()) {
     std::fprintf(stderr, "%s: %s\n", where.c_str(), result.problem.c_str());
     return false;
@@ -223,7 +223,8 @@ void run_file(const std::string& path, const Options& options, Summary& summary)
       if (one.memory != memory) continue;
       const bool good = one.observation == result.observation();
       if (!good) ++summary.unexpected;
-      std::printf("Expected %s: %s\n", name_of(one.observation).data(), good ? "yes" : "NO");
+      std::printf("Expected %s: %s\n", std::string(name_of(one.observation)).c_str(),
+                  good ? "yes" : "NO");
     }
     std::printf("\n");
   }
