@@ -6,7 +6,7 @@ from bochs_runner import linux_figures
 
 _LINE = re.compile(r"# bench (\w+) (\d+) cpus=(\d+) median=(\d+) min=(\d+) max=(\d+)")
 
-_TITLES = {
+TITLES = {
     ("range", 1): "1 page",
     ("range", 10): "10 pages",
     ("range", 33): "33 pages",
@@ -23,7 +23,7 @@ def parse(text):
 
 def missing(measured):
     """Titles of the flushes that were not measured."""
-    return [title for key, title in _TITLES.items() if key not in measured]
+    return [title for key, title in TITLES.items() if key not in measured]
 
 
 def render(measured, pti=False):
@@ -36,7 +36,7 @@ def render(measured, pti=False):
              "",
              f"| flush | shootdown | min | max | {peer} | ratio |",
              "|---|---|---|---|---|---|"]
-    for key, title in _TITLES.items():
+    for key, title in TITLES.items():
         if key not in measured:
             continue
         _, median, least, most = measured[key]

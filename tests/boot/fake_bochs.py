@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """Stands in for Bochs in the runner's own tests.
 
-Knows the CPUs model_a and model_b. Reads the console's device from "bochsrc", as Bochs does, writes what FAKE_CONSOLE holds to it, and
-ends as FAKE_END says: with that exit status, or never if it is "hang". Its process number goes to the
-file FAKE_PID, if that is set.
+Knows the CPUs model_a and model_b. Reads the console's device from "bochsrc", as Bochs does, writes
+what FAKE_CONSOLE holds to it, and ends as FAKE_END says: with that exit status, or never if it is
+"hang". Its process number goes to the file FAKE_PID, if that is set.
 """
 
 import os

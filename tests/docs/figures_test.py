@@ -1,0 +1,80 @@
+"""Tests of how published figures are read, compared and written."""
+
+import contextlib
+import io
+import shutil
+import tempfile
+import unittest
+from pathlib import Path
+
+from tests.docs import figures
+
+DOCUMENTS = ["README.md", "docs/proofs.md", "kernel-glue/README.md"]
+
+
+class FiguresTest(unittest.TestCase):
+    def setUp(self):
+        self.root = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        for document in DOCUMENTS:
+            (self.root / document).parent.mkdir(exist_ok=True)
+            shutil.copy(document, self.root / document)
+
+    def test_the_documents_publish_much(self):
+        keys = figures.tables(self.root)
+        self.assertGreater(len([key for key in keys if key.startswith("proof ")]), 22)
+        self.assertGreater(len([key for key in keys if key.startswith("plain ")]), 22)
+        self.assertEqual(len([key for key in keys if key.startswith("ticks ")]), 5 * 5 + 5 * 3)
+        self.assertGreater(len([key for key in keys if key.startswith("found ")]), 14)
+        for (document, command), _ in figures.EXAMPLES.items():
+            self.assertGreater(len(figures.example(self.root, document, command)), 5, command)
+
+    def test_every_figure_can_be_wrong_and_is_written(self):
+        wrong = {key: "7" for key in figures.tables(self.root)}
+        self.assertEqual(len(figures.differences(self.root, wrong)), len(wrong))
+        right = figures.tables(self.root)
+        self.assertEqual(figures.differences(self.root, right), [])
+        self.assertEqual(figures.publish(self.root, right), [])
+        other = {"proof": "12,345", "plain": "99", "found": "O9 in execution 1,234", "ticks": "12345 (6)"}
+        written = {key: other[key.split()[0]] for key, text in right.items() if text != "absent"}
+        self.assertEqual(figures.publish(self.root, written), ["docs/proofs.md", "kernel-glue/README.md"])
+        self.assertEqual({key: figures.tables(self.root)[key] for key in written}, written)
+        self.assertEqual(figures.publish(self.root, right), ["docs/proofs.md", "kernel-glue/README.md"])
+        for document in DOCUMENTS:
+            self.assertEqual((self.root / document).read_text(), Path(document).read_text())
+
+    def test_example_without_gaps(self):
+        command = "$ bazel run //fuzz:explore -- switch_in_and_range_flush"
+        said = "\n".join(figures.example(self.root, "README.md", command))
+        self.assertEqual(figures.differences(self.root, {"example explore": said}), [])
+        later = said.replace(" 0.", " 7.")
+        self.assertEqual(figures.differences(self.root, {"example explore": later}), [], "times do not count")
+        other = said.replace("executions", "runs") + "\none line more"
+        self.assertEqual(len(figures.differences(self.root, {"example explore": other})), 1)
+        self.assertEqual(figures.publish(self.root, {"example explore": other}), ["README.md"])
+        self.assertEqual("\n".join(figures.example(self.root, "README.md", command)), other)
+        self.assertEqual(figures.publish(self.root, {"example explore": said}), ["README.md"])
+        self.assertEqual((self.root / "README.md").read_text(), Path("README.md").read_text())
+
+    def test_example_with_gaps(self):
+        published = ["start", "ok 1 first", "...", "# sum a=3 b=4 ...", "PASS: 2 passed, 1.5 s"]
+        printed = ["start", "ok 1 first", "ok 2 second", "# sum a=30 b=44 c=5 d=6", "PASS: 3 passed, 2.5 s"]
+        self.assertEqual(figures.shortened(published, printed), [
+            "start", "ok 1 first", "...", "# sum a=30 b=44 ...", "PASS: 3 passed, 2.5 s"])
+        self.assertIn("(no line like: ok 1 first)", figures.shortened(published, printed[2:]))
+
+    def test_figures_pass_through_the_output_of_a_test(self):
+        measured = {"proof x": "1,000", "example y": "two\nlines"}
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            print("before")
+            figures.tell(measured)
+        self.assertEqual(figures.heard(output.getvalue() + "after\n"), measured)
+
+    def test_numbers_of_the_museum(self):
+        for mutant, number in [("m04_no_barrier", "4"), ("m25a_lazy_exit", "25a"), ("c06a_switch", "c06a"),
+                               ("o03_ours", "o03")]:
+            self.assertEqual(figures.museum_number(mutant), number)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,85 @@
+#!/usr/bin/python3
+"""Writes the figures that the documents publish, as the tests of this tree measure them now.
+
+usage: bazel run //tests/docs:refresh [-- --quick]
+
+Runs the proofs, the boots of the benchmark and the examples of README.md, which are tests that compare
+their figures with README.md, docs/proofs.md and kernel-glue/README.md, and writes what differs. --quick
+leaves out the one proof that is too large for a test, which takes five minutes.
+
+exit status: 0 written, 2 a run failed for another reason than a figure; it is named, and its figures stay
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.docs import figures
+from tools import run_tests
+
+TARGETS = ["//tests/proofs/...", "//tests/docs/..."]
+# Explored without a bound, for the table alone.
+_LARGE = ["three_cpus_switch_and_flush"]
+
+
+def _labels(root: Path) -> list[str]:
+    query = subprocess.run(["bazel", "query", " + ".join(f"tests({target})" for target in TARGETS)],
+                           cwd=root, stdout=subprocess.PIPE, text=True, check=True)
+    return query.stdout.split()
+
+
+def _from_tests(root: Path) -> tuple[dict[str, str], list[str]]:
+    """The figures that the tests measured, and the tests that failed without measuring anything."""
+    labels = _labels(root)
+    with tempfile.NamedTemporaryFile(suffix=".json") as events:
+        subprocess.run(["bazel", "test", "--keep_going", "--test_output=summary",
+                        f"--build_event_json_file={events.name}", *labels], cwd=root, check=False)
+        results = run_tests.read_events(events.name)
+    measured: dict[str, str] = {}
+    failed = []
+    for label in labels:
+        # The log of a test that was not run is an old one.
+        ran = label in results.passed or results.failed.get(label) == "failed"
+        log = root / "bazel-testlogs" / label.removeprefix("//").replace(":", "/") / "test.log"
+        found = figures.heard(log.read_text(errors="replace")) if ran else {}
+        measured |= found
+        if label not in results.passed and not found:
+            failed.append(label)
+    return measured, failed
+
+
+def _from_large_proofs(root: Path) -> dict[str, str]:
+    measured = {}
+    subprocess.run(["bazel", "build", "//fuzz:explore_bin"], cwd=root, check=True)
+    for proof in _LARGE:
+        print(f"Exploring {proof} without a bound, which takes minutes.", flush=True)
+        run = subprocess.run([root / "bazel-bin/fuzz/explore_bin", "--samples", "0",
+                              root / f"fuzz/proofs/{proof}.txt"], stdout=subprocess.PIPE, text=True, check=False)
+        print(run.stdout, flush=True)
+        executions = re.search(r"^  (\d+) executions, ", run.stdout, re.MULTILINE)
+        if run.returncode == 0 and executions:
+            measured[f"proof {proof}"] = f"{int(executions[1]):,}"
+    return measured
+
+
+def main(argv: list[str]) -> int:
+    if argv not in ([], ["--quick"]):
+        print(__doc__.strip())
+        return 0 if argv in (["--help"], ["-h"]) else 2
+    root = Path(os.environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
+    measured, failed = _from_tests(root)
+    if not argv:
+        measured |= _from_large_proofs(root)
+    changed = figures.publish(root, measured)
+    print(f"{len(measured)} figures measured. " + (
+        f"Written: {', '.join(changed)}." if changed else "The documents say the same already."))
+    for label in failed:
+        print(f"{label} failed, and not because of a figure", file=sys.stderr)
+    return 2 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
