@@ -16,7 +16,7 @@ def run(name: str, main: Callable[[list[str]], int]) -> None:
     try:
         sys.stdout.flush()
     except OSError as error:
-        print(f"{name}: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        print(f"{name}: the output cannot be written: {error.strerror}", file=sys.stderr)
         # The interpreter would try again, and complain at length.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 2

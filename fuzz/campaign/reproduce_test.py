@@ -59,7 +59,7 @@ class ReproduceTest(unittest.TestCase):
             run = subprocess.run([sys.executable, "-c", START, "--help"], env=self.env, stdout=full,
                                  stderr=subprocess.PIPE, text=True, cwd="/", check=False)
         self.assertEqual((run.returncode, run.stderr),
-                         (2, "reproduce: standard output cannot be written: No space left on device\n"))
+                         (2, "reproduce: the output cannot be written: No space left on device\n"))
 
     def test_bad_usage(self):
         self.assertIn("one file at a time, but got a and b", self.reproduce("a", "b", status=2))

@@ -66,7 +66,7 @@ inline void go_where_the_user_stands() {
   errno = 0;
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return true;
   // An earlier write may have failed, and its reason is gone.
-  std::fprintf(stderr, "%s: standard output cannot be written%s%s\n", program,
+  std::fprintf(stderr, "%s: the output cannot be written%s%s\n", program,
                errno != 0 ? ": " : "", errno != 0 ? std::strerror(errno) : "");
   return false;
 }

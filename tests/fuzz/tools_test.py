@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """How the programs for people take what they are given: options, files, and a full disk.
 
-usage: tools_test.py SEARCH EXPLORE PROOF
+usage: tools_test.py SEARCH EXPLORE BENCHMARK PROOF
 """
 
 import os
@@ -113,7 +113,7 @@ class ToolsTest(unittest.TestCase):
                                      text=True, timeout=SECONDS, check=False)
             name = os.path.basename(program).removesuffix("_bin")
             self.assertEqual(run.returncode, COULD_NOT)
-            self.assertRegex(run.stderr, f"{name}: standard output cannot be written[^\\n]*\\n$")
+            self.assertRegex(run.stderr, f"{name}: the output cannot be written[^\\n]*\\n$")
 
     def test_help_names_every_option(self):
         for program, options in ((SEARCH, ("seed", "executions", "cpus", "ops", "deviations", "strategy",
@@ -126,6 +126,17 @@ class ToolsTest(unittest.TestCase):
             self.assertIn("exit status: 0", run.stdout)
             for option in options:
                 self.assertIn("--" + option, run.stdout)
+
+    def test_the_benchmark_could_not_do_its_work(self):
+        one = "--benchmark_filter=generation"
+        for arguments in (["--nosuch"], ["--benchmark_min_time=long"], ["--benchmark_filter=nosuch"],
+                          [one, "--benchmark_out=no/such/folder/x"]):
+            run = self.run_tool(BENCHMARK, *arguments)
+            self.assertEqual(run.returncode, COULD_NOT, arguments)
+            self.assertNotEqual(run.stderr, "")
+        run = self.run_tool(BENCHMARK, one, "--benchmark_min_time=0.001", "--benchmark_out=x.json", cwd="/")
+        self.assertEqual(run.returncode, OK, run.stderr)
+        self.assertEqual(os.listdir(self.folder), ["x.json"])
 
     def test_paths_are_from_where_the_user_stands(self):
         with open(PROOF, encoding="utf-8") as file:
@@ -140,5 +151,5 @@ class ToolsTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    SEARCH, EXPLORE, PROOF = map(os.path.abspath, sys.argv[1:])
+    SEARCH, EXPLORE, BENCHMARK, PROOF = map(os.path.abspath, sys.argv[1:])
     unittest.main(argv=sys.argv[:1], verbosity=2)

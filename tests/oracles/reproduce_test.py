@@ -292,7 +292,7 @@ class ReproduceTest(unittest.TestCase):
                 run = subprocess.run([REPRODUCE, *arguments], stdout=full, stderr=subprocess.PIPE,
                                      check=False)
             self.assertEqual(run.returncode, USAGE)
-            self.assertRegex(run.stderr, rb"^reproduce: standard output cannot be written[^\n]*\n$")
+            self.assertRegex(run.stderr, rb"^reproduce: the output cannot be written[^\n]*\n$")
 
     def test_paths_are_from_where_the_user_stands(self):
         scenario = os.path.abspath(SCENARIOS[0])

@@ -1,18 +1,17 @@
 // Runs litmus tests from files on the modelled machine.
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <cinttypes>
+#include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "hal/host/command_line.h"
 #include "hal/host/litmus/parse.h"
 #include "hal/host/litmus/run.h"
 
@@ -83,9 +82,7 @@ bool parse_memory(const char* word, Options& options) {
 }
 
 bool parse_number(const char* option, const char* word, std::uint64_t& number) {
-  const char* end = word == nullptr ? nullptr : word + std::strlen(word);
-  const auto result = std::from_chars(word, end, number);
-  if (word != nullptr && result.ec == std::errc() && result.ptr == end) return true;
+  if (shootdown::host::parse_number(word, 0, ~std::uint64_t{0}, number)) return true;
   return usage_error(std::string(option) + " needs a number");
 }
 
@@ -230,36 +227,24 @@ void run_file(const std::string& path, const Options& options, Summary& summary)
   }
 }
 
-/// A verdict that nobody can read is none.
-bool flush_output() {
-  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return true;
-  std::fprintf(stderr, "litmus: the output cannot be written: %s\n", std::strerror(errno));
-  return false;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--help") == 0) {
       std::fputs(kHelp, stdout);
-      return flush_output() ? kOk : kWrong;
+      return finish("litmus", kOk);
     }
   }
   Options options;
   if (!parse_options(argc, argv, options)) return kWrong;
-  // Under `bazel run` the files are named from where the user stands.
-  if (const char* folder = std::getenv("BUILD_WORKING_DIRECTORY")) {
-    std::error_code ignored;
-    std::filesystem::current_path(folder, ignored);
-  }
+  go_where_the_user_stands();
   Summary summary;
   for (const std::string& path : options.files) run_file(path, options, summary);
   if (options.files.size() > 1) {
     std::printf("%zu tests, %u runs: %u not as expected, %u without a result\n",
                 options.files.size(), summary.runs, summary.unexpected, summary.wrong);
   }
-  if (!flush_output()) return kWrong;
-  if (summary.wrong != 0) return kWrong;
-  return summary.unexpected != 0 ? kUnexpected : kOk;
+  if (summary.wrong != 0) return finish("litmus", kWrong);
+  return finish("litmus", summary.unexpected != 0 ? kUnexpected : kOk);
 }
