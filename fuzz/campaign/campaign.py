@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from fuzz.campaign import options as command_line, showing
+from fuzz.campaign import ending, options as command_line, showing
 from fuzz.campaign.afl import Afl
 from fuzz.campaign.crashes import CrashStore, Title
 from fuzz.campaign.disk import copy_files, is_full, reason, write_whole
@@ -258,4 +258,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    ending.run("campaign", main)

@@ -5,6 +5,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from fuzz.campaign import ending
 from fuzz.campaign.paths import program, shown, user_path
@@ -24,8 +25,13 @@ class UsageError(Exception):
     """Something the user can mend; the text says how."""
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; --help tells more")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="reproduce", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Replays one crash file: its configuration, its scenario, the interleaving "
         "with one column for each CPU, the oracle that fired and the two events in conflict.")
@@ -37,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--text", action="store_true", help="print the scenario as text, to edit it")
     parser.add_argument("--minimise", action="store_true",
                         help="first look for the smallest scenario that fails in the same way")
-    parser.add_argument("--last", type=int, metavar="N",
+    parser.add_argument("--last", metavar="N",
                         help="show only the last N lines of the interleaving")
     parser.add_argument("-o", "--output", metavar="OUT",
                         help="write the scenario to OUT: as text if it ends in .txt, else as bytes")
@@ -66,8 +72,8 @@ def command(argv: list[str]) -> list[str]:
     """The command line of the program that does the work. Raises UsageError."""
     parser = _parser()
     args = parser.parse_args(argv)
-    if args.last is not None and args.last < 0:
-        parser.error("--last needs a number of lines")
+    if args.last is not None and not (args.last.isascii() and args.last.isdigit()):
+        parser.error("--last needs a number")
     if len(args.files) > 1:
         parser.error(f"one file at a time, but got {' and '.join(args.files[:2])}")
     binary = user_path(args.binary) if args.binary else program("fuzz/reproduce_bin")
@@ -77,7 +83,7 @@ def command(argv: list[str]) -> list[str]:
     modes = [mode for mode in ("bytes", "title", "text", "minimise") if getattr(args, mode)]
     words = [str(binary)] + ["--" + mode for mode in modes] + [str(_input(args.files[0]))]
     if args.last is not None:
-        words += ["--last", str(args.last)]
+        words += ["--last", args.last]
     if args.output:
         output = user_path(args.output)
         if not os.access(output.parent, os.W_OK):

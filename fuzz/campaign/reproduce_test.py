@@ -64,7 +64,10 @@ class ReproduceTest(unittest.TestCase):
     def test_bad_usage(self):
         self.assertIn("one file at a time, but got a and b", self.reproduce("a", "b", status=2))
         self.assertIn("required: FILE", self.reproduce(status=2))
-        self.assertIn("--last", self.reproduce("crash.bin", "--last", "few", status=2))
+        for number in ("few", "-1", "", "1_0", "\u0661"):
+            self.assertEqual("reproduce: --last needs a number; --help tells more\n",
+                             self.reproduce("crash.bin", "--last", number, status=2))
+        self.assertEqual(1, self.reproduce("--nosuch", status=2).count("\n"))
         self.assertIn("not allowed with", self.reproduce("--text", "--title", "x", status=2))
         self.assertIn("cannot write to the folder nowhere",
                       self.reproduce("crash.bin", "-o", "nowhere/x", status=2))
