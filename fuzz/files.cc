@@ -10,9 +10,10 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <utility>
+
+#include "hal/host/command_line.h"
 
 namespace shootdown::fuzz {
 
@@ -29,7 +30,7 @@ bool because(const std::string& path, const std::string& cause, std::string& err
 }
 
 bool because_of_errno(const std::string& path, std::string& error) {
-  return because(path, std::strerror(errno), error);
+  return because(path, host::reason_of(errno), error);
 }
 
 /// Opens what is a file. Not asked before: it may have become something else. Without waiting: a

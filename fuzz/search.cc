@@ -145,6 +145,7 @@ bool read_turned(std::string_view text, GenerateOptions& options) {
 bool set_turned(const char* text, GenerateOptions& options) {
   if (text != nullptr && read_turned(text, options)) return true;
   std::vector<std::string_view> names;
+  names.reserve(kHeaderSwitches.size());
   for (const HeaderSwitch& one : kHeaderSwitches) names.push_back(one.name);
   return usage_error("--turn needs up to " + std::to_string(options.turned.size()) +
                      " switches with a plus between them, of " + list_of(names));

@@ -18,6 +18,11 @@ namespace shootdown::host {
 /// The exit status of a program that could not do its work.
 inline constexpr int kCouldNot = 2;
 
+/// What an error number says.
+[[nodiscard]] inline std::string reason_of(int error) {
+  return std::generic_category().message(error);
+}
+
 /// Decimal digits only, from `least` to `most`: strtoull would take a sign and make a large number
 /// of it, and cut what does not fit. `text` may be null. Leaves `number` alone if it fails.
 [[nodiscard]] inline bool parse_number(const char* text, std::uint64_t least, std::uint64_t most,
@@ -38,10 +43,11 @@ inline constexpr int kCouldNot = 2;
 
 /// Under `bazel run` the user stands elsewhere: paths are meant from there.
 inline void go_where_the_user_stands() {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): a program begins with one thread.
   const char* const folder = std::getenv("BUILD_WORKING_DIRECTORY");
   if (folder != nullptr && chdir(folder) != 0) {
-    std::fprintf(stderr, "note: %s: %s; paths are from %s\n", folder, std::strerror(errno),
-                 "the current folder");
+    std::fprintf(stderr, "note: %s: %s; paths are from the current folder\n", folder,
+                 reason_of(errno).c_str());
   }
 }
 
@@ -66,8 +72,8 @@ inline void go_where_the_user_stands() {
   errno = 0;
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return true;
   // An earlier write may have failed, and its reason is gone.
-  std::fprintf(stderr, "%s: the output cannot be written%s%s\n", program,
-               errno != 0 ? ": " : "", errno != 0 ? std::strerror(errno) : "");
+  const std::string why = errno != 0 ? ": " + reason_of(errno) : "";
+  std::fprintf(stderr, "%s: the output cannot be written%s\n", program, why.c_str());
   return false;
 }
 

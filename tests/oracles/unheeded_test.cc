@@ -14,9 +14,8 @@
 namespace shootdown::fuzz {
 namespace {
 
-class UnheededTest : public testing::Test {
- protected:
-  UnheededTest() { runner_->machine().set_recording(true); }
+struct UnheededTest : testing::Test {
+  UnheededTest() { runner->machine().set_recording(true); }
 
   /// What did nothing in the run of these lines, one "INDEX: WHY" a line.
   std::string found(std::string_view config, std::string_view lines) {
@@ -25,16 +24,16 @@ class UnheededTest : public testing::Test {
     const std::string text =
         "shootdown-scenario 1\nconfig cpus=2 " + std::string(config) + "\n" + std::string(lines);
     EXPECT_TRUE(parse(text, scenario, error)) << print(error);
-    runner_->run(scenario);
-    EXPECT_FALSE(runner_->report().failed()) << runner_->report().title;
+    runner->run(scenario);
+    EXPECT_FALSE(runner->report().failed()) << runner->report().title;
     std::string told;
-    for (const Unheeded& one : unheeded(runner_->machine(), scenario)) {
+    for (const Unheeded& one : unheeded(runner->machine(), scenario)) {
       told += std::to_string(one.deviation) + ": " + one.why + "\n";
     }
     return told;
   }
 
-  std::unique_ptr<Runner> runner_ = std::make_unique<Runner>();
+  std::unique_ptr<Runner> runner = std::make_unique<Runner>();
 };
 
 constexpr std::string_view kReadAndUnmap =
@@ -60,9 +59,9 @@ TEST_F(UnheededTest, WhatDoesSomethingIsNotListed) {
 
 TEST_F(UnheededTest, TheMomentNeverCame) {
   EXPECT_EQ(found("", "cpu 0: read page=1\nat +200: preempt cpu=1\nat +9: evict cpu=0 entry=0\n"),
-            "0: its moment never came: the run has " + std::to_string(runner_->machine().step()) +
+            "0: its moment never came: the run has " + std::to_string(runner->machine().step()) +
                 " visible operations\n1: its moment never came: the run has " +
-                std::to_string(runner_->machine().step()) + " visible operations\n");
+                std::to_string(runner->machine().step()) + " visible operations\n");
 }
 
 TEST_F(UnheededTest, TheCpuCannotRun) {
@@ -80,7 +79,7 @@ TEST_F(UnheededTest, ALongDelayIsWrittenInSteps) {
       "cpu 0: flush_all\ncpu 0: flush_all\ncpu 0: flush_all\ncpu 0: flush_all\ncpu 0: flush_all\n"
       "cpu 0: flush_all\ncpu 1: read page=1\n";
   ASSERT_EQ(found("", busy), "");
-  ASSERT_GT(runner_->machine().step(), 256U) << "too short for the test";
+  ASSERT_GT(runner->machine().step(), 256U) << "too short for the test";
   EXPECT_EQ(found("", busy + "at +255: preempt cpu=0\n"), "");
   EXPECT_EQ(found("", busy + "at +254: preempt cpu=0\n"), "0: the CPU is running already\n");
 }
@@ -167,17 +166,17 @@ TEST_F(UnheededTest, WhatIsListedChangesNothing) {
   for (std::uint64_t seed = 0; seed < 800; ++seed) {
     Scenario scenario;
     generate(seed, {.any_switch = true}, scenario);
-    runner_->run(scenario);
-    const std::uint64_t hash = runner_->machine().trace_hash();
+    runner->run(scenario);
+    const std::uint64_t hash = runner->machine().trace_hash();
     deviations += scenario.deviations.size();
-    for (const Unheeded& one : unheeded(runner_->machine(), scenario)) {
+    for (const Unheeded& one : unheeded(runner->machine(), scenario)) {
       ++listed;
       Scenario without = scenario;
       if (!leave_out(without, one.deviation)) continue;
       ++checked;
-      runner_->run(without);
-      EXPECT_EQ(runner_->machine().trace_hash(), hash) << one.deviation << ": " << one.why << "\n"
-                                                       << print(scenario);
+      runner->run(without);
+      EXPECT_EQ(runner->machine().trace_hash(), hash) << one.deviation << ": " << one.why << "\n"
+                                                      << print(scenario);
       if (HasFailure()) return;
     }
   }

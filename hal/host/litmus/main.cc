@@ -126,7 +126,7 @@ bool read(const std::string& path, std::string& text) {
   }
   const bool good = file != nullptr && std::ferror(file) == 0;
   if (!good) {
-    std::fprintf(stderr, "%s: cannot be read: %s\n", path.c_str(), std::strerror(errno));
+    std::fprintf(stderr, "%s: cannot be read: %s\n", path.c_str(), reason_of(errno).c_str());
   }
   if (file != nullptr) std::fclose(file);
   return good;
