@@ -22,6 +22,7 @@
 #include <cstdint>
 
 #include "core/hal.h"
+#include "core/range.h"
 #include "core/request.h"
 #include "core/system.h"
 #include "core/trace.h"
@@ -59,12 +60,13 @@ void await_broadcasts() {
   if constexpr (HalBroadcast<H>) H::tlbsync();
 }
 
-/// Invalidates the 4 KiB pages of [what.address, end), in as few pieces as the processor permits.
+/// Invalidates the 4 KiB pages of `range`, in as few pieces as the processor permits.
 template <Hal H>
-void broadcast_pages(System<H>& system, Invlpgb what, VirtAddr end) {
+void broadcast_pages(System<H>& system, Invlpgb what, const FlushRange& range) {
   const std::uint64_t most = system.config.broadcast_max_pages;
-  while (what.address < end) {
-    what.count = static_cast<std::uint32_t>(std::min((end - what.address) >> kPageShift, most));
+  what.address = range.start;
+  for (std::uint64_t left = range.strides(); left != 0; left -= what.count) {
+    what.count = static_cast<std::uint32_t>(std::min(left, most));
     broadcast(system, what);
     what.address += std::uint64_t{what.count} << kPageShift;
   }
@@ -73,15 +75,10 @@ void broadcast_pages(System<H>& system, Invlpgb what, VirtAddr end) {
 /// What `request` asks for, under the space's global slot. Asynchronous.
 template <Hal H>
 void broadcast_request(System<H>& system, const FlushRequest<H>& request, Slot slot) {
-  // Pages by name for 4 KiB only: a global slot has no generations that would tell of an older
-  // flush of the range which is still on its way, and small entries survive the invalidation of a
-  // large page (R5).
-  if (request.all() || request.stride_shift != kPageShift) {
-    broadcast(system, {.scope = InvlpgbScope::context, .pcid = pcid_of(slot)});
+  if (request.names_pages()) {
+    broadcast_pages(system, {.scope = InvlpgbScope::pages, .pcid = pcid_of(slot)}, request.range());
   } else {
-    broadcast_pages(system,
-                    {.scope = InvlpgbScope::pages, .pcid = pcid_of(slot), .address = request.start},
-                    request.end);
+    broadcast(system, {.scope = InvlpgbScope::context, .pcid = pcid_of(slot)});
   }
 }
 
@@ -116,21 +113,22 @@ void return_global_slot(System<H>& system, Mm<H>& mm) {
   system.global_slots.give_back(slot);
 }
 
-/// The CPUs of `members` that may have `mm` loaded on a slot of their own; with `any_slot`, on any.
+/// The CPUs of `members` that may have `mm` loaded on a slot of their own.
 template <Hal H>
 [[nodiscard]] CpuMask<H::kMaxCpus> find_stragglers(const System<H>& system, const Mm<H>& mm,
-                                                   const CpuMask<H::kMaxCpus>& members,
-                                                   bool any_slot) {
+                                                   const CpuMask<H::kMaxCpus>& members) {
   CpuMask<H::kMaxCpus> found;
   members.for_each([&](CpuId cpu) {
     const CpuPrivate<H>& target = system.cpus[cpu].own;
     // R8: null is the switching window. That CPU may have read the slot before it was granted.
-    // Seq_cst: in one order with the CPU's own store of null, its barrier and its read of the slot.
+    // Seq_cst, behind the bump and the read of the slot, against the CPU's store of null, its
+    // barrier and its read of the slot. That a locked operation is such a barrier is an axiom of
+    // the HAL (hal.h), not of C++.
     const Mm<H>* loaded = target.loaded_mm.load(std::memory_order_seq_cst);
     if (loaded != nullptr && loaded != &mm) return;
     // After loaded_mm: what is seen here is at least as new. A CPU that has meanwhile gone on to
     // another space's global slot has left this space, too.
-    if (any_slot || loaded == nullptr || !target.on_global.load(std::memory_order_seq_cst)) {
+    if (loaded == nullptr || !target.on_global.load(std::memory_order_seq_cst)) {
       found.set(cpu);
     }
   });

@@ -106,8 +106,10 @@ class AtomicCpuMask {
   }
 
   /// Copies the set. Not a snapshot across words: each CPU's bit is read once, and both outcomes of
-  /// a race with a switcher are correct by R1 and R2. Seq_cst, because R1 needs the generation bump
-  /// before it and this read to be in one total order with the switcher's set-then-read.
+  /// a race with a switcher are correct by R1 and R2. Seq_cst, so that it stays behind the bump of
+  /// the generation. The argument that this read sees the bit, or the switcher the bump, rests on
+  /// the HAL's axiom that a locked operation is a full barrier, here the bump and the set: the
+  /// switcher's read of the generation is not seq_cst, and C++ alone would let both miss.
   [[nodiscard]] Mask read() const {
     Mask copy;
     for (std::size_t i = 0; i < Mask::kWords; ++i) {

@@ -21,11 +21,10 @@ struct SlotState {
   Generation generation{kNoGeneration};
 };
 
-/// Pages of the loaded slot's user half that are to be invalidated on the way to user mode.
+/// 4 KiB pages of the loaded slot's user half that are to be invalidated on the way to user mode.
 struct DeferredPages {
   VirtAddr start{0};
   VirtAddr end{0};
-  std::uint8_t stride_shift{kPageShift};
   [[nodiscard]] bool empty() const { return start == end; }
 };
 

@@ -10,19 +10,12 @@
 #include "core/broadcast.h"
 #include "core/completion.h"
 #include "core/hal.h"
+#include "core/range.h"
 #include "core/system.h"
 #include "core/targets.h"
 #include "core/trace.h"
 
 namespace shootdown {
-
-/// What a range flush covers. `end` may be kFlushAll. Addresses are multiples of the stride, which
-/// is the smallest page size that was or is mapped in the range.
-struct FlushRange {
-  VirtAddr start{0};
-  VirtAddr end{kFlushAll};
-  std::uint8_t stride_shift{kPageShift};
-};
 
 namespace internal {
 
@@ -35,6 +28,9 @@ struct FlushOptions {
 
 /// The flush of a space with a global slot. Interrupts are for CPUs that the broadcast does not
 /// reach, or that have to leave the space. Returns the ticks until all was done.
+///
+/// With lazily kept masks bits of CPUs that have left may stay set until the space retires. They
+/// cost nothing: the mask is read in transition, where the loaded space decides, and at the end.
 template <Hal H>
 std::uint64_t flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& request, Slot slot,
                                  bool retires) {
@@ -47,7 +43,11 @@ std::uint64_t flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& 
   const std::uint64_t since = H::ticks();
   broadcast_request(system, request, slot);
   if (in_transition || retires) {
-    const auto stragglers = find_stragglers(system, mm, mm.cpus.read(), retires);
+    const CpuMask<H::kMaxCpus> members = mm.cpus.read();
+    // The last flush is for the whole mask. A CPU that has just named another space as its loaded
+    // one clears its bit behind that, when the space's memory may be in other use; its answer
+    // comes behind both.
+    const auto stragglers = retires ? members : find_stragglers(system, mm, members);
     if (!stragglers.empty()) {
       static_cast<void>(flush_on_cpus(system, stragglers, request));
     } else if (in_transition) {
@@ -74,9 +74,12 @@ std::uint64_t flush_by_interrupt(System<H>& system, Mm<H>& mm, FlushRequest<H>& 
 }
 
 template <Hal H>
-void flush_mm(System<H>& system, Mm<H>& mm, FlushRange range, FlushOptions options) {
+void flush_mm(System<H>& system, Mm<H>& mm, const FlushRange& asked, FlushOptions options) {
   require<H>(!mm.is_kernel, Rule::r13, "the kernel's space is not flushed by range");
+  const FlushRange range = enter_range<H>(asked, system.config.ceiling_strides);
   PreemptionOff<H> guard;
+  H::trace(TraceEvent{
+      .kind = TraceKind::flush_asked, .mm = &mm, .value = asked.start, .value2 = asked.end});
   FlushRequest<H>& request = acquire_request(system);
   request.mm = &mm;
   request.start = range.start;
@@ -84,13 +87,8 @@ void flush_mm(System<H>& system, Mm<H>& mm, FlushRange range, FlushOptions optio
   request.stride_shift = range.stride_shift;
   request.frees_tables = options.frees_tables;
   request.acknowledges_early = options.early;
-  // The space may be destroyed next: lazy CPUs have to leave it. Asked for by the caller, that is,
-  // before the ceiling widens the range.
-  request.by_hand = options.frees_tables && range.end == kFlushAll;
-  if (!request.all() && request.strides() > system.config.ceiling_strides) {
-    request.start = 0;
-    request.end = kFlushAll;
-  }
+  // The space is destroyed next: lazy CPUs have to leave it.
+  request.by_hand = options.retires;
   request.reason = request.all() ? FlushReason::local_mm_shootdown : FlushReason::local_shootdown;
   // R1, M1: the locked add is the full barrier between the caller's page-table stores and the reads
   // of the mask, of loaded_mm and of is_lazy below, against the switcher's set-then-read (R2) and
@@ -112,9 +110,17 @@ void flush_mm(System<H>& system, Mm<H>& mm, FlushRange range, FlushOptions optio
   release_request(system);
 }
 
+/// After the last flush of `mm`: with lazily kept masks CPUs that were offline then have left their
+/// bits behind. They know nothing of the space, whether they are back or not.
+template <Hal H>
+void empty_mask(const System<H>& system, Mm<H>& mm) {
+  if (system.config.mask_policy == MaskPolicy::kept_lazily) mm.cpus.reset();
+}
+
 }  // namespace internal
 
-/// Flushes `range` of `mm` on every CPU. For changes of leaf entries: no page table is freed.
+/// Flushes `range` of `mm` on every CPU. For changes of leaf entries: no page table is freed. An
+/// empty range is refused (R13).
 ///
 /// Context: a thread with interrupts on; not in an interrupt or NMI handler (R12). The caller may
 /// run any address space. The page-table stores come before the call in program order. Returns when
@@ -126,9 +132,9 @@ TranslationsQuiet flush_tlb_mm_range(System<H>& system, Mm<H>& mm, FlushRange ra
 }
 
 /// The same for a range whose page tables were unhooked as well: it reaches lazy CPUs (R6). The
-/// tables may be released when software walkers are quiet as well (`exclude_walkers`). After one of
-/// the whole space no CPU has it loaded lazily, so that it may be destroyed if no task runs it
-/// (O31). Context: as for `flush_tlb_mm_range`.
+/// tables may be released when software walkers are quiet as well (`exclude_walkers`). A lazy CPU
+/// need not have left the space, only its old tables: the top table goes with `retire_mm`. Context:
+/// as for `flush_tlb_mm_range`.
 template <Hal H>
 TablesUnreachable flush_tlb_mm_range_freed_tables(System<H>& system, Mm<H>& mm, FlushRange range) {
   internal::flush_mm(system, mm, range, {.frees_tables = true});
@@ -144,11 +150,10 @@ UserReturnClosed flush_tlb_mm_range_early(System<H>& system, Mm<H>& mm, FlushRan
   return UserReturnClosed(mm.context);
 }
 
-/// Flushes the 4 KiB page at `address`. Context: as for `flush_tlb_mm_range`.
+/// Flushes the 4 KiB page that holds the byte at `address`. Context: as for `flush_tlb_mm_range`.
 template <Hal H>
 TranslationsQuiet flush_tlb_page(System<H>& system, Mm<H>& mm, VirtAddr address) {
-  const VirtAddr page = address & ~((VirtAddr{1} << kPageShift) - 1);
-  return flush_tlb_mm_range(system, mm, {.start = page, .end = page + (VirtAddr{1} << kPageShift)});
+  return flush_tlb_mm_range(system, mm, {.start = address, .end = address + 1});
 }
 
 /// Flushes everything of `mm`. Context: as for `flush_tlb_mm_range`.
@@ -158,13 +163,14 @@ TranslationsQuiet flush_tlb_mm(System<H>& system, Mm<H>& mm) {
 }
 
 /// The last flush of `mm`: everything, on every CPU, and every CPU that keeps the space loaded
-/// lazily moves to the kernel's own. Its top table may be released then, the others as after
-/// `flush_tlb_mm_range_freed_tables`, and it may be initialised anew. Context: as for
-/// `flush_tlb_mm_range`; no thread of the space is left, and nobody will flush it or switch to it
-/// again.
+/// lazily moves to the kernel's own. No CPU is left in its mask. Its top table may be released
+/// then, the others as after `flush_tlb_mm_range_freed_tables`, and it may be initialised anew
+/// (O31). Context: as for `flush_tlb_mm_range`; no thread of the space is left, and nobody will
+/// flush it or switch to it again.
 template <Hal H>
 SpaceRetired retire_mm(System<H>& system, Mm<H>& mm) {
   internal::flush_mm(system, mm, {}, {.frees_tables = true, .retires = true});
+  internal::empty_mask(system, mm);
   internal::return_global_slot(system, mm);
   return SpaceRetired(mm.context);
 }

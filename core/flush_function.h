@@ -4,7 +4,8 @@
 // Three generations meet: the space's (G), this CPU's slot's (S), the request's (Q).
 //   Q given and Q <= S            done before: another flush already covered it.
 //   S == G                        nothing is missing.
-//   Q == S + 1 and Q == G         only this request is missing: its pages are enough (R5).
+//   Q == S + 1 and Q == G         only this request is missing: its pages are enough, if it names
+//                                 any (R5).
 //   otherwise                     more is missing than the request names: flush the whole context.
 #pragma once
 
@@ -22,28 +23,31 @@ namespace shootdown {
 
 namespace internal {
 
+/// No backend has an operation of its own for one user address.
+template <Hal H>
+[[nodiscard]] bool flushes_one_user_natively(const System<H>& system) {
+  return flushes_natively<H>() || system.ops->flush_one_user == native_flush_one_user<H>;
+}
+
 /// Drops the pages of `request` from the loaded context, one by one. Context: interrupts off.
 template <Hal H>
 void flush_loaded_pages(System<H>& system, const FlushRequest<H>& request) {
-  const std::uint64_t stride = std::uint64_t{1} << request.stride_shift;
+  const auto flush_each = [&](auto&& flush_one) {
+    for_each_stride(request.range(), [&](VirtAddr address) { flush_one(system, address); });
+  };
   // Not when tables go: between the load of the user root and the invalidations the walker could
-  // follow a cached pointer to a table that is no longer one (R6).
+  // follow a cached pointer to a table that is no longer one (R6). Nor where a backend has an
+  // operation of its own, which reaches both halves.
   const bool defers = system.config.pti && system.config.pcid && system.config.defer_user_pages &&
-                      !request.frees_tables;
+                      !request.frees_tables && flushes_one_user_natively(system);
   if (defers) {
-    Counters& counters = system.self().own.counters;
-    for (VirtAddr address = request.start; address < request.end; address += stride) {
+    flush_each([](System<H>& here, VirtAddr address) {
       H::invlpg(address);
-      ++counters.local_flush_one;
-    }
-    defer_user_pages(system, request.start, request.end, request.stride_shift);
+      ++here.self().own.counters.local_flush_one;
+    });
+    defer_user_pages(system, request.start, request.end);
     return;
   }
-  const auto flush_each = [&](auto&& flush_one) {
-    for (VirtAddr address = request.start; address < request.end; address += stride) {
-      flush_one(system, address);
-    }
-  };
   // Asked once, not for each page.
   if (flushes_natively<H>()) {
     flush_each([](System<H>& here, VirtAddr address) { native_flush_one_user(here, address); });
@@ -66,7 +70,7 @@ HandlerOutcome catch_up(System<H>& system, const FlushRequest<H>& request, Mm<H>
   require<H>(wanted <= generation, Rule::r1, "a request is newer than its address space");
 
   const bool only_this_one_missing = wanted == slot.generation + 1 && wanted == generation;
-  const bool by_page = !request.all() && only_this_one_missing;
+  const bool by_page = request.names_pages() && only_this_one_missing;
   if (by_page) {
     flush_loaded_pages(system, request);
   } else {
@@ -76,14 +80,12 @@ HandlerOutcome catch_up(System<H>& system, const FlushRequest<H>& request, Mm<H>
   return by_page ? HandlerOutcome::partial : HandlerOutcome::full;
 }
 
-/// The request names a space that this CPU does not run. With lazily kept masks this is where its
-/// bit goes, on the initiator as on any target: a space is left without touching its mask.
+/// This CPU does not run `mm`. With lazily kept masks this is where its bit goes, on the initiator
+/// as on any target: a space is left without touching its mask.
 template <Hal H>
-void leave_mask(System<H>& system, const FlushRequest<H>& request) {
-  CpuPrivate<H>& own = system.self().own;
-  ++own.counters.wrong_cpu;
+void leave_mask(System<H>& system, Mm<H>& mm) {
   const bool kept = system.config.mask_policy == MaskPolicy::kept_lazily;
-  if (kept && request.mm->cpus.test(H::this_cpu())) request.mm->cpus.clear(H::this_cpu());
+  if (kept && mm.cpus.test(H::this_cpu())) mm.cpus.clear(H::this_cpu());
 }
 
 template <Hal H>
@@ -92,7 +94,8 @@ HandlerOutcome flush_for(System<H>& system, const FlushRequest<H>& request) {
   Mm<H>* loaded = self.own.loaded_mm.owner_load();
   // Also on the initiator: it may flush a space that it does not run.
   if (request.mm != nullptr && request.mm != loaded) {
-    leave_mask(system, request);
+    ++self.own.counters.wrong_cpu;
+    leave_mask(system, *request.mm);
     return HandlerOutcome::other_mm;
   }
   if (loaded->is_kernel) return HandlerOutcome::kernel_mm;
@@ -101,6 +104,7 @@ HandlerOutcome flush_for(System<H>& system, const FlushRequest<H>& request) {
     // generation stays behind on purpose, so the next switch to this space flushes.
     ++self.own.counters.lazy_left_by_flush;
     leave_mm(system);
+    leave_mask(system, *loaded);
     return HandlerOutcome::left_lazy;
   }
   // Broadcasts keep a global slot fresh, and nothing older is cached under one that is new here.

@@ -5,6 +5,7 @@
 #include "core/completion.h"
 #include "core/hal.h"
 #include "core/local_flush.h"
+#include "core/range.h"
 #include "core/system.h"
 #include "core/targets.h"
 
@@ -16,20 +17,16 @@ namespace internal {
 template <Hal H>
 struct KernelFlushCall {
   System<H>* system;
-  VirtAddr start;
-  VirtAddr end;  // kFlushAll: everything
+  FlushRange range;
 };
 
 template <Hal H>
 void flush_kernel_here(const KernelFlushCall<H>& call) {
   System<H>& system = *call.system;
-  if (call.end == kFlushAll) {
+  if (call.range.all()) {
     flush_everything(system);
-    return;
-  }
-  constexpr std::uint64_t kStride = std::uint64_t{1} << kPageShift;
-  for (VirtAddr address = call.start; address < call.end; address += kStride) {
-    flush_one_kernel(system, address);
+  } else {
+    for_each_stride(call.range, [&](VirtAddr address) { flush_one_kernel(system, address); });
   }
 }
 
@@ -43,51 +40,59 @@ void run_kernel_flush_call(void* argument, Acknowledgement<H>& /*acknowledgement
 /// By hardware: no CPU is interrupted, and every PCID is covered, loaded or not. Returns the ticks
 /// until it was done everywhere.
 template <Hal H>
-std::uint64_t broadcast_kernel(System<H>& system, VirtAddr start, VirtAddr end) {
+std::uint64_t broadcast_kernel(System<H>& system, const FlushRange& range) {
   const std::uint64_t since = H::ticks();
-  if (end == kFlushAll) {
+  if (range.all()) {
     broadcast(system, {.scope = InvlpgbScope::everything});
   } else {
-    broadcast_pages(system, {.scope = InvlpgbScope::kernel_pages, .address = start}, end);
+    broadcast_pages(system, {.scope = InvlpgbScope::kernel_pages}, range);
   }
   await_broadcasts<H>();
   return H::ticks() - since;
 }
 
+/// What is flushed if `asked` is asked for.
 template <Hal H>
-void flush_kernel(System<H>& system, VirtAddr start, VirtAddr end) {
+FlushRange enter_kernel_range(const System<H>& system, const FlushRange& asked) {
+  // With the erratum a single INVLPG leaves the entry where it is.
+  const bool useless = system.config.invlpg_leaves_globals && system.config.pcid &&
+                       system.config.kernel_is_global() && !broadcasts(system);
+  return enter_range<H>(asked, useless ? 0 : system.config.ceiling_strides);
+}
+
+template <Hal H>
+void flush_kernel(System<H>& system, const FlushRange& asked) {
+  const FlushRange range = enter_kernel_range(system, asked);
   PreemptionOff<H> guard;
-  KernelFlushCall<H> call{.system = &system, .start = start, .end = end};
-  H::trace(TraceEvent{.kind = TraceKind::kernel_begin, .value = start, .value2 = end});
+  KernelFlushCall<H> call{.system = &system, .range = range};
+  H::trace(TraceEvent{.kind = TraceKind::kernel_begin, .value = asked.start, .value2 = asked.end});
   // M1: orders the caller's page-table stores before the read of the online mask, against a CPU
   // that comes online and flushes everything behind its locked set; and before the broadcast.
   H::full_fence();
   if (broadcasts(system)) {
-    const std::uint64_t ticks = broadcast_kernel(system, start, end);
+    const std::uint64_t ticks = broadcast_kernel(system, range);
     H::trace(TraceEvent{.kind = TraceKind::kernel_end, .value = ticks});
     return;
   }
   Counters& counters = system.self().own.counters;
   ++counters.remote_flush_sent;
-  const std::uint64_t ticks =
-      count_call(counters, system.calls.call(
-                               system.calls.online(), [](CpuId) { return true; },
-                               run_kernel_flush_call<H>, &call, [&] { flush_kernel_here(call); },
-                               {.what = "a flush of kernel mappings", .start = start, .end = end}));
+  const std::uint64_t ticks = count_call(
+      counters,
+      system.calls.call(
+          system.calls.online(), [](CpuId) { return true; }, run_kernel_flush_call<H>, &call,
+          [&] { flush_kernel_here(call); },
+          {.what = "a flush of kernel mappings", .start = range.start, .end = range.end}));
   H::trace(TraceEvent{.kind = TraceKind::kernel_end, .value = ticks});
 }
 
 }  // namespace internal
 
-/// Flushes [start, end) of the kernel's half on every CPU that is online. Addresses are multiples
-/// of 4 KiB; `end` may be kFlushAll. Leaf entries only. Context: as for `flush_tlb_mm_range`.
+/// Flushes [start, end) of the kernel's half on every CPU that is online, and with it every 4 KiB
+/// page that holds a byte of it. An `end` of 0 is 2^64; it may be kFlushAll. Leaf entries only.
+/// Context: as for `flush_tlb_mm_range`.
 template <Hal H>
 KernelQuiet flush_tlb_kernel_range(System<H>& system, VirtAddr start, VirtAddr end) {
-  const bool many = end == kFlushAll || (end - start) >> kPageShift > system.config.ceiling_strides;
-  // With the erratum a single INVLPG leaves the entry where it is.
-  const bool useless = system.config.invlpg_leaves_globals && system.config.pcid &&
-                       system.config.kernel_is_global() && !internal::broadcasts(system);
-  internal::flush_kernel(system, start, many || useless ? kFlushAll : end);
+  internal::flush_kernel(system, {.start = start, .end = end});
   return KernelQuiet(true);
 }
 
@@ -96,7 +101,7 @@ KernelQuiet flush_tlb_kernel_range(System<H>& system, VirtAddr start, VirtAddr e
 /// cached table pointers of one PCID only. Context: as for `flush_tlb_mm_range`.
 template <Hal H>
 KernelTablesUnreachable flush_tlb_all(System<H>& system) {
-  internal::flush_kernel(system, 0, kFlushAll);
+  internal::flush_kernel(system, {});
   return KernelTablesUnreachable(true);
 }
 

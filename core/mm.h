@@ -39,7 +39,8 @@ struct Mm {
   alignas(kCacheLine) typename H::template Atomic<Generation> tlb_gen{kFirstGeneration};
 
   /// CPUs that may hold usable translations. Each CPU writes only its own bit: it sets it in
-  /// `switch_mm`, and clears it there or, with lazily kept masks, in the flush function.
+  /// `switch_mm`, and clears it there or, with lazily kept masks, in the flush function. When it
+  /// retires, what is left there goes.
   alignas(kCacheLine) AtomicCpuMask<H> cpus{};
 
   /// Reclaim batches: additions in the upper half, additions known to be flushed in the lower

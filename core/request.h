@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/mm.h"
+#include "core/range.h"
 #include "core/trace.h"
 #include "core/types.h"
 
@@ -15,8 +16,8 @@ namespace shootdown {
 template <Hal H>
 struct alignas(kCacheLine) FlushRequest {
   Mm<H>* mm;                  // the address space; null = whatever is loaded
-  VirtAddr start;             // first address, aligned to the stride
-  VirtAddr end;               // first address behind the range, or kFlushAll
+  VirtAddr start;             // whole strides, as `enter_range` makes them: the first address
+  VirtAddr end;               // the first address behind them, 0 being 2^64, or kFlushAll
   Generation generation;      // what a target must reach; kNoGeneration = none given
   CpuId initiator;            // the CPU that started the flush
   FlushReason reason;         // why, for the initiator's own part
@@ -26,8 +27,16 @@ struct alignas(kCacheLine) FlushRequest {
   bool acknowledges_early;    // targets answer before they flush
   bool by_hand;               // targets have something to do that nobody can do for them
 
-  [[nodiscard]] bool all() const { return end == kFlushAll; }
-  [[nodiscard]] std::uint64_t strides() const { return (end - start) >> stride_shift; }
+  [[nodiscard]] FlushRange range() const {
+    return {.start = start, .end = end, .stride_shift = stride_shift};
+  }
+  [[nodiscard]] bool all() const { return range().all(); }
+  [[nodiscard]] std::uint64_t strides() const { return range().strides(); }
+  /// R5: whether the invalidation of each address of `range()` may stand for the request, in every
+  /// way to flush. 4 KiB pages only. One address of a larger page leaves the small entries of what
+  /// was mapped there before, and the core cannot know that none are left: their change may be made
+  /// and not counted yet, and a generation tells of counts.
+  [[nodiscard]] bool names_pages() const { return !all() && stride_shift == kPageShift; }
   /// Whoever flushes the targets in another way than by an interrupt does not do what is wanted.
   [[nodiscard]] bool needs_interrupts() const { return trims_mask || by_hand; }
   /// For traces: 4 KiB pages covered, 0 = all.

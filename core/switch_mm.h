@@ -155,9 +155,9 @@ void switch_mm(System<H>& system, Mm<H>& next) {
     return;
   }
 
-  // Before the announcement: a flusher that finds this CPU must not skip it for being lazy. x86
-  // keeps the order of the stores, release keeps the compiler from changing it, and the
-  // announcement's barrier is behind both (M11).
+  // M11: before the announcement and its barrier, and so before the read of the generation below,
+  // against the flusher's bump before its read of the flag. Cleared later, a flusher could still
+  // skip this CPU for being lazy after it has read the old generation.
   if (was_lazy) self.shared.is_lazy.store(false, std::memory_order_relaxed);
   internal::settle_deferred_pages(system);
 

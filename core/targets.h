@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/broadcast.h"
 #include "core/counters.h"
 #include "core/cross_call.h"
 #include "core/flush_function.h"
@@ -45,18 +46,25 @@ void run_flush_call(void* argument, Acknowledgement<H>& acknowledgement) {
 }
 
 /// R6: a flush that frees tables reaches lazy CPUs too, because they walk speculatively. Otherwise
-/// a lazy CPU is skipped; it compares generations when it leaves lazy mode (R3).
+/// a lazy CPU is skipped; it compares generations when it leaves lazy mode (R3), and one that runs
+/// another space when it switches to this one (R2).
+///
+/// Each of the two tests stands for itself: what it has read behind the bump is reason enough to
+/// skip the CPU, whatever the CPU has become since. So nothing depends on their order; laziness
+/// comes first because it has a line of its own, and most often answers.
 template <Hal H>
 bool is_wanted(const System<H>& system, const FlushRequest<H>& request, CpuId cpu) {
   if (request.frees_tables) return true;
   const CpuState<H>& target = system.cpus[cpu];
-  const bool by_space = system.config.target_test == TargetTest::by_loaded_space;
-  // M11: loaded_mm first. A CPU that shows the space in loaded_mm shows a laziness at least as new.
-  // The other way round, "lazy" could be from before a switch whose end is seen in loaded_mm.
-  const Mm<H>* loaded = by_space ? target.own.loaded_mm.load(std::memory_order_seq_cst) : nullptr;
-  // R1, R3: seq_cst, in one order with the bump before it and with the lazy CPU's store-fence-load.
+  // R1, R3: seq_cst, in one order with the bump before it and with the lazy CPU's fence between its
+  // store of is_lazy and its read of the generation.
   if (target.shared.is_lazy.load(std::memory_order_seq_cst)) return false;
+  const bool by_space = system.config.target_test == TargetTest::by_loaded_space;
   if (!by_space || request.mm == nullptr) return true;
+  // R1, R2: seq_cst, behind the bump. The CPU's barrier between its store of null and its read of
+  // the generation is a locked operation or a fence, and that the first is a full barrier is an
+  // axiom of the HAL (hal.h), not of C++.
+  const Mm<H>* loaded = target.own.loaded_mm.load(std::memory_order_seq_cst);
   // R8: null is the switching window; the CPU may already walk the space and has not said so yet.
   return loaded == nullptr || loaded == request.mm || request.trims_mask;
 }
@@ -168,9 +176,11 @@ const FlushOps<H> kNativeOps{.name = "native",
 
 /// Whether a flush that frees tables interrupts every CPU that may walk them. If not, walkers that
 /// rely on interrupts being off are not excluded by it, and tables must not be released before
-/// those are quiet (`TableRemoval::after_walkers`). Constant after boot.
+/// those are quiet (`TableRemoval::after_walkers`). No under hardware broadcast: a space may get a
+/// global slot at any time, and its flushes interrupt nobody from then on. Constant after boot.
 template <Hal H>
 [[nodiscard]] bool flush_interrupts_targets(const System<H>& system) {
+  if (internal::broadcasts(system)) return false;
   return flushes_natively<H>() || system.ops->remove_table == TableRemoval::at_once;
 }
 

@@ -30,10 +30,11 @@ enum class HandlerOutcome : std::uint8_t {
 };
 
 enum class TraceKind : std::uint8_t {
+  flush_asked,    // a flush of `mm` is called for; `value` = first address, `value2` = end
   flush_begin,    // the generation is bumped and the request is filled; `value` = generation
   flush_send,     // targets are about to be queued; it may reach nobody. `value` = pages, 0 = all
   flush_end,      // everybody has answered; `value` = ticks from the first push to the last answer
-  kernel_begin,   // a flush of a kernel range starts; `value` = first address, `value2` = end
+  kernel_begin,   // a flush of a kernel range starts; `value` = first address asked, `value2` = end
   kernel_end,     // ... and everybody has answered; `value` = ticks
   batch_add,      // a space joins a reclaim batch
   batch_begin,    // a reclaim batch is about to be flushed

@@ -13,6 +13,7 @@
 
 #include "core/hal.h"
 #include "core/local_flush.h"
+#include "core/range.h"
 #include "core/system.h"
 #include "core/types.h"
 
@@ -67,8 +68,8 @@ void load_user_root(const EntryBlock<H>& block) {
   const DeferredPages pages = block.pages;
   H::write_cr3(block.user_cr3);
   // In the user's own PCID INVLPG reaches them, which is cheaper than INVPCID from the kernel's.
-  const std::uint64_t stride = std::uint64_t{1} << pages.stride_shift;
-  for (VirtAddr address = pages.start; address < pages.end; address += stride) H::invlpg(address);
+  for_each_stride({.start = pages.start, .end = pages.end},
+                  [](VirtAddr address) { H::invlpg(address); });
 }
 
 /// Both halves at once, for a machine whose stack and code stay in sight. Without page-table
@@ -117,11 +118,11 @@ namespace internal {
 /// Notes the pages of a partial flush for the way to user mode. A second range before then becomes
 /// a flush of the whole twin: one range is remembered, because more than one is rare.
 template <Hal H>
-void defer_user_pages(System<H>& system, VirtAddr start, VirtAddr end, std::uint8_t stride_shift) {
+void defer_user_pages(System<H>& system, VirtAddr start, VirtAddr end) {
   CpuPrivate<H>& own = system.self().own;
   ++own.counters.user_half_deferred;
   if (own.deferred.empty()) {
-    own.deferred = {.start = start, .end = end, .stride_shift = stride_shift};
+    own.deferred = {.start = start, .end = end};
     return;
   }
   own.deferred = {};

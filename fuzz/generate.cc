@@ -30,7 +30,7 @@ constexpr std::uint64_t bit_of(OpKind kind) {
   return std::uint64_t{1} << static_cast<unsigned>(kind);
 }
 
-/// The kinds of a mix, one bit each.
+/// The kinds of a mix, one bit each. None has `flush_range`, so that seeds mean what they meant.
 constexpr std::uint64_t kinds_of(Mix mix) {
   const std::uint64_t basic = (bit_of(OpKind::exit) << 1) - 1;
   switch (mix) {
@@ -39,11 +39,11 @@ constexpr std::uint64_t kinds_of(Mix mix) {
     case Mix::memory:
       return (basic & ~bit_of(OpKind::leave) & ~bit_of(OpKind::flush_mm)) |
              bit_of(OpKind::reclaim) | bit_of(OpKind::batch_flush) |
-             (((bit_of(OpKind::kCount))-1) & ~(bit_of(OpKind::move) - 1));
+             ((bit_of(OpKind::flush_range) - 1) & ~(bit_of(OpKind::move) - 1));
     case Mix::all:
       break;
   }
-  return bit_of(OpKind::kCount) - 1;
+  return bit_of(OpKind::flush_range) - 1;
 }
 
 /// Some walks stop early.
@@ -72,6 +72,15 @@ void turn_any_switch(std::uint64_t seed, Header& header) {
     if (!one.is_drawn && random.below(++rare) == 0) chosen = one.field;
   }
   header.*chosen = !(header.*chosen);
+}
+
+/// In one of four runs a CPU flushes a range that begins and ends within pages.
+void flush_some_range(std::uint64_t seed, const Swarm& swarm, Scenario& scenario) {
+  Random random(seed ^ 0x27d4eb2f);
+  if (!random.chance(1, 4)) return;
+  auto& program = scenario.ops[random.below(scenario.header.cpus)];
+  if (program.size() == 0) return;
+  program[random.below(program.size())] = swarm.op(random, OpKind::flush_range);
 }
 
 /// What makes sense one after another on the same page of the same space: what a bug needs done
@@ -272,6 +281,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
     if (ops > 0 && random.chance(3, 4)) program[0] = swarm.op(random, OpKind::switch_to);
     if (ops > 1 && cpu == 0 && starts_mapped) program[1] = common.map_favourites();
   }
+  if (options.any_switch) flush_some_range(seed, common, scenario);
   const unsigned most = std::min(options.max_deviations, kMaxDeviations);
   const unsigned deviations = random.chance(1, 4) ? most : random.mostly_small(most);
   for (unsigned i = 0; i < deviations; ++i) {

@@ -152,10 +152,8 @@ void Guest::prepare(const Scenario& scenario) {
   build_kernel();
   memory_.prepare(FramePool::address(kernel_tables_.upper) | vm::kTableBits,
                   FramePool::address(entry_tables_.upper) | vm::kTableBits);
-  // A broadcast flush completes behind the back of its targets.
-  const bool interrupts = flush_interrupts_targets(system_) && !scenario.header.defer_tables &&
-                          !scenario.header.broadcast;
-  manager_.emplace(system_, memory_, vm::ManagerConfig{.flush_interrupts_targets = interrupts});
+  manager_.emplace(system_, memory_,
+                   vm::ManagerConfig{.flush_interrupts_targets = !scenario.header.defer_tables});
   // Nobody else runs yet, but the memory manager asks for the context in which it may wait.
   machine_.running().interrupts_enabled = true;
   for (unsigned index = 0; index <= scenario.header.mms; ++index) {

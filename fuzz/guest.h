@@ -32,6 +32,14 @@ constexpr vm::Range range_of(unsigned first, unsigned count) {
   return {.start = start, .end = start + (VirtAddr{count} << page_shift(first))};
 }
 
+/// What a flush is asked for that begins and ends in the middle of two of them, or in one.
+constexpr FlushRange odd_range_of(unsigned first, unsigned count) {
+  const VirtAddr half = (VirtAddr{1} << page_shift(first)) / 2;
+  const VirtAddr start = page_address(first) + half;
+  const VirtAddr end = page_address(first + count - 1) + half;
+  return {.start = start, .end = count == 1 ? start + 1 : end, .stride_shift = page_shift(first)};
+}
+
 class Guest {
  public:
   Guest(Machine& machine, Oracles& oracles);

@@ -40,6 +40,9 @@ void Guest::execute_memory(const Op& op) {
     case OpKind::flush_mm:
       static_cast<void>(flush_tlb_mm(system_, space.mm));
       break;
+    case OpKind::flush_range:
+      static_cast<void>(flush_tlb_mm_range(system_, space.mm, odd_range_of(op.page, op.count)));
+      break;
     case OpKind::reclaim:
       batches_[machine_.running().id].reclaim(*manager_, space, probe_address(op.page));
       break;

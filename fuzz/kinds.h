@@ -61,6 +61,7 @@ inline constexpr std::array<OpShape, kOpKinds> kOpShapes{{
     {"reclaim_tables", true, true, false},
     {"walk", false, true, false},
     {"fail_allocation", false, false, true},
+    {"flush_range", true, true, true},
 }};
 
 /// Kinds that every machine has; the ones behind them need something that the header switches on.

@@ -41,9 +41,16 @@ constexpr unsigned page_of(VirtAddr address) {
   return kPages;
 }
 
-/// The kernel's own pages lie behind one table of the upper half, which every root shares. Ghost
-/// state counts them after the user pages.
-inline constexpr VirtAddr kKernelBase = 0xffff'8000'0000'0000;
+/// Whether the 4 KiB from `page` on hold a byte of [start, end), as a flush understands these two.
+constexpr bool holds_part_of(VirtAddr page, VirtAddr start, VirtAddr end) {
+  if (end == kFlushAll) return true;
+  return page <= end - 1 && start <= page + ((VirtAddr{1} << kPageShift) - 1);
+}
+
+/// The kernel's own pages lie behind one table of the upper half, which every root shares. They are
+/// the last of the address space, so that a range up to the end of them ends at 2^64, which is 0.
+/// Ghost state counts them after the user pages.
+inline constexpr VirtAddr kKernelBase = 0 - (VirtAddr{kKernelPages} << kPageShift);
 
 constexpr VirtAddr kernel_address(unsigned page) {
   return kKernelBase + (VirtAddr{page} << kPageShift);
@@ -62,7 +69,7 @@ constexpr VirtAddr numbered_address(unsigned page) {
 
 /// The kernel page an address lies in, or kKernelPages.
 constexpr unsigned kernel_page_of(VirtAddr address) {
-  if (address < kKernelBase || address >= kernel_address(kKernelPages)) return kKernelPages;
+  if (address < kKernelBase) return kKernelPages;
   return static_cast<unsigned>((address - kKernelBase) >> kPageShift);
 }
 

@@ -59,7 +59,7 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
     grants_ = {};
     bumps_ = {};
   }
-  flushing_ = {};
+  flushing_ = kernel_flushing_ = {};
   slots_in_use_ = slots_dirty_ = 0;
 }
 
@@ -170,11 +170,6 @@ bool Oracles::uses_user_half(CpuId cpu) const {
   if (machine_.hypervisor().will_flush(machine_.cpu(cpu))) return false;
   const bool on_twin = (machine_.pcid_of(machine_.cpu(cpu).cr3) & kUserPcidBit) != 0;
   return !on_twin || guest_->in_user_mode(cpu);
-}
-
-bool Oracles::covers(const FlushRequest<host::HostHal>& request, unsigned page) const {
-  const VirtAddr address = probe_address(page);
-  return request.all() || (request.start <= address && address < request.end);
 }
 
 bool Oracles::is_stale_at(const TlbEntry& entry, Generation generation) const {

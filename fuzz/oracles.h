@@ -79,6 +79,7 @@ class Oracles final : public host::Observer {
   void after_change(CpuId cpu) override;
   void on_cr3(CpuId cpu) override;
   void on_invalidate(CpuId cpu) override;
+  void on_dropped(CpuId cpu, const host::Dropped& what) override;
   void on_fill(CpuId cpu, VirtAddr address, host::Provenance& from) override;
   bool on_walk(CpuId cpu, std::uint32_t frame, std::uint32_t life) override;
   void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry) override;
@@ -145,6 +146,23 @@ class Oracles final : public host::Observer {
     Generation last_generation{kFirstGeneration};
     std::array<PageGhost, kPages> pages;
   };
+  /// The bytes that a caller wants flushed, as it gave them.
+  struct AskedRange {
+    VirtAddr start{0};
+    VirtAddr end{0};
+    std::uint64_t step{0};
+  };
+  /// What each CPU has dropped since then, under each PCID: a bit for each 4 KiB page asked (O28).
+  struct Coverage {
+    std::uint64_t first_page{0};
+    std::uint64_t pages{0};  // 0: everything
+    std::uint64_t wanted{0};
+    std::array<std::array<std::uint64_t, 18>, kMaxCpus> dropped{};
+    void ask(VirtAddr start, VirtAddr end);
+    void add(CpuId cpu, const host::Dropped& what, bool everywhere);
+    [[nodiscard]] bool is_complete(CpuId cpu, std::uint16_t pcid) const;
+    [[nodiscard]] std::uint64_t hit_by(const host::Dropped& what) const;
+  };
   /// The flush that a CPU has started, between flush_begin and flush_end.
   struct FlushGhost {
     const FlushRequest<host::HostHal>* request{nullptr};
@@ -162,6 +180,9 @@ class Oracles final : public host::Observer {
     std::array<std::uint64_t, kMaxCpus> entry_flushes;  // of the skipped ones, at that time
     std::array<std::uint64_t, kPages> wanted;
     bool ran_locally{false};
+    AskedRange asked;
+    Coverage coverage;
+    host::HostCpuMask carried_out;  // CPUs that say so, or that others have done it for
   };
   /// How often things happened on a CPU that its counters should know of.
   struct Tally {
@@ -200,7 +221,8 @@ class Oracles final : public host::Observer {
     Uncounted in_switch_flushes;
     Uncounted bring_up_flushes;
     std::array<std::uint64_t, kKernelPages> kernel_wanted{};
-    std::uint64_t kernel_begin{0};
+    AskedRange kernel_asked;
+    Coverage kernel_coverage;
     FlushGhost flush;
     std::uint64_t cleaning{0};  // global slots that a full broadcast on its way makes clean
     PromiseList batch;
@@ -291,6 +313,12 @@ class Oracles final : public host::Observer {
   void begin_batch(CpuId cpu, const TraceEvent& event);
   void end_batch(CpuId cpu);
   void check_request(CpuId cpu, const FlushGhost& flush);
+  // What was asked, and what was dropped for it; oracles_range.cc.
+  [[nodiscard]] bool is_loaded(CpuId cpu, Slot slot) const;
+  void note_carried_out(CpuId cpu, const FlushRequest<host::HostHal>& request);
+  void check_covered(CpuId cpu, const FlushGhost& flush);
+  void check_kernel_covered(CpuId cpu);
+  void report_uncovered(CpuId cpu, CpuId target, const AskedRange& asked);
   void end_flush(CpuId cpu);
   void begin_switch(CpuId cpu);
   void end_switch(CpuId cpu);
@@ -310,7 +338,6 @@ class Oracles final : public host::Observer {
   [[nodiscard]] bool uses_user_half(CpuId cpu) const;
   [[nodiscard]] bool is_stale_at(const host::TlbEntry& entry, Generation generation) const;
   [[nodiscard]] unsigned space_of(const void* mm) const;
-  [[nodiscard]] bool covers(const FlushRequest<host::HostHal>& request, unsigned page) const;
   [[nodiscard]] std::uint64_t mask_word(unsigned space) const;
   [[nodiscard]] host::Event event(CpuId cpu, std::string what) const;
   [[nodiscard]] host::Event fill_event(CpuId cpu, const host::TlbEntry& entry) const;
@@ -341,7 +368,8 @@ class Oracles final : public host::Observer {
   /// Global slots, a bit for each: in use, and given back without a full broadcast since.
   std::uint64_t slots_in_use_{0};
   std::uint64_t slots_dirty_{0};
-  host::HostCpuMask flushing_;  // CPUs between flush_begin and flush_end
+  host::HostCpuMask flushing_;         // CPUs between flush_begin and flush_end
+  host::HostCpuMask kernel_flushing_;  // ... and between kernel_begin and kernel_end
   std::array<const host::HostAtomic<std::uint64_t>*, kMaxMms + 1> mask_words_{};
   /// Who made a generation, and when, on its own clock, it changed the entries.
   struct Bump {

@@ -38,6 +38,9 @@ void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
   if (machine_.reorders()) check_order(cpu, event);
   count(cpu, event);
   switch (event.kind) {
+    case TraceKind::flush_asked:
+      cpu_[cpu].flush.asked = {.start = event.value, .end = event.value2, .step = machine_.step()};
+      break;
     case TraceKind::flush_begin:
       begin_flush(cpu, event);
       break;
@@ -111,11 +114,13 @@ void Oracles::begin_flush(CpuId cpu, const TraceEvent& event) {
   flush.called = {};
   flush.skipped = {};
   flush.ran_locally = false;
+  flush.coverage.ask(flush.asked.start, flush.asked.end);
+  flush.carried_out = {};
   flushing_.set(cpu);
   for (unsigned page = 0; page < kPages; ++page) {
     PageGhost& ghost = space_[flush.space].pages[page];
     flush.wanted[page] = 0;
-    if (!covers(*flush.request, page)) continue;
+    if (!holds_part_of(probe_address(page), flush.asked.start, flush.asked.end)) continue;
     machine_.touch(version_place(flush.space, page), false);
     flush.wanted[page] = ghost.version;
     note_log(flush.space, page, event.value);
@@ -134,6 +139,7 @@ void Oracles::end_flush(CpuId cpu) {
     }
   }
   check_completed(cpu, flush);
+  check_covered(cpu, flush);
   check_pointers_flushed(cpu, flush);
   check_moved(cpu, flush);
   flush.request = nullptr;
@@ -231,18 +237,20 @@ void Oracles::end_batch(CpuId cpu) {
 
 void Oracles::begin_kernel_flush(CpuId cpu, const TraceEvent& event) {
   CpuGhost& ghost = cpu_[cpu];
-  ghost.kernel_begin = machine_.step();
+  ghost.kernel_asked = {.start = event.value, .end = event.value2, .step = machine_.step()};
+  ghost.kernel_coverage.ask(event.value, event.value2);
+  kernel_flushing_.set(cpu);
   ghost.flush.queued = {};
   for (unsigned page = 0; page < kKernelPages; ++page) {
-    const VirtAddr address = kernel_address(page);
-    const bool covered =
-        event.value2 == kFlushAll || (event.value <= address && address < event.value2);
+    const bool covered = holds_part_of(kernel_address(page), event.value, event.value2);
     if (covered) machine_.touch(version_place(kMaxMms + 1, page), false);
     ghost.kernel_wanted[page] = covered ? kernel_[page].version : 0;
   }
 }
 
 void Oracles::end_kernel_flush(CpuId cpu) {
+  check_kernel_covered(cpu);
+  kernel_flushing_.clear(cpu);
   machine_.touch(host::place(host::Part::demands), false);
   touch_pages();
   const CpuGhost& self = cpu_[cpu];
@@ -351,6 +359,7 @@ void Oracles::on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) {
          event(cpu, "asks for it"));
   }
   targets.for_each([&](CpuId target) {
+    cpu_[cpu].flush.carried_out.set(target);
     if (target != cpu) check_target(cpu, target, Asked::by_hypervisor);
   });
 }
@@ -458,6 +467,7 @@ void Oracles::check_handler(CpuId cpu, const TraceEvent& event) {
   };
   const bool partial = event.outcome == HandlerOutcome::partial;
   const bool full = event.outcome == HandlerOutcome::full;
+  if (partial || full) note_carried_out(cpu, request);
   // First, because a generation that was read late may also be one too many for a partial flush.
   if ((partial || full) && ghost.invalidated && after > ghost.at_invalidate) {
     report(Oracle::o11, "the recorded generation was read after the flush");
@@ -465,7 +475,9 @@ void Oracles::check_handler(CpuId cpu, const TraceEvent& event) {
   if (partial && (after != before + 1 || after != request.generation)) {
     report(Oracle::o10, "a partial flush skips a generation");
   }
-  if (full && !request.all() && request.generation == before + 1 && after == request.generation) {
+  // A large page is flushed with everything: one invalidation would leave older small entries.
+  const bool enough = !request.all() && request.stride_shift == kPageShift;
+  if (full && enough && request.generation == before + 1 && after == request.generation) {
     report(Oracle::o19, "a full flush where a partial one was enough");
   }
   audit_loaded(cpu, After::handler);

@@ -283,6 +283,14 @@ void Oracles::on_destroy(unsigned space) {
          cpu_name(id) + " has " + mm_name(space) + " loaded.", {},
          event(machine_.running().id, "destroys " + mm_name(space)));
   }
+  for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
+    if (((mask_word(space) >> id) & 1) == 0) continue;
+    touch_cpu(id);
+    fail(Oracle::o31, "an address space is destroyed while a CPU is in its mask",
+         cpu_name(id) + " has yet to clear its bit, in memory that may be something else by then.",
+         {}, event(machine_.running().id, "destroys " + mm_name(space)));
+    break;
+  }
   SpaceGhost& ghost = space_[space];
   ++ghost.life;
   ghost.last_generation = kFirstGeneration;

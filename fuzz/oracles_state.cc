@@ -26,8 +26,7 @@ std::uint64_t checksum_of(const CpuPrivate<host::HostHal>& own) {
   for (const std::uint64_t value :
        {std::uint64_t{own.loaded_slot}, std::uint64_t{own.next_slot}, std::uint64_t{own.user_flush},
         std::uint64_t{own.invalidate_other}, std::uint64_t{own.owes_answered_flush},
-        std::uint64_t{own.request_in_use}, own.deferred.start, own.deferred.end,
-        std::uint64_t{own.deferred.stride_shift}, own.cr4}) {
+        std::uint64_t{own.request_in_use}, own.deferred.start, own.deferred.end, own.cr4}) {
     add(value);
   }
   return sum;
@@ -260,7 +259,7 @@ bool Oracles::twin_is_owed(CpuId cpu, Slot slot, VirtAddr address) const {
   if (twin_is_owed(cpu, slot)) return true;
   const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
   const auto in = [&](const DeferredPages& pages) {
-    return pages.start <= address && address < pages.end;
+    return !pages.empty() && holds_part_of(address, pages.start, pages.end);
   };
   if (slot != own.loaded_slot) return false;
   return in(own.deferred) || (guest_->goes_to_user_mode(cpu) && in(guest_->entry_block(cpu).pages));

@@ -102,6 +102,7 @@ enum class OpKind : std::uint8_t {
   reclaim_tables,   // release the page table of `page` if it maps nothing
   walk,             // look `page` up in the loaded space without locks, and use it for a moment
   fail_allocation,  // the allocation after `count` - 1 more of this CPU fails
+  flush_range,      // flush from the middle of `page` to that of the last of `count` pages
   kCount,
 };
 

@@ -71,7 +71,7 @@ std::uint64_t hub_flush(System<H>& system, const CpuMask<H::kMaxCpus>& others,
   CpuMask<H::kMaxCpus> leftover = wanted;
   bool sent = false;
   if (!request.needs_interrupts() && !wanted.empty()) {
-    const bool one_page = !request.all() && request.strides() == 1;
+    const bool one_page = request.names_pages() && request.strides() == 1;
     const HubMessage message{.address = one_page ? request.start : kFlushAll,
                              .sender = request.initiator};
     ++system.self().own.counters.remote_hypercalls;

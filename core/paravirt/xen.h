@@ -95,10 +95,7 @@ bool xen_flush_set(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
   for (std::size_t i = 0; i < bits.size(); ++i) bits[i] = wanted.word(i);
   XenOperation operation{.command = kXenFlushMulti,
                          .processors = reinterpret_cast<std::uintptr_t>(bits.data())};
-  // One address for 4 KiB only. A target whose generation is behind cannot be told to flush more
-  // than the request says, and small entries of an earlier mapping, whose own flush is still on its
-  // way, survive the invalidation of one address in a large page (R5).
-  if (!request.all() && request.strides() == 1 && request.stride_shift == kPageShift) {
+  if (request.names_pages() && request.strides() == 1) {
     operation.command = kXenInvlpgMulti;
     operation.address = request.start;
   }

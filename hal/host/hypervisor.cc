@@ -53,12 +53,13 @@ void Hypervisor::announce(const char* what, const HostCpuMask& targets, Site whe
 }
 
 template <class Flush>
-void Hypervisor::flush_each(const HostCpuMask& targets, Flush&& flush) {
+void Hypervisor::flush_each(const HostCpuMask& targets, const Dropped& what, Flush&& flush) {
   targets.for_each([&](CpuId id) {
     // The caller is in the hypervisor: it takes no interrupt, but others go on.
     machine_.visible_uninterrupted();
     machine_.touch_all_dropped(id);
     flush(machine_.cpu(id).tlb);
+    if (Observer* observer = machine_.observer()) observer->on_dropped(id, what);
     machine_.note(OpClass::hypervisor, id);
     if (machine_.recording()) machine_.record("flushes cpu" + std::to_string(id), Site());
     machine_.changed();
@@ -104,6 +105,9 @@ void Hypervisor::enter(HostCpu& cpu) {
   if (!std::exchange(vcpu.flush_taken, false)) return;
   machine_.touch_all_dropped(cpu.id);
   cpu.tlb.clear();
+  if (Observer* observer = machine_.observer()) {
+    observer->on_dropped(cpu.id, {.every_pcid = true, .globals = true});
+  }
   ++vcpu.flushes;
   if (machine_.recording()) {
     machine_.record("the host flushes and enters cpu" + std::to_string(cpu.id), Site());
@@ -160,8 +164,11 @@ std::uint64_t Hypervisor::hyperv_call(std::uint64_t control, Site where) {
   const std::uint32_t root = FramePool::frame_at(page[0]);
   const bool every_space = (page[1] & 2) != 0;
   const bool non_global = (page[1] & 4) != 0;
+  Dropped dropped{.every_pcid = true, .globals = !non_global};
+  if (!every_space) dropped.root = root;
   if (!list) {
-    flush_each(targets, [&](Tlb& tlb) { tlb.flush_space(root, every_space, non_global, 0, 0); });
+    flush_each(targets, dropped,
+               [&](Tlb& tlb) { tlb.flush_space(root, every_space, non_global, 0, 0); });
     return 0;
   }
   // A part of a long list at a time, as a hypervisor does that must not run for too long.
@@ -171,9 +178,10 @@ std::uint64_t Hypervisor::hyperv_call(std::uint64_t control, Site where) {
   const std::uint64_t end = start + ((count - start + 1) / 2);
   for (std::uint64_t i = start; i < end; ++i) {
     const std::uint64_t word = page[at + i];
-    flush_each(targets, [&](Tlb& tlb) {
-      tlb.flush_space(root, every_space, non_global, word & ~std::uint64_t{0xfff},
-                      (word & 0xfff) + 1);
+    dropped.address = word & ~std::uint64_t{0xfff};
+    dropped.pages = (word & 0xfff) + 1;
+    flush_each(targets, dropped, [&](Tlb& tlb) {
+      tlb.flush_space(root, every_space, non_global, dropped.address, dropped.pages);
     });
   }
   return end << 32;
@@ -203,7 +211,11 @@ int Hypervisor::xen_operation(const XenOperation& operation, Site where) {
     announce("hypercall: flush", targets, where);
   }
   if (fails_now()) return kInvalid;
-  flush_each(targets, [&](Tlb& tlb) {
+  const Dropped dropped{.address = by_address ? operation.address : 0,
+                        .pages = by_address ? 1U : 0U,
+                        .every_pcid = true,
+                        .globals = true};
+  flush_each(targets, dropped, [&](Tlb& tlb) {
     if (by_address) {
       tlb.flush_address_everywhere(operation.address);
     } else {

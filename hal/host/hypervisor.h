@@ -101,7 +101,7 @@ class Hypervisor {
   bool fails_now();
   /// One step of a hypercall for each target.
   template <class Flush>
-  void flush_each(const HostCpuMask& targets, Flush&& flush);
+  void flush_each(const HostCpuMask& targets, const Dropped& what, Flush&& flush);
   void announce(const char* what, const HostCpuMask& targets, Site where);
 
   Machine& machine_;

@@ -34,6 +34,25 @@ void invalidate(Tlb& tlb, const Invlpgb& what) {
   }
 }
 
+/// Calls `visit` for each piece that a CPU drops. With a large stride an address is one page each.
+template <class Visit>
+void for_each_dropped(const Invlpgb& what, Visit&& visit) {
+  Dropped dropped{
+      .pcid = static_cast<std::uint16_t>(what.pcid),
+      .every_pcid = what.scope != InvlpgbScope::pages && what.scope != InvlpgbScope::context,
+      .globals =
+          what.scope == InvlpgbScope::kernel_pages || what.scope == InvlpgbScope::everything};
+  if (what.scope != InvlpgbScope::pages && what.scope != InvlpgbScope::kernel_pages) {
+    visit(dropped);
+    return;
+  }
+  dropped.pages = 1;
+  for (std::uint32_t i = 0; i < what.count; ++i) {
+    dropped.address = what.address + (VirtAddr{i} << what.stride_shift);
+    visit(dropped);
+  }
+}
+
 bool names_pcid(const Invlpgb& what) {
   return what.scope == InvlpgbScope::pages || what.scope == InvlpgbScope::context;
 }
@@ -101,6 +120,10 @@ void Machine::deliver(std::size_t message, CpuId target) {
   touch(place(Part::broadcasts, target), true);
   touch_all_dropped(target);
   invalidate(cpus_[target].tlb, broadcast.what);
+  if (observing_) {
+    for_each_dropped(broadcast.what,
+                     [&](const Dropped& what) { observer_->on_dropped(target, what); });
+  }
   note(OpClass::broadcast, (std::uint64_t{target} << 8) | broadcast.issuer);
   if (recording_) {
     timeline_.push_back({.step = step_,

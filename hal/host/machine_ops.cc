@@ -55,6 +55,9 @@ void Machine::write_cr3(std::uint64_t value, Site where) {
   }
   if (observing_) {
     if (!keep) observer_->on_invalidate(self.id);
+    if (!keep || !setup_.pcid) {
+      observer_->on_dropped(self.id, {.pcid = pcid_of(self.cr3), .every_pcid = !setup_.pcid});
+    }
     observer_->on_cr3(self.id);
     stop_if_failed();
   }
@@ -77,7 +80,14 @@ void Machine::invlpg(VirtAddr address, Site where) {
   }
   note(OpClass::invlpg, address);
   if (recording_) record_access("invlpg", nullptr, address, where);
-  if (observing_) observer_->on_invalidate(self.id);
+  if (observing_) {
+    observer_->on_invalidate(self.id);
+    const bool globals = !(setup_.invlpg_leaves_globals && setup_.pcid);
+    if (is_canonical(address)) {
+      observer_->on_dropped(self.id,
+                            {.address = address, .pages = 1, .pcid = pcid, .globals = globals});
+    }
+  }
   changed();
 }
 
@@ -124,7 +134,14 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
     if (by_address) what += ", " + name_of(address);
     record(std::move(what), where);
   }
-  if (observing_) observer_->on_invalidate(self.id);
+  if (observing_) {
+    observer_->on_invalidate(self.id);
+    observer_->on_dropped(self.id, {.address = by_address ? address : 0,
+                                    .pages = by_address ? 1U : 0U,
+                                    .pcid = tag,
+                                    .every_pcid = !names_pcid,
+                                    .globals = type == InvpcidType::everything});
+  }
   changed();
 }
 
@@ -145,12 +162,17 @@ void Machine::write_cr4(std::uint64_t value, Site where) {
   }
   HostCpu& self = *running_;
   touch_all_dropped(self.id);
+  const std::uint64_t before = self.tlb.invalidations;
   if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) self.tlb.clear();
+  const bool cleared = self.tlb.invalidations != before;
   self.cr4 = value;
   note(OpClass::cr4, value);
   if (recording_)
     record((value & kCr4GlobalPages) != 0 ? "load CR4, PGE on" : "load CR4, PGE off", where);
-  if (observing_) observer_->on_invalidate(self.id);
+  if (observing_) {
+    observer_->on_invalidate(self.id);
+    if (cleared) observer_->on_dropped(self.id, {.every_pcid = true, .globals = true});
+  }
   changed();
 }
 

@@ -14,6 +14,17 @@ namespace shootdown::host {
 
 inline constexpr CpuId kHostCpus = 8;
 
+/// What an instruction, a broadcast or a hypervisor has made one CPU drop. Page faults and what
+/// hardware drops by itself do not count.
+struct Dropped {
+  VirtAddr address{0};
+  std::uint64_t pages{0};  // of 4 KiB from there on; 0: all
+  std::uint16_t pcid{0};
+  bool every_pcid{false};
+  bool globals{false};      // global entries as well, which are in every PCID
+  std::uint32_t root{~0U};  // only what was cached through this top table; all ones: through any
+};
+
 /// Callbacks at the moment something happens, on the acting CPU's fiber, between two visible
 /// operations. They must not perform visible operations; they may report a failure, which ends the
 /// run.
@@ -26,6 +37,8 @@ class Observer {
   virtual void on_cr3(CpuId cpu) = 0;
   /// `cpu` executes a TLB invalidation, explicit or by CR3, right now.
   virtual void on_invalidate(CpuId cpu) = 0;
+  /// `cpu` has dropped translations.
+  virtual void on_dropped(CpuId /*cpu*/, const Dropped& /*what*/) {}
   /// A translation of `address` was read from memory for `cpu`, or kDevice; `from` is to be filled.
   virtual void on_fill(CpuId cpu, VirtAddr address, Provenance& from) = 0;
   /// A walk of `cpu`, or kDevice, is about to read the table in `frame`, as which it was used in

@@ -169,12 +169,12 @@ class Tlb {
         [&](const TlbEntry& e) { return !e.global && e.pcid == pcid && e.covers(address); });
     psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid && e.covers(address); });
   }
-  /// What translates any address of [start, end) in one PCID.
+  /// What translates any address of [start, end) in one PCID. An end of 0 is 2^64.
   void flush_range_in(std::uint16_t pcid, VirtAddr start, VirtAddr end) {
     ++invalidations;
     const auto hits = [&](std::uint64_t number, unsigned shift) {
       const VirtAddr first = number << shift;
-      return first < end && start <= first + ((VirtAddr{1} << shift) - 1);
+      return first <= end - 1 && start <= first + ((VirtAddr{1} << shift) - 1);
     };
     entries.remove_if([&](const TlbEntry& e) { return e.pcid == pcid && hits(e.page, e.shift); });
     psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid && hits(e.prefix, e.shift); });

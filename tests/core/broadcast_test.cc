@@ -288,8 +288,47 @@ TEST_F(BroadcastTest, RetiringMovesLazyCpusAwayAndReturnsTheSlot) {
   EXPECT_EQ(bench.loaded(0), &bench.system.kernel_mm);
   EXPECT_EQ(bench.loaded(1), &bench.system.kernel_mm);
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b010});
+  EXPECT_TRUE(bench.mm.cpus.read().empty());
   EXPECT_EQ(bench.mm.global_slot.peek(), kNoGlobalSlot);
   bench.mm.initialize(bench.system.allocate_context(), FourCpus::kRoot);
+}
+
+TEST_F(BroadcastTest, RetiringWaitsForACpuThatIsAboutToLeaveTheMask) {
+  // It has named another space already, and its bit goes behind that: in memory that may be gone,
+  // unless the last flush waits for its answer.
+  make_global(bench.mm);
+  for (CpuId cpu : {0U, 1U}) bench.with_interrupts_off(cpu, [&] { leave_mm(bench.system); });
+  bench.own(2).loaded_mm.poke(&bench.other);
+  static_cast<void>(retire_mm(bench.system, bench.mm));
+  EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b100});
+}
+
+TEST_F(BroadcastTest, RetiringEmptiesAMaskThatWasKeptLazily) {
+  Config config = kBroadcast;
+  config.mask_policy = MaskPolicy::kept_lazily;
+  FourCpus lazily(config);
+  for (CpuId cpu = 0; cpu < 4; ++cpu) lazily.switch_to(cpu, lazily.mm);
+  for (int i = 0; i < 3; ++i) static_cast<void>(flush_tlb_mm(lazily.system, lazily.mm));
+  ASSERT_TRUE(is_global_slot(lazily.mm.global_slot.peek()));
+  lazily.idle(1);
+  for (CpuId cpu : {0U, 2U, 3U}) lazily.switch_to(cpu, lazily.other);
+  EXPECT_EQ(lazily.mm.cpus.read().count(), 4u) << "left without touching the mask";
+  static_cast<void>(retire_mm(lazily.system, lazily.mm));
+  EXPECT_TRUE(lazily.mm.cpus.read().empty());
+}
+
+TEST_F(BroadcastTest, ALazyCpuKeepsTheSpaceAfterAFlushForFreedTables) {
+  make_global(bench.mm);
+  bench.idle(1);
+  recorder.clear();
+  static_cast<void>(flush_tlb_mm_range_freed_tables(bench.system, bench.mm, {}));
+  EXPECT_EQ(count("send interrupt"), 0u) << "the broadcast has dropped what it had";
+  EXPECT_EQ(bench.loaded(1), &bench.mm) << "only the last flush takes it away";
+}
+
+TEST_F(BroadcastTest, NobodyIsInterruptedSoTablesWaitForWalkers) {
+  EXPECT_FALSE(flush_interrupts_targets(bench.system));
+  EXPECT_TRUE(flush_interrupts_targets(FourCpus().system));
 }
 
 TEST_F(BroadcastTest, RetiringGrantsNothing) {

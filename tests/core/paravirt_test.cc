@@ -29,7 +29,7 @@ struct Guest : Bench<kCpus, ParavirtHal<kCpus>> {
                                          {.start = 0x5000, .end = 0x5000 + (pages << kPageShift)}));
   }
   void flush_all() { static_cast<void>(flush_tlb_mm(this->system, this->mm)); }
-  void exit() { static_cast<void>(flush_tlb_mm_range_freed_tables(this->system, this->mm, {})); }
+  void exit() { static_cast<void>(retire_mm(this->system, this->mm)); }
   Counters& counters(CpuId cpu = 0) { return this->own(cpu).counters; }
   Generation generation(CpuId cpu) { return this->loaded_slot(cpu).generation; }
 
@@ -123,7 +123,7 @@ TEST(Backends, ATargetSetThatIsAllLazyIsNobodyToAsk) {
   }
 }
 
-TEST(Backends, AFlushOfAWholeSpaceWithItsTablesInterrupts) {
+TEST(Backends, TheLastFlushOfASpaceInterrupts) {
   // Lazy CPUs have to leave it, and nobody can do that for them.
   for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
     Four guest(*ops);

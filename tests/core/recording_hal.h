@@ -198,11 +198,11 @@ struct RecordingHal {
     deliver();
   }
   static void trace(const TraceEvent& event) {
-    constexpr std::array kNames{"flush_begin",   "flush_send",    "flush_end",    "kernel_begin",
-                                "kernel_end",    "batch_add",     "batch_begin",  "batch_end",
-                                "handler_begin", "handler_end",   "switch_begin", "switch_end",
-                                "enter_lazy",    "call_queued",   "call_run",     "flush_broadcast",
-                                "slot_granted",  "slot_returned", "vcpu_skipped"};
+    constexpr std::array kNames{
+        "flush_asked", "flush_begin",     "flush_send",   "flush_end",     "kernel_begin",
+        "kernel_end",  "batch_add",       "batch_begin",  "batch_end",     "handler_begin",
+        "handler_end", "switch_begin",    "switch_end",   "enter_lazy",    "call_queued",
+        "call_run",    "flush_broadcast", "slot_granted", "slot_returned", "vcpu_skipped"};
     recorder.events.push_back(event);
     recorder.note(std::string("trace ") + kNames[static_cast<unsigned>(event.kind)], event.value);
   }

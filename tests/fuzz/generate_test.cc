@@ -165,7 +165,8 @@ TEST(Generate, UsesEveryKindOftenAndSwitchesEveryKindOffOften) {
       if (asked) ++deviations[static_cast<unsigned>(each.kind)];
     }
   }
-  for (unsigned kind = 0; kind < kOpKinds; ++kind) {
+  // What comes behind these comes with `any_switch` only.
+  for (unsigned kind = 0; kind < static_cast<unsigned>(OpKind::flush_range); ++kind) {
     EXPECT_GT(runs_with[kind], kSeeds / 12) << kOpShapes[kind].name;
     // Most runs start by switching to a space and by mapping, so these are rarely off.
     const bool is_start = kind == 0 || static_cast<OpKind>(kind) == OpKind::map;
@@ -178,6 +179,25 @@ TEST(Generate, UsesEveryKindOftenAndSwitchesEveryKindOffOften) {
     EXPECT_GT(deviations[kind], kSeeds / share) << kDeviationShapes[kind].name;
   }
   EXPECT_EQ(pages.size(), kPages);
+}
+
+TEST(Generate, FlushesRangesWithinPagesOnRequestOnly) {
+  unsigned runs = 0;
+  unsigned runs_of_several_pages = 0;
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    for (const auto& list : generated(seed, {.any_switch = true}).ops) {
+      for (const Op& op : list) {
+        if (op.kind != OpKind::flush_range) continue;
+        ++runs;
+        if (op.count > 1) ++runs_of_several_pages;
+      }
+    }
+    for (const auto& list : generated(seed).ops) {
+      for (const Op& op : list) ASSERT_NE(op.kind, OpKind::flush_range);
+    }
+  }
+  EXPECT_GT(runs, kSeeds / 6);
+  EXPECT_GT(runs_of_several_pages, kSeeds / 20);
 }
 
 TEST(Generate, UsesTheKindsThatASwitchBringsOnRequestOnly) {

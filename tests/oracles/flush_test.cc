@@ -215,5 +215,60 @@ TEST(O19, FiresWhenEverythingIsFlushedWherePagesWereEnough) {
   trial.expect("O19 a full flush where a partial one was enough", flush_of_two());
 }
 
+// ---- O28
+
+TEST(O28, FiresWhenAPageOfTheRangeIsLeftOut) {
+  for (const std::uint64_t more : {std::uint64_t{1}, std::uint64_t{0x1000}}) {
+    Trial trial;
+    trial.distort = [&](CpuId /*cpu*/, TraceEvent& event) {
+      if (event.kind == TraceKind::flush_asked) event.value2 += more;
+    };
+    trial.expect("O28 what was invalidated does not cover what was asked", flush_of_two());
+  }
+}
+
+TEST(O28, FiresWhenTheFirstPageOfTheRangeIsLeftOut) {
+  Trial trial;
+  trial.distort = [&](CpuId /*cpu*/, TraceEvent& event) {
+    if (event.kind == TraceKind::flush_asked) event.value -= 1;
+  };
+  trial.expect("O28 what was invalidated does not cover what was asked", flush_of_two());
+}
+
+TEST(O28, FiresWhenPagesStandForEverything) {
+  Trial trial;
+  trial.distort = [&](CpuId /*cpu*/, TraceEvent& event) {
+    if (event.kind == TraceKind::flush_asked) event.value2 = kFlushAll;
+  };
+  trial.expect("O28 what was invalidated does not cover what was asked", flush_of_two());
+}
+
+TEST(O28, FiresWhenAKernelPageIsLeftOut) {
+  for (const bool broadcast : {false, true}) {
+    Trial trial;
+    trial.distort = [&](CpuId /*cpu*/, TraceEvent& event) {
+      if (event.kind == TraceKind::kernel_begin) event.value2 += 1;
+    };
+    Header header;
+    header.broadcast = broadcast;
+    trial.expect("O28 what was invalidated does not cover what was asked",
+                 {{op("kernel_unmap page=1 count=2")}, {}}, header);
+  }
+}
+
+TEST(O28, FiresWhenABroadcastLeavesAPageOut) {
+  Trial trial;
+  trial.distort = [&](CpuId /*cpu*/, TraceEvent& event) {
+    if (event.kind == TraceKind::flush_asked && event.value2 != kFlushAll) event.value2 += 1;
+  };
+  Header header;
+  header.broadcast = true;
+  trial.expect("O28 what was invalidated does not cover what was asked",
+               {{await(1), op("flush_mm mm=0"), op("flush_mm mm=0"), op("flush_mm mm=0"),
+                 op("protect mm=0 page=1 count=2")},
+                {op("read page=1"), go(1)}},
+               header);
+}
+
 }  // namespace
 }  // namespace shootdown::fuzz

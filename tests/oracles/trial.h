@@ -92,6 +92,7 @@ class Trial final : public host::Observer {
   void after_change(CpuId cpu) override;
   void on_cr3(CpuId cpu) override { oracles.on_cr3(cpu); }
   void on_invalidate(CpuId cpu) override { oracles.on_invalidate(cpu); }
+  void on_dropped(CpuId cpu, const host::Dropped& what) override { oracles.on_dropped(cpu, what); }
   void on_fill(CpuId cpu, VirtAddr address, host::Provenance& from) override {
     oracles.on_fill(cpu, address, from);
   }

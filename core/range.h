@@ -1,0 +1,68 @@
+// Ranges of addresses. Every range enters the core through `enter_range`, which makes it whole
+// strides; behind it nobody compares addresses with an end, so the end of the address space is no
+// special case.
+#pragma once
+
+#include <cstdint>
+
+#include "core/trace.h"
+#include "core/types.h"
+
+namespace shootdown {
+
+/// What a flush covers: the bytes of [start, end), and with them every page that holds one. An end
+/// of 0 is 2^64, behind the last byte of all; kFlushAll stands for everything. The stride is the
+/// smallest page size that was or is mapped in the range.
+struct FlushRange {
+  VirtAddr start{0};
+  VirtAddr end{kFlushAll};
+  std::uint8_t stride_shift{kPageShift};
+
+  [[nodiscard]] constexpr bool all() const { return end == kFlushAll; }
+  /// Of a range that `enter_range` has returned, and that is not all. Modulo 2^64, so that the end
+  /// may be 0.
+  [[nodiscard]] constexpr std::uint64_t strides() const { return (end - start) >> stride_shift; }
+};
+
+/// Calls `visit(address)` for each stride of a range that `enter_range` has returned. Counts,
+/// because an address that is compared with an end of 2^64 never reaches it.
+template <class Visit>
+constexpr void for_each_stride(const FlushRange& range, Visit&& visit) {
+  VirtAddr address = range.start;
+  for (std::uint64_t left = range.strides(); left != 0; --left) {
+    visit(address);
+    address += VirtAddr{1} << range.stride_shift;
+  }
+}
+
+/// Whether all of [start, end), which is not empty, lies in one half of the addresses that a
+/// processor with four levels of tables translates. One with five takes more, for which this says
+/// no as well.
+[[nodiscard]] constexpr bool is_canonical(VirtAddr start, VirtAddr end) {
+  constexpr unsigned kUnused = 64 - 47;
+  const VirtAddr top = start >> (64 - kUnused);
+  return top == (end - 1) >> (64 - kUnused) && (top == 0 || top == (VirtAddr{1} << kUnused) - 1);
+}
+
+/// What is flushed if `asked` is asked for: the same, rounded outwards to whole strides. Everything
+/// if that is more than `most` strides; and if part of it is not canonical, where INVPCID and
+/// INVLPGB would fault. A range without a byte in it is a mistake of its caller, who would take the
+/// token of a flush of nothing for a proof.
+template <class H>
+[[nodiscard]] constexpr FlushRange enter_range(const FlushRange& asked, std::uint64_t most) {
+  if (asked.all()) return {};
+  require<H>(asked.start != asked.end, Rule::r13, "a range to flush is empty");
+  require<H>(asked.start <= asked.end - 1, Rule::r13, "a range to flush ends before it begins");
+  require<H>(asked.stride_shift >= kPageShift && asked.stride_shift <= kHugePageShift, Rule::r13,
+             "a stride is the size of a page");
+  const VirtAddr inside = (VirtAddr{1} << asked.stride_shift) - 1;
+  // The sum may pass 2^64: what is left of it then is less than a stride, and becomes 0.
+  const FlushRange whole{.start = asked.start & ~inside,
+                         .end = (asked.end + inside) & ~inside,
+                         .stride_shift = asked.stride_shift};
+  const bool whole_world = whole.start == whole.end;
+  if (whole_world || whole.strides() > most || !is_canonical(whole.start, whole.end)) return {};
+  return whole;
+}
+
+}  // namespace shootdown
