@@ -14,13 +14,13 @@ class Target:
     max_len: int  # of an input
     scenarios: bool = False  # inputs are scenarios as bytes, and the mutator knows them
     dictionary: str | None = None
-    seeds: str | None = None  # a folder of files to start from
+    seeds: tuple[str, ...] = ()  # folders of files to start from
 
     def dictionary_file(self) -> Path | None:
         return program(self.dictionary) if self.dictionary else None
 
     def seed_files(self) -> list[Path]:
-        return [path for path in sorted(program(self.seeds).rglob("*")) if path.is_file()] if self.seeds else []
+        return [path for folder in self.seeds for path in sorted(program(folder).rglob("*")) if path.is_file()]
 
 
 def _engines(name: str) -> dict[str, str]:
@@ -30,7 +30,7 @@ def _engines(name: str) -> dict[str, str]:
 TARGETS = {
     "machine": Target({**_engines("fuzz/shootdown"), "random": "fuzz/search_bin"}, 776, scenarios=True),
     "scenario-text": Target(_engines("fuzz/scenario_text"), 4096,
-                            dictionary="fuzz/scenario_text.dict", seeds="fuzz/proofs"),
+                            dictionary="fuzz/scenario_text.dict", seeds=("fuzz/proofs", "fuzz/seeds")),
     "litmus-text": Target(_engines("hal/host/litmus/litmus_text"), 4096,
-                          dictionary="hal/host/litmus/litmus.dict", seeds="tests/litmus"),
+                          dictionary="hal/host/litmus/litmus.dict", seeds=("tests/litmus",)),
 }
