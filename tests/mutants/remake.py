@@ -98,7 +98,8 @@ def remake(programs: Path, name: str, clean: Path, finds: int, options: list[str
             title = _title(programs / f"{name}_reproduce", found[0])
             on_clean = _title(clean, found[0])
             return f"FOUND {len(found)} times, but as {title}" + \
-                (f", and the clean core is reported, too: {on_clean}" if on_clean else ", which the patch does not name")
+                (f", and the clean core is reported, too: {on_clean}" if on_clean else
+                 ", which the patch does not name")
         best = min(good, key=_lines)
         Path(f"tests/mutants/scenarios/{name}.txt").write_text(best.read_text())
     return None

@@ -323,8 +323,8 @@ class Try:
         left_out = [_NAMES[name] for name in _NAMES if name not in self._options.engines]
         self._line.say("\nSURVIVED: nothing was reported.\n" + "\n".join(self._effort) + "\n"
                        + (f"Not tried: {', '.join(left_out)}.\n" if left_out else "") +
-                       "Of all but the proofs explored completely, that is no proof: docs/museum.md tells how long real "
-                       "bugs take to show. --seconds and --seeds search longer.")
+                       "Of all but the proofs explored completely, that is no proof: docs/museum.md tells how long "
+                       "real bugs take to show. --seconds and --seeds search longer.")
 
 
 def _interrupt(*_) -> None:
