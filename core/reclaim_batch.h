@@ -96,17 +96,17 @@ class ReclaimBatch {
   Slot slot_{kNoGlobalSlot};
 };
 
-/// For whoever finds or changes entries of `mm` and promises that no stale ones are left: if a
-/// batch may hold an unflushed change of this space, flushes the space. Context: as for
-/// `flush_tlb_mm_range`, after the page-table lock under which the entries were looked at (M12).
-template <Hal H>
-void flush_tlb_batched_pending(System<H>& system, Mm<H>& mm) {
+/// If a batch may hold an unflushed change of `mm`, calls `flush`, which flushes the whole space.
+/// Context: as for `flush_tlb_mm_range`, under or after the page-table lock under which the entries
+/// were looked at (M12).
+template <Hal H, class Flush>
+void settle_batched_pending(Mm<H>& mm, Flush&& flush) {
   // Acquire pairs with the locked addition: the mark of an entry seen gone under the lock is seen
   // too.
   std::uint64_t marks = mm.batch_marks.load(std::memory_order_acquire);
   const std::uint64_t added = marks >> 32;
   if (added == (marks & 0xffff'ffff)) return;
-  static_cast<void>(flush_tlb_mm(system, mm));
+  flush();
   // Additions since the load are not covered: only what was seen is marked flushed, and only
   // forwards.
   while ((marks & 0xffff'ffff) != added) {
@@ -115,6 +115,13 @@ void flush_tlb_batched_pending(System<H>& system, Mm<H>& mm) {
     // Somebody else got further, or somebody added. The distance is small against 32 bits.
     if (static_cast<std::int32_t>((marks & 0xffff'ffff) - added) >= 0) return;
   }
+}
+
+/// For whoever finds or changes entries of `mm` and promises that no stale ones are left. Context:
+/// as for `settle_batched_pending`.
+template <Hal H>
+void flush_tlb_batched_pending(System<H>& system, Mm<H>& mm) {
+  settle_batched_pending(mm, [&] { static_cast<void>(flush_tlb_mm(system, mm)); });
 }
 
 }  // namespace shootdown

@@ -17,6 +17,7 @@
 #include "kernel-glue/mm/flush.h"
 #include "kernel-glue/mm/lock.h"
 #include "kernel-glue/mm/manager.h"
+#include "kernel-glue/mm/settle.h"
 #include "kernel-glue/mm/walkers.h"
 
 namespace shootdown::vm {
@@ -196,21 +197,5 @@ class Gather {
   std::array<PhysAddr, kPages> pages_;
   std::array<PhysAddr, kTables> tables_;
 };
-
-/// Before an operation on `space` says that nothing older is left: an entry that it found gone may
-/// be in somebody's reclaim batch. Context: as for a flush, after the locks.
-template <MemoryPlatform P>
-void settle(Manager<P>& manager, Space<P>& space) {
-  flush_tlb_batched_pending(manager.system, space.mm);
-}
-
-/// The same for operations that are not gathers themselves: unflushed changes of gathers, too.
-template <MemoryPlatform P>
-void settle_all(Manager<P>& manager, Space<P>& space) {
-  if (space.pending.load(std::memory_order_acquire) != 0) {
-    static_cast<void>(flush_tables(manager, space, {}));
-  }
-  settle(manager, space);
-}
 
 }  // namespace shootdown::vm

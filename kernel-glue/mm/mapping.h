@@ -11,21 +11,23 @@
 #include "kernel-glue/mm/gather.h"
 #include "kernel-glue/mm/lock.h"
 #include "kernel-glue/mm/manager.h"
+#include "kernel-glue/mm/settle.h"
 #include "kernel-glue/mm/tables.h"
 
 namespace shootdown::vm {
 
 namespace internal {
 
-/// Gives `entry` a new page unless it maps one. Under its lock. False if there is no memory.
+/// Gives `entry`, which maps nothing, a new page. Under its lock, and settled. False if there is no
+/// memory.
 template <MemoryPlatform P, class Entry>
 bool map_entry(Manager<P>& manager, Space<P>& space, Entry&& entry, VirtAddr address,
                unsigned level, Pte bits) {
-  if (is_present(entry.peek())) return true;
   const PhysAddr page =
       manager.platform.allocate_page({.mm = &space.mm, .address = address, .level = level});
   if (page == kNoFrame) return false;
-  // Release: the page's zeroes come before the entry. No flush: not-present is never cached.
+  // Release: the page's zeroes come before the entry. No flush afterwards: that nothing was mapped
+  // here is never cached, and what was mapped before is settled.
   entry.exchange(page | bits | kPtePresent, std::memory_order_release);
   return true;
 }
@@ -45,6 +47,26 @@ void take_rights(Manager<P>& manager, Space<P>& space, Range range, Gather<P>& g
 
 }  // namespace internal
 
+namespace internal {
+
+/// Maps a new page wherever `range`, which lies in `region`, has none. False if there is no memory.
+template <MemoryPlatform P>
+bool map_region(Manager<P>& manager, Space<P>& space, LockedRegion<P>& region, Range range,
+                Pte bits) {
+  bool settled = false;
+  for (VirtAddr at = range.start; at < range.end; at += kSmallPage) {
+    auto&& entry = region.entry(at);
+    if (is_present(entry.peek())) continue;
+    // Once is enough: under the lock nobody removes anything more.
+    if (!settled) settle_pages(manager, space, {.start = at, .end = range.end});
+    settled = true;
+    if (!map_entry(manager, space, entry, at, 1, bits)) return false;
+  }
+  return true;
+}
+
+}  // namespace internal
+
 /// Maps new 4 KiB pages where nothing is mapped. `bits` are the rights, of pte.h. Returns false if
 /// memory ran out, or if a large page is in the way; then only a part is mapped.
 template <MemoryPlatform P>
@@ -56,10 +78,9 @@ bool map(Manager<P>& manager, Space<P>& space, Range range, Pte bits) {
     LockedRegion<P> region(manager, space, at);
     // Somebody who found the table empty has released it meanwhile: make another one.
     if (complete && !region.has_table() && !region.is_large_page()) continue;
-    complete = complete && region.has_table();
-    for (; complete && at < end; at += kSmallPage) {
-      complete = internal::map_entry(manager, space, region.entry(at), at, 1, bits);
-    }
+    complete = complete && region.has_table() &&
+               internal::map_region(manager, space, region, {.start = at, .end = end}, bits);
+    at = end;
   }
   return complete;
 }
@@ -73,6 +94,8 @@ bool map_large(Manager<P>& manager, Space<P>& space, Range range, Pte bits) {
     const TableLock<P> lock(manager, directory);
     auto&& entry = manager.platform.entry(directory, entry_index(at, 2));
     if (is_table(entry.peek())) return false;
+    if (is_large(entry.peek())) continue;
+    settle_region(manager, space);
     if (!internal::map_entry(manager, space, entry, at, 2, bits | kPteLarge)) return false;
   }
   return true;

@@ -11,3 +11,4 @@
 #include "kernel-glue/mm/move.h"       // IWYU pragma: export
 #include "kernel-glue/mm/platform.h"   // IWYU pragma: export
 #include "kernel-glue/mm/reclaimer.h"  // IWYU pragma: export
+#include "kernel-glue/mm/settle.h"     // IWYU pragma: export

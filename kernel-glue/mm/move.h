@@ -8,16 +8,19 @@
 #include "kernel-glue/mm/flush.h"
 #include "kernel-glue/mm/gather.h"
 #include "kernel-glue/mm/manager.h"
+#include "kernel-glue/mm/settle.h"
 #include "kernel-glue/mm/tables.h"
 
 namespace shootdown::vm {
 
 namespace internal {
 
-/// Moves what one entry maps to another, both under their locks. Returns whether it did.
-template <class From, class To>
-bool move_entry(From&& from, To&& to) {
+/// Moves what one entry maps to another, which is that of `to_address`, both under their locks.
+/// Returns whether it did.
+template <MemoryPlatform P, class From, class To>
+bool move_entry(Manager<P>& manager, Space<P>& space, From&& from, To&& to, VirtAddr to_address) {
   if (!is_present(from.peek()) || is_present(to.peek())) return false;
+  settle_pages(manager, space, {.start = to_address, .end = to_address + kSmallPage});
   // The old value as it was when it went: the walker may have set its dirty bit just before.
   to.exchange(from.exchange(0, std::memory_order_seq_cst), std::memory_order_seq_cst);
   return true;
@@ -41,7 +44,8 @@ bool move_page(Manager<P>& manager, Space<P>& space, VirtAddr from, VirtAddr to)
     LockedRegion<P>& from_region = from < to ? low : other;
     LockedRegion<P>& to_region = from < to ? other : low;
     if (from_region.has_table() && to_region.has_table()) {
-      moved = internal::move_entry(from_region.entry(from), to_region.entry(to));
+      moved =
+          internal::move_entry(manager, space, from_region.entry(from), to_region.entry(to), to);
       // The page is at its new address now. As soon as that lock is free somebody may find it
       // there, unmap, flush the new address and release the page, or clean it, and whoever still
       // has the old address cached stores to it. So the flush comes before the locks go, be the

@@ -6,11 +6,14 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cstdint>
 #include <optional>
 
 #include "kernel-glue/mm/lock.h"
 #include "kernel-glue/mm/manager.h"
+#include "kernel-glue/mm/settle.h"
 
 namespace shootdown::vm {
 
@@ -45,6 +48,8 @@ Pte hook_table(Manager<P>& manager, Space<P>& space, PhysAddr parent, unsigned a
     platform.discard_table(table);
     return now;
   }
+  // Tables of higher levels stay, so nothing can have been there before.
+  if (at == 2) settle_region(manager, space);
   const Pte hooked = table | kTableBits;
   // Release: the table's zeroes come before the pointer to it, against walkers that follow it.
   entry.exchange(hooked, std::memory_order_release);
@@ -146,23 +151,46 @@ class LockedRegion {
   std::optional<TableLock<P>> lock_;
 };
 
+namespace internal {
+
+/// Which entries of a directory are in use, a bit for each. The lock is what makes the answer good:
+/// where a large page is split, migrated or made, its entry is 0 for a moment under that lock.
+template <MemoryPlatform P>
+[[nodiscard]] std::array<std::uint64_t, kEntries / 64> hooked_in(Manager<P>& manager,
+                                                                 PhysAddr directory) {
+  std::array<std::uint64_t, kEntries / 64> hooked{};
+  const TableLock<P> lock(manager, directory);
+  for (unsigned index = 0; index < kEntries; ++index) {
+    const bool used = is_present(manager.platform.entry(directory, index).peek());
+    hooked[index / 64] |= std::uint64_t{used} << (index % 64);
+  }
+  return hooked;
+}
+
+}  // namespace internal
+
 /// Calls `visit(address)` for the start of each 2 MiB of the user half that something is hooked
-/// for. What is hooked meanwhile may be missed.
+/// for. What is hooked meanwhile may be missed. Context: no lock of the space is held.
 template <MemoryPlatform P, class Visit>
 void for_each_hooked(Manager<P>& manager, Space<P>& space, Visit&& visit) {
   P& platform = manager.platform;
   const auto descend = [&](const auto& self, PhysAddr table, unsigned level,
                            VirtAddr start) -> void {
+    if (level == 2) {
+      const auto hooked = internal::hooked_in(manager, table);
+      for (unsigned index = 0; index < kEntries; ++index) {
+        if (((hooked[index / 64] >> (index % 64)) & 1) == 0) continue;
+        visit(start + (VirtAddr{index} << kLargePageShift));
+      }
+      return;
+    }
+    // Entries of higher levels come and stay, so they need no lock.
     const unsigned entries = level == kRootLevel ? kEntries / 2 : kEntries;
     for (unsigned index = 0; index < entries; ++index) {
       const Pte entry = platform.entry(table, index).peek();
       if (!is_present(entry)) continue;
       const VirtAddr address = start + (VirtAddr{index} << shift_of(level));
-      if (level == 2) {
-        visit(address);
-      } else {
-        self(self, frame_of(entry), level - 1, address);
-      }
+      self(self, frame_of(entry), level - 1, address);
     }
   };
   descend(descend, space.mm.root, kRootLevel, 0);

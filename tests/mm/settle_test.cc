@@ -1,0 +1,158 @@
+// An entry that becomes present over a removal that is not flushed: two frames or two page sizes
+// would live under one address.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <utility>
+
+#include "tests/mm/fake_memory.h"
+
+namespace shootdown::test {
+namespace {
+
+struct SettleTest : testing::Test {
+  MemoryBench b;
+  vm::Reclaimer<FakeMemory> reclaimer;
+  VirtAddr large = MemoryBench::kLargeBase;
+
+  ~SettleTest() override { reclaimer.flush(b.manager); }
+  /// Runs `work` as CPU 2 when CPU 0 is about to flush its gather, the locks being free.
+  void while_unflushed(const std::function<void()>& work) {
+    recorder.before = [this, work, done = false](const Entry& entry) mutable {
+      if (entry.what == "load pending" && !std::exchange(done, true)) b.bench.as(2, work);
+    };
+  }
+  void name_upper(VirtAddr address) { recorder.names[&b.entry(b.space, address, 2)] = "upper"; }
+  [[nodiscard]] bool is_settled() const {
+    const std::uint64_t marks = b.space.mm.batch_marks.peek();
+    return marks >> 32 == (marks & 0xffff'ffff);
+  }
+};
+
+TEST_F(SettleTest, NothingIsFlushedWhereNothingIsUnflushed) {
+  b.run_on({1});
+  EXPECT_TRUE(vm::map(b.manager, b.space, b.pages(4, 8), MemoryBench::kRights));
+  EXPECT_TRUE(vm::map(b.manager, b.space, b.pages(1030, 1), MemoryBench::kRights));
+  EXPECT_TRUE(vm::map_large(b.manager, b.space, b.large(), MemoryBench::kRights));
+  EXPECT_TRUE(vm::move_page(b.manager, b.space, b.page(1), b.page(20)));
+  EXPECT_EQ(count("add tlb_gen"), 1u) << "the move's own";
+}
+
+TEST_F(SettleTest, M12_APageIsMappedOverAReclaimedOneAfterAFlushUnderTheLock) {
+  b.run_on({1});
+  ASSERT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
+  recorder.clear();
+  EXPECT_TRUE(vm::map(b.manager, b.space, b.pages(0, 4), MemoryBench::kRights));
+  EXPECT_LT(first("exchange lock1"), first("write CR3"));
+  EXPECT_LT(first("write CR3"), first("exchange pte1"));
+  EXPECT_LT(first("exchange pte1"), first("store lock1"));
+  EXPECT_TRUE(is_settled());
+}
+
+TEST_F(SettleTest, APageThatIsThereAlreadyNeedsNothing) {
+  b.run_on({1});
+  ASSERT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
+  recorder.clear();
+  EXPECT_TRUE(vm::map(b.manager, b.space, b.pages(2, 2), MemoryBench::kRights));
+  EXPECT_EQ(count("add tlb_gen"), 0u);
+}
+
+TEST_F(SettleTest, M13_APageIsMappedOverAnotherGathersAfterAFlushOfThatPage) {
+  b.run_on({1});
+  std::vector<std::uint64_t> flushed;
+  std::size_t before = 0;
+  while_unflushed([&] {
+    recorder.clear();
+    EXPECT_TRUE(vm::map(b.manager, b.space, b.pages(1, 1), MemoryBench::kRights));
+    flushed = values("invlpg");
+    before = count("invlpg");
+    EXPECT_LT(first("invlpg"), first("exchange pte1"));
+  });
+  vm::unmap(b.manager, b.space, b.pages(1, 2));
+  EXPECT_EQ(flushed, std::vector<std::uint64_t>{b.page(1)}) << "the other one is not made";
+  EXPECT_EQ(before, 1u);
+}
+
+TEST_F(SettleTest, M12_APageMovesOverAReclaimedOneAfterAFlush) {
+  b.run_on({1});
+  ASSERT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
+  recorder.clear();
+  EXPECT_TRUE(vm::move_page(b.manager, b.space, b.page(2), b.page(1)));
+  EXPECT_LT(first("write CR3"), first("exchange pte1"));
+}
+
+TEST_F(SettleTest, M12_ALargePageTakesTheSmallOnesPlaceAfterAFlushThatReachesLazyCpus) {
+  for (unsigned page = 0; page < 4; ++page) {
+    ASSERT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(page)));
+  }
+  vm::reclaim_tables(b.manager, b.space, b.pages(0, 512));
+  b.run_on({1});
+  b.bench.idle(1);
+  name_upper(b.page(0));
+  recorder.clear();
+  EXPECT_TRUE(vm::map_large(b.manager, b.space, b.pages(0, 512), MemoryBench::kRights));
+  EXPECT_LT(first("exchange lock2"), first("write CR3"));
+  EXPECT_LT(first("write CR3"), first("exchange upper"));
+  EXPECT_EQ(b.bench.loaded(1), &b.bench.system.kernel_mm) << "it walks speculatively";
+  EXPECT_EQ(count("add tlb_gen"), 1u) << "once is enough";
+  EXPECT_TRUE(is_settled());
+}
+
+TEST_F(SettleTest, M12_ATableTakesALargePagesPlaceAfterAFlushThatReachesLazyCpus) {
+  ASSERT_TRUE(vm::map_large(b.manager, b.space, b.large(), MemoryBench::kRights));
+  b.run_on({1});
+  b.bench.idle(1);
+  ASSERT_TRUE(reclaimer.reclaim(b.manager, b.space, large));
+  name_upper(large);
+  recorder.clear();
+  EXPECT_TRUE(vm::map(b.manager, b.space, {.start = large, .end = large + vm::kSmallPage}, 0));
+  EXPECT_LT(first("exchange lock2"), first("write CR3"));
+  EXPECT_LT(first("write CR3"), first("exchange upper"));
+  EXPECT_EQ(b.bench.loaded(1), &b.bench.system.kernel_mm);
+}
+
+TEST_F(SettleTest, M13_ALargePageTakesThePlaceOfAnotherGathersTable) {
+  b.run_on({1});
+  name_upper(b.page(0));
+  while_unflushed([&] {
+    vm::reclaim_tables(b.manager, b.space, b.pages(0, 512));
+    recorder.clear();
+    b.space.pending.fetch_add(1, std::memory_order_seq_cst);
+    EXPECT_TRUE(vm::map_large(b.manager, b.space, b.pages(0, 512), MemoryBench::kRights));
+    b.space.pending.fetch_add(~0U, std::memory_order_seq_cst);
+    EXPECT_LT(first("write CR3"), first("exchange upper"));
+  });
+  vm::unmap(b.manager, b.space, b.pages(0, 4));
+}
+
+// What is added to a batch while others are flushed is not flushed with them.
+TEST_F(SettleTest, M12_OnlyWhatWasMarkedBeforeTheFlushCountsAsFlushed) {
+  ASSERT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
+  b.run_on({1});
+  bool added = false;
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what != "write CR3" || std::exchange(added, true)) return;
+    b.space.mm.batch_marks.fetch_add(ReclaimBatch<FakeMemory::Hal>::kOneAddition,
+                                     std::memory_order_seq_cst);
+  };
+  EXPECT_TRUE(vm::map_large(b.manager, b.space, b.large(), MemoryBench::kRights));
+  recorder.before = nullptr;
+  EXPECT_TRUE(added);
+  EXPECT_FALSE(is_settled());
+  settle(b.manager, b.space);
+}
+
+// ---- Fork
+
+TEST_F(SettleTest, AForkJudgesADirectorysEntriesUnderItsLock) {
+  ASSERT_TRUE(vm::map_large(b.manager, b.space, b.large(), MemoryBench::kRights));
+  name_upper(large);
+  recorder.clear();
+  EXPECT_TRUE(vm::fork(b.manager, b.space, b.other));
+  EXPECT_LT(first("exchange lock2"), first("load upper"))
+      << "without it the entry is 0 for a moment while the page is split, migrated or made";
+  EXPECT_TRUE(vm::is_large(b.entry(b.other, large, 2).peek()));
+}
+
+}  // namespace
+}  // namespace shootdown::test
