@@ -276,6 +276,7 @@ void Guest::program(void* self, CpuId cpu) {
 
 void Guest::execute(CpuId cpu, const Op& op) {
   if (machine_.recording()) machine_.record("== " + print(op), {});
+  oracles()->on_operation(op.kind);
   if (op.kind == OpKind::online) {
     come_online(cpu);
   } else if (!offline_[cpu]) {

@@ -14,6 +14,7 @@ std::uint64_t Guest::leaf(unsigned space, unsigned page) {
   PhysAddr table = spaces_[space].mm.root;
   for (unsigned level = vm::kRootLevel;; --level) {
     const std::uint32_t frame = FramePool::frame_at(table);
+    if (frame == FramePool::kNoFrame) return 0;
     const vm::Pte entry = machine_.frames().words(frame)[vm::entry_index(address, level)];
     if (level == 1 || !vm::is_table(entry)) return vm::is_present(entry) ? entry : 0;
     table = vm::frame_of(entry);
@@ -96,6 +97,7 @@ void Guest::execute_promise(const Op& op) {
       break;
   }
   oracles()->on_promise();
+  oracles()->on_done(op);
   machine_.stop_if_failed();
 }
 
@@ -111,7 +113,10 @@ void Guest::map(const Op& op) {
 void Guest::walk(CpuId cpu, const Op& op) {
   if (task_[cpu] == kNoTask) return;
   GuestMm& space = spaces_[static_cast<unsigned>(task_[cpu])];
+  oracles()->begin_lookup(static_cast<unsigned>(task_[cpu]), op.page);
   const PhysAddr page = vm::get_page(*manager_, space, probe_address(op.page));
+  oracles()->end_lookup(FramePool::frame_at(page));
+  machine_.stop_if_failed();
   if (page == vm::kNoFrame) return;
   memory_.read_page(page);
   vm::put(*manager_, page);
@@ -134,8 +139,10 @@ void Guest::fork(const Op& op) {
   if (!renew(op.to())) return;
   GuestMm& child = spaces_[op.to()];
   oracles()->begin_promise();
+  oracles()->begin_fork(op.mm);
   const bool complete = vm::fork(*manager_, spaces_[op.mm], child);
   oracles()->on_promise();
+  if (complete) oracles()->on_forked(op.mm, op.to());
   machine_.stop_if_failed();
   if (!complete) {
     vm::destroy(*manager_, child);

@@ -51,8 +51,12 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
     ghost.space = kNoSpace;
     ghost.on_user_root = false;
     ghost.walker_table = ghost.walked = FramePool::kNoFrame;
+    ghost.operation = OpKind::map;
+    ghost.lookup.active = false;
   }
   unhooked_.fill({});
+  clock_ = 0;
+  for (auto& pages : mapping_) pages.fill({});
   if (machine_.reorders()) {
     order_ = {};
     used_ = {};
@@ -311,7 +315,12 @@ void Oracles::on_fill(CpuId cpu, VirtAddr address, Provenance& from) {
   from.version = is_unhooked(walked) ? ghost.before_unhook : ghost.version;
 }
 
-void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {
+void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry, bool write) {
+  if (entry.frame == FramePool::kNoFrame) {
+    fail(Oracle::o6, "a CPU uses an entry that names no memory", "There is no such frame.",
+         fill_event(cpu, entry), event(cpu, "uses it"));
+    return;
+  }
   if (machine_.reorders()) note_use(cpu, entry.frame);
   machine_.touch(host::place(host::Part::frame, entry.frame), false);
   const bool kernel = entry.from.space == kKernelSpace;
@@ -329,7 +338,8 @@ void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {
     return;
   }
   const Demand& demand = kernel ? kernel_[page].demand : space_[space].pages[page].demand;
-  if (is_outdated(entry, page) && entry.from.version < demand.version) {
+  const bool outdated = is_outdated(entry, page);
+  if (outdated && entry.from.version < demand.version) {
     fail(kernel ? Oracle::o13 : Oracle::o2,
          std::string("a CPU uses a translation ") + older_than(demand),
          cpu_name(cpu) + " cached " + std::string(half) + std::to_string(page) + " at step " +
@@ -348,6 +358,9 @@ void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) {
     fail(Oracle::o9, "a lazy CPU uses a user address",
          cpu_name(cpu) + " accessed memory without leaving lazy mode.", {}, use());
   }
+  if (kernel) return;
+  check_content(cpu, space, page, entry, outdated);
+  if (write) note_store(space, page, entry, outdated);
 }
 
 }  // namespace shootdown::fuzz

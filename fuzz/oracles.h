@@ -39,25 +39,46 @@ class Oracles final : public host::Observer {
   /// The entry of a kernel page lost its frame.
   void on_kernel_entry_changed(unsigned page);
   /// An operation begins that will promise something.
-  void begin_promise() { cpu_[machine_.running().id].promise.size = 0; }
+  void begin_promise() {
+    CpuGhost& ghost = cpu_[machine_.running().id];
+    ghost.promise.size = 0;
+    ghost.began = clock_;
+  }
   /// Under the page-table lock: the running CPU has seen the entries of [start, end) and will
   /// promise that nothing older is left, once `on_promise` says so (O21).
   void note_promise(unsigned space, VirtAddr start, VirtAddr end);
   void on_promise();
 
-  void on_page_allocated(std::uint32_t frame) { store_recorded_[frame] = false; }
+  void on_page_allocated(std::uint32_t frame) {
+    store_recorded_[frame] = false;
+    content_[frame] = 0;
+  }
   /// It is on record that somebody has stored to the page.
   void on_store_recorded(std::uint32_t frame) { store_recorded_[frame] = true; }
-  /// A page's content is about to be copied to another frame.
-  void on_copy(std::uint32_t frame);
+  /// The content of the page `from` is about to be copied to another frame.
+  void on_copy(std::uint32_t to, std::uint32_t from);
   /// Under the page-table lock: the pages of [start, end) count as clean.
   void on_cleaned(unsigned space, VirtAddr start, VirtAddr end);
+  /// Software uses `frame`, which may be kNoFrame, as what `kind` says (O5, O6).
+  void on_software_use(std::uint32_t frame, host::FrameKind kind, const char* verb);
+  /// A record for a table that waits for walkers is given back and was not in use (O6).
+  void on_needless_record();
   /// Software reads a page-table word without a lock.
   void on_software_walk(const std::uint64_t* word);
   /// The running CPU, a lockless walker, has a pointer to this table, or (kNoFrame) none any more.
   void on_walker_holds(std::uint32_t frame);
   /// Somebody with a reference reads a page.
   void on_page_read(std::uint32_t frame);
+  /// The running CPU begins an operation of its scenario.
+  void on_operation(OpKind kind) { cpu_[machine_.running().id].operation = kind; }
+  /// It has done what `op` asks of a range (O34).
+  void on_done(const Op& op);
+  /// It begins and ends a fork that could be completed (O34).
+  void begin_fork(unsigned parent);
+  void on_forked(unsigned parent, unsigned child);
+  /// It begins a lockless walk for a page, which then returns `frame` (O34).
+  void begin_lookup(unsigned space, unsigned page);
+  void end_lookup(std::uint32_t frame);
   /// An NMI handler was told that user memory is that of its task, which runs `space`, and is about
   /// to read it (O22).
   void on_nmi_access(CpuId cpu, unsigned space);
@@ -82,7 +103,7 @@ class Oracles final : public host::Observer {
   void on_dropped(CpuId cpu, const host::Dropped& what) override;
   void on_fill(CpuId cpu, VirtAddr address, host::Provenance& from) override;
   bool on_walk(CpuId cpu, std::uint32_t frame, std::uint32_t life) override;
-  void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry) override;
+  void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry, bool write) override;
   void on_ipi(CpuId cpu, const host::HostCpuMask& targets) override;
   void on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) override;
   void on_broadcast(CpuId cpu, const Invlpgb& what) override;
@@ -163,6 +184,29 @@ class Oracles final : public host::Observer {
     [[nodiscard]] bool is_complete(CpuId cpu, std::uint16_t pcid) const;
     [[nodiscard]] std::uint64_t hit_by(const host::Dropped& what) const;
   };
+  /// What a program of the space may rely on at a page. An operation that only replaces an entry,
+  /// such as a migration, takes nothing from it, although the entry is gone for a moment. Times are
+  /// those of `clock_`.
+  struct Mapping {
+    bool mapped{false};
+    bool may_store{false};  // or may after a copy
+    std::uint32_t frame{0};
+    std::uint64_t content{0};     // of the last store
+    std::uint64_t mapped_at{0};   // when it began to be mapped
+    std::uint64_t granted_at{0};  // when the right to store was given
+  };
+  /// A lockless walk on its way, and the pages that were mapped at its address since it began.
+  struct Lookup {
+    struct Page {
+      std::uint32_t frame;
+      std::uint32_t life;
+    };
+    bool active{false};
+    unsigned space{0};
+    unsigned page{0};
+    std::array<Page, 16> seen;
+    unsigned size{0};
+  };
   /// The flush that a CPU has started, between flush_begin and flush_end.
   struct FlushGhost {
     const FlushRequest<host::HostHal>* request{nullptr};
@@ -228,6 +272,10 @@ class Oracles final : public host::Observer {
     PromiseList batch;
     PromiseList promise;
     Tally tally;
+    OpKind operation{OpKind::map};
+    std::uint64_t began{0};                         // the operation that promises something
+    std::array<std::uint64_t, kPages> before_fork;  // what the parent's pages held
+    Lookup lookup;
   };
 
   // Checks. The first report of a callback counts, and the machine ends the run after the callback.
@@ -285,6 +333,15 @@ class Oracles final : public host::Observer {
   void for_each_usable(Concerns&& concerns, Visit&& visit);
   void slot_granted(CpuId cpu, const TraceEvent& event);
   void slot_returned(CpuId cpu, const TraceEvent& event);
+  // Contents and post-conditions: oracles_contents.cc.
+  void note_mappings(unsigned space, unsigned level, VirtAddr address);
+  void note_mapping(unsigned space, unsigned page);
+  void add_to_lookups(unsigned space, unsigned page, std::uint32_t frame);
+  void check_one_frame(unsigned space, unsigned page, std::uint32_t frame);
+  void note_store(unsigned space, unsigned page, const host::TlbEntry& entry, bool outdated);
+  void check_content(CpuId cpu, unsigned space, unsigned page, const host::TlbEntry& entry,
+                     bool outdated);
+  [[nodiscard]] bool was_mapped_throughout(unsigned space, unsigned page) const;
   /// Every CPU that has the space loaded has moved to the global slot that the flush relied on.
   void check_moved(CpuId cpu, const FlushGhost& flush);
   void note_log(unsigned space, unsigned page, Generation generation);
@@ -362,6 +419,10 @@ class Oracles final : public host::Observer {
   std::array<SpaceGhost, kMaxMms + 1> space_{};
   std::array<PageGhost, kKernelPages> kernel_{};
   std::array<bool, host::FramePool::kFrames> store_recorded_{};
+  /// Counts stores, and pages and rights that are given.
+  std::uint64_t clock_{0};
+  std::array<std::uint64_t, host::FramePool::kFrames> content_{};  // when it was stored to last
+  std::array<std::array<Mapping, kPages>, kMaxMms + 1> mapping_{};
   std::array<UnhookedTable, host::FramePool::kFrames> unhooked_{};
   std::array<CpuGhost, kMaxCpus> cpu_{};
   std::uint32_t walked_by_device_{host::FramePool::kNoFrame};

@@ -2,6 +2,7 @@
 #include "fuzz/guest.h"
 #include "fuzz/names.h"
 #include "fuzz/oracles.h"
+#include "fuzz/usable.h"
 #include "hal/host/hypervisor.h"
 
 namespace shootdown::fuzz {
@@ -49,20 +50,20 @@ void Oracles::on_table_write(const std::uint64_t* word, std::uint64_t before, st
   const auto index = static_cast<VirtAddr>(word - machine_.frames().words(frame));
   const unsigned space = owner_space(info.owner);
   const unsigned level = owner_level(info.owner);
-  if (!is_weaker(before, after)) return;
+  const bool weaker = is_weaker(before, after);
   if (level > 2) {
-    note_unhooked(FramePool::frame_at(before), 0, /*is_page_table=*/false);
-    return;
-  }
-  if (level == 2 && is_table(before)) {
-    const VirtAddr directory = page_address(0) >> kHugePageShift << kHugePageShift;
-    on_table_unhooked(space, directory + (index << kLargePageShift), FramePool::frame_at(before));
+    if (weaker) note_unhooked(FramePool::frame_at(before), 0, /*is_page_table=*/false);
     return;
   }
   const VirtAddr address = level == 2 ? (page_address(0) >> kHugePageShift << kHugePageShift) +
                                             (index << kLargePageShift)
                                       : owner_region(info.owner) + (index << kPageShift);
-  if (page_of(address) != kPages) on_entry_changed(space, page_of(address));
+  if (weaker && level == 2 && is_table(before)) {
+    on_table_unhooked(space, address, FramePool::frame_at(before));
+  } else if (weaker && page_of(address) != kPages) {
+    on_entry_changed(space, page_of(address));
+  }
+  note_mappings(space, level, address);
 }
 
 void Oracles::on_entry_changed(unsigned space, unsigned page) {
@@ -75,21 +76,6 @@ void Oracles::on_entry_changed(unsigned space, unsigned page) {
 
 // ---- Promises
 // -------------------------------------------------------------------------------------
-
-template <class Concerns, class Visit>
-void Oracles::for_each_usable(Concerns&& concerns, Visit&& visit) {
-  for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
-    const HostCpu& cpu = machine_.cpu(id);
-    for (const TlbEntry& entry : cpu.tlb.entries) {
-      if (entry.from.space == kKernelSpace || !concerns(entry)) continue;
-      touch_cpu(id);
-      if (cpu_[id].space == kNoSpace || cpu_[id].offline || !uses_user_half(id)) break;
-      // A target that answered early flushes before it leaves its handler.
-      if (guest_->system().config.early_acknowledgement && cpu.in_interrupt) break;
-      if (entry.pcid == machine_.pcid_of(cpu.cr3)) visit(id, entry);
-    }
-  }
-}
 
 void Oracles::add_to_batch(CpuId cpu, const TraceEvent& event) {
   machine_.touch(host::place(host::Part::demands), false);
@@ -160,12 +146,13 @@ void Oracles::check_promises(CpuId cpu, const PromiseList& promises, Oracle orac
 // ---- Content
 // --------------------------------------------------------------------------------------
 
-void Oracles::on_copy(std::uint32_t frame) {
+void Oracles::on_copy(std::uint32_t to, std::uint32_t from) {
+  content_[to] = content_[from];
   touch_pages();
   const CpuId self = machine_.running().id;
   // Without the dirty bit in the entry a store walks first, and sees what memory says.
   const auto writes = [&](const TlbEntry& entry) {
-    return entry.frame == frame && entry.writable && entry.dirty;
+    return entry.frame == from && entry.writable && entry.dirty;
   };
   for_each_usable(writes, [&](CpuId target, const TlbEntry& entry) {
     fail(Oracle::o21, "a page is copied while a CPU can still store to it",
@@ -195,7 +182,35 @@ void Oracles::on_cleaned(unsigned space, VirtAddr start, VirtAddr end) {
 // ---- Lockless walkers and references
 // --------------------------------------------------------------
 
+void Oracles::on_software_use(std::uint32_t frame, FrameKind kind, const char* verb) {
+  const std::string what = std::string("the memory manager ") + verb;
+  if (frame == FramePool::kNoFrame) {
+    fail(Oracle::o6, what + " in a frame that does not exist", "No such memory was ever allocated.",
+         {}, event(machine_.running().id, verb));
+    return;
+  }
+  machine_.touch(host::place(host::Part::frame, frame), false);
+  const FrameInfo& info = machine_.frames().info(frame);
+  if (info.kind == kind) return;
+  fail(Oracle::o6,
+       what + (kind == FrameKind::table ? " in a frame that is no table"
+                                        : " in a frame that is no page"),
+       info.kind == FrameKind::free ? "The frame was released." : "The frame is something else.",
+       {.step = info.changed_at, .cpu = info.changed_by, .what = "released or reused the frame"},
+       event(machine_.running().id, verb));
+}
+
+void Oracles::on_needless_record() {
+  fail(Oracle::o6, "the memory manager gives a record back that it does not have",
+       "It would wait for no table's walkers.", {},
+       event(machine_.running().id, "gives the record back"));
+}
+
 void Oracles::on_software_walk(const std::uint64_t* word) {
+  if (machine_.frames().frame_of(word) == FramePool::kNoFrame) {
+    on_software_use(FramePool::kNoFrame, FrameKind::table, "walks");
+    return;
+  }
   machine_.touch(host::place(host::Part::frame, machine_.frames().frame_of(word)), false);
   const FrameInfo& info = machine_.frames().info(machine_.frames().frame_of(word));
   if (info.kind == FrameKind::table) return;
@@ -291,6 +306,7 @@ void Oracles::on_destroy(unsigned space) {
          {}, event(machine_.running().id, "destroys " + mm_name(space)));
     break;
   }
+  mapping_[space].fill({});
   SpaceGhost& ghost = space_[space];
   ++ghost.life;
   ghost.last_generation = kFirstGeneration;

@@ -31,8 +31,14 @@ vm::Pte GuestEntry::load(std::memory_order /*order*/, Site where) const {
   return value;
 }
 
+vm::Pte GuestEntry::peek() const {
+  const host::ModelScope scope;
+  return memory_.expect_table(word_, "reads an entry") ? *word_ : 0;
+}
+
 vm::Pte GuestEntry::exchange(vm::Pte value, std::memory_order /*order*/, Site where) {
   const host::ModelScope scope;
+  if (!memory_.expect_table(word_, "writes an entry")) return 0;
   const vm::Pte old = memory_.machine_.exchange_word(word_, value, where);
   memory_.wrote(word_, old, value);
   return old;
@@ -40,6 +46,7 @@ vm::Pte GuestEntry::exchange(vm::Pte value, std::memory_order /*order*/, Site wh
 
 vm::Pte GuestEntry::fetch_or(vm::Pte bits, std::memory_order /*order*/, Site where) {
   const host::ModelScope scope;
+  if (!memory_.expect_table(word_, "writes an entry")) return 0;
   const vm::Pte old = memory_.machine_.set_bits(word_, bits, where);
   memory_.wrote(word_, old, old | bits);
   return old;
@@ -47,9 +54,43 @@ vm::Pte GuestEntry::fetch_or(vm::Pte bits, std::memory_order /*order*/, Site whe
 
 vm::Pte GuestEntry::fetch_and(vm::Pte bits, std::memory_order /*order*/, Site where) {
   const host::ModelScope scope;
+  if (!memory_.expect_table(word_, "writes an entry")) return 0;
   const vm::Pte old = memory_.machine_.clear_bits(word_, ~bits, where);
   memory_.wrote(word_, old, old & bits);
   return old;
+}
+
+void GuestMemory::prepare_entry(PhysAddr table, unsigned index, vm::Pte value) {
+  const host::ModelScope scope;
+  if (expect(table, FrameKind::table, "writes an entry")) *word_of(table, index) = value;
+}
+
+std::uint64_t* GuestMemory::word_of(PhysAddr table, unsigned index) {
+  const std::uint32_t frame = FramePool::frame_at(table);
+  return frame == FramePool::kNoFrame ? nullptr : machine_.frames().words(frame) + index;
+}
+
+bool GuestMemory::expect(PhysAddr frame, FrameKind kind, const char* verb) {
+  const std::uint32_t number = FramePool::frame_at(frame);
+  if (number != FramePool::kNoFrame && machine_.frames().info(number).kind == kind) return true;
+  oracles_.on_software_use(number, kind, verb);
+  machine_.stop_if_failed();
+  return false;
+}
+
+bool GuestMemory::expect_table(const std::uint64_t* word, const char* verb) {
+  const std::uint32_t number = machine_.frames().frame_of(word);
+  const bool exists = number != FramePool::kNoFrame;
+  return expect(exists ? FramePool::address(number) : vm::kNoFrame, FrameKind::table, verb);
+}
+
+GuestMemory::Word& GuestMemory::word_for(Words& words, PhysAddr frame) {
+  const std::uint32_t number = FramePool::frame_at(frame);
+  if (number != FramePool::kNoFrame) return words[number];
+  const host::ModelScope scope;
+  oracles_.on_software_use(number, FrameKind::data, "looks for a lock or a count");
+  machine_.stop_if_failed();
+  return nowhere_;
 }
 
 void GuestMemory::wrote(const std::uint64_t* word, std::uint64_t before, std::uint64_t after) {
@@ -66,6 +107,8 @@ void GuestMemory::prepare(std::uint64_t kernel_entry, std::uint64_t user_entry) 
   std::construct_at(&locks_);
   std::destroy_at(&references_);
   std::construct_at(&references_);
+  std::destroy_at(&nowhere_);
+  std::construct_at(&nowhere_, 0U);
   records_used_ = 0;
   fails_in_.fill(0);
 }
@@ -115,7 +158,11 @@ PhysAddr GuestMemory::allocate_page(const vm::FrameHint<Hal>& hint) {
 
 void GuestMemory::copy_page(PhysAddr to, PhysAddr from, unsigned /*level*/) {
   const host::ModelScope scope;
-  oracles_.on_copy(FramePool::frame_at(from));
+  if (!expect(from, FrameKind::data, "copies a page") ||
+      !expect(to, FrameKind::data, "copies a page")) {
+    return;
+  }
+  oracles_.on_copy(FramePool::frame_at(to), FramePool::frame_at(from));
   machine_.stop_if_failed();
   FramePool& frames = machine_.frames();
   machine_.touch(frames.words(FramePool::frame_at(to)), true);
@@ -137,6 +184,14 @@ void GuestMemory::read_page(PhysAddr page) {
   machine_.note(host::OpClass::load, *word);
 }
 
+bool GuestMemory::expect_allocated(PhysAddr frame, FrameKind kind, const char* verb) {
+  const std::uint32_t number = FramePool::frame_at(frame);
+  // That it was released before is reported by the oracle for that, with its own words.
+  const bool was_released =
+      number != FramePool::kNoFrame && machine_.frames().info(number).kind == FrameKind::free;
+  return was_released || expect(frame, kind, verb);
+}
+
 void GuestMemory::release(PhysAddr frame) {
   const std::uint32_t number = FramePool::frame_at(frame);
   oracles_.on_release(number);
@@ -147,11 +202,13 @@ void GuestMemory::release(PhysAddr frame) {
 
 void GuestMemory::release_page(PhysAddr page) {
   const host::ModelScope scope;
+  if (!expect_allocated(page, FrameKind::data, "releases a page")) return;
   release(page);
 }
 
 void GuestMemory::release_table(PhysAddr table) {
   const host::ModelScope scope;
+  if (!expect_allocated(table, FrameKind::table, "releases a table")) return;
   const std::uint16_t owner = machine_.frames().info(FramePool::frame_at(table)).owner;
   if (owner_level(owner) == vm::kRootLevel) {
     oracles_.on_destroy(owner_space(owner));
@@ -162,6 +219,7 @@ void GuestMemory::release_table(PhysAddr table) {
 
 void GuestMemory::discard_table(PhysAddr table) {
   const host::ModelScope scope;
+  if (!expect(table, FrameKind::table, "discards a table")) return;
   touch_frame(FramePool::frame_at(table));
   machine_.frames().release(FramePool::frame_at(table), machine_.step(), machine_.running().id);
 }
@@ -178,9 +236,15 @@ vm::DeferredTable<HostHal>* GuestMemory::allocate_record() {
 
 void GuestMemory::release_record(vm::DeferredTable<Hal>* record) {
   const host::ModelScope scope;
+  const auto index = static_cast<std::size_t>(record - records_.data());
+  if (record == nullptr || index >= kRecords || ((records_used_ >> index) & 1) == 0) {
+    oracles_.on_needless_record();
+    machine_.stop_if_failed();
+    return;
+  }
   host::released(record);
   machine_.touch(place(host::Part::frames), true);
-  records_used_ &= ~(1U << static_cast<unsigned>(record - records_.data()));
+  records_used_ &= ~(1U << index);
 }
 
 // ---- The device
@@ -220,6 +284,7 @@ void GuestMemory::flush_secondary_kernel(VirtAddr start, VirtAddr end) {
 
 void GuestMemory::note_dirty(PhysAddr page) {
   const host::ModelScope scope;
+  if (!expect(page, FrameKind::data, "remembers a store")) return;
   oracles_.on_store_recorded(FramePool::frame_at(page));
 }
 

@@ -23,10 +23,11 @@ class Oracles;
 class GuestEntry {
  public:
   using Site = host::Site;
+  /// `word` is null where there is no memory.
   GuestEntry(GuestMemory& memory, std::uint64_t* word) : memory_(memory), word_(word) {}
   vm::Pte load(std::memory_order order, Site where = Site::current()) const;
   /// Not a visible operation.
-  [[nodiscard]] vm::Pte peek() const { return *word_; }
+  [[nodiscard]] vm::Pte peek() const;
   vm::Pte exchange(vm::Pte value, std::memory_order order, Site where = Site::current());
   vm::Pte fetch_or(vm::Pte bits, std::memory_order order, Site where = Site::current());
   vm::Pte fetch_and(vm::Pte bits, std::memory_order order, Site where = Site::current());
@@ -56,16 +57,12 @@ class GuestMemory {
   // The platform, as kernel-glue/mm/platform.h describes it.
   PhysAddr allocate_table(const vm::FrameHint<Hal>& hint);
   PhysAddr allocate_page(const vm::FrameHint<Hal>& hint);
-  GuestEntry entry(PhysAddr table, unsigned index) {
-    return {*this, machine_.frames().words(host::FramePool::frame_at(table)) + index};
-  }
-  void prepare_entry(PhysAddr table, unsigned index, vm::Pte value) {
-    machine_.frames().words(host::FramePool::frame_at(table))[index] = value;
-  }
+  GuestEntry entry(PhysAddr table, unsigned index) { return {*this, word_of(table, index)}; }
+  void prepare_entry(PhysAddr table, unsigned index, vm::Pte value);
   void copy_page(PhysAddr to, PhysAddr from, unsigned level);
   [[nodiscard]] PhysAddr part(PhysAddr page, unsigned index) const;
-  Word& table_lock(PhysAddr table) { return locks_[host::FramePool::frame_at(table)]; }
-  Word& references(PhysAddr page) { return references_[host::FramePool::frame_at(page)]; }
+  Word& table_lock(PhysAddr table) { return word_for(locks_, table); }
+  Word& references(PhysAddr page) { return word_for(references_, page); }
   void release_page(PhysAddr page);
   void release_table(PhysAddr table);
   void discard_table(PhysAddr table);
@@ -85,9 +82,21 @@ class GuestMemory {
   friend class GuestEntry;
   static constexpr unsigned kRecords = 8;
 
+  using Words = std::array<Word, host::FramePool::kFrames>;
+
+  /// Ends the run with a report if `frame` is not used as what the memory manager takes it for. So
+  /// what goes wrong is a report and no crash. False: no run is under way yet.
+  bool expect(PhysAddr frame, host::FrameKind kind, const char* verb);
+  /// The same for a word of a table.
+  [[nodiscard]] bool expect_table(const std::uint64_t* word, const char* verb);
+  /// A frame's word, which outlives the frame's use, but needs a frame.
+  Word& word_for(Words& words, PhysAddr frame);
+  [[nodiscard]] std::uint64_t* word_of(PhysAddr table, unsigned index);
   /// Whether the running CPU's allocation is one that fails.
   bool fails();
   std::uint32_t take(host::FrameKind kind, std::uint16_t owner);
+  /// As `expect`, but a frame that is free is left to who releases it.
+  bool expect_allocated(PhysAddr frame, host::FrameKind kind, const char* verb);
   void release(PhysAddr frame);
   /// The word was changed by software just now.
   void wrote(const std::uint64_t* word, std::uint64_t before, std::uint64_t after);
@@ -97,8 +106,9 @@ class GuestMemory {
   Oracles& oracles_;
   std::uint64_t kernel_entry_{0};
   std::uint64_t user_entry_{0};
-  std::array<Word, host::FramePool::kFrames> locks_;
-  std::array<Word, host::FramePool::kFrames> references_;
+  Words locks_;
+  Words references_;
+  Word nowhere_{0};
   std::array<vm::DeferredTable<Hal>, kRecords> records_;
   std::uint32_t records_used_{0};
   std::array<unsigned, host::kHostCpus> fails_in_{};

@@ -307,8 +307,9 @@ class Machine {
     if (!report_.failed()) report_ = std::move(report);
   }
   /// Ends the run if an observer has reported a failure. The machine does so after each callback.
+  /// While a run is being prepared there is none to end: `run` finds the report.
   void stop_if_failed() {
-    if (report_.failed()) [[unlikely]] {
+    if (report_.failed() && observing_) [[unlikely]] {
       leave_run();
     }
   }

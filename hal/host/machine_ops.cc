@@ -303,7 +303,7 @@ AccessResult Machine::access(VirtAddr address, bool write, Site where) {
     self.in_emulation = false;
   }
   if (observing_) {
-    observer_->on_use(self.id, address, used);
+    observer_->on_use(self.id, address, used, write);
     stop_if_failed();
   }
   std::uint64_t* word = frames_.words(used.frame);

@@ -44,8 +44,8 @@ class Observer {
   /// A walk of `cpu`, or kDevice, is about to read the table in `frame`, as which it was used in
   /// its `life` when the pointer to it was read. False: it must not, the run has failed.
   virtual bool on_walk(CpuId cpu, std::uint32_t frame, std::uint32_t life) = 0;
-  /// `cpu` accesses `address` through `entry`.
-  virtual void on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) = 0;
+  /// `cpu` is about to load from `address` through `entry`, or to store to it.
+  virtual void on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry, bool write) = 0;
   /// `cpu` sends the call-function interrupt.
   virtual void on_ipi(CpuId cpu, const CpuMask<kHostCpus>& targets) = 0;
   /// `cpu` asks a hypervisor or hub to flush `targets`.

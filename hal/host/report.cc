@@ -78,6 +78,10 @@ std::string_view oracle_meaning(Oracle oracle) {
       return "a space is not destroyed while a CPU has it loaded, and not loaded afterwards";
     case Oracle::o32:
       return "on a user root, nothing of the kernel is used but the entry block";
+    case Oracle::o33:
+      return "an address leads to one page at a time, which reads as it was stored last";
+    case Oracle::o34:
+      return "an operation on memory leaves what it says that it leaves";
     case Oracle::check:
       return "a check inside the core failed";
     case Oracle::fault:

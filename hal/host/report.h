@@ -43,6 +43,8 @@ enum class Oracle : std::uint8_t {
   o30,
   o31,
   o32,
+  o33,
+  o34,
   check = 64,
   fault,
   order,

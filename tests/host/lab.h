@@ -41,7 +41,8 @@ class SilentObserver : public Observer {
   bool on_walk(CpuId /*cpu*/, std::uint32_t /*frame*/, std::uint32_t /*life*/) override {
     return true;
   }
-  void on_use(CpuId /*cpu*/, VirtAddr /*address*/, const TlbEntry& /*entry*/) override {}
+  void on_use(CpuId /*cpu*/, VirtAddr /*address*/, const TlbEntry& /*entry*/,
+              bool /*write*/) override {}
   void on_ipi(CpuId /*cpu*/, const HostCpuMask& /*targets*/) override {}
   void on_broadcast(CpuId /*cpu*/, const Invlpgb& /*what*/) override {}
   void on_broadcasts_done(CpuId /*cpu*/) override {}

@@ -177,9 +177,9 @@ void Trial::after_change(CpuId cpu) {
   oracles.after_change(cpu);
 }
 
-void Trial::on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry) {
+void Trial::on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry, bool write) {
   if (on_access && !honest_) on_access(cpu, address, entry);
-  oracles.on_use(cpu, address, entry);
+  oracles.on_use(cpu, address, entry, write);
 }
 
 void Trial::on_ipi(CpuId cpu, const host::HostCpuMask& targets) {

@@ -99,7 +99,7 @@ class Trial final : public host::Observer {
   bool on_walk(CpuId cpu, std::uint32_t frame, std::uint32_t life) override {
     return oracles.on_walk(cpu, frame, life);
   }
-  void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry) override;
+  void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry, bool write) override;
   void on_ipi(CpuId cpu, const host::HostCpuMask& targets) override;
   void on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) override {
     oracles.on_remote_flush(cpu, targets);

@@ -224,7 +224,7 @@ State Bench::state() {
   return result;
 }
 
-void Bench::on_use(CpuId cpu, VirtAddr /*address*/, const TlbEntry& entry) {
+void Bench::on_use(CpuId cpu, VirtAddr /*address*/, const TlbEntry& entry, bool /*write*/) {
   used_frame_[cpu] = entry.frame;
 }
 
