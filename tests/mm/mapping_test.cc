@@ -103,12 +103,12 @@ TEST_F(MappingTest, ACleanPageIsFlushedAfterTheLock) {
   EXPECT_LT(first("store lock1"), first("invlpg"));
 }
 
-TEST_F(MappingTest, LargePagesAreFlushedByOneStrideEach) {
+TEST_F(MappingTest, LargePagesAreFlushedWithEverything) {
   ASSERT_TRUE(vm::map_large(b.manager, b.space, b.large(0, 2), MemoryBench::kRights));
   b.run_on({1});
   vm::unmap(b.manager, b.space, b.large(0, 2));
-  EXPECT_EQ(values("invlpg"),
-            (Reasons{MemoryBench::kLargeBase, MemoryBench::kLargeBase + vm::kLargePage}));
+  EXPECT_EQ(count("invlpg"), 0u) << "small entries may be left below them";
+  EXPECT_EQ(count("write CR3"), 1u);
 }
 
 TEST_F(MappingTest, ARangeOfMixedSizesIsFlushedByTheSmallest) {
