@@ -22,9 +22,9 @@
 
 // Offsets into EntryArea, which GS points to; checked where the C++ side includes this.
 #define SHOOTDOWN_INTERRUPT_DEPTH 8
-#define SHOOTDOWN_ENTRY_KERNEL_STACK 104
-#define SHOOTDOWN_ENTRY_STACK_TOP 112
-#define SHOOTDOWN_ENTRY_ISOLATES 120
+#define SHOOTDOWN_ENTRY_KERNEL_STACK 96
+#define SHOOTDOWN_ENTRY_STACK_TOP 104
+#define SHOOTDOWN_ENTRY_ISOLATES 112
 #define SHOOTDOWN_ENTRY_NMI_TOP 0x3000
 
 // Interrupt vectors of the kernel; the cross call's is the HAL's.
