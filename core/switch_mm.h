@@ -191,15 +191,17 @@ void switch_mm(System<H>& system, Mm<H>& next) {
 template <Hal H>
 void enter_lazy_tlb(System<H>& system) {
   CpuState<H>& self = system.self();
+  // Before the loaded space is read: a flush interrupt takes a lazy CPU, and no other, to the
+  // kernel's space. Asked the other way round, one that arrives in between leaves this CPU lazy on
+  // the kernel's space, by what was loaded before.
+  if (self.shared.is_lazy.owner_load()) return;
   Mm<H>& loaded = *self.own.loaded_mm.owner_load();
   if (loaded.is_kernel) return;
   H::trace(TraceEvent{.kind = TraceKind::enter_lazy, .mm = &loaded});
   // M4: no barrier. Seen late, it costs the flusher a needless interrupt and nothing else. Release:
   // what this CPU did in user memory comes before the promise, against the flusher that skips it
   // and releases that memory. x86 keeps that order by itself, a compiler does not.
-  if (!self.shared.is_lazy.owner_load()) {
-    self.shared.is_lazy.store(true, std::memory_order_release);
-  }
+  self.shared.is_lazy.store(true, std::memory_order_release);
 }
 
 /// Moves this CPU to the kernel's own space, for idle states that lose the TLB and for flushes that

@@ -374,9 +374,14 @@ void Guest::run_task(CpuId cpu, unsigned space) {
 }
 
 void Guest::go_idle(CpuId cpu) {
-  if (task_[cpu] == kNoTask) return;
+  if (task_[cpu] == kNoTask) {
+    // From one kernel thread to the next: interrupts stay on.
+    const PreemptionOff<HostHal> guard;
+    enter_lazy_tlb(system_);
+    return;
+  }
   {
-    InterruptsOff<HostHal> guard;
+    const InterruptsOff<HostHal> guard;
     enter_lazy_tlb(system_);
   }
   // Only now: a space without users may be torn down, which relies on this CPU being in its mask.

@@ -74,7 +74,7 @@ void Oracles::note_bump(CpuId cpu, unsigned space, Generation generation) {
 
 void Oracles::check_bump(CpuId cpu) {
   const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
-  const unsigned space = space_of(own.loaded_mm.owner_load());
+  const unsigned space = space_of(own.loaded_mm.seen_by(machine_.cpu(cpu)));
   if (space == kNoSpace) return;
   const Generation recorded = own.generation_of(own.loaded_slot);
   const Bump& bump = bumps_[space][recorded % kBumps];

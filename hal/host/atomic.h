@@ -39,9 +39,11 @@ class HostAtomic {
     return value;
   }
 
-  /// Not a visible operation: the owner knows what it wrote last.
+  /// Not a visible operation: the owner knows what it wrote last. But an interrupt of the owner
+  /// does not wait for one.
   [[nodiscard]] T owner_load() const {
     const ModelScope scope;
+    current_machine->own_access();
     return seen_by(current_machine->running());
   }
 

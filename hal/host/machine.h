@@ -191,6 +191,14 @@ class Machine {
     }
   }
 
+  /// Before an access that no other CPU can notice: nobody else acts here, but an interrupt that
+  /// the schedule has held back may arrive.
+  void own_access() {
+    if (running_->is_awaited()) [[unlikely]] {
+      interrupt();
+    }
+  }
+
   /// The same inside an instruction: no interrupt is taken.
   void visible_uninterrupted() {
     if (++step_ >= next_stop_) [[unlikely]] {

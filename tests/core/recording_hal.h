@@ -35,6 +35,8 @@ struct Recorder {
   std::map<const void*, std::string> names;
   /// Runs before the operation takes effect.
   std::function<void(const Entry&)> before;
+  /// Runs before an owner's load, which is not logged.
+  std::function<void()> before_own_load;
   CpuId current{0};
 
   void note(std::string what, std::uint64_t value = 0,
@@ -70,7 +72,10 @@ class RecordedWord {
     return value_;
   }
   /// Not logged: the owner reads what it wrote last.
-  [[nodiscard]] T owner_load() const { return value_; }
+  [[nodiscard]] T owner_load() const {
+    if (recorder.before_own_load) recorder.before_own_load();
+    return value_;
+  }
   void store(T value, std::memory_order order) {
     recorder.note_access("store", this, bits(value), order);
     value_ = value;

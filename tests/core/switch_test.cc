@@ -324,5 +324,44 @@ TEST(Trace, ASwitchNamesTheSpaceAndSaysWhetherItFlushed) {
   EXPECT_EQ(ends[2].value, 0u);
 }
 
+/// Runs `interrupt` before the `when`th load that CPU 0 makes of a word of its own. Returns whether
+/// there was one.
+bool interrupted_at(unsigned when, const std::function<void()>& interrupt,
+                    const std::function<void()>& work) {
+  unsigned loads = 0;
+  recorder.before_own_load = [&] {
+    if (++loads != when) return;
+    recorder.before_own_load = nullptr;
+    interrupt();
+  };
+  work();
+  recorder.before_own_load = nullptr;
+  return loads >= when;
+}
+
+TEST(Lazy, AnInterruptInTheMiddleOfBecomingLazyAgainLeavesNoCpuLazyOnTheKernelsSpace) {
+  for (const bool lazy_before : {true, false}) {
+    for (unsigned when = 1;; ++when) {
+      Bench<2> bench;
+      bench.run_mm_on({0});
+      if (lazy_before) bench.idle(0);
+      // What a flush that frees tables does to a lazy CPU.
+      const auto flush = [&] {
+        FlushRequest<RecordingHal<2>> request;
+        request.mm = &bench.mm;
+        request.initiator = 1;
+        request.end = kFlushAll;
+        request.frees_tables = true;
+        request.generation = bench.mm.tlb_gen.peek() + 1;
+        bench.mm.tlb_gen.poke(request.generation);
+        bench.with_interrupts_off(0, [&] { flush_function(bench.system, request); });
+      };
+      if (!interrupted_at(when, flush, [&] { enter_lazy_tlb(bench.system); })) break;
+      EXPECT_FALSE(bench.system.cpus[0].shared.is_lazy.peek() && bench.loaded(0)->is_kernel)
+          << "lazy before: " << lazy_before << ", load " << when;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace shootdown::test

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <initializer_list>
 #include <string>
+#include <vector>
 
 #include "tests/host/lab.h"
 
@@ -55,6 +56,30 @@ TEST(Interrupt, GoesTheCheapestWay) {
   EXPECT_EQ(counts.sends[static_cast<unsigned>(IpiMethod::by_group)], 2u);
   EXPECT_EQ(counts.sends[static_cast<unsigned>(IpiMethod::all_but_self)], 1u) << "all five others";
   EXPECT_EQ(counts.commands, 1u + 1u + 2u + 1u);
+}
+
+TEST(Interrupt, ThatIsHeldBackArrivesBetweenLoadsOfTheCpusOwnWords) {
+  for (const bool enabled : {true, false}) {
+    Pair pair;
+    Word ready;
+    std::vector<std::uint64_t> seen;
+    pair.lab.at(0, ActionKind::hold, 1, 2);
+    pair.lab.on(0, [&] {
+      interrupt(1);
+      ready.store(1, std::memory_order_release);
+    });
+    pair.lab.on(1, [&] {
+      if (!enabled) HostHal::disable_interrupts();
+      // The interrupt waits for two operations, of whichever kind.
+      static_cast<void>(ready.load(std::memory_order_acquire));
+      for (unsigned i = 0; i < 3; ++i) seen.push_back(pair.count.owner_load());
+      if (!enabled) HostHal::enable_interrupts();
+    });
+    pair.run();
+    EXPECT_EQ(seen, enabled ? (std::vector<std::uint64_t>{0, 1, 1})
+                            : (std::vector<std::uint64_t>{0, 0, 0}));
+    EXPECT_EQ(pair.count.peek(), 1u);
+  }
 }
 
 TEST(Interrupt, ThatGetsLostIsSentAgainWhenSomebodyHasWaitedForLong) {
