@@ -9,24 +9,46 @@
 
 namespace shootdown {
 
-/// Brings this CPU into the core, or back into it: the kernel's space in slot 0, every other slot
-/// empty, an empty TLB. What the TLB and CR3 held before means nothing (O24).
+namespace internal {
+
+/// Forgets what an earlier life of this CPU has left, but for what it has counted.
+template <Hal H>
+void reset_cpu(System<H>& system) {
+  CpuState<H>& self = system.self();
+  CpuPrivate<H>& own = self.own;
+  own.slots = {};
+  own.next_slot = 1;
+  own.set_loaded_slot(0);
+  forget_debts(own);
+  if (own.owes_answered_flush.owner_load()) {
+    own.owes_answered_flush.store(false, std::memory_order_relaxed);
+  }
+  if (self.shared.is_lazy.owner_load()) {
+    self.shared.is_lazy.store(false, std::memory_order_relaxed);
+  }
+  own.request_in_use = false;
+}
+
+}  // namespace internal
+
+/// Brings this CPU into the core, or back into it after `take_cpu_offline`: the kernel's space in
+/// slot 0, every other slot empty, an empty TLB. What the TLB and CR3 held before means nothing
+/// (O24). A CPU that has not gone offline is refused: it may be in the mask of a space, and calls
+/// may wait for it.
 ///
 /// Context: interrupts off, after `initialize_system`, before any other call here on this CPU.
 /// CR4.PCIDE and CR4.PGE are already what the configuration says.
 template <Hal H>
 void initialize_cpu(System<H>& system) {
   require<H>(!H::interrupts_enabled(), Rule::r2, "initialize_cpu needs interrupts off");
+  require<H>(H::this_cpu() < H::kMaxCpus, Rule::r13, "this_cpu() is out of range");
+  require<H>(system.is_initialized(), Rule::r13, "a CPU is initialised before the system");
   CpuPrivate<H>& own = system.self().own;
+  require<H>(!own.is_up, Rule::r10, "a CPU is brought up that has not gone offline");
   own.cr4 = H::read_cr4();
   require<H>(((own.cr4 & kCr4Pcid) != 0) == system.config.pcid, Rule::r2,
              "CR4.PCIDE is not what the configuration says");
-  own.slots = {};
-  own.next_slot = 1;
-  own.set_loaded_slot(0);
-  own.user_flush = 0;
-  own.invalidate_other = false;
-  own.deferred = {};
+  internal::reset_cpu(system);
   // Online first: whoever frees kernel mappings from now on reaches this CPU, and what was freed
   // before goes with the flush below. The other way round, a flush in between would reach nobody.
   system.calls.set_online(H::this_cpu());
@@ -35,6 +57,7 @@ void initialize_cpu(System<H>& system) {
           system.kernel_mm.tlb_gen.load(std::memory_order_acquire));
   own.loaded_mm.store(&system.kernel_mm, std::memory_order_release);
   internal::drop_everything(system);
+  own.is_up = true;
 }
 
 /// Takes this CPU out of the core: it leaves its space, answers what is queued for it, and is no
@@ -45,6 +68,9 @@ void initialize_cpu(System<H>& system) {
 template <Hal H>
 void take_cpu_offline(System<H>& system) {
   require<H>(!H::interrupts_enabled(), Rule::r12, "a CPU goes offline with interrupts off");
+  CpuPrivate<H>& own = system.self().own;
+  require<H>(own.is_up, Rule::r2, "a CPU goes offline that is not up");
+  require<H>(!own.request_in_use, Rule::r10, "a CPU goes offline in the middle of a flush");
   leave_mm(system);
   system.calls.close_queue();
   if constexpr (HalHub<H>) {
@@ -53,6 +79,8 @@ void take_cpu_offline(System<H>& system) {
     H::hub_close();
     handle_hub_interrupt(system);
   }
+  own.request_in_use = true;
+  own.is_up = false;
 }
 
 }  // namespace shootdown

@@ -101,6 +101,14 @@ class AtomicCpuMask {
     for (auto& word : words_) word.store(0, std::memory_order_relaxed);
   }
 
+  /// Whether the set is empty. Only while no CPU can reach it, as for `reset`.
+  [[nodiscard]] bool empty() const {
+    for (const auto& word : words_) {
+      if (word.owner_load() != 0) return false;
+    }
+    return true;
+  }
+
   [[nodiscard]] bool test(CpuId cpu) const {
     return (words_[cpu / 64].load(std::memory_order_relaxed) >> (cpu % 64)) & 1;
   }

@@ -45,10 +45,14 @@ struct alignas(kCacheLine) CpuPrivate {
   std::uint16_t user_flush{0};
   /// A kernel page that is not global was invalidated in the loaded slot and its twin only.
   bool invalidate_other{false};
-  /// A flush was answered early and is not done yet: user memory means what it meant before.
-  bool owes_answered_flush{false};
-  /// Owner of `request` while a flush that started here is on its way; traps nesting (R10).
-  bool request_in_use{false};
+  /// A flush was answered early and is not done yet: user memory means what it meant before. A word
+  /// of its own kind because an NMI on this CPU reads it in the middle of everything.
+  typename H::template Atomic<bool> owes_answered_flush{false};
+  /// The CPU is part of the core, from `initialize_cpu` to `take_cpu_offline`.
+  bool is_up{false};
+  /// Owner of `request` while a flush that started here is on its way; traps nesting (R10), and
+  /// flushes by a CPU that is not up, which has no request to give.
+  bool request_in_use{true};
   DeferredPages deferred{};
   /// Shadow of CR4, equal to the register whenever interrupts are on (M15).
   std::uint64_t cr4{0};

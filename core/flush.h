@@ -170,6 +170,8 @@ TranslationsQuiet flush_tlb_mm(System<H>& system, Mm<H>& mm) {
 template <Hal H>
 SpaceRetired retire_mm(System<H>& system, Mm<H>& mm) {
   internal::flush_mm(system, mm, {}, {.frees_tables = true, .retires = true});
+  // Lazy CPUs have left; what is left runs a thread, whose tables the caller is about to release.
+  require<H>(!internal::is_loaded(system, mm), Rule::r7, "a space is retired while a CPU runs it");
   internal::empty_mask(system, mm);
   internal::return_global_slot(system, mm);
   return SpaceRetired(mm.context);

@@ -20,6 +20,8 @@ namespace shootdown {
 /// Orders mean what the C++ memory model says. In addition a read-modify-write is a full barrier,
 /// as every locked instruction is on x86 (SDM vol. 3, 9.2.3.9); the core relies on that for R1 and
 /// R2. `full_fence` orders every earlier access before every later one, page walks included.
+/// `owner_load` is a relaxed load whose answer no other CPU changes at the time: by the only
+/// writer, or of a word whose writers are known to be done with it.
 template <class H>
 concept HalAtomics =
     requires(typename H::template Atomic<std::uint64_t>& word,
@@ -37,7 +39,8 @@ concept HalAtomics =
       { H::full_fence() };
     };
 
-/// Who am I. `this_cpu()` is stable while preemption or interrupts are off.
+/// Who am I. `this_cpu()` is stable while preemption or interrupts are off, and below `kMaxCpus`,
+/// which bring-up and flushes check.
 template <class H>
 concept HalPerCpu = requires {
   { H::kMaxCpus } -> std::convertible_to<CpuId>;

@@ -41,6 +41,10 @@ void run_kernel_flush_call(void* argument, Acknowledgement<H>& /*acknowledgement
 /// until it was done everywhere.
 template <Hal H>
 std::uint64_t broadcast_kernel(System<H>& system, const FlushRange& range) {
+  // As the cross call does: TLBSYNC waits for other CPUs, too.
+  require<H>(H::interrupts_enabled(), Rule::r12, "a flush of kernel mappings needs interrupts on");
+  require<H>(!H::in_interrupt(), Rule::r12,
+             "a flush of kernel mappings cannot start in an interrupt handler");
   const std::uint64_t since = H::ticks();
   if (range.all()) {
     broadcast(system, {.scope = InvlpgbScope::everything});
@@ -64,6 +68,7 @@ template <Hal H>
 void flush_kernel(System<H>& system, const FlushRange& asked) {
   const FlushRange range = enter_kernel_range(system, asked);
   PreemptionOff<H> guard;
+  require<H>(system.self().own.is_up, Rule::r2, "a CPU flushes that is not up");
   KernelFlushCall<H> call{.system = &system, .range = range};
   H::trace(TraceEvent{.kind = TraceKind::kernel_begin, .value = asked.start, .value2 = asked.end});
   // M1: orders the caller's page-table stores before the read of the online mask, against a CPU

@@ -121,6 +121,7 @@ template <Hal H>
 void change_cr4(System<H>& system, std::uint64_t set, std::uint64_t clear) {
   InterruptsOff<H> guard;
   CpuPrivate<H>& own = system.self().own;
+  require<H>(own.is_up, Rule::r2, "CR4 is changed from the shadow of a CPU that is not up");
   const std::uint64_t value = (own.cr4 | set) & ~clear;
   if (value == own.cr4) return;
   own.cr4 = value;

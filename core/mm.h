@@ -12,13 +12,14 @@ namespace shootdown {
 
 /// One address space. Lives in the kernel's own mm object; the core allocates nothing.
 ///
-/// Lifetime: `initialize` before the first switch to it; not destroyed or initialised again while
-/// any CPU has it loaded, lazily or not (O31).
+/// Lifetime: `initialize_mm` before the first switch to it; not destroyed or initialised again
+/// while any CPU has it loaded, lazily or not (O31).
 template <Hal H>
 struct Mm {
-  /// Identity. Written once, by `initialize`; constant while any CPU can reach this object.
+  /// Identity, which the system gives out. Written once, by `initialize_mm`; constant while any CPU
+  /// can reach this object.
   ContextId context{kNoContext};
-  /// Physical address of the top page table. Written once, by `initialize`.
+  /// Physical address of the top page table. Written once, by `initialize_mm`.
   PhysAddr root{0};
   /// The same for user mode under page-table isolation: a root without the kernel's mappings.
   PhysAddr user_root{0};
@@ -44,24 +45,8 @@ struct Mm {
   alignas(kCacheLine) AtomicCpuMask<H> cpus{};
 
   /// Reclaim batches: additions in the upper half, additions known to be flushed in the lower
-  /// (M12).
+  /// (M12). Both count modulo 2^32; reclaim_batch.h says why they do not meet by counting round.
   alignas(kCacheLine) typename H::template Atomic<std::uint64_t> batch_marks{0};
-
-  /// Gives the space its identity. Preconditions: no CPU has it loaded; `new_context` was never
-  /// used before; `new_root` is aligned to a page.
-  void initialize(ContextId new_context, PhysAddr new_root, PhysAddr new_user_root = 0,
-                  bool kernel = false) {
-    require<H>(global_slot.owner_load() == kNoGlobalSlot, Rule::r13,
-               "a space that has a global slot ends with retire_mm");
-    require<H>(new_context != kNoContext, Rule::r13, "an address space needs a nonzero context id");
-    context = new_context;
-    root = new_root;
-    user_root = new_user_root;
-    is_kernel = kernel;
-    tlb_gen.store(kFirstGeneration, std::memory_order_relaxed);
-    batch_marks.store(0, std::memory_order_relaxed);
-    cpus.reset();
-  }
 
   /// Calls `visit(name, field)` for each shared word, so that tools can label addresses.
   template <class Visit>

@@ -16,6 +16,37 @@
 
 namespace shootdown {
 
+namespace internal {
+
+/// How far apart the halves of `Mm::batch_marks` may be.
+inline constexpr std::uint32_t kMostUnflushed = std::uint32_t{1} << 31;
+
+/// Additions that are not known to be flushed, modulo 2^32.
+constexpr std::uint32_t unflushed_additions(std::uint64_t marks) {
+  return static_cast<std::uint32_t>(marks >> 32) - static_cast<std::uint32_t>(marks);
+}
+
+/// M12: the halves are equal if nothing is pending, and must not become so by counting round, after
+/// 2^32 additions that no operation has settled; a space that is only ever reclaimed from gets
+/// there. So nobody leaves `add`, which the lock of an entry keeps from being preempted, while they
+/// are 2^31 apart: beyond that there is at most one addition for each CPU. The lower half moves to
+/// 2^30 below the upper, which says "some are pending" as before, and that is all that is asked. A
+/// settle that is under way either finds its additions below the new mark, and leaves it, or puts
+/// it to what it has flushed, which is true. It could be wrong after 2^32 additions during its own
+/// flush, more than a minute of locked additions to one line.
+template <Hal H>
+void keep_marks_apart(Mm<H>& mm) {
+  constexpr std::uint32_t kDistance = kMostUnflushed / 2;
+  std::uint64_t marks = mm.batch_marks.load(std::memory_order_relaxed);
+  while (unflushed_additions(marks) == 0 || unflushed_additions(marks) >= kMostUnflushed) {
+    const auto flushed = static_cast<std::uint32_t>((marks >> 32) - kDistance);
+    const std::uint64_t apart = (marks & ~std::uint64_t{0xffff'ffff}) | flushed;
+    if (mm.batch_marks.compare_exchange(marks, apart, std::memory_order_acq_rel)) return;
+  }
+}
+
+}  // namespace internal
+
 /// A reclaimer's batch. Owned by one thread.
 template <Hal H>
 class ReclaimBatch {
@@ -25,7 +56,10 @@ class ReclaimBatch {
   void add(System<H>& system, Mm<H>& mm) {
     // R1, M12: bump before the mask is read, as in a flush; a CPU that switches in later sees it.
     const Generation generation = mm.tlb_gen.fetch_add(1, std::memory_order_seq_cst) + 1;
-    mm.batch_marks.fetch_add(kOneAddition, std::memory_order_seq_cst);
+    const std::uint64_t marks = mm.batch_marks.fetch_add(kOneAddition, std::memory_order_seq_cst);
+    if (internal::unflushed_additions(marks) >= internal::kMostUnflushed) [[unlikely]] {
+      internal::keep_marks_apart(mm);
+    }
     spaces_ |= BatchQuiet::bit_of(mm.context);
     H::trace(TraceEvent{.kind = TraceKind::batch_add, .mm = &mm, .value = generation});
     // M14: read behind the bump, as in a flush.
@@ -106,13 +140,15 @@ void settle_batched_pending(Mm<H>& mm, Flush&& flush) {
   std::uint64_t marks = mm.batch_marks.load(std::memory_order_acquire);
   const std::uint64_t added = marks >> 32;
   if (added == (marks & 0xffff'ffff)) return;
+  // The thread stays until the marks are written: see `keep_marks_apart`.
+  const PreemptionOff<H> guard;
   flush();
   // Additions since the load are not covered: only what was seen is marked flushed, and only
   // forwards.
   while ((marks & 0xffff'ffff) != added) {
     const std::uint64_t flushed = (marks & ~std::uint64_t{0xffff'ffff}) | added;
     if (mm.batch_marks.compare_exchange(marks, flushed, std::memory_order_acq_rel)) return;
-    // Somebody else got further, or somebody added. The distance is small against 32 bits.
+    // Somebody else got further, or somebody added. Which is ahead is told modulo 2^32.
     if (static_cast<std::int32_t>((marks & 0xffff'ffff) - added) >= 0) return;
   }
 }

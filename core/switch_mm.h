@@ -143,17 +143,21 @@ void switch_mm(System<H>& system, Mm<H>& next) {
   require<H>(!H::interrupts_enabled(), Rule::r2, "switch_mm needs interrupts off");
   const CpuId cpu = H::this_cpu();
   CpuState<H>& self = system.cpus[cpu];
-  Mm<H>& previous = *self.own.loaded_mm.owner_load();
+  Mm<H>* const loaded = self.own.loaded_mm.owner_load();
   const bool was_lazy = self.shared.is_lazy.owner_load();
   H::trace(TraceEvent{.kind = TraceKind::switch_begin, .mm = &next});
 
-  if (&previous == &next) {
+  if (loaded == &next) {
     const bool flushed = was_lazy && internal::resume_from_lazy(system, next);
     if (!was_lazy) static_cast<void>(internal::join_global_slot(system, next));
     H::trace(TraceEvent{
         .kind = TraceKind::switch_end, .mm = &next, .value = static_cast<std::uint64_t>(flushed)});
     return;
   }
+
+  require<H>(loaded != nullptr, Rule::r2, "a CPU switches that is not up");
+  require<H>(next.context != kNoContext, Rule::r13, "a switch to a space that was not initialised");
+  Mm<H>& previous = *loaded;
 
   // M11: before the announcement and its barrier, and so before the read of the generation below,
   // against the flusher's bump before its read of the flag. Cleared later, a flusher could still
@@ -195,9 +199,10 @@ void enter_lazy_tlb(System<H>& system) {
   // kernel's space. Asked the other way round, one that arrives in between leaves this CPU lazy on
   // the kernel's space, by what was loaded before.
   if (self.shared.is_lazy.owner_load()) return;
-  Mm<H>& loaded = *self.own.loaded_mm.owner_load();
-  if (loaded.is_kernel) return;
-  H::trace(TraceEvent{.kind = TraceKind::enter_lazy, .mm = &loaded});
+  const Mm<H>* loaded = self.own.loaded_mm.owner_load();
+  require<H>(loaded != nullptr, Rule::r2, "a CPU becomes lazy that is not up");
+  if (loaded->is_kernel) return;
+  H::trace(TraceEvent{.kind = TraceKind::enter_lazy, .mm = loaded});
   // M4: no barrier. Seen late, it costs the flusher a needless interrupt and nothing else. Release:
   // what this CPU did in user memory comes before the promise, against the flusher that skips it
   // and releases that memory. x86 keeps that order by itself, a compiler does not.
@@ -220,7 +225,7 @@ template <Hal H>
 [[nodiscard]] bool user_access_ok(System<H>& system, const Mm<H>& current) {
   const CpuState<H>& self = system.self();
   return self.own.loaded_mm.owner_load() == &current && !self.shared.is_lazy.owner_load() &&
-         !self.own.owes_answered_flush;
+         !self.own.owes_answered_flush.owner_load();
 }
 
 }  // namespace shootdown

@@ -97,15 +97,61 @@ struct System {
   /// Next identity to give out. 1 is the kernel's own space.
   typename H::template Atomic<ContextId> next_context{2};
 
+  [[nodiscard]] bool is_initialized() const { return kernel_mm.context != kNoContext; }
+
   /// This CPU's state. Context: interrupts off, or preemption off where only this CPU's thread can
   /// change what is read.
   [[nodiscard]] CpuState<H>& self() { return cpus[H::this_cpu()]; }
-
-  /// A fresh identity. 64 bits never wrap in a machine's lifetime.
-  [[nodiscard]] ContextId allocate_context() {
-    return next_context.fetch_add(1, std::memory_order_relaxed);
-  }
 };
+
+namespace internal {
+
+/// CR3 holds a root in bits 51:12. What else is set would be a PCID, a cacheability, or a fault.
+inline constexpr PhysAddr kRootBits = 0x000f'ffff'ffff'f000;
+
+template <Hal H>
+void give_identity(Mm<H>& mm, ContextId context, PhysAddr root, PhysAddr user_root) {
+  require<H>((root & ~kRootBits) == 0 && (user_root & ~kRootBits) == 0, Rule::r13,
+             "a root is the physical address of a page, of 52 bits");
+  mm.context = context;
+  mm.root = root;
+  mm.user_root = user_root;
+  mm.tlb_gen.store(kFirstGeneration, std::memory_order_relaxed);
+  mm.batch_marks.store(0, std::memory_order_relaxed);
+  mm.cpus.reset();
+}
+
+/// Whether a CPU says that it has `mm` loaded. Only of a space that the caller keeps from being
+/// switched to.
+template <Hal H>
+[[nodiscard]] bool is_loaded(const System<H>& system, const Mm<H>& mm) {
+  for (const CpuState<H>& cpu : system.cpus) {
+    if (cpu.own.loaded_mm.owner_load() == &mm) return true;
+  }
+  return false;
+}
+
+}  // namespace internal
+
+/// Gives a space its roots and an identity that no space has had: 64 bits never wrap in a machine's
+/// lifetime. `user_root` is the root for user mode under page-table isolation. Preconditions: no
+/// CPU has the space loaded, and nobody else can reach it. Context: any, after `initialize_system`.
+template <Hal H>
+void initialize_mm(System<H>& system, Mm<H>& mm, PhysAddr root, PhysAddr user_root = 0) {
+  require<H>(system.is_initialized(), Rule::r13, "a space is initialised before the system");
+  require<H>(!mm.is_kernel, Rule::r13, "the kernel's space comes with the system");
+  require<H>(mm.global_slot.owner_load() == kNoGlobalSlot, Rule::r13,
+             "a space that has a global slot ends with retire_mm");
+  require<H>(!system.config.pti || (user_root != 0 && user_root != root), Rule::r9,
+             "under page-table isolation a space has a user root of its own");
+  require<H>(!internal::is_loaded(system, mm), Rule::r7,
+             "a space is initialised while a CPU has it loaded");
+  // With lazily kept masks CPUs that have left a space that was not retired are still in there.
+  require<H>(system.config.mask_policy == MaskPolicy::kept_lazily || mm.cpus.empty(), Rule::r7,
+             "a space is initialised while a CPU is in its mask");
+  internal::give_identity(mm, system.next_context.fetch_add(1, std::memory_order_relaxed), root,
+                          user_root);
+}
 
 /// The counts of all CPUs together.
 template <Hal H>
@@ -118,13 +164,15 @@ template <Hal H>
 /// Prepares the shared part, once, on the first CPU, before any other call.
 template <Hal H>
 void initialize_system(System<H>& system, const Config& config, PhysAddr kernel_root) {
+  require<H>(!system.is_initialized(), Rule::r13, "a system is initialised twice");
   require<H>(config.trim_interval != 0, Rule::r13, "the trim interval is at least 1");
   require<H>(config.broadcast_max_pages != 0, Rule::r13, "one INVLPGB names at least one page");
   system.config = config;
   system.config.broadcast = HalBroadcast<H> && config.broadcast && config.pcid && !config.pti;
   if (system.config.broadcast) system.global_slots.initialize(config.global_slots);
   system.calls.set_patience(config.patience);
-  system.kernel_mm.initialize(1, kernel_root, kernel_root, /*kernel=*/true);
+  system.kernel_mm.is_kernel = true;
+  internal::give_identity(system.kernel_mm, 1, kernel_root, kernel_root);
 }
 
 /// The value that CR3 has in kernel mode while `mm` is loaded in `slot`, without the keep bit.

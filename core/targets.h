@@ -37,12 +37,15 @@ void run_flush_call(void* argument, Acknowledgement<H>& acknowledgement) {
   }
   // The initiator may reuse its request and leave its stack frame as soon as it is answered.
   const FlushRequest<H> copy = *call.request;
-  // Before the answer, which is a release, and until after the flush: an NMI in between must not
-  // read user memory, because the flush has returned to who asked for it.
-  system.self().own.owes_answered_flush = true;
+  // Before the answer and until after the flush: an NMI in between must not read user memory,
+  // because the flush has returned to who asked for it. The answer is a release and this store is
+  // one, so that no compiler moves the first store behind the answer or the last before the flush;
+  // the CPU shows its own NMI its stores in program order.
+  auto& owes = system.self().own.owes_answered_flush;
+  owes.store(true, std::memory_order_relaxed);
   acknowledgement.give();
   flush_function(system, copy);
-  system.self().own.owes_answered_flush = false;
+  owes.store(false, std::memory_order_release);
 }
 
 /// R6: a flush that frees tables reaches lazy CPUs too, because they walk speculatively. Otherwise
@@ -222,11 +225,16 @@ FlushRequest<H>& acquire_request(System<H>& system) {
   static_assert(sizeof(FlushRequest<H>) == kCacheLine, "a request is one cache line");
   require<H>(H::interrupts_enabled(), Rule::r12, "a flush needs interrupts on");
   require<H>(!H::in_interrupt(), Rule::r12, "a flush cannot start in an interrupt handler");
-  CpuState<H>& self = system.self();
-  require<H>(!self.own.request_in_use, Rule::r10, "a flush started inside another one");
+  const CpuId cpu = H::this_cpu();
+  require<H>(cpu < H::kMaxCpus, Rule::r13, "this_cpu() is out of range");
+  CpuState<H>& self = system.cpus[cpu];
+  if (self.own.request_in_use) [[unlikely]] {
+    require<H>(self.own.is_up, Rule::r2, "a CPU flushes that is not up");
+    require<H>(false, Rule::r10, "a flush started inside another one");
+  }
   self.own.request_in_use = true;
   self.request = {};
-  self.request.initiator = H::this_cpu();
+  self.request.initiator = cpu;
   return self.request;
 }
 

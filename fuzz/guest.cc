@@ -150,6 +150,7 @@ void Guest::prepare(const Scenario& scenario) {
   }
   oracles_.prepare(*this, scenario.header.mms + 1U);
   build_kernel();
+  initialize_system(system_, system_.config, FramePool::address(kernel_root_));
   memory_.prepare(FramePool::address(kernel_tables_.upper) | vm::kTableBits,
                   FramePool::address(entry_tables_.upper) | vm::kTableBits);
   manager_.emplace(system_, memory_,
@@ -192,9 +193,6 @@ void Guest::select_backend_of(const Header& header) {
 void Guest::boot(void* self, CpuId cpu) {
   Guest& guest = *static_cast<Guest*>(self);
   System<HostHal>& system = guest.system_;
-  if (cpu == 0) {
-    initialize_system(system, system.config, FramePool::address(guest.kernel_root_));
-  }
   initialize_cpu(system);
   switch_mm(system, guest.spaces_[0].mm);
   guest.spaces_[0].users.fetch_add(1, std::memory_order_relaxed);

@@ -39,6 +39,8 @@ void Oracles::collect_labels() {
         {.address = &system.cpus[id].own.loaded_mm, .text = cpu_name(id) + ".loaded_mm"});
     labels_.push_back(
         {.address = &system.cpus[id].own.on_global, .text = cpu_name(id) + ".on_global"});
+    labels_.push_back({.address = &system.cpus[id].own.owes_answered_flush,
+                       .text = cpu_name(id) + ".owes_answered_flush"});
     labels_.push_back(
         {.address = &system.cpus[id].shared.is_lazy, .text = cpu_name(id) + ".is_lazy"});
     labels_.push_back(

@@ -25,7 +25,7 @@ std::uint64_t checksum_of(const CpuPrivate<host::HostHal>& own) {
   }
   for (const std::uint64_t value :
        {std::uint64_t{own.loaded_slot}, std::uint64_t{own.next_slot}, std::uint64_t{own.user_flush},
-        std::uint64_t{own.invalidate_other}, std::uint64_t{own.owes_answered_flush},
+        std::uint64_t{own.invalidate_other}, std::uint64_t{own.owes_answered_flush.peek()},
         std::uint64_t{own.request_in_use}, own.deferred.start, own.deferred.end, own.cr4}) {
     add(value);
   }
@@ -163,7 +163,10 @@ void Oracles::check_root(CpuId cpu) {
   const unsigned space = cpu_[cpu].space;
   if (loaded == nullptr || cpu_[cpu].offline) return;
   // Then user_access_ok is false, whatever is loaded.
-  if (state.shared.is_lazy.seen_by(machine_.cpu(cpu)) || state.own.owes_answered_flush) return;
+  if (state.shared.is_lazy.seen_by(machine_.cpu(cpu)) ||
+      state.own.owes_answered_flush.seen_by(machine_.cpu(cpu))) {
+    return;
+  }
   if (space == kNoSpace ? loaded->is_kernel : loaded == &guest_->space(space).mm) return;
   fail(Oracle::o22, "user_access_ok would be true while CR3 holds another space",
        "An NMI on " + cpu_name(cpu) + " now would take the wrong space for its task's.", {},

@@ -52,7 +52,7 @@ void flush(benchmark::State& state, bool concurrent) {
   std::vector<Clock::duration> times;
   H::set_concurrent_flush(concurrent);
   initialize_system(pair->system, {}, 0x1000);
-  pair->mm.initialize(pair->system.allocate_context(), 0x2000);
+  initialize_mm(pair->system, pair->mm, 0x2000);
   const auto program = [&](CpuId cpu) {
     come_up(*pair);
     if (cpu != 0) return;

@@ -25,7 +25,7 @@ bool create(Manager<P>& manager, Space<P>& space) {
       return false;
     }
   }
-  space.mm.initialize(manager.system.allocate_context(), root, user_root);
+  initialize_mm(manager.system, space.mm, root, user_root);
   platform.begin_secondary(space.mm);
   return true;
 }

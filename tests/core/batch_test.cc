@@ -169,5 +169,54 @@ TEST_F(PendingTest, M12_TheCountersMayWrapAround) {
   EXPECT_EQ(bench.mm.tlb_gen.peek(), kFirstGeneration + 2) << "the addition and the flush";
 }
 
+// ---- The two halves of the marks, modulo 2^32
+
+constexpr std::uint64_t marks_of(std::uint32_t added, std::uint32_t flushed) {
+  return std::uint64_t{added} << 32 | flushed;
+}
+
+TEST_F(BatchTest, AdditionsThatNobodySettlesDoNotComeRoundToNothingPending) {
+  constexpr std::uint32_t kFlushed = 5;
+  for (const std::uint32_t unflushed : {0x7fff'ffffU, 0x8000'0000U, 0xffff'fffeU, 0xffff'ffffU}) {
+    bench.mm.batch_marks.poke(marks_of(kFlushed + unflushed, kFlushed));
+    for (int i = 0; i < 3; ++i) {
+      batch.add(bench.system, bench.mm);
+      recorder.clear();
+      const std::uint64_t marks = bench.mm.batch_marks.peek();
+      EXPECT_NE(marks >> 32, marks & 0xffff'ffff) << unflushed;
+    }
+    flush_tlb_batched_pending(bench.system, bench.mm);
+    EXPECT_EQ(events(TraceKind::flush_begin).size(), 1u) << unflushed;
+    EXPECT_EQ(bench.mm.batch_marks.peek(),
+              marks_of(kFlushed + unflushed + 3, kFlushed + unflushed + 3))
+        << "the upper half counts on";
+    recorder.clear();
+    flush_tlb_batched_pending(bench.system, bench.mm);
+    EXPECT_EQ(events(TraceKind::flush_begin).size(), 0u) << "settled";
+  }
+}
+
+TEST_F(BatchTest, TheMarkOfAdditionsWrapsWithoutTouchingTheOther) {
+  bench.mm.batch_marks.poke(marks_of(0xffff'ffff, 0xffff'fffe));
+  batch.add(bench.system, bench.mm);
+  EXPECT_EQ(bench.mm.batch_marks.peek(), marks_of(0, 0xffff'fffe));
+  flush_tlb_batched_pending(bench.system, bench.mm);
+  EXPECT_EQ(bench.mm.batch_marks.peek(), marks_of(0, 0));
+}
+
+TEST_F(BatchTest, ASettleThatIsUnderWayWhenTheMarksMoveClaimsNoMoreThanItFlushed) {
+  bench.mm.batch_marks.poke(marks_of(0x8000'0010, 0x10));
+  bool added = false;
+  recorder.before = [&](const Entry& entry) {
+    if (entry.what != "trace flush_end" || added) return;
+    added = true;
+    batch.add(bench.system, bench.mm);
+  };
+  flush_tlb_batched_pending(bench.system, bench.mm);
+  recorder.before = nullptr;
+  ASSERT_TRUE(added);
+  EXPECT_EQ(bench.mm.batch_marks.peek(), marks_of(0x8000'0011, 0x8000'0010));
+}
+
 }  // namespace
 }  // namespace shootdown::test

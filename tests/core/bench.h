@@ -33,8 +33,8 @@ struct Bench {
     H::reset();
     H::handler = [this] { handle_call_function_interrupt(system); };
     initialize_system(system, config, kKernelRoot);
-    mm.initialize(system.allocate_context(), kRoot, kUserRoot);
-    other.initialize(system.allocate_context(), kOtherRoot, kOtherUserRoot);
+    initialize_mm(system, mm, kRoot, kUserRoot);
+    initialize_mm(system, other, kOtherRoot, kOtherUserRoot);
     for (CpuId cpu = 0; cpu < kCpus; ++cpu) {
       if (!config.pcid) H::cpus[cpu].cr4 &= ~kCr4Pcid;
       with_interrupts_off(cpu, [&] { initialize_cpu(system); });
@@ -87,6 +87,7 @@ struct Bench {
       recorder.names[&system.cpus[cpu].shared.is_lazy] = name + ".is_lazy";
       recorder.names[&system.cpus[cpu].own.loaded_mm] = name + ".loaded_mm";
       recorder.names[&system.cpus[cpu].own.on_global] = name + ".on_global";
+      recorder.names[&system.cpus[cpu].own.owes_answered_flush] = name + ".owes_answered_flush";
     }
     CpuId queue = 0;
     CpuId record = 0;

@@ -290,7 +290,7 @@ TEST_F(BroadcastTest, RetiringMovesLazyCpusAwayAndReturnsTheSlot) {
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b010});
   EXPECT_TRUE(bench.mm.cpus.read().empty());
   EXPECT_EQ(bench.mm.global_slot.peek(), kNoGlobalSlot);
-  bench.mm.initialize(bench.system.allocate_context(), FourCpus::kRoot);
+  initialize_mm(bench.system, bench.mm, FourCpus::kRoot);
 }
 
 TEST_F(BroadcastTest, RetiringWaitsForACpuThatIsAboutToLeaveTheMask) {
@@ -341,15 +341,13 @@ TEST_F(BroadcastTest, RetiringGrantsNothing) {
 
 TEST_F(BroadcastTest, R13_ASpaceWithASlotCannotBeginAnew) {
   make_global(bench.mm);
-  EXPECT_EQ(
-      refused_by([&] { bench.mm.initialize(bench.system.allocate_context(), FourCpus::kRoot); }),
-      Rule::r13);
+  EXPECT_EQ(refused_by([&] { initialize_mm(bench.system, bench.mm, FourCpus::kRoot); }), Rule::r13);
 }
 
 TEST_F(BroadcastTest, AReturnedSlotWaitsUntilTheOthersAreUsedAndEverythingIsFlushed) {
   make_global(bench.mm);
   retire(bench.mm);
-  bench.mm.initialize(bench.system.allocate_context(), FourCpus::kRoot);
+  initialize_mm(bench.system, bench.mm, FourCpus::kRoot);
   bench.run_mm_on({0, 1, 2});
   flush();
   EXPECT_EQ(bench.mm.global_slot.peek(), kFirstGlobal + 1) << "the other one is clean";
@@ -366,7 +364,7 @@ TEST_F(BroadcastTest, WithoutASlotLeftFlushesInterruptAsEver) {
   make_global(bench.mm);
   make_global(bench.other);
   Mm<H> third;
-  third.initialize(bench.system.allocate_context(), 0x6000);
+  initialize_mm(bench.system, third, 0x6000);
   for (CpuId cpu = 0; cpu < 3; ++cpu) bench.switch_to(cpu, third);
   recorder.clear();
   for (int i = 0; i < 2; ++i) static_cast<void>(flush_tlb_mm(bench.system, third));

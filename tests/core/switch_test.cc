@@ -212,7 +212,7 @@ TEST(Slots, SevenSpacesOnSixSlotsRecycleThemInTurn) {
   TwoCpus bench;
   std::array<Mm<H>, 7> spaces;
   for (Mm<H>& space : spaces) {
-    space.initialize(bench.system.allocate_context(), 0x10'0000);
+    initialize_mm(bench.system, space, 0x10'0000);
   }
   for (Mm<H>& space : spaces) bench.switch_to(0, space);
   const auto& slots = bench.own(0).slots;
@@ -286,7 +286,7 @@ TEST(BringUp, GoesOnlineLoadsTheKernelInSlot0AndEmptiesEverything) {
   TwoCpus bench;
   bench.switch_to(0, bench.mm);
   bench.switch_to(0, bench.other);
-  bench.switch_to(0, bench.system.kernel_mm);
+  bench.with_interrupts_off(0, [&] { take_cpu_offline(bench.system); });
   recorder.clear();
   bench.with_interrupts_off(0, [&] { initialize_cpu(bench.system); });
   EXPECT_EQ(values("write CR3"), std::vector<std::uint64_t>{TwoCpus::kKernelRoot | 1});
@@ -302,6 +302,7 @@ TEST(BringUp, GoesOnlineLoadsTheKernelInSlot0AndEmptiesEverything) {
 
 TEST(BringUp, NeedsTheCr4ThatTheConfigurationPromises) {
   TwoCpus bench;
+  bench.with_interrupts_off(1, [&] { take_cpu_offline(bench.system); });
   H::cpus[1].cr4 = kCr4GlobalPages;
   std::optional<Rule> refused;
   bench.with_interrupts_off(1,

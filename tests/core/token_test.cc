@@ -131,7 +131,7 @@ TEST(Completion, ATokenOfASpacesLifeDoesNotCoverTheNext) {
   Bench<2> bench;
   const TranslationsQuiet old = flush_tlb_mm(bench.system, bench.mm);
   static_cast<void>(retire_mm(bench.system, bench.mm));
-  bench.mm.initialize(bench.system.allocate_context(), Bench<2>::kRoot, Bench<2>::kUserRoot);
+  initialize_mm(bench.system, bench.mm, Bench<2>::kRoot, Bench<2>::kUserRoot);
   EXPECT_FALSE(old.covers(bench.mm));
 }
 

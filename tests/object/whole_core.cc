@@ -17,6 +17,7 @@ template class InterruptsOff<H>;
 template class PreemptionOff<H>;
 
 template void initialize_system(System<H>&, const Config&, PhysAddr);
+template void initialize_mm(System<H>&, Mm<H>&, PhysAddr, PhysAddr);
 template void initialize_cpu(System<H>&);
 template void take_cpu_offline(System<H>&);
 

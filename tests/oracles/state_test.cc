@@ -390,7 +390,10 @@ TEST(O14, FiresWhenTwoSlotsNameTheSameSpace) {
 TEST(O31, FiresWhenASpaceIsDestroyedWhileACpuHasItLoaded) {
   Trial trial;
   trial.after(TraceKind::flush_begin, 0, [&] { trial.set_in_mask(1, 1, false); });
-  trial.after(TraceKind::flush_end, 0, [&] { trial.system().cpus[1].shared.is_lazy.poke(false); });
+  trial.after(TraceKind::flush_end, 0, [&] {
+    trial.system().cpus[1].shared.is_lazy.poke(false);
+    trial.hide_loaded(1);
+  });
   trial.expect("O31 an address space is destroyed while a CPU has it loaded",
                {{await(1), op("exit mm=1")}, {op("switch_to mm=1"), op("idle"), go(1)}});
 }
@@ -398,6 +401,7 @@ TEST(O31, FiresWhenASpaceIsDestroyedWhileACpuHasItLoaded) {
 TEST(O5, FiresWhenASpaceIsDestroyedWhileALazyCpuHasItLoaded) {
   Trial trial;
   trial.after(TraceKind::flush_begin, 0, [&] { trial.set_in_mask(1, 1, false); });
+  trial.after(TraceKind::flush_end, 0, [&] { trial.hide_loaded(1); });
   trial.expect("O5 the tables of a space are about to be released while a lazy CPU can walk them",
                {{await(1), op("exit mm=1")}, {op("switch_to mm=1"), op("idle"), go(1)}});
 }

@@ -125,6 +125,8 @@ void Trial::set_in_mask(unsigned space, CpuId cpu, bool member) {
       [&](const char*, auto& word) { word.poke(member ? word.peek() | bit : word.peek() & ~bit); });
 }
 
+void Trial::hide_loaded(CpuId cpu) { system().cpus[cpu].own.loaded_mm.poke(&system().kernel_mm); }
+
 void Trial::unlock_record(CpuId sender, CpuId target) {
   CpuId index = 0;
   system().calls.visit_shared([&](const char* name, auto& word) {

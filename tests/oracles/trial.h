@@ -71,6 +71,8 @@ class Trial final : public host::Observer {
   /// The slot of `cpu` that holds `space`. There must be one.
   SlotState& slot_of(CpuId cpu, unsigned space);
   void set_in_mask(unsigned space, CpuId cpu, bool member);
+  /// Makes the core believe that `cpu` has the kernel's space loaded.
+  void hide_loaded(CpuId cpu);
   /// The lock of the page table that maps the small page.
   GuestMemory::Word& table_lock(unsigned space, unsigned page);
   /// Unlocks the call record from `sender` to `target`.

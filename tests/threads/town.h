@@ -46,7 +46,7 @@ class Town {
     initialize_system(system, plan.config, 0x1000);
     for (unsigned space = 0; space < kSpaces; ++space) {
       const PhysAddr root = 0x10000 * (space + 1);
-      spaces[space].initialize(system.allocate_context(), root, root + 0x1000);
+      initialize_mm(system, spaces[space], root, root + 0x1000);
     }
     for (CpuId cpu = 0; cpu < kCpus; ++cpu) {
       diaries[cpu].random = 1000 + cpu;

@@ -1,0 +1,278 @@
+// Misuse that would corrupt memory silently: each is refused, and the refusal names the rule.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "tests/core/bench.h"
+
+namespace shootdown::test {
+namespace {
+
+using TwoCpus = Bench<2>;
+using H = TwoCpus::H;
+
+/// What refuses `work`, as "R7: text"; empty if nothing does.
+std::string refusal_of(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const CheckFailed& failed) {
+    return "R" + std::to_string(static_cast<unsigned>(failed.failure.rule)) + ": " +
+           failed.failure.what;
+  }
+  return {};
+}
+
+std::string refusal_with_interrupts_off(TwoCpus& bench, CpuId cpu,
+                                        const std::function<void()>& work) {
+  std::string text;
+  bench.with_interrupts_off(cpu, [&] { text = refusal_of(work); });
+  return text;
+}
+
+// ---- Spaces
+
+TEST(Misuse, ASpaceBeginsWhileACpuHasItLoaded) {
+  for (const MaskPolicy policy : {MaskPolicy::cleared_at_switch, MaskPolicy::kept_lazily}) {
+    for (const bool lazy : {false, true}) {
+      TwoCpus bench({.mask_policy = policy});
+      bench.run_mm_on({1});
+      if (lazy) bench.idle(1);
+      EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, TwoCpus::kRoot); }),
+                "R7: a space is initialised while a CPU has it loaded");
+    }
+  }
+}
+
+TEST(Misuse, ASpaceBeginsWhileACpuIsInItsMask) {
+  TwoCpus bench;
+  // Inside a switch to it, say.
+  bench.mm.cpus.set(1);
+  EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, TwoCpus::kRoot); }),
+            "R7: a space is initialised while a CPU is in its mask");
+}
+
+TEST(Misuse, OfAMaskThatIsKeptTheBitsOfCpusThatHaveLeftAreNone) {
+  TwoCpus bench({.mask_policy = MaskPolicy::kept_lazily});
+  bench.run_mm_on({1});
+  bench.switch_to(1, bench.other);
+  ASSERT_TRUE(bench.mm.cpus.test(1));
+  initialize_mm(bench.system, bench.mm, TwoCpus::kRoot);
+  EXPECT_TRUE(bench.mm.cpus.empty());
+}
+
+TEST(Misuse, ARootIsNoAddressOfAPage) {
+  constexpr const char* kRefusal = "R13: a root is the physical address of a page, of 52 bits";
+  TwoCpus bench;
+  for (const PhysAddr root : {PhysAddr{0x2001}, PhysAddr{0x2800}, PhysAddr{1} << 52 | 0x2000,
+                              PhysAddr{1} << 63 | 0x2000}) {
+    EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, root); }), kRefusal);
+    EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, 0x2000, root); }), kRefusal);
+    auto fresh = std::make_unique<System<H>>();
+    EXPECT_EQ(refusal_of([&] { initialize_system(*fresh, {}, root); }), kRefusal);
+  }
+  EXPECT_EQ(bench.mm.root, TwoCpus::kRoot) << "nothing was changed";
+}
+
+TEST(Misuse, NoUserRootUnderIsolation) {
+  constexpr const char* kRefusal =
+      "R9: under page-table isolation a space has a user root of its own";
+  TwoCpus bench({.pti = true});
+  EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, 0x2000); }), kRefusal);
+  EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, 0x2000, 0x2000); }), kRefusal);
+  EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, 0x2000, 0x4000); }), "");
+}
+
+TEST(Misuse, TheKernelsSpaceIsGivenAway) {
+  TwoCpus bench;
+  EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.system.kernel_mm, 0x2000); }),
+            "R13: the kernel's space comes with the system");
+}
+
+TEST(Misuse, ASwitchToASpaceThatHasNotBegun) {
+  TwoCpus bench;
+  Mm<H> nobody;
+  EXPECT_EQ(refusal_with_interrupts_off(bench, 0, [&] { switch_mm(bench.system, nobody); }),
+            "R13: a switch to a space that was not initialised");
+  EXPECT_EQ(bench.loaded(0), &bench.system.kernel_mm);
+}
+
+TEST(Misuse, ASpaceEndsWhileACpuRunsIt) {
+  constexpr const char* kRefusal = "R7: a space is retired while a CPU runs it";
+  for (const CpuId cpu : {0U, 1U}) {
+    TwoCpus bench;
+    bench.run_mm_on({cpu});
+    EXPECT_EQ(refusal_of([&] { static_cast<void>(retire_mm(bench.system, bench.mm)); }), kRefusal)
+        << "by CPU 0, run by CPU " << cpu;
+  }
+}
+
+TEST(Misuse, ASpaceThatOnlyLazyCpusHaveLoadedMayEnd) {
+  TwoCpus bench;
+  bench.run_mm_on({0, 1});
+  bench.idle(0);
+  bench.idle(1);
+  EXPECT_EQ(refusal_of([&] { static_cast<void>(retire_mm(bench.system, bench.mm)); }), "");
+  initialize_mm(bench.system, bench.mm, TwoCpus::kRoot);
+}
+
+// ---- CPUs
+
+/// A HAL whose CPUs are more than it says.
+using Four = RecordingHal<4>;
+struct Three : Four {
+  static constexpr CpuId kMaxCpus = 3;
+  static void send_call_function_ipi(const CpuMask<3>& /*targets*/) {}
+};
+
+TEST(Misuse, ThisCpuIsOutOfRange) {
+  constexpr const char* kRefusal = "R13: this_cpu() is out of range";
+  Four::reset();
+  auto system = std::make_unique<System<Three>>();
+  Mm<Three> mm;
+  initialize_system(*system, {}, 0x1000);
+  initialize_mm(*system, mm, 0x2000);
+  recorder.current = 3;
+  EXPECT_EQ(refusal_of([&] { static_cast<void>(flush_tlb_mm(*system, mm)); }), kRefusal);
+  Four::self().interrupts = false;
+  EXPECT_EQ(refusal_of([&] { initialize_cpu(*system); }), kRefusal);
+  Four::reset();
+}
+
+/// CPU 1 was never brought up, or has gone.
+void expect_cpu_1_refused(TwoCpus& bench) {
+  System<H>& system = bench.system;
+  const auto refused = [&](bool interrupts, const std::function<void()>& work) {
+    recorder.current = 1;
+    H::self().interrupts = interrupts;
+    H::self().preemption_off = 0;
+    const std::string text = refusal_of(work);
+    recorder.current = 0;
+    return text;
+  };
+  EXPECT_EQ(refused(true, [&] { static_cast<void>(flush_tlb_mm(system, bench.mm)); }),
+            "R2: a CPU flushes that is not up");
+  EXPECT_EQ(refused(true, [&] { static_cast<void>(flush_tlb_all(system)); }),
+            "R2: a CPU flushes that is not up");
+  EXPECT_EQ(refused(true, [&] { static_cast<void>(ReclaimBatch<H>().flush(system)); }),
+            "R2: a CPU flushes that is not up");
+  EXPECT_EQ(refused(true, [&] { change_cr4(system, 0, kCr4GlobalPages); }),
+            "R2: CR4 is changed from the shadow of a CPU that is not up");
+  EXPECT_EQ(refused(false, [&] { take_cpu_offline(system); }),
+            "R2: a CPU goes offline that is not up");
+}
+
+TEST(Misuse, ACpuThatWasNeverBroughtUp) {
+  TwoCpus bench;
+  auto fresh = std::make_unique<System<H>>();
+  std::swap(bench.own(1).is_up, fresh->cpus[1].own.is_up);
+  bench.own(1).request_in_use = fresh->cpus[1].own.request_in_use;
+  bench.own(1).loaded_mm.poke(nullptr);
+  expect_cpu_1_refused(bench);
+  EXPECT_EQ(refusal_with_interrupts_off(bench, 1, [&] { switch_mm(bench.system, bench.mm); }),
+            "R2: a CPU switches that is not up");
+  EXPECT_EQ(refusal_with_interrupts_off(bench, 1, [&] { enter_lazy_tlb(bench.system); }),
+            "R2: a CPU becomes lazy that is not up");
+  EXPECT_EQ(refusal_with_interrupts_off(
+                bench, 1, [&] { const TemporaryMm<H> scope(bench.system, bench.mm); }),
+            "R2: a CPU switches that is not up");
+}
+
+TEST(Misuse, ACpuThatHasGone) {
+  TwoCpus bench;
+  bench.with_interrupts_off(1, [&] { take_cpu_offline(bench.system); });
+  expect_cpu_1_refused(bench);
+}
+
+TEST(Misuse, ACpuOrASpaceComesBeforeTheSystem) {
+  H::reset();
+  auto system = std::make_unique<System<H>>();
+  Mm<H> mm;
+  EXPECT_EQ(refusal_of([&] { initialize_mm(*system, mm, 0x2000); }),
+            "R13: a space is initialised before the system");
+  H::self().interrupts = false;
+  EXPECT_EQ(refusal_of([&] { initialize_cpu(*system); }),
+            "R13: a CPU is initialised before the system");
+  H::reset();
+}
+
+TEST(Misuse, ASystemBeginsTwice) {
+  TwoCpus bench;
+  EXPECT_EQ(refusal_of([&] { initialize_system(bench.system, {}, TwoCpus::kKernelRoot); }),
+            "R13: a system is initialised twice");
+}
+
+TEST(Misuse, ACpuComesBackThatHasNotGone) {
+  TwoCpus bench;
+  bench.run_mm_on({1});
+  EXPECT_EQ(refusal_with_interrupts_off(bench, 1, [&] { initialize_cpu(bench.system); }),
+            "R10: a CPU is brought up that has not gone offline");
+  EXPECT_EQ(bench.loaded(1), &bench.mm);
+}
+
+TEST(Misuse, ACpuGoesInTheMiddleOfAFlush) {
+  TwoCpus bench;
+  static_cast<void>(internal::acquire_request(bench.system));
+  EXPECT_EQ(refusal_with_interrupts_off(bench, 0, [&] { take_cpu_offline(bench.system); }),
+            "R10: a CPU goes offline in the middle of a flush");
+}
+
+TEST(Misuse, NothingIsLeftOfACpusEarlierLife) {
+  TwoCpus bench({.pti = true});
+  bench.with_interrupts_off(1, [&] { take_cpu_offline(bench.system); });
+  CpuPrivate<H>& own = bench.own(1);
+  bench.system.cpus[1].shared.is_lazy.poke(true);
+  own.owes_answered_flush.poke(true);
+  own.request_in_use = true;
+  own.user_flush = 0xff;
+  own.invalidate_other = true;
+  own.deferred = {.start = 0x1000, .end = 0x3000};
+  own.on_global.poke(true);
+  own.slots[3] = {.context = bench.mm.context, .generation = 1};
+  bench.with_interrupts_off(1, [&] { initialize_cpu(bench.system); });
+  EXPECT_FALSE(bench.system.cpus[1].shared.is_lazy.peek());
+  EXPECT_FALSE(own.owes_answered_flush.peek());
+  EXPECT_FALSE(own.request_in_use);
+  EXPECT_EQ(own.user_flush, 0u);
+  EXPECT_FALSE(own.invalidate_other);
+  EXPECT_TRUE(own.deferred.empty());
+  EXPECT_FALSE(own.on_global.peek());
+  EXPECT_EQ(own.slots[3].context, kNoContext);
+  bench.switch_to(1, bench.mm);
+  bench.as(1, [&] {
+    EXPECT_TRUE(user_access_ok(bench.system, bench.mm));
+    EXPECT_EQ(refusal_of([&] { static_cast<void>(flush_tlb_mm(bench.system, bench.mm)); }), "");
+  });
+}
+
+// ---- Where a wait for others must not begin
+
+TEST(Misuse, AFlushOfAnyKindInAnInterruptOrWithInterruptsOff) {
+  for (const bool broadcast : {false, true}) {
+    TwoCpus bench({.broadcast = broadcast});
+    System<H>& system = bench.system;
+    ReclaimBatch<H> batch;
+    batch.add(system, bench.mm);
+    const std::function<void()> flushes[] = {
+        [&] { static_cast<void>(flush_tlb_mm(system, bench.mm)); },
+        [&] { static_cast<void>(flush_tlb_kernel_range(system, 0x100000, 0x101000)); },
+        [&] { static_cast<void>(flush_tlb_all(system)); },
+        [&] { static_cast<void>(batch.flush(system)); },
+        [&] { flush_tlb_batched_pending(system, bench.mm); },
+        [&] { wait_for_walkers(system); },
+    };
+    for (const auto& flush : flushes) {
+      H::self().in_interrupt = true;
+      EXPECT_EQ(refused_by(flush), Rule::r12) << "broadcast " << broadcast;
+      H::self().in_interrupt = false;
+      H::self().interrupts = false;
+      EXPECT_EQ(refused_by(flush), Rule::r12) << "broadcast " << broadcast;
+      H::self().interrupts = true;
+      EXPECT_EQ(count("invlpgb kernel pages") + count("invlpgb everything"), 0u);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace shootdown::test
