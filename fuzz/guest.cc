@@ -139,6 +139,7 @@ void Guest::prepare(const Scenario& scenario) {
   std::destroy_at(&entries_);
   std::construct_at(&entries_);
   offline_.fill(false);
+  kernel_reserved_.fill(false);
   batches_.fill({});
   for (GuestMemory::Word* lock : {&kernel_lock_, &temporary_lock_}) {
     std::destroy_at(lock);

@@ -125,6 +125,8 @@ class Guest {
   void flush_batch(CpuId cpu);
   void kernel_map(const Op& op);
   void kernel_unmap(const Op& op);
+  /// A kernel page that was unmapped is nobody's to map until it is flushed.
+  void reserve_kernel(unsigned page, bool on);
   /// Changes the entries of a kernel page in all the tables that have one. Returns the old one.
   std::uint64_t exchange_kernel_entry(unsigned page, std::uint64_t value);
   void set_in_user(CpuId cpu, bool on);
@@ -149,6 +151,7 @@ class Guest {
   KernelTables kernel_tables_{};
   KernelTables entry_tables_{};  // what user roots map of the kernel, under page-table isolation
   GuestMemory::Word kernel_lock_{0};
+  std::array<bool, kKernelPages> kernel_reserved_{};
   GuestMemory::Word temporary_lock_{0};
   System<HostHal> system_;
   FlushOps<HostHal> ops_{};

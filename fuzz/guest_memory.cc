@@ -167,8 +167,20 @@ std::uint64_t Guest::exchange_kernel_entry(unsigned page, std::uint64_t value) {
   return old;
 }
 
+void Guest::reserve_kernel(unsigned page, bool on) {
+  // Of the allocator of addresses only the result is modelled, so this is no visible operation.
+  const host::ModelScope scope;
+  machine_.touch(host::place(host::Part::frames), true);
+  kernel_reserved_[page] = on;
+}
+
 void Guest::kernel_map(const Op& op) {
   const vm::LockGuard<HostHal> lock(kernel_lock_);
+  {
+    const host::ModelScope scope;
+    machine_.touch(host::place(host::Part::frames), false);
+    if (kernel_reserved_[op.page]) return;
+  }
   const std::uint64_t* entry =
       machine_.frames().words(kernel_tables_.table) + table_index(kernel_address(op.page), 1);
   if (vm::is_present(machine_.read_word(entry))) return;
@@ -178,7 +190,11 @@ void Guest::kernel_map(const Op& op) {
 }
 
 void Guest::kernel_unmap(const Op& op) {
-  std::array<std::uint32_t, kKernelPages> frames;
+  struct Removed {
+    unsigned page;
+    std::uint32_t frame;
+  };
+  std::array<Removed, kKernelPages> removed;
   unsigned count = 0;
   {
     const vm::LockGuard<HostHal> lock(kernel_lock_);
@@ -186,7 +202,9 @@ void Guest::kernel_unmap(const Op& op) {
       const std::uint64_t old = exchange_kernel_entry(page, 0);
       if (!vm::is_present(old)) continue;
       oracles()->on_kernel_entry_changed(page);
-      frames[count++] = FramePool::frame_at(old);
+      // The address is given out again behind the flush, or two frames would live under it.
+      reserve_kernel(page, true);
+      removed[count++] = {.page = page, .frame = FramePool::frame_at(old)};
     }
   }
   if (count == 0) return;
@@ -195,10 +213,11 @@ void Guest::kernel_unmap(const Op& op) {
   require<HostHal>(quiet.covers_kernel(), Rule::r1, "frames are released with a spent token");
   const host::ModelScope scope;
   for (unsigned i = 0; i < count; ++i) {
-    oracles()->on_release(frames[i]);
+    oracles()->on_release(removed[i].frame);
     machine_.stop_if_failed();
-    memory_.touch_frame(frames[i]);
-    machine_.frames().release(frames[i], machine_.step(), machine_.running().id);
+    memory_.touch_frame(removed[i].frame);
+    machine_.frames().release(removed[i].frame, machine_.step(), machine_.running().id);
+    reserve_kernel(removed[i].page, false);
   }
 }
 

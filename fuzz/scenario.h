@@ -38,6 +38,10 @@ inline constexpr std::size_t kHeaderBytes = 8;
 inline constexpr std::size_t kRecordBytes = 4;  // of an operation, and of a deviation
 inline constexpr std::size_t kMaxBytes = kHeaderBytes + kRecordBytes * (kMaxOps + kMaxDeviations);
 
+/// The first line of the text form.
+inline constexpr std::string_view kTextTitle = "shootdown-scenario";
+inline constexpr std::string_view kTextVersion = "1";
+
 /// What is below the simulated kernel.
 enum class Backend : std::uint8_t { native, kvm, hyperv, xen, uv, kCount };
 

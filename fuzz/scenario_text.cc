@@ -1,4 +1,4 @@
-// The text form of a scenario: printing, and parsing with errors that say what to write instead.
+// The text form of a scenario: parsing, with errors that say what to write instead.
 // FORMAT.md describes the grammar.
 #include <algorithm>
 #include <optional>
@@ -10,13 +10,7 @@
 namespace shootdown::fuzz {
 namespace {
 
-constexpr std::string_view kTitle = "shootdown-scenario";
-constexpr std::string_view kVersion = "1";
 constexpr std::string_view kBlanks = " \t\r\f\v";
-
-void append_field(std::string& text, std::string_view name, unsigned value) {
-  text.append(" ").append(name).append("=").append(std::to_string(value));
-}
 
 /// "\x7f"
 std::string hexadecimal(unsigned char byte) {
@@ -244,10 +238,10 @@ bool Parser::parse_items(std::string_view line) {
 }
 
 bool Parser::parse_title(Tokens tokens) {
-  if (tokens[0] != kTitle) {
+  if (tokens[0] != kTextTitle) {
     return fail("expected 'shootdown-scenario 1' first, found " + quote(tokens[0]));
   }
-  if (tokens.size() != 2 || tokens[1] != kVersion) {
+  if (tokens.size() != 2 || tokens[1] != kTextVersion) {
     return fail("expected version 1 after 'shootdown-scenario', found " +
                 (tokens.size() < 2 ? "nothing" : quote(tokens.back())));
   }
@@ -441,59 +435,6 @@ bool Parser::parse_number(std::string_view what, std::string_view digits, Field&
 
 }  // namespace
 
-std::string_view name(OpKind kind) { return shape(kind).name; }
-std::string_view name(DeviationKind kind) { return shape(kind).name; }
-
-std::string print(const Op& op) {
-  const OpShape& used = shape(op.kind);
-  std::string text(used.name);
-  if (used.uses_mm) append_field(text, "mm", op.mm);
-  if (used.uses_page) append_field(text, "page", op.page);
-  if (used.uses_count) append_field(text, "count", op.count);
-  if (used.to != Target::none) append_field(text, "to", op.to());
-  return text;
-}
-
-std::string print(const Deviation& deviation) {
-  const DeviationShape& used = shape(deviation.kind);
-  std::string text(used.name);
-  append_field(text, used.of_space ? "mm" : "cpu", deviation.cpu);
-  if (!used.arg_name.empty()) {
-    append_field(text, used.arg_name, used.value_of(deviation.arg) + used.arg_first);
-  }
-  if (used.level_of(deviation.arg) > 1) append_field(text, "level", used.level_of(deviation.arg));
-  return text;
-}
-
-std::string print(const Scenario& scenario) {
-  const Header& header = scenario.header;
-  std::string text(kTitle);
-  text.append(" ").append(kVersion).append("\nconfig");
-  append_field(text, "cpus", header.cpus);
-  append_field(text, "mms", header.mms);
-  append_field(text, "pcid", header.pcid);
-  append_field(text, "concurrent", header.concurrent);
-  append_field(text, "ceiling", header.ceiling);
-  // Only what is not as usual: the line stays short, and old texts stay valid.
-  if (header.backend != Header{}.backend) text.append(" backend=").append(name(header.backend));
-  for (const HeaderSwitch& one : kHeaderSwitches) {
-    if (header.*one.field == Header{}.*one.field) continue;
-    append_field(text, one.name, header.*one.field ? 1 : 0);
-  }
-  text += "\n# cpu N: what this CPU does, in this order\n";
-  for (unsigned cpu = 0; cpu < kMaxCpus; ++cpu) {
-    for (const Op& op : scenario.ops[cpu]) {
-      text.append("cpu ").append(std::to_string(cpu)).append(": ").append(print(op)).append("\n");
-    }
-  }
-  text += "# at +N: what deviates from the default schedule, N visible operations after the last\n";
-  for (const Deviation& deviation : scenario.deviations) {
-    text.append("at +").append(std::to_string(deviation.delay)).append(": ");
-    text.append(print(deviation)).append("\n");
-  }
-  return text;
-}
-
 std::string print(const ParseError& error) {
   return "line " + std::to_string(error.line) + ": " + error.what;
 }
@@ -516,7 +457,7 @@ bool is_text(std::string_view contents) {
     if (!contents.starts_with('#')) break;
     contents.remove_prefix(std::min(contents.find('\n'), contents.size()));
   }
-  return contents.starts_with(kTitle);
+  return contents.starts_with(kTextTitle);
 }
 
 }  // namespace shootdown::fuzz

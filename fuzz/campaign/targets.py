@@ -32,5 +32,5 @@ TARGETS = {
     "scenario-text": Target(_engines("fuzz/scenario_text"), 4096,
                             dictionary="fuzz/scenario_text.dict", seeds=("fuzz/proofs", "fuzz/seeds")),
     "litmus-text": Target(_engines("hal/host/litmus/litmus_text"), 4096,
-                          dictionary="hal/host/litmus/litmus.dict", seeds=("tests/litmus",)),
+                          dictionary="hal/host/litmus/litmus.dict", seeds=("hal/host/litmus/seeds",)),
 }

@@ -6,40 +6,10 @@
 #include <set>
 #include <string>
 
-#include "tests/core/bench.h"
-#include "tests/core/paravirt_hal.h"
+#include "tests/core/paravirt_guest.h"
 
 namespace shootdown::test {
 namespace {
-
-template <CpuId kCpus>
-struct Guest : Bench<kCpus, ParavirtHal<kCpus>> {
-  using H = ParavirtHal<kCpus>;
-  using Base = Bench<kCpus, H>;
-
-  explicit Guest(const FlushOps<H>& backend, bool concurrent = true, const Config& config = {})
-      : Base(config), ops(concurrent ? backend : remote_only(backend)) {
-    select_backend(this->system, ops);
-    H::hub_handler = [this] { handle_hub_interrupt(this->system); };
-  }
-  ~Guest() { H::reset(); }
-
-  void flush(VirtAddr pages = 1) {
-    static_cast<void>(flush_tlb_mm_range(this->system, this->mm,
-                                         {.start = 0x5000, .end = 0x5000 + (pages << kPageShift)}));
-  }
-  void flush_all() { static_cast<void>(flush_tlb_mm(this->system, this->mm)); }
-  void exit() { static_cast<void>(retire_mm(this->system, this->mm)); }
-  Counters& counters(CpuId cpu = 0) { return this->own(cpu).counters; }
-  Generation generation(CpuId cpu) { return this->loaded_slot(cpu).generation; }
-
-  FlushOps<H> ops;
-};
-
-using Four = Guest<4>;
-using H = ParavirtHal<4>;
-
-std::vector<std::uint64_t> interrupted() { return values("send interrupt"); }
 
 // ---- The table
 
@@ -444,68 +414,6 @@ TEST(Xen, CpusThatAreOfflineAreNotNamed) {
   });
   guest.flush();
   EXPECT_EQ(H::xen_calls.back().processors, 0b011u);
-}
-
-// ---- Hub
-
-TEST(Hub, AMessageAndAnAnswerInsteadOfInterrupts) {
-  for (const bool concurrent : {true, false}) {
-    Four guest(kHubOps<H>, concurrent);
-    guest.run_mm_on({0, 1, 2});
-    guest.flush();
-    ASSERT_EQ(H::hub_calls.size(), 1u);
-    EXPECT_EQ(H::hub_calls[0].message.address, 0x5000u);
-    EXPECT_EQ(H::hub_calls[0].targets.word(0), 0b110u);
-    EXPECT_EQ(count("invlpg", 1), 1u);
-    EXPECT_EQ(count("hub answer"), 2u);
-    EXPECT_LT(first("invlpg", 1), first("hub answer", 1));
-    EXPECT_TRUE(interrupted().empty());
-    // Local first, or while the message is on its way.
-    EXPECT_EQ(first("invlpg", 0) < first("hub message"), !concurrent);
-    EXPECT_LT(first("invlpg", 0), first("hub answer"));
-  }
-}
-
-TEST(Hub, MoreThanOnePageIsEverything) {
-  Four guest(kHubOps<H>);
-  guest.run_mm_on({0, 1});
-  guest.flush(2);
-  ASSERT_EQ(H::hub_calls.size(), 1u);
-  EXPECT_EQ(H::hub_calls[0].message.address, kFlushAll);
-  EXPECT_EQ(count("write CR3", 1), 1u);
-}
-
-TEST(Hub, WhomItCannotReachIsInterrupted) {
-  for (const bool concurrent : {true, false}) {
-    Four guest(kHubOps<H>, concurrent);
-    H::hub_unreachable.set(2);
-    guest.run_mm_on({0, 1, 2});
-    guest.flush();
-    EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b100});
-    EXPECT_EQ(guest.generation(2), guest.mm.tlb_gen.peek());
-    EXPECT_EQ(count("hub answer", 1), 1u);
-    EXPECT_EQ(count("invlpg", 0), 1u) << "the local part runs once";
-    EXPECT_EQ(guest.counters().remote_flush_sent, 1u);
-    EXPECT_EQ(guest.counters().native_fallbacks, 1u);
-  }
-}
-
-TEST(Hub, ACpuThatGoesAnswersWhatItHasGotAndIsNotReachableAfterwards) {
-  Four guest(kHubOps<H>);
-  guest.run_mm_on({0, 1});
-  H::inboxes[1].push_back({.address = kFlushAll, .sender = 0});
-  H::unanswered[0] = 1;
-  guest.as(1, [&] {
-    H::self().interrupts = false;
-    take_cpu_offline(guest.system);
-  });
-  EXPECT_LT(first("hub close", 1), first("hub answer", 1));
-  EXPECT_EQ(H::unanswered[0], 0u);
-}
-
-TEST(Hub, TheHandlerRefusesToRunWithInterruptsOn) {
-  Four guest(kHubOps<H>);
-  EXPECT_EQ(refused_by([&] { handle_hub_interrupt(guest.system); }), Rule::r12);
 }
 
 }  // namespace

@@ -1,0 +1,72 @@
+// The hub: whom a message reaches, what its handler does, and who is interrupted instead.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "tests/core/paravirt_guest.h"
+
+namespace shootdown::test {
+namespace {
+
+TEST(Hub, AMessageAndAnAnswerInsteadOfInterrupts) {
+  for (const bool concurrent : {true, false}) {
+    Four guest(kHubOps<H>, concurrent);
+    guest.run_mm_on({0, 1, 2});
+    guest.flush();
+    ASSERT_EQ(H::hub_calls.size(), 1u);
+    EXPECT_EQ(H::hub_calls[0].message.address, 0x5000u);
+    EXPECT_EQ(H::hub_calls[0].targets.word(0), 0b110u);
+    EXPECT_EQ(count("invlpg", 1), 1u);
+    EXPECT_EQ(count("hub answer"), 2u);
+    EXPECT_LT(first("invlpg", 1), first("hub answer", 1));
+    EXPECT_TRUE(interrupted().empty());
+    // Local first, or while the message is on its way.
+    EXPECT_EQ(first("invlpg", 0) < first("hub message"), !concurrent);
+    EXPECT_LT(first("invlpg", 0), first("hub answer"));
+  }
+}
+
+TEST(Hub, MoreThanOnePageIsEverything) {
+  Four guest(kHubOps<H>);
+  guest.run_mm_on({0, 1});
+  guest.flush(2);
+  ASSERT_EQ(H::hub_calls.size(), 1u);
+  EXPECT_EQ(H::hub_calls[0].message.address, kFlushAll);
+  EXPECT_EQ(count("write CR3", 1), 1u);
+}
+
+TEST(Hub, WhomItCannotReachIsInterrupted) {
+  for (const bool concurrent : {true, false}) {
+    Four guest(kHubOps<H>, concurrent);
+    H::hub_unreachable.set(2);
+    guest.run_mm_on({0, 1, 2});
+    guest.flush();
+    EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b100});
+    EXPECT_EQ(guest.generation(2), guest.mm.tlb_gen.peek());
+    EXPECT_EQ(count("hub answer", 1), 1u);
+    EXPECT_EQ(count("invlpg", 0), 1u) << "the local part runs once";
+    EXPECT_EQ(guest.counters().remote_flush_sent, 1u);
+    EXPECT_EQ(guest.counters().native_fallbacks, 1u);
+  }
+}
+
+TEST(Hub, ACpuThatGoesAnswersWhatItHasGotAndIsNotReachableAfterwards) {
+  Four guest(kHubOps<H>);
+  guest.run_mm_on({0, 1});
+  H::inboxes[1].push_back({.address = kFlushAll, .sender = 0});
+  H::unanswered[0] = 1;
+  guest.as(1, [&] {
+    H::self().interrupts = false;
+    take_cpu_offline(guest.system);
+  });
+  EXPECT_LT(first("hub close", 1), first("hub answer", 1));
+  EXPECT_EQ(H::unanswered[0], 0u);
+}
+
+TEST(Hub, TheHandlerRefusesToRunWithInterruptsOn) {
+  Four guest(kHubOps<H>);
+  EXPECT_EQ(refused_by([&] { handle_hub_interrupt(guest.system); }), Rule::r12);
+}
+
+}  // namespace
+}  // namespace shootdown::test
