@@ -53,7 +53,9 @@ void insert_somewhere(OpList& list, const Op& op, Random& random) {
 }
 
 void insert_op(Context& context) {
-  const Op op = context.swarm.op(context.random);
+  // No mix of kinds has this one.
+  const Op op = context.random.chance(1, 32) ? context.swarm.op(context.random, OpKind::flush_range)
+                                             : context.swarm.op(context.random);
   insert_somewhere(context.any_program(), op, context.random);
 }
 

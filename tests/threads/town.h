@@ -127,8 +127,9 @@ class Town {
       static_cast<void>(flush_tlb_mm_range_freed_tables(system, spaces[space],
                                                         {.start = 0, .end = address_of(kPages)}));
     } else {
-      static_cast<void>(flush_tlb_kernel_range(system, VirtAddr{1} << 47,
-                                               (VirtAddr{1} << 47) + address_of(draw(40))));
+      constexpr VirtAddr kKernelHalf = ~VirtAddr{0} << 47;
+      static_cast<void>(
+          flush_tlb_kernel_range(system, kKernelHalf, kKernelHalf + address_of(1 + draw(40))));
     }
   }
 
