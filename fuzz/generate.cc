@@ -83,31 +83,60 @@ void flush_some_range(std::uint64_t seed, const Swarm& swarm, Scenario& scenario
   program[random.below(program.size())] = swarm.op(random, OpKind::flush_range);
 }
 
+/// Which page an operation of a chain is about, seen from the chain's own.
+enum class Where : std::uint8_t {
+  here,
+  large,  // a large page
+  small,  // a small page, and where there is one the next with it
+  next,   // that next one
+};
+
+/// One operation of a chain. Chains that are shorter than others end with kCount.
+struct Link {
+  constexpr Link(OpKind the_kind = OpKind::kCount, Where the_place = Where::here)
+      : kind(the_kind), where(the_place) {}
+  OpKind kind;
+  Where where;
+};
+
 /// What makes sense one after another on the same page of the same space: what a bug needs done
 /// before, and what shows it. Only the first one's page and space are drawn.
-/// Shorter ones end with kCount.
-using Chain = std::array<OpKind, 4>;
+using Chain = std::array<Link, 6>;
 constexpr auto kChains = [] {
   using enum OpKind;
+  using enum Where;
   return std::to_array<Chain>({
-      {map, split, collapse, kCount},
+      {map, split, collapse},
       {map, split, write, collapse},
       {map, read, split, write},
-      {fail_allocation, free_table, kCount},
-      {fail_allocation, collapse, kCount},
-      {reclaim, batch_flush, kCount},
-      {reclaim, protect, kCount},
-      {protect, reclaim, unmap, kCount},
-      {idle, resume, read, kCount},
+      {fail_allocation, free_table},
+      {fail_allocation, collapse},
+      {reclaim, batch_flush},
+      {reclaim, protect},
+      {protect, reclaim, unmap},
+      {idle, resume, read},
       {write, idle, resume, write},
       {offline, online, switch_to, read},
-      {kernel_map, kernel_read, kernel_unmap, kCount},
-      {fork, write, cow, kCount},
-      {protect, unprotect, write, kCount},
+      {kernel_map, kernel_read, kernel_unmap},
+      {fork, write, cow},
+      {protect, unprotect, write},
       {unmap, reclaim_tables, map, read},
       {switch_to, walk, read, walk},
       {read, leave, switch_to, read},
       {walk, walk, walk, walk},
+      // Two flushes between two returns to user mode, of pages of both sizes.
+      {Link(map, large), {read, large}, {read, next}, {unmap, large}, {unmap, small}, {read, next}},
+  });
+}();
+
+/// What two CPUs do to a page at the same time: the first one's chain and that of the others.
+using Duet = std::array<Chain, 2>;
+constexpr auto kDuets = [] {
+  using enum OpKind;
+  return std::to_array<Duet>({
+      {{{map, reclaim, batch_flush, map, reclaim, batch_flush},
+        {switch_to, read, leave, switch_to, leave, switch_to}}},
+      {{{switch_to, walk, walk, walk}, {unmap, map, {map, Where::next}}}},
   });
 }();
 
@@ -118,18 +147,80 @@ Op meeting_point(Random& random, const Swarm& swarm) {
   return model;
 }
 
+/// The page of `model` as a link sees it.
+Op seen_from(const Op& model, Where where) {
+  Op op = model;
+  const unsigned small = model.page % (kSmallPages - 1);
+  switch (where) {
+    case Where::here:
+      break;
+    case Where::large:
+      op.page = page_for(shape(OpKind::split), model.page);
+      break;
+    case Where::small:
+      op.page = small;
+      op.count = 2;
+      break;
+    case Where::next:
+      op.page = small + 1;
+      op.count = 1;
+      break;
+  }
+  return op;
+}
+
+/// Adds the operations of the chain while there are fewer than `size`.
+void add_links(const Chain& chain, const Swarm& swarm, Op model, unsigned size,
+               BoundedList<Op, kMaxOpsPerCpu>& program) {
+  for (const Link& link : chain) {
+    if (link.kind == OpKind::kCount) break;
+    // Chains that split pages are about large ones, from their first operation on.
+    const OpShape& used = shape(link.kind);
+    if (used.first_page != 0) model.page = page_for(used, model.page);
+  }
+  for (const Link& link : chain) {
+    if (link.kind == OpKind::kCount || program.size() >= size) break;
+    program.push_back(swarm.op_like(seen_from(model, link.where), link.kind));
+  }
+}
+
 void add_chain(Random& random, const Swarm& swarm, const Op& meeting, unsigned size,
                BoundedList<Op, kMaxOpsPerCpu>& program) {
   const Chain& chain = kChains[random.below(kChains.size())];
-  const unsigned length = std::find(chain.begin(), chain.end(), OpKind::kCount) - chain.begin();
-  Op model = random.chance(1, 2) ? meeting : swarm.op(random, OpKind::map);
-  for (unsigned i = 0; i < length; ++i) {
-    // Chains that split pages are about large ones, from their first operation on.
-    const OpShape& used = shape(chain[i]);
-    if (used.first_page != 0) model.page = page_for(used, model.page);
-  }
-  for (unsigned i = 0; i < length && program.size() < size; ++i) {
-    program.push_back(swarm.op_like(model, chain[i]));
+  const Op model = random.chance(1, 2) ? meeting : swarm.op(random, OpKind::map);
+  add_links(chain, swarm, model, size, program);
+}
+
+/// The chains of a run.
+struct Chains {
+  bool any{false};
+  Op meeting{};
+  const Duet* duet{nullptr};
+};
+
+Chains draw_chains(Random& random, const Swarm& common) {
+  Chains chains{.any = random.chance(1, 2)};
+  if (!chains.any) return chains;
+  chains.meeting = meeting_point(random, common);
+  if (random.chance(1, 2)) chains.duet = &kDuets[random.below(kDuets.size())];
+  return chains;
+}
+
+/// Fills the program of a CPU. What belongs together is drawn from `other`.
+void fill_program(unsigned cpu, unsigned size, const Swarm& swarm, const Chains& chains,
+                  Random& random, Random& other, BoundedList<Op, kMaxOpsPerCpu>& program) {
+  // Every program may begin with two operations that are not its own.
+  constexpr unsigned kBeginning = 2;
+  bool plays = chains.duet != nullptr;
+  while (program.size() < size) {
+    if (plays && program.size() >= kBeginning) {
+      add_links((*chains.duet)[cpu == 0 ? 0 : 1], swarm, chains.meeting, size, program);
+      plays = false;
+    } else if (chains.any && other.chance(1, 3)) {
+      add_chain(other, swarm, chains.meeting, size, program);
+    } else {
+      program.push_back(swarm.op(random));
+    }
   }
 }
 
@@ -260,8 +351,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
   }
 
   const Swarm common(random, header, pick_mix(random));
-  const bool has_chains = options.chains && other.chance(1, 2);
-  const Op meeting = has_chains ? meeting_point(other, common) : Op{};
+  const Chains chains = options.chains ? draw_chains(other, common) : Chains{};
   const bool has_roles = random.chance(1, 2);
   const bool starts_mapped = random.chance(1, 2);
   const unsigned ops = std::min(options.ops_per_cpu, kMaxOpsPerCpu);
@@ -269,13 +359,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
     // With roles, for example, one CPU may only read while another only unmaps.
     const Swarm swarm = has_roles ? common.with_other_kinds(random) : common;
     auto& program = scenario.ops[cpu];
-    while (program.size() < ops) {
-      if (has_chains && other.chance(1, 3)) {
-        add_chain(other, swarm, meeting, ops, program);
-      } else {
-        program.push_back(swarm.op(random));
-      }
-    }
+    fill_program(cpu, ops, swarm, chains, random, other, program);
     // All CPUs start on space 0 with half of its small pages mapped; more pages and other spaces
     // must be asked for. CPU 0 maps because it goes first in the default schedule.
     if (ops > 0 && random.chance(3, 4)) program[0] = swarm.op(random, OpKind::switch_to);

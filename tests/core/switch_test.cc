@@ -331,8 +331,9 @@ bool interrupted_at(unsigned when, const std::function<void()>& interrupt,
                     const std::function<void()>& work) {
   unsigned loads = 0;
   recorder.before_own_load = [&] {
-    // The loads of the handler come later, and so interrupt nothing.
-    if (++loads == when) interrupt();
+    if (++loads != when) return;
+    recorder.before_own_load = nullptr;
+    interrupt();
   };
   work();
   recorder.before_own_load = nullptr;

@@ -255,7 +255,7 @@ unsigned runs_that_collapse_what_they_split(const GenerateOptions& options) {
 TEST(Generate, OperationsOfChainsMeet) {
   const unsigned with = runs_that_collapse_what_they_split({.chains = true});
   EXPECT_GT(with, 2 * runs_that_collapse_what_they_split({}));
-  EXPECT_GT(with, kSeeds / 6);
+  EXPECT_GT(with, kSeeds / 8);
 }
 
 TEST(Generate, ChainsAreNormalAndLeaveTheOtherRunsAlone) {
