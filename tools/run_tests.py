@@ -10,7 +10,7 @@ tools/lint looks at all C++ files, which counts as one test more.
 The numbers come from Bazel's own event stream. A target that does not build counts as failed, and
 so does a build that breaks without naming a target.
 
-exit status: 0 all passed, 1 otherwise
+exit status: 0 all passed, 2 Bazel does not know an option and nothing was run, 1 otherwise
 """
 
 import json
@@ -23,6 +23,7 @@ import tempfile
 
 # Bazel's exit status after the user has stopped it.
 INTERRUPTED = 8
+REFUSED = 2  # an option or a target that Bazel does not know: nothing was run
 
 
 class Results:
@@ -124,13 +125,15 @@ def main():
         results = read_events(events) if os.path.exists(events) else Results()
     results.finish(status)
     # Bazel runs one command at a time, and the linter asks it for the compilers' command lines.
-    if everything and status != INTERRUPTED:
+    if everything and status not in (INTERRUPTED, REFUSED):
         results.add_check("tools/lint", run([str(root / "tools/lint")], root))
     for label, reason in sorted(results.failed.items()):
         print(f"FAILED: {label}: {reason}")
     for label in sorted(results.skipped):
         print(f"SKIPPED: {label}: built for no platform that its BUILD file allows")
     print(results.closing_line(), flush=True)
+    if status == REFUSED:
+        return 2
     return 0 if results.is_good() else 1
 
 

@@ -90,6 +90,12 @@ class CommandsTest(Tree):
         self.assertEqual(self.call("tools/bazel", "info", BAZEL_REAL=str(self.root / "other")),
                          (0, "other info\n"))
 
+    def test_bazel_real_that_is_no_program_is_named(self):
+        for wrong in (self.root / "nothing", self.root):
+            status, output = self.call("tools/bazel", "info", BAZEL_REAL=str(wrong))
+            self.assertEqual((status, output.count("\n")), (2, 1), output)
+            self.assertIn(f"BAZEL_REAL names {wrong}, which is no program", output)
+
     def test_no_bazel(self):
         (self.root / "bin/bazel").unlink()
         (self.root / "bin/id").symlink_to("/usr/bin/id")
