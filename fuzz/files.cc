@@ -143,7 +143,7 @@ bool load(const std::string& path, Unmarked unmarked, Scenario& scenario, Source
     return check_end(path, content, error);
   }
   error = path + ":" + std::to_string(problem.line) + ": " + problem.what;
-  if (!source.is_text) error += " (--bytes takes any file as the bytes of a fuzzer)";
+  if (!source.is_text) error += " (reproduce --bytes takes any file as the bytes of a fuzzer)";
   return false;
 }
 

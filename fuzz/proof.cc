@@ -1,5 +1,6 @@
 #include "fuzz/proof.h"
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <unordered_set>
@@ -125,6 +126,17 @@ std::string missing_switch(const Proof& proof) {
   return "";
 }
 
+/// Why there is nothing to explore, or nothing: a proof of nothing holds.
+std::string nothing_left(const Proof& proof) {
+  std::size_t most = 0;
+  for (const auto& ops : proof.scenario.ops) most = std::max<std::size_t>(most, ops.size());
+  if (most > proof.run.setup) return "";
+  if (most == 0) return "no CPU has an operation, so there is nothing to explore";
+  return "with setup=" + std::to_string(proof.run.setup) +
+         " all operations run before, so there is nothing to explore; the longest CPU has " +
+         std::to_string(most);
+}
+
 /// Any enabled step is as likely as any other.
 class RandomWalk final : public Controller {
  public:
@@ -174,9 +186,10 @@ bool parse_proof(std::string_view text, const std::string& name, Proof& proof, s
     error = name + ": no line says how to explore it; write, for example, '# explore: setup=1'";
     return false;
   }
-  const std::string missing = missing_switch(proof);
-  if (missing.empty()) return true;
-  error = name + ": " + missing;
+  std::string wrong_with_it = missing_switch(proof);
+  if (wrong_with_it.empty()) wrong_with_it = nothing_left(proof);
+  if (wrong_with_it.empty()) return true;
+  error = name + ": " + wrong_with_it;
   return false;
 }
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from fuzz.campaign import ending
-from fuzz.campaign.paths import program, shown, user_path
+from fuzz.campaign.paths import is_program, program, shown, user_path
 
 _HELP = """\
 usage: bazel run //fuzz:explore -- [OPTION]... [FILE]...
@@ -58,6 +58,9 @@ def command(argv: list[str]) -> list[str]:
             files.append(str(user_path(word)))
     if not os.access(binary, os.X_OK) or not binary.is_file():
         raise ValueError(f"{shown(binary)} is no program; check --program")
+    if binary != program("fuzz/explore_bin") and not is_program(binary, "explore"):
+        raise ValueError(f"{shown(binary)} is no explorer: it does not say so when asked for --help; "
+                         "check --program")
     return [str(binary), *options, *files]
 
 

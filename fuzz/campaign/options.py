@@ -9,6 +9,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from fuzz.campaign.disk import is_full, probe
 from fuzz.campaign.paths import program, user_path, workspace_directory
@@ -63,8 +64,13 @@ def _positive(kind: type):
     return convert
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; --help tells more")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="campaign", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Fuzzes the flush core on the modelled machine and collects what fails.")
     add = parser.add_argument
@@ -103,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def parse(argv: list[str]) -> Options:
-    """The checked options. Raises UsageError, or exits as argparse does (status 2; 0 for --help)."""
+    """The checked options. Raises UsageError, or exits with status 0 for --help."""
     args = _parser().parse_args(argv)
     engines = _GROUPS.get(args.engine, [args.engine])
     target = TARGETS[args.target]

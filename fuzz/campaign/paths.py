@@ -1,6 +1,7 @@
 """Where the user stands, and where the programs of this workspace are."""
 
 import os
+import subprocess
 from pathlib import Path
 
 
@@ -31,3 +32,15 @@ def shown(path: Path) -> str:
 def program(path: str) -> Path:
     """A program of this workspace, by its path in it. Bazel puts it beside this file's tree."""
     return Path(__file__).absolute().parents[2] / path
+
+
+def is_program(path: Path, name: str) -> bool:
+    """Whether it is a build of this program: one that is none may do nothing, and end as if all were well."""
+    if not path.is_file() or not os.access(path, os.X_OK):
+        return False
+    try:
+        run = subprocess.run([str(path), "--help"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return run.stdout.startswith(f"usage: {name} ".encode())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from fuzz.campaign import ending
-from fuzz.campaign.paths import program, shown, user_path
+from fuzz.campaign.paths import is_program, program, shown, user_path
 
 _EPILOG = """\
 examples:
@@ -80,6 +80,9 @@ def command(argv: list[str]) -> list[str]:
     if not os.access(binary, os.X_OK) or not binary.is_file():
         raise UsageError(f"{binary} is no program. " + (
             "Check --binary." if args.binary else "Use 'bazel run //fuzz:reproduce'."))
+    if args.binary and not is_program(binary, "reproduce"):
+        raise UsageError(f"{binary} is no reproducer: it does not say so when asked for --help. "
+                         "Check --binary.")
     modes = [mode for mode in ("bytes", "title", "text", "minimise") if getattr(args, mode)]
     words = [str(binary)] + ["--" + mode for mode in modes] + [str(_input(args.files[0]))]
     if args.last is not None:

@@ -54,6 +54,22 @@ class ReproduceTest(unittest.TestCase):
         for name in ("pipe", "/dev/null"):
             self.assertIn("is no file", self.reproduce(name, status=2))
 
+    def test_a_program_that_is_no_reproducer(self):
+        for program in ("/bin/true", "/bin/false", "/usr/bin/yes"):
+            said = self.reproduce("crash.bin", status=2, binary=Path(program))
+            self.assertEqual(said, f"reproduce: {program} is no reproducer: it does not say so when "
+                             "asked for --help. Check --binary.\n")
+
+    def test_an_explorer_that_is_none(self):
+        for program in ("/bin/true", FAKE):
+            run = subprocess.run(
+                [sys.executable, "-c", START.replace("reproduce", "explore"), "--program", str(program),
+                 "crash.bin"], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                cwd="/", check=False)
+            self.assertEqual((run.returncode, run.stdout),
+                             (2, f"explore: {program} is no explorer: it does not say so when asked for "
+                              "--help; check --program\n"))
+
     def test_standard_output_that_cannot_be_written(self):
         with open("/dev/full", "w", encoding="utf-8") as full:
             run = subprocess.run([sys.executable, "-c", START, "--help"], env=self.env, stdout=full,

@@ -15,7 +15,9 @@ class UsageTest(CampaignFixture):
         for options in (["--seconds", "0"], ["--seconds", "soon"], ["--engine", "honggfuzz"],
                         ["--jobs", "-1"], ["--nonsense"]):
             with self.subTest(options):
-                self.assertIn(options[0], self.run_campaign(*options, status=2))
+                output = self.run_campaign(*options, status=2)
+                self.assertIn(options[0], output)
+                self.assertEqual(output.count("\n"), 1, output)
 
     def test_targets_without_a_random_search(self):
         for target in ("scenario-text", "litmus-text"):

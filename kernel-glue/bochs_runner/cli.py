@@ -59,8 +59,13 @@ def _user_path(text):
     return os.path.join(os.environ.get("BUILD_WORKING_DIRECTORY", os.getcwd()), text)
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(NO_RUN, f"bochs: {message}; --help tells more\n")
+
+
 def parse_arguments(arguments):
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="bochs", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Boots the test kernel in the packaged Bochs and judges its self-tests.")
     parser.add_argument("--cpus", type=_cpu_count, default=4, metavar="N",
@@ -142,6 +147,13 @@ def expected_configuration(arguments):
             **{name: getattr(arguments, name) for name, *_ in _CORE_CHOICES}}
 
 
+def _reason(error, folder):
+    """What the system says, and about what: a full disk is told without a name."""
+    if isinstance(error, emulator.SetupError):
+        return str(error)
+    return f"{error.filename or folder}: {error.strerror}. Make room, or name another folder with --keep."
+
+
 def _print_tail(title, path):
     try:
         with open(path, encoding="ascii", errors="replace") as file:
@@ -189,7 +201,7 @@ def _boot(arguments, folder):
         emulator.prepare(machine, folder)
         outcome = emulator.run(machine, folder, arguments.timeout, _show)
     except (emulator.SetupError, OSError) as error:
-        print(f"bochs: {error}", file=sys.stderr)
+        print(f"bochs: {_reason(error, folder)}", file=sys.stderr)
         return NO_RUN
     status = _judge(arguments, outcome, folder)
     sys.stdout.flush()
@@ -210,7 +222,7 @@ def main(arguments):
         os.makedirs(folder, exist_ok=True)
         return _boot(parsed, folder)
     except OSError as error:
-        print(f"bochs: {error}", file=sys.stderr)
+        print(f"bochs: {_reason(error, folder)}", file=sys.stderr)
         return NO_RUN
     except KeyboardInterrupt:
         print("bochs: interrupted; the emulator has been ended", file=sys.stderr)

@@ -115,6 +115,19 @@ class RunnerTest(unittest.TestCase):
         self.assertEqual(status, 2, output)
         self.assertIn("missing: no-such-emulator (Debian package bochs); tools/setup installs it", output)
 
+    def test_bad_values(self):
+        for options in (["--cpus", "0"], ["--timeout", "nan"], ["--pti", "maybe"], ["--nonsense"]):
+            status, output = self.run_runner(*options)
+            self.assertEqual(status, 2, output)
+            self.assertIn(options[0], output)
+            self.assertEqual(output.count("\n"), 1, output)
+
+    def test_a_folder_that_cannot_be(self):
+        status, output = self.run_runner("--keep", "kernel.iso")
+        self.assertEqual(status, 2, output)
+        self.assertEqual(output, f"bochs: {self.image}: File exists. Make room, or name another folder "
+                         "with --keep.\n")
+
     def test_missing_image(self):
         os.remove(self.image)
         status, output = self.run_runner()

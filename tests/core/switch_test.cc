@@ -331,9 +331,8 @@ bool interrupted_at(unsigned when, const std::function<void()>& interrupt,
                     const std::function<void()>& work) {
   unsigned loads = 0;
   recorder.before_own_load = [&] {
-    if (++loads != when) return;
-    recorder.before_own_load = nullptr;
-    interrupt();
+    // The loads of the handler come later, and so interrupt nothing.
+    if (++loads == when) interrupt();
   };
   work();
   recorder.before_own_load = nullptr;

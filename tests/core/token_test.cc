@@ -125,6 +125,9 @@ TEST(Completion, ABatchCoversEverySpaceThatWasAddedSinceTheLastFlush) {
   one = std::move(both);
   EXPECT_TRUE(one.covers(bench.mm));
   EXPECT_FALSE(both.covers(bench.mm));  // NOLINT(bugprone-use-after-move)
+  const BatchQuiet taken = std::move(one);
+  EXPECT_TRUE(taken.covers(bench.mm));
+  EXPECT_FALSE(one.covers(bench.mm));  // NOLINT(bugprone-use-after-move)
 }
 
 TEST(Completion, ATokenOfASpacesLifeDoesNotCoverTheNext) {

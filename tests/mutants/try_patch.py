@@ -15,6 +15,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from fuzz.campaign.crashes import marked
 from fuzz.campaign.paths import shown, user_path, workspace_directory
@@ -75,10 +76,15 @@ def _engines(text: str) -> list[str]:
     return names
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise AsideError(f"{message}; --help tells more")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    result = argparse.ArgumentParser(prog="try", description=__doc__, epilog=_EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    result = _Parser(prog="try", description=__doc__, epilog=_EPILOG,
+                     formatter_class=argparse.RawDescriptionHelpFormatter)
     add = result.add_argument
     add("patch", nargs="?", metavar="PATCH", help=f"a unified diff of {', '.join(ROOMS)}")
     add("--diff", action="store_true", help="try the work tree's uncommitted change instead")

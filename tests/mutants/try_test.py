@@ -217,6 +217,12 @@ class ErrorTest(TryFixture):
         self.patch.write_text("hello\n")
         self.assertIn("no unified diff", self.run_try("change.patch", status=2))
 
+    def test_bad_values(self):
+        for options in (["--seconds", "0"], ["--engines", "honggfuzz"], ["--nonsense"]):
+            output = self.run_try("change.patch", *options, status=2)
+            self.assertIn(options[0], output)
+            self.assertEqual(output.count("\n"), 1, output)
+
     def test_another_room(self):
         self.patch.write_text(_PATCH.replace("core/x.h", "docs/x.md"))
         self.assertIn("it changes docs/x.md", self.run_try("change.patch", status=2))

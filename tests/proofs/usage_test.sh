@@ -29,6 +29,8 @@ sed 's/fill=1/fill=1:5/' "$OLDPWD/$proof" > no_level.txt
 sed 's/fill=1/evict=22/' "$OLDPWD/$proof" > no_page.txt
 sed 's/fill=1/evict=1:2/' "$OLDPWD/$proof" > no_number.txt
 sed 's/unmap/unmaap/' "$OLDPWD/$proof" > unknown.txt
+sed 's/setup=[0-9]*/setup=16/' "$OLDPWD/$proof" > all_before.txt
+sed '/^cpu /d' "$OLDPWD/$proof" > nothing.txt
 explore=$OLDPWD/$explore
 expect 2 "no file given" "$explore"
 expect 2 "missing.txt: No such file" "$explore" missing.txt
@@ -44,6 +46,8 @@ expect 2 "'device' has no effect without 'config device=1'" "$explore" without_d
 expect 2 "no_level.txt: line 2: there is no such level: 1:5" "$explore" no_level.txt
 expect 2 "no_page.txt: line 2: there is no such page: 22" "$explore" no_page.txt
 expect 2 "no_number.txt: line 2: '1:2' is no number" "$explore" no_number.txt
+expect 2 "all_before.txt: with setup=16 all operations run before, so there is nothing to explore" "$explore" all_before.txt
+expect 2 "nothing.txt: no CPU has an operation, so there is nothing to explore" "$explore" nothing.txt
 expect 2 "did you mean 'unmap'" "$explore" unknown.txt
 expect 2 "--executions needs a number" "$explore" --executions many "$OLDPWD/$proof"
 expect 1 "NOT PROVED" "$explore" --executions 10 "$OLDPWD/$proof"
