@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <memory>
+#include <string>
 
 #include "fuzz/guest.h"
 #include "fuzz/layout.h"
@@ -13,6 +14,18 @@ namespace shootdown::fuzz {
 
 using host::FrameKind;
 using host::FramePool;
+
+namespace {
+
+/// Whether the frame was allocated where an entry can map 2 MiB.
+bool is_large_page(const FramePool& frames, std::uint32_t number) {
+  if (number == FramePool::kNoFrame) return false;
+  const host::FrameInfo& info = frames.info(number);
+  const unsigned page = owner_what(info.owner);
+  return info.kind == FrameKind::data && page >= kSmallPages && page < kPages;
+}
+
+}  // namespace
 
 // ---- Entries
 // --------------------------------------------------------------------------------------
@@ -171,7 +184,21 @@ void GuestMemory::copy_page(PhysAddr to, PhysAddr from, unsigned /*level*/) {
 }
 
 PhysAddr GuestMemory::part(PhysAddr page, unsigned index) const {
-  return index == kLargePagePart ? page : vm::kNoFrame;
+  const std::uint32_t number = FramePool::frame_at(page);
+  if (index < vm::kEntries && is_large_page(machine_.frames(), number)) [[likely]] {
+    return index == kLargePagePart ? page : vm::kNoFrame;
+  }
+  const host::ModelScope scope;
+  oracles_.on_software_use(number, FrameKind::data, "looks for a part");
+  machine_.report_failure(
+      {.oracle = host::Oracle::o6,
+       .title = "the memory manager looks for a part that a page does not have",
+       .detail = "A large page has parts 0 to " + std::to_string(vm::kEntries - 1) +
+                 ", a small one has none; asked for part " + std::to_string(index) + ".",
+       .second = {
+           .step = machine_.step(), .cpu = machine_.running().id, .what = "looks for the part"}});
+  machine_.stop_if_failed();
+  return vm::kNoFrame;
 }
 
 void GuestMemory::read_page(PhysAddr page) {
