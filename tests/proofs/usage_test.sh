@@ -46,7 +46,8 @@ expect 2 "'device' has no effect without 'config device=1'" "$explore" without_d
 expect 2 "no_level.txt: line 2: there is no such level: 1:5" "$explore" no_level.txt
 expect 2 "no_page.txt: line 2: there is no such page: 22" "$explore" no_page.txt
 expect 2 "no_number.txt: line 2: '1:2' is no number" "$explore" no_number.txt
-expect 2 "all_before.txt: with setup=16 all operations run before, so there is nothing to explore" "$explore" all_before.txt
+expect 2 "all_before.txt: with setup=16 all operations run before, so there is nothing to explore" \
+  "$explore" all_before.txt
 expect 2 "nothing.txt: no CPU has an operation, so there is nothing to explore" "$explore" nothing.txt
 expect 2 "did you mean 'unmap'" "$explore" unknown.txt
 expect 2 "--executions needs a number" "$explore" --executions many "$OLDPWD/$proof"
