@@ -78,11 +78,21 @@ def _ticks(lines: list[str]) -> Iterator[Place]:
                                   r"^(\d+(?: \(\d+\))?)$")
 
 
+def _searches(lines: list[str]) -> Iterator[Place]:
+    for line, (name, options, executions) in _rows(lines, "| mutant | options |"):
+        mutant = name[0].strip("`")
+        yield from _place(f"options {mutant}", line, options, r"^(.+)$")
+        yield from _place(f"executions {mutant}", line, executions, r"^(.+)$")
+
+
 # Each document, and what finds the figures in its tables.
 _DOCUMENTS: dict[str, Callable[[list[str]], Iterator[Place]]] = {
+    "docs/executions.md": _searches,
     "docs/proofs.md": _proofs,
     "kernel-glue/README.md": _ticks,
 }
+# Kinds of figures of which each has a row.
+_COMPLETE = {"proof ": "docs/proofs.md", "executions ": "docs/executions.md"}
 # Examples: a command and what it prints. (document, how the command begins) -> key
 EXAMPLES = {
     ("README.md", "$ bazel run //fuzz:explore -- switch_in_and_range_flush"): "example explore",
@@ -178,8 +188,9 @@ def differences(root: Path, measured: dict[str, str]) -> list[str]:
     wrong = []
     published = tables(root)
     for key, text in measured.items():
-        if key.startswith("proof ") and key not in published:
-            wrong.append(f"{key}: docs/proofs.md has no row for it, measured was {text}")
+        for kind, document in _COMPLETE.items():
+            if key.startswith(kind) and key not in published:
+                wrong.append(f"{key}: {document} has no row for it, measured was {text}")
         if key in published and published[key] != text:
             wrong.append(f"{key}: published is {published[key]}, measured was {text}")
         for (document, command), name in EXAMPLES.items():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.docs import figures
 
-DOCUMENTS = ["README.md", "docs/proofs.md", "kernel-glue/README.md"]
+DOCUMENTS = ["README.md", "docs/executions.md", "docs/proofs.md", "kernel-glue/README.md"]
 
 
 class FiguresTest(unittest.TestCase):
@@ -25,6 +25,7 @@ class FiguresTest(unittest.TestCase):
         self.assertGreater(len([key for key in keys if key.startswith("plain ")]), 22)
         self.assertEqual(len([key for key in keys if key.startswith("ticks ")]), 5 * 5 + 5 * 3)
         self.assertGreater(len([key for key in keys if key.startswith("found ")]), 14)
+        self.assertGreater(len([key for key in keys if key.startswith("executions ")]), 80)
         for (document, command), _ in figures.EXAMPLES.items():
             self.assertGreater(len(figures.example(self.root, document, command)), 5, command)
 
@@ -34,11 +35,13 @@ class FiguresTest(unittest.TestCase):
         right = figures.tables(self.root)
         self.assertEqual(figures.differences(self.root, right), [])
         self.assertEqual(figures.publish(self.root, right), [])
-        other = {"proof": "12,345", "plain": "99", "found": "O9 in execution 1,234", "ticks": "12345 (6)"}
+        other = {"proof": "12,345", "plain": "99", "found": "O9 in execution 1,234", "ticks": "12345 (6)",
+                 "options": "`--something`", "executions": "1 / 2 / 3"}
         written = {key: other[key.split()[0]] for key, text in right.items() if text != "absent"}
-        self.assertEqual(figures.publish(self.root, written), ["docs/proofs.md", "kernel-glue/README.md"])
+        tables = DOCUMENTS[1:]
+        self.assertEqual(figures.publish(self.root, written), tables)
         self.assertEqual({key: figures.tables(self.root)[key] for key in written}, written)
-        self.assertEqual(figures.publish(self.root, right), ["docs/proofs.md", "kernel-glue/README.md"])
+        self.assertEqual(figures.publish(self.root, right), tables)
         for document in DOCUMENTS:
             self.assertEqual((self.root / document).read_text(), Path(document).read_text())
 

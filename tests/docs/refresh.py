@@ -3,8 +3,8 @@
 
 usage: bazel run //tests/docs:refresh [-- --quick]
 
-Runs the proofs, the boots of the benchmark and the examples of README.md, which are tests that compare
-their figures with README.md, docs/proofs.md and kernel-glue/README.md, and writes what differs. --quick
+Runs the proofs, the searches for mutants, the boots of the benchmark and the examples of README.md, which are
+tests that compare their figures with README.md, docs/*.md and kernel-glue/README.md, and writes what differs. --quick
 leaves out the one proof that is too large for a test, which takes five minutes.
 
 exit status: 0 written, 2 a run failed for another reason than a figure; it is named, and its figures stay
@@ -20,14 +20,14 @@ from pathlib import Path
 from tests.docs import figures
 from tools import run_tests
 
-TARGETS = ["//tests/proofs/...", "//tests/docs/..."]
+QUERY = ('tests(//tests/proofs/...) + tests(//tests/docs/...) + '
+         'filter("_search_test$", tests(//tests/mutants/...))')
 # Explored without a bound, for the table alone.
 _LARGE = ["three_cpus_switch_and_flush"]
 
 
 def _labels(root: Path) -> list[str]:
-    query = subprocess.run(["bazel", "query", " + ".join(f"tests({target})" for target in TARGETS)],
-                           cwd=root, stdout=subprocess.PIPE, text=True, check=True)
+    query = subprocess.run(["bazel", "query", QUERY], cwd=root, stdout=subprocess.PIPE, text=True, check=True)
     return query.stdout.split()
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz.campaign.crashes import Title, title_from_output
+from tests.docs import figures
 from tests.mutants import mutant
 
 # Twice the default: the rarest mutants need several deviations to meet, and were found with half as
@@ -101,6 +102,16 @@ def verdict(outcome: Outcome, wanted: mutant.Mutant | None, right: str = "the co
     return None
 
 
+def compare(tree: Path, name: str, how: Sequence[str], counts: Sequence[str]) -> int:
+    """Holds the counts against what the documents publish. Returns how many differ."""
+    options = " ".join(how).removeprefix("--strategy random").strip()
+    found = {f"options {name}": f"`{options}`" if options else "none", f"executions {name}": " / ".join(counts)}
+    figures.tell(found)
+    wrong = figures.differences(tree, found)
+    print("\n".join(wrong))
+    return len(wrong)
+
+
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     program = parser.add_mutually_exclusive_group(required=True)
@@ -116,6 +127,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--backend", metavar="NAME")
     parser.add_argument("--any-switch", action="store_true")
     parser.add_argument("--chains", action="store_true")
+    parser.add_argument("--published", type=Path, metavar="TREE",
+                        help="compare the counts with docs/executions.md there")
     args = parser.parse_args(argv)
     wanted = mutant.read(args.patch) if args.patch else None
     right = f"{args.correct} breaks no promise" if args.correct else "the core is clean"
@@ -125,6 +138,7 @@ def main(argv: list[str]) -> int:
     how += [option for option, is_given in (("--any-switch", args.any_switch), ("--chains", args.chains))
             if is_given]
     failures = 0
+    counts: list[str] = []
     for seed in args.seeds:
         try:
             if args.search:
@@ -137,8 +151,11 @@ def main(argv: list[str]) -> int:
             continue
         wrong = verdict(outcome, wanted, right)
         failures += wrong is not None
+        counts.append(f"{outcome.executions:,}" if outcome.title else "none")
         print(f"seed {seed}: {outcome.title or 'nothing'} after {outcome.executions:,} executions, "
               f"{outcome.seconds:.1f} s" + (f"   FAILED: {wrong}" if wrong else ""))
+    if args.published and wanted and not failures:
+        failures += compare(args.published, wanted.name, how, counts)
     return 1 if failures else 0
 
 

@@ -56,6 +56,17 @@ class HuntTest(unittest.TestCase):
         self.assertEqual(self.hunt("search", script, options=options)[0], 0)
         self.assertEqual(self.hunt("search", script)[0], 1)
 
+    def test_counts_are_compared_with_what_is_published(self):
+        (self.home / "docs").mkdir()
+        script = "echo found O1 x after 1700 executions; exit 1"
+        options = ("--strategy", "random", "--chains", "--published", str(self.home))
+        for row, status in [("| `m1` | `--chains` | 1,700 / 1,700 |", 0), ("| `m1` | none | 1,700 / 1,700 |", 1),
+                            ("| `m1` | `--chains` | 1,700 / 1,701 |", 1), ("| `m2` | `--chains` | 1 |", 1)]:
+            (self.home / "docs/executions.md").write_text(f"| mutant | options | executions |\n|---|---|---|\n{row}\n")
+            found, output = self.hunt("search", script, options=options)
+            self.assertEqual(found > 0, status > 0, output)
+            self.assertEqual("refresh" in output, status > 0, output)
+
     def test_found_by_another_oracle(self):
         status, output = self.hunt("search", "echo found O3 a title after 17 executions; exit 1")
         self.assertEqual(status, 1)

@@ -390,6 +390,8 @@ def hunt_test(name, program, kind, executions, patch = None, seeds = [1], how = 
     args += how
     for option, file in {"--correct": correct, "--patch": patch}.items():
         args += [option, "$(location %s)" % file] if file else []
+    if patch and kind == "search":
+        args += ["--published", "."]
     native.py_test(
         name = name,
         size = "small",
@@ -401,6 +403,7 @@ def hunt_test(name, program, kind, executions, patch = None, seeds = [1], how = 
         tags = tags,
         deps = [
             "//fuzz/campaign:crashes",
+            "//tests/docs:figures",
             "//tests/mutants:mutant",
         ],
     )
