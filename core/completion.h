@@ -9,7 +9,8 @@
 //   kernel leaf entries       KernelQuiet
 //   ... and everything        KernelTablesUnreachable  KernelWalkersQuiet
 //
-// A token is moved and never copied; one that was moved from is spent and covers nothing. Its
+// A token is moved and never copied; one that was moved from is spent and covers nothing. None is
+// assigned to: the weaker part of a stronger token would take on what a weaker flush was for. Its
 // makers are the flushes that are named as friends, and nothing else. A caller asks `covers` with
 // the space that it takes the memory from: identities are never given twice, so that not even the
 // next space in the same object is covered.
@@ -37,10 +38,7 @@ class [[nodiscard]] UserReturnClosed {
  public:
   UserReturnClosed(UserReturnClosed&& other) noexcept
       : space_(std::exchange(other.space_, kNoContext)) {}
-  UserReturnClosed& operator=(UserReturnClosed&& other) noexcept {
-    space_ = std::exchange(other.space_, kNoContext);
-    return *this;
-  }
+  UserReturnClosed& operator=(UserReturnClosed&&) = delete;
 
   /// Whether the flush was of this space, and the token is not spent.
   [[nodiscard]] bool covers(ContextId space) const {
@@ -65,7 +63,7 @@ class [[nodiscard]] UserReturnClosed {
 class [[nodiscard]] TranslationsQuiet : public UserReturnClosed {
  public:
   TranslationsQuiet(TranslationsQuiet&&) = default;
-  TranslationsQuiet& operator=(TranslationsQuiet&&) = default;
+  TranslationsQuiet& operator=(TranslationsQuiet&&) = delete;
 
  private:
   explicit TranslationsQuiet(ContextId space) : UserReturnClosed(space) {}
@@ -80,7 +78,7 @@ class [[nodiscard]] TranslationsQuiet : public UserReturnClosed {
 class [[nodiscard]] TablesUnreachable : public TranslationsQuiet {
  public:
   TablesUnreachable(TablesUnreachable&&) = default;
-  TablesUnreachable& operator=(TablesUnreachable&&) = default;
+  TablesUnreachable& operator=(TablesUnreachable&&) = delete;
 
  private:
   explicit TablesUnreachable(ContextId space) : TranslationsQuiet(space) {}
@@ -96,7 +94,7 @@ class [[nodiscard]] TablesUnreachable : public TranslationsQuiet {
 class [[nodiscard]] SpaceRetired : public TablesUnreachable {
  public:
   SpaceRetired(SpaceRetired&&) = default;
-  SpaceRetired& operator=(SpaceRetired&&) = default;
+  SpaceRetired& operator=(SpaceRetired&&) = delete;
 
  private:
   explicit SpaceRetired(ContextId space) : TablesUnreachable(space) {}
@@ -109,7 +107,7 @@ class [[nodiscard]] SpaceRetired : public TablesUnreachable {
 class [[nodiscard]] WalkersQuiet : public TablesUnreachable {
  public:
   WalkersQuiet(WalkersQuiet&&) = default;
-  WalkersQuiet& operator=(WalkersQuiet&&) = default;
+  WalkersQuiet& operator=(WalkersQuiet&&) = delete;
 
  private:
   explicit WalkersQuiet(TablesUnreachable&& tables) : TablesUnreachable(std::move(tables)) {}
@@ -122,10 +120,7 @@ class [[nodiscard]] WalkersQuiet : public TablesUnreachable {
 class [[nodiscard]] BatchQuiet {
  public:
   BatchQuiet(BatchQuiet&& other) noexcept : spaces_(std::exchange(other.spaces_, 0)) {}
-  BatchQuiet& operator=(BatchQuiet&& other) noexcept {
-    spaces_ = std::exchange(other.spaces_, 0);
-    return *this;
-  }
+  BatchQuiet& operator=(BatchQuiet&&) = delete;
 
   /// Whether the space may have been added, and the token is not spent. Right for every space that
   /// was added; wrong for one in 64 of the others, since the token has no room for a list.
@@ -153,10 +148,7 @@ class [[nodiscard]] BatchQuiet {
 class [[nodiscard]] KernelQuiet {
  public:
   KernelQuiet(KernelQuiet&& other) noexcept : valid_(std::exchange(other.valid_, false)) {}
-  KernelQuiet& operator=(KernelQuiet&& other) noexcept {
-    valid_ = std::exchange(other.valid_, false);
-    return *this;
-  }
+  KernelQuiet& operator=(KernelQuiet&&) = delete;
 
   /// Whether the token is not spent.
   [[nodiscard]] bool covers_kernel() const { return valid_; }
@@ -174,7 +166,7 @@ class [[nodiscard]] KernelQuiet {
 class [[nodiscard]] KernelTablesUnreachable : public KernelQuiet {
  public:
   KernelTablesUnreachable(KernelTablesUnreachable&&) = default;
-  KernelTablesUnreachable& operator=(KernelTablesUnreachable&&) = default;
+  KernelTablesUnreachable& operator=(KernelTablesUnreachable&&) = delete;
 
  private:
   explicit KernelTablesUnreachable(bool valid) : KernelQuiet(valid) {}
@@ -187,7 +179,7 @@ class [[nodiscard]] KernelTablesUnreachable : public KernelQuiet {
 class [[nodiscard]] KernelWalkersQuiet : public KernelTablesUnreachable {
  public:
   KernelWalkersQuiet(KernelWalkersQuiet&&) = default;
-  KernelWalkersQuiet& operator=(KernelWalkersQuiet&&) = default;
+  KernelWalkersQuiet& operator=(KernelWalkersQuiet&&) = delete;
 
  private:
   explicit KernelWalkersQuiet(KernelTablesUnreachable&& tables)

@@ -57,7 +57,7 @@ class CpuMask {
 
   /// Calls `visit(cpu)` for each member, lowest first.
   template <class Visit>
-  constexpr void for_each(Visit&& visit) const {
+  [[gnu::always_inline]] constexpr void for_each(Visit&& visit) const {
     for (std::size_t i = 0; i < kWords; ++i) {
       for (std::uint64_t rest = words_[i]; rest != 0; rest &= rest - 1) {
         visit(static_cast<CpuId>((i * 64) + std::countr_zero(rest)));

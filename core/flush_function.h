@@ -41,9 +41,10 @@ void flush_loaded_pages(System<H>& system, const FlushRequest<H>& request) {
   const bool defers = system.config.pti && system.config.pcid && system.config.defer_user_pages &&
                       !request.frees_tables && flushes_one_user_natively(system);
   if (defers) {
-    flush_each([](System<H>& here, VirtAddr address) {
+    Counters& counters = system.self().own.counters;
+    flush_each([&](System<H>& /*here*/, VirtAddr address) {
       H::invlpg(address);
-      ++here.self().own.counters.local_flush_one;
+      ++counters.local_flush_one;
     });
     defer_user_pages(system, request.start, request.end);
     return;

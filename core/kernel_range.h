@@ -68,6 +68,7 @@ template <Hal H>
 void flush_kernel(System<H>& system, const FlushRange& asked) {
   const FlushRange range = enter_kernel_range(system, asked);
   PreemptionOff<H> guard;
+  require<H>(H::this_cpu() < H::kMaxCpus, Rule::r13, "this_cpu() is out of range");
   require<H>(system.self().own.is_up, Rule::r2, "a CPU flushes that is not up");
   KernelFlushCall<H> call{.system = &system, .range = range};
   H::trace(TraceEvent{.kind = TraceKind::kernel_begin, .value = asked.start, .value2 = asked.end});

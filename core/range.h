@@ -11,8 +11,8 @@
 namespace shootdown {
 
 /// What a flush covers: the bytes of [start, end), and with them every page that holds one. An end
-/// of 0 is 2^64, behind the last byte of all; kFlushAll stands for everything. The stride is the
-/// smallest page size that was or is mapped in the range.
+/// of 0 is 2^64, behind the last byte of all; kFlushAll stands for everything, and {0, 0} is empty.
+/// The stride is the smallest page size that was or is mapped in the range.
 struct FlushRange {
   VirtAddr start{0};
   VirtAddr end{kFlushAll};
@@ -39,9 +39,10 @@ constexpr void for_each_stride(const FlushRange& range, Visit&& visit) {
 /// processor with four levels of tables translates. One with five takes more, for which this says
 /// no as well.
 [[nodiscard]] constexpr bool is_canonical(VirtAddr start, VirtAddr end) {
-  constexpr unsigned kUnused = 64 - 47;
-  const VirtAddr top = start >> (64 - kUnused);
-  return top == (end - 1) >> (64 - kUnused) && (top == 0 || top == (VirtAddr{1} << kUnused) - 1);
+  // The upper 17 bits of an address are equal, here -1 or 0.
+  const auto half = static_cast<std::int64_t>(start) >> 47;
+  return half == static_cast<std::int64_t>(end - 1) >> 47 &&
+         static_cast<std::uint64_t>(half + 1) <= 1;
 }
 
 /// What is flushed if `asked` is asked for: the same, rounded outwards to whole strides. Everything
@@ -49,19 +50,20 @@ constexpr void for_each_stride(const FlushRange& range, Visit&& visit) {
 /// INVLPGB would fault. A range without a byte in it is a mistake of its caller, who would take the
 /// token of a flush of nothing for a proof.
 template <class H>
-[[nodiscard]] constexpr FlushRange enter_range(const FlushRange& asked, std::uint64_t most) {
+[[nodiscard, gnu::always_inline]] constexpr FlushRange enter_range(const FlushRange& asked,
+                                                                   std::uint64_t most) {
   if (asked.all()) return {};
   require<H>(asked.start != asked.end, Rule::r13, "a range to flush is empty");
   require<H>(asked.start <= asked.end - 1, Rule::r13, "a range to flush ends before it begins");
   require<H>(asked.stride_shift >= kPageShift && asked.stride_shift <= kHugePageShift, Rule::r13,
-             "a stride is the size of a page");
+             "a stride is from 4 KiB to 1 GiB");
   const VirtAddr inside = (VirtAddr{1} << asked.stride_shift) - 1;
   // The sum may pass 2^64: what is left of it then is less than a stride, and becomes 0.
   const FlushRange whole{.start = asked.start & ~inside,
                          .end = (asked.end + inside) & ~inside,
                          .stride_shift = asked.stride_shift};
-  const bool whole_world = whole.start == whole.end;
-  if (whole_world || whole.strides() > most || !is_canonical(whole.start, whole.end)) return {};
+  // The whole world has 0 strides, modulo 2^64: one less is more than any limit.
+  if (whole.strides() - 1 >= most || !is_canonical(whole.start, whole.end)) return {};
   return whole;
 }
 

@@ -33,7 +33,8 @@ constexpr std::uint32_t unflushed_additions(std::uint64_t marks) {
 /// 2^30 below the upper, which says "some are pending" as before, and that is all that is asked. A
 /// settle that is under way either finds its additions below the new mark, and leaves it, or puts
 /// it to what it has flushed, which is true. It could be wrong after 2^32 additions during its own
-/// flush, more than a minute of locked additions to one line.
+/// flush, more than a minute of locked additions to one line. A distance of 0 that a settle has
+/// left meanwhile is moved, too, for one needless flush.
 template <Hal H>
 void keep_marks_apart(Mm<H>& mm) {
   constexpr std::uint32_t kDistance = kMostUnflushed / 2;
@@ -135,13 +136,13 @@ class ReclaimBatch {
 /// were looked at (M12).
 template <Hal H, class Flush>
 void settle_batched_pending(Mm<H>& mm, Flush&& flush) {
+  // The thread stays from its look at the marks until they are written: see `keep_marks_apart`.
+  const PreemptionOff<H> guard;
   // Acquire pairs with the locked addition: the mark of an entry seen gone under the lock is seen
   // too.
   std::uint64_t marks = mm.batch_marks.load(std::memory_order_acquire);
   const std::uint64_t added = marks >> 32;
   if (added == (marks & 0xffff'ffff)) return;
-  // The thread stays until the marks are written: see `keep_marks_apart`.
-  const PreemptionOff<H> guard;
   flush();
   // Additions since the load are not covered: only what was seen is marked flushed, and only
   // forwards.

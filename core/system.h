@@ -142,7 +142,8 @@ void initialize_mm(System<H>& system, Mm<H>& mm, PhysAddr root, PhysAddr user_ro
   require<H>(!mm.is_kernel, Rule::r13, "the kernel's space comes with the system");
   require<H>(mm.global_slot.owner_load() == kNoGlobalSlot, Rule::r13,
              "a space that has a global slot ends with retire_mm");
-  require<H>(!system.config.pti || (user_root != 0 && user_root != root), Rule::r9,
+  // An entry from user mode takes a root of 0 for none.
+  require<H>(!system.config.pti || (root != 0 && user_root != 0 && user_root != root), Rule::r9,
              "under page-table isolation a space has a user root of its own");
   require<H>(!internal::is_loaded(system, mm), Rule::r7,
              "a space is initialised while a CPU has it loaded");

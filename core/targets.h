@@ -38,8 +38,8 @@ void run_flush_call(void* argument, Acknowledgement<H>& acknowledgement) {
   // The initiator may reuse its request and leave its stack frame as soon as it is answered.
   const FlushRequest<H> copy = *call.request;
   // Before the answer and until after the flush: an NMI in between must not read user memory,
-  // because the flush has returned to who asked for it. The answer is a release and this store is
-  // one, so that no compiler moves the first store behind the answer or the last before the flush;
+  // because the flush has returned to who asked for it. The answer is a release, and so is the last
+  // store: no compiler moves the first store behind the answer or the last before the flush;
   // the CPU shows its own NMI its stores in program order.
   auto& owes = system.self().own.owes_answered_flush;
   owes.store(true, std::memory_order_relaxed);
@@ -221,7 +221,7 @@ std::uint64_t flush_on_cpus(System<H>& system, const CpuMask<H::kMaxCpus>& targe
 /// targets' reads of it. A flush that returned earlier would change what a target still reads; who
 /// answers early copies it first.
 template <Hal H>
-FlushRequest<H>& acquire_request(System<H>& system) {
+[[gnu::always_inline]] inline FlushRequest<H>& acquire_request(System<H>& system) {
   static_assert(sizeof(FlushRequest<H>) == kCacheLine, "a request is one cache line");
   require<H>(H::interrupts_enabled(), Rule::r12, "a flush needs interrupts on");
   require<H>(!H::in_interrupt(), Rule::r12, "a flush cannot start in an interrupt handler");

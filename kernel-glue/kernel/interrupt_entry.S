@@ -74,7 +74,10 @@
   swapgs
   push_clobbered
   cld
+  cmpl $0, %gs:SHOOTDOWN_ENTRY_ISOLATES
+  je 8f
   call enter_from_user_mode
+8:
   move_stack %gs:SHOOTDOWN_ENTRY_KERNEL_STACK, (\words + CLOBBERED)
 .endm
 
@@ -127,7 +130,8 @@ exception_in_user_mode:
   jmp exit_to_user
 
 // A double fault never returns. It may have happened anywhere, so neither GS nor CR3 is trusted: the
-// stack, which is this CPU's alone, tells where the area is.
+// stack, which is this CPU's alone, tells where the area is. What RBX, RDI and the registers that a call
+// may change held is lost to the report.
 #define DOUBLE_FAULT_TOP (SHOOTDOWN_ENTRY_NMI_TOP - 0x1000)
 .global exception_8
 exception_8:

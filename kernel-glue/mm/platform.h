@@ -132,7 +132,8 @@ concept PlatformHooks =
 /// `flush_secondary`         entries or tables of [start, end) are gone or weaker, CPUs have been
 ///                           flushed, and nothing is released yet. When it returns, no translation
 ///                           of the range is kept, and no pointer to a table on the way there.
-///                           `end` may be kFlushAll.
+///                           The range is every page that holds a byte of it; an `end` of 0 is
+///                           2^64, and kFlushAll stands for everything.
 /// `flush_secondary_kernel`  the same for the kernel's half, which every space shares.
 template <class P>
 concept PlatformSecondary = requires(P& platform, const Mm<typename P::Hal>& mm, VirtAddr address) {

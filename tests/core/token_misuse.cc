@@ -55,6 +55,14 @@ void misuse(System<H>& system, Mm<H>& mm, ReclaimBatch<H>& batch) {
 #ifdef MUST_NOT_DERIVE_BATCH
   release_batch(Forged{});
 #endif
+#ifdef MUST_NOT_ASSIGN_A_WEAKER_ONE
+  SpaceRetired retired = retire_mm(system, mm);
+  static_cast<UserReturnClosed&>(retired) = flush_tlb_mm_range_early(system, mm, {});
+#endif
+#ifdef MUST_NOT_ASSIGN_A_WEAKER_KERNEL_ONE
+  KernelWalkersQuiet quiet_kernel = exclude_walkers(system, flush_tlb_all(system));
+  static_cast<KernelQuiet&>(quiet_kernel) = flush_tlb_kernel_range(system, 0, 0);
+#endif
 #ifdef MUST_NOT_COPY
   const TranslationsQuiet quiet = flush_tlb_mm(system, mm);
   const TranslationsQuiet copy = quiet;
