@@ -135,6 +135,7 @@ TEST(Misuse, ThisCpuIsOutOfRange) {
   initialize_mm(*system, mm, 0x2000);
   recorder.current = 3;
   EXPECT_EQ(refusal_of([&] { static_cast<void>(flush_tlb_mm(*system, mm)); }), kRefusal);
+  EXPECT_EQ(refusal_of([&] { static_cast<void>(flush_tlb_all(*system)); }), kRefusal);
   Four::self().interrupts = false;
   EXPECT_EQ(refusal_of([&] { initialize_cpu(*system); }), kRefusal);
   Four::reset();
