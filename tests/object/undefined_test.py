@@ -45,6 +45,9 @@ def function_templates():
             for match in _TEMPLATE.finditer(file.read()):
                 declared = match[1].replace("[[nodiscard]]", "")
                 function = _FUNCTION.search(declared)
+                # What is always inlined is nowhere a function.
+                if "always_inline" in declared:
+                    continue
                 if function and not declared.lstrip().startswith(("class", "struct", "using", "concept")):
                     names.add(function[1])
     return names
