@@ -45,7 +45,7 @@ class Town {
     H::set_concurrent_flush(plan.concurrent);
     initialize_system(system, plan.config, 0x1000);
     for (unsigned space = 0; space < kSpaces; ++space) {
-      const PhysAddr root = 0x10000 * (space + 1);
+      const PhysAddr root = PhysAddr{0x10000} * (space + 1);
       initialize_mm(system, spaces[space], root, root + 0x1000);
     }
     for (CpuId cpu = 0; cpu < kCpus; ++cpu) {
