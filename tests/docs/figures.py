@@ -101,6 +101,7 @@ EXAMPLES = {
     ("kernel-glue/README.md", "$ bazel run //kernel-glue:bochs -- --cpus 8 --pti on"): "example bochs",
 }
 # What is never the same twice.
+_NOT_THERE = "(no line like"
 _SECONDS = re.compile(r"\b\d+\.\d s\b")
 
 
@@ -158,7 +159,7 @@ def shortened(published: list[str], printed: list[str]) -> list[str]:
         fitting = [i for i in range(at, len(printed))
                    if _shape(" ".join(printed[i].split(" ")[:len(begin.split(" "))])) == _shape(begin)]
         if not fitting:
-            result.append(f"(no line like: {line})")
+            result.append(f"{_NOT_THERE}: {line})")
             continue
         at = fitting[0] + 1
         kept = " ".join(printed[fitting[0]].split(" ")[:len(begin.split(" "))])
@@ -219,7 +220,8 @@ def publish(root: Path, measured: dict[str, str]) -> list[str]:
                 first, end, indent = _example_lines(lines, command)
                 said = [line.removeprefix(indent) for line in lines[first:end]]
                 new = shortened(said, measured[name].split("\n"))
-                if timeless(new) != timeless(said):
+                # What the text shows and the program no longer prints is left to people.
+                if timeless(new) != timeless(said) and not any(line.startswith(_NOT_THERE) for line in new):
                     lines[first:end] = [(indent + line).rstrip() for line in new]
         if "\n".join(lines) != before:
             temporary = path.with_name(f".{path.name}.{os.getpid()}")
