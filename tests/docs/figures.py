@@ -100,8 +100,8 @@ EXAMPLES = {
     ("README.md", "$ bazel run //kernel-glue:bochs -- --cpus 8 --pti on"): "example bochs",
     ("kernel-glue/README.md", "$ bazel run //kernel-glue:bochs -- --cpus 8 --pti on"): "example bochs",
 }
-# What is never the same twice.
 _NOT_THERE = "(no line like"
+# What is never the same twice.
 _SECONDS = re.compile(r"\b\d+\.\d s\b")
 
 
