@@ -10,7 +10,7 @@ BOOTED_MUTANTS = {
     "m10_interrupts_on_in_the_switch": ("interrupt that waits for a switch", "--cpus 2"),
     "m11_no_window": ("user access in NMIs", "--cpus 2"),
     "m12_temporary_while_lazy": ("temporary space", "--cpus 2"),
-    "m14_page_without_end": ("page moved while cached", "--cpus 2"),
+    "m14_page_without_end": ("a generation that is missing", "--cpus 2"),
     "m15_flush_received_not_counted": ("counters", "--cpus 2"),
     "m17_queue_not_drained": ("CPU parked with a call in its queue", "--cpus 2"),
     "m20_flush_before_queued_writes": ("page unmapped while cached", "--cpus 2"),
