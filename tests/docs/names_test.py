@@ -7,12 +7,12 @@ from pathlib import Path
 
 # The file itself, not Bazel's link to it: the tree is around it.
 ROOT = Path(os.path.realpath(__file__)).parents[2]
-DOCUMENTS = sorted([*ROOT.glob("docs/*.md"), ROOT / "ARCHITECTURE.md"])
+DOCUMENTS = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("docs/decisions/*.md"), *ROOT.glob("*.md")])
 # `core/flush.h` or `core/flush.h:flush_mm`, and `tests/core/flush_test.cc:Suite.Name` for a test.
 _PLACE = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.(?:h|cc|S|py|md|txt|bzl|sh))(?::([\w.]+))?`")
 # `vm/remap+invlpg` is a file of tests/litmus.
 _LITMUS = re.compile(r"`((?:x86|vm)/[\w.+-]+)`")
-_MUTANT = re.compile(r"`(m\d+[a-z]?_\w+)`")
+_MUTANT = re.compile(r"`([moc]\d+[a-z]?_\w+)`")
 
 
 def has_name(text: str, name: str) -> bool:
