@@ -74,6 +74,26 @@ class NamesTest(unittest.TestCase):
                 self.assertRegex(text, r"_test\.cc:")
 
 
+def wrong_entries(glossary: str) -> list[str]:
+    """Rows of the glossary that have not four cells, and words that are twice there or out of order."""
+    rows = [re.split(r" \| ", line.strip("| ")) for line in glossary.splitlines() if line.startswith("| ")][1:]
+    wrong = [f"{row[0]}: {len(row)} cells" for row in rows if len(row) != 4 or "" in row]
+    words = [row[0].strip("`").lower() for row in rows]
+    return wrong + [f"{word}: behind {before}" for before, word in zip(words, words[1:]) if word <= before]
+
+
+class GlossaryTest(unittest.TestCase):
+    def test_the_glossary_is_complete_and_sorted(self):
+        glossary = (ROOT / "GLOSSARY.md").read_text()
+        self.assertGreater(glossary.count("\n| "), 70)
+        self.assertEqual(wrong_entries(glossary), [])
+
+    def test_a_wrong_row_is_told(self):
+        head = "| here | Linux | the manual | what it is |\n|---|---|---|---|\n"
+        self.assertEqual(wrong_entries(head + "| b | - | - | x |\n| a | - | - | x |\n"), ["a: behind b"])
+        self.assertEqual(wrong_entries(head + "| a | - | x |\n"), ["a: 3 cells"])
+
+
 class LitmusTest(unittest.TestCase):
     def test_the_model_names_litmus_tests_that_exist(self):
         named = set(_LITMUS.findall((ROOT / "hal/host/README.md").read_text()))
