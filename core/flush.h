@@ -9,10 +9,10 @@
 
 #include "core/broadcast.h"
 #include "core/completion.h"
+#include "core/flush_dispatch.h"
 #include "core/hal.h"
 #include "core/range.h"
 #include "core/system.h"
-#include "core/targets.h"
 #include "core/trace.h"
 
 namespace shootdown {

@@ -3,11 +3,11 @@
 
 #include "core/broadcast.h"
 #include "core/completion.h"
+#include "core/flush_dispatch.h"
 #include "core/hal.h"
 #include "core/local_flush.h"
 #include "core/range.h"
 #include "core/system.h"
-#include "core/targets.h"
 
 namespace shootdown {
 

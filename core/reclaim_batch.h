@@ -10,9 +10,9 @@
 #include "core/completion.h"
 #include "core/cpu_mask.h"
 #include "core/flush.h"
+#include "core/flush_dispatch.h"
 #include "core/hal.h"
 #include "core/system.h"
-#include "core/targets.h"
 
 namespace shootdown {
 

@@ -9,10 +9,10 @@
 #include "core/cross_call.h"       // IWYU pragma: export
 #include "core/flush.h"            // IWYU pragma: export
 #include "core/flush_cost.h"       // IWYU pragma: export
+#include "core/flush_dispatch.h"   // IWYU pragma: export
 #include "core/flush_function.h"   // IWYU pragma: export
 #include "core/global_slots.h"     // IWYU pragma: export
 #include "core/hal.h"              // IWYU pragma: export
-#include "core/ipi_choice.h"       // IWYU pragma: export
 #include "core/kernel_range.h"     // IWYU pragma: export
 #include "core/local_flush.h"      // IWYU pragma: export
 #include "core/mm.h"               // IWYU pragma: export
@@ -25,7 +25,7 @@
 #include "core/request.h"          // IWYU pragma: export
 #include "core/switch_mm.h"        // IWYU pragma: export
 #include "core/system.h"           // IWYU pragma: export
-#include "core/targets.h"          // IWYU pragma: export
+#include "core/target_filter.h"    // IWYU pragma: export
 #include "core/temporary_mm.h"     // IWYU pragma: export
 #include "core/trace.h"            // IWYU pragma: export
 #include "core/types.h"            // IWYU pragma: export

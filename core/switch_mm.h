@@ -1,6 +1,7 @@
 // Address-space switching, PCID slots and lazy mode.
 //
-// Each half of the two handshakes lives here; the other half is in flush.h.
+// One half of each of the two handshakes lives here. The flusher increments the generation in
+// flush.h and reads the mask there; its reads of loaded_mm and is_lazy are in target_filter.h.
 //   switch-in (R2):  set own mask bit   | full barrier | read tlb_gen
 //   lazy exit (R3):  clear is_lazy      | full barrier | read tlb_gen
 //   flusher   (R1):  bump tlb_gen       | full barrier | read mask, then loaded_mm and is_lazy

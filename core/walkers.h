@@ -5,9 +5,9 @@
 
 #include "core/broadcast.h"
 #include "core/completion.h"
+#include "core/flush_dispatch.h"
 #include "core/hal.h"
 #include "core/system.h"
-#include "core/targets.h"
 
 namespace shootdown {
 

@@ -10,10 +10,11 @@
 #include <concepts>
 #include <cstdint>
 
+#include "core/flush_dispatch.h"
 #include "core/local_flush.h"
 #include "core/paravirt/ops.h"
 #include "core/system.h"
-#include "core/targets.h"
+#include "core/target_filter.h"
 
 namespace shootdown {
 

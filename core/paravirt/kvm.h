@@ -17,9 +17,10 @@
 #include <concepts>
 #include <cstdint>
 
+#include "core/flush_dispatch.h"
 #include "core/paravirt/ops.h"
 #include "core/system.h"
-#include "core/targets.h"
+#include "core/target_filter.h"
 #include "core/trace.h"
 
 namespace shootdown {

@@ -47,7 +47,7 @@ struct FlushOps {
   TableRemoval remove_table;
 };
 
-/// The table of the bare machine, every system's default; targets.h.
+/// The table of the bare machine, every system's default; flush_dispatch.h.
 template <Hal H>
 extern const FlushOps<H> kNativeOps;
 

@@ -15,9 +15,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/flush_dispatch.h"
 #include "core/paravirt/ops.h"
 #include "core/system.h"
-#include "core/targets.h"
+#include "core/target_filter.h"
 
 namespace shootdown {
 

@@ -18,9 +18,9 @@
 
 #include "core/cpu_mask.h"
 #include "core/hal.h"
-#include "core/ipi_choice.h"
 #include "core/trace.h"
 #include "core/types.h"
+#include "hal/common/ipi_choice.h"
 #include "hal/host/control.h"
 #include "hal/host/coverage.h"
 #include "hal/host/cxx_memory.h"

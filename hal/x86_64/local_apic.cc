@@ -2,7 +2,7 @@
 
 #include <bit>
 
-#include "core/ipi_choice.h"
+#include "hal/common/ipi_choice.h"
 #include "hal/x86_64/instructions.h"
 #include "hal/x86_64/per_cpu.h"
 

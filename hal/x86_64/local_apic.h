@@ -80,7 +80,8 @@ inline void write_x2apic_command(std::uint32_t destination, std::uint32_t comman
 }
 inline constexpr std::uint32_t kLogicalDestination = 1U << 11;
 
-/// The cheapest of the ways that core/ipi_choice.h knows: by clusters, one by one, or all but self.
+/// The cheapest of the ways that hal/common/ipi_choice.h knows: by clusters, one by one, or all but
+/// self.
 void send_by_clusters(std::uint64_t mask, std::uint8_t vector);
 void send_by_xapic(std::uint64_t mask, std::uint8_t vector);
 void write_xapic(ApicRegister index, std::uint32_t value);

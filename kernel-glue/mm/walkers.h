@@ -13,8 +13,8 @@
 #include <atomic>
 
 #include "core/completion.h"
+#include "core/flush_dispatch.h"
 #include "core/hal.h"
-#include "core/targets.h"
 #include "core/walkers.h"
 #include "kernel-glue/mm/lock.h"
 #include "kernel-glue/mm/manager.h"

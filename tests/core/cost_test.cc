@@ -4,8 +4,8 @@
 #include <limits>
 
 #include "core/flush_cost.h"
-#include "core/ipi_choice.h"
 #include "core/system.h"
+#include "hal/common/ipi_choice.h"
 #include "tests/core/recording_hal.h"
 
 namespace shootdown::test {

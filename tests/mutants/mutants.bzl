@@ -219,7 +219,10 @@ def _mutated_rooms(name, patch, with_model):
         copts = ["-O2"] + NO_COVERAGE_COPTS,
         tags = ["manual"],
         visibility = ["//hal/host:__pkg__"],
-        deps = [":" + name + "_core"],
+        deps = [
+            ":" + name + "_core",
+            "//hal/common",
+        ],
     )
     return ":" + name + "_core", ":" + name + "_model"
 
