@@ -7,9 +7,9 @@
 #include <span>
 #include <vector>
 
-#include "fuzz/mutator.h"
-#include "fuzz/random.h"
-#include "fuzz/scenario.h"
+#include "fuzz/scenario/mutator.h"
+#include "fuzz/scenario/random.h"
+#include "fuzz/scenario/scenario.h"
 
 namespace {
 

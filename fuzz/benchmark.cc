@@ -11,9 +11,9 @@
 #include <string_view>
 #include <vector>
 
-#include "fuzz/generate.h"
-#include "fuzz/runner.h"
-#include "fuzz/scenario.h"
+#include "fuzz/run/runner.h"
+#include "fuzz/scenario/generate.h"
+#include "fuzz/scenario/scenario.h"
 #include "hal/host/command_line.h"
 
 namespace {

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "fuzz/proof.h"
-#include "fuzz/story.h"
+#include "fuzz/run/proof.h"
+#include "fuzz/run/story.h"
 #include "hal/host/command_line.h"
 
 namespace {

@@ -6,11 +6,11 @@
 #include <string>
 #include <string_view>
 
-#include "fuzz/files.h"
-#include "fuzz/minimise.h"
-#include "fuzz/runner.h"
-#include "fuzz/story.h"
-#include "fuzz/unheeded.h"
+#include "fuzz/run/runner.h"
+#include "fuzz/run/story.h"
+#include "fuzz/run/unheeded.h"
+#include "fuzz/scenario/files.h"
+#include "fuzz/scenario/minimise.h"
 #include "hal/host/command_line.h"
 
 namespace {

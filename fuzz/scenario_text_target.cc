@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "fuzz/scenario.h"
+#include "fuzz/scenario/scenario.h"
 
 namespace {
 

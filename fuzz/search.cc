@@ -12,12 +12,12 @@
 #include <system_error>
 #include <vector>
 
-#include "fuzz/files.h"
-#include "fuzz/generate.h"
-#include "fuzz/kinds.h"
-#include "fuzz/runner.h"
-#include "fuzz/story.h"
-#include "fuzz/strategy.h"
+#include "fuzz/run/runner.h"
+#include "fuzz/run/story.h"
+#include "fuzz/run/strategy.h"
+#include "fuzz/scenario/files.h"
+#include "fuzz/scenario/generate.h"
+#include "fuzz/scenario/kinds.h"
 #include "hal/host/command_line.h"
 
 namespace {

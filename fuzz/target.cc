@@ -10,9 +10,9 @@
 #include <cstdlib>
 #include <span>
 
-#include "fuzz/mutator.h"
-#include "fuzz/runner.h"
-#include "fuzz/scenario.h"
+#include "fuzz/run/runner.h"
+#include "fuzz/scenario/mutator.h"
+#include "fuzz/scenario/scenario.h"
 
 namespace {
 

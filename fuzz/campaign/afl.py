@@ -15,7 +15,7 @@ _EXECUTIONS = re.compile(r"execs:(\d+)")
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\)B|\)B|\x0f")
 _ONLY_CRASHING_SEEDS = "seed that does not crash"
 # AFL++ cannot start from nothing, and its mutations rarely lengthen an input. This is a scenario of
-# the default size: eight operations on each of four CPUs, and some deviations (fuzz/FORMAT.md).
+# the default size: eight operations on each of four CPUs, and some deviations (fuzz/scenario/FORMAT.md).
 _FALLBACK_SEED = bytes(7) + bytes([32]) + b"".join(
     bytes([i % 14, i % 4, i % 18, 0]) for i in range(32)) + bytes([9, 0, 1, 0]) * 8
 # Knows scenarios, where AFL++ itself knows bytes. A file among the runfiles of whoever uses this module.

@@ -11,7 +11,7 @@ from pathlib import Path
 from fuzz.campaign.disk import locked, reason, write_whole
 
 INDEX = "titles.txt"
-# How a file of bytes begins (fuzz/scenario.h). Fuzzers write theirs without it, and then nobody can tell a
+# How a file of bytes begins (fuzz/scenario/scenario.h). Fuzzers write theirs without it, and then nobody can tell a
 # crash file from any other.
 MARK = b"shootdown-bytes 1\n"
 _FAILURE = re.compile(r"SHOOTDOWN-FAILURE: (\S+)\s*(.*)")

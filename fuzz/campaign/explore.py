@@ -12,7 +12,7 @@ _HELP = """\
 usage: bazel run //fuzz:explore -- [OPTION]... [FILE]...
 
 Explores scenarios exhaustively: every interleaving that can make a difference. A comment line
-'# explore: setup=N fill=PAGE preemptions=N deviations=N' in a file says how (fuzz/proof.h).
+'# explore: setup=N fill=PAGE preemptions=N deviations=N' in a file says how (fuzz/run/proof.h).
 
   --all            the proofs that come with the project (fuzz/proofs)
   --list           name them

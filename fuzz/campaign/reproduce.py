@@ -16,7 +16,7 @@ examples:
   bazel run //fuzz:reproduce -- --minimise crash.bin -o small.bin
   bazel run //fuzz:reproduce -- --bytes corpus/3f786850e387550fdab836ed7e6dc881de23001b
 
-FILE is a crash file or a scenario as text (fuzz/FORMAT.md). Paths are relative to where you stand.
+FILE is a crash file or a scenario as text (fuzz/scenario/FORMAT.md). Paths are relative to where you stand.
 exit status: 0 no oracle fired, 1 an oracle fired, 2 bad usage, a file that is no scenario or cannot
 be read or written"""
 

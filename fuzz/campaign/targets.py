@@ -31,6 +31,6 @@ TARGETS = {
     "machine": Target({**_engines("fuzz/shootdown"), "random": "fuzz/search_bin"}, 776, scenarios=True),
     "scenario-text": Target(_engines("fuzz/scenario_text"), 4096,
                             dictionary="fuzz/scenario_text.dict", seeds=("fuzz/proofs", "fuzz/seeds")),
-    "litmus-text": Target(_engines("hal/host/litmus/litmus_text"), 4096,
-                          dictionary="hal/host/litmus/litmus.dict", seeds=("hal/host/litmus/seeds",)),
+    "litmus-text": Target(_engines("litmus/litmus_text"), 4096,
+                          dictionary="litmus/litmus.dict", seeds=("litmus/seeds",)),
 }

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "fuzz/generate.h"
-#include "fuzz/runner.h"
-#include "fuzz/scenario.h"
+#include "fuzz/run/runner.h"
+#include "fuzz/scenario/generate.h"
+#include "fuzz/scenario/scenario.h"
 #include "tests/oracles/trial.h"
 
 namespace shootdown::fuzz {

@@ -7,7 +7,7 @@
 #endif
 
 #ifdef HAL_INCLUDES_FUZZ
-#include "fuzz/scenario.h"
+#include "fuzz/scenario/scenario.h"
 #endif
 
 #ifdef CORE_INCLUDES_TESTS

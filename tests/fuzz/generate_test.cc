@@ -1,11 +1,11 @@
-#include "fuzz/generate.h"
+#include "fuzz/scenario/generate.h"
 
 #include <gtest/gtest.h>
 
 #include <set>
 #include <utility>
 
-#include "fuzz/random.h"
+#include "fuzz/scenario/random.h"
 
 namespace shootdown::fuzz {
 namespace {

@@ -1,13 +1,13 @@
 // The minimiser, with synthetic failures whose smallest form is known.
-#include "fuzz/minimise.h"
+#include "fuzz/scenario/minimise.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <vector>
 
-#include "fuzz/generate.h"
-#include "fuzz/kinds.h"
+#include "fuzz/scenario/generate.h"
+#include "fuzz/scenario/kinds.h"
 
 namespace shootdown::fuzz {
 namespace {

@@ -1,4 +1,4 @@
-#include "fuzz/mutator.h"
+#include "fuzz/scenario/mutator.h"
 
 #include <gtest/gtest.h>
 
@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "fuzz/generate.h"
-#include "fuzz/kinds.h"
+#include "fuzz/scenario/generate.h"
+#include "fuzz/scenario/kinds.h"
 
 namespace shootdown::fuzz {
 namespace {

@@ -1,5 +1,5 @@
 // The byte form: total, canonical, and zero means simple.
-#include "fuzz/scenario.h"
+#include "fuzz/scenario/scenario.h"
 
 #include <gtest/gtest.h>
 
@@ -8,8 +8,8 @@
 #include <span>
 #include <vector>
 
-#include "fuzz/kinds.h"
-#include "fuzz/random.h"
+#include "fuzz/scenario/kinds.h"
+#include "fuzz/scenario/random.h"
 
 namespace shootdown::fuzz {
 namespace {

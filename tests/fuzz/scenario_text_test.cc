@@ -5,9 +5,9 @@
 #include <string_view>
 #include <vector>
 
-#include "fuzz/kinds.h"
-#include "fuzz/random.h"
-#include "fuzz/scenario.h"
+#include "fuzz/scenario/kinds.h"
+#include "fuzz/scenario/random.h"
+#include "fuzz/scenario/scenario.h"
 
 namespace shootdown::fuzz {
 namespace {

@@ -1,4 +1,4 @@
-#include "fuzz/strategy.h"
+#include "fuzz/run/strategy.h"
 
 #include <gtest/gtest.h>
 
@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "fuzz/kinds.h"
-#include "fuzz/runner.h"
-#include "fuzz/scenario.h"
-#include "fuzz/schedule.h"
+#include "fuzz/run/runner.h"
+#include "fuzz/scenario/kinds.h"
+#include "fuzz/scenario/scenario.h"
+#include "fuzz/schedule/schedule.h"
 
 namespace shootdown::fuzz {
 namespace {

@@ -8,9 +8,9 @@
 #include <memory>
 #include <string>
 
-#include "fuzz/generate.h"
-#include "fuzz/runner.h"
-#include "fuzz/story.h"
+#include "fuzz/run/runner.h"
+#include "fuzz/run/story.h"
+#include "fuzz/scenario/generate.h"
 
 namespace shootdown::fuzz {
 namespace {

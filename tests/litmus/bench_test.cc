@@ -1,12 +1,12 @@
 // What single instructions do on the bench, and what the result says of a run.
-#include "hal/host/litmus/bench.h"
+#include "litmus/bench.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 
-#include "hal/host/litmus/parse.h"
-#include "hal/host/litmus/run.h"
+#include "litmus/parse.h"
+#include "litmus/run.h"
 
 namespace shootdown::host::litmus {
 namespace {

@@ -1,5 +1,5 @@
 // Which orders a compiler may choose: small columns, and what must be or must not be among them.
-#include "hal/host/litmus/compiler.h"
+#include "litmus/compiler.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "hal/host/litmus/parse.h"
+#include "litmus/parse.h"
 
 namespace shootdown::host::litmus {
 namespace {

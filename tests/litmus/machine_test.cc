@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "hal/host/litmus/bench.h"
-#include "hal/host/litmus/parse.h"
-#include "hal/host/litmus/run.h"
+#include "litmus/bench.h"
+#include "litmus/parse.h"
+#include "litmus/run.h"
 
 namespace shootdown::host::litmus {
 namespace {

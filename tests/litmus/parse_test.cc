@@ -1,5 +1,5 @@
 // The format: what is understood, and what the errors say.
-#include "hal/host/litmus/parse.h"
+#include "litmus/parse.h"
 
 #include <gtest/gtest.h>
 

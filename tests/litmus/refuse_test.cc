@@ -4,8 +4,8 @@
 
 #include <string>
 
-#include "hal/host/litmus/parse.h"
-#include "hal/host/litmus/run.h"
+#include "litmus/parse.h"
+#include "litmus/run.h"
 
 namespace shootdown::host::litmus {
 namespace {

@@ -69,8 +69,8 @@ class MutantTest(unittest.TestCase):
         self.assert_wrong("a unified diff must follow", self.write(diff=""))
 
     def test_only_the_code_under_test_may_change(self):
-        self.assert_wrong("it changes fuzz/oracles.cc",
-                          self.write(diff=DIFF.replace("core/x.h", "fuzz/oracles.cc")))
+        self.assert_wrong("it changes fuzz/oracles/oracles.cc",
+                          self.write(diff=DIFF.replace("core/x.h", "fuzz/oracles/oracles.cc")))
 
     def test_file_names_without_prefix(self):
         self.assert_wrong("needs the lines", self.write(diff=DIFF.replace("a/core", "core")))

@@ -2,7 +2,7 @@
 // spaces is seen to fire, by its title.
 #include <gtest/gtest.h>
 
-#include "fuzz/layout.h"
+#include "fuzz/kernel/layout.h"
 #include "tests/oracles/trial.h"
 
 namespace shootdown::fuzz {

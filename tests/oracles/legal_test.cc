@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "fuzz/files.h"
-#include "fuzz/layout.h"
+#include "fuzz/kernel/layout.h"
+#include "fuzz/scenario/files.h"
 #include "tests/oracles/trial.h"
 
 namespace shootdown::fuzz {

@@ -1,5 +1,5 @@
 // A run as a readable story.
-#include "fuzz/story.h"
+#include "fuzz/run/story.h"
 
 #include <gtest/gtest.h>
 
@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "fuzz/runner.h"
-#include "fuzz/scenario.h"
+#include "fuzz/run/runner.h"
+#include "fuzz/scenario/scenario.h"
 
 namespace shootdown::fuzz {
 namespace {

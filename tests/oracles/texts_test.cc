@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "fuzz/layout.h"
+#include "fuzz/kernel/layout.h"
 #include "tests/oracles/trial.h"
 
 namespace shootdown::fuzz {

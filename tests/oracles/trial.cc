@@ -6,8 +6,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "fuzz/layout.h"
-#include "fuzz/story.h"
+#include "fuzz/kernel/layout.h"
+#include "fuzz/run/story.h"
 
 namespace shootdown::fuzz {
 

@@ -9,10 +9,10 @@
 #include <string_view>
 #include <vector>
 
-#include "fuzz/guest.h"
-#include "fuzz/oracles.h"
-#include "fuzz/runner.h"
-#include "fuzz/scenario.h"
+#include "fuzz/kernel/guest.h"
+#include "fuzz/oracles/oracles.h"
+#include "fuzz/run/runner.h"
+#include "fuzz/scenario/scenario.h"
 #include "hal/host/machine.h"
 
 namespace shootdown::fuzz {

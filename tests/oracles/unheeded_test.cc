@@ -1,5 +1,5 @@
 // Which deviations of a scenario did nothing in its run.
-#include "fuzz/unheeded.h"
+#include "fuzz/run/unheeded.h"
 
 #include <gtest/gtest.h>
 
@@ -7,9 +7,9 @@
 #include <string>
 #include <string_view>
 
-#include "fuzz/generate.h"
-#include "fuzz/runner.h"
-#include "fuzz/scenario.h"
+#include "fuzz/run/runner.h"
+#include "fuzz/scenario/generate.h"
+#include "fuzz/scenario/scenario.h"
 
 namespace shootdown::fuzz {
 namespace {

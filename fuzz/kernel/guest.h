@@ -1,0 +1,170 @@
+// The simulated kernel: tasks, CPUs, and the operations of a scenario, on top of the flush core and
+// of the reference memory manager.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+
+#include "core/shootdown.h"
+#include "fuzz/kernel/platform.h"
+#include "fuzz/oracles/oracles.h"
+#include "fuzz/scenario/scenario.h"
+#include "hal/host/hal.h"
+#include "kernel-glue/mm/mm.h"
+
+namespace shootdown::fuzz {
+
+/// What the machine is to be prepared with.
+[[nodiscard]] host::Backend backend_of(const Header& header);
+
+/// One address space of the simulated kernel.
+struct GuestMm : vm::Space<GuestMemory> {
+  /// Tasks and operations that need this space; kDying while it is torn down.
+  HostHal::Atomic<std::int32_t> users{0};
+};
+
+inline constexpr vm::Pte kUserRights = vm::kPteWritable | vm::kPteUser;
+
+/// The addresses of `count` pages from `first` on.
+constexpr vm::Range range_of(unsigned first, unsigned count) {
+  const VirtAddr start = page_address(first);
+  return {.start = start, .end = start + (VirtAddr{count} << page_shift(first))};
+}
+
+/// What a flush is asked for that begins and ends in the middle of two of them, or in one.
+constexpr FlushRange odd_range_of(unsigned first, unsigned count) {
+  const VirtAddr half = (VirtAddr{1} << page_shift(first)) / 2;
+  const VirtAddr start = page_address(first) + half;
+  const VirtAddr end = page_address(first + count - 1) + half;
+  return {.start = start, .end = count == 1 ? start + 1 : end, .stride_shift = page_shift(first)};
+}
+
+class Guest {
+ public:
+  Guest(Machine& machine, Oracles& oracles);
+
+  /// Builds the initial state: each space with pages 0-3 and 8-11 mapped, all CPUs running space 0.
+  /// Call between `Machine::prepare` and `Machine::run`.
+  void prepare(const Scenario& scenario);
+  /// For exhaustive search: before its operation `op` each CPU waits for the others, once.
+  void set_gate(unsigned op) { gate_ = op; }
+
+  // Code for the machine's CPUs; the argument is the Guest.
+  static void boot(void* self, CpuId cpu);
+  static void program(void* self, CpuId cpu);
+  static void interrupt(void* self, CpuId cpu);
+  static void hub_interrupt(void* self, CpuId cpu);
+  static void nmi(void* self, CpuId cpu);
+
+  [[nodiscard]] System<HostHal>& system() { return system_; }
+  [[nodiscard]] GuestMm& space(unsigned index) { return spaces_[index]; }
+  /// The space for temporary mappings; its number is the one after the scenario's spaces.
+  [[nodiscard]] unsigned temporary_space() const { return scenario_->header.mms; }
+  [[nodiscard]] const GuestMemory::Word& kernel_lock() const { return kernel_lock_; }
+  [[nodiscard]] const GuestMemory::Word& temporary_lock() const { return temporary_lock_; }
+  [[nodiscard]] GuestMemory& memory() { return memory_; }
+  [[nodiscard]] vm::Manager<GuestMemory>& manager() { return *manager_; }
+  [[nodiscard]] unsigned index_of(const Mm<HostHal>& mm) const;
+  /// The entry that maps the page, as it is in memory now, or 0. Not a visible operation.
+  [[nodiscard]] std::uint64_t leaf(unsigned space, unsigned page);
+  [[nodiscard]] bool in_user_mode(CpuId cpu) const { return in_user_[cpu]; }
+  /// On the last steps to user mode: what the user twin is owed stands in the entry block.
+  [[nodiscard]] bool goes_to_user_mode(CpuId cpu) const { return goes_to_user_[cpu]; }
+  [[nodiscard]] const EntryBlock<HostHal>& entry_block(CpuId cpu) const { return entries_[cpu]; }
+  [[nodiscard]] bool takes_nmis() const { return scenario_->header.nmi; }
+  [[nodiscard]] bool has_device() const { return scenario_->header.device; }
+
+  /// With faults: so many pauses pass before a lost interrupt is sent again.
+  static constexpr std::uint64_t kPatience = 4;
+  static constexpr unsigned kSpaces = kMaxMms + 1;
+  /// Few, so that they are used again: one, or two for many spaces.
+  static constexpr std::uint32_t global_slots(unsigned spaces) { return spaces > 4 ? 2 : 1; }
+
+ private:
+  static constexpr std::int32_t kDying = -1;
+  static constexpr int kNoTask = -1;
+
+  host::ModelCall<Oracles> oracles() { return {&oracles_}; }
+
+  void select_backend_of(const Header& header);
+  // The way to user mode and back, interrupts off (guest.cc).
+  void go_to_user_mode(CpuId cpu);
+  void come_from_user_mode(CpuId cpu);
+  /// Runs the work of an interrupt, from whatever half of the space it has hit.
+  template <class Work>
+  void in_kernel(CpuId cpu, Work&& work);
+  void read_in_nmi(CpuId cpu);
+  void execute(CpuId cpu, const Op& op);
+  void execute_task(CpuId cpu, const Op& op);
+  void execute_memory(const Op& op);
+
+  // Tasks (guest.cc).
+  [[nodiscard]] bool counts_users() const;
+  bool get_user(unsigned space);
+  void put_user(int space);
+  void run_task(CpuId cpu, unsigned space);
+  void go_idle(CpuId cpu);
+  void leave(CpuId cpu);
+  void access(CpuId cpu, const Op& op);
+  void go_offline(CpuId cpu);
+  void come_online(CpuId cpu);
+  void use_temporary(CpuId cpu, const Op& op);
+
+  // Memory (guest_memory.cc).
+  void execute_promise(const Op& op);
+  void map(const Op& op);
+  void walk(CpuId cpu, const Op& op);
+  void exit(const Op& op);
+  void fork(const Op& op);
+  /// Ends a space that nobody needs and starts it anew, empty. False if somebody needs it, or
+  /// without memory.
+  bool renew(unsigned space);
+  /// Makes a space that does not exist. False without memory.
+  bool create(unsigned space);
+  void flush_batch(CpuId cpu);
+  void kernel_map(const Op& op);
+  void kernel_unmap(const Op& op);
+  /// A kernel page that was unmapped is nobody's to map until it is flushed.
+  void reserve_kernel(unsigned page, bool on);
+  /// Changes the entries of a kernel page in all the tables that have one. Returns the old one.
+  std::uint64_t exchange_kernel_entry(unsigned page, std::uint64_t value);
+  void set_in_user(CpuId cpu, bool on);
+  void set_goes_to_user(CpuId cpu, bool on);
+  std::uint32_t take_frame(host::FrameKind kind, std::uint16_t owner);
+  void build_kernel();
+  /// A root entry's subtree down to one page table for the kernel's pages.
+  struct KernelTables {
+    std::uint32_t upper;
+    std::uint32_t table;
+  };
+  KernelTables take_kernel_tables();
+  void premap(unsigned index);
+  [[nodiscard]] std::uint64_t kernel_bits() const;
+
+  Machine& machine_;
+  Oracles& oracles_;
+  const Scenario* scenario_{nullptr};
+  unsigned gate_{0};
+  bool ends_spaces_{false};
+  std::uint32_t kernel_root_{0};
+  KernelTables kernel_tables_{};
+  KernelTables entry_tables_{};  // what user roots map of the kernel, under page-table isolation
+  GuestMemory::Word kernel_lock_{0};
+  std::array<bool, kKernelPages> kernel_reserved_{};
+  GuestMemory::Word temporary_lock_{0};
+  System<HostHal> system_;
+  FlushOps<HostHal> ops_{};
+  GuestMemory memory_;
+  std::optional<vm::Manager<GuestMemory>> manager_;
+  std::array<GuestMm, kSpaces> spaces_;
+  std::array<vm::Reclaimer<GuestMemory>, kMaxCpus> batches_;
+  std::array<int, kMaxCpus> task_{};    // space of the running task, or kNoTask
+  std::array<int, kMaxCpus> loaded_{};  // space kept loaded, also while idle, or kNoTask
+  std::array<EntryBlock<HostHal>, kMaxCpus> entries_;
+  std::array<bool, kMaxCpus> in_user_{};
+  std::array<bool, kMaxCpus> goes_to_user_{};
+  std::array<bool, kMaxCpus> offline_{};
+};
+
+}  // namespace shootdown::fuzz

@@ -1,0 +1,339 @@
+#include "fuzz/kernel/platform.h"
+
+#include <bit>
+#include <memory>
+#include <string>
+
+#include "fuzz/kernel/guest.h"
+#include "fuzz/kernel/layout.h"
+#include "fuzz/oracles/oracles.h"
+#include "hal/host/device.h"
+#include "hal/host/walk.h"
+
+namespace shootdown::fuzz {
+
+using host::FrameKind;
+using host::FramePool;
+
+namespace {
+
+/// Whether the frame was allocated where an entry can map 2 MiB.
+bool is_large_page(const FramePool& frames, std::uint32_t number) {
+  if (number == FramePool::kNoFrame) return false;
+  const host::FrameInfo& info = frames.info(number);
+  const unsigned page = owner_what(info.owner);
+  return info.kind == FrameKind::data && page >= kSmallPages && page < kPages;
+}
+
+}  // namespace
+
+// ---- Entries
+// --------------------------------------------------------------------------------------
+
+vm::Pte GuestEntry::load(std::memory_order /*order*/, Site where) const {
+  const host::ModelScope scope;
+  Machine& machine = memory_.machine_;
+  machine.visible();
+  // Before the word is touched: released memory is poisoned.
+  memory_.oracles_.on_software_walk(word_);
+  machine.stop_if_failed();
+  const vm::Pte value = *word_;
+  machine.touch(word_, false);
+  machine.note(host::OpClass::load, value);
+  if (machine.recording()) machine.record_access("read", word_, value, where);
+  return value;
+}
+
+vm::Pte GuestEntry::peek() const {
+  const host::ModelScope scope;
+  return memory_.expect_table(word_, "reads an entry") ? *word_ : 0;
+}
+
+vm::Pte GuestEntry::exchange(vm::Pte value, std::memory_order /*order*/, Site where) {
+  const host::ModelScope scope;
+  if (!memory_.expect_table(word_, "writes an entry")) return 0;
+  const vm::Pte old = memory_.machine_.exchange_word(word_, value, where);
+  memory_.wrote(word_, old, value);
+  return old;
+}
+
+vm::Pte GuestEntry::fetch_or(vm::Pte bits, std::memory_order /*order*/, Site where) {
+  const host::ModelScope scope;
+  if (!memory_.expect_table(word_, "writes an entry")) return 0;
+  const vm::Pte old = memory_.machine_.set_bits(word_, bits, where);
+  memory_.wrote(word_, old, old | bits);
+  return old;
+}
+
+vm::Pte GuestEntry::fetch_and(vm::Pte bits, std::memory_order /*order*/, Site where) {
+  const host::ModelScope scope;
+  if (!memory_.expect_table(word_, "writes an entry")) return 0;
+  const vm::Pte old = memory_.machine_.clear_bits(word_, ~bits, where);
+  memory_.wrote(word_, old, old & bits);
+  return old;
+}
+
+void GuestMemory::prepare_entry(PhysAddr table, unsigned index, vm::Pte value) {
+  const host::ModelScope scope;
+  if (expect(table, FrameKind::table, "writes an entry")) *word_of(table, index) = value;
+}
+
+std::uint64_t* GuestMemory::word_of(PhysAddr table, unsigned index) {
+  const std::uint32_t frame = FramePool::frame_at(table);
+  return frame == FramePool::kNoFrame ? nullptr : machine_.frames().words(frame) + index;
+}
+
+bool GuestMemory::expect(PhysAddr frame, FrameKind kind, const char* verb) {
+  const std::uint32_t number = FramePool::frame_at(frame);
+  if (number != FramePool::kNoFrame && machine_.frames().info(number).kind == kind) return true;
+  oracles_.on_software_use(number, kind, verb);
+  machine_.stop_if_failed();
+  return false;
+}
+
+bool GuestMemory::expect_table(const std::uint64_t* word, const char* verb) {
+  const std::uint32_t number = machine_.frames().frame_of(word);
+  const bool exists = number != FramePool::kNoFrame;
+  return expect(exists ? FramePool::address(number) : vm::kNoFrame, FrameKind::table, verb);
+}
+
+GuestMemory::Word& GuestMemory::word_for(Words& words, PhysAddr frame) {
+  const std::uint32_t number = FramePool::frame_at(frame);
+  if (number != FramePool::kNoFrame) return words[number];
+  const host::ModelScope scope;
+  oracles_.on_software_use(number, FrameKind::data, "looks for a lock or a count");
+  machine_.stop_if_failed();
+  return nowhere_;
+}
+
+void GuestMemory::wrote(const std::uint64_t* word, std::uint64_t before, std::uint64_t after) {
+  oracles_.on_table_write(word, before, after);
+}
+
+// ---- Frames
+// ---------------------------------------------------------------------------------------
+
+void GuestMemory::prepare(std::uint64_t kernel_entry, std::uint64_t user_entry) {
+  kernel_entry_ = kernel_entry;
+  user_entry_ = user_entry;
+  std::destroy_at(&locks_);
+  std::construct_at(&locks_);
+  std::destroy_at(&references_);
+  std::construct_at(&references_);
+  std::destroy_at(&nowhere_);
+  std::construct_at(&nowhere_, 0U);
+  records_used_ = 0;
+  fails_in_.fill(0);
+}
+
+bool GuestMemory::fails() {
+  unsigned& left = fails_in_[machine_.running().id];
+  if (left == 0) return false;
+  --left;
+  return left == 0;
+}
+
+void GuestMemory::touch_frame(std::uint32_t frame) {
+  machine_.touch(place(host::Part::frames), true);
+  machine_.touch(place(host::Part::frame, frame), true);
+}
+
+std::uint32_t GuestMemory::take(FrameKind kind, std::uint16_t owner) {
+  if (fails()) return FramePool::kNoFrame;
+  const std::uint32_t frame =
+      machine_.frames().allocate(kind, owner, machine_.step(), machine_.running().id);
+  touch_frame(frame);
+  return frame;
+}
+
+PhysAddr GuestMemory::allocate_table(const vm::FrameHint<Hal>& hint) {
+  const host::ModelScope scope;
+  const std::uint16_t owner =
+      owner_tag(guest_.index_of(*hint.mm), table_what(hint.level, hint.address));
+  const std::uint32_t table = take(FrameKind::table, owner);
+  if (table == FramePool::kNoFrame) return vm::kNoFrame;
+  if (hint.level >= vm::kRootLevel) {
+    machine_.frames().words(table)[host::table_index(kKernelBase, 4)] =
+        hint.level == vm::kRootLevel ? kernel_entry_ : user_entry_;
+  }
+  return FramePool::address(table);
+}
+
+PhysAddr GuestMemory::allocate_page(const vm::FrameHint<Hal>& hint) {
+  const host::ModelScope scope;
+  const std::uint32_t page =
+      take(FrameKind::data, owner_tag(guest_.index_of(*hint.mm), page_of(hint.address)));
+  if (page == FramePool::kNoFrame) return vm::kNoFrame;
+  references_[page].poke(1);
+  oracles_.on_page_allocated(page);
+  return FramePool::address(page);
+}
+
+void GuestMemory::copy_page(PhysAddr to, PhysAddr from, unsigned /*level*/) {
+  const host::ModelScope scope;
+  if (!expect(from, FrameKind::data, "copies a page") ||
+      !expect(to, FrameKind::data, "copies a page")) {
+    return;
+  }
+  oracles_.on_copy(FramePool::frame_at(to), FramePool::frame_at(from));
+  machine_.stop_if_failed();
+  FramePool& frames = machine_.frames();
+  machine_.touch(frames.words(FramePool::frame_at(to)), true);
+  machine_.touch(frames.words(FramePool::frame_at(from)), false);
+  *frames.words(FramePool::frame_at(to)) = *frames.words(FramePool::frame_at(from));
+}
+
+PhysAddr GuestMemory::part(PhysAddr page, unsigned index) const {
+  const std::uint32_t number = FramePool::frame_at(page);
+  if (index < vm::kEntries && is_large_page(machine_.frames(), number)) [[likely]] {
+    return index == kLargePagePart ? page : vm::kNoFrame;
+  }
+  const host::ModelScope scope;
+  oracles_.on_software_use(number, FrameKind::data, "looks for a part");
+  machine_.report_failure(
+      {.oracle = host::Oracle::o6,
+       .title = "the memory manager looks for a part that a page does not have",
+       .detail = "A large page has parts 0 to " + std::to_string(vm::kEntries - 1) +
+                 ", a small one has none; asked for part " + std::to_string(index) + ".",
+       .second = {
+           .step = machine_.step(), .cpu = machine_.running().id, .what = "looks for the part"}});
+  machine_.stop_if_failed();
+  return vm::kNoFrame;
+}
+
+void GuestMemory::read_page(PhysAddr page) {
+  const host::ModelScope scope;
+  machine_.visible();
+  oracles_.on_page_read(FramePool::frame_at(page));
+  machine_.stop_if_failed();
+  const std::uint64_t* word = machine_.frames().words(FramePool::frame_at(page));
+  machine_.touch(word, false);
+  machine_.note(host::OpClass::load, *word);
+}
+
+bool GuestMemory::expect_allocated(PhysAddr frame, FrameKind kind, const char* verb) {
+  const std::uint32_t number = FramePool::frame_at(frame);
+  // That it was released before is reported by the oracle for that, with its own words.
+  const bool was_released =
+      number != FramePool::kNoFrame && machine_.frames().info(number).kind == FrameKind::free;
+  return was_released || expect(frame, kind, verb);
+}
+
+void GuestMemory::release(PhysAddr frame) {
+  const std::uint32_t number = FramePool::frame_at(frame);
+  oracles_.on_release(number);
+  machine_.stop_if_failed();
+  touch_frame(number);
+  machine_.frames().release(number, machine_.step(), machine_.running().id);
+}
+
+void GuestMemory::release_page(PhysAddr page) {
+  const host::ModelScope scope;
+  if (!expect_allocated(page, FrameKind::data, "releases a page")) return;
+  release(page);
+}
+
+void GuestMemory::release_table(PhysAddr table) {
+  const host::ModelScope scope;
+  if (!expect_allocated(table, FrameKind::table, "releases a table")) return;
+  const std::uint16_t owner = machine_.frames().info(FramePool::frame_at(table)).owner;
+  if (owner_level(owner) == vm::kRootLevel) {
+    oracles_.on_destroy(owner_space(owner));
+    machine_.stop_if_failed();
+  }
+  release(table);
+}
+
+void GuestMemory::discard_table(PhysAddr table) {
+  const host::ModelScope scope;
+  if (!expect(table, FrameKind::table, "discards a table")) return;
+  touch_frame(FramePool::frame_at(table));
+  machine_.frames().release(FramePool::frame_at(table), machine_.step(), machine_.running().id);
+}
+
+vm::DeferredTable<HostHal>* GuestMemory::allocate_record() {
+  const host::ModelScope scope;
+  machine_.touch(place(host::Part::frames), true);
+  const auto free = static_cast<unsigned>(std::countr_one(records_used_));
+  if (free == kRecords || fails()) return nullptr;
+  records_used_ |= 1U << free;
+  host::acquired(&records_[free]);
+  return &records_[free];
+}
+
+void GuestMemory::release_record(vm::DeferredTable<Hal>* record) {
+  const host::ModelScope scope;
+  const auto index = static_cast<std::size_t>(record - records_.data());
+  if (record == nullptr || index >= kRecords || ((records_used_ >> index) & 1) == 0) {
+    oracles_.on_needless_record();
+    machine_.stop_if_failed();
+    return;
+  }
+  host::released(record);
+  machine_.touch(place(host::Part::frames), true);
+  records_used_ &= ~(1U << index);
+}
+
+// ---- The device
+// ------------------------------------------------------------------------------------
+
+void GuestMemory::begin_secondary(const Mm<Hal>& mm) {
+  const host::ModelScope scope;
+  if (guest_.has_device()) machine_.device().bind(guest_.index_of(mm), mm.root);
+}
+
+void GuestMemory::end_secondary(const Mm<Hal>& mm) {
+  const host::ModelScope scope;
+  if (!guest_.has_device()) return;
+  machine_.visible();
+  machine_.device().unbind(guest_.index_of(mm));
+  machine_.changed();
+}
+
+void GuestMemory::flush_secondary(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
+  const host::ModelScope scope;
+  if (!guest_.has_device()) return;
+  machine_.visible();
+  machine_.device().forget(guest_.index_of(mm), start, end);
+  machine_.changed();
+}
+
+void GuestMemory::flush_secondary_kernel(VirtAddr start, VirtAddr end) {
+  const host::ModelScope scope;
+  if (!guest_.has_device()) return;
+  machine_.visible();
+  machine_.device().forget_everywhere(start, end);
+  machine_.changed();
+}
+
+// ---- What the oracles hear
+// ------------------------------------------------------------------------
+
+void GuestMemory::note_dirty(PhysAddr page) {
+  const host::ModelScope scope;
+  if (!expect(page, FrameKind::data, "remembers a store")) return;
+  oracles_.on_store_recorded(FramePool::frame_at(page));
+}
+
+void GuestMemory::looked(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
+  const host::ModelScope scope;
+  oracles_.note_promise(guest_.index_of(mm), start, end);
+}
+
+void GuestMemory::cleaned(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
+  const host::ModelScope scope;
+  oracles_.on_cleaned(guest_.index_of(mm), start, end);
+  machine_.stop_if_failed();
+}
+
+void GuestMemory::walker_holds(PhysAddr table) {
+  const host::ModelScope scope;
+  oracles_.on_walker_holds(FramePool::frame_at(table));
+}
+
+void GuestMemory::walker_done() {
+  const host::ModelScope scope;
+  oracles_.on_walker_holds(FramePool::kNoFrame);
+}
+
+}  // namespace shootdown::fuzz

@@ -1,0 +1,104 @@
+// Names of shared words, for timelines.
+#include <cstring>
+
+#include "fuzz/kernel/guest.h"
+#include "fuzz/oracles/names.h"
+#include "fuzz/oracles/oracles.h"
+#include "hal/host/hypervisor.h"
+
+namespace shootdown::fuzz {
+
+using host::FrameKind;
+using host::FramePool;
+
+void Oracles::collect_labels() {
+  labels_.clear();
+  const auto add = [&](const std::string& prefix) {
+    return [this, prefix](const char* name, auto& word) {
+      labels_.push_back({.address = &word, .text = prefix + name});
+    };
+  };
+  for (unsigned i = 0; i < Guest::kSpaces; ++i) {
+    GuestMm& space = guest_->space(i);
+    space.mm.visit_shared(add(mm_name(i) + "."));
+    labels_.push_back({.address = &space.pending, .text = mm_name(i) + ".pending"});
+    labels_.push_back({.address = &space.users, .text = mm_name(i) + ".users"});
+  }
+  System<host::HostHal>& system = guest_->system();
+  system.kernel_mm.visit_shared(add("kernel_mm."));
+  labels_.push_back({.address = &system.next_context, .text = "next_context"});
+  system.global_slots.visit_shared(add(""));
+  labels_.push_back({.address = &guest_->kernel_lock(), .text = "kernel_table_lock"});
+  labels_.push_back({.address = &guest_->temporary_lock(), .text = "temporary_lock"});
+  labels_.push_back({.address = &guest_->manager().deferred, .text = "deferred_tables"});
+  labels_.push_back({.address = &guest_->manager().deferred_lock, .text = "deferred_lock"});
+  for (CpuId id = 0; id < kMaxCpus; ++id) {
+    labels_.push_back(
+        {.address = &guest_->manager().walkers[id].sequence, .text = cpu_name(id) + ".walks"});
+    labels_.push_back(
+        {.address = &system.cpus[id].own.loaded_mm, .text = cpu_name(id) + ".loaded_mm"});
+    labels_.push_back(
+        {.address = &system.cpus[id].own.on_global, .text = cpu_name(id) + ".on_global"});
+    labels_.push_back({.address = &system.cpus[id].own.owes_answered_flush,
+                       .text = cpu_name(id) + ".owes_answered_flush"});
+    labels_.push_back(
+        {.address = &system.cpus[id].shared.is_lazy, .text = cpu_name(id) + ".is_lazy"});
+    labels_.push_back(
+        {.address = &guest_->entry_block(id).kernel_cr3, .text = cpu_name(id) + ".kernel_cr3"});
+    host::Hypervisor& below = machine_.hypervisor();
+    labels_.push_back({.address = &below.vcpu_state(id), .text = cpu_name(id) + ".vcpu_state"});
+    labels_.push_back({.address = &below.hub_unanswered(id), .text = cpu_name(id) + ".unanswered"});
+  }
+  unsigned queue = 0;
+  unsigned record = 0;
+  system.calls.visit_shared([&](const char* name, auto& word) {
+    std::string text = std::strcmp(name, "cpu_mask") == 0 ? "online" : name;
+    if (std::strcmp(name, "call_queue") == 0) text = cpu_name(queue++) + ".queue";
+    if (std::strcmp(name, "call_locked") == 0) {
+      text = "record." + cpu_name(record / kMaxCpus) + "->" + cpu_name(record % kMaxCpus);
+      ++record;
+    }
+    labels_.push_back({.address = &word, .text = text});
+  });
+}
+
+std::string Oracles::table_name(std::uint32_t frame) const {
+  const std::uint16_t owner = machine_.frames().info(frame).owner;
+  const unsigned space = owner_space(owner);
+  const unsigned level = owner_level(owner);
+  return (space == kKernelSpace ? "kernel" : mm_name(space)) + (level == 1   ? ".table"
+                                                                : level == 2 ? ".directory"
+                                                                             : ".upper");
+}
+
+std::string Oracles::label(const void* address) {
+  const auto value = reinterpret_cast<std::uintptr_t>(address);
+  if (page_of(value) != kPages) return page_name(page_of(value));
+  if (kernel_page_of(value) != kKernelPages) return kernel_page_name(kernel_page_of(value));
+  const auto* word = static_cast<const std::uint64_t*>(address);
+  const std::uint32_t frame = machine_.frames().frame_of(word);
+  if (frame != FramePool::kNoFrame) {
+    const auto index = static_cast<unsigned>(word - machine_.frames().words(frame));
+    return table_name(frame) + "[" + std::to_string(index) + "]";
+  }
+  for (std::uint32_t number = 0; number < FramePool::kFrames; ++number) {
+    const PhysAddr table = FramePool::address(number);
+    if (address == &guest_->memory().table_lock(table)) return table_name(number) + ".lock";
+    if (address == &guest_->memory().references(table)) {
+      return "references of frame " + std::to_string(number);
+    }
+  }
+  if (labels_.empty()) collect_labels();
+  for (const Label& label : labels_) {
+    if (label.address == address) return label.text;
+  }
+  const std::uint32_t root = FramePool::frame_at(value);
+  if (root != FramePool::kNoFrame && machine_.frames().info(root).kind == FrameKind::table) {
+    const unsigned space = owner_space(machine_.frames().info(root).owner);
+    return (space == kKernelSpace ? "the kernel's space" : mm_name(space)) + ", PCID " +
+           std::to_string(value & 0xfff);
+  }
+  return std::to_string(value);
+}
+
+}  // namespace shootdown::fuzz

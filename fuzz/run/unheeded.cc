@@ -1,0 +1,72 @@
+#include "fuzz/run/unheeded.h"
+
+#include "fuzz/scenario/kinds.h"
+
+namespace shootdown::fuzz {
+
+namespace {
+
+/// What the configuration lacks for the deviation to mean anything, or nothing.
+std::string missing_config(const Header& header, DeviationKind kind) {
+  const bool below = header.backend == Backend::hyperv || header.backend == Backend::xen ||
+                     header.backend == Backend::uv;
+  const auto without = [](bool is_there, const char* what) {
+    return is_there ? std::string() : std::string("it means nothing without ") + what;
+  };
+  switch (kind) {
+    case DeviationKind::drain:
+      return without(header.tso || header.cxx, "tso=1 or cxx=1");
+    case DeviationKind::deliver:
+      return without(header.broadcast, "broadcast=1");
+    case DeviationKind::vcpu_preempt:
+    case DeviationKind::vcpu_resume:
+      return without(header.backend == Backend::kvm, "backend=kvm");
+    case DeviationKind::fail:
+      return without(below, "backend=hyperv, xen or uv");
+    case DeviationKind::overtake:
+    case DeviationKind::stale:
+      return without(header.cxx, "cxx=1");
+    case DeviationKind::nmi:
+      return without(header.nmi, "nmi=1");
+    case DeviationKind::device:
+      return without(header.device, "device=1");
+    case DeviationKind::lose:
+    case DeviationKind::duplicate:
+      return without(header.faults, "faults=1");
+    case DeviationKind::preempt:
+    case DeviationKind::hold:
+    case DeviationKind::fill:
+    case DeviationKind::evict:
+    case DeviationKind::aim:
+    case DeviationKind::kCount:
+      break;
+  }
+  return "";
+}
+
+/// A delay has no larger numbers than 255, so the longer ones go on from where nothing changes.
+bool is_delay(const Deviation& deviation) {
+  return deviation.kind == DeviationKind::preempt && deviation.delay == 255;
+}
+
+}  // namespace
+
+std::vector<Unheeded> unheeded(const host::Machine& machine, const Scenario& scenario) {
+  std::vector<Unheeded> found;
+  const auto& effects = machine.effects();
+  for (unsigned i = 0; i < scenario.deviations.size(); ++i) {
+    const Deviation& deviation = scenario.deviations[i];
+    std::string why = missing_config(scenario.header, deviation.kind);
+    if (why.empty() && i >= effects.size()) {
+      why = "its moment never came: the run has " + std::to_string(machine.step()) +
+            " visible operations";
+    } else if (why.empty() && effects[i].nothing != nullptr && !is_delay(deviation)) {
+      why = effects[i].nothing;
+    }
+    if (!why.empty()) found.push_back({.deviation = i, .why = std::move(why)});
+    if (deviation.kind == DeviationKind::aim) break;
+  }
+  return found;
+}
+
+}  // namespace shootdown::fuzz

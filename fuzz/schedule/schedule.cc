@@ -1,0 +1,198 @@
+#include "fuzz/schedule/schedule.h"
+
+#include "fuzz/kernel/layout.h"
+#include "fuzz/scenario/kinds.h"
+
+namespace shootdown::fuzz {
+
+namespace {
+
+/// The address that a walk for one of kWalkedPages is made for.
+VirtAddr walked_address(unsigned page) {
+  return page < kPages ? probe_address(page) : kernel_address(page - kPages);
+}
+
+constexpr std::uint64_t kLongestDelay = 255;
+
+/// Nothing but another question, one visible operation later.
+constexpr host::Action kAskAgain{
+    .delay = 1, .kind = host::ActionKind::drain, .cpu = 0, .argument = 0};
+
+}  // namespace
+
+host::Action action_of(const Header& header, const Deviation& deviation) {
+  host::Action action{.delay = deviation.delay, .cpu = deviation.cpu};
+  const bool injects =
+      deviation.kind == DeviationKind::lose || deviation.kind == DeviationKind::duplicate;
+  // Bytes name any kind. Without its switch a fault is not injected: nothing drains.
+  if (injects && !header.faults) {
+    action.kind = host::ActionKind::drain;
+    return action;
+  }
+  const unsigned walked = shape(deviation.kind).value_of(deviation.arg);
+  switch (deviation.kind) {
+    case DeviationKind::hold:
+      action.kind = host::ActionKind::hold;
+      action.argument = deviation.arg + 1U;
+      break;
+    case DeviationKind::fill:
+      action.kind = host::ActionKind::fill;
+      action.argument = walked_address(walked);
+      action.level = shape(deviation.kind).level_of(deviation.arg);
+      break;
+    case DeviationKind::evict:
+      action.kind = host::ActionKind::evict;
+      action.argument = deviation.arg;
+      break;
+    case DeviationKind::vcpu_preempt:
+      action.kind = host::ActionKind::vcpu_preempt;
+      break;
+    case DeviationKind::vcpu_resume:
+      action.kind = host::ActionKind::vcpu_resume;
+      break;
+    case DeviationKind::fail:
+      action.kind = host::ActionKind::fail;
+      action.argument = deviation.arg;
+      break;
+    case DeviationKind::drain:
+      action.kind = host::ActionKind::drain;
+      action.argument = deviation.arg + 1U;
+      break;
+    case DeviationKind::overtake:
+      action.kind = host::ActionKind::overtake;
+      action.argument = deviation.arg;
+      break;
+    case DeviationKind::stale:
+      action.kind = host::ActionKind::stale;
+      action.argument = deviation.arg + 1U;
+      break;
+    case DeviationKind::deliver:
+      action.kind = host::ActionKind::deliver;
+      action.argument = deviation.arg;
+      break;
+    case DeviationKind::device:
+      action.kind = host::ActionKind::device;
+      action.argument = walked_address(walked);
+      action.level = shape(deviation.kind).level_of(deviation.arg);
+      break;
+    case DeviationKind::lose:
+      action.kind = host::ActionKind::lose;
+      break;
+    case DeviationKind::duplicate:
+      action.kind = host::ActionKind::duplicate;
+      break;
+    case DeviationKind::nmi:
+      action.kind = host::ActionKind::nmi;
+      action.argument = walked_address(walked);
+      break;
+    case DeviationKind::preempt:
+    case DeviationKind::aim:
+    case DeviationKind::kCount:
+      action.kind = host::ActionKind::preempt;
+      break;
+  }
+  return action;
+}
+
+void LiveSchedule::start(Scenario& scenario, std::uint64_t seed) {
+  resume(scenario, 0, seed);
+  resumes_ = false;
+}
+
+void LiveSchedule::resume(Scenario& scenario, unsigned kept, std::uint64_t seed) {
+  scenario_ = &scenario;
+  random_ = Random(seed);
+  auto& deviations = scenario.deviations;
+  wishes_.clear();
+  for (unsigned i = kept; i < deviations.size(); ++i) {
+    const DeviationKind kind = deviations[i].kind;
+    if (kind != DeviationKind::preempt && kind != DeviationKind::aim) {
+      wishes_.push_back(deviations[i]);
+    }
+  }
+  while (deviations.size() > kept) deviations.erase(deviations.size() - 1);
+  asked_at_ = 0;
+  last_ = 0;
+  for (const Deviation& deviation : deviations) last_ += deviation.delay;
+  told_ = kept;
+  resumes_ = true;
+}
+
+bool LiveSchedule::next(host::Action& action) {
+  // The machine takes the next action right before it does the one it has. So what is decided here,
+  // with no delay, happens still before the visible operation that is about to begin.
+  const auto& deviations = scenario_->deviations;
+  if (resumes_) {
+    // The last deviation kept is about to happen, and may choose another CPU.
+    asked_at_ = step();
+    resumes_ = false;
+  }
+  if (step() != asked_at_) {
+    asked_at_ = step();
+    // A longer delay cannot be written down: that the running CPU runs says nothing and restarts
+    // it.
+    if (asked_at_ - last_ == kLongestDelay) deviate(DeviationKind::preempt, running());
+    decide();
+  }
+  if (told_ < deviations.size()) {
+    action = action_of(scenario_->header, deviations[told_++]);
+    action.delay = 0;
+    return true;
+  }
+  if (deviations.full()) return false;
+  action = kAskAgain;
+  return true;
+}
+
+void LiveSchedule::deviate(DeviationKind kind, unsigned cpu, unsigned arg) {
+  auto& deviations = scenario_->deviations;
+  if (deviations.full()) return;
+  deviations.push_back({.delay = static_cast<std::uint8_t>(step() - last_),
+                        .kind = kind,
+                        .cpu = static_cast<std::uint8_t>(cpu),
+                        .arg = static_cast<std::uint8_t>(arg)});
+  last_ = step();
+}
+
+bool LiveSchedule::deviate_as_told() {
+  if (wishes_.size() == 0) return false;
+  const Deviation& wish = wishes_[random_.below(wishes_.size())];
+  deviate(wish.kind, wish.cpu, wish.arg);
+  return true;
+}
+
+void LiveSchedule::leave_for(unsigned other) {
+  if (random_.chance(1, 2)) fill(running());
+  deviate(DeviationKind::preempt, other);
+}
+
+bool LiveSchedule::is_busy(unsigned id) const {
+  const host::HostCpu& one = cpu(id);
+  return one.place != host::VcpuPlace::descheduled && (one.must_interrupt() || !one.blocked);
+}
+
+unsigned LiveSchedule::some_other_cpu() {
+  unsigned found = running();
+  unsigned busy = 0;
+  for (unsigned id = 0; id < cpus(); ++id) {
+    if (id == running() || !is_busy(id)) continue;
+    if (random_.below(++busy) == 0) found = id;
+  }
+  return found;
+}
+
+unsigned LiveSchedule::some_page() {
+  constexpr unsigned kTries = 8;
+  for (unsigned i = 0; i < kTries; ++i) {
+    const auto& program = scenario_->ops[random_.below(cpus())];
+    if (program.size() == 0) continue;
+    const Op& op = program[random_.below(program.size())];
+    const OpShape& used = shape(op.kind);
+    if (!used.uses_page) continue;
+    if (used.pages == kKernelPages) return kPages + op.page;
+    return op.page + (used.uses_count ? random_.below(op.count) : 0);
+  }
+  return random_.below(kPages);
+}
+
+}  // namespace shootdown::fuzz

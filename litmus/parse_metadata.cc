@@ -1,0 +1,79 @@
+// What stands between the name and the initial state: strings, and lines as "Key=Value".
+#include <algorithm>
+#include <array>
+
+#include "litmus/builder.h"
+#include "litmus/run.h"
+
+namespace shootdown::host::litmus {
+
+namespace {
+
+/// The lines that mean something here. All others are herd's, or remarks of the author.
+constexpr std::array<std::string_view, 6> kOurs{"Expect", "Fills", "Evictions",
+                                                "Pcid",   "Apic",  "Far"};
+
+/// The words differ by one character, or in upper and lower case.
+bool is_near(std::string_view found, std::string_view known) {
+  const std::string a = lower(found);
+  const std::string b = lower(known);
+  const std::size_t shorter = std::min(a.size(), b.size());
+  std::size_t front = 0;
+  while (front < shorter && a[front] == b[front]) ++front;
+  std::size_t back = 0;
+  while (back < shorter - front && a[a.size() - 1 - back] == b[b.size() - 1 - back]) ++back;
+  const std::size_t longest = std::max(a.size(), b.size());
+  return longest - front - back <= 1;
+}
+
+}  // namespace
+
+void Builder::metadata(Piece lines) {
+  for (const Piece& line : split_lines(lines)) {
+    const Piece trimmed = line.trimmed();
+    if (trimmed.empty() || trimmed.text.starts_with("\"")) continue;
+    const std::size_t equals = trimmed.text.find('=');
+    if (equals == std::string_view::npos) {
+      throw SyntaxError{.at = trimmed.at,
+                        .what = quoted(trimmed.text) +
+                                ": before the initial state stand strings and lines as Key=Value"};
+    }
+    const Piece key = trimmed.part(0, equals).trimmed();
+    const Piece value = trimmed.part(equals + 1).trimmed();
+    const bool ours = std::find(kOurs.begin(), kOurs.end(), key.text) != kOurs.end();
+    for (const std::string_view known : kOurs) {
+      if (ours || !is_near(key.text, known)) continue;
+      throw SyntaxError{.at = key.at,
+                        .what = quoted(key.text) + ": did you mean " + quoted(known) + "?"};
+    }
+    if (ours && test.find(std::string(key.text)) != nullptr) {
+      throw SyntaxError{.at = key.at, .what = "the line " + quoted(key.text) + " is there twice"};
+    }
+    test.metadata.emplace_back(key.text, value.text);
+    lines_.emplace_back(key, value);
+  }
+  for (const std::string_view key : {"Fills", "Evictions", "Pcid"})
+    demand_value(key, {"on", "off"});
+  demand_value("Apic", {"xapic", "x2apic"});
+  for (const auto& [key, value] : lines_) {
+    std::string error;
+    if (key.text == "Expect" && !expectations(test, error)) {
+      throw SyntaxError{.at = value.at, .what = error};
+    }
+  }
+}
+
+void Builder::demand_value(std::string_view key,
+                           std::initializer_list<std::string_view> values) const {
+  for (const auto& [name, value] : lines_) {
+    if (name.text != key || std::find(values.begin(), values.end(), value.text) != values.end()) {
+      continue;
+    }
+    throw SyntaxError{.at = value.at,
+                      .what = quoted(value.text) + " is no value of " + std::string(key) +
+                              "; it is " + std::string(*values.begin()) + " or " +
+                              std::string(*(values.begin() + 1))};
+  }
+}
+
+}  // namespace shootdown::host::litmus
