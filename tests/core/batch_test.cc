@@ -24,12 +24,12 @@ TEST_F(BatchTest, R1_AddBumpsThenMarksThenReadsTheMask) {
   bench.run_mm_on({1});
   batch.add(bench.system, bench.mm);
   EXPECT_EQ(bench.mm.tlb_gen.peek(), kFirstGeneration + 1);
-  EXPECT_LT(first("add mm.tlb_gen"), first("load mm.cpu_mask"));
-  EXPECT_LT(first("add mm.batch_marks"), first("load mm.cpu_mask"));
-  EXPECT_EQ(order_of("add mm.tlb_gen"), std::memory_order_seq_cst);
-  EXPECT_EQ(order_of("add mm.batch_marks"), std::memory_order_seq_cst);
+  EXPECT_BEFORE("add mm.tlb_gen", "load mm.cpu_mask");
+  EXPECT_BEFORE("add mm.batch_marks", "load mm.cpu_mask");
+  EXPECT_ORDER("add mm.tlb_gen", std::memory_order_seq_cst);
+  EXPECT_ORDER("add mm.batch_marks", std::memory_order_seq_cst);
   EXPECT_EQ(added(bench.mm), 1u);
-  EXPECT_EQ(count("send interrupt"), 0u) << "the flush comes later";
+  EXPECT_NEVER("send interrupt") << "the flush comes later";
 }
 
 TEST_F(BatchTest, OneFlushServesAllSpacesAndEachCpuItsOwn) {
@@ -68,7 +68,7 @@ TEST_F(BatchTest, ACpuThatSwitchedMeanwhileCatchesUpWithWhatItHasNow) {
 
 TEST_F(BatchTest, R13_AnEmptyBatchInterruptsNobody) {
   flush();
-  EXPECT_EQ(count("send interrupt") + count("pause") + count("invlpg") + count("write CR3"), 0u);
+  EXPECT_NONE_OF("send interrupt", "pause", "invlpg", "write CR3");
 }
 
 TEST_F(BatchTest, OfThisCpusOwnSpaceIsFlushedHere) {
@@ -76,8 +76,8 @@ TEST_F(BatchTest, OfThisCpusOwnSpaceIsFlushedHere) {
   batch.add(bench.system, bench.mm);
   recorder.clear();
   flush();
-  EXPECT_EQ(count("write CR3", 0), 1u);
-  EXPECT_EQ(count("send interrupt"), 0u);
+  EXPECT_ONCE("write CR3", 0);
+  EXPECT_NEVER("send interrupt");
 }
 
 TEST_F(BatchTest, R10_ABatchFlushIsAFlushLikeAnyOther) {
@@ -85,7 +85,7 @@ TEST_F(BatchTest, R10_ABatchFlushIsAFlushLikeAnyOther) {
   batch.add(bench.system, bench.mm);
   std::optional<Rule> refused;
   recorder.before = [&](const Entry& entry) {
-    if (entry.what != "pause" || refused) return;
+    if (!is(entry, "pause") || refused) return;
     refused = refused_by([&] { static_cast<void>(flush_tlb_mm(bench.system, bench.mm)); });
   };
   flush();
@@ -104,25 +104,25 @@ struct PendingTest : BatchTest {
 TEST_F(PendingTest, M12_NothingAddedMeansNothingToDo) {
   settle();
   EXPECT_EQ(bench.mm.tlb_gen.peek(), kFirstGeneration);
-  EXPECT_EQ(order_of("load mm.batch_marks"), std::memory_order_acquire);
+  EXPECT_ORDER("load mm.batch_marks", std::memory_order_acquire);
 }
 
 TEST_F(PendingTest, M12_AnUnflushedAdditionIsFlushedOnce) {
   batch.add(bench.system, bench.mm);
   recorder.clear();
   settle();
-  EXPECT_EQ(count("write CR3"), 2u);
+  EXPECT_COUNT(2, "write CR3");
   EXPECT_EQ(flushed(bench.mm), 1u);
   recorder.clear();
   settle();
-  EXPECT_EQ(count("write CR3") + count("add mm.tlb_gen"), 0u);
+  EXPECT_NONE_OF("write CR3", "add mm.tlb_gen");
 }
 
 TEST_F(PendingTest, M12_AnAdditionDuringTheFlushStaysPending) {
   batch.add(bench.system, bench.mm);
   bool done = false;
   recorder.before = [&](const Entry& entry) {
-    if (entry.what != "pause" || std::exchange(done, true)) return;
+    if (!is(entry, "pause") || std::exchange(done, true)) return;
     batch.add(bench.system, bench.mm);
   };
   settle();
@@ -137,7 +137,7 @@ TEST_F(PendingTest, M12_SomebodyWhoGotFurtherIsNotPutBack) {
   batch.add(bench.system, bench.mm);
   bool done = false;
   recorder.before = [&](const Entry& entry) {
-    if (entry.what != "push mm.batch_marks" || std::exchange(done, true)) return;
+    if (!is(entry, "push mm.batch_marks") || std::exchange(done, true)) return;
     bench.mm.batch_marks.poke((std::uint64_t{3} << 32) | 3);
   };
   settle();
@@ -148,7 +148,7 @@ TEST_F(PendingTest, M12_AnAdditionAtTheLastMomentIsKept) {
   batch.add(bench.system, bench.mm);
   bool done = false;
   recorder.before = [&](const Entry& entry) {
-    if (entry.what != "push mm.batch_marks" || std::exchange(done, true)) return;
+    if (!is(entry, "push mm.batch_marks") || std::exchange(done, true)) return;
     bench.mm.batch_marks.poke(bench.mm.batch_marks.peek() +
                               ReclaimBatch<FourCpus::H>::kOneAddition);
   };
@@ -208,7 +208,7 @@ TEST_F(BatchTest, ASettleThatIsUnderWayWhenTheMarksMoveClaimsNoMoreThanItFlushed
   bench.mm.batch_marks.poke(marks_of(0x8000'0010, 0x10));
   bool added = false;
   recorder.before = [&](const Entry& entry) {
-    if (entry.what != "trace flush_end" || added) return;
+    if (!is(entry, "trace flush_end") || added) return;
     added = true;
     batch.add(bench.system, bench.mm);
   };

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/shootdown.h"
+#include "tests/core/log.h"
 #include "tests/core/recording_hal.h"
 
 namespace shootdown::test {
@@ -102,46 +103,6 @@ struct Bench {
     });
   }
 };
-
-/// How often `what` is in the log; by any CPU unless one is named.
-inline std::size_t count(const std::string& what, std::optional<CpuId> cpu = {}) {
-  std::size_t found = 0;
-  for (const Entry& entry : recorder.log) {
-    if (entry.what == what && (!cpu || entry.cpu == *cpu)) ++found;
-  }
-  return found;
-}
-
-/// Where `what` is in the log for the first time. It must be there.
-inline std::size_t first(const std::string& what, std::optional<CpuId> cpu = {}) {
-  for (std::size_t i = 0; i < recorder.log.size(); ++i) {
-    if (recorder.log[i].what == what && (!cpu || recorder.log[i].cpu == *cpu)) return i;
-  }
-  ADD_FAILURE() << "not in the log: " << what;
-  return recorder.log.size();
-}
-
-/// Where `what` is in the log for the last time. It must be there.
-inline std::size_t last(const std::string& what, std::optional<CpuId> cpu = {}) {
-  for (std::size_t i = recorder.log.size(); i-- > 0;) {
-    if (recorder.log[i].what == what && (!cpu || recorder.log[i].cpu == *cpu)) return i;
-  }
-  ADD_FAILURE() << "not in the log: " << what;
-  return 0;
-}
-
-/// The values of `what`, in order.
-inline std::vector<std::uint64_t> values(const std::string& what, std::optional<CpuId> cpu = {}) {
-  std::vector<std::uint64_t> found;
-  for (const Entry& entry : recorder.log) {
-    if (entry.what == what && (!cpu || entry.cpu == *cpu)) found.push_back(entry.value);
-  }
-  return found;
-}
-
-inline std::memory_order order_of(const std::string& what) {
-  return recorder.log[first(what)].order;
-}
 
 inline std::vector<TraceEvent> events(TraceKind kind) {
   std::vector<TraceEvent> found;

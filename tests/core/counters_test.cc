@@ -18,7 +18,7 @@ using FourCpus = Bench<4>;
 void answer_after(CpuId cpu, std::uint64_t pauses) {
   FourCpus::H::cpus[cpu].interrupts = false;
   recorder.before = [cpu, pauses, seen = std::uint64_t{0}](const Entry& entry) mutable {
-    if (entry.what == "pause" && ++seen == pauses) FourCpus::H::cpus[cpu].interrupts = true;
+    if (is(entry, "pause") && ++seen == pauses) FourCpus::H::cpus[cpu].interrupts = true;
   };
 }
 

@@ -119,7 +119,7 @@ TEST(ManyCpus, AFlushReachesThemAcrossWords) {
   bench->as(64, [&] { static_cast<void>(flush_tlb_page(bench->system, bench->mm, 0x5000)); });
   std::set<CpuId> flushed;
   for (const Entry& entry : recorder.log) {
-    if (entry.what == "invlpg") flushed.insert(entry.cpu);
+    if (is(entry, "invlpg")) flushed.insert(entry.cpu);
   }
   EXPECT_EQ(flushed, (std::set<CpuId>{0, 63, 64, 129}));
   EXPECT_EQ(bench->own(64).counters.targets_queued, 3u);

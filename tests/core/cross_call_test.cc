@@ -47,7 +47,7 @@ TEST_F(CrossCallTest, RunsOnEveryTargetOnceAndNotOnTheSender) {
 
 TEST_F(CrossCallTest, ReturnsWhenAllHaveRun) {
   bool waited = false;
-  recorder.before = [&](const Entry& entry) { waited = waited || entry.what == "pause"; };
+  recorder.before = [&](const Entry& entry) { waited = waited || is(entry, "pause"); };
   call(bench, mask_of({1, 2}));
   EXPECT_TRUE(waited);
   EXPECT_EQ(runs().size(), 2u);
@@ -60,13 +60,13 @@ TEST_F(CrossCallTest, AsksForEachTargetWhenItIsQueued) {
       mask_of({0, 1, 2, 3}),
       [&](CpuId cpu) {
         asked.push_back(cpu);
-        EXPECT_EQ(count("push cpu1.queue"), cpu > 1 ? 1u : 0u);
+        EXPECT_COUNT(cpu > 1 ? 1u : 0u, "push cpu1.queue");
         return cpu != 2;
       },
       note_run, &number, [] {});
   EXPECT_EQ(asked, (std::vector<CpuId>{1, 2, 3}));
   EXPECT_EQ(outcome.queued, 2u);
-  EXPECT_EQ(count("push cpu2.queue"), 0u);
+  EXPECT_NEVER("push cpu2.queue");
 }
 
 TEST_F(CrossCallTest, OfNobodyTouchesNoInterruptMachinery) {
@@ -76,15 +76,15 @@ TEST_F(CrossCallTest, OfNobodyTouchesNoInterruptMachinery) {
       mask_of({0, 1}), [](CpuId) { return false; }, note_run, &number, [&] { ran_locally = true; });
   EXPECT_EQ(outcome.queued, 0u);
   EXPECT_TRUE(ran_locally);
-  EXPECT_EQ(count("order stores") + count("send interrupt") + count("pause"), 0u);
+  EXPECT_NONE_OF("order stores", "send interrupt", "pause");
 }
 
 TEST_F(CrossCallTest, R11_StoresAreOrderedBetweenTheLastPushAndTheInterrupt) {
   call(bench, mask_of({1, 2, 3}));
-  const std::size_t order = first("order stores");
-  EXPECT_LT(last("push cpu3.queue"), order);
-  EXPECT_EQ(order + 1, first("send interrupt")) << "nothing comes between";
-  EXPECT_EQ(count("order stores"), 1u);
+  EXPECT_BEFORE(last("push cpu3.queue"), "order stores");
+  EXPECT_BEFORE("order stores", "send interrupt");
+  EXPECT_EQ(index_of("order stores") + 1, index_of("send interrupt")) << "nothing comes between";
+  EXPECT_ONCE("order stores");
 }
 
 TEST_F(CrossCallTest, R11_ATargetWhoseQueueWasNotEmptyIsNotInterruptedAgain) {
@@ -92,14 +92,14 @@ TEST_F(CrossCallTest, R11_ATargetWhoseQueueWasNotEmptyIsNotInterruptedAgain) {
   int first_call = 3;
   bool second_done = false;
   recorder.before = [&](const Entry& entry) {
-    if (entry.what != "send interrupt" || entry.cpu != 3 || second_done) return;
+    if (!is(entry, "send interrupt") || entry.cpu != 3 || second_done) return;
     second_done = true;
     int second_call = 0;
     bench.as(0, [&] {
       bench.system.calls.call(
           mask_of({1}), [](CpuId) { return true; }, note_run, &second_call,
           [&] {
-            EXPECT_EQ(count("send interrupt", 0), 0u);
+            EXPECT_NEVER("send interrupt", 0);
             FourCpus::H::cpus[1].pending = true;  // CPU 3's interrupt arrives.
           });
     });
@@ -108,24 +108,24 @@ TEST_F(CrossCallTest, R11_ATargetWhoseQueueWasNotEmptyIsNotInterruptedAgain) {
     bench.system.calls.call(mask_of({1}), [](CpuId) { return true; }, note_run, &first_call, [] {});
   });
   EXPECT_TRUE(second_done);
-  EXPECT_EQ(count("order stores", 0), 0u);
+  EXPECT_NEVER("order stores", 0);
   EXPECT_EQ(runs(), (std::vector<std::pair<int, CpuId>>{{3, 1}, {0, 1}})) << "oldest first";
 }
 
 TEST_F(CrossCallTest, M7_ThePushPublishesAndTheTakeAcquires) {
   call(bench, mask_of({1}));
-  EXPECT_EQ(order_of("push cpu1.queue"), std::memory_order_acq_rel);
-  EXPECT_EQ(order_of("exchange cpu1.queue"), std::memory_order_acq_rel);
-  EXPECT_LT(first("store record 0->1"), first("push cpu1.queue")) << "locked before it is seen";
+  EXPECT_ORDER("push cpu1.queue", std::memory_order_acq_rel);
+  EXPECT_ORDER("exchange cpu1.queue", std::memory_order_acq_rel);
+  EXPECT_BEFORE("store record 0->1", "push cpu1.queue") << "locked before it is seen";
 }
 
 TEST_F(CrossCallTest, M8_TheUnlockReleasesAndTheWaitAcquires) {
   call(bench, mask_of({1}));
-  const Entry& unlock = recorder.log[last("store record 0->1", 1)];
-  EXPECT_EQ(unlock.value, 0u);
-  EXPECT_EQ(unlock.order, std::memory_order_release);
-  EXPECT_LT(last("trace call_run"), last("store record 0->1", 1)) << "after the function";
-  EXPECT_EQ(recorder.log[last("load record 0->1", 0)].order, std::memory_order_acquire);
+  const Moment unlock = last("store record 0->1", 1);
+  EXPECT_EQ(entry_at(unlock).value, 0u);
+  EXPECT_ORDER(unlock, std::memory_order_release);
+  EXPECT_BEFORE(last("trace call_run"), unlock) << "after the function";
+  EXPECT_ORDER(last("load record 0->1", 0), std::memory_order_acquire);
 }
 
 TEST_F(CrossCallTest, TheRecordIsNotReadAfterTheUnlock) {
@@ -134,7 +134,7 @@ TEST_F(CrossCallTest, TheRecordIsNotReadAfterTheUnlock) {
   int two = 2;
   const auto always = [](CpuId) { return true; };
   recorder.before = [&](const Entry& entry) {
-    if (entry.what != "store record 0->1" || entry.cpu != 1) return;
+    if (!is(entry, "store record 0->1") || entry.cpu != 1) return;
     for (const auto& [word, name] : recorder.names) {
       if (name != "record 0->1") continue;
       auto* locked = static_cast<RecordedWord<std::uint32_t>*>(const_cast<void*>(word));
@@ -173,7 +173,7 @@ TEST_F(CrossCallTest, R10_EachPairOfSenderAndTargetHasItsOwnRecord) {
     bench.as(sender, [&] { call(bench, mask_of({1, 3})); });
   }
   for (const char* record : {"record 0->1", "record 0->3", "record 2->1", "record 2->3"}) {
-    EXPECT_EQ(count(std::string("store ") + record), 2u) << record;
+    EXPECT_COUNT(2, std::string("store ") + record) << record;
   }
 }
 

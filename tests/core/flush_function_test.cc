@@ -62,8 +62,8 @@ TEST_F(FlushFunctionTest, R5_PagesOnlyIfExactlyTheRequestsGenerationIsMissing) {
           answer();
           const HandlerOutcome expected = expected_outcome(slot, wanted, space, all);
           EXPECT_EQ(outcome(), expected);
-          EXPECT_EQ(count("invlpg"), expected == HandlerOutcome::partial ? 2u : 0u);
-          EXPECT_EQ(count("write CR3"), expected == HandlerOutcome::full ? 1u : 0u);
+          EXPECT_COUNT(expected == HandlerOutcome::partial ? 2u : 0u, "invlpg");
+          EXPECT_COUNT(expected == HandlerOutcome::full ? 1u : 0u, "write CR3");
           EXPECT_EQ(bench.loaded_slot(1).generation,
                     expected == HandlerOutcome::already_fresh ? slot : space);
         }
@@ -78,10 +78,10 @@ TEST_F(FlushFunctionTest, R4_TheRecordedGenerationWasReadBeforeTheFlush) {
     bench.mm.tlb_gen.poke(2);
     request.end = instruction == std::string("invlpg") ? 0x7000 : kFlushAll;
     recorder.before = [&](const Entry& entry) {
-      if (entry.what == instruction) bench.mm.tlb_gen.poke(3);
+      if (is(entry, instruction)) bench.mm.tlb_gen.poke(3);
     };
     answer();
-    EXPECT_EQ(count("load mm.tlb_gen"), 1u) << "it is not read again";
+    EXPECT_ONCE("load mm.tlb_gen") << "it is not read again";
     EXPECT_EQ(bench.loaded_slot(1).generation, 2u) << instruction;
   }
 }
@@ -95,7 +95,7 @@ TEST_F(FlushFunctionTest, R4_TheRecordedGenerationIsNotTheRequests) {
 
 TEST_F(FlushFunctionTest, M6_TheGenerationIsReadWithAcquire) {
   answer();
-  EXPECT_EQ(order_of("load mm.tlb_gen"), std::memory_order_acquire);
+  EXPECT_ORDER("load mm.tlb_gen", std::memory_order_acquire);
 }
 
 TEST_F(FlushFunctionTest, R4_ASlotNewerThanItsSpaceIsRefused) {
@@ -134,7 +134,7 @@ TEST_F(FlushFunctionTest, AnsweringTwiceFlushesOnce) {
   EXPECT_EQ(outcome(), HandlerOutcome::partial);
   answer();
   EXPECT_EQ(outcome(), HandlerOutcome::already_fresh);
-  EXPECT_EQ(count("invlpg") + count("load mm.tlb_gen"), 0u) << "the request says enough";
+  EXPECT_NONE_OF("invlpg", "load mm.tlb_gen") << "the request says enough";
 }
 
 // ---- Which space
@@ -144,7 +144,7 @@ TEST_F(FlushFunctionTest, ARequestForAnotherSpaceIsNotForThisCpu) {
   bench.other.tlb_gen.poke(2);
   answer();
   EXPECT_EQ(outcome(), HandlerOutcome::other_mm);
-  EXPECT_EQ(count("invlpg") + count("write CR3"), 0u);
+  EXPECT_NONE_OF("invlpg", "write CR3");
 }
 
 TEST_F(FlushFunctionTest, ARequestForNoSpaceInParticularCatchesUpWithTheLoadedOne) {
@@ -161,7 +161,7 @@ TEST_F(FlushFunctionTest, OnTheKernelsOwnSpaceThereIsNothingToDo) {
   request.mm = nullptr;
   answer();
   EXPECT_EQ(outcome(), HandlerOutcome::kernel_mm);
-  EXPECT_EQ(count("invlpg") + count("write CR3"), 0u);
+  EXPECT_NONE_OF("invlpg", "write CR3");
 }
 
 TEST_F(FlushFunctionTest, ALazyCpuMovesToTheKernelAndLeavesItsSlotBehind) {
@@ -203,7 +203,7 @@ TEST_P(Ranges, AreFlushedByPageUpToTheCeiling) {
     addresses.push_back(range.start + (i << range.shift));
   }
   EXPECT_EQ(values("invlpg"), addresses);
-  EXPECT_EQ(count("write CR3"), range.by_page ? 0u : 1u);
+  EXPECT_COUNT(range.by_page ? 0u : 1u, "write CR3");
   const TraceEvent event = events(TraceKind::handler_end).back();
   EXPECT_EQ(event.reason,
             range.by_page ? FlushReason::local_shootdown : FlushReason::local_mm_shootdown);

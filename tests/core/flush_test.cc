@@ -29,23 +29,21 @@ TEST(R1, TheGenerationIsBumpedBeforeTargetsAreChosenAndBeforeInterruptsLeave) {
   FourCpus bench;
   bench.run_mm_on({0, 1, 2});
   flush(bench);
-  const std::size_t bump = first("add mm.tlb_gen");
-  const std::size_t mask = first("load mm.cpu_mask");
-  EXPECT_EQ(first("trace flush_asked"), 0u);
-  EXPECT_EQ(bump, 1u) << "nothing shared is touched before";
-  EXPECT_LT(bump, mask);
-  EXPECT_LT(mask, first("load cpu1.is_lazy"));
-  EXPECT_LT(last("load cpu2.is_lazy", 0), first("send interrupt"));
-  EXPECT_EQ(count("load mm.cpu_mask"), 1u);
+  EXPECT_EQ(index_of("trace flush_asked"), 0u);
+  EXPECT_EQ(index_of("add mm.tlb_gen"), 1u) << "nothing shared is touched before";
+  EXPECT_BEFORE("add mm.tlb_gen", "load mm.cpu_mask");
+  EXPECT_BEFORE("load mm.cpu_mask", "load cpu1.is_lazy");
+  EXPECT_BEFORE(last("load cpu2.is_lazy", 0), "send interrupt");
+  EXPECT_ONCE("load mm.cpu_mask");
 }
 
 TEST(R1, BumpAndReadsAreInOneTotalOrder) {
   FourCpus bench;
   bench.run_mm_on({0, 1});
   flush(bench);
-  EXPECT_EQ(order_of("add mm.tlb_gen"), std::memory_order_seq_cst);
-  EXPECT_EQ(order_of("load mm.cpu_mask"), std::memory_order_seq_cst);
-  EXPECT_EQ(order_of("load cpu1.is_lazy"), std::memory_order_seq_cst);
+  EXPECT_ORDER("add mm.tlb_gen", std::memory_order_seq_cst);
+  EXPECT_ORDER("load mm.cpu_mask", std::memory_order_seq_cst);
+  EXPECT_ORDER("load cpu1.is_lazy", std::memory_order_seq_cst);
 }
 
 TEST(R1, TheRequestCarriesTheGenerationOfItsOwnBump) {
@@ -66,8 +64,8 @@ TEST(R1, HoldsForALocalFlushAndWithTheKeyOff) {
     bench.run_mm_on({0});
     FourCpus::H::concurrent = concurrent;
     flush(bench);
-    EXPECT_LT(first("add mm.tlb_gen"), first("load mm.cpu_mask"));
-    EXPECT_LT(first("load mm.cpu_mask"), first("invlpg"));
+    EXPECT_BEFORE("add mm.tlb_gen", "load mm.cpu_mask");
+    EXPECT_BEFORE("load mm.cpu_mask", "invlpg");
   }
 }
 
@@ -77,10 +75,10 @@ TEST(ConcurrentFlush, RunsTheLocalPartAfterTheInterruptsLeftAndBeforeTheWait) {
   FourCpus bench;
   bench.run_mm_on({0, 1, 2, 3});
   flush(bench);
-  const std::size_t local = first("trace handler_begin", 0);
-  EXPECT_LT(first("send interrupt"), local);
-  EXPECT_LT(last("trace handler_end", 0), first("pause"));
-  for (CpuId cpu = 1; cpu < 4; ++cpu) EXPECT_GT(first("trace handler_begin", cpu), local);
+  const Moment local = first("trace handler_begin", 0);
+  EXPECT_BEFORE("send interrupt", local);
+  EXPECT_BEFORE(last("trace handler_end", 0), "pause");
+  for (CpuId cpu = 1; cpu < 4; ++cpu) EXPECT_BEFORE(local, first("trace handler_begin", cpu));
 }
 
 TEST(ConcurrentFlush, SendsOneInterruptMessageForAllTargets) {
@@ -94,10 +92,10 @@ TEST(ConcurrentFlush, RunsTheLocalPartWithInterruptsOffAndRestoresThem) {
   FourCpus bench;
   bench.run_mm_on({0, 1});
   recorder.before = [&](const Entry& entry) {
-    if (entry.what == "invlpg") EXPECT_FALSE(FourCpus::H::interrupts_enabled());
+    if (is(entry, "invlpg")) EXPECT_FALSE(FourCpus::H::interrupts_enabled());
   };
   flush(bench);
-  EXPECT_EQ(count("invlpg"), 2u);
+  EXPECT_COUNT(2, "invlpg");
   EXPECT_TRUE(FourCpus::H::interrupts_enabled());
 }
 
@@ -106,12 +104,12 @@ TEST(SerialFlush, WithTheKeyOffTheLocalPartComesFirst) {
   bench.run_mm_on({0, 1, 2});
   FourCpus::H::concurrent = false;
   flush(bench);
-  EXPECT_LT(last("trace handler_end", 0), first("push cpu1.queue"));
-  EXPECT_LT(last("trace handler_end", 0), first("send interrupt"));
-  EXPECT_EQ(count("trace handler_begin", 0), 1u) << "once, although it is in the mask";
+  EXPECT_BEFORE(last("trace handler_end", 0), "push cpu1.queue");
+  EXPECT_BEFORE(last("trace handler_end", 0), "send interrupt");
+  EXPECT_ONCE("trace handler_begin", 0) << "once, although it is in the mask";
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b110});
-  EXPECT_EQ(count("invlpg", 1), 1u);
-  EXPECT_EQ(count("invlpg", 2), 1u);
+  EXPECT_ONCE("invlpg", 1);
+  EXPECT_ONCE("invlpg", 2);
 }
 
 TEST(SerialFlush, OfASpaceThatThisCpuDoesNotRunHasNoLocalPart) {
@@ -120,8 +118,8 @@ TEST(SerialFlush, OfASpaceThatThisCpuDoesNotRunHasNoLocalPart) {
     bench.run_mm_on({1, 2});
     FourCpus::H::concurrent = concurrent;
     flush(bench);
-    EXPECT_EQ(count("trace handler_begin", 0), 0u);
-    EXPECT_EQ(count("invlpg"), 2u);
+    EXPECT_NEVER("trace handler_begin", 0);
+    EXPECT_COUNT(2, "invlpg");
   }
 }
 
@@ -131,10 +129,10 @@ TEST(FastPath, AFlushOfOneselfTouchesNoInterruptMachinery) {
   FourCpus bench;
   bench.run_mm_on({0});
   flush(bench);
-  EXPECT_EQ(count("invlpg", 0), 1u);
+  EXPECT_ONCE("invlpg", 0);
   for (const char* what : {"order stores", "send interrupt", "load online", "pause",
                            "push cpu0.queue", "trace flush_send"}) {
-    EXPECT_EQ(count(what), 0u) << what;
+    EXPECT_NEVER(what);
   }
 }
 
@@ -144,7 +142,7 @@ TEST(R13, AnEmptyMaskTouchesNothing) {
   flush(bench);
   EXPECT_EQ(bench.mm.tlb_gen.peek(), kFirstGeneration + 1) << "the slots must still learn of it";
   for (const Entry& entry : recorder.log) {
-    EXPECT_TRUE(entry.what == "add mm.tlb_gen" || entry.what == "load mm.cpu_mask" ||
+    EXPECT_TRUE(is(entry, "add mm.tlb_gen") || is(entry, "load mm.cpu_mask") ||
                 entry.what.starts_with("trace flush_"))
         << entry.what;
   }
@@ -157,7 +155,7 @@ TEST(R13, Cpu0IsATargetLikeAnyOther) {
     FourCpus::H::concurrent = concurrent;
     bench.as(1, [&] { flush(bench); });
     EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b1});
-    EXPECT_EQ(count("invlpg", 0), 1u);
+    EXPECT_ONCE("invlpg", 0);
   }
 }
 
@@ -192,7 +190,7 @@ TEST(LazyCpus, AreAskedWhenTheyAreQueuedAndNotBefore) {
   bench.run_mm_on({0, 1, 2});
   // CPU 2 goes idle after CPU 1 was queued: as late as possible, but in time.
   recorder.before = [&](const Entry& entry) {
-    if (entry.what == "push cpu1.queue") bench.system.cpus[2].shared.is_lazy.poke(true);
+    if (is(entry, "push cpu1.queue")) bench.system.cpus[2].shared.is_lazy.poke(true);
   };
   flush(bench);
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b010});
@@ -206,7 +204,7 @@ TEST(R10, TheRequestBelongsToTheInitiatorAndStaysAsItIs) {
   const FlushRequest<FourCpus::H>* request = &bench.system.cpus[0].request;
   unsigned runs = 0;
   recorder.before = [&](const Entry& entry) {
-    if (entry.what != "invlpg") return;
+    if (!is(entry, "invlpg")) return;
     ++runs;
     EXPECT_EQ(request->mm, &bench.mm);
     EXPECT_EQ(request->start, kOnePage.start);
@@ -227,7 +225,7 @@ TEST(R10, AFlushInsideAFlushIsRefused) {
   bench.run_mm_on({0, 1});
   std::optional<Rule> refused;
   recorder.before = [&](const Entry& entry) {
-    if (entry.what == "pause" && !refused) refused = refused_by([&] { flush(bench); });
+    if (is(entry, "pause") && !refused) refused = refused_by([&] { flush(bench); });
   };
   flush(bench);
   EXPECT_EQ(refused, Rule::r10);
@@ -243,7 +241,7 @@ TEST(R10, ACallRecordInUseIsNotTakenAgain) {
         targets, [](CpuId) { return true; }, [](void*, auto&) {}, nullptr, [] {});
   };
   recorder.before = [&](const Entry& entry) {
-    if (entry.what == "pause" && !refused) refused = refused_by(call);
+    if (is(entry, "pause") && !refused) refused = refused_by(call);
   };
   call();
   EXPECT_EQ(refused, Rule::r10);
@@ -253,7 +251,7 @@ TEST(R10, TheRecordIsFreeAgainWhenTheCallReturns) {
   FourCpus bench;
   bench.run_mm_on({0, 1});
   for (int i = 0; i < 3; ++i) flush(bench);
-  EXPECT_EQ(count("invlpg", 1), 3u);
+  EXPECT_COUNT(3, "invlpg", 1);
 }
 
 // ---- R12
@@ -281,7 +279,7 @@ TEST(R12, NobodyWaitsWithInterruptsOff) {
     FourCpus::H::concurrent = concurrent;
     unsigned waits = 0;
     recorder.before = [&](const Entry& entry) {
-      if (entry.what != "pause") return;
+      if (!is(entry, "pause")) return;
       ++waits;
       EXPECT_TRUE(FourCpus::H::interrupts_enabled());
     };
@@ -352,7 +350,7 @@ TEST(Trace, ASendMayReachNobody) {
   EXPECT_EQ(sends[0].value, 2u) << "pages";
   EXPECT_EQ(bench.own(0).counters.remote_flush_sent, 1u);
   EXPECT_EQ(bench.own(0).counters.targets_queued, 0u);
-  EXPECT_EQ(count("send interrupt") + count("order stores") + count("pause"), 0u);
+  EXPECT_NONE_OF("send interrupt", "order stores", "pause");
 }
 
 TEST(Trace, PagesAreSmallOnesWhateverTheStrideAndZeroMeansAll) {
@@ -370,10 +368,10 @@ TEST(Trace, AFlushBeginsSendsAndEnds) {
   FourCpus bench;
   bench.run_mm_on({0, 1});
   flush(bench);
-  EXPECT_LT(first("trace flush_begin"), first("trace flush_send"));
-  EXPECT_LT(first("trace flush_send"), first("trace call_queued"));
-  EXPECT_LT(first("trace call_queued"), first("trace call_run"));
-  EXPECT_LT(last("trace handler_end"), first("trace flush_end"));
+  EXPECT_BEFORE("trace flush_begin", "trace flush_send");
+  EXPECT_BEFORE("trace flush_send", "trace call_queued");
+  EXPECT_BEFORE("trace call_queued", "trace call_run");
+  EXPECT_BEFORE(last("trace handler_end"), "trace flush_end");
   const auto queued = events(TraceKind::call_queued);
   ASSERT_EQ(queued.size(), 1u);
   EXPECT_EQ(queued[0].value, 1u);

@@ -16,13 +16,17 @@ TEST(Hub, AMessageAndAnAnswerInsteadOfInterrupts) {
     ASSERT_EQ(H::hub_calls.size(), 1u);
     EXPECT_EQ(H::hub_calls[0].message.address, 0x5000u);
     EXPECT_EQ(H::hub_calls[0].targets.word(0), 0b110u);
-    EXPECT_EQ(count("invlpg", 1), 1u);
-    EXPECT_EQ(count("hub answer"), 2u);
-    EXPECT_LT(first("invlpg", 1), first("hub answer", 1));
+    EXPECT_ONCE("invlpg", 1);
+    EXPECT_COUNT(2, "hub answer");
+    EXPECT_BEFORE(first("invlpg", 1), first("hub answer", 1));
     EXPECT_TRUE(interrupted().empty());
     // Local first, or while the message is on its way.
-    EXPECT_EQ(first("invlpg", 0) < first("hub message"), !concurrent);
-    EXPECT_LT(first("invlpg", 0), first("hub answer"));
+    if (concurrent) {
+      EXPECT_BEFORE("hub message", first("invlpg", 0));
+    } else {
+      EXPECT_BEFORE(first("invlpg", 0), "hub message");
+    }
+    EXPECT_BEFORE(first("invlpg", 0), "hub answer");
   }
 }
 
@@ -32,7 +36,7 @@ TEST(Hub, MoreThanOnePageIsEverything) {
   guest.flush(2);
   ASSERT_EQ(H::hub_calls.size(), 1u);
   EXPECT_EQ(H::hub_calls[0].message.address, kFlushAll);
-  EXPECT_EQ(count("write CR3", 1), 1u);
+  EXPECT_ONCE("write CR3", 1);
 }
 
 TEST(Hub, WhomItCannotReachIsInterrupted) {
@@ -43,8 +47,8 @@ TEST(Hub, WhomItCannotReachIsInterrupted) {
     guest.flush();
     EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b100});
     EXPECT_EQ(guest.generation(2), guest.mm.tlb_gen.peek());
-    EXPECT_EQ(count("hub answer", 1), 1u);
-    EXPECT_EQ(count("invlpg", 0), 1u) << "the local part runs once";
+    EXPECT_ONCE("hub answer", 1);
+    EXPECT_ONCE("invlpg", 0) << "the local part runs once";
     EXPECT_EQ(guest.counters().remote_flush_sent, 1u);
     EXPECT_EQ(guest.counters().native_fallbacks, 1u);
   }
@@ -59,7 +63,7 @@ TEST(Hub, ACpuThatGoesAnswersWhatItHasGotAndIsNotReachableAfterwards) {
     H::self().interrupts = false;
     take_cpu_offline(guest.system);
   });
-  EXPECT_LT(first("hub close", 1), first("hub answer", 1));
+  EXPECT_BEFORE(first("hub close", 1), first("hub answer", 1));
   EXPECT_EQ(H::unanswered[0], 0u);
 }
 

@@ -48,6 +48,8 @@ struct ParavirtHal : RecordingHal<kCpus> {
 
   static void reset() {
     RecordingHal<kCpus>::reset();
+    recorder.list({"hypercall", "hypercall, interrupts on", "hub message", "hub answer", "hub open",
+                   "hub close"});
     native = true;
     for (CpuId cpu = 0; cpu < kCpus; ++cpu) {
       vcpus[cpu].poke(0);

@@ -62,7 +62,7 @@ TEST(Backends, TheTokenOfFreedTablesPermitsTheirReleaseBehindTheWalkers) {
     recorder.clear();
     EXPECT_TRUE(exclude_walkers(guest.system, std::move(tables)).covers(guest.mm));
     const bool waits = ops->remove_table == TableRemoval::after_walkers;
-    EXPECT_EQ(count("send interrupt"), waits ? 1u : 0u) << ops->name;
+    EXPECT_COUNT(waits ? 1u : 0u, "send interrupt") << ops->name;
   }
 }
 
@@ -128,7 +128,7 @@ TEST(Backends, TheLocalPartComesFirstInTheRemoteOnlyForm) {
     const std::string remote = ops == &kKvmOps<H>      ? "send interrupt"
                                : ops == &kHypervOps<H> ? "hypercall"
                                                        : "hub message";
-    EXPECT_LT(first("invlpg", 0), first(remote)) << ops->name;
+    EXPECT_BEFORE(first("invlpg", 0), first(remote)) << ops->name;
     EXPECT_EQ(guest.generation(0), guest.mm.tlb_gen.peek()) << ops->name;
   }
 }
@@ -172,9 +172,9 @@ TEST(Kvm, TheFlagComesAfterTheBumpAndByCompareAndSwap) {
   guest.run_mm_on({0, 1});
   H::vcpus[1].poke(kVcpuPreempted);
   guest.flush();
-  EXPECT_LT(first("add mm.tlb_gen"), first("load vcpu1"));
-  EXPECT_EQ(order_of("push vcpu1"), std::memory_order_seq_cst);
-  EXPECT_EQ(count("store vcpu1") + count("or vcpu1"), 0u);
+  EXPECT_BEFORE("add mm.tlb_gen", "load vcpu1");
+  EXPECT_ORDER("push vcpu1", std::memory_order_seq_cst);
+  EXPECT_NONE_OF("store vcpu1", "or vcpu1");
 }
 
 TEST(Kvm, ATargetThatTheHostTakesBackMeanwhileIsInterrupted) {
@@ -183,7 +183,7 @@ TEST(Kvm, ATargetThatTheHostTakesBackMeanwhileIsInterrupted) {
   guest.run_mm_on({0, 1});
   H::vcpus[1].poke(kVcpuPreempted);
   recorder.before = [](const Entry& entry) {
-    if (entry.what == "push vcpu1") H::vcpus[1].poke(0);
+    if (is(entry, "push vcpu1")) H::vcpus[1].poke(0);
   };
   guest.flush();
   EXPECT_EQ(H::vcpus[1].peek(), 0) << "a flag that nobody would read";
@@ -196,11 +196,11 @@ TEST(Kvm, AFlagThatIsSetAlreadyIsConfirmed) {
   guest.run_mm_on({0, 1});
   H::vcpus[1].poke(kVcpuPreempted | kVcpuFlushOnEntry);
   guest.flush();
-  EXPECT_EQ(count("push vcpu1"), 1u);
+  EXPECT_ONCE("push vcpu1");
   EXPECT_TRUE(interrupted().empty());
   recorder.clear();
   recorder.before = [](const Entry& entry) {
-    if (entry.what == "push vcpu1") H::vcpus[1].poke(0);
+    if (is(entry, "push vcpu1")) H::vcpus[1].poke(0);
   };
   guest.flush();
   EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b10}) << "it was consumed meanwhile";
@@ -244,7 +244,7 @@ TEST(Hyperv, OnePageOnTheTargets) {
   EXPECT_EQ(H::hyperv_calls[0].page[0], Four::kRoot) << "without the PCID";
   EXPECT_EQ(H::hyperv_calls[0].page[2], 0b10'1000u) << "processors 3 and 5 are CPUs 1 and 3";
   EXPECT_EQ(H::hyperv_calls[0].page[3], 0x5000u);
-  EXPECT_EQ(count("hypercall, interrupts on"), 0u);
+  EXPECT_NEVER("hypercall, interrupts on");
   EXPECT_TRUE(interrupted().empty());
   EXPECT_EQ(guest.counters().remote_flush_sent, 1u);
 }
@@ -380,7 +380,7 @@ TEST(Xen, TheLocalPartIsAHypercallToo) {
   EXPECT_EQ(H::xen_calls[0].operation.address, 0x5000u);
   EXPECT_EQ(H::xen_calls[1].operation.command, kXenFlushLocal);
   EXPECT_EQ(H::xen_calls[2].operation.command, kXenFlushLocal);
-  EXPECT_EQ(count("invlpg") + count("write CR3") + count("invpcid everything"), 0u);
+  EXPECT_NONE_OF("invlpg", "write CR3", "invpcid everything");
 }
 
 TEST(Xen, RefusedLocalPartsAreDoneByHand) {
@@ -390,9 +390,9 @@ TEST(Xen, RefusedLocalPartsAreDoneByHand) {
   guest.flush();
   guest.flush_all();
   guest.with_interrupts_off(0, [&] { flush_everything(guest.system); });
-  EXPECT_EQ(count("invlpg"), 1u);
-  EXPECT_EQ(count("write CR3"), 1u);
-  EXPECT_EQ(count("invpcid everything"), 1u);
+  EXPECT_ONCE("invlpg");
+  EXPECT_ONCE("write CR3");
+  EXPECT_ONCE("invpcid everything");
 }
 
 TEST(Xen, ARefusedSetFallsBackToInterrupts) {

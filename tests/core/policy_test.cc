@@ -27,7 +27,7 @@ TEST(LazyMasks, ASwitchLeavesTheOldBit) {
   bench.switch_to(1, bench.mm);
   bench.switch_to(1, bench.other);
   EXPECT_TRUE(bench.mm.cpus.read().test(1));
-  EXPECT_EQ(count("and mm.cpu_mask"), 0u);
+  EXPECT_NEVER("and mm.cpu_mask");
 }
 
 TEST(LazyMasks, R2_ComingBackNeedsABarrierInsteadOfTheLockedSet) {
@@ -36,10 +36,10 @@ TEST(LazyMasks, R2_ComingBackNeedsABarrierInsteadOfTheLockedSet) {
   bench.switch_to(1, bench.other);
   recorder.clear();
   bench.switch_to(1, bench.mm);
-  EXPECT_EQ(count("or mm.cpu_mask"), 0u);
-  EXPECT_LT(first("store cpu1.loaded_mm"), first("fence")) << "what the flusher looks at";
-  EXPECT_LT(first("fence"), first("load mm.tlb_gen"));
-  EXPECT_EQ(recorder.log[first("store cpu1.loaded_mm")].value, 0u);
+  EXPECT_NEVER("or mm.cpu_mask");
+  EXPECT_BEFORE("store cpu1.loaded_mm", "fence") << "what the flusher looks at";
+  EXPECT_BEFORE("fence", "load mm.tlb_gen");
+  EXPECT_EQ(entry_at("store cpu1.loaded_mm").value, 0u);
 }
 
 TEST(LazyMasks, AFlushThatFindsAnotherSpaceTakesTheBit) {
@@ -69,7 +69,7 @@ TEST(ExactMasks, TheFlushFunctionDoesNotTouchTheMask) {
   FlushRequest<H> request{};
   request.mm = &bench.mm;
   bench.with_interrupts_off(1, [&] { flush_function(bench.system, request); });
-  EXPECT_EQ(count("and mm.cpu_mask") + count("load mm.cpu_mask"), 0u);
+  EXPECT_NONE_OF("and mm.cpu_mask", "load mm.cpu_mask");
 }
 
 // ---- Targets by their loaded space
@@ -91,7 +91,7 @@ TEST(ByLoadedSpace, R8_ACpuInTheSwitchingWindowIsATarget) {
   recorder.clear();
   bench.own(1).loaded_mm.poke(nullptr);  // It is on its way back, and interrupts are off there.
   recorder.before = [&](const Entry& entry) {
-    if (entry.what == "pause") bench.own(1).loaded_mm.poke(&bench.other);
+    if (is(entry, "pause")) bench.own(1).loaded_mm.poke(&bench.other);
   };
   flush(bench);
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b010});
@@ -102,10 +102,10 @@ TEST(ByLoadedSpace, R1_BothTestsAreBehindTheBump) {
   for (const CpuId cpu : {0, 1}) bench.switch_to(cpu, bench.mm);
   recorder.clear();
   flush(bench);
-  EXPECT_LT(first("add mm.tlb_gen"), first("load cpu1.loaded_mm"));
-  EXPECT_LT(first("add mm.tlb_gen"), first("load cpu1.is_lazy"));
-  EXPECT_EQ(order_of("load cpu1.loaded_mm"), std::memory_order_seq_cst);
-  EXPECT_EQ(order_of("load cpu1.is_lazy"), std::memory_order_seq_cst);
+  EXPECT_BEFORE("add mm.tlb_gen", "load cpu1.loaded_mm");
+  EXPECT_BEFORE("add mm.tlb_gen", "load cpu1.is_lazy");
+  EXPECT_ORDER("load cpu1.loaded_mm", std::memory_order_seq_cst);
+  EXPECT_ORDER("load cpu1.is_lazy", std::memory_order_seq_cst);
 }
 
 TEST(ByLoadedSpace, ALazyCpusPrivateLineIsLeftAlone) {
@@ -114,7 +114,7 @@ TEST(ByLoadedSpace, ALazyCpusPrivateLineIsLeftAlone) {
   bench.idle(1);
   recorder.clear();
   flush(bench);
-  EXPECT_EQ(count("load cpu1.loaded_mm"), 0u);
+  EXPECT_NEVER("load cpu1.loaded_mm");
 }
 
 TEST(ByLoadedSpace, M11_TheLazyFlagIsClearedBeforeTheAnnouncementsBarrierAndTheGenerationRead) {
@@ -123,10 +123,10 @@ TEST(ByLoadedSpace, M11_TheLazyFlagIsClearedBeforeTheAnnouncementsBarrierAndTheG
   bench.idle(1);
   recorder.clear();
   bench.switch_to(1, bench.other);
-  EXPECT_LT(first("store cpu1.is_lazy"), first("store cpu1.loaded_mm"));
-  EXPECT_LT(first("store cpu1.loaded_mm"), first("or other.cpu_mask"));
-  EXPECT_LT(first("or other.cpu_mask"), first("load other.tlb_gen"));
-  EXPECT_EQ(order_of("store cpu1.loaded_mm"), std::memory_order_release);
+  EXPECT_BEFORE("store cpu1.is_lazy", "store cpu1.loaded_mm");
+  EXPECT_BEFORE("store cpu1.loaded_mm", "or other.cpu_mask");
+  EXPECT_BEFORE("or other.cpu_mask", "load other.tlb_gen");
+  EXPECT_ORDER("store cpu1.loaded_mm", std::memory_order_release);
 }
 
 TEST(ByLoadedSpace, R6_FreedTablesReachTheWholeMask) {
@@ -151,7 +151,7 @@ TEST(ByLoadedSpace, ATrimReachesTheOthersAndTakesTheirBits) {
   EXPECT_FALSE(bench.mm.cpus.read().test(1));
   recorder.clear();
   flush(bench);  // Generation 3: nobody is left.
-  EXPECT_EQ(count("send interrupt"), 0u);
+  EXPECT_NEVER("send interrupt");
 }
 
 TEST(R13, ATrimIntervalOfZeroIsRefused) {
@@ -164,12 +164,12 @@ TEST(UpFront, AllCpusAreAskedBeforeTheFirstIsQueued) {
   FourCpus bench({.lazy_test = LazyTest::up_front});
   bench.run_mm_on({0, 1, 2});
   recorder.before = [&](const Entry& entry) {
-    if (entry.what == "push cpu1.queue") bench.system.cpus[2].shared.is_lazy.poke(true);
+    if (is(entry, "push cpu1.queue")) bench.system.cpus[2].shared.is_lazy.poke(true);
   };
   flush(bench);
-  EXPECT_LT(last("load cpu2.is_lazy", 0), first("push cpu1.queue"));
+  EXPECT_BEFORE(last("load cpu2.is_lazy", 0), "push cpu1.queue");
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b110}) << "asked too early";
-  EXPECT_EQ(count("trace handler_begin", 0), 1u);
+  EXPECT_ONCE("trace handler_begin", 0);
 }
 
 // ---- Early acknowledgement
@@ -184,8 +184,8 @@ struct Early : testing::Test {
 TEST_F(Early, ATargetAnswersBeforeItFlushes) {
   bench.run_mm_on({0, 1});
   flush_early();
-  EXPECT_LT(last("store record 0->1", 1), first("invlpg", 1));
-  EXPECT_EQ(count("store record 0->1", 1), 1u) << "and does not answer again";
+  EXPECT_BEFORE(last("store record 0->1", 1), first("invlpg", 1));
+  EXPECT_ONCE("store record 0->1", 1) << "and does not answer again";
   EXPECT_EQ(bench.loaded_slot(1).generation, kFirstGeneration + 1);
 }
 
@@ -193,7 +193,7 @@ TEST_F(Early, AfterTheAnswerTheRequestIsTheInitiatorsAgain) {
   bench.run_mm_on({0, 1});
   recorder.before = [&](const Entry& entry) {
     // It starts its next flush at once.
-    if (entry.what == "store record 0->1" && entry.cpu == 1) bench.system.cpus[0].request = {};
+    if (is(entry, "store record 0->1") && entry.cpu == 1) bench.system.cpus[0].request = {};
   };
   flush_early();
   EXPECT_EQ(values("invlpg", 1), std::vector<std::uint64_t>{0x5000});
@@ -206,22 +206,22 @@ TEST_F(Early, ACpuThatRunsAnotherSpaceIsDoneWithTheSpaceBeforeItAnswers) {
   recorder.clear();
   flush_early();
   EXPECT_FALSE(bench.mm.cpus.read().test(1));
-  EXPECT_LT(last("and mm.cpu_mask", 1), last("store record 0->1", 1));
+  EXPECT_BEFORE(last("and mm.cpu_mask", 1), last("store record 0->1", 1));
 }
 
 TEST_F(Early, OtherFlushesDoNotUseIt) {
   bench.run_mm_on({0, 1});
   flush(bench);
   static_cast<void>(flush_tlb_mm_range_freed_tables(bench.system, bench.mm, kOnePage));
-  EXPECT_LT(first("invlpg", 1), first("store record 0->1", 1));
-  EXPECT_LT(last("invlpg", 1), last("store record 0->1", 1));
+  EXPECT_BEFORE(first("invlpg", 1), first("store record 0->1", 1));
+  EXPECT_BEFORE(last("invlpg", 1), last("store record 0->1", 1));
 }
 
 TEST_F(Early, WithoutTheConfigurationItIsAFlushLikeAnyOther) {
   FourCpus late;
   late.run_mm_on({0, 1});
   static_cast<void>(flush_tlb_mm_range_early(late.system, late.mm, kOnePage));
-  EXPECT_LT(last("invlpg", 1), last("store record 0->1", 1));
+  EXPECT_BEFORE(last("invlpg", 1), last("store record 0->1", 1));
 }
 
 // ---- Temporary spaces
@@ -265,7 +265,7 @@ TEST(Offline, TheCpuLeavesItsSpaceAnswersWhatIsQueuedAndIsNoTargetAnyMore) {
   bool gone = false;
   recorder.before = [&](const Entry& entry) {
     // CPU 1 goes between the push and its interrupt.
-    if (entry.what != "send interrupt" || std::exchange(gone, true)) return;
+    if (!is(entry, "send interrupt") || std::exchange(gone, true)) return;
     bench.as(1, [&] {
       H::self().interrupts = false;
       take_cpu_offline(bench.system);
@@ -274,7 +274,7 @@ TEST(Offline, TheCpuLeavesItsSpaceAnswersWhatIsQueuedAndIsNoTargetAnyMore) {
   };
   flush(bench);
   EXPECT_TRUE(gone);
-  EXPECT_EQ(count("trace call_run", 1), 1u);
+  EXPECT_ONCE("trace call_run", 1);
   EXPECT_EQ(bench.loaded(1), &bench.system.kernel_mm);
   EXPECT_FALSE(bench.system.calls.online().test(1));
   recorder.clear();
@@ -287,7 +287,7 @@ TEST(Offline, ACallThatComesTooLateIsRefusedAndNobodyWaitsForIt) {
   bool gone = false;
   recorder.before = [&](const Entry& entry) {
     // CPU 1 goes after the sender has read who is online, at the sender's push.
-    if (entry.what != "push cpu1.queue" || std::exchange(gone, true)) return;
+    if (!is(entry, "push cpu1.queue") || std::exchange(gone, true)) return;
     bench.as(1, [&] {
       H::self().interrupts = false;
       take_cpu_offline(bench.system);
@@ -309,7 +309,7 @@ TEST(Offline, TheCpuComesBackWithCleanSlots) {
   H::cpus[1].interrupts = true;
   for (Slot slot = 1; slot < kSlots; ++slot)
     EXPECT_EQ(bench.own(1).slots[slot].context, kNoContext);
-  EXPECT_EQ(count("invpcid everything", 1), 1u);
+  EXPECT_ONCE("invpcid everything", 1);
   EXPECT_EQ(bench.own(1).user_flush, 0u);
   recorder.clear();
   static_cast<void>(flush_tlb_all(bench.system));
@@ -338,7 +338,7 @@ TEST(UserAccessOk, IsFalseBetweenAnEarlyAnswerAndItsFlush) {
   bench.run_mm_on({0, 1});
   unsigned asked = 0;
   recorder.before = [&](const Entry& entry) {
-    if (entry.cpu != 1 || (entry.what != "store record 0->1" && entry.what != "invlpg")) return;
+    if (entry.cpu != 1 || (!is(entry, "store record 0->1") && !is(entry, "invlpg"))) return;
     ++asked;
     EXPECT_FALSE(user_access_ok(bench.system, bench.mm)) << entry.what;
   };
@@ -353,7 +353,7 @@ TEST(UserAccessOk, IsFalseInTheSwitchingWindow) {
   bench.switch_to(0, bench.mm);
   unsigned asked = 0;
   recorder.before = [&](const Entry& entry) {
-    if (entry.what != "write CR3") return;
+    if (!is(entry, "write CR3")) return;
     ++asked;
     EXPECT_FALSE(user_access_ok(bench.system, bench.mm));
     EXPECT_FALSE(user_access_ok(bench.system, bench.other));

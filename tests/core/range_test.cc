@@ -206,7 +206,7 @@ TEST(Range, R5_OneAddressOfALargePageIsNeverEnough) {
     bench.run_mm_on({0, 1});
     recorder.clear();
     static_cast<void>(flush_tlb_mm_range(bench.system, bench.mm, large));
-    EXPECT_EQ(count("invlpg"), 0u);
+    EXPECT_NEVER("invlpg");
     for (CpuId cpu : {0U, 1U}) EXPECT_EQ(values("write CR3", cpu).size(), 1u);
     EXPECT_EQ(events(TraceKind::handler_end).back().outcome, HandlerOutcome::full);
   }
@@ -232,7 +232,7 @@ TEST(Range, DeferredPagesAreForBackendsWithoutAnOperationOfTheirOwn) {
     recorder.clear();
     static_cast<void>(flush_tlb_page(bench.system, bench.mm, 0x5000));
     const bool xen = ops == &kXenOps<P>;
-    EXPECT_EQ(count("invlpg"), xen ? 0u : 1u);
+    EXPECT_COUNT(xen ? 0u : 1u, "invlpg");
     EXPECT_EQ(bench.own(0).deferred.empty(), xen);
     EXPECT_EQ(P::xen_calls.size(), xen ? 1u : 0u);
   }

@@ -2,13 +2,19 @@
 // numbers: a test says which one it is, and a pause delivers the interrupts that are pending.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <functional>
+#include <initializer_list>
 #include <map>
+#include <set>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "core/shootdown.h"
@@ -27,6 +33,60 @@ struct CheckFailed {
   Failure failure;
 };
 
+/// The name of a trace event in labels, such as "trace flush_end".
+constexpr const char* trace_name(TraceKind kind) {
+  switch (kind) {
+    case TraceKind::flush_asked:
+      return "flush_asked";
+    case TraceKind::flush_begin:
+      return "flush_begin";
+    case TraceKind::flush_send:
+      return "flush_send";
+    case TraceKind::flush_end:
+      return "flush_end";
+    case TraceKind::kernel_begin:
+      return "kernel_begin";
+    case TraceKind::kernel_end:
+      return "kernel_end";
+    case TraceKind::batch_add:
+      return "batch_add";
+    case TraceKind::batch_begin:
+      return "batch_begin";
+    case TraceKind::batch_end:
+      return "batch_end";
+    case TraceKind::handler_begin:
+      return "handler_begin";
+    case TraceKind::handler_end:
+      return "handler_end";
+    case TraceKind::switch_begin:
+      return "switch_begin";
+    case TraceKind::switch_end:
+      return "switch_end";
+    case TraceKind::enter_lazy:
+      return "enter_lazy";
+    case TraceKind::call_queued:
+      return "call_queued";
+    case TraceKind::call_run:
+      return "call_run";
+    case TraceKind::flush_broadcast:
+      return "flush_broadcast";
+    case TraceKind::slot_granted:
+      return "slot_granted";
+    case TraceKind::slot_returned:
+      return "slot_returned";
+    case TraceKind::vcpu_skipped:
+      return "vcpu_skipped";
+  }
+  return nullptr;
+}
+
+inline constexpr std::array kInvpcidNames{"address", "context", "everything", "all contexts"};
+inline constexpr std::array kInvlpgbNames{"pages", "kernel pages", "context", "all contexts",
+                                          "everything"};
+
+/// The verbs of accesses. A label of an access is a verb and the word's name: "add mm.tlb_gen".
+inline constexpr std::array kVerbs{"load", "store", "exchange", "add", "or", "and", "push"};
+
 /// Everything that happened since the last `clear`.
 struct Recorder {
   std::vector<Entry> log;
@@ -39,20 +99,67 @@ struct Recorder {
   std::function<void()> before_own_load;
   CpuId current{0};
 
-  void note(std::string what, std::uint64_t value = 0,
-            std::memory_order order = std::memory_order_relaxed) {
-    log.push_back({.cpu = current, .what = std::move(what), .value = value, .order = order});
-    if (before) before(Entry(log.back()));  // A copy: the hook may add to the log.
+  /// A label that is no access. It must be listed.
+  void note(std::string what, std::uint64_t value = 0) {
+    if (!operations.contains(what)) {
+      std::fprintf(stderr, "the HAL notes \"%s\", which it has not listed\n", what.c_str());
+      std::abort();
+    }
+    append(std::move(what), value, std::memory_order_relaxed);
   }
   void note_access(const char* verb, const void* word, std::uint64_t value,
                    std::memory_order order) {
     const auto name = names.find(word);
-    note(std::string(verb) + " " + (name != names.end() ? name->second : "word"), value, order);
+    append(std::string(verb) + " " + (name != names.end() ? name->second : "word"), value, order);
+  }
+  /// Lists labels of a HAL that can do more.
+  void list(std::initializer_list<const char*> more) {
+    operations.insert(more.begin(), more.end());
+  }
+  /// Whether the log can ever have an entry with this label.
+  [[nodiscard]] bool can_note(const std::string& what) const {
+    if (operations.contains(what)) return true;
+    const std::size_t space = what.find(' ');
+    if (space == std::string::npos) return false;
+    const std::string word = what.substr(space + 1);
+    return std::find(kVerbs.begin(), kVerbs.end(), what.substr(0, space)) != kVerbs.end() &&
+           std::any_of(names.begin(), names.end(),
+                       [&](const auto& name) { return name.second == word; });
+  }
+  /// Every label that the log can have an entry with.
+  [[nodiscard]] std::vector<std::string> labels() const {
+    std::set<std::string> all = operations;
+    for (const auto& [address, name] : names) {
+      for (const char* verb : kVerbs) all.insert(std::string(verb) + " " + name);
+    }
+    return {all.begin(), all.end()};
   }
   void clear() {
     log.clear();
     events.clear();
     unanswered.clear();
+  }
+
+  /// What a HAL writes down besides accesses to words.
+  std::set<std::string> operations{own_operations()};
+
+ private:
+  void append(std::string what, std::uint64_t value, std::memory_order order) {
+    log.push_back({.cpu = current, .what = std::move(what), .value = value, .order = order});
+    if (before) before(Entry(log.back()));  // A copy: the hook may add to the log.
+  }
+  /// What `RecordingHal` writes down. A HAL above it lists more.
+  static std::set<std::string> own_operations() {
+    std::set<std::string> all{"fence",          "interrupts off", "interrupts on", "write CR3",
+                              "write CR4",      "invlpg",         "tlbsync",       "order stores",
+                              "send interrupt", "pause"};
+    for (const char* type : kInvpcidNames) all.insert(std::string("invpcid ") + type);
+    for (const char* scope : kInvlpgbNames) all.insert(std::string("invlpgb ") + scope);
+    for (unsigned kind = 0;
+         const char* name = trace_name(TraceKind{static_cast<std::uint8_t>(kind)}); ++kind) {
+      all.insert(std::string("trace ") + name);
+    }
+    return all;
   }
 };
 
@@ -169,9 +276,8 @@ struct RecordingHal {
   static std::uint64_t read_cr3() { return self().cr3; }
   static void invlpg(VirtAddr address) { recorder.note("invlpg", address); }
   static void invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address) {
-    constexpr std::array kNames{"address", "context", "everything", "all contexts"};
     const bool by_address = type == InvpcidType::address;
-    recorder.note(std::string("invpcid ") + kNames[static_cast<unsigned>(type)],
+    recorder.note(std::string("invpcid ") + kInvpcidNames[static_cast<unsigned>(type)],
                   by_address ? address | pcid : pcid);
   }
   static void write_cr4(std::uint64_t value) {
@@ -180,8 +286,7 @@ struct RecordingHal {
   }
   static std::uint64_t read_cr4() { return self().cr4; }
   static void invlpgb(const Invlpgb& what) {
-    constexpr std::array kNames{"pages", "kernel pages", "context", "all contexts", "everything"};
-    recorder.note(std::string("invlpgb ") + kNames[static_cast<unsigned>(what.scope)],
+    recorder.note(std::string("invlpgb ") + kInvlpgbNames[static_cast<unsigned>(what.scope)],
                   what.address | what.pcid);
     broadcasts.push_back(what);
   }
@@ -203,13 +308,8 @@ struct RecordingHal {
     deliver();
   }
   static void trace(const TraceEvent& event) {
-    constexpr std::array kNames{
-        "flush_asked", "flush_begin",     "flush_send",   "flush_end",     "kernel_begin",
-        "kernel_end",  "batch_add",       "batch_begin",  "batch_end",     "handler_begin",
-        "handler_end", "switch_begin",    "switch_end",   "enter_lazy",    "call_queued",
-        "call_run",    "flush_broadcast", "slot_granted", "slot_returned", "vcpu_skipped"};
     recorder.events.push_back(event);
-    recorder.note(std::string("trace ") + kNames[static_cast<unsigned>(event.kind)], event.value);
+    recorder.note(std::string("trace ") + trace_name(event.kind), event.value);
   }
   [[noreturn]] static void fail(const Failure& failure) { throw CheckFailed{failure}; }
 

@@ -23,16 +23,16 @@ std::uint64_t cr3_of(const TwoCpus& bench, const Mm<H>& mm, Slot slot) {
 TEST(R2, ASwitcherAnnouncesItselfThenReadsTheGenerationThenLoads) {
   TwoCpus bench;
   bench.switch_to(0, bench.mm);
-  EXPECT_LT(first("or mm.cpu_mask"), first("load mm.tlb_gen"));
-  EXPECT_LT(first("load mm.tlb_gen"), first("write CR3"));
-  EXPECT_EQ(order_of("or mm.cpu_mask"), std::memory_order_seq_cst) << "a full barrier";
-  EXPECT_EQ(order_of("load mm.tlb_gen"), std::memory_order_acquire);
+  EXPECT_BEFORE("or mm.cpu_mask", "load mm.tlb_gen");
+  EXPECT_BEFORE("load mm.tlb_gen", "write CR3");
+  EXPECT_ORDER("or mm.cpu_mask", std::memory_order_seq_cst) << "a full barrier";
+  EXPECT_ORDER("load mm.tlb_gen", std::memory_order_acquire);
 }
 
 TEST(R2, AGenerationBumpedAfterTheAnnouncementIsSeen) {
   TwoCpus bench;
   recorder.before = [&](const Entry& entry) {
-    if (entry.what == "load mm.tlb_gen") bench.mm.tlb_gen.poke(9);
+    if (is(entry, "load mm.tlb_gen")) bench.mm.tlb_gen.poke(9);
   };
   bench.switch_to(0, bench.mm);
   EXPECT_EQ(bench.loaded_slot(0).generation, 9u);
@@ -68,7 +68,7 @@ TEST(R2, SwitchingNeedsInterruptsOff) {
 TEST(R4, ASwitchRecordsTheGenerationReadBeforeTheLoad) {
   TwoCpus bench;
   recorder.before = [&](const Entry& entry) {
-    if (entry.what == "write CR3") bench.mm.tlb_gen.poke(5);
+    if (is(entry, "write CR3")) bench.mm.tlb_gen.poke(5);
   };
   bench.switch_to(0, bench.mm);
   EXPECT_EQ(bench.loaded_slot(0).generation, kFirstGeneration);
@@ -82,9 +82,9 @@ TEST(R3, LeavingLazyClearsTheFlagThenFencesThenReadsTheGeneration) {
   bench.idle(0);
   recorder.clear();
   bench.switch_to(0, bench.mm);
-  EXPECT_LT(first("store cpu0.is_lazy"), first("fence"));
-  EXPECT_LT(first("fence"), first("load mm.tlb_gen"));
-  EXPECT_EQ(count("write CR3"), 0u) << "nothing was missed";
+  EXPECT_BEFORE("store cpu0.is_lazy", "fence");
+  EXPECT_BEFORE("fence", "load mm.tlb_gen");
+  EXPECT_NEVER("write CR3") << "nothing was missed";
   EXPECT_FALSE(bench.system.cpus[0].shared.is_lazy.peek());
 }
 
@@ -106,7 +106,7 @@ TEST(R3, LeavingLazyForAnotherSpaceClearsTheFlagBeforeTheAnnouncement) {
   bench.idle(0);
   recorder.clear();
   bench.switch_to(0, bench.other);
-  EXPECT_LT(first("store cpu0.is_lazy"), first("or other.cpu_mask"));
+  EXPECT_BEFORE("store cpu0.is_lazy", "or other.cpu_mask");
 }
 
 TEST(Lazy, KeepsTheSpaceLoadedAndTheBitInTheMask) {
@@ -117,16 +117,16 @@ TEST(Lazy, KeepsTheSpaceLoadedAndTheBitInTheMask) {
   EXPECT_EQ(bench.loaded(0), &bench.mm);
   EXPECT_TRUE(bench.mm.cpus.test(0));
   EXPECT_TRUE(bench.system.cpus[0].shared.is_lazy.peek());
-  EXPECT_EQ(count("write CR3") + count("fence"), 0u) << "M4: no barrier, no load";
+  EXPECT_NONE_OF("write CR3", "fence") << "M4: no barrier, no load";
 }
 
 TEST(Lazy, IsStoredOnlyWhenItChanges) {
   TwoCpus bench;
   bench.switch_to(0, bench.mm);
-  EXPECT_EQ(count("store cpu0.is_lazy"), 0u) << "it was false before";
+  EXPECT_NEVER("store cpu0.is_lazy") << "it was false before";
   bench.idle(0);
   bench.idle(0);
-  EXPECT_EQ(count("store cpu0.is_lazy"), 1u);
+  EXPECT_ONCE("store cpu0.is_lazy");
 }
 
 TEST(Lazy, OnTheKernelsOwnSpaceMeansNothing) {
@@ -151,7 +151,7 @@ TEST(SameSpace, SwitchingToItWithoutLazyModeDoesNothing) {
   bench.mm.tlb_gen.poke(7);
   recorder.clear();
   bench.switch_to(0, bench.mm);
-  EXPECT_EQ(count("write CR3") + count("or mm.cpu_mask") + count("load mm.tlb_gen"), 0u)
+  EXPECT_NONE_OF("write CR3", "or mm.cpu_mask", "load mm.tlb_gen")
       << "a flush in progress interrupts this CPU";
 }
 
@@ -162,13 +162,13 @@ TEST(R7, TheOldMaskBitGoesAfterCr3HasLeft) {
   bench.switch_to(0, bench.mm);
   recorder.clear();
   recorder.before = [&](const Entry& entry) {
-    if (entry.what == "and mm.cpu_mask") {
+    if (is(entry, "and mm.cpu_mask")) {
       EXPECT_EQ(H::read_cr3() & ~std::uint64_t{0xfff}, TwoCpus::kOtherRoot);
     }
   };
   bench.switch_to(0, bench.other);
-  EXPECT_LT(first("write CR3"), first("and mm.cpu_mask"));
-  EXPECT_EQ(order_of("and mm.cpu_mask"), std::memory_order_release);
+  EXPECT_BEFORE("write CR3", "and mm.cpu_mask");
+  EXPECT_ORDER("and mm.cpu_mask", std::memory_order_release);
   EXPECT_FALSE(bench.mm.cpus.test(0));
 }
 
@@ -177,7 +177,7 @@ TEST(R8, InTheSwitchingWindowTheCpuIsInBothMasksAndNamesNoSpace) {
   bench.switch_to(0, bench.mm);
   unsigned windows = 0;
   recorder.before = [&](const Entry& entry) {
-    if (entry.what != "write CR3") return;
+    if (!is(entry, "write CR3")) return;
     ++windows;
     EXPECT_TRUE(bench.mm.cpus.read().test(0));
     EXPECT_TRUE(bench.other.cpus.read().test(0));
@@ -194,7 +194,7 @@ TEST(Mask, OfTheKernelsSpaceStaysEmpty) {
   bench.switch_to(0, bench.system.kernel_mm);
   EXPECT_TRUE(bench.system.kernel_mm.cpus.read().empty());
   EXPECT_TRUE(bench.mm.cpus.read().empty());
-  EXPECT_EQ(count("or kernel_mm.cpu_mask") + count("and kernel_mm.cpu_mask"), 0u);
+  EXPECT_NONE_OF("or kernel_mm.cpu_mask", "and kernel_mm.cpu_mask");
 }
 
 // ---- Slots
@@ -244,7 +244,7 @@ TEST(Slots, ASlotIsGivenAwayBeforeCr3IsLoaded) {
   TwoCpus bench;
   bench.switch_to(0, bench.mm);
   recorder.before = [&](const Entry& entry) {
-    if (entry.what == "write CR3") EXPECT_EQ(bench.own(0).slots[2].context, bench.other.context);
+    if (is(entry, "write CR3")) EXPECT_EQ(bench.own(0).slots[2].context, bench.other.context);
   };
   bench.switch_to(0, bench.other);
 }
@@ -294,9 +294,9 @@ TEST(BringUp, GoesOnlineLoadsTheKernelInSlot0AndEmptiesEverything) {
   for (Slot slot = 1; slot < kSlots; ++slot) {
     EXPECT_EQ(bench.own(0).slots[slot].context, kNoContext);
   }
-  EXPECT_LT(first("or online"), first("invpcid everything"))
+  EXPECT_BEFORE("or online", "invpcid everything")
       << "whoever frees kernel mappings from now on reaches it, and the flush covers the rest";
-  EXPECT_LT(first("store cpu0.queue"), first("or online")) << "who sees it online may queue";
+  EXPECT_BEFORE("store cpu0.queue", "or online") << "who sees it online may queue";
   EXPECT_TRUE(bench.system.calls.online().test(0));
 }
 

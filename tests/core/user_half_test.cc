@@ -50,10 +50,10 @@ struct R9 : testing::Test {
 TEST_F(R9, ALoadThatFlushesMarksTheUserHalfBeforeIt) {
   OneCpu bench({.pti = true});
   recorder.before = [&](const Entry& entry) {
-    if (entry.what == "write CR3") EXPECT_TRUE(is_marked(bench));
+    if (is(entry, "write CR3")) EXPECT_TRUE(is_marked(bench));
   };
   bench.switch_to(0, bench.mm);
-  EXPECT_EQ(count("write CR3"), 1u);
+  EXPECT_ONCE("write CR3");
 }
 
 TEST_F(R9, TheReturnToUserModePaysTheMarkOnce) {
@@ -89,8 +89,8 @@ TEST_F(R9, APageIsInvalidatedInBothHalvesAtOnce) {
 TEST_F(R9, WithoutInvpcidTheUserHalfIsMarked) {
   const auto bench = isolated({.invpcid = false});
   flush(*bench, kTwoPages);
-  EXPECT_EQ(count("invlpg"), 2u);
-  EXPECT_EQ(count("invpcid address"), 0u);
+  EXPECT_COUNT(2, "invlpg");
+  EXPECT_NEVER("invpcid address");
   EXPECT_TRUE(is_marked(*bench));
 }
 
@@ -98,14 +98,14 @@ TEST_F(R9, InvpcidIsNotUsedWhileThisCpusCr4HasNoPcids) {
   const auto bench = isolated({});
   bench->own(0).cr4 &= ~kCr4Pcid;
   flush(*bench, kTwoPages);
-  EXPECT_EQ(count("invpcid address"), 0u) << "it would fault";
+  EXPECT_NEVER("invpcid address") << "it would fault";
   EXPECT_TRUE(is_marked(*bench));
 }
 
 TEST_F(R9, DeferredPagesAreInvalidatedInUserModesOwnPcid) {
   const auto bench = isolated({.defer_user_pages = true});
   flush(*bench, kTwoPages);
-  EXPECT_EQ(count("invpcid address"), 0u);
+  EXPECT_NEVER("invpcid address");
   EXPECT_EQ(bench->own(0).counters.user_half_deferred, 1u);
   recorder.clear();
   EntryBlock<H> block;
@@ -113,7 +113,7 @@ TEST_F(R9, DeferredPagesAreInvalidatedInUserModesOwnPcid) {
   EXPECT_EQ(values("write CR3"),
             std::vector<std::uint64_t>{OneCpu::kUserRoot | kUserPcid | kCr3KeepEntries});
   EXPECT_EQ(values("invlpg"), (std::vector<std::uint64_t>{0x6000, 0x7000}));
-  EXPECT_LT(first("write CR3"), first("invlpg"));
+  EXPECT_BEFORE("write CR3", "invlpg");
   EXPECT_TRUE(bench->own(0).deferred.empty());
 }
 
@@ -123,7 +123,7 @@ TEST_F(R9, ASecondDeferredRangeBecomesAFlushOfTheWholeHalf) {
   flush(*bench, {.start = 0x20000, .end = 0x21000});
   EXPECT_TRUE(is_marked(*bench));
   EXPECT_EQ(user_cr3(*bench) >> 63, 0u);
-  EXPECT_EQ(count("invlpg"), 0u);
+  EXPECT_NEVER("invlpg");
 }
 
 TEST_F(R9, DeferredPagesAreSettledWhenTheSlotIsLeft) {
@@ -141,14 +141,14 @@ TEST_F(R9, DeferredPagesAreCoveredByAFullFlush) {
   flush(*bench, kTwoPages);
   flush(*bench, {});
   EXPECT_EQ(user_cr3(*bench) >> 63, 0u);
-  EXPECT_EQ(count("invlpg"), 0u);
+  EXPECT_NEVER("invlpg");
   EXPECT_TRUE(bench->own(0).deferred.empty());
 }
 
 TEST_F(R9, PagesOfFreedTablesAreNotDeferred) {
   const auto bench = isolated({.defer_user_pages = true});
   static_cast<void>(flush_tlb_mm_range_freed_tables(bench->system, bench->mm, kTwoPages));
-  EXPECT_EQ(count("invpcid address"), 2u) << "R6: the walker must not get there";
+  EXPECT_COUNT(2, "invpcid address") << "R6: the walker must not get there";
   EXPECT_TRUE(bench->own(0).deferred.empty());
 }
 
@@ -169,7 +169,7 @@ TEST_F(R9, TheStateIsLeftAloneOnceTheUserRootIsLoaded) {
     EntryBlock<H> block;
     unsigned looks = 0;
     recorder.before = [&](const Entry& entry) {
-      if (entry.what != "write CR3" && entry.what != "invlpg") return;
+      if (!is(entry, "write CR3") && !is(entry, "invlpg")) return;
       ++looks;
       EXPECT_FALSE(is_marked(*bench)) << "behind the load it is out of reach";
       EXPECT_TRUE(bench->own(0).deferred.empty());
@@ -187,7 +187,7 @@ TEST_F(R9, M20_TheKernelsRootIsKnownWheneverAUserRootMayBeLoaded) {
   const std::uint64_t kernel = H::read_cr3();
   unsigned looks = 0;
   recorder.before = [&](const Entry& entry) {
-    if (entry.what != "write CR3" && entry.what != "invlpg") return;
+    if (!is(entry, "write CR3") && !is(entry, "invlpg")) return;
     ++looks;
     EXPECT_EQ(block.kernel_cr3.peek(), kernel | kCr3KeepEntries) << entry.what;
   };
@@ -207,7 +207,7 @@ TEST_F(R9, WithoutIsolationThereIsOneHalf) {
   flush(bench, {});
   recorder.clear();
   go_to_user_and_back(bench);
-  EXPECT_EQ(count("write CR3"), 0u);
+  EXPECT_NEVER("write CR3");
   EXPECT_EQ(bench.own(0).user_flush, 0u);
 }
 
@@ -229,7 +229,7 @@ TEST_F(R9, AnNmiFromUserModeRunsOnTheKernelRootAndGoesBackToWhatCr3Held) {
       for (const std::uint64_t value : values("write CR3")) {
         EXPECT_EQ((value & kCr3KeepEntries) != 0, pcid) << "what was cached stays";
       }
-      EXPECT_EQ(count("write CR3"), 2u);
+      EXPECT_COUNT(2, "write CR3");
       enter_from_user(block);
     });
   }
@@ -243,10 +243,10 @@ TEST_F(R9, AnNmiInTheKernelLeavesCr3Alone) {
     bench.with_interrupts_off(0, [&] {
       recorder.clear();
       leave_nmi(block, enter_nmi(block));
-      EXPECT_EQ(count("write CR3"), 0u);
+      EXPECT_NEVER("write CR3");
       prepare_return_to_user(bench.system, block);
       leave_nmi(block, enter_nmi(block));
-      EXPECT_EQ(count("write CR3"), 0u) << "the user root is not loaded yet";
+      EXPECT_NEVER("write CR3") << "the user root is not loaded yet";
     });
   }
 }
@@ -262,7 +262,7 @@ TEST_F(R9, AnNmiOnTheWayToUserModeLosesNoDebt) {
       leave_nmi(block, enter_nmi(block));
       load_user_root(block);
       EXPECT_EQ(values("write CR3").at(0) >> 63, config.defer_user_pages ? 1u : 0u);
-      EXPECT_EQ(count("invlpg"), config.defer_user_pages ? 2u : 0u);
+      EXPECT_COUNT(config.defer_user_pages ? 2u : 0u, "invlpg");
     });
   }
 }
@@ -293,32 +293,32 @@ TEST(KernelRange, ReachesEveryCpuThatIsOnlineLazyOrNot) {
 TEST(KernelRange, M1_AFenceStandsBeforeTheReadOfWhoIsOnline) {
   FourCpus bench;
   flush_kernel_pages(bench, 1);
-  EXPECT_LT(first("fence"), first("load online"));
+  EXPECT_BEFORE("fence", "load online");
 }
 
 TEST(KernelRange, RunsTheLocalPartWhileTheOthersFlush) {
   FourCpus bench;
   flush_kernel_pages(bench, 1);
-  EXPECT_LT(first("send interrupt"), first("invlpg", 0));
-  EXPECT_LT(first("invlpg", 0), first("pause"));
+  EXPECT_BEFORE("send interrupt", first("invlpg", 0));
+  EXPECT_BEFORE(first("invlpg", 0), "pause");
 }
 
 TEST(KernelRange, AboveTheCeilingEverythingGoes) {
   for (const std::uint64_t pages : {33, 34}) {
     FourCpus bench;
     flush_kernel_pages(bench, pages);
-    EXPECT_EQ(count("invlpg"), pages == 33 ? 4 * 33u : 0u);
-    EXPECT_EQ(count("invpcid everything"), pages == 33 ? 0u : 4u);
+    EXPECT_COUNT(pages == 33 ? 4 * 33u : 0u, "invlpg");
+    EXPECT_COUNT(pages == 33 ? 0u : 4u, "invpcid everything");
   }
 }
 
 TEST(KernelRange, WithTheErratumASinglePageTakesEverything) {
   FourCpus bench({.invlpg_leaves_globals = true});
   flush_kernel_pages(bench, 1);
-  EXPECT_EQ(count("invpcid everything"), 4u);
+  EXPECT_COUNT(4, "invpcid everything");
   FourCpus not_global({.global_pages = false, .invlpg_leaves_globals = true});
   flush_kernel_pages(not_global, 1);
-  EXPECT_EQ(count("invpcid everything"), 0u) << "the erratum concerns global entries only";
+  EXPECT_NEVER("invpcid everything") << "the erratum concerns global entries only";
 }
 
 TEST(KernelRange, WithoutGlobalEntriesTheOtherSlotsAreEmptiedBeforeTheNextSwitch) {
@@ -345,7 +345,7 @@ TEST(KernelRange, UnderIsolationThePageGoesFromTheUserTwinToo) {
     bench.own(0).user_flush = 0;
     static_cast<void>(flush_tlb_kernel_range(bench.system, 0x100000, 0x102000));
     EXPECT_EQ(values("invlpg"), (std::vector<std::uint64_t>{0x100000, 0x101000}));
-    EXPECT_EQ(count("invpcid address"), invpcid ? 2u : 0u);
+    EXPECT_COUNT(invpcid ? 2u : 0u, "invpcid address");
     EXPECT_EQ(bench.own(0).user_flush, invpcid ? 0u : 1u << pcid_of(kSlot)) << "owed instead";
   }
 }
@@ -382,7 +382,7 @@ TEST(FlushAll, DropsEverythingOnEveryCpuAndWithItAllDebts) {
   bench.run_mm_on({0, 1});
   bench.own(1).invalidate_other = true;
   static_cast<void>(flush_tlb_all(bench.system));
-  EXPECT_EQ(count("invpcid everything"), 4u);
+  EXPECT_COUNT(4, "invpcid everything");
   EXPECT_EQ(bench.own(1).user_flush, 0u);
   EXPECT_FALSE(bench.own(1).invalidate_other);
 }
@@ -392,7 +392,7 @@ TEST(FlushAll, WithoutInvpcidTogglesTheGlobalBitAndRestoresIt) {
     Bench<1> bench({.invpcid = false});
     bench.own(0).cr4 = Bench<1>::H::cpus[0].cr4 = cr4;
     recorder.before = [](const Entry& entry) {
-      if (entry.what == "write CR4") EXPECT_FALSE(Bench<1>::H::interrupts_enabled()) << "M15";
+      if (is(entry, "write CR4")) EXPECT_FALSE(Bench<1>::H::interrupts_enabled()) << "M15";
     };
     static_cast<void>(flush_tlb_all(bench.system));
     EXPECT_EQ(values("write CR4"), (std::vector<std::uint64_t>{cr4 ^ kCr4GlobalPages, cr4}));
@@ -404,13 +404,13 @@ TEST(Cr4, RegisterAndShadowChangeTogetherWithInterruptsOff) {
   constexpr std::uint64_t kBit = std::uint64_t{1} << 9;
   Bench<1> bench;
   recorder.before = [](const Entry& entry) {
-    if (entry.what == "write CR4") EXPECT_FALSE(Bench<1>::H::interrupts_enabled()) << "M15";
+    if (is(entry, "write CR4")) EXPECT_FALSE(Bench<1>::H::interrupts_enabled()) << "M15";
   };
   change_cr4(bench.system, kBit, 0);
   EXPECT_EQ(bench.own(0).cr4, Bench<1>::H::read_cr4());
   EXPECT_NE(bench.own(0).cr4 & kBit, 0u);
   change_cr4(bench.system, kBit, 0);
-  EXPECT_EQ(count("write CR4"), 1u) << "nothing to change";
+  EXPECT_ONCE("write CR4") << "nothing to change";
   change_cr4(bench.system, 0, kBit);
   EXPECT_EQ(bench.own(0).cr4 & kBit, 0u);
   EXPECT_TRUE(Bench<1>::H::interrupts_enabled());

@@ -29,7 +29,7 @@ TEST_F(CopyTest, AMoveFlushesTheOldAddressBeforeTheLocksGo) {
   EXPECT_EQ(b.pte(1), 0u);
   EXPECT_EQ(b.pte(600), before);
   EXPECT_EQ(values("invlpg"), std::vector<std::uint64_t>{b.page(1)});
-  EXPECT_LT(last("invlpg"), last("store lock1") - 1) << "both are still held";
+  EXPECT_LT(index_of(last("invlpg")), index_of(last("store lock1")) - 1) << "both are still held";
 }
 
 TEST_F(CopyTest, AMoveKeepsTheDirtyBitAndFlushesDirtyAndCleanPagesAlike) {
@@ -38,7 +38,7 @@ TEST_F(CopyTest, AMoveKeepsTheDirtyBitAndFlushesDirtyAndCleanPagesAlike) {
   EXPECT_TRUE(vm::move_page(b.manager, b.space, b.page(1), b.page(9)));
   EXPECT_NE(b.pte(9) & kPteDirty, 0u);
   EXPECT_TRUE(vm::move_page(b.manager, b.space, b.page(2), b.page(10)));
-  EXPECT_EQ(count("invlpg"), 2u);
+  EXPECT_COUNT(2, "invlpg");
 }
 
 TEST_F(CopyTest, NothingMovesFromNowhereToSomewhereTakenOrPastALargePage) {
@@ -47,7 +47,7 @@ TEST_F(CopyTest, NothingMovesFromNowhereToSomewhereTakenOrPastALargePage) {
   EXPECT_FALSE(vm::move_page(b.manager, b.space, b.page(1), b.page(2)));
   EXPECT_FALSE(vm::move_page(b.manager, b.space, b.page(1), large));
   EXPECT_FALSE(vm::move_page(b.manager, b.space, large, b.page(9)));
-  EXPECT_EQ(count("add tlb_gen"), 0u);
+  EXPECT_NEVER("add tlb_gen");
   b.memory.allocations_left = 0;
   EXPECT_FALSE(vm::move_page(b.manager, b.space, b.page(1), b.page(5000)));
 }
@@ -62,8 +62,8 @@ TEST_F(CopyTest, AForkSharesPagesAndTakesTheParentsRightToStore) {
   EXPECT_EQ(b.pte(1) & (kPteWritable | kPteCow | kPteDirty), kPteCow | kPteDirty);
   EXPECT_EQ(child_pte(1) & (kPteWritable | kPteCow | kPteDirty), kPteCow);
   EXPECT_EQ(b.memory.references(vm::frame_of(b.pte(1))).peek(), 2u);
-  EXPECT_EQ(count("invlpg"), 4u);
-  EXPECT_LT(last("invlpg"), last("add pending"));
+  EXPECT_COUNT(4, "invlpg");
+  EXPECT_BEFORE(last("invlpg"), last("add pending"));
 }
 
 TEST_F(CopyTest, AForkSharesLargePages) {
@@ -91,9 +91,9 @@ TEST_F(CopyTest, ASharedPageIsCopiedAfterTheFlush) {
   EXPECT_NE(vm::frame_of(b.pte(1)), shared);
   EXPECT_NE(b.pte(1) & kPteWritable, 0u);
   EXPECT_EQ(b.memory.at(vm::frame_of(b.pte(1))).content, 42u);
-  EXPECT_LT(first("exchange pte1"), first("invlpg"));
-  EXPECT_LT(first("invlpg"), first("copy page"));
-  EXPECT_LT(first("copy page"), last("exchange pte1"));
+  EXPECT_BEFORE("exchange pte1", "invlpg");
+  EXPECT_BEFORE("invlpg", "copy page");
+  EXPECT_BEFORE("copy page", last("exchange pte1"));
   EXPECT_EQ(b.memory.references(shared).peek(), 1u);
 }
 
@@ -102,7 +102,7 @@ TEST_F(CopyTest, TheLastOneDoesNotCopy) {
   ASSERT_TRUE(vm::copy_on_write(b.manager, b.space, b.page(1)));
   recorder.clear();
   EXPECT_TRUE(vm::copy_on_write(b.manager, b.other, b.page(1)));
-  EXPECT_EQ(count("copy page") + count("invlpg") + count("write CR3"), 0u);
+  EXPECT_NONE_OF("copy page", "invlpg", "write CR3");
   EXPECT_NE(child_pte(1) & kPteWritable, 0u);
 }
 
@@ -113,7 +113,7 @@ TEST_F(CopyTest, NoCopyWhereNoneIsAskedForOrWithoutMemory) {
   EXPECT_TRUE(vm::copy_on_write(b.manager, b.space, large)) << "no table";
   vm::protect(b.manager, b.space, b.pages(2, 1));
   EXPECT_TRUE(vm::copy_on_write(b.manager, b.space, b.page(2))) << "nobody may store to it";
-  EXPECT_EQ(count("copy page"), 0u);
+  EXPECT_NEVER("copy page");
   ASSERT_TRUE(vm::fork(b.manager, b.space, b.other));
   b.memory.allocations_left = 0;
   EXPECT_FALSE(vm::copy_on_write(b.manager, b.space, b.page(1)));
@@ -152,8 +152,8 @@ TEST_F(CopyTest, ASplitBreaksFlushesAndMakes) {
   EXPECT_TRUE(vm::split(b.manager, b.space, large + 0x3000));
   EXPECT_EQ(b.entry(b.space, large + 0x3000).peek(), (page + 0x3000) | MemoryBench::kRights | 1);
   EXPECT_EQ(b.memory.references(page).peek(), FakeMemory::kParts);
-  EXPECT_LT(first("exchange upper"), first("write CR3"));
-  EXPECT_LT(first("write CR3"), last("exchange upper"));
+  EXPECT_BEFORE("exchange upper", "write CR3");
+  EXPECT_BEFORE("write CR3", last("exchange upper"));
   EXPECT_FALSE(vm::split(b.manager, b.space, large)) << "it is done";
   EXPECT_FALSE(vm::split(b.manager, b.space, VirtAddr{1} << 40));
 }
@@ -171,7 +171,7 @@ TEST_F(CopyTest, TheLastPartReleasesTheLargePage) {
   const unsigned used = b.memory.in_use();
   ASSERT_TRUE(vm::split(b.manager, b.space, large));
   vm::unmap(b.manager, b.space, b.large(), vm::EmptyTables::release);
-  EXPECT_EQ(count("release page"), 1u);
+  EXPECT_ONCE("release page");
   EXPECT_EQ(b.memory.in_use(), used - FakeMemory::kParts);
 }
 
@@ -183,10 +183,10 @@ TEST_F(CopyTest, ACollapseCopiesTheSmallPagesAndRetiresTheirTable) {
   const vm::Pte upper = b.entry(b.space, b.page(0), 2).peek();
   ASSERT_TRUE(vm::is_large(upper));
   EXPECT_EQ(b.memory.at(vm::frame_of(upper) + 0x2000).content, 5u);
-  EXPECT_LT(first("write CR3"), first("copy page"));
-  EXPECT_EQ(count("release page"), 4u);
-  EXPECT_EQ(count("release table"), 1u);
-  EXPECT_EQ(count("note dirty"), 1u);
+  EXPECT_BEFORE("write CR3", "copy page");
+  EXPECT_COUNT(4, "release page");
+  EXPECT_ONCE("release table");
+  EXPECT_ONCE("note dirty");
 }
 
 TEST_F(CopyTest, NothingCollapsesThatCannot) {
@@ -212,8 +212,8 @@ TEST_F(CopyTest, ADestroyedSpaceGivesEverythingBackAndIsLoadedNowhere) {
   b.bench.idle(1);
   vm::destroy(b.manager, b.space);
   EXPECT_EQ(b.bench.loaded(1), &b.bench.system.kernel_mm);
-  EXPECT_LT(first("write CR3"), first("release table"));
-  EXPECT_EQ(count("release page"), 0u) << "the child has them all";
+  EXPECT_BEFORE("write CR3", "release table");
+  EXPECT_NEVER("release page") << "the child has them all";
   vm::destroy(b.manager, b.other);
   EXPECT_EQ(b.memory.in_use(), 0u);
 }

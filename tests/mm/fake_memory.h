@@ -35,7 +35,11 @@ class FakeMemory {
     std::array<RecordedWord<vm::Pte>, vm::kEntries> words{};
   };
 
-  FakeMemory() : frames_(std::make_unique<std::array<Frame, kFrames>>()) {}
+  FakeMemory() : frames_(std::make_unique<std::array<Frame, kFrames>>()) {
+    recorder.list({"copy page", "release page", "release table", "note dirty", "looked", "cleaned",
+                   "walker holds", "walker done", "secondary begins", "secondary ends",
+                   "flush secondary", "flush secondary kernel"});
+  }
 
   Frame& at(PhysAddr frame) { return (*frames_)[(frame >> kPageShift) - 1]; }
   [[nodiscard]] unsigned in_use() const {

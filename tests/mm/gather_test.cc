@@ -14,7 +14,7 @@ struct GatherTest : testing::Test {
   /// Runs `work` as CPU 2 the first time that `what` happens.
   void at_first(const std::string& what, const std::function<void()>& work) {
     recorder.before = [this, what, work, done = false](const Entry& entry) mutable {
-      if (entry.what == what && !std::exchange(done, true)) b.bench.as(2, work);
+      if (is(entry, what) && !std::exchange(done, true)) b.bench.as(2, work);
     };
   }
 };
@@ -23,13 +23,13 @@ TEST_F(GatherTest, M13_ThePendingCountIsUpFromTheFirstChangeUntilAfterTheFlush) 
   b.run_on({1});
   std::vector<std::uint32_t> seen;
   recorder.before = [&](const Entry& entry) {
-    const bool matters = entry.what == "exchange pte1" || entry.what == "invlpg";
+    const bool matters = is(entry, "exchange pte1") || is(entry, "invlpg");
     if (matters) seen.push_back(b.space.pending.peek());
   };
   vm::unmap(b.manager, b.space, b.pages(1, 1));
   EXPECT_EQ(seen, (std::vector<std::uint32_t>{1, 1}));
   EXPECT_EQ(b.space.pending.peek(), 0u);
-  EXPECT_LT(last("invlpg"), last("add pending"));
+  EXPECT_BEFORE(last("invlpg"), last("add pending"));
 }
 
 TEST_F(GatherTest, O21_WhoFindsAnEntryGoneFlushesForWhoTookIt) {
@@ -68,7 +68,7 @@ TEST_F(GatherTest, M12_WhoFindsAPageInABatchFlushes) {
   b.run_on({1});
   vm::Reclaimer<FakeMemory> reclaimer;
   EXPECT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
-  EXPECT_EQ(count("write CR3") + count("invlpg"), 0u);
+  EXPECT_NONE_OF("write CR3", "invlpg");
   for (const auto& operation : std::vector<std::function<void()>>{
            [&] { vm::unmap(b.manager, b.space, b.pages(1, 1)); },
            [&] { vm::protect(b.manager, b.space, b.pages(1, 1)); },
@@ -97,9 +97,9 @@ TEST_F(GatherTest, AFullGatherFlushesAndGoesOn) {
   ASSERT_TRUE(vm::map(b.manager, b.space, b.pages(4, 40), MemoryBench::kRights));
   b.run_on({1});
   vm::unmap(b.manager, b.space, b.pages(0, 44));
-  EXPECT_EQ(count("release page"), 44u);
-  EXPECT_EQ(count("add tlb_gen"), 2u);
-  EXPECT_LT(first("invlpg"), first("release page")) << "32 pages";
+  EXPECT_COUNT(44, "release page");
+  EXPECT_COUNT(2, "add tlb_gen");
+  EXPECT_BEFORE("invlpg", "release page") << "32 pages";
 }
 
 // ---- Reclaim
@@ -110,17 +110,17 @@ TEST_F(GatherTest, AReclaimedPageIsReleasedAfterTheBatchFlush) {
   EXPECT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
   EXPECT_FALSE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
   EXPECT_FALSE(reclaimer.reclaim(b.manager, b.space, MemoryBench::kLargeBase));
-  EXPECT_EQ(count("release page"), 0u);
+  EXPECT_NEVER("release page");
   reclaimer.flush(b.manager);
-  EXPECT_LT(first("write CR3"), first("release page"));
+  EXPECT_BEFORE("write CR3", "release page");
 }
 
 TEST_F(GatherTest, M12_TheMarkIsSetBeforeTheLockGoes) {
   recorder.names[&b.space.mm.batch_marks] = "marks";
   vm::Reclaimer<FakeMemory> reclaimer;
   EXPECT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
-  EXPECT_LT(first("exchange pte1"), first("add marks"));
-  EXPECT_LT(first("add marks"), first("store lock1"));
+  EXPECT_BEFORE("exchange pte1", "add marks");
+  EXPECT_BEFORE("add marks", "store lock1");
   reclaimer.flush(b.manager);
 }
 
@@ -129,8 +129,8 @@ TEST_F(GatherTest, ADirtyPageDoesNotWaitForTheBatch) {
   b.set_dirty(1);
   vm::Reclaimer<FakeMemory> reclaimer;
   EXPECT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
-  EXPECT_LT(first("invlpg"), first("store lock1"));
-  EXPECT_EQ(count("release page"), 1u);
+  EXPECT_BEFORE("invlpg", "store lock1");
+  EXPECT_ONCE("release page");
 }
 
 TEST_F(GatherTest, AFullBatchFlushesItself) {
@@ -139,9 +139,9 @@ TEST_F(GatherTest, AFullBatchFlushesItself) {
   for (unsigned page = 0; page < 33; ++page) {
     EXPECT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(page)));
   }
-  EXPECT_EQ(count("release page"), 32u);
+  EXPECT_COUNT(32, "release page");
   reclaimer.flush(b.manager);
-  EXPECT_EQ(count("release page"), 33u);
+  EXPECT_COUNT(33, "release page");
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ TEST_F(MappingTest, MapsOnlyWhatIsNotMapped) {
   EXPECT_TRUE(vm::map(b.manager, b.space, b.pages(2, 4), 0));
   EXPECT_EQ(b.pte(2), before);
   EXPECT_EQ(b.pte(4) & ~vm::kPteFrame, vm::kPtePresent);
-  EXPECT_EQ(count("add tlb_gen"), 0u) << "what was not present needs no flush";
+  EXPECT_NEVER("add tlb_gen") << "what was not present needs no flush";
 }
 
 TEST_F(MappingTest, MapsAcrossTables) {
@@ -41,7 +41,7 @@ TEST_F(MappingTest, MapsAlthoughTheEmptyTableIsReleasedMeanwhile) {
   vm::unmap(b.manager, b.space, b.pages(0, 4));
   bool released = false;
   recorder.before = [&](const Entry& entry) {
-    if (released || entry.what != "exchange lock1") return;
+    if (released || !is(entry, "exchange lock1")) return;
     released = true;
     vm::reclaim_tables(b.manager, b.space, b.pages(0, 1));
     EXPECT_FALSE(vm::is_present(b.entry(b.space, b.page(0), 2).peek()));
@@ -64,26 +64,26 @@ TEST_F(MappingTest, ALargePageIsInTheWayOfSmallOnesAndTheOtherWayRound) {
 TEST_F(MappingTest, UnmapFlushesBeforeItReleases) {
   b.run_on({1});
   vm::unmap(b.manager, b.space, b.pages(1, 2));
-  EXPECT_LT(first("add pending"), first("exchange pte1")) << "M13: before the first change";
-  EXPECT_LT(first("exchange pte2"), first("add tlb_gen"));
+  EXPECT_BEFORE("add pending", "exchange pte1") << "M13: before the first change";
+  EXPECT_BEFORE("exchange pte2", "add tlb_gen");
   EXPECT_EQ(values("invlpg"), (Reasons{b.page(1), b.page(2)}));
-  EXPECT_LT(first("invlpg"), first("release page"));
-  EXPECT_EQ(count("release page"), 2u);
+  EXPECT_BEFORE("invlpg", "release page");
+  EXPECT_COUNT(2, "release page");
   EXPECT_EQ(b.space.pending.peek(), 0u);
 }
 
 TEST_F(MappingTest, UnmapOfNothingFlushesNothing) {
   vm::unmap(b.manager, b.space, b.pages(8, 4));
   vm::unmap(b.manager, b.space, b.large());
-  EXPECT_EQ(count("add tlb_gen"), 0u);
-  EXPECT_EQ(count("looked"), 2u) << "but it says what it saw";
+  EXPECT_NEVER("add tlb_gen");
+  EXPECT_COUNT(2, "looked") << "but it says what it saw";
 }
 
 TEST_F(MappingTest, UnmapKeepsAPageThatSomebodyElseMaps) {
   const PhysAddr page = vm::frame_of(b.pte(1));
   b.memory.references(page).poke(2);
   vm::unmap(b.manager, b.space, b.pages(1, 1));
-  EXPECT_EQ(count("release page"), 0u);
+  EXPECT_NEVER("release page");
   EXPECT_EQ(b.memory.references(page).peek(), 1u);
 }
 
@@ -92,23 +92,23 @@ TEST_F(MappingTest, ADirtyPageIsFlushedUnderTheLock) {
   b.set_dirty(1);
   const PhysAddr page = vm::frame_of(b.pte(1));
   vm::unmap(b.manager, b.space, b.pages(1, 1));
-  EXPECT_LT(first("invlpg"), first("store lock1")) << "whoever cleans the page must not miss it";
+  EXPECT_BEFORE("invlpg", "store lock1") << "whoever cleans the page must not miss it";
   EXPECT_TRUE(b.memory.dirty.contains(page));
-  EXPECT_EQ(count("add tlb_gen"), 1u) << "and once";
+  EXPECT_ONCE("add tlb_gen") << "and once";
 }
 
 TEST_F(MappingTest, ACleanPageIsFlushedAfterTheLock) {
   b.run_on({1});
   vm::unmap(b.manager, b.space, b.pages(1, 1));
-  EXPECT_LT(first("store lock1"), first("invlpg"));
+  EXPECT_BEFORE("store lock1", "invlpg");
 }
 
 TEST_F(MappingTest, LargePagesAreFlushedWithEverything) {
   ASSERT_TRUE(vm::map_large(b.manager, b.space, b.large(0, 2), MemoryBench::kRights));
   b.run_on({1});
   vm::unmap(b.manager, b.space, b.large(0, 2));
-  EXPECT_EQ(count("invlpg"), 0u) << "small entries may be left below them";
-  EXPECT_EQ(count("write CR3"), 1u);
+  EXPECT_NEVER("invlpg") << "small entries may be left below them";
+  EXPECT_ONCE("write CR3");
 }
 
 TEST_F(MappingTest, ARangeOfMixedSizesIsFlushedByTheSmallest) {
@@ -116,8 +116,8 @@ TEST_F(MappingTest, ARangeOfMixedSizesIsFlushedByTheSmallest) {
   ASSERT_TRUE(vm::map(b.manager, b.space, b.pages(511, 1), MemoryBench::kRights));
   b.run_on({1});
   vm::unmap(b.manager, b.space, {.start = b.page(511), .end = b.large().end});
-  EXPECT_EQ(count("invlpg"), 0u) << "513 small strides are more than the ceiling";
-  EXPECT_EQ(count("write CR3"), 1u);
+  EXPECT_NEVER("invlpg") << "513 small strides are more than the ceiling";
+  EXPECT_ONCE("write CR3");
 }
 
 TEST_F(MappingTest, R13_PartOfALargePageIsRefused) {
@@ -138,22 +138,22 @@ TEST_F(MappingTest, UnmapReleasesEmptyTablesAndReachesLazyCpus) {
   recorder.clear();
   vm::unmap(b.manager, b.space, b.pages(0, 4), EmptyTables::release);
   EXPECT_EQ(b.bench.loaded(1), &b.bench.system.kernel_mm) << "R6";
-  EXPECT_LT(first("write CR3"), first("release table"));
+  EXPECT_BEFORE("write CR3", "release table");
   EXPECT_EQ(b.memory.in_use(), used - 5) << "four pages and their table";
 }
 
 TEST_F(MappingTest, ATableThatMapsSomethingStays) {
   vm::unmap(b.manager, b.space, b.pages(0, 3), EmptyTables::release);
   vm::reclaim_tables(b.manager, b.space, b.pages(0, 512));
-  EXPECT_EQ(count("release table"), 0u);
+  EXPECT_NEVER("release table");
   EXPECT_TRUE(vm::is_present(b.pte(3)));
 }
 
 TEST_F(MappingTest, EmptyTablesCanBeReclaimedLater) {
   vm::unmap(b.manager, b.space, b.pages(0, 4));
-  EXPECT_EQ(count("release table"), 0u);
+  EXPECT_NEVER("release table");
   vm::reclaim_tables(b.manager, b.space, b.pages(0, 4));
-  EXPECT_EQ(count("release table"), 1u);
+  EXPECT_ONCE("release table");
   EXPECT_TRUE(vm::map(b.manager, b.space, b.pages(0, 1), 0)) << "a new one is made";
 }
 
@@ -163,25 +163,25 @@ TEST_F(MappingTest, ProtectFlushesWhatCouldBeStoredTo) {
   b.run_on({1});
   vm::protect(b.manager, b.space, b.pages(1, 1));
   EXPECT_EQ(b.pte(1) & vm::kPteWritable, 0u);
-  EXPECT_EQ(count("invlpg"), 1u);
+  EXPECT_ONCE("invlpg");
   recorder.clear();
   vm::protect(b.manager, b.space, b.pages(1, 1));
-  EXPECT_EQ(count("add tlb_gen"), 0u) << "the second time nothing changes";
+  EXPECT_NEVER("add tlb_gen") << "the second time nothing changes";
 }
 
 TEST_F(MappingTest, ProtectEarlyAsksForEarlyAnswers) {
   MemoryBench early({}, {.early_acknowledgement = true});
   early.run_on({1});
   vm::protect_early(early.manager, early.space, early.pages(1, 1));
-  EXPECT_EQ(count("invlpg"), 1u);
-  EXPECT_LT(first("trace call_run"), first("invlpg"));
+  EXPECT_ONCE("invlpg");
+  EXPECT_BEFORE("trace call_run", "invlpg");
 }
 
 TEST_F(MappingTest, UnprotectNeedsNoFlush) {
   vm::protect(b.manager, b.space, b.pages(0, 4));
   b.run_on({1});
   vm::unprotect(b.manager, b.space, b.pages(0, 4));
-  EXPECT_EQ(count("add tlb_gen"), 0u);
+  EXPECT_NEVER("add tlb_gen");
   EXPECT_NE(b.pte(1) & vm::kPteWritable, 0u);
 }
 
@@ -199,11 +199,11 @@ TEST_F(MappingTest, CleanFlushesUnderTheLock) {
   vm::clean(b.manager, b.space, b.pages(0, 4));
   EXPECT_EQ(b.pte(1) & vm::kPteDirty, 0u);
   EXPECT_NE(b.pte(1) & vm::kPteWritable, 0u);
-  EXPECT_LT(first("invlpg"), first("store lock1"));
-  EXPECT_LT(first("invlpg"), first("cleaned"));
+  EXPECT_BEFORE("invlpg", "store lock1");
+  EXPECT_BEFORE("invlpg", "cleaned");
   recorder.clear();
   vm::clean(b.manager, b.space, b.pages(0, 4));
-  EXPECT_EQ(count("add tlb_gen"), 0u);
+  EXPECT_NEVER("add tlb_gen");
 }
 
 }  // namespace

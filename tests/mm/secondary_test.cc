@@ -13,33 +13,33 @@ struct Secondary : testing::Test {
 TEST_F(Secondary, HearsOfAnUnmapBehindTheCpusAndBeforeTheRelease) {
   b.run_on({1});
   vm::unmap(b.manager, b.space, b.pages(1, 2));
-  EXPECT_EQ(count("flush secondary"), 1u);
+  EXPECT_ONCE("flush secondary");
   EXPECT_EQ(values("flush secondary"), std::vector<std::uint64_t>{b.page(1)});
-  EXPECT_LT(last("invlpg"), first("flush secondary"));
-  EXPECT_LT(first("flush secondary"), first("release page"));
+  EXPECT_BEFORE(last("invlpg"), "flush secondary");
+  EXPECT_BEFORE("flush secondary", "release page");
 }
 
 TEST_F(Secondary, HearsOfFreedTablesBeforeTheirRelease) {
   vm::unmap(b.manager, b.space, b.pages(0, 4), vm::EmptyTables::release);
-  EXPECT_LT(first("flush secondary"), first("release table"));
+  EXPECT_BEFORE("flush secondary", "release table");
 }
 
 TEST_F(Secondary, HearsOfRightsThatAreTakenAwayAlsoEarly) {
   vm::protect(b.manager, b.space, b.pages(0, 1));
-  EXPECT_EQ(count("flush secondary"), 1u);
+  EXPECT_ONCE("flush secondary");
   recorder.clear();
   vm::protect_early(b.manager, b.space, b.pages(1, 1));
-  EXPECT_EQ(count("flush secondary"), 1u);
+  EXPECT_ONCE("flush secondary");
 }
 
 TEST_F(Secondary, HearsOfAReclaimedPageWhenItJoinsTheBatchUnderItsLock) {
   vm::Reclaimer<FakeMemory> reclaimer;
   EXPECT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
-  EXPECT_LT(first("exchange pte1"), first("flush secondary"));
-  EXPECT_LT(first("flush secondary"), first("store lock1"));
+  EXPECT_BEFORE("exchange pte1", "flush secondary");
+  EXPECT_BEFORE("flush secondary", "store lock1");
   recorder.clear();
   reclaimer.flush(b.manager);
-  EXPECT_EQ(count("flush secondary"), 0u) << "whoever settles a batch has CPUs to flush only";
+  EXPECT_NEVER("flush secondary") << "whoever settles a batch has CPUs to flush only";
 }
 
 TEST_F(Secondary, HearsOfAMovedAndOfACopiedPageUnderTheLock) {
@@ -47,24 +47,24 @@ TEST_F(Secondary, HearsOfAMovedAndOfACopiedPageUnderTheLock) {
   EXPECT_EQ(values("flush secondary"), std::vector<std::uint64_t>{b.page(1)});
   recorder.clear();
   vm::migrate(b.manager, b.space, b.page(2));
-  EXPECT_LT(first("flush secondary"), first("release page"));
+  EXPECT_BEFORE("flush secondary", "release page");
 }
 
 TEST_F(Secondary, LetsGoOfASpaceBeforeItsFirstTableGoes) {
   vm::destroy(b.manager, b.space);
-  EXPECT_EQ(count("secondary ends"), 1u);
-  EXPECT_LT(first("secondary ends"), first("add pending"));
-  EXPECT_LT(first("secondary ends"), first("release table"));
+  EXPECT_ONCE("secondary ends");
+  EXPECT_BEFORE("secondary ends", "add pending");
+  EXPECT_BEFORE("secondary ends", "release table");
   recorder.clear();
   ASSERT_TRUE(vm::create(b.manager, b.space));
-  EXPECT_EQ(count("secondary begins"), 1u);
+  EXPECT_ONCE("secondary begins");
 }
 
 TEST_F(Secondary, HearsOfTheKernelsHalf) {
   constexpr VirtAddr kStart = 0xffff'8000'0000'0000;
   const KernelQuiet quiet = vm::flush_kernel_range(b.manager, kStart, kStart + vm::kSmallPage);
   static_cast<void>(quiet);
-  EXPECT_LT(last("invlpg"), first("flush secondary kernel"));
+  EXPECT_BEFORE(last("invlpg"), "flush secondary kernel");
   EXPECT_EQ(values("flush secondary kernel"), std::vector<std::uint64_t>{kStart});
 }
 

@@ -19,7 +19,7 @@ struct SettleTest : testing::Test {
   /// Runs `work` as CPU 2 when CPU 0 is about to flush its gather, the locks being free.
   void while_unflushed(const std::function<void()>& work) {
     recorder.before = [this, work, done = false](const Entry& entry) mutable {
-      if (entry.what == "load pending" && !std::exchange(done, true)) b.bench.as(2, work);
+      if (is(entry, "load pending") && !std::exchange(done, true)) b.bench.as(2, work);
     };
   }
   void name_upper(VirtAddr address) { recorder.names[&b.entry(b.space, address, 2)] = "upper"; }
@@ -35,7 +35,7 @@ TEST_F(SettleTest, NothingIsFlushedWhereNothingIsUnflushed) {
   EXPECT_TRUE(vm::map(b.manager, b.space, b.pages(1030, 1), MemoryBench::kRights));
   EXPECT_TRUE(vm::map_large(b.manager, b.space, b.large(), MemoryBench::kRights));
   EXPECT_TRUE(vm::move_page(b.manager, b.space, b.page(1), b.page(20)));
-  EXPECT_EQ(count("add tlb_gen"), 1u) << "the move's own";
+  EXPECT_ONCE("add tlb_gen") << "the move's own";
 }
 
 TEST_F(SettleTest, M12_APageIsMappedOverAReclaimedOneAfterAFlushUnderTheLock) {
@@ -43,9 +43,9 @@ TEST_F(SettleTest, M12_APageIsMappedOverAReclaimedOneAfterAFlushUnderTheLock) {
   ASSERT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
   recorder.clear();
   EXPECT_TRUE(vm::map(b.manager, b.space, b.pages(0, 4), MemoryBench::kRights));
-  EXPECT_LT(first("exchange lock1"), first("write CR3"));
-  EXPECT_LT(first("write CR3"), first("exchange pte1"));
-  EXPECT_LT(first("exchange pte1"), first("store lock1"));
+  EXPECT_BEFORE("exchange lock1", "write CR3");
+  EXPECT_BEFORE("write CR3", "exchange pte1");
+  EXPECT_BEFORE("exchange pte1", "store lock1");
   EXPECT_TRUE(is_settled());
 }
 
@@ -54,7 +54,7 @@ TEST_F(SettleTest, APageThatIsThereAlreadyNeedsNothing) {
   ASSERT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
   recorder.clear();
   EXPECT_TRUE(vm::map(b.manager, b.space, b.pages(2, 2), MemoryBench::kRights));
-  EXPECT_EQ(count("add tlb_gen"), 0u);
+  EXPECT_NEVER("add tlb_gen");
 }
 
 TEST_F(SettleTest, M13_APageIsMappedOverAnotherGathersAfterAFlushOfThatPage) {
@@ -66,7 +66,7 @@ TEST_F(SettleTest, M13_APageIsMappedOverAnotherGathersAfterAFlushOfThatPage) {
     EXPECT_TRUE(vm::map(b.manager, b.space, b.pages(1, 1), MemoryBench::kRights));
     flushed = values("invlpg");
     before = count("invlpg");
-    EXPECT_LT(first("invlpg"), first("exchange pte1"));
+    EXPECT_BEFORE("invlpg", "exchange pte1");
   });
   vm::unmap(b.manager, b.space, b.pages(1, 2));
   EXPECT_EQ(flushed, std::vector<std::uint64_t>{b.page(1)}) << "the other one is not made";
@@ -78,7 +78,7 @@ TEST_F(SettleTest, M12_APageMovesOverAReclaimedOneAfterAFlush) {
   ASSERT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
   recorder.clear();
   EXPECT_TRUE(vm::move_page(b.manager, b.space, b.page(2), b.page(1)));
-  EXPECT_LT(first("write CR3"), first("exchange pte1"));
+  EXPECT_BEFORE("write CR3", "exchange pte1");
 }
 
 TEST_F(SettleTest, M12_ALargePageTakesTheSmallOnesPlaceAfterAFlushThatReachesLazyCpus) {
@@ -91,10 +91,10 @@ TEST_F(SettleTest, M12_ALargePageTakesTheSmallOnesPlaceAfterAFlushThatReachesLaz
   name_upper(b.page(0));
   recorder.clear();
   EXPECT_TRUE(vm::map_large(b.manager, b.space, b.pages(0, 512), MemoryBench::kRights));
-  EXPECT_LT(first("exchange lock2"), first("write CR3"));
-  EXPECT_LT(first("write CR3"), first("exchange upper"));
+  EXPECT_BEFORE("exchange lock2", "write CR3");
+  EXPECT_BEFORE("write CR3", "exchange upper");
   EXPECT_EQ(b.bench.loaded(1), &b.bench.system.kernel_mm) << "it walks speculatively";
-  EXPECT_EQ(count("add tlb_gen"), 1u) << "once is enough";
+  EXPECT_ONCE("add tlb_gen") << "once is enough";
   EXPECT_TRUE(is_settled());
 }
 
@@ -106,8 +106,8 @@ TEST_F(SettleTest, M12_ATableTakesALargePagesPlaceAfterAFlushThatReachesLazyCpus
   name_upper(large);
   recorder.clear();
   EXPECT_TRUE(vm::map(b.manager, b.space, {.start = large, .end = large + vm::kSmallPage}, 0));
-  EXPECT_LT(first("exchange lock2"), first("write CR3"));
-  EXPECT_LT(first("write CR3"), first("exchange upper"));
+  EXPECT_BEFORE("exchange lock2", "write CR3");
+  EXPECT_BEFORE("write CR3", "exchange upper");
   EXPECT_EQ(b.bench.loaded(1), &b.bench.system.kernel_mm);
 }
 
@@ -120,7 +120,7 @@ TEST_F(SettleTest, M13_ALargePageTakesThePlaceOfAnotherGathersTable) {
     b.space.pending.fetch_add(1, std::memory_order_seq_cst);
     EXPECT_TRUE(vm::map_large(b.manager, b.space, b.pages(0, 512), MemoryBench::kRights));
     b.space.pending.fetch_add(~0U, std::memory_order_seq_cst);
-    EXPECT_LT(first("write CR3"), first("exchange upper"));
+    EXPECT_BEFORE("write CR3", "exchange upper");
   });
   vm::unmap(b.manager, b.space, b.pages(0, 4));
 }
@@ -131,7 +131,7 @@ TEST_F(SettleTest, M12_OnlyWhatWasMarkedBeforeTheFlushCountsAsFlushed) {
   b.run_on({1});
   bool added = false;
   recorder.before = [&](const Entry& entry) {
-    if (entry.what != "write CR3" || std::exchange(added, true)) return;
+    if (!is(entry, "write CR3") || std::exchange(added, true)) return;
     b.space.mm.batch_marks.fetch_add(ReclaimBatch<FakeMemory::Hal>::kOneAddition,
                                      std::memory_order_seq_cst);
   };
@@ -149,7 +149,7 @@ TEST_F(SettleTest, AForkJudgesADirectorysEntriesUnderItsLock) {
   name_upper(large);
   recorder.clear();
   EXPECT_TRUE(vm::fork(b.manager, b.space, b.other));
-  EXPECT_LT(first("exchange lock2"), first("load upper"))
+  EXPECT_BEFORE("exchange lock2", "load upper")
       << "without it the entry is 0 for a moment while the page is split, migrated or made";
   EXPECT_TRUE(vm::is_large(b.entry(b.other, large, 2).peek()));
 }

@@ -15,8 +15,8 @@ struct Tokens : testing::Test {
   PhysAddr table{b.space.mm.root};
 
   void expect_nothing_released() {
-    EXPECT_EQ(count("release page"), 0u);
-    EXPECT_EQ(count("release table"), 0u);
+    EXPECT_NEVER("release page");
+    EXPECT_NEVER("release table");
   }
 };
 
@@ -25,7 +25,7 @@ TEST_F(Tokens, OneMayReleaseManyPages) {
   for (unsigned number : {0, 1, 2}) {
     vm::drop_mapping(b.manager, b.space, vm::frame_of(b.pte(number)), quiet);
   }
-  EXPECT_EQ(count("release page"), 3u);
+  EXPECT_COUNT(3, "release page");
 }
 
 TEST_F(Tokens, AreOfTheSpaceThatThePageIsTakenFrom) {
@@ -56,7 +56,7 @@ TEST_F(Tokens, AreUsedUpWhenTheyAreGivenAway) {
   // NOLINTEND(bugprone-use-after-move)
   expect_nothing_released();
   vm::drop_mapping(b.manager, b.space, page, quiet);
-  EXPECT_EQ(count("release page"), 1u);
+  EXPECT_ONCE("release page");
 }
 
 TEST_F(Tokens, OfABatchAreOfTheSpacesThatWereAdded) {
@@ -67,7 +67,7 @@ TEST_F(Tokens, OfABatchAreOfTheSpacesThatWereAdded) {
             Rule::r1);
   expect_nothing_released();
   vm::drop_mapping(b.manager, b.other.mm.context, page, quiet);
-  EXPECT_EQ(count("release page"), 1u);
+  EXPECT_ONCE("release page");
 }
 
 TEST_F(Tokens, OfABatchCoverASpaceThatHasEndedMeanwhile) {

@@ -21,21 +21,21 @@ TEST_F(WalkersTest, AReferenceKeepsThePage) {
   const PhysAddr page = vm::get_page(b.manager, b.space, b.page(1) + 0x123);
   EXPECT_EQ(page, vm::frame_of(b.pte(1)));
   vm::unmap(b.manager, b.space, b.pages(1, 1));
-  EXPECT_EQ(count("release page"), 0u);
+  EXPECT_NEVER("release page");
   vm::put(b.manager, page);
-  EXPECT_EQ(count("release page"), 1u);
+  EXPECT_ONCE("release page");
 }
 
 TEST_F(WalkersTest, WalksWithInterruptsOffAndAnnouncesItself) {
   recorder.names[&b.manager.walkers[0].sequence] = "walks";
   recorder.clear();
   const PhysAddr page = vm::get_page(b.manager, b.space, b.page(1));
-  EXPECT_LT(first("interrupts off"), first("store walks"));
-  EXPECT_LT(first("store walks"), first("fence"));
-  EXPECT_LT(first("fence"), first("load pte1"));
-  EXPECT_EQ(order_of("load pte1"), std::memory_order_acquire);
-  EXPECT_LT(first("walker done"), last("store walks"));
-  EXPECT_LT(last("store walks"), first("interrupts on"));
+  EXPECT_BEFORE("interrupts off", "store walks");
+  EXPECT_BEFORE("store walks", "fence");
+  EXPECT_BEFORE("fence", "load pte1");
+  EXPECT_ORDER("load pte1", std::memory_order_acquire);
+  EXPECT_BEFORE("walker done", last("store walks"));
+  EXPECT_BEFORE(last("store walks"), "interrupts on");
   EXPECT_EQ(b.manager.walkers[0].sequence.peek() % 2, 0u);
   vm::put(b.manager, page);
 }
@@ -57,7 +57,7 @@ TEST_F(WalkersTest, GivesThePageBackIfItWasUnmappedMeanwhile) {
   const PhysAddr page = vm::frame_of(b.pte(1));
   recorder.names[&b.memory.references(page)] = "references";
   recorder.before = [&](const Entry& entry) {
-    if (entry.what == "push references") b.entry(b.space, b.page(1)).poke(0);
+    if (is(entry, "push references")) b.entry(b.space, b.page(1)).poke(0);
   };
   EXPECT_EQ(vm::get_page(b.manager, b.space, b.page(1)), vm::kNoFrame);
   EXPECT_EQ(b.memory.references(page).peek(), 1u);
@@ -74,12 +74,12 @@ TEST_F(WalkersTest, ATableWaitsForTheWalkerThatIsInside) {
   std::optional<vm::LocklessWalk<FakeMemory>> walk;
   b.bench.as(2, [&] { walk.emplace(b.manager); });
   free_table();
-  EXPECT_EQ(count("release table"), 0u);
+  EXPECT_NEVER("release table");
   vm::collect_tables(b.manager);
-  EXPECT_EQ(count("release table"), 0u) << "the walker is still inside";
+  EXPECT_NEVER("release table") << "the walker is still inside";
   b.bench.as(2, [&] { walk.reset(); });
   vm::collect_tables(b.manager);
-  EXPECT_EQ(count("release table"), 1u);
+  EXPECT_ONCE("release table");
   EXPECT_EQ(b.memory.records_left, 4u);
 }
 
@@ -88,7 +88,7 @@ TEST_F(WalkersTest, AWalkerThatCameLaterIsNotWaitedFor) {
   std::optional<vm::LocklessWalk<FakeMemory>> walk;
   b.bench.as(2, [&] { walk.emplace(b.manager); });
   vm::collect_tables(b.manager);
-  EXPECT_EQ(count("release table"), 1u);
+  EXPECT_ONCE("release table");
   b.bench.as(2, [&] { walk.reset(); });
 }
 
@@ -101,7 +101,7 @@ TEST_F(WalkersTest, AWalkerThatLeftAndCameBackIsNotWaitedFor) {
     walk.emplace(b.manager);
   });
   vm::collect_tables(b.manager);
-  EXPECT_EQ(count("release table"), 1u);
+  EXPECT_ONCE("release table");
   b.bench.as(2, [&] { walk.reset(); });
 }
 
@@ -110,7 +110,7 @@ TEST_F(WalkersTest, WithoutMemoryForARecordEverybodyIsInterrupted) {
   recorder.clear();
   free_table();
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b1110});
-  EXPECT_LT(first("send interrupt"), first("release table"));
+  EXPECT_BEFORE("send interrupt", "release table");
 }
 
 TEST_F(WalkersTest, TheSequencesAreReadBehindTheUnhookingAndAFence) {
@@ -118,16 +118,16 @@ TEST_F(WalkersTest, TheSequencesAreReadBehindTheUnhookingAndAFence) {
   auto& upper = b.entry(b.space, b.page(0), 2);
   recorder.names[&upper] = "upper";
   free_table();
-  EXPECT_LT(first("exchange upper"), last("fence"));
-  EXPECT_LT(last("fence"), first("load walks1"));
-  EXPECT_EQ(order_of("load walks1"), std::memory_order_acquire);
+  EXPECT_BEFORE("exchange upper", last("fence"));
+  EXPECT_BEFORE(last("fence"), "load walks1");
+  EXPECT_ORDER("load walks1", std::memory_order_acquire);
   vm::collect_tables(b.manager);
 }
 
 TEST(Walkers, AFlushThatInterruptsItsTargetsNeedsNoRecord) {
   MemoryBench b;
   vm::unmap(b.manager, b.space, b.pages(0, 4), EmptyTables::release);
-  EXPECT_EQ(count("release table"), 1u);
+  EXPECT_ONCE("release table");
   EXPECT_EQ(b.memory.records_left, 4u);
 }
 
