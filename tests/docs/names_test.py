@@ -13,6 +13,13 @@ _PLACE = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.(?:h|cc|S|py|md|txt|bzl|sh))(?::([
 # `vm/remap+invlpg` is a file of tests/litmus.
 _LITMUS = re.compile(r"`((?:x86|vm)/[\w.+-]+)`")
 _MUTANT = re.compile(r"`([moc]\d+[a-z]?_\w+)`")
+# [text](decisions/README.md), relative to the document.
+_LINK = re.compile(r"\]\(([^()#:\s]+)(?:#[^()]*)?\)")
+
+
+def dead_links(text: str, folder: Path) -> list[str]:
+    """Links of a document in `folder` that lead to no file."""
+    return [f"{link}: no such file" for link in _LINK.findall(text) if not (folder / link).exists()]
 
 
 def has_name(text: str, name: str) -> bool:
@@ -42,6 +49,7 @@ class NamesTest(unittest.TestCase):
         for document in DOCUMENTS:
             with self.subTest(document.name):
                 self.assertEqual(wrong_names(document.read_text(), ROOT), [])
+                self.assertEqual(dead_links(document.read_text(), document.parent), [])
 
     def test_the_documents_name_much(self):
         text = "".join(document.read_text() for document in DOCUMENTS)
@@ -109,6 +117,7 @@ class WrongNamesTest(unittest.TestCase):
         place = "tests/core/flush_test.cc"
         self.assertEqual(wrong_names(f"`{place}:R1.Gone`", ROOT), [f"{place}: has no R1.Gone"])
         self.assertEqual(wrong_names("`m99_gone`", ROOT), ["m99_gone: no such mutant"])
+        self.assertEqual(dead_links("[a](gone.md) [b](protocol.md#x)", ROOT / "docs"), ["gone.md: no such file"])
         self.assertEqual(wrong_names("`core/flush.h:flush_mm` `m21_cpu0_means_none`", ROOT), [])
 
 
