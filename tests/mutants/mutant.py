@@ -7,13 +7,14 @@ A patch begins with comment lines `# FIELD: TEXT`, then the unified diff follows
     title      the bug in one line
     year       when it was found or mended, or "unknown"
     reference  where it happened
-    rule       the rule of the design or the ordering that it breaks, R1 to R13 or M1 to M20,
-               or none if only a figure is wrong
+    rule       what it breaks of docs/protocol.md: a rule R1 to R13, an ordering M1 to M20, an invariant I1 to
+               I7 or the contract; or a promise of the hardware; or none if only a figure is wrong
     oracles    the oracles that may report it, the one to expect first
-    story      the interleaving in words; several lines
+    story      the interleaving in words; several lines. Each CPU has the number of its column there, and a role
+               where it comes up first: "CPU 1, the initiator, unmaps a page" (roles.py)
     needs      what the modelled machine must be able to do
     bochs      "yes" if a self-test in the emulated machine shows it every time, "no" if it cannot,
-               "not surely" if it needs an interleaving that nobody can force there; ": " and why
+               "not surely" if it needs an interleaving that cannot be forced there; ": " and why
                may follow the last two
 """
 
@@ -26,7 +27,7 @@ FIELDS = ("museum", "title", "year", "reference", "rule", "oracles", "story", "n
 _SHAPES = {
     "museum": r"\d+|none",
     "year": r"(19|20)\d\d|unknown",
-    "rule": r"R([1-9]|1[0-3])|M(1[0-9]|20|[1-9])|none",
+    "rule": r"R([1-9]|1[0-3])|M(1[0-9]|20|[1-9])|I[1-7]|contract|hardware|none",
     "oracles": r"(O\d+|CHECK|FAULT|ORDER)(, (O\d+|CHECK|FAULT|ORDER))*",
     "bochs": r"yes|no(: \S.*)?|not surely: \S.*",
 }
@@ -64,6 +65,11 @@ class Mutant:
     @property
     def name(self) -> str:
         return self.path.stem
+
+    @property
+    def label(self) -> str:
+        """How the bug is called for short: its number with the letter of a variant."""
+        return self.name.partition("_")[0].removeprefix("m").lstrip("0")
 
     @property
     def files(self) -> list[str]:

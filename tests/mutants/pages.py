@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Writes a page for each bug of the museum, for readers who have not read the code."""
+"""Writes a page for each bug of the museum, and their index, for readers new to the code."""
 
 import argparse
 import os
@@ -10,43 +10,31 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mutants import mutant
+from tests.mutants import interleaving, meanings, museum_index, mutant
+from tests.mutants.interleaving import Interleaving
 
 _EPILOG = """\
 examples:
-  bazel run //tests/mutants:pages                            every page, and bochs.md, into docs/museum
+  bazel run //tests/mutants:pages                            every page and the index, into docs/museum
   bazel run //tests/mutants:pages -- m42_partial_with_gap    one
 
-Builds the mutants' reproducers for the timelines, which takes a while for all. The other parts of a page
-come from the patch, docs/protocol.md and fuzz/README.md, and page_test compares them: --keep-timelines
-brings them up to date without building anything.
+Builds the mutants' reproducers for the interleavings, which takes a while for all. The other parts of a page
+come from the patch and docs/protocol.md, and page_test compares them: --keep-timelines brings them up to date
+without building anything. The index, bochs.md and the titles in docs/museum.md are always written.
 exit status: 0 written, 2 it could not be done"""
 
 FOLDER = Path("docs/museum")
 BOCHS = FOLDER / "bochs.md"
+INDEX = FOLDER / "README.md"
+RESULTS = Path("docs/museum.md")
 _MUTANTS = Path("tests/mutants")
-# What is between these lines was told by the reproducer when the page was made; the rest is checked.
+# What is between these lines was told by the reproducer when the page was made.
 _BEGIN, _END = "<!-- timeline -->\n", "<!-- end of the timeline -->\n"
 _LAST_LINES = 60
 
 
 class PageError(Exception):
     """A page cannot be written; the text says why."""
-
-
-def meanings(root: Path) -> dict[str, str]:
-    """What each rule, ordering and oracle says, as the documents put it."""
-    protocol = (root / "docs/protocol.md").read_text()
-    found = {rule: " ".join(text.split()) for rule, text in
-             re.findall(r"(?ms)^\*\*(R\d+) (.*?)\*\*", protocol)}
-    found |= dict(re.findall(r"(?m)^\| (M\d+) \| (.*?) \|", protocol))
-    for names, text in re.findall(r"(?m)^\| ([A-Z][\w, ]*) \| (.*) \|$", (root / "fuzz/README.md").read_text()):
-        parts = text.split("; ")
-        for index, name in enumerate(names.split(", ")):
-            # "O10, O11 | one; the other": a meaning each, where there are as many.
-            found[name] = parts[index] if len(parts) == len(names.split(", ")) else text
-    found["none"] = "nothing stale is ever used, but a figure is wrong"
-    return found
 
 
 @dataclass(frozen=True)
@@ -83,12 +71,12 @@ def bochs_table(read: list[mutant.Mutant], boots: dict[str, Boot]) -> str:
                    "counts instructions, so runs of one image repeat. `bazel test //tests/mutants:NAME_boot_test` "
                    "does that."),
              "| no. | bug | self-test that fails | boot |", "|---|---|---|---|"]
-    lines += [f"| {label(one)} | {_link(one)} | {boots[one.name].self_test} | `{boots[one.name].options}` |"
+    lines += [f"| {one.label} | {_link(one)} | {boots[one.name].self_test} | `{boots[one.name].options}` |"
               for one in read if one.name in boots]
     explained = [one for one in read if ": " in one.bochs]
     lines += ["", "What it shows not surely, or not at all for a reason of its own:", ""]
-    lines += [f"* {label(one)}, {_link(one)}: {one.bochs}." for one in explained]
-    rest = ", ".join(label(one) for one in read if one.bochs == "no")
+    lines += [f"* {one.label}, {_link(one)}: {one.bochs}." for one in explained]
+    rest = ", ".join(one.label for one in read if one.bochs == "no")
     return "\n".join(lines + ["", _fill(
         "The others need store buffers, PCID tags, cached pointers to tables, a hypervisor, a device with a TLB, a "
         f"compiler that reorders, or figures that no self-test judges: {rest}.")])
@@ -98,38 +86,42 @@ def _link(read: mutant.Mutant) -> str:
     return f"[{read.title}]({read.name}.md)"
 
 
-def label(read: mutant.Mutant) -> str:
-    """How a bug is called for short: its number with the letter of a variant."""
-    return read.name.partition("_")[0].removeprefix("m").lstrip("0")
-
-
 def _fill(text: str) -> str:
     return textwrap.fill(text, 110, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
-def _rule(name: str, known: dict[str, str]) -> str:
-    text = f"{name.capitalize()}: {known.get(name, '').rstrip('.')}."
-    return text if name == "none" else text + " `docs/protocol.md` has the argument."
+def _rule(rule: meanings.Rule) -> str:
+    """The sentence about the rule; orderings begin with a name of the code or with an arrow's left side."""
+    return f"{rule.linked}: {rule.text}."
 
 
-def page(read: mutant.Mutant, scenario: Path, unit_test: str | None, known: dict[str, str], timeline: str) -> str:
-    """The whole page. `timeline` is empty for a mutant that only a unit test sees."""
-    oracles = "\n".join(f"* {oracle}: {known.get(oracle, '')}." for oracle in read.oracles)
-    parts = [
-        f"# {read.museum or read.rule}. {read.title}\n",
-        _fill(f"{read.reference}{'' if read.year == 'unknown' else ', ' + read.year}. "
-              f"Needs: {read.needs}. {in_bochs(read, booted().get(read.name))}"),
-        "## What happened\n", _fill(read.story),
-        "## The rule that it breaks\n",
-        _fill(_rule(read.rule, known)),
-    ]
+def _head(read: mutant.Mutant, unit_test: str | None) -> str:
+    reference = meanings.linked(read.reference)
+    reference = reference[0].upper() + reference[1:]
+    links = [f"[patch](../../{_MUTANTS}/{read.name}.patch)"]
+    if not unit_test:
+        links.append(f"[scenario](../../{_MUTANTS}/scenarios/{read.name}.txt)")
+    links += ["[how to read this](README.md#how-to-read-a-page)", "[all bugs](README.md)"]
+    return _fill(f"{reference}{'' if read.year == 'unknown' else ', ' + read.year}. "
+                 f"Needs: {read.needs}. {in_bochs(read, booted().get(read.name))}") + f"\n{', '.join(links)}\n"
+
+
+def page(read: mutant.Mutant, scenario: Path, unit_test: str | None, rules: dict[str, meanings.Rule],
+         told: Interleaving | None) -> str:
+    """The whole page. A mutant that only a unit test sees has no interleaving."""
+    parts = [f"# {read.museum or read.rule}. {read.title}\n", _head(read, unit_test),
+             "## What happened\n", _fill(read.story),
+             "## The rule that it breaks\n", _fill(_rule(rules[read.rule]))]
     if unit_test:
         parts += ["## How it is found\n",
                   _fill(f"No scenario shows it. The unit test `{unit_test}` sees the order of operations, and fails.")]
-    else:
-        parts += ["## How it is found\n", "Expected report, and others that may come first:\n", oracles + "\n",
+    elif told:
+        oracles = "".join(f"* {oracle}: {meanings.ORACLES[oracle]}\n" for oracle in read.oracles)
+        parts += ["## How it is found\n",
+                  _fill(f"The [oracle](../../{meanings.ORACLES_FILE}) to expect first, and others that may be first:"),
+                  oracles,
                   "## The shortest scenario known\n", f"```\n{scenario.read_text().rstrip()}\n```\n",
-                  _BEGIN + timeline + _END]
+                  _BEGIN + _interleaving(told) + _END]
     # Line numbers move with every change of the file, and say nothing here.
     diff = re.sub(r"(?m)^@@ .* @@.*$", "@@", read.diff.rstrip())
     parts += ["## The bug, put back\n", f"```diff\n{diff}\n```\n"]
@@ -141,12 +133,13 @@ def page(read: mutant.Mutant, scenario: Path, unit_test: str | None, known: dict
     return "\n".join(parts)
 
 
-def without_timeline(text: str) -> str:
-    """What of a page does not depend on a run."""
-    return re.sub(re.escape(_BEGIN) + ".*" + re.escape(_END), _BEGIN + _END, text, flags=re.DOTALL)
+def _interleaving(told: Interleaving) -> str:
+    verdict = "\n".join(told.verdict)
+    return ("## The interleaving\n\nOne column for each CPU; time goes down. The steps of the verdict are marked at the "
+            f"left.\n\n```\n{told.marked()}\n```\n\n## The verdict\n\n```\n{verdict}\n```\n")
 
 
-def timeline(story: str) -> str:
+def told_by(story: str) -> Interleaving:
     """The interleaving and the verdict of a reproducer's story, without places in the code."""
     match = re.search(r"(?ms)^INTERLEAVING[^\n]*\n(.*)^VERDICT\n(.*?)^  \d+ visible operations", story)
     if not match:
@@ -155,10 +148,8 @@ def timeline(story: str) -> str:
     width = next((row.index("where") for row in rows if row.rstrip().endswith("where")), None)
     if width is None:
         raise PageError("the interleaving has no column of places")
-    shown = "\n".join(row[:width].rstrip() for row in rows)
-    verdict = "\n".join(line.removeprefix("  ") for line in match[2].rstrip().splitlines())
-    return (f"## The interleaving\n\nOne column for each CPU; time goes down.\n\n```\n{shown}\n```\n\n"
-            f"## The verdict\n\n```\n{verdict}\n```\n")
+    return interleaving.parse("\n".join(row[:width].rstrip() for row in rows),
+                              "\n".join(line.removeprefix("  ") for line in match[2].rstrip().splitlines()))
 
 
 def _story(program: Path, scenario: Path) -> str:
@@ -169,32 +160,47 @@ def _story(program: Path, scenario: Path) -> str:
     return run.stdout
 
 
-def _kept(name: str) -> str:
-    """The timeline of the page as it is."""
-    match = re.search(re.escape(_BEGIN) + "(.*)" + re.escape(_END), (FOLDER / f"{name}.md").read_text(), re.DOTALL)
+def kept(name: str) -> Interleaving:
+    """The interleaving of the page as it is."""
+    text = (FOLDER / f"{name}.md").read_text()
+    match = re.search(re.escape(_BEGIN) + r".*?```\n(.*?)```\n.*?```\n(.*?)```\n" + re.escape(_END), text, re.DOTALL)
     if not match:
-        raise PageError(f"{FOLDER}/{name}.md has no timeline to keep")
-    return match[1]
+        raise PageError(f"{FOLDER}/{name}.md has no interleaving to keep")
+    return interleaving.parse(match[1], match[2])
+
+
+def scenario_of(name: str) -> Path:
+    """The file of its shortest scenario."""
+    return _MUTANTS / "scenarios" / f"{name}.txt"
 
 
 def write(name: str, unit_test: str | None, program: Path | None) -> None:
-    """Writes one page, with the timeline that `program` tells, or else the one that it has."""
-    scenario = _MUTANTS / "scenarios" / f"{name}.txt"
-    text = ""
+    """Writes one page, with the interleaving that `program` tells, or else the one that it has."""
+    told = None
     if not unit_test:
-        text = timeline(_story(program, scenario)) if program else _kept(name)
+        told = told_by(_story(program, scenario_of(name))) if program else kept(name)
     read = mutant.read(_MUTANTS / f"{name}.patch")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / f"{name}.md").write_text(page(read, scenario, unit_test, meanings(Path()), text))
+    (FOLDER / f"{name}.md").write_text(page(read, scenario_of(name), unit_test, meanings.rules(Path()), told))
 
 
-def write_bochs() -> None:
-    """Writes the table of the emulated machine."""
-    BOCHS.write_text(bochs_table([mutant.read(patch) for patch in sorted(_MUTANTS.glob("*.patch"))], booted()))
+def with_titles(text: str, read: list[mutant.Mutant]) -> str:
+    """The table of results, with the titles that the patches have now."""
+    titles = {one.name: one.title for one in read}
+    return re.sub(r"\[[^]\n]*\]\(museum/(\w+)\.md\)",
+                  lambda match: f"[{titles.get(match[1], match[1])}](museum/{match[1]}.md)", text)
+
+
+def write_indexes(units: dict[str, str]) -> None:
+    """Writes the index, the table of the emulated machine, and the titles in the table of results."""
+    read = [mutant.read(patch) for patch in sorted(_MUTANTS.glob("*.patch"))]
+    INDEX.write_text(museum_index.index(Path(), read, units))
+    BOCHS.write_text(bochs_table(read, booted()))
+    RESULTS.write_text(with_titles(RESULTS.read_text(), read))
 
 
 def _write_all(names: list[str], units: dict[str, str], keep: bool) -> None:
-    write_bochs()
+    write_indexes(units)
     if keep:
         for name in names:
             write(name, units.get(name), None)
@@ -227,7 +233,7 @@ def main(argv: list[str]) -> int:
         if unknown := [name for name in args.names if name not in known]:
             raise PageError(f"{', '.join(unknown)}: no such mutant. There are: {', '.join(known)}.")
         _write_all(args.names or known, args.units, args.keep_timelines)
-    except (PageError, mutant.MutantError, OSError) as error:
+    except (PageError, interleaving.InterleavingError, mutant.MutantError, OSError) as error:
         print(f"pages: {error}", file=sys.stderr)
         return 2
     return 0

@@ -176,7 +176,7 @@ def main(argv: list[str]) -> int:
     os.chdir(os.environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
     try:
         return _run(args)
-    except (hunt.HuntError, mutant.MutantError, pages.PageError, OSError) as error:
+    except (hunt.HuntError, mutant.MutantError, pages.PageError, pages.interleaving.InterleavingError, OSError) as error:
         print(f"remake: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -31,7 +31,7 @@ exit status: 0 each mutant was found by some engine and the clean core was not r
 
 _MUTANTS = Path("tests/mutants")
 _INTRODUCTION = """\
-# The museum: who finds which bug
+# The museum: which engine finds which bug
 
 Each bug really happened, somewhere, and is put back here by a patch of `tests/mutants`. Its page tells the story.
 This file is written by `bazel run //tests/mutants:table -- --markdown docs/museum.md --json docs/museum.json`.

@@ -1,0 +1,105 @@
+"""Tests of the interleavings of the pages: rows, marks, and what a story may say of them."""
+
+import unittest
+
+from tests.mutants import interleaving, notation, roles
+
+_ROWS = """\
+step   cpu0                cpu1
+  ... 3 earlier lines
+7                          == unmap mm=0 page=0
+8      speculative fill of
+         page 0
+8      load mm0.users = 2
+9        drains cpu0.is_lazy = 1
+10                         modify mm0.tlb_gen = 2
+"""
+_SCENARIO = "cpu 0: idle\ncpu 1: unmap mm=0 page=0 count=1\n"
+
+
+def _told(*verdict: str, rows: str = _ROWS) -> interleaving.Interleaving:
+    return interleaving.parse(rows, "\n".join(["O1 a title", *verdict]))
+
+
+def _marks(told: interleaving.Interleaving) -> list[str]:
+    return [line.strip() for line in told.marked().splitlines() if not line.startswith(" ")]
+
+
+class RowsTest(unittest.TestCase):
+    def test_rows(self):
+        rows = _told().rows()
+        self.assertEqual([(row.step, row.cpu, row.text) for row in rows],
+                         [(7, 1, "== unmap mm=0 page=0"), (8, 0, "speculative fill of page 0"),
+                          (8, 0, "load mm0.users = 2"), (9, 0, "drains cpu0.is_lazy = 1"),
+                          (10, 1, "modify mm0.tlb_gen = 2")])
+
+    def test_no_interleaving(self):
+        for text in ("", "nothing\n"):
+            with self.assertRaisesRegex(interleaving.InterleavingError, "no line that names the columns"):
+                interleaving.parse(text, "")
+        with self.assertRaisesRegex(interleaving.InterleavingError, "names no CPUs"):
+            interleaving.parse("step   where\n", "").rows()
+
+
+class MarksTest(unittest.TestCase):
+    def test_both_steps(self):
+        told = _told("first:  step 8, cpu0: speculatively cached page 0", "then:   step 10, cpu1: the flush returns")
+        self.assertEqual(_marks(told), ["first  8      speculative fill of",
+                                        "then   10                         modify mm0.tlb_gen = 2"])
+        again = interleaving.parse(told.marked(), "\n".join(told.verdict))
+        self.assertEqual((again, again.marked()), (told, told.marked()))
+
+    def test_the_last_row_of_a_step_unless_something_was_cached(self):
+        self.assertEqual(_marks(_told("then:   step 8, cpu0: completes")), ["then   8      load mm0.users = 2"])
+
+    def test_one_row_for_both(self):
+        told = _told("first:  step 10, cpu1: a", "then:   step 10, cpu1: b")
+        self.assertEqual(_marks(told), ["both   10                         modify mm0.tlb_gen = 2"])
+
+    def test_a_step_that_is_left_out(self):
+        self.assertEqual(_marks(_told("first:  step 2, cpu1: cached page 0")), ["first    ... 3 earlier lines"])
+        whole = _ROWS.replace("  ... 3 earlier lines\n", "")
+        with self.assertRaisesRegex(interleaving.InterleavingError, "step 2 of cpu1, which has none so early"):
+            _told("first:  step 2, cpu1: cached page 0", rows=whole).marked()
+
+
+class RolesTest(unittest.TestCase):
+    def wrong(self, story: str) -> list[str]:
+        return roles.wrong(story, _told(), _SCENARIO)
+
+    def test_right(self):
+        self.assertEqual(self.wrong("CPU 1, the initiator, unmaps a page; CPU 0, the lazy CPU, is lazy. CPU 1 flushes."), [])
+
+    def test_wrong(self):
+        for story, problem in {
+                "cpu1 unmaps a page": "'cpu1' is to be 'CPU 1'",
+                "A page is unmapped.": "no CPU is named",
+                "CPU 2, the target, waits.": "the interleaving has no CPU 2",
+                "CPU 1 unmaps a page.": "CPU 1 has no role where it comes up first",
+                "CPU 1, the emperor, unmaps a page.": "'emperor' is no role",
+                "CPU 0, the initiator, waits.": "CPU 0 is not the initiator",
+                "CPU 0, the target, waits.": "CPU 0 is not the target",
+                "CPU 1, the only CPU, waits.": "CPU 1 is not the only CPU",
+                "CPU 1, the initiator, reclaims a page.": "CPU 1 does not do what 'reclaims' says",
+                "CPU 0, the lazy CPU, waits. CPU 0 unmaps a page.": "CPU 0 does not do what 'unmaps' says"}.items():
+            with self.subTest(story):
+                self.assertRegex("; ".join(self.wrong(story)), problem)
+
+    def test_without_an_interleaving_no_number_can_be_right(self):
+        self.assertEqual(roles.wrong("The target waits.", None, ""), [])
+        self.assertRegex(roles.wrong("CPU 0, the target, waits.", None, "")[0], "no interleaving shows it")
+
+    def test_what_is_said_of_a_flush_of_a_cpu_is_not_said_of_the_cpu(self):
+        self.assertEqual(self.wrong("CPU 1, the initiator, unmaps a page. The flush of CPU 1 ends."), [])
+
+
+class NotationTest(unittest.TestCase):
+    def test_rows_that_are_not_explained_and_explanations_that_are_not_used(self):
+        self.assertEqual(notation.unknown_rows(["waits", "dances"]), ["dances"])
+        self.assertIn("waits", notation.unused(["full fence"]))
+        self.assertNotIn("waits", notation.unused(["waits"]))
+        self.assertIn("| `waits` |", notation.primer())
+
+
+if __name__ == "__main__":
+    unittest.main()
