@@ -68,7 +68,8 @@ class RolesTest(unittest.TestCase):
         return roles.wrong(story, _told(), _SCENARIO)
 
     def test_right(self):
-        self.assertEqual(self.wrong("CPU 1, the initiator, unmaps a page; CPU 0, the lazy CPU, is lazy. CPU 1 flushes."), [])
+        story = "CPU 1, the initiator, unmaps a page; CPU 0, the lazy CPU, is lazy. CPU 1 flushes."
+        self.assertEqual(self.wrong(story), [])
 
     def test_wrong(self):
         for story, problem in {

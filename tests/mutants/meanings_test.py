@@ -58,8 +58,8 @@ class ReferenceTest(unittest.TestCase):
                 self.assertEqual(meanings.linked(text), link)
 
     def test_system(self):
-        for text, system in {"IA64 Linux cfbb": "Linux", "FreeBSD r1, as Linux": "FreeBSD", "AMD erratum 1": "processors",
-                             "this core": "this core", "a dream": None}.items():
+        for text, system in {"IA64 Linux cfbb": "Linux", "FreeBSD r1, as Linux": "FreeBSD",
+                             "AMD erratum 1": "processors", "this core": "this core", "a dream": None}.items():
             with self.subTest(text):
                 self.assertEqual(meanings.system(text), system)
 
@@ -76,7 +76,8 @@ class ExecutionsTest(unittest.TestCase):
         home = Path(self.enterContext(tempfile.TemporaryDirectory()))
         os.mkdir(home / "docs")
         (home / museum_index.EXECUTIONS).write_text(
-            "| mutant | options | executions |\n|---|---|---|\n| `m1_a` | none | 1,254 / 67 / 2,070 |\n| `m2_b` | `--x` | 8 |\n")
+            "| mutant | options | executions |\n|---|---|---|\n"
+            "| `m1_a` | none | 1,254 / 67 / 2,070 |\n| `m2_b` | `--x` | 8 |\n")
         self.assertEqual(museum_index.executions(home), {"m1_a": 1254, "m2_b": 8})
 
 

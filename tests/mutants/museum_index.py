@@ -11,12 +11,12 @@ _DECADES = [10, 100, 1000, 10000]
 _INTRODUCTION = """\
 # The museum of TLB-shootdown bugs
 
-Written by `bazel run //tests/mutants:pages`. Each page is about one bug: what happened, the rule that it breaks, the
-shortest scenario known that shows it, step by step, and the patch that puts it back into this core. The bugs are by
-[rule](#by-rule), [system](#by-system), [year](#by-year) and [difficulty](#by-difficulty).
-[museum.md](../museum.md) measures which engine finds which of them, [bochs.md](bochs.md) says what the emulated machine
-shows of them, and [tests/mutants](../../tests/mutants/README.md) how one is added. A number alone is that of the
-catalogue of known bugs; an o stands before bugs of this core, a c before memory orders that are too weak.
+Written by `bazel run //tests/mutants:pages`. Each page is about one bug: what happened, the rule that it breaks,
+the shortest scenario known that shows it, step by step, and the patch that puts it back into this core. The bugs
+are by [rule](#by-rule), [system](#by-system), [year](#by-year) and [difficulty](#by-difficulty).
+[museum.md](../museum.md) measures which engine finds which of them, [bochs.md](bochs.md) says what the emulated
+machine shows of them, and [tests/mutants](../../tests/mutants/README.md) how one is added. A number alone is that
+of the catalogue of known bugs; an o stands before bugs of this core, a c before memory orders that are too weak.
 
 A first round: [21](m21_cpu0_means_none.md) (a target is missed), [42](m42_partial_with_gap.md) (generations),
 [41](m41_generation_before_mask.md) (a switch and a flush), [25](m25_lazy_exit_reads_first.md) (lazy mode),
@@ -27,18 +27,19 @@ _PRIMER = """\
 ## How to read a page
 
 The scenario is a program for each CPU (`cpu N:`) and what deviates from the default schedule (`at +N:`). The
-interleaving is its run on the modelled machine: a column for each CPU, time goes down, and the number at the left counts
-the operations that another CPU could see. A CPU that does nothing visible has no row. Where a run is long, only its end
-is shown.
+interleaving is its run on the modelled machine: a column for each CPU, time goes down, and the number at the left
+counts the operations that another CPU could see. A CPU that does nothing visible has no row. Where a run is long,
+only its end is shown.
 
-The verdict is that of an oracle: what it saw, the promise that is broken, and the step at which it saw that ("then"), often
-with the one that made it possible ("first"). Both words stand in front of the rows of these steps. A report comes as
-soon as the promise is broken, so the misuse itself, such as a store to a released page, is often not reached any more.
+The verdict is that of an oracle: what it saw, the promise that is broken, and the step at which it saw that
+("then"), often with the one that made it possible ("first"). Both words stand in front of the rows of these steps.
+A report comes as soon as the promise is broken, so the misuse itself, such as a store to a released page, is often
+not reached any more.
 
-The story calls each CPU by the number that it has in the interleaving, with its role. The initiator has changed page tables
-and flushes; a target is to flush as well, told by an interrupt, a hypercall or a broadcast; a switching CPU changes its
-mm, the address space that it runs; a lazy CPU runs a kernel thread and uses no user address of the mm that is loaded.
-Where one CPU suffices, it plays all the roles.
+The story calls each CPU by the number that it has in the interleaving, with its role. The initiator has changed
+page tables and flushes; a target is to flush as well, told by an interrupt, a hypercall or a broadcast; a switching
+CPU changes its mm, the address space that it runs; a lazy CPU runs a kernel thread and uses no user address of the
+mm that is loaded. Where one CPU suffices, it plays all the roles.
 """
 
 
@@ -82,7 +83,8 @@ def _by_difficulty(read: list[mutant.Mutant], units: dict[str, str], counts: dic
         name = f"at most {most:,} executions" if most < float("inf") else "more"
         pairs.append((name, [one for one in read if least < searched.get(one.name, 0) <= most]))
     rest = [one for one in read if one.name not in searched]
-    pairs += [("too rare for a search in the tests, which run the scenario", [one for one in rest if one.name not in units]),
+    pairs += [("too rare for a search in the tests, which run the scenario",
+               [one for one in rest if one.name not in units]),
               ("no scenario shows it, a unit test does", [one for one in rest if one.name in units])]
     return _grouped(pairs)
 

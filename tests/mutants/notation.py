@@ -51,7 +51,7 @@ WORDS = [
     (r"cpu\d+\.is_lazy", "cpu0.is_lazy", "1: the CPU uses no user address (lazy TLB mode)"),
     (r"cpu\d+\.queue", "cpu0.queue", "1: calls wait for the CPU"),
     (r"record\.cpu\d+->cpu\d+", "record.cpu0->cpu1", "the call record of a sender and a target; 1: not answered yet"),
-    (r"mm\d+\.table\[\d+\]", "mm0.table[504]", "a page-table entry of the last level; `directory` and `upper` are above"),
+    (r"mm\d+\.table\[\d+\]", "mm0.table[504]", "an entry of a page table; `directory` and `upper` are above it"),
     (r"references of frame \d+", "references of frame 12", "how many uses a page frame has; 0: it is released"),
     (r"mm\d+\.pending", "mm0.pending", "operations that have changed entries and have not flushed"),
     (r"mm\d+\.batch_marks", "mm0.batch_marks", "whether a reclaim batch has removed entries and has not flushed"),

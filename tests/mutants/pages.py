@@ -135,8 +135,8 @@ def page(read: mutant.Mutant, scenario: Path, unit_test: str | None, rules: dict
 
 def _interleaving(told: Interleaving) -> str:
     verdict = "\n".join(told.verdict)
-    return ("## The interleaving\n\nOne column for each CPU; time goes down. The steps of the verdict are marked at the "
-            f"left.\n\n```\n{told.marked()}\n```\n\n## The verdict\n\n```\n{verdict}\n```\n")
+    return ("## The interleaving\n\nOne column for each CPU; time goes down. The steps of the verdict are marked "
+            f"at the left.\n\n```\n{told.marked()}\n```\n\n## The verdict\n\n```\n{verdict}\n```\n")
 
 
 def told_by(story: str) -> Interleaving:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.mutants import hunt, mutant, pages
+from tests.mutants import hunt, interleaving, mutant, pages
 
 _EPILOG = """\
 examples:
@@ -176,7 +176,7 @@ def main(argv: list[str]) -> int:
     os.chdir(os.environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
     try:
         return _run(args)
-    except (hunt.HuntError, mutant.MutantError, pages.PageError, pages.interleaving.InterleavingError, OSError) as error:
+    except (hunt.HuntError, mutant.MutantError, pages.PageError, interleaving.InterleavingError, OSError) as error:
         print(f"remake: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
