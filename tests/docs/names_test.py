@@ -102,6 +102,37 @@ class GlossaryTest(unittest.TestCase):
         self.assertEqual(wrong_entries(head + "| a | - | x |\n"), ["a: 3 cells"])
 
 
+# The oracles' texts are those of their catalogue.
+_RIDDLE = re.compile(r"(?im)^(?!\| O\d+\b).*\b(somebody|nobody|everybody|whoever|whatever)\b")
+
+
+def riddles(text: str) -> list[str]:
+    """Words that stand where a sentence should name the thing that acts."""
+    return _RIDDLE.findall(text)
+
+
+def prose() -> list[Path]:
+    """All documents but the museum, whose stories have a check of their own."""
+    found = []
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [name for name in folders if name[0] != "." and not (Path(folder) / name).is_symlink()]
+        found += [Path(folder) / name for name in files if name.endswith(".md")]
+    return [path for path in found if "museum" not in str(path.relative_to(ROOT)) and "mutants" not in path.parts]
+
+
+class SentencesTest(unittest.TestCase):
+    def test_a_sentence_names_the_thing_that_acts(self):
+        documents = prose()
+        self.assertGreater(len(documents), 40)
+        for document in documents:
+            with self.subTest(document.relative_to(ROOT)):
+                self.assertEqual(riddles(document.read_text()), [])
+
+    def test_a_riddle_is_told(self):
+        self.assertEqual(riddles("It is told.\nBy nobody, or\nby Whoever waits."), ["nobody", "Whoever"])
+        self.assertEqual(riddles("| O6 | held by somebody |"), [])
+
+
 class LitmusTest(unittest.TestCase):
     def test_the_model_names_litmus_tests_that_exist(self):
         named = set(_LITMUS.findall((ROOT / "hal/host/README.md").read_text()))
