@@ -6,6 +6,7 @@ from dataclasses import dataclass
 # In front of each line: which step of the verdict this is, if any.
 _FIRST, _THEN, _BOTH = "first  ", "then   ", "both   "
 _NONE = " " * len(_FIRST)
+_LEFT_OUT = re.compile(r"\s*\.\.\. \d+ rows left out$")
 _CACHED = re.compile(r"fill|walked|walks|load from|store to")
 
 
@@ -30,24 +31,19 @@ class Interleaving:
     lines: list[str]  # without marks
     verdict: list[str]
 
-    def cut(self) -> int | None:
-        """The line that says how many came before, if not all are shown."""
-        return next((line for line, text in enumerate(self.lines) if re.match(r"\s*\.\.\. \d+ earlier lines", text)),
-                    None)
-
     def cpus(self) -> list[int]:
         """The CPUs that have a column."""
         return [int(number) for number in re.findall(r"cpu(\d+)", self.lines[0])]
 
     def rows(self) -> list[Row]:
-        """All lines but the first two, which name the columns and say what is left out."""
+        """All lines but the first, which names the columns, and those that say what is left out."""
         columns = [match.start() for match in re.finditer(r"cpu\d+", self.lines[0])]
         if not columns:
             raise InterleavingError("the interleaving names no CPUs")
         rows: list[Row] = []
         for line, text in enumerate(self.lines):
             match = re.match(r"(\d*) +(?=\S)", text)
-            if line in (0, self.cut()) or not match:
+            if line == 0 or _LEFT_OUT.match(text) or not match:
                 continue
             if not match[1]:
                 rows[-1] = Row(rows[-1].line, rows[-1].step, rows[-1].cpu, f"{rows[-1].text} {text.strip()}")
@@ -64,15 +60,30 @@ class Interleaving:
 
     def _line(self, step: int, cpu: int, what: str) -> int:
         before = [row for row in self.rows() if row.cpu == cpu and row.step <= step]
-        if not before or self.cut() is not None and step < self.rows()[0].step:
-            cut = self.cut()
-            if cut is None:
-                raise InterleavingError(f"the verdict names step {step} of cpu{cpu}, which has none so early")
-            return cut
+        if not before:
+            raise InterleavingError(f"the verdict names step {step} of cpu{cpu}, which has none so early")
         at = [row for row in before if row.step == before[-1].step]
         if "cached" in what:
             at = [row for row in at if _CACHED.search(row.text)] or at
         return at[-1].line
+
+    def shortened(self, most: int) -> "Interleaving":
+        """The last rows, and of those before them the beginnings of operations and the steps of the verdict."""
+        rows = self.rows()
+        steps = self.steps().values()
+        shown = [row for index, row in enumerate(rows)
+                 if index >= len(rows) - most or row.text.startswith("== ") or row.line in steps]
+        lines, end = [self.lines[0]], {row.line: after.line for row, after in zip(rows, rows[1:])}
+        left_out = 0
+        for row in rows:
+            if row not in shown:
+                left_out += 1
+                continue
+            if left_out:
+                lines.append(f"  ... {left_out} rows left out")
+                left_out = 0
+            lines += self.lines[row.line:end.get(row.line)]
+        return Interleaving(lines, self.verdict)
 
     def marked(self) -> str:
         """The lines, with the steps of the verdict marked at the left."""

@@ -6,7 +6,6 @@ from tests.mutants import interleaving, notation, roles
 
 _ROWS = """\
 step   cpu0                cpu1
-  ... 3 earlier lines
 7                          == unmap mm=0 page=0
 8      speculative fill of
          page 0
@@ -56,11 +55,27 @@ class MarksTest(unittest.TestCase):
         told = _told("first:  step 10, cpu1: a", "then:   step 10, cpu1: b")
         self.assertEqual(_marks(told), ["both   10                         modify mm0.tlb_gen = 2"])
 
-    def test_a_step_that_is_left_out(self):
-        self.assertEqual(_marks(_told("first:  step 2, cpu1: cached page 0")), ["first    ... 3 earlier lines"])
-        whole = _ROWS.replace("  ... 3 earlier lines\n", "")
+    def test_a_step_that_is_not_there(self):
         with self.assertRaisesRegex(interleaving.InterleavingError, "step 2 of cpu1, which has none so early"):
-            _told("first:  step 2, cpu1: cached page 0", rows=whole).marked()
+            _told("first:  step 2, cpu1: cached page 0").marked()
+
+
+class ShortenedTest(unittest.TestCase):
+    def test_operations_and_steps_of_the_verdict_stay(self):
+        told = _told("first:  step 8, cpu0: cached page 0", "then:   step 10, cpu1: the flush returns")
+        short = told.shortened(1)
+        self.assertEqual(short.lines, [told.lines[0], told.lines[1], *told.lines[2:4], "  ... 2 rows left out",
+                                       told.lines[-1]])
+        self.assertEqual(_marks(short), _marks(told))
+        self.assertEqual(short.shortened(1), short)
+
+    def test_the_beginning_is_left_out(self):
+        told = _told("then:   step 10, cpu1: the flush returns", rows=_ROWS.replace("== unmap", "load"))
+        self.assertEqual(told.shortened(3).lines, [told.lines[0], "  ... 2 rows left out", *told.lines[4:]])
+
+    def test_what_is_short_stays(self):
+        told = _told("then:   step 10, cpu1: the flush returns")
+        self.assertEqual(told.shortened(5), told)
 
 
 class RolesTest(unittest.TestCase):

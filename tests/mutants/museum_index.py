@@ -28,8 +28,8 @@ _PRIMER = """\
 
 The scenario is a program for each CPU (`cpu N:`) and what deviates from the default schedule (`at +N:`). The
 interleaving is its run on the modelled machine: a column for each CPU, time goes down, and the number at the left
-counts the operations that another CPU could see. A CPU that does nothing visible has no row. Where a run is long,
-only its end is shown.
+counts the operations that another CPU could see. A CPU that does nothing visible has no row. Of a long run the end
+is shown, and from the rest the beginnings of operations and the steps of the verdict.
 
 The verdict is that of an oracle: what it saw, the promise that is broken, and the step at which it saw that
 ("then"), often with the one that made it possible ("first"). Both words stand in front of the rows of these steps.

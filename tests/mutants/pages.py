@@ -30,7 +30,7 @@ RESULTS = Path("docs/museum.md")
 _MUTANTS = Path("tests/mutants")
 # What is between these lines was told by the reproducer when the page was made.
 _BEGIN, _END = "<!-- timeline -->\n", "<!-- end of the timeline -->\n"
-_LAST_LINES = 60
+_LAST_ROWS = 60
 
 
 class PageError(Exception):
@@ -149,12 +149,12 @@ def told_by(story: str) -> Interleaving:
     if width is None:
         raise PageError("the interleaving has no column of places")
     return interleaving.parse("\n".join(row[:width].rstrip() for row in rows),
-                              "\n".join(line.removeprefix("  ") for line in match[2].rstrip().splitlines()))
+                              "\n".join(line.removeprefix("  ") for line in match[2].rstrip().splitlines())
+                              ).shortened(_LAST_ROWS)
 
 
 def _story(program: Path, scenario: Path) -> str:
-    run = subprocess.run([program, "--last", str(_LAST_LINES), scenario], capture_output=True, text=True,
-                         check=False)
+    run = subprocess.run([program, scenario], capture_output=True, text=True, check=False)
     if run.returncode != 1:
         raise PageError(f"{scenario} does not fire any more; see //tests/mutants:remake")
     return run.stdout
