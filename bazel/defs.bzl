@@ -1,7 +1,7 @@
 """The macros that BUILD files of this workspace load. bazel/README.md shows each in use."""
 
 load("@rules_cc//cc:defs.bzl", "cc_library")
-load("//bazel:variants.bzl", "NO_COVERAGE_COPTS", _HOST_VARIANTS = "HOST_VARIANTS", _VARIANTS = "VARIANTS")
+load("//bazel:variants.bzl", _HOST_VARIANTS = "HOST_VARIANTS", _VARIANTS = "VARIANTS")
 load("//bazel/private:build_failure.bzl", _build_failure_test = "build_failure_test")
 load(
     "//bazel/private:variant.bzl",
@@ -63,15 +63,17 @@ def variant_test(name, target, variant, mode = "", **kwargs):
         **kwargs
     )
 
-def matrix_test(name, variants = ["asan", "tsan"], **kwargs):
+def matrix_test(name, variants = ["asan", "tsan"], features = ["quick_compile"], **kwargs):
     """A cc_test, and the same test in other variants as NAME_VARIANT.
 
     Args:
       name: name of the plain cc_test.
+      features: features of the toolchain for its sources. A unit test of googletest takes much longer to
+        compile than to run; what spends its time in its own sources has [] here.
       variants: variants beside plain, each with a test of its own.
       **kwargs: attributes of the cc_test; those that say how to run it go to every variant.
     """
-    native.cc_test(name = name, **kwargs)
+    native.cc_test(name = name, features = features, **kwargs)
     run = {
         key: kwargs[key]
         for key in [
@@ -252,14 +254,14 @@ def build_failure_test(name, src, expect, deps = [], remedy_deps = [], define = 
         **kwargs
     )
 
-def one_piece(name, srcs, deps, copts = ["-O2"] + NO_COVERAGE_COPTS, hdrs = None, **kwargs):
+def one_piece(name, srcs, deps, features = ["no_coverage"], hdrs = None, **kwargs):
     """A library of all these sources compiled as one, so that their headers are read once.
 
     Args:
       name: name of the library.
       srcs: its C++ sources. What is local to one of them needs a name that no other one has.
       deps: what they stand on.
-      copts: how they are compiled.
+      features: of the toolchain.
       hdrs: their headers; by default all beside them.
       **kwargs: further attributes of the library.
     """
@@ -276,7 +278,7 @@ def one_piece(name, srcs, deps, copts = ["-O2"] + NO_COVERAGE_COPTS, hdrs = None
         name = name,
         srcs = [":" + source],
         hdrs = native.glob(["*.h"]) if hdrs == None else hdrs,
-        copts = copts,
+        features = features,
         tags = ["manual"],
         textual_hdrs = srcs,
         deps = deps,

@@ -29,11 +29,3 @@ def variant_platform(variant):
     if variant == "plain":
         return "//bazel/platforms:host"
     return "//bazel/platforms:host_" + variant
-
-# copts of code that fuzzers must not be guided by, such as oracles: its branches say nothing about
-# the core, and counting them costs time.
-NO_COVERAGE_COPTS = select({
-    "//bazel/platforms:is_afl": ["-fno-sanitize-coverage=trace-pc-guard"],
-    "//bazel/platforms:is_libfuzzer": ["-fno-sanitize=fuzzer-no-link"],
-    "//conditions:default": [],
-})

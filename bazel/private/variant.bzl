@@ -10,13 +10,14 @@ def _transition_impl(settings, attr):
     return {
         _PLATFORMS: [variant_platform(attr.variant)],
         _MODE: attr.mode or settings[_MODE],
-        # Each header is compiled on its own for the host and for the kernel. Once is enough.
-        _PARSE_HEADERS: attr.variant == KERNEL_VARIANT,
+        # Each header is compiled on its own for the host and for the kernel. Once is enough. The plain
+        # variant keeps the setting it finds: with another one all its libraries were built a second time.
+        _PARSE_HEADERS: settings[_PARSE_HEADERS] if attr.variant == "plain" else attr.variant == KERNEL_VARIANT,
     }
 
 variant_transition = transition(
     implementation = _transition_impl,
-    inputs = [_MODE],
+    inputs = [_MODE, _PARSE_HEADERS],
     outputs = [_PLATFORMS, _MODE, _PARSE_HEADERS],
 )
 

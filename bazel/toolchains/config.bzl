@@ -68,6 +68,10 @@ def _config_impl(ctx):
         feature(name = "fastbuild", flag_sets = _flags(_COMPILE, ["-O2", "-g1"])),
         feature(name = "opt", flag_sets = _flags(_COMPILE, ["-O2", "-g1", "-DNDEBUG"])),
         feature(name = "dbg", flag_sets = _flags(_COMPILE, ["-O0", "-g"])),
+        # What a BUILD file asks for by name, one word for a target or a package; after the modes, whose
+        # flags they take back.
+        feature(name = "no_coverage", flag_sets = _flags(_COMPILE, ctx.attr.no_coverage)),
+        feature(name = "quick_compile", flag_sets = _flags(_COMPILE, ["-O0"])),
         # clang makes position-independent executables anyway. The feature would only compile every
         # file twice.
         feature(name = "supports_pic", enabled = False),
@@ -102,6 +106,7 @@ _config = rule(
         "cxxopts": attr.string_list(),
         "freestanding": attr.bool(),
         "linkopts": attr.string_list(),
+        "no_coverage": attr.string_list(),
         "parse_headers": attr.bool(),
     },
     provides = [CcToolchainConfigInfo],
@@ -115,6 +120,7 @@ def variant_toolchain(
         linkopts = [],
         compiler_files = ":none",
         freestanding = False,
+        no_coverage = [],
         parse_headers = False):
     """Declares a C++ toolchain and registers it for the platforms that meet the constraints.
 
@@ -126,6 +132,7 @@ def variant_toolchain(
       linkopts: flags for every link.
       compiler_files: files of this workspace that the flags mention.
       freestanding: whether the target has no operating system.
+      no_coverage: flags that switch a fuzzer's hooks off again.
       parse_headers: whether each header is compiled on its own too.
     """
     _config(
@@ -134,6 +141,7 @@ def variant_toolchain(
         cxxopts = cxxopts,
         freestanding = freestanding,
         linkopts = linkopts,
+        no_coverage = no_coverage,
         parse_headers = parse_headers,
     )
     native.cc_toolchain(

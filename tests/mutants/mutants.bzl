@@ -8,7 +8,6 @@ not find the copy finds nothing. A mutant of what runs below the kernel changes 
 //tests/mutants/probe:probe_test shows it.
 """
 
-load("//bazel:variants.bzl", "NO_COVERAGE_COPTS")
 load("//bazel/private:shared.bzl", "shared_library")
 
 _CORE = "//core:core"
@@ -216,7 +215,7 @@ def _mutated_rooms(name, patch, with_model):
     native.cc_library(
         name = name + "_model",
         srcs = [":" + name + "_model_sources"],
-        copts = ["-O2"] + NO_COVERAGE_COPTS,
+        features = ["no_coverage"],
         tags = ["manual"],
         visibility = ["//hal/host:__pkg__"],
         deps = [
