@@ -5,13 +5,23 @@ import os
 import tempfile
 import unittest
 
+from tests.tidy import layers
 from tests.tidy import tidy
 
 LOOSE_END = "TO" + "DO"
 MACHINE_PATH = "/ho" + "me/somebody/src"
 
+# Its layers: the line number of the first is 2.
+PICTURE = """```layers
+core:
+hal/host: core
+kernel-glue/mm: core
+```
+"""
+
 # A tree without findings.
 CLEAN = {
+    "ARCHITECTURE.md": PICTURE,
     ".clang-format": "BasedOnStyle: Google\nColumnLimit: 100\n",
     "BUILD.bazel": "",
     "core/BUILD.bazel":
@@ -23,9 +33,11 @@ CLEAN = {
         'cc_library(name = "host", target_compatible_with = HOST_ONLY, deps = ["//core"])\n',
     "hal/host/README.md": "The host.\n",
     "hal/host/b.cc": '#include <vector>\n\n#include "core/a.h"\n\nint b() { return 1; }\n',
+    "hal/host/d.h": '#pragma once\n\n#include "core/a.h"\n',
     "kernel-glue/README.md": "The glue.\n",
     "kernel-glue/mm/README.md": "The memory manager.\n",
     "kernel-glue/mm/c.h": '#pragma once\n\n#include <cstring>\n\n#include "core/a.h"\n',
+    "kernel-glue/mm/d.h": '#pragma once\n\n#include "core/a.h"\n',
     "tests/BUILD.bazel": 'cc_test(name = "t", deps = ["//core", "//hal/host"])\n',
     "tests/README.md": "The tests.\n",
     "tests/mutants/BUILD.bazel": 'mutated_core(name = "m", visibility = ["//core:__pkg__"])\n',
@@ -60,10 +72,21 @@ PLANTED = {
         ("core/a.h", "#ifndef A_H\n#define A_H\n#endif\n"),
     ],
     "room_readme": [("core/README.md", None), ("tools/README.md", None)],
-    "include_layers": [
+    "layers": [
+        # An include that the picture does not allow, upwards and sideways.
         ("core/a.h", '#pragma once\n\n#include "hal/host/b.cc"\n'),
-        ("hal/host/b.cc", '#include "kernel-glue/mm/c.h"\n'),
-        ("kernel-glue/mm/c.h", '#pragma once\n\n#include "hal/host/b.cc"\n'),
+        ("hal/host/b.cc", '#include "core/a.h"\n#include "kernel-glue/mm/c.h"\n'),
+        # A folder that is not drawn.
+        ("tools/probe.cc", "int probe() { return 1; }\n"),
+        ("hal/new.cc", "int probe() { return 1; }\n"),
+        # An arrow that nothing uses, a layer without files, and one that is drawn twice.
+        ("ARCHITECTURE.md", PICTURE.replace("mm: core", "mm: core hal/host")),
+        ("ARCHITECTURE.md", PICTURE.replace("core:\n", "core:\nfuzz/run:\n")),
+        ("ARCHITECTURE.md", PICTURE.replace("core:\n", "core:\ncore:\n")),
+        # A circle, a line that is none, and no picture.
+        ("ARCHITECTURE.md", "```layers\nhal/host: core\ncore:\nkernel-glue/mm: core\n```\n"),
+        ("ARCHITECTURE.md", PICTURE.replace("core:\n", "core:\nwhat is this\n")),
+        ("ARCHITECTURE.md", "# Layers\n"),
     ],
     "include_paths": [
         ("hal/host/b.cc", '#include "core/no.h"\n'),
@@ -119,6 +142,14 @@ class PlantedTest(unittest.TestCase):
             for path, text in violations:
                 with self.subTest(check=check, path=path, text=text):
                     self.assertEqual(fired({path: text}), {(check, path)})
+
+    def test_a_divided_layer_is_the_files_beside_its_parts(self):
+        picture = layers.Picture("```layers\nfuzz/run:\nfuzz: fuzz/run\n```\n")
+        self.assertEqual(picture.faults, [])
+        self.assertEqual(picture.layer_of("fuzz/main.cc"), "fuzz")
+        self.assertEqual(picture.layer_of("fuzz/run/deep/a.h"), "fuzz/run")
+        self.assertIsNone(picture.layer_of("fuzz/new/a.h"))
+        self.assertIsNone(picture.layer_of("fuzzy/a.h"))
 
     def test_a_tab_is_found(self):
         # clang-format objects to it as well, so it cannot be in the table.

@@ -16,14 +16,6 @@ def room_readme(source):
             yield f"{room}/README.md", 0, "is missing"
 
 
-def include_layers(source):
-    """An include points to a room that the including one may use."""
-    for file, number, name, quoted in _includes(source):
-        user, used = rooms.room_of(file.path), rooms.room_of(name)
-        if quoted and not rooms.may_use(user, used):
-            yield file.path, number, f"{user} may not include {name}"
-
-
 def include_paths(source):
     """A quoted include is relative to the root, and the file exists."""
     for file, number, name, quoted in _includes(source):

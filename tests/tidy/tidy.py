@@ -6,6 +6,7 @@ usage: python3 -m tests.tidy.tidy [ROOT]
 import sys
 
 from tests.tidy import format_checks
+from tests.tidy import layers
 from tests.tidy import room_checks
 from tests.tidy import text_checks
 from tests.tidy import tree
@@ -19,7 +20,7 @@ CHECKS = [
     text_checks.interpreters,
     text_checks.pragma_once,
     room_checks.room_readme,
-    room_checks.include_layers,
+    layers.layers,
     room_checks.include_paths,
     room_checks.freestanding_includes,
     room_checks.label_layers,
