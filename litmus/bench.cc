@@ -36,23 +36,23 @@ Bench::Bench(const Test& test, unsigned most_repeats)
   for (const auto& [cpu, space] : test.initial_spaces) first_space_[cpu] = space;
 }
 
-void Bench::prepare(Machine::Setup setup) {
+void Bench::prepare(Setup setup) {
   const auto is = [&](const char* key, std::string_view wanted) {
     const std::string* value = test_.find(key);
     return value != nullptr && *value == wanted;
   };
-  setup.cpus = test_.cpus;
-  setup.pcid = !is("Pcid", "off");
-  setup.xapic = is("Apic", "xapic");
-  setup.boot = &Bench::boot;
-  setup.program = &Bench::program;
-  setup.interrupt = &Bench::interrupt;
-  setup.argument = this;
+  setup.hardware.cpus = test_.cpus;
+  setup.hardware.pcid = !is("Pcid", "off");
+  setup.hardware.xapic = is("Apic", "xapic");
+  setup.programs.boot = &Bench::boot;
+  setup.programs.program = &Bench::program;
+  setup.programs.interrupt = &Bench::interrupt;
+  setup.programs.argument = this;
   setup.observer = virtual_memory_ ? this : nullptr;
   for (const Location& location : test_.locations) {
     if (location.place != Place::page) continue;
-    if (!is("Fills", "off")) setup.fills.push_back({.address = location.address});
-    if (is("Evictions", "on")) setup.evictions.push_back(location.address);
+    if (!is("Fills", "off")) setup.exploration.fills.push_back({.address = location.address});
+    if (is("Evictions", "on")) setup.exploration.evictions.push_back(location.address);
   }
   machine_.prepare(setup);
   cut_ = false;

@@ -27,7 +27,7 @@ class Bench final : private Observer {
   ~Bench() override = default;
 
   /// Everything as the test's initial state says, and the CPUs about to start.
-  void prepare(Machine::Setup setup);
+  void prepare(Setup setup);
   [[nodiscard]] Machine& machine() { return machine_; }
   /// After a run: whether some CPU was stopped in a loop, and the state is none of the test's.
   [[nodiscard]] bool cut() const { return cut_; }

@@ -83,10 +83,10 @@ void explore(Bench& bench, const Test& test, Memory memory, Result& result) {
                      .most_executions = result.options.most_executions - before,
                      .stop_at_failure = false});
   const auto once = [&]() -> const Report& {
-    Machine::Setup setup;
+    Setup setup;
     setup.memory = memory;
-    setup.step_limit = kMostSteps;
-    setup.controller = &explorer;
+    setup.exploration.step_limit = kMostSteps;
+    setup.exploration.controller = &explorer;
     bench.prepare(std::move(setup));
     if (++result.runs % kProgressRuns == 0 && result.options.progress) {
       result.options.progress(result.runs);

@@ -16,20 +16,21 @@ host::Memory memory_of(const Header& header) {
 
 }  // namespace
 
-host::Machine::Setup Runner::setup_of(const Scenario& scenario) {
-  return {.cpus = scenario.header.cpus,
-          .pcid = scenario.header.pcid,
-          .global_pages = scenario.header.global_pages,
-          .invlpg_leaves_globals = scenario.header.invlpg_erratum,
-          .memory = memory_of(scenario.header),
-          .step_limit = kStepLimit,
-          .backend = backend_of(scenario.header),
-          .boot = &Guest::boot,
-          .program = &Guest::program,
-          .interrupt = &Guest::interrupt,
-          .hub_interrupt = &Guest::hub_interrupt,
-          .nmi = scenario.header.nmi ? &Guest::nmi : nullptr,
-          .argument = &guest_,
+host::Setup Runner::setup_of(const Scenario& scenario) {
+  const Header& header = scenario.header;
+  return {.hardware = {.cpus = header.cpus,
+                       .pcid = header.pcid,
+                       .global_pages = header.global_pages,
+                       .backend = backend_of(header)},
+          .errata = {.invlpg_leaves_globals = header.invlpg_erratum},
+          .memory = memory_of(header),
+          .programs = {.boot = &Guest::boot,
+                       .program = &Guest::program,
+                       .interrupt = &Guest::interrupt,
+                       .hub_interrupt = &Guest::hub_interrupt,
+                       .nmi = header.nmi ? &Guest::nmi : nullptr,
+                       .argument = &guest_},
+          .exploration = {.step_limit = kStepLimit},
           .observer = &oracles_};
 }
 
@@ -39,8 +40,8 @@ const host::Report& Runner::run(const Scenario& scenario) {
 }
 
 const host::Report& Runner::run(const Scenario& scenario, host::ScheduleSource& schedule) {
-  host::Machine::Setup setup = setup_of(scenario);
-  setup.schedule = &schedule;
+  host::Setup setup = setup_of(scenario);
+  setup.exploration.schedule = &schedule;
   return run(scenario, setup);
 }
 
@@ -49,24 +50,26 @@ host::SpeculativeWalk Runner::walk_of(const ControlledRun::Walk& walk) {
 }
 
 const host::Report& Runner::run(const Scenario& scenario, const ControlledRun& control) {
-  host::Machine::Setup setup = setup_of(scenario);
-  setup.controller = control.controller;
-  setup.gated = true;
-  setup.preemptions = control.preemptions;
-  setup.losses = control.losses;
-  setup.duplicates = control.duplicates;
-  setup.patience = control.losses != 0 ? Guest::kPatience : 0;
-  for (const auto& walk : control.fills) setup.fills.push_back(walk_of(walk));
-  for (const unsigned page : control.evictions) setup.evictions.push_back(numbered_address(page));
-  for (const unsigned page : control.nmis) setup.nmis.push_back(numbered_address(page));
+  host::Setup setup = setup_of(scenario);
+  host::Exploration& exploration = setup.exploration;
+  exploration.controller = control.controller;
+  exploration.gated = true;
+  exploration.preemptions = control.preemptions;
+  exploration.losses = control.losses;
+  exploration.duplicates = control.duplicates;
+  exploration.patience = control.losses != 0 ? Guest::kPatience : 0;
+  for (const auto& walk : control.fills) exploration.fills.push_back(walk_of(walk));
+  for (const unsigned page : control.evictions)
+    exploration.evictions.push_back(numbered_address(page));
+  for (const unsigned page : control.nmis) exploration.nmis.push_back(numbered_address(page));
   for (const auto& walk : control.device_walks) {
-    setup.device_walks.push_back({.context = 0, .walk = walk_of(walk)});
+    exploration.device_walks.push_back({.context = 0, .walk = walk_of(walk)});
   }
   guest_.set_gate(control.setup);
   return run(scenario, setup);
 }
 
-const host::Report& Runner::run(const Scenario& scenario, const host::Machine::Setup& setup) {
+const host::Report& Runner::run(const Scenario& scenario, const host::Setup& setup) {
   machine_.prepare(setup);
   guest_.prepare(scenario);
   report_ = machine_.run();

@@ -63,8 +63,8 @@ class Runner {
 
  private:
   [[nodiscard]] static host::SpeculativeWalk walk_of(const ControlledRun::Walk& walk);
-  [[nodiscard]] host::Machine::Setup setup_of(const Scenario& scenario);
-  const host::Report& run(const Scenario& scenario, const host::Machine::Setup& setup);
+  [[nodiscard]] host::Setup setup_of(const Scenario& scenario);
+  const host::Report& run(const Scenario& scenario, const host::Setup& setup);
 
   host::Machine machine_;
   Oracles oracles_;

@@ -66,13 +66,14 @@ void visible_operations(benchmark::State& state, Memory memory) {
   std::uint64_t operations = 0;
   for ([[maybe_unused]] auto _ : state) {
     world->machine.prepare(
-        {.cpus = kCpus,
+        {.hardware = {.cpus = kCpus},
          .memory = memory,
-         .step_limit = std::uint64_t{2} * kCpus * kRounds * kOperations,
-         .boot = [](void*, CpuId) {},
-         .program = [](void* self, CpuId cpu) { work(*static_cast<World*>(self), cpu); },
-         .argument = world.get(),
-         .schedule = &schedule});
+         .programs = {
+             .boot = [](void*, CpuId) {},
+             .program = [](void* self, CpuId cpu) { work(*static_cast<World*>(self), cpu); },
+             .argument = world.get()},
+         .exploration = {.step_limit = std::uint64_t{2} * kCpus * kRounds * kOperations,
+                         .schedule = &schedule}});
     if (world->machine.run().failed()) {
       state.SkipWithError("the run failed");
       return;
@@ -90,12 +91,13 @@ void explore(benchmark::State& state, Memory memory) {
   const auto world = std::make_unique<World>();
   const auto run_once = [&](Controller& controller) -> const Report& {
     world->machine.prepare(
-        {.cpus = 3,
+        {.hardware = {.cpus = 3},
          .memory = memory,
-         .boot = [](void*, CpuId) {},
-         .program = [](void* self, CpuId cpu) { meet(*static_cast<World*>(self), cpu); },
-         .argument = world.get(),
-         .controller = &controller});
+         .programs = {
+             .boot = [](void*, CpuId) {},
+             .program = [](void* self, CpuId cpu) { meet(*static_cast<World*>(self), cpu); },
+             .argument = world.get()},
+         .exploration = {.controller = &controller}});
     return world->machine.run();
   };
   std::uint64_t executions = 0;

@@ -37,7 +37,8 @@ void Machine::prepare(const Setup& setup) {
   observer_ = setup.observer;
   for (HostCpu& cpu : cpus_) {
     cpu.cr3 = 0;
-    cpu.cr4 = (setup.pcid ? kCr4Pcid : 0) | (setup.global_pages ? kCr4GlobalPages : 0);
+    cpu.cr4 =
+        (setup.hardware.pcid ? kCr4Pcid : 0) | (setup.hardware.global_pages ? kCr4GlobalPages : 0);
     cpu.interrupts_enabled = false;
     cpu.in_interrupt = false;
     cpu.call_pending = false;
@@ -59,13 +60,13 @@ void Machine::prepare(const Setup& setup) {
     cpu.started = false;
     cpu.takes_interrupt = cpu.takes_nmi = false;
     cpu.leaves = false;
-    cpu.preemptions_left = setup.preemptions;
-    cpu.losses_left = setup.losses;
-    cpu.duplicates_left = setup.duplicates;
+    cpu.preemptions_left = setup.exploration.preemptions;
+    cpu.losses_left = setup.exploration.losses;
+    cpu.duplicates_left = setup.exploration.duplicates;
     cpu.vain_pauses = 0;
-    cpu.nmis_left = (std::uint32_t{1} << setup.nmis.size()) - 1;
-    cpu.fills_left = (std::uint32_t{1} << setup.fills.size()) - 1;
-    cpu.evictions_left = (std::uint32_t{1} << (2 * setup.evictions.size())) - 1;
+    cpu.nmis_left = (std::uint32_t{1} << setup.exploration.nmis.size()) - 1;
+    cpu.fills_left = (std::uint32_t{1} << setup.exploration.fills.size()) - 1;
+    cpu.evictions_left = (std::uint32_t{1} << (2 * setup.exploration.evictions.size())) - 1;
     cpu.stores_buffered = 0;
     cpu.looks.clear();
     cpu.loads = nullptr;
@@ -98,8 +99,8 @@ void Machine::prepare(const Setup& setup) {
   at_gate_ = 0;
   footprint_.clear();
   outcomes_ = {};
-  device_walks_left_ = (std::uint32_t{1} << setup.device_walks.size()) - 1;
-  unfinished_ = setup.cpus;
+  device_walks_left_ = (std::uint32_t{1} << setup.exploration.device_walks.size()) - 1;
+  unfinished_ = setup.hardware.cpus;
   running_ = cpus_.data();
   current_machine = this;
 }
@@ -109,7 +110,7 @@ void Machine::cpu_main(void* argument) {
   auto& self = *static_cast<HostCpu*>(argument);
   for (;;) {
     Machine& machine = *current_machine;
-    machine.setup_.boot(machine.setup_.argument, self.id);
+    machine.setup_.programs.boot(machine.setup_.programs.argument, self.id);
     Fiber::switch_to(self.fiber, machine.host_);
     // Every CPU starts when all have booted.
     acquired(&machine.start_);
@@ -117,7 +118,7 @@ void Machine::cpu_main(void* argument) {
       const ModelScope scope;
       if (machine.controlled_ && !self.started) machine.control(Pending::plain);
     }
-    machine.setup_.program(machine.setup_.argument, self.id);
+    machine.setup_.programs.program(machine.setup_.programs.argument, self.id);
     {
       const ModelScope scope;
       if (!machine.controlled_) machine.drain();
@@ -160,14 +161,14 @@ const Report& Machine::run() {
     for (HostCpu& cpu : cpus_) cpu.fiber.prepare(&Machine::cpu_main, &cpu);
     fibers_ready_ = true;
   }
-  for (CpuId id = 0; id < setup_.cpus && !report_.failed(); ++id) {
+  for (CpuId id = 0; id < setup_.hardware.cpus && !report_.failed(); ++id) {
     running_ = &cpus_[id];
     Fiber::switch_to(host_, cpus_[id].fiber);
   }
   if (report_.failed()) return report_;
   if (reorders()) {
     // Everybody knows how the machine was brought up.
-    for (CpuId id = 0; id < setup_.cpus; ++id) drain(cpus_[id], StoreBuffer::kStores);
+    for (CpuId id = 0; id < setup_.hardware.cpus; ++id) drain(cpus_[id], StoreBuffer::kStores);
     cxx_.settle();
   }
   step_ = 0;
@@ -175,10 +176,10 @@ const Report& Machine::run() {
   changes_ = 0;
   for (HostCpu& cpu : cpus_) cpu.executed = {};
   observing_ = observer_ != nullptr;
-  for (CpuId id = 0; id < setup_.cpus && observing_; ++id) observer_->on_cr3(id);
+  for (CpuId id = 0; id < setup_.hardware.cpus && observing_; ++id) observer_->on_cr3(id);
   timeline_.clear();
   next_stop_ = 0;
-  controlled_ = setup_.controller != nullptr && !setup_.gated;
+  controlled_ = setup_.exploration.controller != nullptr && !setup_.exploration.gated;
   if (!controlled_) fetch_action();
   running_ = cpus_.data();
   released(&start_);
@@ -186,7 +187,7 @@ const Report& Machine::run() {
   // What follows is behind whatever each CPU did, also where it was abandoned.
   acquired(this);
   // One CPU noticed that all is done and came back; the others wait in `idle` and follow.
-  for (CpuId id = 0; id < setup_.cpus && fibers_ready_; ++id) {
+  for (CpuId id = 0; id < setup_.hardware.cpus && fibers_ready_; ++id) {
     if (!cpus_[id].blocked) continue;
     running_ = &cpus_[id];
     Fiber::switch_to(host_, cpus_[id].fiber);
@@ -230,18 +231,19 @@ void Machine::fail(const Failure& failure) {
 // -----------------------------------------------------------------------------------
 
 void Machine::fetch_action() {
-  have_action_ = setup_.schedule != nullptr && setup_.schedule->next(action_);
+  have_action_ =
+      setup_.exploration.schedule != nullptr && setup_.exploration.schedule->next(action_);
   const std::uint64_t due = have_action_ ? next_stop_ + action_.delay : kNever;
-  next_stop_ = due < setup_.step_limit ? due : setup_.step_limit;
+  next_stop_ = due < setup_.exploration.step_limit ? due : setup_.exploration.step_limit;
 }
 
 void Machine::choose(Pending kind) {
   if (controlled_) {
     control(kind);
-    if (step_ < setup_.step_limit) return;
+    if (step_ < setup_.exploration.step_limit) return;
   }
   while (step_ >= next_stop_) {
-    if (step_ >= setup_.step_limit) {
+    if (step_ >= setup_.exploration.step_limit) {
       Report report;
       report.oracle = Oracle::o18;
       report.title = "a run does not end";
@@ -313,7 +315,7 @@ void Machine::apply(const Action& action) {
       break;
     case ActionKind::nmi:
       // One waits at most, as hardware keeps one.
-      if (setup_.nmi == nullptr || target.nmi_pending) break;
+      if (setup_.programs.nmi == nullptr || target.nmi_pending) break;
       target.nmi_pending = true;
       target.nmi_address = action.argument;
       break;
@@ -347,13 +349,13 @@ bool Machine::has_work(const HostCpu& cpu) const {
 }
 
 HostCpu* Machine::next_runnable() {
-  for (CpuId i = 1; i <= setup_.cpus; ++i) {
-    HostCpu& candidate = cpus_[(running_->id + i) % setup_.cpus];
+  for (CpuId i = 1; i <= setup_.hardware.cpus; ++i) {
+    HostCpu& candidate = cpus_[(running_->id + i) % setup_.hardware.cpus];
     if (can_run(candidate)) return &candidate;
   }
   // The host lets nobody starve for ever.
-  for (CpuId i = 1; i <= setup_.cpus; ++i) {
-    HostCpu& candidate = cpus_[(running_->id + i) % setup_.cpus];
+  for (CpuId i = 1; i <= setup_.hardware.cpus; ++i) {
+    HostCpu& candidate = cpus_[(running_->id + i) % setup_.hardware.cpus];
     if (!has_work(candidate)) continue;
     hypervisor_->resume(candidate);
     return &candidate;
@@ -401,7 +403,7 @@ void Machine::report_deadlock() {
   Report report;
   report.oracle = Oracle::o18;
   report.title = "all CPUs wait";
-  for (CpuId id = 0; id < setup_.cpus; ++id) {
+  for (CpuId id = 0; id < setup_.hardware.cpus; ++id) {
     const HostCpu& cpu = cpus_[id];
     report.detail +=
         "cpu" + std::to_string(id) + (cpu.finished ? ": has no more work" : ": waits") +
@@ -433,10 +435,10 @@ void Machine::serve_pending() {
   HostCpu& self = *running_;
   if (self.call_pending) {
     self.call_pending = false;
-    serve(setup_.interrupt, "interrupt: call function {");
+    serve(setup_.programs.interrupt, "interrupt: call function {");
   } else {
     self.hub_pending = false;
-    serve(setup_.hub_interrupt, "interrupt: message from the hub {");
+    serve(setup_.programs.hub_interrupt, "interrupt: message from the hub {");
   }
 }
 
@@ -451,7 +453,7 @@ void Machine::serve(CpuCode handler, const char* name) {
   if (recording_) record(name, Site());
   {
     const KernelScope scope;
-    handler(setup_.argument, self.id);
+    handler(setup_.programs.argument, self.id);
   }
   leave_handler();
   if (recording_) record("} return from interrupt", Site());
@@ -483,7 +485,7 @@ void Machine::serve_nmi() {
   if (recording_) record("NMI {", Site());
   {
     const KernelScope scope;
-    setup_.nmi(setup_.argument, self.id);
+    setup_.programs.nmi(setup_.programs.argument, self.id);
   }
   leave_handler();
   if (recording_) record("} return from the NMI", Site());

@@ -30,6 +30,7 @@
 #include "hal/host/observer.h"
 #include "hal/host/report.h"
 #include "hal/host/schedule.h"
+#include "hal/host/setup.h"
 #include "hal/host/store_buffer.h"
 #include "hal/host/tlb.h"
 
@@ -78,16 +79,6 @@ struct BroadcastMessage {
   HostCpuMask left;
 };
 
-/// What is below the simulated kernel.
-enum class Backend : std::uint8_t { native, kvm, hyperv, xen, uv };
-
-/// How stores reach memory, and what loads return.
-enum class Memory : std::uint8_t {
-  sc,   // at once: sequential consistency
-  tso,  // through a store buffer
-  cxx,  // and a compiler reorders as the C++ model lets it (cxx_memory.h)
-};
-
 class Device;
 class Hypervisor;
 
@@ -100,72 +91,11 @@ struct IpiCounts {
   std::uint64_t commands{0};
 };
 
-/// A walk that nobody's instruction asks for, and the level of the last entry that it reads: from 2
-/// on it caches pointers to tables and no translation.
-struct SpeculativeWalk {
-  VirtAddr address;
-  unsigned level{1};
-};
-/// One of a device, in one of the spaces that it is bound to.
-struct DeviceWalk {
-  unsigned context;
-  SpeculativeWalk walk;
-};
-
 /// Result of a user access.
 enum class AccessResult : std::uint8_t { done, fault };
 
 class Machine {
  public:
-  /// Code that runs on a simulated CPU.
-  using CpuCode = void (*)(void* argument, CpuId cpu);
-
-  struct Setup {
-    CpuId cpus{1};
-    bool pcid{true};
-    bool global_pages{true};
-    // Errata. The walker of an instruction sets accessed and dirty bits some time after it has read
-    // the entry: by writing back what it has read, or in whatever the entry holds by then.
-    bool invlpg_leaves_globals{false};
-    bool pge_toggle_flushes_nothing{false};
-    bool walker_overwrites{false};
-    bool walker_is_late{false};
-    bool xapic{false};  // interrupts are sent by a store that earlier stores come before
-    Memory memory{Memory::sc};
-    std::uint64_t step_limit{100000};
-    Backend backend{Backend::native};
-    CpuCode boot{nullptr};           // brings the CPU up, one after the other, undisturbed
-    CpuCode program{nullptr};        // what the CPU does then
-    CpuCode interrupt{nullptr};      // the call-function interrupt's handler
-    CpuCode hub_interrupt{nullptr};  // the broadcast hub's, if there is one
-    CpuCode nmi{nullptr};            // the NMI handler, if there are NMIs
-    void* argument{nullptr};
-    Observer* observer{nullptr};
-    ScheduleSource* schedule{nullptr};
-    /// In the place of the schedule. For each of `fills`, at most 31, each CPU attempts one
-    /// speculative walk at some moment.
-    Controller* controller{nullptr};
-    std::vector<SpeculativeWalk> fills{};
-    /// Likewise, at most 15: at some moment each CPU drops the entry that it has cached for the
-    /// address, and at another the pointers to tables on the way, if it has them then.
-    std::vector<VirtAddr> evictions{};
-    /// Under a controller: it takes over when every CPU has come to `gate`. Else at the start.
-    bool gated{false};
-    /// Under a controller with KVM: how often the host may take the processor from each CPU.
-    unsigned preemptions{0};
-    /// Under a controller: for each of these, at most 31, each CPU takes one NMI at some moment,
-    /// whose handler is to read the address; and the device attempts each of its walks.
-    std::vector<VirtAddr> nmis{};
-    std::vector<DeviceWalk> device_walks{};
-    /// Under a controller: so many interrupts to each CPU get lost, each the next after some
-    /// moment, and so many arrive that nobody has sent.
-    unsigned losses{0};
-    unsigned duplicates{0};
-    /// Under a controller, while an interrupt is lost: so many pauses in a row a CPU does in vain
-    /// before it has to wait for a change. Those who lose patience sooner send it again.
-    unsigned patience{0};
-  };
-
   Machine();
   ~Machine();
   Machine(const Machine&) = delete;
@@ -298,9 +228,9 @@ class Machine {
   /// Errata of the walker: others may act between its look at an entry and its change of it, and
   /// what they have written may be lost.
   [[nodiscard]] bool walker_takes_its_time() const {
-    return setup_.walker_overwrites || setup_.walker_is_late;
+    return setup_.errata.walker_overwrites || setup_.errata.walker_is_late;
   }
-  [[nodiscard]] bool walker_overwrites() const { return setup_.walker_overwrites; }
+  [[nodiscard]] bool walker_overwrites() const { return setup_.errata.walker_overwrites; }
 
   /// Page-table words: atomic, in memory order, and never cached by anything but the TLB.
   std::uint64_t read_word(const std::uint64_t* word, Site where = Site::current());
@@ -336,9 +266,9 @@ class Machine {
   [[nodiscard]] HostCpu& running() { return *running_; }
   [[nodiscard]] HostCpu& cpu(CpuId id) { return cpus_[id]; }
   [[nodiscard]] const HostCpu& cpu(CpuId id) const { return cpus_[id]; }
-  [[nodiscard]] CpuId cpu_count() const { return setup_.cpus; }
-  [[nodiscard]] bool pcid() const { return setup_.pcid; }
-  [[nodiscard]] Backend backend() const { return setup_.backend; }
+  [[nodiscard]] CpuId cpu_count() const { return setup_.hardware.cpus; }
+  [[nodiscard]] bool pcid() const { return setup_.hardware.pcid; }
+  [[nodiscard]] Backend backend() const { return setup_.hardware.backend; }
   [[nodiscard]] Device& device() { return *device_; }
   [[nodiscard]] const Device& device() const { return *device_; }
   [[nodiscard]] Hypervisor& hypervisor() { return *hypervisor_; }
@@ -346,7 +276,7 @@ class Machine {
   /// For actors of the machine: null unless somebody watches the run.
   [[nodiscard]] Observer* observer() { return observing_ ? observer_ : nullptr; }
   [[nodiscard]] std::uint16_t pcid_of(std::uint64_t cr3) const {
-    return setup_.pcid ? static_cast<std::uint16_t>(cr3 & 0xfff) : 0;
+    return setup_.hardware.pcid ? static_cast<std::uint16_t>(cr3 & 0xfff) : 0;
   }
   [[nodiscard]] FramePool& frames() { return frames_; }
   [[nodiscard]] FeatureSet& features() { return features_; }

@@ -68,7 +68,7 @@ void Machine::invlpgb(const Invlpgb& what, Site where) {
   barrier();
   const CpuId self = running_->id;
   const bool bad_count = names_pages(what) && (what.count == 0 || what.count > kInvlpgbMaxPages);
-  if (bad_count || (names_pcid(what) && what.pcid != 0 && !setup_.pcid)) {
+  if (bad_count || (names_pcid(what) && what.pcid != 0 && !setup_.hardware.pcid)) {
     Report report;
     report.oracle = Oracle::fault;
     report.title = "INVLPGB faults";
@@ -88,7 +88,7 @@ void Machine::invlpgb(const Invlpgb& what, Site where) {
   }
   if (observing_) observer_->on_broadcast(self, what);
   BroadcastMessage message{.issuer = self, .what = what, .left = {}};
-  for (CpuId id = 0; id < setup_.cpus; ++id) {
+  for (CpuId id = 0; id < setup_.hardware.cpus; ++id) {
     touch(place(Part::broadcasts, id), true);
     message.left.set(id);
   }
@@ -101,7 +101,7 @@ void Machine::tlbsync(Site where) {
   for (;;) {
     // Another CPU, or an interrupt, may run before each arrival; so the search starts anew.
     visible();
-    for (CpuId id = 0; id < setup_.cpus; ++id) touch(place(Part::broadcasts, id), false);
+    for (CpuId id = 0; id < setup_.hardware.cpus; ++id) touch(place(Part::broadcasts, id), false);
     std::size_t index = 0;
     while (index < broadcasts_.size() && broadcasts_[index].issuer != self) ++index;
     if (index == broadcasts_.size()) break;

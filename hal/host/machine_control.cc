@@ -17,11 +17,11 @@ void Machine::choose_uninterrupted() {
 }
 
 void Machine::gate() {
-  if (setup_.controller == nullptr || !setup_.gated || controlled_) return;
+  if (setup_.exploration.controller == nullptr || !setup_.exploration.gated || controlled_) return;
   drain();
   HostCpu& self = *running_;
   self.at_gate = true;
-  if (++at_gate_ == setup_.cpus) {
+  if (++at_gate_ == setup_.hardware.cpus) {
     controlled_ = true;
     next_stop_ = 0;
     // The set-up is behind everybody.
@@ -56,7 +56,7 @@ void Machine::control(Pending kind, bool interruptible) {
     if (next == nullptr) return;
     switch_to(*next);
     if (done_) return;
-    if (setup_.backend == Backend::kvm) touch(place(Part::processor, self.id), false);
+    if (setup_.hardware.backend == Backend::kvm) touch(place(Part::processor, self.id), false);
     if (self.takes_interrupt || self.takes_nmi) {
       take_interrupt_now();
       continue;
@@ -80,7 +80,7 @@ void Machine::take_interrupt_now() {
     touch(place(Part::buffer, self.id), false);
     self.nmis_left &= ~(std::uint32_t{1} << step_now_.argument);
     self.nmi_number = step_now_.argument;
-    self.nmi_address = setup_.nmis[step_now_.argument];
+    self.nmi_address = setup_.exploration.nmis[step_now_.argument];
     const bool leaves = std::exchange(self.leaves, false);
     serve_nmi();
     self.leaves = leaves;
@@ -100,8 +100,8 @@ bool Machine::sees_change(const HostCpu& cpu) {
 }
 
 bool Machine::may_lose_patience(const HostCpu& cpu) const {
-  if (cpu.vain_pauses >= setup_.patience) return false;
-  for (CpuId id = 0; id < setup_.cpus; ++id) {
+  if (cpu.vain_pauses >= setup_.exploration.patience) return false;
+  for (CpuId id = 0; id < setup_.hardware.cpus; ++id) {
     if (cpus_[id].has_lost) return true;
   }
   return false;
@@ -110,7 +110,8 @@ bool Machine::may_lose_patience(const HostCpu& cpu) const {
 void Machine::finish_pause(HostCpu& cpu) {
   const bool in_vain = !sees_change(cpu);
   cpu.vain_pauses = in_vain ? cpu.vain_pauses + 1 : 0;
-  for (CpuId id = 0; in_vain && id < setup_.cpus; ++id) touch(place(Part::lost, id), false);
+  for (CpuId id = 0; in_vain && id < setup_.hardware.cpus; ++id)
+    touch(place(Part::lost, id), false);
   for (const Look& look : cpu.looks) touch(look.word, false);
   cpu.looks.clear();
 }
@@ -118,7 +119,7 @@ void Machine::finish_pause(HostCpu& cpu) {
 void Machine::finish_step() {
   if (!in_step_) return;
   in_step_ = false;
-  setup_.controller->done(footprint_);
+  setup_.exploration.controller->done(footprint_);
   footprint_.clear();
 }
 
@@ -129,7 +130,7 @@ HostCpu* Machine::next_step() {
       done_ = true;
       return nullptr;
     }
-    const std::size_t index = setup_.controller->pick(steps_);
+    const std::size_t index = setup_.exploration.controller->pick(steps_);
     if (index == Controller::kStop) leave_run();
     step_now_ = steps_[index];
     in_step_ = true;
@@ -178,7 +179,7 @@ void Machine::apply_step(const Step& step) {
       break;
     case StepKind::device: {
       device_walks_left_ &= ~(std::uint32_t{1} << step.argument);
-      const DeviceWalk& what = setup_.device_walks[step.argument];
+      const DeviceWalk& what = setup_.exploration.device_walks[step.argument];
       walk_of_device(what.context, what.walk.address, what.walk.level);
       break;
     }
@@ -221,8 +222,8 @@ void Machine::try_fill(HostCpu& cpu, std::uint32_t number) {
   // nothing: what a step needs besides its place in the program would have to be told to everybody
   // who looks for steps that conflict.
   cpu.fills_left &= ~(std::uint32_t{1} << number);
-  const auto [address, level] = setup_.fills[number];
-  if (setup_.backend == Backend::kvm) touch(place(Part::processor, cpu.id), false);
+  const auto [address, level] = setup_.exploration.fills[number];
+  if (setup_.hardware.backend == Backend::kvm) touch(place(Part::processor, cpu.id), false);
   touch(place(Part::root, cpu.id), false);
   // Without a processor nobody walks for it.
   if (cpu.place != VcpuPlace::running) return;
@@ -234,7 +235,7 @@ void Machine::try_fill(HostCpu& cpu, std::uint32_t number) {
 void Machine::try_evict(HostCpu& cpu, std::uint32_t number) {
   // In vain or not, as with fills.
   cpu.evictions_left &= ~(std::uint32_t{1} << number);
-  const VirtAddr address = setup_.evictions[number / 2];
+  const VirtAddr address = setup_.exploration.evictions[number / 2];
   touch(place(Part::root, cpu.id), false);
   if (number % 2 != 0) return try_evict_pointers(cpu, address);
   const std::uint16_t pcid = pcid_of(cpu.cr3);
@@ -291,14 +292,14 @@ Step Machine::own_step(const HostCpu& cpu) {
 
 void Machine::list_steps() {
   steps_.clear();
-  for (CpuId i = 0; i < setup_.cpus; ++i) {
-    const HostCpu& cpu = cpus_[(running_->id + i) % setup_.cpus];
+  for (CpuId i = 0; i < setup_.hardware.cpus; ++i) {
+    const HostCpu& cpu = cpus_[(running_->id + i) % setup_.hardware.cpus];
     if (cpu.interruptible && can_be_interrupted(cpu) && cpu.must_interrupt()) {
       steps_.push_back({.kind = StepKind::interrupt, .cpu = cpu.id});
     }
     if (may_run(cpu)) steps_.push_back(own_step(cpu));
   }
-  for (CpuId id = 0; id < setup_.cpus; ++id) {
+  for (CpuId id = 0; id < setup_.hardware.cpus; ++id) {
     if (!cpus_[id].stores.empty()) steps_.push_back({.kind = StepKind::drain, .cpu = id});
     if (cpus_[id].place == VcpuPlace::descheduled) {
       steps_.push_back({.kind = StepKind::resume, .cpu = id});
@@ -307,11 +308,11 @@ void Machine::list_steps() {
   for (const BroadcastMessage& message : broadcasts_) list_deliveries(message);
   // What is left is nothing that anybody can wait for.
   if (steps_.empty() && unfinished_ != 0) report_deadlock();
-  for (CpuId id = 0; id < setup_.cpus; ++id) {
+  for (CpuId id = 0; id < setup_.hardware.cpus; ++id) {
     list_surprises(cpus_[id]);
     if (reorders()) list_reorderings(cpus_[id]);
   }
-  for (std::uint32_t i = 0; i < setup_.device_walks.size(); ++i) {
+  for (std::uint32_t i = 0; i < setup_.exploration.device_walks.size(); ++i) {
     if (((device_walks_left_ >> i) & 1) == 0) continue;
     steps_.push_back({.kind = StepKind::device, .cpu = 0, .argument = i});
   }
@@ -332,15 +333,15 @@ void Machine::list_deliveries(const BroadcastMessage& message) {
 }
 
 void Machine::list_surprises(const HostCpu& cpu) {
-  for (std::uint32_t i = 0; i < setup_.fills.size(); ++i) {
+  for (std::uint32_t i = 0; i < setup_.exploration.fills.size(); ++i) {
     if (((cpu.fills_left >> i) & 1) == 0) continue;
     steps_.push_back({.kind = StepKind::fill, .cpu = cpu.id, .argument = i});
   }
-  for (std::uint32_t i = 0; i < 2 * setup_.evictions.size(); ++i) {
+  for (std::uint32_t i = 0; i < 2 * setup_.exploration.evictions.size(); ++i) {
     if (((cpu.evictions_left >> i) & 1) == 0) continue;
     steps_.push_back({.kind = StepKind::evict, .cpu = cpu.id, .argument = i});
   }
-  if (setup_.backend == Backend::kvm && cpu.preemptions_left != 0 &&
+  if (setup_.hardware.backend == Backend::kvm && cpu.preemptions_left != 0 &&
       cpu.place == VcpuPlace::running) {
     steps_.push_back({.kind = StepKind::preempt, .cpu = cpu.id});
   }
@@ -350,7 +351,7 @@ void Machine::list_surprises(const HostCpu& cpu) {
 void Machine::list_faults(const HostCpu& cpu) {
   // An NMI comes between any two instructions, the return from a handler included.
   const bool between = cpu.interruptible || cpu.leaves;
-  for (std::uint32_t i = 0; i < setup_.nmis.size(); ++i) {
+  for (std::uint32_t i = 0; i < setup_.exploration.nmis.size(); ++i) {
     if (((cpu.nmis_left >> i) & 1) == 0) continue;
     if (!between || !can_be_interrupted(cpu) || cpu.in_nmi) break;
     steps_.push_back({.kind = StepKind::nmi, .cpu = cpu.id, .argument = i});

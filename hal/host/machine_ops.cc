@@ -34,7 +34,7 @@ void Machine::write_cr3(std::uint64_t value, Site where) {
   const bool keep = (value >> 63) != 0;
   touch(place(Part::root, self.id), true);
   touch_all_dropped(self.id);
-  if (keep && !setup_.pcid) {
+  if (keep && !setup_.hardware.pcid) {
     Report report;
     report.oracle = Oracle::fault;
     report.title = "a load of CR3 faults";
@@ -44,7 +44,7 @@ void Machine::write_cr3(std::uint64_t value, Site where) {
   }
   self.cr3 = value & ~(std::uint64_t{1} << 63);
   if (!keep) ++self.executed.cr3_flushes;
-  if (!setup_.pcid) {
+  if (!setup_.hardware.pcid) {
     self.tlb.flush_non_global();
   } else if (!keep) {
     self.tlb.flush_pcid(pcid_of(self.cr3));
@@ -55,8 +55,9 @@ void Machine::write_cr3(std::uint64_t value, Site where) {
   }
   if (observing_) {
     if (!keep) observer_->on_invalidate(self.id);
-    if (!keep || !setup_.pcid) {
-      observer_->on_dropped(self.id, {.pcid = pcid_of(self.cr3), .every_pcid = !setup_.pcid});
+    if (!keep || !setup_.hardware.pcid) {
+      observer_->on_dropped(self.id,
+                            {.pcid = pcid_of(self.cr3), .every_pcid = !setup_.hardware.pcid});
     }
     observer_->on_cr3(self.id);
     stop_if_failed();
@@ -73,7 +74,7 @@ void Machine::invlpg(VirtAddr address, Site where) {
   ++self.executed.pages;
   if (!is_canonical(address)) {
     // Like a NOP as far as the TLB goes (SDM vol. 2, INVLPG in 64-bit mode).
-  } else if (setup_.invlpg_leaves_globals && setup_.pcid) {
+  } else if (setup_.errata.invlpg_leaves_globals && setup_.hardware.pcid) {
     self.tlb.flush_address_not_global(address, pcid);
   } else {
     self.tlb.flush_address(address, pcid);
@@ -82,7 +83,7 @@ void Machine::invlpg(VirtAddr address, Site where) {
   if (recording_) record_access("invlpg", nullptr, address, where);
   if (observing_) {
     observer_->on_invalidate(self.id);
-    const bool globals = !(setup_.invlpg_leaves_globals && setup_.pcid);
+    const bool globals = !(setup_.errata.invlpg_leaves_globals && setup_.hardware.pcid);
     if (is_canonical(address)) {
       observer_->on_dropped(self.id,
                             {.address = address, .pages = 1, .pcid = pcid, .globals = globals});
@@ -97,7 +98,8 @@ void Machine::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Si
   HostCpu& self = *running_;
   const bool by_address = type == InvpcidType::address;
   const bool names_pcid = by_address || type == InvpcidType::context;
-  if ((by_address && !is_canonical(address)) || (names_pcid && pcid != 0 && !setup_.pcid)) {
+  if ((by_address && !is_canonical(address)) ||
+      (names_pcid && pcid != 0 && !setup_.hardware.pcid)) {
     Report report;
     report.oracle = Oracle::fault;
     report.title = "INVPCID faults";
@@ -157,7 +159,7 @@ void Machine::write_cr4(std::uint64_t value, Site where) {
     fail(std::move(report));
   }
   if (((running_->cr4 ^ value) & kCr4GlobalPages) != 0) ++running_->executed.pge_toggles;
-  if (setup_.pge_toggle_flushes_nothing) {
+  if (setup_.errata.pge_toggle_flushes_nothing) {
     running_->cr4 = (running_->cr4 & ~kCr4GlobalPages) | (value & kCr4GlobalPages);
   }
   HostCpu& self = *running_;
@@ -217,7 +219,7 @@ void Machine::count_ipi(const HostCpuMask& targets) {
   HostCpuMask groups;
   targets.for_each([&](CpuId id) { groups.set(id / kIpiGroup); });
   const IpiTargets who{
-      .targets = targets.count(), .groups = groups.count(), .others = setup_.cpus - 1};
+      .targets = targets.count(), .groups = groups.count(), .others = setup_.hardware.cpus - 1};
   if (who.targets == 0 || targets.test(running_->id)) return;  // a wrong send, left to the oracles
   const IpiMethod method = choose_ipi(who);
   ++ipi_counts_.sends[static_cast<unsigned>(method)];
@@ -225,8 +227,8 @@ void Machine::count_ipi(const HostCpuMask& targets) {
 }
 
 void Machine::send_call_function_ipi(const HostCpuMask& targets, Site where) {
-  visible(setup_.xapic ? Pending::drained : Pending::plain);
-  if (setup_.xapic) drain();
+  visible(setup_.hardware.xapic ? Pending::drained : Pending::plain);
+  if (setup_.hardware.xapic) drain();
   barrier();
   note(OpClass::ipi, targets.word(0));
   count_ipi(targets);

@@ -59,7 +59,7 @@ TEST(Atomic, OperationsOfTwoCpusInterleaveBetweenOperationsOnly) {
   // A locked add is one step; a load and a store are two, and an addition in between gets lost.
   for (const bool locked : {true, false}) {
     HostAtomic<std::uint64_t> word;
-    Lab lab({.cpus = 2});
+    Lab lab({.hardware = {.cpus = 2}});
     lab.at(2, ActionKind::preempt, 1);
     const auto add = [&] {
       if (locked) {
@@ -91,7 +91,7 @@ TEST(PageTableWord, IsChangedInOneStep) {
 }
 
 TEST(Timeline, HasOneLineForEachOperationWithItsPlace) {
-  Lab lab({.cpus = 2});
+  Lab lab({.hardware = {.cpus = 2}});
   Tables tables(lab.frames());
   tables.map(0x1000);
   HostAtomic<std::uint64_t> word;

@@ -16,7 +16,7 @@ Invlpgb pages(VirtAddr address, std::uint32_t count = 1) {
 struct Broadcast : testing::Test {
   static constexpr VirtAddr kShared = kPage + 0x60'0000;  // global
 
-  World world{{.cpus = 2}};
+  World world{{.hardware = {.cpus = 2}}};
 
   Broadcast() {
     for (Tables* space : {&world.tables, &world.other}) {
@@ -188,7 +188,7 @@ TEST_F(Broadcast, FaultsOnTooManyPages) {
 }
 
 TEST(BroadcastWithoutPcids, FaultsOnAPcid) {
-  World world({.pcid = false});
+  World world({.hardware = {.pcid = false}});
   EXPECT_EQ(world.lab.run([] { HostHal::invlpgb(pages(kPage)); }).oracle, Oracle::fault);
 }
 

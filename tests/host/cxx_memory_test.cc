@@ -51,7 +51,7 @@ Outcomes outcomes(Memory memory, const Program& first, const Program& second) {
   Outcomes all;
   Lab lab;
   for (unsigned script = 0; script < kinds * kinds * kinds; ++script) {
-    lab.restart({.cpus = 2, .memory = memory});
+    lab.restart({.hardware = {.cpus = 2}, .memory = memory});
     Shape shape;
     shape.seen.assign(2, 9);
     lab.on(0, [&] { first(shape); });
@@ -296,7 +296,7 @@ TEST(CxxMemory, AReadModifyWriteComesAfterOlderStoresToItsWord) {
 }
 
 TEST(CxxMemory, AStaleLookIsNoWait) {
-  Lab lab({.cpus = 2, .memory = Memory::cxx});
+  Lab lab({.hardware = {.cpus = 2}, .memory = Memory::cxx});
   Word word{0};
   lab.on(0, [&] {
     while (word.load(kRelaxed) == 0) HostHal::pause();
@@ -309,7 +309,7 @@ TEST(CxxMemory, AStaleLookIsNoWait) {
 /// CPU 0 does `first`, then CPU 1 does `second`. Whether what CPU 0 did before `first` happens
 /// before what CPU 1 does after `second`.
 bool passes(const std::function<void(Word&)>& first, const std::function<void(Word&)>& second) {
-  Lab lab({.cpus = 2, .memory = Memory::cxx});
+  Lab lab({.hardware = {.cpus = 2}, .memory = Memory::cxx});
   Word word{0};
   std::uint32_t time = 0;
   bool known = false;
@@ -369,7 +369,7 @@ TEST(HappensBefore, GoesOnThroughOthersReadModifyWrites) {
 }
 
 TEST(HappensBefore, IsThatOfTheValueThatWasRead) {
-  Lab lab({.cpus = 2, .memory = Memory::cxx});
+  Lab lab({.hardware = {.cpus = 2}, .memory = Memory::cxx});
   Word word{0};
   std::uint32_t time = 0;
   std::vector<bool> known;

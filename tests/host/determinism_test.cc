@@ -96,10 +96,10 @@ TEST(Determinism, RunsDoNotDependOnFailuresBefore) {
   const auto runner = std::make_unique<Runner>();
   const Outcome before = run(*runner, scenario_of(3));
   // A schedule that is abandoned in the middle: the machine runs something else and fails.
-  runner->machine().prepare({.cpus = 4,
-                             .boot = [](void*, CpuId) {},
-                             .program = [](void*, CpuId) { host::HostHal::pause(); },
-                             .interrupt = [](void*, CpuId) {}});
+  runner->machine().prepare({.hardware = {.cpus = 4},
+                             .programs = {.boot = [](void*, CpuId) {},
+                                          .program = [](void*, CpuId) { host::HostHal::pause(); },
+                                          .interrupt = [](void*, CpuId) {}}});
   EXPECT_TRUE(runner->machine().run().failed());
   EXPECT_EQ(run(*runner, scenario_of(3)), before);
 }

@@ -14,10 +14,10 @@ struct Bench {
   std::uint32_t other_frame;
   std::uint64_t* entry;
 
-  explicit Bench(LabOptions options, std::uint64_t preset = 0)
+  explicit Bench(Setup setup, std::uint64_t preset = 0)
       : world([&] {
-          options.cpus = 2;
-          return options;
+          setup.hardware.cpus = 2;
+          return setup;
         }()),
         other_frame(world.lab.frames().allocate(FrameKind::data, 0, 0, 0)) {
     world.tables.map(kPage, Tables::kLeaf | preset);
@@ -39,33 +39,33 @@ struct Bench {
 };
 
 TEST(Erratum, AWalkerThatOverwritesLosesAWriteInBetween) {
-  Bench bench({.walker_overwrites = true});
+  Bench bench({.errata = {.walker_overwrites = true}});
   const std::uint64_t before = *bench.entry;
   bench.run(/*write=*/false, 0);
   EXPECT_EQ(*bench.entry, before | kPteAccessed) << "the page is mapped again";
 
-  Bench moved({.walker_overwrites = true});
+  Bench moved({.errata = {.walker_overwrites = true}});
   const std::uint64_t old = *moved.entry;
   moved.run(/*write=*/true, moved.other_page());
   EXPECT_EQ(*moved.entry, old | kPteAccessed | kPteDirty);
 }
 
 TEST(Erratum, AWalkerThatOverwritesDoesNotIfTheBitsAreThere) {
-  Bench bench({.walker_overwrites = true}, kPteAccessed | kPteDirty);
+  Bench bench({.errata = {.walker_overwrites = true}}, kPteAccessed | kPteDirty);
   bench.run(/*write=*/true, bench.other_page());
   EXPECT_EQ(*bench.entry, bench.other_page()) << "CPU 1 came later, and nothing was lost";
 
   // Accessed only: a load finds nothing to set, a store does.
-  Bench clean({.walker_overwrites = true}, kPteAccessed);
+  Bench clean({.errata = {.walker_overwrites = true}}, kPteAccessed);
   clean.run(/*write=*/false, 0);
   EXPECT_EQ(*clean.entry, 0u);
-  Bench stored({.walker_overwrites = true}, kPteAccessed);
+  Bench stored({.errata = {.walker_overwrites = true}}, kPteAccessed);
   stored.run(/*write=*/true, 0);
   EXPECT_NE(*stored.entry, 0u);
 }
 
 TEST(Erratum, AWalkDoesNotGoOnBehindABroadcast) {
-  Bench bench({.walker_is_late = true});
+  Bench bench({.errata = {.walker_is_late = true}});
   std::uint64_t* const entry = bench.entry;
   host::Machine& machine = bench.world.lab.machine();
   AccessResult result = AccessResult::done;
@@ -80,21 +80,21 @@ TEST(Erratum, AWalkDoesNotGoOnBehindABroadcast) {
 }
 
 TEST(Erratum, ALateWalkerSetsItsBitsInAnEntryThatIsGone) {
-  Bench bench({.walker_is_late = true});
+  Bench bench({.errata = {.walker_is_late = true}});
   bench.run(/*write=*/false, 0);
   EXPECT_EQ(*bench.entry, kPteAccessed) << "not 0, and not present";
 
-  Bench stored({.walker_is_late = true});
+  Bench stored({.errata = {.walker_is_late = true}});
   stored.run(/*write=*/true, 0);
   EXPECT_EQ(*stored.entry, kPteAccessed | kPteDirty);
 
-  Bench preset({.walker_is_late = true}, kPteAccessed | kPteDirty);
+  Bench preset({.errata = {.walker_is_late = true}}, kPteAccessed | kPteDirty);
   preset.run(/*write=*/true, 0);
   EXPECT_EQ(*preset.entry, 0u);
 }
 
 TEST(Erratum, ALateWalkerLosesNothing) {
-  Bench bench({.walker_is_late = true});
+  Bench bench({.errata = {.walker_is_late = true}});
   bench.run(/*write=*/true, bench.other_page());
   EXPECT_EQ(*bench.entry, bench.other_page() | kPteAccessed | kPteDirty);
 }
@@ -107,7 +107,7 @@ TEST(Erratum, WithoutOneAWalkIsOneStep) {
 }
 
 TEST(Erratum, AWalkerWritesNothingIntoATableThatWasReleasedMeanwhile) {
-  Bench bench({.walker_overwrites = true});
+  Bench bench({.errata = {.walker_overwrites = true}});
   World& world = bench.world;
   const std::uint32_t table = FramePool::frame_at(world.tables.entry(kPage, 2));
   world.lab.on(0, [&] { world.lab.machine().access(kPage, /*write=*/false); });
@@ -122,7 +122,7 @@ TEST(Erratum, AWalkerWritesNothingIntoATableThatWasReleasedMeanwhile) {
 
 TEST(Erratum, AToggleOfTheGlobalBitFlushesNothing) {
   for (const bool erratum : {false, true}) {
-    World world({.pge_toggle_flushes_nothing = erratum});
+    World world({.errata = {.pge_toggle_flushes_nothing = erratum}});
     world.tables.map(kPage);
     world.tables.map(kFar, Tables::kLeaf | kPteGlobal);
     world.run([&] {
@@ -139,7 +139,7 @@ TEST(Erratum, AToggleOfTheGlobalBitFlushesNothing) {
 }
 
 TEST(Erratum, WhatFlushesInThePlaceOfTheToggle) {
-  World world({.pge_toggle_flushes_nothing = true});
+  World world({.errata = {.pge_toggle_flushes_nothing = true}});
   world.tables.map(kPage);
   world.tables.map(kFar, Tables::kLeaf | kPteGlobal);
   world.run([&] {

@@ -240,7 +240,7 @@ TEST(Explore, SetUpBeforeTheGateIsNotExplored) {
   Lab lab;
   HostAtomic<std::uint32_t> word;
   const ExploreResult result = explorer.explore([&]() -> const Report& {
-    lab.restart({.cpus = 2, .controller = &explorer, .gated = true});
+    lab.restart({.hardware = {.cpus = 2}, .exploration = {.controller = &explorer, .gated = true}});
     word.poke(0);
     for (CpuId cpu = 0; cpu < 2; ++cpu) {
       lab.on(cpu, [&] {

@@ -17,7 +17,7 @@ constexpr std::uint8_t kFlagged = kVcpuPreempted | kVcpuFlushOnEntry;
 /// Two CPUs that share a space and spin for a while, so that there is time for the host.
 struct Below {
   explicit Below(Backend backend, CpuId cpus = 2)
-      : lab({.cpus = cpus, .backend = backend}), tables(lab.frames()) {
+      : lab({.hardware = {.cpus = cpus, .backend = backend}}), tables(lab.frames()) {
     tables.map(kPage);
     tables.map(kFar);
   }

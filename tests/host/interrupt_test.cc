@@ -25,7 +25,7 @@ void wait_for(const Word& word, std::uint64_t value) {
 
 /// Two CPUs; the handler counts its runs in a shared word.
 struct Pair {
-  Lab lab{{.cpus = 2}};
+  Lab lab{{.hardware = {.cpus = 2}}};
   Word count;
   Pair() {
     lab.on_interrupt([this] { count.fetch_add(1, std::memory_order_release); });
@@ -43,7 +43,7 @@ void interrupt_all(std::initializer_list<CpuId> cpus) {
 }
 
 TEST(Interrupt, GoesTheCheapestWay) {
-  Lab lab({.cpus = 6});
+  Lab lab({.hardware = {.cpus = 6}});
   lab.on(0, [] {
     interrupt_all({3});
     interrupt_all({1, 2, 3});
@@ -225,7 +225,7 @@ TEST(Interrupt, HandlerRunsWithInterruptsOffAndSaysSo) {
 }
 
 TEST(Interrupt, GoesToEachTargetOnce) {
-  Lab lab({.cpus = 4});
+  Lab lab({.hardware = {.cpus = 4}});
   std::string log;
   lab.on_interrupt([&] { log += static_cast<char>('0' + HostHal::this_cpu()); });
   lab.on(0, [] {
@@ -288,7 +288,7 @@ TEST(Interrupt, ObserverHearsOfItBeforeItIsPending) {
     Machine* machine{nullptr};
     bool heard{false};
   } ear;
-  Lab lab({.cpus = 2, .observer = &ear});
+  Lab lab({.hardware = {.cpus = 2}, .observer = &ear});
   ear.machine = &lab.machine();
   lab.on(1, [&] { interrupt(0); });
   EXPECT_FALSE(lab.run().failed());

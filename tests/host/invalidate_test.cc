@@ -41,7 +41,7 @@ TEST(MovToCr3, WithTheKeepBitDropsNothing) {
 }
 
 TEST(MovToCr3, WithoutPcidsDropsEverythingButGlobalEntries) {
-  World world({.pcid = false});
+  World world({.hardware = {.pcid = false}});
   world.tables.map(kPage);
   world.tables.map(kFar, Tables::kLeaf | kPteGlobal);
   world.run([&] {
@@ -55,7 +55,7 @@ TEST(MovToCr3, WithoutPcidsDropsEverythingButGlobalEntries) {
 }
 
 TEST(MovToCr3, WithTheKeepBitFaultsWithoutPcids) {
-  World world({.pcid = false});
+  World world({.hardware = {.pcid = false}});
   const Report& report = world.lab.run([&] { world.load(world.tables, 0, kKeep); });
   EXPECT_EQ(report.oracle, Oracle::fault);
   EXPECT_EQ(report.title, "a load of CR3 faults");
@@ -247,10 +247,10 @@ TEST(InvpcidFault, NotOnTheLastCanonicalAddresses) {
 
 TEST(InvpcidFault, OnAPcidWhilePcidsAreOff) {
   for (const InvpcidType type : {InvpcidType::address, InvpcidType::context}) {
-    World world({.pcid = false});
+    World world({.hardware = {.pcid = false}});
     EXPECT_EQ(world.lab.run([&] { HostHal::invpcid(type, kFirst, 0); }).oracle, Oracle::fault);
   }
-  World world({.pcid = false});
+  World world({.hardware = {.pcid = false}});
   world.run([] {
     HostHal::invpcid(InvpcidType::address, 0, kPage);
     HostHal::invpcid(InvpcidType::everything, 0, 0);
@@ -317,7 +317,7 @@ TEST(GlobalPages, AreOrdinaryWhileTheGlobalBitIsOff) {
 
 TEST(Cr4, StartsAsTheConfigurationSays) {
   for (const bool pcid : {false, true}) {
-    World world({.pcid = pcid});
+    World world({.hardware = {.pcid = pcid}});
     EXPECT_EQ((world.lab.machine().cpu(0).cr4 & kCr4Pcid) != 0, pcid);
   }
 }
@@ -326,7 +326,7 @@ TEST(Cr4, StartsAsTheConfigurationSays) {
 
 TEST(Erratum, InvlpgLeavesGlobalEntriesWhilePcidsAreOn) {
   for (const bool pcid : {true, false}) {
-    World world({.pcid = pcid, .invlpg_leaves_globals = true});
+    World world({.hardware = {.pcid = pcid}, .errata = {.invlpg_leaves_globals = true}});
     world.tables.map(kPage, Tables::kLeaf | kPteGlobal);
     world.tables.map(kNext);
     world.run([&] {

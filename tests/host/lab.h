@@ -50,89 +50,31 @@ class SilentObserver : public Observer {
   std::string label(const void* /*address*/) override { return "something"; }
 };
 
-struct LabOptions {
-  CpuId cpus{1};
-  bool pcid{true};
-  bool invlpg_leaves_globals{false};
-  bool pge_toggle_flushes_nothing{false};
-  bool walker_overwrites{false};
-  bool walker_is_late{false};
-  bool xapic{false};
-  Memory memory{Memory::sc};
-  std::uint64_t step_limit{10000};
-  Backend backend{Backend::native};
-  Observer* observer{nullptr};
-  Controller* controller{nullptr};
-  std::vector<SpeculativeWalk> fills{};
-  std::vector<VirtAddr> evictions{};
-  bool gated{false};
-  std::vector<VirtAddr> nmis{};
-  std::vector<DeviceWalk> device_walks{};
-  unsigned losses{0};
-  unsigned duplicates{0};
-  unsigned patience{0};
-  unsigned preemptions{0};
-};
-
 /// A machine whose CPUs start with interrupts on and run the functions given to `on`. Functions own
 /// nothing on their stacks that a failure would leak, because a failed run abandons them.
 class Lab {
  public:
   using Program = std::function<void()>;
 
-  explicit Lab(const LabOptions& options = {}) { restart(options); }
+  /// The lab runs programs and schedules of its own; all else is as the set-up says.
+  explicit Lab(const Setup& setup = {}) { restart(setup); }
 
   /// Forgets everything but the machine itself.
-  void restart(const LabOptions& options) {
+  void restart(Setup setup) {
     script_ = Script();
     programs_ = {};
     handler_ = nullptr;
     hub_handler_ = nullptr;
     nmi_handler_ = nullptr;
-    machine_.prepare({.cpus = options.cpus,
-                      .pcid = options.pcid,
-                      .invlpg_leaves_globals = options.invlpg_leaves_globals,
-                      .pge_toggle_flushes_nothing = options.pge_toggle_flushes_nothing,
-                      .walker_overwrites = options.walker_overwrites,
-                      .walker_is_late = options.walker_is_late,
-                      .xapic = options.xapic,
-                      .memory = options.memory,
-                      .step_limit = options.step_limit,
-                      .backend = options.backend,
-                      .boot = [](void*, CpuId) { HostHal::enable_interrupts(); },
-                      .program =
-                          [](void* self, CpuId cpu) {
-                            const Program& program = static_cast<Lab*>(self)->programs_[cpu];
-                            if (program) program();
-                          },
-                      .interrupt =
-                          [](void* self, CpuId) {
-                            const Program& handler = static_cast<Lab*>(self)->handler_;
-                            if (handler) handler();
-                          },
-                      .hub_interrupt =
-                          [](void* self, CpuId) {
-                            const Program& handler = static_cast<Lab*>(self)->hub_handler_;
-                            if (handler) handler();
-                          },
-                      .nmi =
-                          [](void* self, CpuId) {
-                            const Program& handler = static_cast<Lab*>(self)->nmi_handler_;
-                            if (handler) handler();
-                          },
-                      .argument = this,
-                      .observer = options.observer,
-                      .schedule = &script_,
-                      .controller = options.controller,
-                      .fills = options.fills,
-                      .evictions = options.evictions,
-                      .gated = options.gated,
-                      .preemptions = options.preemptions,
-                      .nmis = options.nmis,
-                      .device_walks = options.device_walks,
-                      .losses = options.losses,
-                      .duplicates = options.duplicates,
-                      .patience = options.patience});
+    setup.programs = {
+        .boot = [](void*, CpuId) { HostHal::enable_interrupts(); },
+        .program = [](void* self, CpuId cpu) { call(static_cast<Lab*>(self)->programs_[cpu]); },
+        .interrupt = [](void* self, CpuId) { call(static_cast<Lab*>(self)->handler_); },
+        .hub_interrupt = [](void* self, CpuId) { call(static_cast<Lab*>(self)->hub_handler_); },
+        .nmi = [](void* self, CpuId) { call(static_cast<Lab*>(self)->nmi_handler_); },
+        .argument = this};
+    setup.exploration.schedule = &script_;
+    machine_.prepare(setup);
   }
 
   void on(CpuId cpu, Program program) { programs_[cpu] = std::move(program); }
@@ -160,6 +102,10 @@ class Lab {
   [[nodiscard]] Tlb& tlb(CpuId cpu = 0) { return machine_.cpu(cpu).tlb; }
 
  private:
+  static void call(const Program& program) {
+    if (program) program();
+  }
+
   Machine machine_;
   Script script_;
   std::array<Program, kHostCpus> programs_;

@@ -16,7 +16,7 @@ constexpr VirtAddr kWhere = 0x1234'5000;
 struct Bench {
   Lab lab;
   std::string seen;
-  explicit Bench(const LabOptions& options = {}) : lab(options) {
+  explicit Bench(const Setup& options = {}) : lab(options) {
     lab.on_nmi([this] {
       HostHal::full_fence();
       seen += HostHal::interrupts_enabled() ? "I" : "i";
@@ -61,7 +61,7 @@ TEST(Nmi, ArrivesWithInterruptsOffAndLeavesThemOff) {
 }
 
 TEST(Nmi, ComesInsideAnInterruptHandlerWhichGoesOn) {
-  Bench bench({.cpus = 2});
+  Bench bench({.hardware = {.cpus = 2}});
   bench.lab.on_interrupt([&] {
     bench.seen += "{";
     // The first operation here is the third since the interrupt was sent.
@@ -100,7 +100,7 @@ TEST(Nmi, WaitsForTheEndOfTheOneBefore) {
 }
 
 TEST(Nmi, AMaskableInterruptWaitsForItsEnd) {
-  Bench bench({.cpus = 2});
+  Bench bench({.hardware = {.cpus = 2}});
   bench.lab.on_interrupt([&] { bench.seen += "{}"; });
   bench.lab.on_nmi([&] {
     bench.seen += "(";
@@ -122,7 +122,7 @@ TEST(Nmi, AMaskableInterruptWaitsForItsEnd) {
 }
 
 TEST(Nmi, ReachesACpuThatWaitsOrHasFinished) {
-  Bench bench({.cpus = 2});
+  Bench bench({.hardware = {.cpus = 2}});
   Word word;
   bench.lab.on(0, [&] {
     while (word.load(std::memory_order_acquire) == 0) HostHal::pause();
@@ -135,7 +135,7 @@ TEST(Nmi, ReachesACpuThatWaitsOrHasFinished) {
   bench.run();
   EXPECT_EQ(bench.seen, "ih0");
 
-  Bench other({.cpus = 2});
+  Bench other({.hardware = {.cpus = 2}});
   other.lab.on(1, [] {
     HostHal::full_fence();
     HostHal::full_fence();

@@ -30,7 +30,7 @@ struct Shared {
 [[noreturn]] void run_and_exit(const std::function<void(Shared&)>& first,
                                const std::function<void(Shared&)>& second,
                                const std::function<void(Shared&)>& interrupt = nullptr) {
-  auto* lab = new Lab({.cpus = 2});
+  auto* lab = new Lab({.hardware = {.cpus = 2}});
   auto* shared = new Shared;
   lab->on(0, [&] { first(*shared); });
   lab->on(1, [&] { second(*shared); });
@@ -156,10 +156,10 @@ TEST_F(Races, AFrameIsHandedOnInOrder) {
 TEST_F(Races, RunsFollowEachOther) {
   EXPECT_EXIT(
       {
-        Lab lab({.cpus = 2});
+        Lab lab({.hardware = {.cpus = 2}});
         std::uint64_t plain = 0;
         for (int i = 0; i < 2; ++i) {
-          lab.restart({.cpus = 2});
+          lab.restart({.hardware = {.cpus = 2}});
           // The second time CPU 1 writes, after what CPU 0 did in a run that was abandoned.
           lab.on(static_cast<CpuId>(i), [&] {
             ++plain;

@@ -29,7 +29,7 @@ void wait_for(Word& word, std::uint64_t value) {
 
 TEST(DefaultSchedule, RunsEachCpuToItsEndInTurn) {
   std::string log;
-  Lab lab({.cpus = 3});
+  Lab lab({.hardware = {.cpus = 3}});
   for (CpuId cpu = 0; cpu < 3; ++cpu) lab.on(cpu, steps(log, static_cast<char>('a' + cpu), 3));
   EXPECT_FALSE(lab.run().failed());
   EXPECT_EQ(log, "aaabbbccc");
@@ -38,7 +38,7 @@ TEST(DefaultSchedule, RunsEachCpuToItsEndInTurn) {
 TEST(DefaultSchedule, GoesToTheNextCpuInTurnWhenOneWaits) {
   std::string log;
   Word word;
-  Lab lab({.cpus = 3});
+  Lab lab({.hardware = {.cpus = 3}});
   lab.on(0, [&] {
     wait_for(word, 1);
     log += 'a';
@@ -55,7 +55,7 @@ TEST(DefaultSchedule, GoesToTheNextCpuInTurnWhenOneWaits) {
 
 TEST(DefaultSchedule, CpusOutsideTheMachineDoNotRun) {
   std::string log;
-  Lab lab({.cpus = 2});
+  Lab lab({.hardware = {.cpus = 2}});
   for (CpuId cpu = 0; cpu < kHostCpus; ++cpu) {
     lab.on(cpu, steps(log, static_cast<char>('a' + cpu), 1));
   }
@@ -65,7 +65,7 @@ TEST(DefaultSchedule, CpusOutsideTheMachineDoNotRun) {
 
 TEST(Preempt, LetsAnotherCpuRunBeforeTheOperation) {
   std::string log;
-  Lab lab({.cpus = 2});
+  Lab lab({.hardware = {.cpus = 2}});
   lab.at(2, ActionKind::preempt, 1);
   lab.on(0, steps(log, 'a', 3));
   lab.on(1, steps(log, 'b', 2));
@@ -75,7 +75,7 @@ TEST(Preempt, LetsAnotherCpuRunBeforeTheOperation) {
 
 TEST(Preempt, CountsTheOperationsOfAllCpusFromThePreviousAction) {
   std::string log;
-  Lab lab({.cpus = 2});
+  Lab lab({.hardware = {.cpus = 2}});
   lab.at(2, ActionKind::preempt, 1);
   lab.at(1, ActionKind::preempt, 0);
   lab.at(2, ActionKind::preempt, 1);
@@ -88,7 +88,7 @@ TEST(Preempt, CountsTheOperationsOfAllCpusFromThePreviousAction) {
 TEST(Preempt, OfTheRunningOrAWaitingCpuChangesNothing) {
   std::string log;
   Word word;
-  Lab lab({.cpus = 2});
+  Lab lab({.hardware = {.cpus = 2}});
   lab.on(0, [&] {
     wait_for(word, 1);
     log += 'a';
@@ -104,7 +104,7 @@ TEST(Preempt, OfTheRunningOrAWaitingCpuChangesNothing) {
 }
 
 TEST(Actions, OfOneMomentAreAllDone) {
-  Lab lab({.cpus = 2});
+  Lab lab({.hardware = {.cpus = 2}});
   Tables tables(lab.frames());
   tables.map(0x1000);
   tables.map(0x2000);
@@ -120,7 +120,7 @@ TEST(Actions, OfOneMomentAreAllDone) {
 
 TEST(Actions, BehindTheEndOfTheRunAreIgnored) {
   std::string log;
-  Lab lab({.cpus = 2});
+  Lab lab({.hardware = {.cpus = 2}});
   lab.at(100, ActionKind::preempt, 1);
   lab.on(0, steps(log, 'a', 1));
   EXPECT_FALSE(lab.run().failed());
@@ -132,7 +132,7 @@ TEST(Actions, BehindTheEndOfTheRunAreIgnored) {
 TEST(Pause, BlocksUntilSomethingChanges) {
   Word word;
   unsigned looks = 0;
-  Lab lab({.cpus = 2});
+  Lab lab({.hardware = {.cpus = 2}});
   lab.on(0, [&] {
     for (; word.load(std::memory_order_acquire) == 0; ++looks) HostHal::pause();
   });
@@ -148,7 +148,7 @@ TEST(Pause, AChangeBetweenTheLookAndThePauseIsNotLost) {
   // The word changes after the load that sees 0 and before the pause that follows, for each pause.
   for (std::uint64_t delay = 1; delay < 8; ++delay) {
     Word word;
-    Lab lab({.cpus = 2});
+    Lab lab({.hardware = {.cpus = 2}});
     lab.at(delay, ActionKind::preempt, 1);
     lab.on(0, [&] { wait_for(word, 1); });
     lab.on(1, [&] { word.store(1, std::memory_order_release); });
@@ -160,7 +160,7 @@ TEST(Pause, TwoWaitsInARowEachSeeTheirOwnChange) {
   Word first;
   Word second;
   std::string log;
-  Lab lab({.cpus = 2});
+  Lab lab({.hardware = {.cpus = 2}});
   lab.on(0, [&] {
     wait_for(first, 1);
     log += '1';
@@ -193,7 +193,7 @@ TEST(Pause, WithInterruptsOffFailsAtOnce) {
 
 TEST(Deadlock, IsToldWhenNobodyCanRun) {
   Word word;
-  Lab lab({.cpus = 2});
+  Lab lab({.hardware = {.cpus = 2}});
   lab.on(0, [&] { wait_for(word, 1); });
   lab.on(1, [&] { wait_for(word, 2); });
   const Report& report = lab.run();
@@ -204,7 +204,7 @@ TEST(Deadlock, IsToldWhenNobodyCanRun) {
 
 TEST(Deadlock, IsToldWhenTheOthersHaveFinished) {
   Word word;
-  Lab lab({.cpus = 2});
+  Lab lab({.hardware = {.cpus = 2}});
   lab.on(0, [&] { wait_for(word, 1); });
   const Report& report = lab.run();
   EXPECT_EQ(report.oracle, Oracle::o18);
@@ -213,7 +213,7 @@ TEST(Deadlock, IsToldWhenTheOthersHaveFinished) {
 
 TEST(StepLimit, EndsALivelock) {
   Word word;
-  Lab lab({.cpus = 2, .step_limit = 1000});
+  Lab lab({.hardware = {.cpus = 2}, .exploration = {.step_limit = 1000}});
   const auto flip = [&] {
     for (;;) word.fetch_add(1, std::memory_order_relaxed);
   };
@@ -226,7 +226,7 @@ TEST(StepLimit, EndsALivelock) {
 }
 
 TEST(StepLimit, EndsALivelockWithActionsLeft) {
-  Lab lab({.step_limit = 50});
+  Lab lab({.exploration = {.step_limit = 50}});
   lab.at(10, ActionKind::preempt, 0);
   lab.at(1000, ActionKind::preempt, 0);
   const Report& report = lab.run([] {
@@ -238,7 +238,7 @@ TEST(StepLimit, EndsALivelockWithActionsLeft) {
 
 TEST(StepLimit, DoesNotTouchARunThatEndsBefore) {
   std::string log;
-  Lab lab({.step_limit = 5});
+  Lab lab({.exploration = {.step_limit = 5}});
   EXPECT_FALSE(lab.run(steps(log, 'a', 4)).failed());
 }
 
@@ -247,12 +247,12 @@ TEST(StepLimit, DoesNotTouchARunThatEndsBefore) {
 TEST(Machine, RunsAgainAfterAFailureAndAfterASuccess) {
   Word word;
   std::string log;
-  Lab lab({.cpus = 3});
+  Lab lab({.hardware = {.cpus = 3}});
   for (int round = 0; round < 10; ++round) {
-    lab.restart({.cpus = 3});
+    lab.restart({.hardware = {.cpus = 3}});
     lab.on(0, [&] { wait_for(word, 1); });
     EXPECT_EQ(lab.run().oracle, Oracle::o18);
-    lab.restart({.cpus = 2});
+    lab.restart({.hardware = {.cpus = 2}});
     lab.on(0, steps(log, 'a', 1));
     lab.on(1, steps(log, 'b', 1));
     EXPECT_FALSE(lab.run().failed());
@@ -261,7 +261,7 @@ TEST(Machine, RunsAgainAfterAFailureAndAfterASuccess) {
 }
 
 TEST(Machine, ForgetsThePreviousRun) {
-  Lab lab({.cpus = 2});
+  Lab lab({.hardware = {.cpus = 2}});
   Tables tables(lab.frames());
   tables.map(0x1000);
   lab.run([&] {
@@ -272,7 +272,7 @@ TEST(Machine, ForgetsThePreviousRun) {
     HostHal::fail({.rule = Rule::r1, .what = "on purpose", .where = Site::current()});
   });
   ASSERT_TRUE(lab.machine().report().failed());
-  lab.restart({.cpus = 2});
+  lab.restart({.hardware = {.cpus = 2}});
   const HostCpu& cpu = lab.machine().cpu(0);
   EXPECT_EQ(cpu.cr3, 0u);
   EXPECT_EQ(cpu.tlb.entries.size(), 0u);
@@ -285,7 +285,7 @@ TEST(Machine, ForgetsThePreviousRun) {
 }
 
 TEST(Machine, AFailureInTheCoreNamesTheRuleAndEndsTheRun) {
-  Lab lab({.cpus = 2});
+  Lab lab({.hardware = {.cpus = 2}});
   bool reached = false;
   lab.on(0, [] {
     HostHal::fail({.rule = Rule::r12, .what = "the flush waits", .where = Site::current()});

@@ -22,7 +22,7 @@ class SmallMachine {
   explicit SmallMachine(const SmallProgram& program) : program_(program) {}
 
   const Report& run(Controller& controller) {
-    lab_.restart(options_for(controller));
+    lab_.restart(setup_for(controller));
     for (auto& word : words_) word.poke(0);
     for (auto& seen : seen_) seen.clear();
     if (program_.uses_pages()) build_tables();
@@ -59,25 +59,26 @@ class SmallMachine {
     return VirtAddr{0x4000} + (VirtAddr{page} << kPageShift);
   }
 
-  [[nodiscard]] LabOptions options_for(Controller& controller) const {
-    LabOptions options{.cpus = program_.cpus,
-                       .memory = program_.memory,
-                       .backend = program_.preemptions != 0 ? Backend::kvm : Backend::native,
-                       .controller = &controller};
+  [[nodiscard]] Setup setup_for(Controller& controller) const {
+    Setup setup{.hardware = {.cpus = program_.cpus,
+                             .backend = program_.preemptions != 0 ? Backend::kvm : Backend::native},
+                .memory = program_.memory};
+    Exploration& exploration = setup.exploration;
+    exploration.controller = &controller;
     for (const auto& [page, level] : program_.fills) {
-      options.fills.push_back({.address = address(page), .level = level});
+      exploration.fills.push_back({.address = address(page), .level = level});
     }
-    for (const unsigned page : program_.evictions) options.evictions.push_back(address(page));
-    options.nmis.assign(program_.nmis, address(0));
+    for (const unsigned page : program_.evictions) exploration.evictions.push_back(address(page));
+    exploration.nmis.assign(program_.nmis, address(0));
     for (const auto& [page, level] : program_.device_walks) {
-      options.device_walks.push_back(
+      exploration.device_walks.push_back(
           {.context = 0, .walk = {.address = address(page), .level = level}});
     }
-    options.losses = program_.losses;
-    options.duplicates = program_.duplicates;
-    options.patience = program_.losses != 0 ? kPatience : 0;
-    options.preemptions = program_.preemptions;
-    return options;
+    exploration.losses = program_.losses;
+    exploration.duplicates = program_.duplicates;
+    exploration.patience = program_.losses != 0 ? kPatience : 0;
+    exploration.preemptions = program_.preemptions;
+    return setup;
   }
 
   /// Translations and pointers to tables, in no order.

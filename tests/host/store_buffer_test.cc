@@ -26,7 +26,7 @@ struct Pair {
 /// CPU 0 stores to x and reads y, with `between` in between, which has as many `operations`. Then
 /// CPU 1 stores to y and reads x, while CPU 0's store is held back unless something drains it.
 Pair store_buffering(Memory memory, const Code& between, std::uint64_t operations) {
-  Lab lab({.cpus = 2, .memory = memory});
+  Lab lab({.hardware = {.cpus = 2}, .memory = memory});
   Word x{0};
   Word y{0};
   Pair seen{9, 9};
@@ -124,7 +124,7 @@ TEST(StoreBuffer, MP_StoresArriveInOrder) {
   // CPU 1 sees the flag and so the data, wherever CPU 0's buffer drains.
   for (std::uint64_t drained = 0; drained < 4; ++drained) {
     for (std::uint64_t delay = 0; delay < 10; ++delay) {
-      Lab lab({.cpus = 2, .memory = Memory::tso});
+      Lab lab({.hardware = {.cpus = 2}, .memory = Memory::tso});
       Word data{0};
       Word flag{0};
       Pair seen{9, 9};
@@ -146,7 +146,7 @@ TEST(StoreBuffer, MP_StoresArriveInOrder) {
 }
 
 TEST(StoreBuffer, IsDrainedOnTheWayIntoAnInterrupt) {
-  Lab lab({.cpus = 2, .memory = Memory::tso});
+  Lab lab({.hardware = {.cpus = 2}, .memory = Memory::tso});
   Word word{0};
   std::uint64_t in_handler = 9;
   lab.on(0, [&] {
@@ -166,7 +166,7 @@ TEST(StoreBuffer, IsDrainedOnTheWayIntoAnInterrupt) {
 
 TEST(StoreBuffer, AnInterruptOvertakesStoresUnlessItIsItselfOne) {
   for (const bool xapic : {false, true}) {
-    Lab lab({.cpus = 2, .xapic = xapic, .memory = Memory::tso});
+    Lab lab({.hardware = {.cpus = 2, .xapic = xapic}, .memory = Memory::tso});
     Word word{0};
     std::uint64_t in_handler = 9;
     lab.on(0, [&] {
@@ -184,7 +184,7 @@ TEST(StoreBuffer, AnInterruptOvertakesStoresUnlessItIsItselfOne) {
 }
 
 TEST(StoreBuffer, DrainsWhenItsCpuWaits) {
-  Lab lab({.cpus = 2, .memory = Memory::tso});
+  Lab lab({.hardware = {.cpus = 2}, .memory = Memory::tso});
   Word ping{0};
   Word pong{0};
   lab.on(0, [&] {

@@ -20,7 +20,7 @@ inline constexpr std::uint64_t kKeep = std::uint64_t{1} << 63;
 
 /// One CPU, two address spaces, PCIDs 1 and 2.
 struct World {
-  explicit World(const LabOptions& options = {})
+  explicit World(const Setup& options = {})
       : lab(options), tables(lab.frames()), other(lab.frames()) {}
 
   void load(Tables& space, std::uint16_t pcid, std::uint64_t keep = 0) {

@@ -162,8 +162,8 @@ class OnTheMachine {
 
   State run(std::uint64_t seed) {
     RandomDeviations deviations(seed, test_.cpus);
-    Machine::Setup setup = this->setup();
-    setup.schedule = &deviations;
+    Setup setup = this->setup();
+    setup.exploration.schedule = &deviations;
     bench_.prepare(setup);
     EXPECT_FALSE(bench_.machine().run().failed()) << bench_.machine().report().title;
     return state();
@@ -174,8 +174,8 @@ class OnTheMachine {
     Explorer explorer(
         {.reduction = Reduction::none, .most_executions = most, .stop_at_failure = false});
     const auto once = [&]() -> const Report& {
-      Machine::Setup setup = this->setup();
-      setup.controller = &explorer;
+      Setup setup = this->setup();
+      setup.exploration.controller = &explorer;
       bench_.prepare(setup);
       return bench_.machine().run();
     };
@@ -186,7 +186,9 @@ class OnTheMachine {
   }
 
  private:
-  static Machine::Setup setup() { return {.memory = Memory::cxx, .step_limit = kMostSteps}; }
+  static Setup setup() {
+    return {.memory = Memory::cxx, .exploration = {.step_limit = kMostSteps}};
+  }
   State state() {
     State all = bench_.state();
     all.resize(test_.shown);

@@ -56,25 +56,25 @@ std::string Trial::run(const Scenario& scenario) {
       [](void* self, CpuId cpu) { Guest::boot(&static_cast<Trial*>(self)->guest, cpu); });
 }
 
-std::string Trial::start(host::Machine::CpuCode program, host::Machine::CpuCode boot) {
+std::string Trial::start(host::CpuCode program, host::CpuCode boot) {
   schedule_.start(scenario_);
   machine.prepare(
-      {.cpus = scenario_.header.cpus,
-       .pcid = scenario_.header.pcid,
-       .step_limit = kStepLimit,
-       .backend = backend_of(scenario_.header),
-       .boot = boot,
-       .program = program,
-       .interrupt = [](void* self,
-                       CpuId cpu) { Guest::interrupt(&static_cast<Trial*>(self)->guest, cpu); },
-       .hub_interrupt =
-           [](void* self, CpuId cpu) {
-             Guest::hub_interrupt(&static_cast<Trial*>(self)->guest, cpu);
-           },
-       .nmi = [](void* self, CpuId cpu) { Guest::nmi(&static_cast<Trial*>(self)->guest, cpu); },
-       .argument = this,
-       .observer = this,
-       .schedule = &schedule_});
+      {.hardware = {.cpus = scenario_.header.cpus,
+                    .pcid = scenario_.header.pcid,
+                    .backend = backend_of(scenario_.header)},
+       .programs = {
+           .boot = boot,
+           .program = program,
+           .interrupt = [](void* self,
+                           CpuId cpu) { Guest::interrupt(&static_cast<Trial*>(self)->guest, cpu); },
+           .hub_interrupt =
+               [](void* self, CpuId cpu) {
+                 Guest::hub_interrupt(&static_cast<Trial*>(self)->guest, cpu);
+               },
+           .nmi = [](void* self, CpuId cpu) { Guest::nmi(&static_cast<Trial*>(self)->guest, cpu); },
+           .argument = this},
+       .exploration = {.step_limit = kStepLimit, .schedule = &schedule_},
+       .observer = this});
   guest.prepare(scenario_);
   report = machine.run();
   if (report.failed()) oracles.refine(report);

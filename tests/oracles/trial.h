@@ -123,7 +123,7 @@ class Trial final : public host::Observer {
   }
   void run_hooks(TraceKind kind, CpuId cpu, bool before);
   void perform(CpuId cpu, const std::vector<Step>& steps);
-  std::string start(host::Machine::CpuCode program, host::Machine::CpuCode boot);
+  std::string start(host::CpuCode program, host::CpuCode boot);
 
   std::vector<TraceHook> hooks_;
   bool honest_{false};
