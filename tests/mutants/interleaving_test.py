@@ -51,6 +51,18 @@ class MarksTest(unittest.TestCase):
     def test_the_last_row_of_a_step_unless_something_was_cached(self):
         self.assertEqual(_marks(_told("then:   step 8, cpu0: completes")), ["then   8      load mm0.users = 2"])
 
+    def test_a_cause(self):
+        then = "then:   step 10, cpu1: the flush returns"
+        told = interleaving.parse(_ROWS, then, "CPU 0: load mm0.users = 2")
+        self.assertEqual(_marks(told), ["cause  8      load mm0.users = 2",
+                                        "then   10                         modify mm0.tlb_gen = 2"])
+        self.assertEqual(_marks(told.shortened(1)), _marks(told))
+        for cause, verdict, why in (("CPU 1: load mm0.users = 2", then, "no row 'load mm0.users = 2' of CPU 1"),
+                                    ("CPU 1: modify mm0.tlb_gen = 2", then, "no row 'modify mm0.tlb_gen = 2' of CPU 1"),
+                                    ("CPU 0: load mm0.users = 2", f"first:  step 8, cpu0: a\n{then}", "a first step")):
+            with self.subTest(cause), self.assertRaisesRegex(interleaving.InterleavingError, why):
+                interleaving.parse(_ROWS, verdict, cause).marked()
+
     def test_one_row_for_both(self):
         told = _told("first:  step 10, cpu1: a", "then:   step 10, cpu1: b")
         self.assertEqual(_marks(told), ["both   10                         modify mm0.tlb_gen = 2"])
@@ -61,6 +73,13 @@ class MarksTest(unittest.TestCase):
 
 
 class ShortenedTest(unittest.TestCase):
+    def test_a_run_that_ends_in_the_middle_of_a_step(self):
+        told = _told("then:   step 11, cpu1: writes CR4").ended()
+        self.assertEqual(told.lines[-1], "11                         [writes CR4]")
+        self.assertEqual(_marks(told), ["then   11                         [writes CR4]"])
+        self.assertEqual(told.ended(), told)
+        self.assertEqual(_told("then:   step 10, cpu0: completes").ended().lines, _told().lines)
+
     def test_operations_and_steps_of_the_verdict_stay(self):
         told = _told("first:  step 8, cpu0: cached page 0", "then:   step 10, cpu1: the flush returns")
         short = told.shortened(1)
@@ -95,6 +114,9 @@ class RolesTest(unittest.TestCase):
                 "CPU 1, the emperor, unmaps a page.": "'emperor' is no role",
                 "CPU 0, the initiator, waits.": "CPU 0 is not the initiator",
                 "CPU 0, the target, waits.": "CPU 0 is not the target",
+                "CPU 1, the initiator, unmaps a page of mm7.": "the interleaving has no mm7",
+                "CPU 1, the initiator, increments tlb_gen to 3.": "tlb_gen is never 3",
+                "CPU 1, the initiator, reads generation 2.": "tlb_gen is never 2",
                 "CPU 1, the only CPU, waits.": "CPU 1 is not the only CPU",
                 "CPU 1, the initiator, reclaims a page.": "CPU 1 does not do what 'reclaims' says",
                 "CPU 0, the lazy CPU, waits. CPU 0 unmaps a page.": "CPU 0 does not do what 'unmaps' says"}.items():

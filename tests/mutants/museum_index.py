@@ -33,8 +33,9 @@ is shown, and from the rest the beginnings of operations and the steps of the ve
 
 The verdict is that of an oracle: what it saw, the promise that is broken, and the step at which it saw that
 ("then"), often with the one that made it possible ("first"). Both words stand in front of the rows of these steps.
-A report comes as soon as the promise is broken, so the misuse itself, such as a store to a released page, is often
-not reached any more.
+Where the verdict names one step only, the museum adds the row that it is in conflict with ("cause"). A report comes
+as soon as the promise is broken, so the misuse itself, such as a store to a released page, is often not reached any
+more.
 
 The story calls each CPU by the number that it has in the interleaving, with its role. The initiator has changed
 page tables and flushes; a target is to flush as well, told by an interrupt, a hypercall or a broadcast; a switching

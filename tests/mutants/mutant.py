@@ -12,6 +12,8 @@ A patch begins with comment lines `# FIELD: TEXT`, then the unified diff follows
     oracles    the oracles that may report it, the one to expect first
     story      the interleaving in words; several lines. Each CPU has the number of its column there, and a role
                where it comes up first: "CPU 1, the initiator, unmaps a page" (roles.py)
+    cause      where the verdict names one step only: the row of the interleaving that the step is in conflict with,
+               "CPU 1: write mm1.table[504] = 0", the last such row before it; may be left out
     needs      what the modelled machine must be able to do
     bochs      "yes" if a self-test in the emulated machine shows it every time, "no" if it cannot,
                "not surely" if it needs an interleaving that cannot be forced there; ": " and why
@@ -24,11 +26,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FIELDS = ("museum", "title", "year", "reference", "rule", "oracles", "story", "needs", "bochs")
+_OPTIONAL = ("cause",)
 _SHAPES = {
     "museum": r"\d+|none",
     "year": r"(19|20)\d\d|unknown",
     "rule": r"R([1-9]|1[0-3])|M(1[0-9]|20|[1-9])|I[1-7]|contract|hardware|none",
     "oracles": r"(O\d+|CHECK|FAULT|ORDER)(, (O\d+|CHECK|FAULT|ORDER))*",
+    "cause": r"CPU \d+: .+",
     "bochs": r"yes|no(: \S.*)?|not surely: \S.*",
 }
 _SEVERAL_LINES = ("story",)
@@ -61,6 +65,7 @@ class Mutant:
     needs: str
     bochs: str
     diff: str
+    cause: str
 
     @property
     def name(self) -> str:
@@ -93,7 +98,7 @@ def read(path: Path) -> Mutant:
         path=path, museum=int(values["museum"].replace("none", "0")), title=values["title"], year=values["year"],
         reference=values["reference"], rule=values["rule"],
         oracles=values["oracles"].split(", "), story=values["story"], needs=values["needs"],
-        bochs=values["bochs"], diff="--- " + diff)
+        bochs=values["bochs"], diff="--- " + diff, cause=values.get("cause", ""))
     _check_diff(mutant)
     return mutant
 
@@ -107,8 +112,8 @@ def _fields(path: Path, lines: list[str]) -> dict[str, str]:
             wrong.append(f"line {number} is not '# FIELD: TEXT'")
             continue
         field, text = match[1], match[2].strip()
-        if field not in FIELDS:
-            wrong.append(f"line {number}: unknown field '{field}', known: {', '.join(FIELDS)}")
+        if field not in FIELDS + _OPTIONAL:
+            wrong.append(f"line {number}: unknown field '{field}', known: {', '.join(FIELDS + _OPTIONAL)}")
         elif field in values and field not in _SEVERAL_LINES:
             wrong.append(f"line {number}: '{field}' is given twice")
         else:

@@ -41,6 +41,15 @@ class MutantTest(unittest.TestCase):
         self.assertEqual((read.name, read.museum, read.oracles), ("m27", 27, ["O1", "O2"]))
         self.assertEqual(read.story, "cpu0 waits and cpu1 does not")
         self.assertEqual((read.files, read.changed_lines, read.bochs), (["core/x.h"], 2, "no"))
+        self.assertEqual(read.cause, "")
+
+    def test_the_cause_may_be_left_out(self):
+        self.assertEqual(mutant.read(self.write(cause="CPU 1: waits")).cause, "CPU 1: waits")
+        self.assert_wrong("'cause: cpu1 waits' should look like", self.write(cause="cpu1 waits"))
+
+    def test_rules(self):
+        for rule in ("R13", "M20", "I7", "contract", "hardware", "none"):
+            self.assertEqual(mutant.read(self.write(rule=rule)).rule, rule)
 
     def test_missing_fields_are_named_together(self):
         self.assert_wrong("'year' is missing; the field 'needs' is missing",

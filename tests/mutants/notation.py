@@ -40,6 +40,7 @@ ROWS = [
      "a device with a TLB of its own caches a translation"),
     (r"the host (deschedules cpu\d+|takes cpu\d+'s state)", "the host deschedules cpu1",
      "the hypervisor takes the processor away, or looks at the state that it shares with the guest"),
+    (r"\[.*\]", "[writes CR4]", "the step of the verdict: the run ended in the middle of it"),
     (r"check failed: .*", "check failed: a range to flush is empty", "a check of the core stops the run"),
 ]
 

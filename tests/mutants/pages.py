@@ -116,9 +116,10 @@ def page(read: mutant.Mutant, scenario: Path, unit_test: str | None, rules: dict
         parts += ["## How it is found\n",
                   _fill(f"No scenario shows it. The unit test `{unit_test}` sees the order of operations, and fails.")]
     elif told:
-        oracles = "".join(f"* {oracle}: {meanings.ORACLES[oracle]}\n" for oracle in read.oracles)
+        oracles = "".join(f"* {oracle}{', expected' if oracle == read.oracles[0] else ''}: {meanings.ORACLES[oracle]}\n"
+                          for oracle in read.oracles)
         parts += ["## How it is found\n",
-                  _fill(f"The [oracle](../../{meanings.ORACLES_FILE}) to expect first, and others that may be first:"),
+                  f"The [oracles](../../{meanings.ORACLES_FILE}) that may report it:\n",
                   oracles,
                   "## The shortest scenario known\n", f"```\n{scenario.read_text().rstrip()}\n```\n",
                   _BEGIN + _interleaving(told) + _END]
@@ -139,7 +140,7 @@ def _interleaving(told: Interleaving) -> str:
             f"at the left.\n\n```\n{told.marked()}\n```\n\n## The verdict\n\n```\n{verdict}\n```\n")
 
 
-def told_by(story: str) -> Interleaving:
+def told_by(story: str, cause: str) -> Interleaving:
     """The interleaving and the verdict of a reproducer's story, without places in the code."""
     match = re.search(r"(?ms)^INTERLEAVING[^\n]*\n(.*)^VERDICT\n(.*?)^  \d+ visible operations", story)
     if not match:
@@ -149,8 +150,8 @@ def told_by(story: str) -> Interleaving:
     if width is None:
         raise PageError("the interleaving has no column of places")
     return interleaving.parse("\n".join(row[:width].rstrip() for row in rows),
-                              "\n".join(line.removeprefix("  ") for line in match[2].rstrip().splitlines())
-                              ).shortened(_LAST_ROWS)
+                              "\n".join(line.removeprefix("  ") for line in match[2].rstrip().splitlines()), cause
+                              ).ended().shortened(_LAST_ROWS)
 
 
 def _story(program: Path, scenario: Path) -> str:
@@ -160,13 +161,14 @@ def _story(program: Path, scenario: Path) -> str:
     return run.stdout
 
 
-def kept(name: str) -> Interleaving:
+def kept(read: mutant.Mutant) -> Interleaving:
     """The interleaving of the page as it is."""
-    text = (FOLDER / f"{name}.md").read_text()
-    match = re.search(re.escape(_BEGIN) + r".*?```\n(.*?)```\n.*?```\n(.*?)```\n" + re.escape(_END), text, re.DOTALL)
+    page_file = FOLDER / f"{read.name}.md"
+    match = re.search(re.escape(_BEGIN) + r".*?```\n(.*?)```\n.*?```\n(.*?)```\n" + re.escape(_END),
+                      page_file.read_text(), re.DOTALL)
     if not match:
-        raise PageError(f"{FOLDER}/{name}.md has no interleaving to keep")
-    return interleaving.parse(match[1], match[2])
+        raise PageError(f"{page_file} has no interleaving to keep")
+    return interleaving.parse(match[1], match[2], read.cause)
 
 
 def scenario_of(name: str) -> Path:
@@ -177,9 +179,9 @@ def scenario_of(name: str) -> Path:
 def write(name: str, unit_test: str | None, program: Path | None) -> None:
     """Writes one page, with the interleaving that `program` tells, or else the one that it has."""
     told = None
-    if not unit_test:
-        told = told_by(_story(program, scenario_of(name))) if program else kept(name)
     read = mutant.read(_MUTANTS / f"{name}.patch")
+    if not unit_test:
+        told = told_by(_story(program, scenario_of(name)), read.cause) if program else kept(read)
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / f"{name}.md").write_text(page(read, scenario_of(name), unit_test, meanings.rules(Path()), told))
 

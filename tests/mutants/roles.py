@@ -121,6 +121,12 @@ def wrong(story: str, told: Interleaving | None, scenario: str) -> list[str]:
             problems.append(f"'{introduced[2]}' is no role; there are: {', '.join(ROLES)}")
         elif not _plays(introduced[2], cpu, did):
             problems.append(f"CPU {cpu} is not the {introduced[2]} in the interleaving")
+    everything = [text for all_of in did.values() for text in all_of]
+    problems += [f"the interleaving has no {name}" for name in sorted(set(re.findall(r"\bmm\d+\b", story)))
+                 if not any(name in text or f"mm={name[2:]}" in text for text in everything)]
+    for shape, verb in ((r"tlb_gen to (\d+)", "modify"), (r"reads generation (\d+)", "load")):
+        problems += [f"tlb_gen is never {number} in the interleaving" for number in re.findall(shape, story)
+                     if not any(re.match(rf"{verb} \w+\.tlb_gen = {number}$", text) for text in everything)]
     for verb, shape in VERBS.items():
         for number in re.findall(rf"\b(?<!of )CPU (\d+)(?:, (?:the|a) [^,.;:]+,)?(?: has)? (?:{verb})\b", story):
             if not any(re.search(shape, text) for text in did[int(number)]):

@@ -33,7 +33,8 @@ _MUTANTS = Path("tests/mutants")
 _INTRODUCTION = """\
 # The museum: which engine finds which bug
 
-Each bug really happened, somewhere, and is put back here by a patch of `tests/mutants`. Its page tells the story.
+Each bug really happened, somewhere, and is put back here by a patch of `tests/mutants`. Its page tells the story;
+[museum/README.md](museum/README.md) says how to read one, and has the bugs by rule, system, year and difficulty.
 This file is written by `bazel run //tests/mutants:table -- --markdown docs/museum.md --json docs/museum.json`.
 
 """
