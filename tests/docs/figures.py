@@ -97,12 +97,16 @@ _COMPLETE = {"proof ": "docs/proofs.md", "executions ": "docs/executions.md"}
 EXAMPLES = {
     ("README.md", "$ bazel run //fuzz:explore -- switch_in_and_range_flush"): "example explore",
     ("README.md", "$ bazel run //fuzz:reproduce -- --binary"): "example reproduce",
+    ("docs/first-change.md", "$ bazel run //fuzz:reproduce -- tests/mutants/scenarios/"): "example barrier report",
+    ("docs/first-change.md", "$ bazel run //fuzz:explore -- switch_in_with_lazy_masks"): "example barrier proof",
+    ("docs/first-change.md", "$ bazel run //fuzz:explore -- switch_in_and_range_flush"): "example explore",
     ("README.md", "$ bazel run //kernel-glue:bochs -- --cpus 8 --pti on"): "example bochs",
     ("kernel-glue/README.md", "$ bazel run //kernel-glue:bochs -- --cpus 8 --pti on"): "example bochs",
 }
 _NOT_THERE = "(no line like"
-# What is never the same twice.
+# What is never the same twice, and what moves with every comment in a file.
 _SECONDS = re.compile(r"\b\d+\.\d s\b")
+_LINE = re.compile(r"(\.(?:h|cc)):\d+$")
 
 
 def tables(root: Path) -> dict[str, str]:
@@ -168,8 +172,8 @@ def shortened(published: list[str], printed: list[str]) -> list[str]:
 
 
 def timeless(lines: list[str]) -> list[str]:
-    """The lines without what is never the same twice."""
-    return [_SECONDS.sub("N s", line.rstrip()) for line in lines]
+    """The lines without times and numbers of lines of code."""
+    return [_LINE.sub(r"\1:N", _SECONDS.sub("N s", line.rstrip())) for line in lines]
 
 
 def tell(measured: dict[str, str]) -> None:
