@@ -102,14 +102,15 @@ def _head(read: mutant.Mutant, unit_test: str | None) -> str:
     if not unit_test:
         links.append(f"[scenario](../../{_MUTANTS}/scenarios/{read.name}.txt)")
     links += ["[how to read this](README.md#how-to-read-a-page)", "[all bugs](README.md)"]
-    return _fill(f"{reference}{'' if read.year == 'unknown' else ', ' + read.year}. "
+    year = "" if read.year == "unknown" or read.year in read.reference else f", {read.year}"
+    return _fill(f"{reference}{year}. "
                  f"Needs: {read.needs}. {in_bochs(read, booted().get(read.name))}") + f"\n{', '.join(links)}\n"
 
 
 def page(read: mutant.Mutant, scenario: Path, unit_test: str | None, rules: dict[str, meanings.Rule],
          told: Interleaving | None) -> str:
     """The whole page. A mutant that only a unit test sees has no interleaving."""
-    parts = [f"# {read.museum or read.rule}. {read.title}\n", _head(read, unit_test),
+    parts = [f"# {read.label}. {read.title}\n", _head(read, unit_test),
              "## What happened\n", _fill(read.story),
              "## The rule that it breaks\n", _fill(_rule(rules[read.rule]))]
     if unit_test:
