@@ -48,7 +48,7 @@ std::string print(const Setting& setting) {
          (setting.pti ? ", isolated" : "");
 }
 
-TEST(Agreement, AllSettingsComeToTheSameVerdictOnEveryScenario) {
+TEST(O30_Agreement, AllSettingsComeToTheSameVerdictOnEveryScenario) {
   Runner runner;
   std::uint64_t runs = 0;
   std::uint64_t steps = 0;
@@ -91,7 +91,7 @@ std::string outcomes(const Scenario& scenario, std::uint64_t& accesses) {
 
 /// Only CPU 0 works, on the spaces of all, and nothing deviates: then the settings cannot change
 /// who comes first, and every access must end in the same way.
-TEST(Agreement, WithoutRacesEveryAccessEndsTheSame) {
+TEST(O30_Agreement, WithoutRacesEveryAccessEndsTheSame) {
   std::uint64_t accesses = 0;
   for (std::uint64_t seed = 0; seed < kQuietScenarios; ++seed) {
     Scenario generated;

@@ -20,7 +20,9 @@ struct BatchTest : testing::Test {
   void flush() { static_cast<void>(batch.flush(bench.system)); }
 };
 
-TEST_F(BatchTest, R1_AddBumpsThenMarksThenReadsTheMask) {
+using R1_Batch = BatchTest;
+
+TEST_F(R1_Batch, AddBumpsThenMarksThenReadsTheMask) {
   bench.run_mm_on({1});
   batch.add(bench.system, bench.mm);
   EXPECT_EQ(bench.mm.tlb_gen.peek(), kFirstGeneration + 1);
@@ -46,7 +48,9 @@ TEST_F(BatchTest, OneFlushServesAllSpacesAndEachCpuItsOwn) {
   EXPECT_TRUE(batch.empty()) << "and the batch starts anew";
 }
 
-TEST_F(BatchTest, R13_GenerationNoneNeverCountsAsDone) {
+using R13_Batch = BatchTest;
+
+TEST_F(R13_Batch, GenerationNoneNeverCountsAsDone) {
   bench.switch_to(1, bench.mm);
   batch.add(bench.system, bench.mm);
   flush();
@@ -66,7 +70,7 @@ TEST_F(BatchTest, ACpuThatSwitchedMeanwhileCatchesUpWithWhatItHasNow) {
   EXPECT_EQ(values("write CR3").at(0) >> 63, 0u) << "the slot's generation is behind";
 }
 
-TEST_F(BatchTest, R13_AnEmptyBatchInterruptsNobody) {
+TEST_F(R13_Batch, AnEmptyBatchInterruptsNobody) {
   flush();
   EXPECT_NONE_OF("send interrupt", "pause", "invlpg", "write CR3");
 }
@@ -80,7 +84,9 @@ TEST_F(BatchTest, OfThisCpusOwnSpaceIsFlushedHere) {
   EXPECT_NEVER("send interrupt");
 }
 
-TEST_F(BatchTest, R10_ABatchFlushIsAFlushLikeAnyOther) {
+using R10_Batch = BatchTest;
+
+TEST_F(R10_Batch, ABatchFlushIsAFlushLikeAnyOther) {
   bench.run_mm_on({0, 1});
   batch.add(bench.system, bench.mm);
   std::optional<Rule> refused;
@@ -101,13 +107,15 @@ struct PendingTest : BatchTest {
   void settle() { flush_tlb_batched_pending(bench.system, bench.mm); }
 };
 
-TEST_F(PendingTest, M12_NothingAddedMeansNothingToDo) {
+using M12_Pending = PendingTest;
+
+TEST_F(M12_Pending, NothingAddedMeansNothingToDo) {
   settle();
   EXPECT_EQ(bench.mm.tlb_gen.peek(), kFirstGeneration);
   EXPECT_ORDER("load mm.batch_marks", std::memory_order_acquire);
 }
 
-TEST_F(PendingTest, M12_AnUnflushedAdditionIsFlushedOnce) {
+TEST_F(M12_Pending, AnUnflushedAdditionIsFlushedOnce) {
   batch.add(bench.system, bench.mm);
   recorder.clear();
   settle();
@@ -118,7 +126,7 @@ TEST_F(PendingTest, M12_AnUnflushedAdditionIsFlushedOnce) {
   EXPECT_NONE_OF("write CR3", "add mm.tlb_gen");
 }
 
-TEST_F(PendingTest, M12_AnAdditionDuringTheFlushStaysPending) {
+TEST_F(M12_Pending, AnAdditionDuringTheFlushStaysPending) {
   batch.add(bench.system, bench.mm);
   bool done = false;
   recorder.before = [&](const Entry& entry) {
@@ -133,7 +141,7 @@ TEST_F(PendingTest, M12_AnAdditionDuringTheFlushStaysPending) {
   EXPECT_EQ(flushed(bench.mm), 2u);
 }
 
-TEST_F(PendingTest, M12_SomebodyWhoGotFurtherIsNotPutBack) {
+TEST_F(M12_Pending, SomebodyWhoGotFurtherIsNotPutBack) {
   batch.add(bench.system, bench.mm);
   bool done = false;
   recorder.before = [&](const Entry& entry) {
@@ -144,7 +152,7 @@ TEST_F(PendingTest, M12_SomebodyWhoGotFurtherIsNotPutBack) {
   EXPECT_EQ(flushed(bench.mm), 3u);
 }
 
-TEST_F(PendingTest, M12_AnAdditionAtTheLastMomentIsKept) {
+TEST_F(M12_Pending, AnAdditionAtTheLastMomentIsKept) {
   batch.add(bench.system, bench.mm);
   bool done = false;
   recorder.before = [&](const Entry& entry) {
@@ -157,7 +165,7 @@ TEST_F(PendingTest, M12_AnAdditionAtTheLastMomentIsKept) {
   EXPECT_EQ(flushed(bench.mm), 1u);
 }
 
-TEST_F(PendingTest, M12_TheCountersMayWrapAround) {
+TEST_F(M12_Pending, TheCountersMayWrapAround) {
   constexpr std::uint64_t kLast = 0xffff'ffff;
   bench.mm.batch_marks.poke((kLast << 32) | kLast);
   settle();

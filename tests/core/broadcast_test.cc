@@ -62,7 +62,9 @@ TEST_F(BroadcastTest, ASpaceOnFewCpusGetsNone) {
   EXPECT_EQ(bench.mm.global_slot.peek(), kNoGlobalSlot);
 }
 
-TEST_F(BroadcastTest, M14_TheTransitionFlagIsSetBeforeTheSlotIsPublished) {
+using M14_Broadcast = BroadcastTest;
+
+TEST_F(M14_Broadcast, TheTransitionFlagIsSetBeforeTheSlotIsPublished) {
   bench.run_mm_on({0, 1, 2});
   flush();
   EXPECT_BEFORE("store mm.in_transition", "store mm.global_slot");
@@ -126,7 +128,7 @@ TEST_F(BroadcastTest, InTransitionStragglersAreInterruptedAndMove) {
   EXPECT_EQ(events(TraceKind::handler_end).back().outcome, HandlerOutcome::joined_global);
 }
 
-TEST_F(BroadcastTest, M14_TheSlotIsReadBehindTheBumpAndSyncIsLast) {
+TEST_F(M14_Broadcast, TheSlotIsReadBehindTheBumpAndSyncIsLast) {
   bench.run_mm_on({0, 1, 2});
   flush();
   recorder.clear();
@@ -156,7 +158,9 @@ TEST_F(BroadcastTest, TheTransitionEndsWithTheFlushThatFindsNobody) {
   EXPECT_ONCE("tlbsync");
 }
 
-TEST_F(BroadcastTest, R8_ACpuInTheSwitchingWindowIsAStraggler) {
+using R8_Broadcast = BroadcastTest;
+
+TEST_F(R8_Broadcast, ACpuInTheSwitchingWindowIsAStraggler) {
   make_global(bench.mm);
   bench.mm.in_transition.poke(true);
   bench.own(1).loaded_mm.poke(nullptr);
@@ -248,7 +252,9 @@ TEST_F(BroadcastTest, ARangeGoesInPieces) {
   EXPECT_EQ(bench.own(0).counters.broadcasts, 5u) << "two while all CPUs moved";
 }
 
-TEST_F(BroadcastTest, R5_LargePagesAreNotNamedButTheWholeContextGoes) {
+using R5_Broadcast = BroadcastTest;
+
+TEST_F(R5_Broadcast, LargePagesAreNotNamedButTheWholeContextGoes) {
   // Small entries of an earlier mapping may be left in them, whose own flush is still on its way.
   make_global(bench.mm);
   for (const std::uint8_t shift : {kLargePageShift, kHugePageShift}) {
@@ -339,7 +345,9 @@ TEST_F(BroadcastTest, RetiringGrantsNothing) {
   EXPECT_EQ(events(TraceKind::slot_granted).size(), 0u);
 }
 
-TEST_F(BroadcastTest, R13_ASpaceWithASlotCannotBeginAnew) {
+using R13_Broadcast = BroadcastTest;
+
+TEST_F(R13_Broadcast, ASpaceWithASlotCannotBeginAnew) {
   make_global(bench.mm);
   EXPECT_EQ(refused_by([&] { initialize_mm(bench.system, bench.mm, FourCpus::kRoot); }), Rule::r13);
 }

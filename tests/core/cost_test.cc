@@ -72,7 +72,7 @@ TEST(Ceiling, IsWhereBothCostTheSame) {
   EXPECT_GT((ceiling + 1) * 120, whole);
 }
 
-TEST(Ceiling, R13_NothingIsDearerThanFreePages) {
+TEST(R13_Ceiling, NothingIsDearerThanFreePages) {
   EXPECT_EQ(ceiling_for({.one_page = 0}, false), std::numeric_limits<std::uint32_t>::max());
   EXPECT_EQ(ceiling_for({.whole_context = 0, .refill = 0}, false), 0u);
 }

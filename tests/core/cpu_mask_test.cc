@@ -43,13 +43,13 @@ TEST(CpuMask, SetAndClearChangeOneMember) {
   }
 }
 
-TEST(CpuMask, R13_FirstOfNobodyIsNoCpuAndNotCpu0) {
+TEST(R13_CpuMask, FirstOfNobodyIsNoCpuAndNotCpu0) {
   EXPECT_EQ(Wide{}.first(), kNoCpu);
   EXPECT_EQ(CpuMask<1>{}.first(), kNoCpu);
   EXPECT_NE(kNoCpu, 0u);
 }
 
-TEST(CpuMask, R13_FirstExceptFindsCpu0AndSkipsOnlyTheOneNamed) {
+TEST(R13_CpuMask, FirstExceptFindsCpu0AndSkipsOnlyTheOneNamed) {
   EXPECT_EQ(Wide{}.first_except(0), kNoCpu);
   EXPECT_EQ(wide({0}).first_except(0), kNoCpu);
   EXPECT_EQ(wide({0}).first_except(5), 0u);

@@ -79,7 +79,9 @@ TEST_F(CrossCallTest, OfNobodyTouchesNoInterruptMachinery) {
   EXPECT_NONE_OF("order stores", "send interrupt", "pause");
 }
 
-TEST_F(CrossCallTest, R11_StoresAreOrderedBetweenTheLastPushAndTheInterrupt) {
+using R11_CrossCall = CrossCallTest;
+
+TEST_F(R11_CrossCall, StoresAreOrderedBetweenTheLastPushAndTheInterrupt) {
   call(bench, mask_of({1, 2, 3}));
   EXPECT_BEFORE(last("push cpu3.queue"), "order stores");
   EXPECT_BEFORE("order stores", "send interrupt");
@@ -87,7 +89,7 @@ TEST_F(CrossCallTest, R11_StoresAreOrderedBetweenTheLastPushAndTheInterrupt) {
   EXPECT_ONCE("order stores");
 }
 
-TEST_F(CrossCallTest, R11_ATargetWhoseQueueWasNotEmptyIsNotInterruptedAgain) {
+TEST_F(R11_CrossCall, ATargetWhoseQueueWasNotEmptyIsNotInterruptedAgain) {
   // CPU 3 has queued a call for CPU 1, and its interrupt is on its way.
   int first_call = 3;
   bool second_done = false;
@@ -112,14 +114,18 @@ TEST_F(CrossCallTest, R11_ATargetWhoseQueueWasNotEmptyIsNotInterruptedAgain) {
   EXPECT_EQ(runs(), (std::vector<std::pair<int, CpuId>>{{3, 1}, {0, 1}})) << "oldest first";
 }
 
-TEST_F(CrossCallTest, M7_ThePushPublishesAndTheTakeAcquires) {
+using M7_CrossCall = CrossCallTest;
+
+TEST_F(M7_CrossCall, ThePushPublishesAndTheTakeAcquires) {
   call(bench, mask_of({1}));
   EXPECT_ORDER("push cpu1.queue", std::memory_order_acq_rel);
   EXPECT_ORDER("exchange cpu1.queue", std::memory_order_acq_rel);
   EXPECT_BEFORE("store record 0->1", "push cpu1.queue") << "locked before it is seen";
 }
 
-TEST_F(CrossCallTest, M8_TheUnlockReleasesAndTheWaitAcquires) {
+using M8_CrossCall = CrossCallTest;
+
+TEST_F(M8_CrossCall, TheUnlockReleasesAndTheWaitAcquires) {
   call(bench, mask_of({1}));
   const Moment unlock = last("store record 0->1", 1);
   EXPECT_EQ(entry_at(unlock).value, 0u);
@@ -156,7 +162,9 @@ TEST_F(CrossCallTest, AnInterruptWithoutACallRunsNothing) {
   EXPECT_TRUE(runs().empty());
 }
 
-TEST_F(CrossCallTest, R12_NeedsInterruptsOnAndNoHandler) {
+using R12_CrossCall = CrossCallTest;
+
+TEST_F(R12_CrossCall, NeedsInterruptsOnAndNoHandler) {
   std::optional<Rule> refused;
   bench.with_interrupts_off(0, [&] { refused = refused_by([&] { call(bench, mask_of({1})); }); });
   EXPECT_EQ(refused, Rule::r12);
@@ -164,11 +172,13 @@ TEST_F(CrossCallTest, R12_NeedsInterruptsOnAndNoHandler) {
   EXPECT_EQ(refused_by([&] { call(bench, mask_of({1})); }), Rule::r12);
 }
 
-TEST_F(CrossCallTest, R12_TheQueueRunsWithInterruptsOff) {
+TEST_F(R12_CrossCall, TheQueueRunsWithInterruptsOff) {
   EXPECT_EQ(refused_by([&] { handle_call_function_interrupt(bench.system); }), Rule::r12);
 }
 
-TEST_F(CrossCallTest, R10_EachPairOfSenderAndTargetHasItsOwnRecord) {
+using R10_CrossCall = CrossCallTest;
+
+TEST_F(R10_CrossCall, EachPairOfSenderAndTargetHasItsOwnRecord) {
   for (const CpuId sender : {0U, 2U}) {
     bench.as(sender, [&] { call(bench, mask_of({1, 3})); });
   }

@@ -47,7 +47,9 @@ HandlerOutcome expected_outcome(Generation slot, Generation wanted, Generation s
   return exactly_this_one && !all ? HandlerOutcome::partial : HandlerOutcome::full;
 }
 
-TEST_F(FlushFunctionTest, R5_PagesOnlyIfExactlyTheRequestsGenerationIsMissing) {
+using R5_FlushFunction = FlushFunctionTest;
+
+TEST_F(R5_FlushFunction, PagesOnlyIfExactlyTheRequestsGenerationIsMissing) {
   constexpr Generation kHighest = 5;
   for (Generation space = 1; space <= kHighest; ++space) {
     for (Generation slot = 0; slot <= space; ++slot) {
@@ -72,7 +74,9 @@ TEST_F(FlushFunctionTest, R5_PagesOnlyIfExactlyTheRequestsGenerationIsMissing) {
   }
 }
 
-TEST_F(FlushFunctionTest, R4_TheRecordedGenerationWasReadBeforeTheFlush) {
+using R4_FlushFunction = FlushFunctionTest;
+
+TEST_F(R4_FlushFunction, TheRecordedGenerationWasReadBeforeTheFlush) {
   for (const char* instruction : {"invlpg", "write CR3"}) {
     bench.loaded_slot(1).generation = 1;
     bench.mm.tlb_gen.poke(2);
@@ -86,43 +90,51 @@ TEST_F(FlushFunctionTest, R4_TheRecordedGenerationWasReadBeforeTheFlush) {
   }
 }
 
-TEST_F(FlushFunctionTest, R4_TheRecordedGenerationIsNotTheRequests) {
+TEST_F(R4_FlushFunction, TheRecordedGenerationIsNotTheRequests) {
   bench.mm.tlb_gen.poke(4);
   answer();
   EXPECT_EQ(outcome(), HandlerOutcome::full);
   EXPECT_EQ(bench.loaded_slot(1).generation, 4u);
 }
 
-TEST_F(FlushFunctionTest, M6_TheGenerationIsReadWithAcquire) {
+using M6_FlushFunction = FlushFunctionTest;
+
+TEST_F(M6_FlushFunction, TheGenerationIsReadWithAcquire) {
   answer();
   EXPECT_ORDER("load mm.tlb_gen", std::memory_order_acquire);
 }
 
-TEST_F(FlushFunctionTest, R4_ASlotNewerThanItsSpaceIsRefused) {
+TEST_F(R4_FlushFunction, ASlotNewerThanItsSpaceIsRefused) {
   bench.loaded_slot(1).generation = 3;
   request.generation = kNoGeneration;
   bench.with_interrupts_off(
       1, [&] { EXPECT_EQ(refused_by([&] { flush_function(bench.system, request); }), Rule::r4); });
 }
 
-TEST_F(FlushFunctionTest, R4_ASlotOfAnotherSpaceIsRefused) {
+TEST_F(R4_FlushFunction, ASlotOfAnotherSpaceIsRefused) {
   bench.loaded_slot(1).context = bench.other.context;
   bench.with_interrupts_off(
       1, [&] { EXPECT_EQ(refused_by([&] { flush_function(bench.system, request); }), Rule::r4); });
 }
 
-TEST_F(FlushFunctionTest, R1_ARequestNewerThanItsSpaceIsRefused) {
+using R1_FlushFunction = FlushFunctionTest;
+
+TEST_F(R1_FlushFunction, ARequestNewerThanItsSpaceIsRefused) {
   request.generation = 3;
   bench.with_interrupts_off(
       1, [&] { EXPECT_EQ(refused_by([&] { flush_function(bench.system, request); }), Rule::r1); });
 }
 
-TEST_F(FlushFunctionTest, R12_NeedsInterruptsOff) {
+using R12_FlushFunction = FlushFunctionTest;
+
+TEST_F(R12_FlushFunction, NeedsInterruptsOff) {
   bench.as(
       1, [&] { EXPECT_EQ(refused_by([&] { flush_function(bench.system, request); }), Rule::r12); });
 }
 
-TEST_F(FlushFunctionTest, R13_GenerationZeroNeverShortCuts) {
+using R13_FlushFunction = FlushFunctionTest;
+
+TEST_F(R13_FlushFunction, GenerationZeroNeverShortCuts) {
   request.generation = kNoGeneration;
   bench.loaded_slot(1).generation = 1;
   answer();

@@ -166,7 +166,7 @@ TEST(Kvm, APreemptedTargetIsFlaggedAndNotInterrupted) {
   }
 }
 
-TEST(Kvm, TheFlagComesAfterTheBumpAndByCompareAndSwap) {
+TEST(M17_Kvm, TheFlagComesAfterTheBumpAndByCompareAndSwap) {
   Four guest(kKvmOps<H>);
   recorder.names[&H::vcpus[1]] = "vcpu1";
   guest.run_mm_on({0, 1});
@@ -361,7 +361,7 @@ TEST(Xen, OneHypercallForOnePageOrForAll) {
   }
 }
 
-TEST(Xen, R5_OneAddressIsNotEnoughForALargePage) {
+TEST(R5_Xen, OneAddressIsNotEnoughForALargePage) {
   Four guest(kXenOps<H>);
   guest.run_mm_on({0, 1});
   const FlushRange range{.start = 0x20'0000, .end = 0x40'0000, .stride_shift = kLargePageShift};

@@ -30,7 +30,7 @@ TEST(LazyMasks, ASwitchLeavesTheOldBit) {
   EXPECT_NEVER("and mm.cpu_mask");
 }
 
-TEST(LazyMasks, R2_ComingBackNeedsABarrierInsteadOfTheLockedSet) {
+TEST(R2_LazyMasks, ComingBackNeedsABarrierInsteadOfTheLockedSet) {
   FourCpus bench(kLazyMasks);
   bench.switch_to(1, bench.mm);
   bench.switch_to(1, bench.other);
@@ -84,7 +84,7 @@ TEST(ByLoadedSpace, OnlyCpusWithTheSpaceLoadedAreInterrupted) {
   EXPECT_TRUE(bench.mm.cpus.read().test(2)) << "and the bit stays until a trim";
 }
 
-TEST(ByLoadedSpace, R8_ACpuInTheSwitchingWindowIsATarget) {
+TEST(R8_ByLoadedSpace, ACpuInTheSwitchingWindowIsATarget) {
   FourCpus bench(kByLoadedSpace);
   for (const CpuId cpu : {0, 1}) bench.switch_to(cpu, bench.mm);
   bench.switch_to(1, bench.other);
@@ -97,7 +97,7 @@ TEST(ByLoadedSpace, R8_ACpuInTheSwitchingWindowIsATarget) {
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b010});
 }
 
-TEST(ByLoadedSpace, R1_BothTestsAreBehindTheBump) {
+TEST(R1_ByLoadedSpace, BothTestsAreBehindTheBump) {
   FourCpus bench(kByLoadedSpace);
   for (const CpuId cpu : {0, 1}) bench.switch_to(cpu, bench.mm);
   recorder.clear();
@@ -117,7 +117,7 @@ TEST(ByLoadedSpace, ALazyCpusPrivateLineIsLeftAlone) {
   EXPECT_NEVER("load cpu1.loaded_mm");
 }
 
-TEST(ByLoadedSpace, M11_TheLazyFlagIsClearedBeforeTheAnnouncementsBarrierAndTheGenerationRead) {
+TEST(M11_ByLoadedSpace, TheLazyFlagIsClearedBeforeTheAnnouncementsBarrierAndTheGenerationRead) {
   FourCpus bench(kByLoadedSpace);
   bench.switch_to(1, bench.mm);
   bench.idle(1);
@@ -129,7 +129,7 @@ TEST(ByLoadedSpace, M11_TheLazyFlagIsClearedBeforeTheAnnouncementsBarrierAndTheG
   EXPECT_ORDER("store cpu1.loaded_mm", std::memory_order_release);
 }
 
-TEST(ByLoadedSpace, R6_FreedTablesReachTheWholeMask) {
+TEST(R6_ByLoadedSpace, FreedTablesReachTheWholeMask) {
   FourCpus bench(kByLoadedSpace);
   for (const CpuId cpu : {0, 1, 2}) bench.switch_to(cpu, bench.mm);
   bench.switch_to(1, bench.other);

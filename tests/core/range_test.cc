@@ -77,7 +77,7 @@ TEST(Range, WithAddressesThatAreNotCanonicalIsEverything) {
   EXPECT_TRUE(enter_range<H>({.start = kLow - 1, .end = kHigh + 1}, ~std::uint64_t{0}).all());
 }
 
-TEST(Range, R13_WithoutAByteOrWithoutAPageSizeIsRefused) {
+TEST(R13_Range, WithoutAByteOrWithoutAPageSizeIsRefused) {
   for (const FlushRange& bad :
        {FlushRange{.start = 0, .end = 0}, FlushRange{.start = 0x5000, .end = 0x5000},
         FlushRange{.start = 0x5001, .end = 0x5000}, FlushRange{.start = kTopPage, .end = 0x1000},
@@ -199,7 +199,7 @@ TEST(Range, IsCoveredByHypercallsAndByTheHub) {
 
 // ---- R5: which requests name pages
 
-TEST(Range, R5_OneAddressOfALargePageIsNeverEnough) {
+TEST(R5_Range, OneAddressOfALargePageIsNeverEnough) {
   const FlushRange large{.start = 0x20'0000, .end = 0x40'0000, .stride_shift = kLargePageShift};
   {
     Bench<2> bench;

@@ -180,7 +180,9 @@ TEST_F(R9, TheStateIsLeftAloneOnceTheUserRootIsLoaded) {
   }
 }
 
-TEST_F(R9, M20_TheKernelsRootIsKnownWheneverAUserRootMayBeLoaded) {
+using M20_UserHalf = R9;
+
+TEST_F(M20_UserHalf, TheKernelsRootIsKnownWheneverAUserRootMayBeLoaded) {
   const auto bench = isolated({.defer_user_pages = true});
   flush(*bench, kTwoPages);
   EntryBlock<H> block;
@@ -290,7 +292,7 @@ TEST(KernelRange, ReachesEveryCpuThatIsOnlineLazyOrNot) {
   EXPECT_EQ(bench.own(3).counters.remote_flush_received, 1u);
 }
 
-TEST(KernelRange, M1_AFenceStandsBeforeTheReadOfWhoIsOnline) {
+TEST(M1_KernelRange, AFenceStandsBeforeTheReadOfWhoIsOnline) {
   FourCpus bench;
   flush_kernel_pages(bench, 1);
   EXPECT_BEFORE("fence", "load online");
@@ -369,7 +371,7 @@ TEST(KernelRange, WithGlobalEntriesOrWithoutPcidsTheSlotsStay) {
   }
 }
 
-TEST(KernelRange, R12_NeedsInterruptsOn) {
+TEST(R12_KernelRange, NeedsInterruptsOn) {
   FourCpus bench;
   std::optional<Rule> refused;
   bench.with_interrupts_off(0,
@@ -400,7 +402,7 @@ TEST(FlushAll, WithoutInvpcidTogglesTheGlobalBitAndRestoresIt) {
   }
 }
 
-TEST(Cr4, RegisterAndShadowChangeTogetherWithInterruptsOff) {
+TEST(M15_Cr4, RegisterAndShadowChangeTogetherWithInterruptsOff) {
   constexpr std::uint64_t kBit = std::uint64_t{1} << 9;
   Bench<1> bench;
   recorder.before = [](const Entry& entry) {

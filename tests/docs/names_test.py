@@ -133,6 +133,64 @@ class SentencesTest(unittest.TestCase):
         self.assertEqual(riddles("| O6 | held by somebody |"), [])
 
 
+# What a suite is named after: R5 and R5_FlushFunction are about rule R5.
+_SUITE = re.compile(r"(?m)^TEST(?:_F|_P)?\((\w+),\s*(\w+)\)")
+_RULE = re.compile(r"([RMO]\d+)(?=_|$)")
+
+
+def rules_of_documents(root: Path) -> set[str]:
+    """The rules and orderings of the protocol, and the oracles of the catalogue."""
+    protocol = (root / "docs/protocol.md").read_text()
+    catalogue = "".join(path.read_text() for path in root.glob("fuzz/**/*.md"))
+    agreement = (root / "tests/agreement/README.md").read_text()
+    return {
+        *re.findall(r"(?m)^\*\*(R\d+) ", protocol),
+        *re.findall(r"(?m)^\| (M\d+) \|", protocol),
+        *re.findall(r"O\d+", "".join(re.findall(r"(?m)^\| (O\d+(?:, O\d+)*) \|", catalogue))),
+        *re.findall(r"\((O\d+)\)", agreement),
+    }
+
+
+def wrong_suites(texts: list[str], rules: set[str]) -> list[str]:
+    """What keeps `--test_filter='R5*'` from finding the tests of rule R5, for each rule."""
+    wrong = []
+    tested = set()
+    for suite, name in [found for text in texts for found in _SUITE.findall(text)]:
+        rule = _RULE.match(suite)
+        if rule and rule[1] not in rules:
+            wrong.append(f"{suite}.{name}: no document has a rule {rule[1]}")
+        elif rule:
+            tested.add(rule[1])
+        elif _RULE.match(name):
+            wrong.append(f"{suite}.{name}: the rule belongs in front of the suite's name")
+    return wrong + [f"{rule}: no suite is named after it" for rule in sorted(rules - tested)]
+
+
+class SuitesTest(unittest.TestCase):
+    def test_every_rule_ordering_and_oracle_has_a_suite(self):
+        rules = rules_of_documents(ROOT)
+        for letter, count in [("R", 13), ("M", 20), ("O", 34)]:
+            numbers = {int(rule[1:]) for rule in rules if rule[0] == letter}
+            self.assertEqual(numbers, set(range(1, max(numbers) + 1)), letter)
+            self.assertGreaterEqual(len(numbers), count)
+        texts = [path.read_text() for path in ROOT.glob("tests/**/*_test.cc")]
+        self.assertEqual(wrong_suites(texts, rules), [])
+
+    def test_tells_rules_without_a_suite_and_suites_without_a_rule(self):
+        rules = {"R1", "M12"}
+        good = "TEST(R1, Holds) {\nTEST_F(M12_Batch, Holds) {\nTEST(Range, R2D2) {\n"
+        self.assertEqual(wrong_suites([good], rules), [])
+        self.assertEqual(wrong_suites(["TEST(R1, A)"], rules), ["M12: no suite is named after it"])
+        self.assertEqual(
+            wrong_suites([good, "TEST(R14_Range, A)"], rules),
+            ["R14_Range.A: no document has a rule R14"],
+        )
+        self.assertEqual(
+            wrong_suites([good, "TEST_F(BatchTest, M12_A)"], rules),
+            ["BatchTest.M12_A: the rule belongs in front of the suite's name"],
+        )
+
+
 class LitmusTest(unittest.TestCase):
     def test_the_model_names_litmus_tests_that_exist(self):
         named = set(_LITMUS.findall((ROOT / "hal/host/README.md").read_text()))

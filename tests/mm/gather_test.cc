@@ -19,7 +19,9 @@ struct GatherTest : testing::Test {
   }
 };
 
-TEST_F(GatherTest, M13_ThePendingCountIsUpFromTheFirstChangeUntilAfterTheFlush) {
+using M13_Gather = GatherTest;
+
+TEST_F(M13_Gather, ThePendingCountIsUpFromTheFirstChangeUntilAfterTheFlush) {
   b.run_on({1});
   std::vector<std::uint32_t> seen;
   recorder.before = [&](const Entry& entry) {
@@ -32,7 +34,9 @@ TEST_F(GatherTest, M13_ThePendingCountIsUpFromTheFirstChangeUntilAfterTheFlush) 
   EXPECT_BEFORE(last("invlpg"), last("add pending"));
 }
 
-TEST_F(GatherTest, O21_WhoFindsAnEntryGoneFlushesForWhoTookIt) {
+using O21_Gather = GatherTest;
+
+TEST_F(O21_Gather, WhoFindsAnEntryGoneFlushesForWhoTookIt) {
   b.run_on({1});
   // CPU 0 has let go of the lock and not flushed; CPU 2 unmaps the same page.
   std::size_t flushed = 0;
@@ -44,7 +48,7 @@ TEST_F(GatherTest, O21_WhoFindsAnEntryGoneFlushesForWhoTookIt) {
   EXPECT_EQ(flushed, 1u) << "everything, because it cannot know what the other one took";
 }
 
-TEST_F(GatherTest, O21_WhoFindsARightGoneFlushesForWhoTookIt) {
+TEST_F(O21_Gather, WhoFindsARightGoneFlushesForWhoTookIt) {
   b.run_on({1});
   std::size_t flushed = 0;
   at_first("load pending", [&] {
@@ -64,7 +68,9 @@ TEST_F(GatherTest, AForcedFlushReachesLazyCpus) {
       << "nobody knows whether the other one frees tables";
 }
 
-TEST_F(GatherTest, M12_WhoFindsAPageInABatchFlushes) {
+using M12_Gather = GatherTest;
+
+TEST_F(M12_Gather, WhoFindsAPageInABatchFlushes) {
   b.run_on({1});
   vm::Reclaimer<FakeMemory> reclaimer;
   EXPECT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
@@ -86,7 +92,9 @@ TEST_F(GatherTest, M12_WhoFindsAPageInABatchFlushes) {
   reclaimer.flush(b.manager);
 }
 
-TEST_F(GatherTest, R1_PagesAreNotReleasedByAnEarlyFlush) {
+using R1_Gather = GatherTest;
+
+TEST_F(R1_Gather, PagesAreNotReleasedByAnEarlyFlush) {
   vm::Gather<FakeMemory> gather(b.manager, b.space);
   gather.removed(b.page(1), 1, b.entry(b.space, b.page(1)).exchange(0, {}));
   EXPECT_EQ(refused_by([&] { gather.finish_early(); }), Rule::r1) << "pages wait for all CPUs";
@@ -115,7 +123,7 @@ TEST_F(GatherTest, AReclaimedPageIsReleasedAfterTheBatchFlush) {
   EXPECT_BEFORE("write CR3", "release page");
 }
 
-TEST_F(GatherTest, M12_TheMarkIsSetBeforeTheLockGoes) {
+TEST_F(M12_Gather, TheMarkIsSetBeforeTheLockGoes) {
   recorder.names[&b.space.mm.batch_marks] = "marks";
   vm::Reclaimer<FakeMemory> reclaimer;
   EXPECT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));

@@ -120,7 +120,9 @@ TEST_F(MappingTest, ARangeOfMixedSizesIsFlushedByTheSmallest) {
   EXPECT_ONCE("write CR3");
 }
 
-TEST_F(MappingTest, R13_PartOfALargePageIsRefused) {
+using R13_Mapping = MappingTest;
+
+TEST_F(R13_Mapping, PartOfALargePageIsRefused) {
   ASSERT_TRUE(vm::map_large(b.manager, b.space, b.large(), MemoryBench::kRights));
   const vm::Range part{.start = MemoryBench::kLargeBase,
                        .end = MemoryBench::kLargeBase + vm::kSmallPage};

@@ -38,7 +38,9 @@ TEST_F(SettleTest, NothingIsFlushedWhereNothingIsUnflushed) {
   EXPECT_ONCE("add tlb_gen") << "the move's own";
 }
 
-TEST_F(SettleTest, M12_APageIsMappedOverAReclaimedOneAfterAFlushUnderTheLock) {
+using M12_Settle = SettleTest;
+
+TEST_F(M12_Settle, APageIsMappedOverAReclaimedOneAfterAFlushUnderTheLock) {
   b.run_on({1});
   ASSERT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
   recorder.clear();
@@ -57,7 +59,9 @@ TEST_F(SettleTest, APageThatIsThereAlreadyNeedsNothing) {
   EXPECT_NEVER("add tlb_gen");
 }
 
-TEST_F(SettleTest, M13_APageIsMappedOverAnotherGathersAfterAFlushOfThatPage) {
+using M13_Settle = SettleTest;
+
+TEST_F(M13_Settle, APageIsMappedOverAnotherGathersAfterAFlushOfThatPage) {
   b.run_on({1});
   std::vector<std::uint64_t> flushed;
   std::size_t before = 0;
@@ -73,7 +77,7 @@ TEST_F(SettleTest, M13_APageIsMappedOverAnotherGathersAfterAFlushOfThatPage) {
   EXPECT_EQ(before, 1u);
 }
 
-TEST_F(SettleTest, M12_APageMovesOverAReclaimedOneAfterAFlush) {
+TEST_F(M12_Settle, APageMovesOverAReclaimedOneAfterAFlush) {
   b.run_on({1});
   ASSERT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
   recorder.clear();
@@ -81,7 +85,7 @@ TEST_F(SettleTest, M12_APageMovesOverAReclaimedOneAfterAFlush) {
   EXPECT_BEFORE("write CR3", "exchange pte1");
 }
 
-TEST_F(SettleTest, M12_ALargePageTakesTheSmallOnesPlaceAfterAFlushThatReachesLazyCpus) {
+TEST_F(M12_Settle, ALargePageTakesTheSmallOnesPlaceAfterAFlushThatReachesLazyCpus) {
   for (unsigned page = 0; page < 4; ++page) {
     ASSERT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(page)));
   }
@@ -98,7 +102,7 @@ TEST_F(SettleTest, M12_ALargePageTakesTheSmallOnesPlaceAfterAFlushThatReachesLaz
   EXPECT_TRUE(is_settled());
 }
 
-TEST_F(SettleTest, M12_ATableTakesALargePagesPlaceAfterAFlushThatReachesLazyCpus) {
+TEST_F(M12_Settle, ATableTakesALargePagesPlaceAfterAFlushThatReachesLazyCpus) {
   ASSERT_TRUE(vm::map_large(b.manager, b.space, b.large(), MemoryBench::kRights));
   b.run_on({1});
   b.bench.idle(1);
@@ -111,7 +115,7 @@ TEST_F(SettleTest, M12_ATableTakesALargePagesPlaceAfterAFlushThatReachesLazyCpus
   EXPECT_EQ(b.bench.loaded(1), &b.bench.system.kernel_mm);
 }
 
-TEST_F(SettleTest, M13_ALargePageTakesThePlaceOfAnotherGathersTable) {
+TEST_F(M13_Settle, ALargePageTakesThePlaceOfAnotherGathersTable) {
   b.run_on({1});
   name_upper(b.page(0));
   while_unflushed([&] {
@@ -126,7 +130,7 @@ TEST_F(SettleTest, M13_ALargePageTakesThePlaceOfAnotherGathersTable) {
 }
 
 // What is added to a batch while others are flushed is not flushed with them.
-TEST_F(SettleTest, M12_OnlyWhatWasMarkedBeforeTheFlushCountsAsFlushed) {
+TEST_F(M12_Settle, OnlyWhatWasMarkedBeforeTheFlushCountsAsFlushed) {
   ASSERT_TRUE(reclaimer.reclaim(b.manager, b.space, b.page(1)));
   b.run_on({1});
   bool added = false;

@@ -222,9 +222,9 @@ MODEL_MUTANTS = [
 UNIT_MUTANTS = {
     # name: the test of //tests/core that must fail
     "m23_not_a_target": "SerialFlush.OfASpaceThatThisCpuDoesNotRunHasNoLocalPart",
-    "m30_no_barrier_before_ipi": "CrossCallTest.R11_StoresAreOrderedBetweenTheLastPushAndTheInterrupt",
+    "m30_no_barrier_before_ipi": "R11_CrossCall.StoresAreOrderedBetweenTheLastPushAndTheInterrupt",
     "m37_invpcid_before_pcide": "R9.InvpcidIsNotUsedWhileThisCpusCr4HasNoPcids",
-    "m39_cr4_with_interrupts_on": "Cr4.RegisterAndShadowChangeTogetherWithInterruptsOff",
+    "m39_cr4_with_interrupts_on": "M15_Cr4.RegisterAndShadowChangeTogetherWithInterruptsOff",
     "o04_last_flush_trusts_the_loaded_space": "BroadcastTest.RetiringWaitsForACpuThatIsAboutToLeaveTheMask",
     "o31_marks_come_round": "BatchTest.AdditionsThatNobodySettlesDoNotComeRoundToNothingPending",
 }

@@ -34,7 +34,7 @@ struct Stubborn {
   }
 };
 
-TEST(DeviceOracle, FiresWhenAFrameIsReleasedThatADeviceCanUse) {
+TEST(O6_Device, FiresWhenAFrameIsReleasedThatADeviceCanUse) {
   for (const bool kernel : {false, true}) {
     Trial trial;
     const Stubborn stubborn(trial);
@@ -45,21 +45,21 @@ TEST(DeviceOracle, FiresWhenAFrameIsReleasedThatADeviceCanUse) {
   }
 }
 
-TEST(DeviceOracle, FiresWhenATableIsReleasedThatADeviceCanWalk) {
+TEST(O5_Device, FiresWhenATableIsReleasedThatADeviceCanWalk) {
   Trial trial;
   const Stubborn stubborn(trial, /*entries=*/false);
   trial.expect("O5 a page table is released while a device can walk it",
                {{walk(trial, page_address(1)), op("free_table mm=0 page=0")}}, kDevice);
 }
 
-TEST(DeviceOracle, FiresWhenAChangeIsCompleteThatADeviceHasNotHeardOf) {
+TEST(O21_Device, FiresWhenAChangeIsCompleteThatADeviceHasNotHeardOf) {
   Trial trial;
   const Stubborn stubborn(trial);
   trial.expect("O21 a change is complete while a device can use what was before",
                {{walk(trial, page_address(1)), op("protect mm=0 page=1")}}, kDevice);
 }
 
-TEST(DeviceOracle, FiresWhenADeviceWalksATableThatWasReleased) {
+TEST(O5_Device, FiresWhenADeviceWalksATableThatWasReleased) {
   Trial trial;
   host::Tlb before;
   trial.expect("O5 a walk reads a page table that was released",

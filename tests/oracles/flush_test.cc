@@ -270,5 +270,17 @@ TEST(O28, FiresWhenABroadcastLeavesAPageOut) {
                header);
 }
 
+// ---- O26
+
+TEST(O26, FiresWhenATargetIsLeftToAHostThatWillNotFlushIt) {
+  Trial trial;
+  trial.before(TraceKind::flush_send, 0, [&] {
+    trial.oracles.on_trace(0, {.kind = TraceKind::vcpu_skipped, .value = 1});
+    trial.machine.stop_if_failed();
+  });
+  trial.expect("O26 a virtual CPU is skipped that nobody will flush", flush_of_two(),
+               {.backend = Backend::kvm});
+}
+
 }  // namespace
 }  // namespace shootdown::fuzz

@@ -65,83 +65,85 @@ struct MemoryReport : testing::Test {
 
 // ---- Entries
 
-TEST_F(MemoryReport, PeekInAReleasedTable) {
+using O6_MemoryReport = MemoryReport;
+
+TEST_F(O6_MemoryReport, PeekInAReleasedTable) {
   expect(kReadsNoTable, [&] { (void)memory().entry(released_table(), 3).peek(); });
   EXPECT_EQ(trial.report.detail, "The frame was released.");
 }
 
-TEST_F(MemoryReport, PeekInAPage) {
+TEST_F(O6_MemoryReport, PeekInAPage) {
   expect(kReadsNoTable, [&] { (void)memory().entry(frame_of(1), 0).peek(); });
   EXPECT_EQ(trial.report.detail, "The frame is something else.");
 }
 
-TEST_F(MemoryReport, PeekInNoTable) {
+TEST_F(O6_MemoryReport, PeekInNoTable) {
   expect(kReadsNowhere, [&] { (void)memory().entry(vm::kNoFrame, 3).peek(); });
   EXPECT_EQ(trial.report.detail, "No such memory was ever allocated.");
 }
 
-TEST_F(MemoryReport, PeekBeyondMemory) {
+TEST_F(O6_MemoryReport, PeekBeyondMemory) {
   expect(kReadsNowhere, [&] { (void)memory().entry(kBeyondMemory, 0).peek(); });
 }
 
-TEST_F(MemoryReport, LoadInAReleasedTable) {
+TEST_F(O6_MemoryReport, LoadInAReleasedTable) {
   expect("O6 a lockless walker reads a released page table",
          [&] { (void)memory().entry(released_table(), 3).load(std::memory_order_acquire); });
 }
 
-TEST_F(MemoryReport, LoadInNoTable) {
+TEST_F(O6_MemoryReport, LoadInNoTable) {
   expect("O6 the memory manager walks in a frame that does not exist",
          [&] { (void)memory().entry(vm::kNoFrame, 3).load(std::memory_order_acquire); });
 }
 
-TEST_F(MemoryReport, ExchangeInAReleasedTable) {
+TEST_F(O6_MemoryReport, ExchangeInAReleasedTable) {
   expect(kWritesNoTable,
          [&] { memory().entry(released_table(), 3).exchange(0, std::memory_order_seq_cst); });
 }
 
-TEST_F(MemoryReport, ExchangeInNoTable) {
+TEST_F(O6_MemoryReport, ExchangeInNoTable) {
   expect(kWritesNowhere,
          [&] { memory().entry(vm::kNoFrame, 3).exchange(0, std::memory_order_seq_cst); });
 }
 
-TEST_F(MemoryReport, BitsSetInAReleasedTable) {
+TEST_F(O6_MemoryReport, BitsSetInAReleasedTable) {
   expect(kWritesNoTable, [&] {
     memory().entry(released_table(), 3).fetch_or(vm::kPteDirty, std::memory_order_seq_cst);
   });
 }
 
-TEST_F(MemoryReport, BitsClearedInNoTable) {
+TEST_F(O6_MemoryReport, BitsClearedInNoTable) {
   expect(kWritesNowhere, [&] {
     memory().entry(kBeyondMemory, 3).fetch_and(~vm::kPteWritable, std::memory_order_seq_cst);
   });
 }
 
-TEST_F(MemoryReport, EntryPreparedInAReleasedTable) {
+TEST_F(O6_MemoryReport, EntryPreparedInAReleasedTable) {
   expect(kWritesNoTable, [&] { memory().prepare_entry(released_table(), 0, vm::kPtePresent); });
 }
 
-TEST_F(MemoryReport, EntryPreparedInNoTable) {
+TEST_F(O6_MemoryReport, EntryPreparedInNoTable) {
   expect(kWritesNowhere, [&] { memory().prepare_entry(vm::kNoFrame, 0, vm::kPtePresent); });
 }
 
 // ---- Locks and counts
 
-TEST_F(MemoryReport, CountOfNoFrame) {
+TEST_F(O6_MemoryReport, CountOfNoFrame) {
   expect(kLooksNowhere,
          [&] { memory().references(vm::kNoFrame).fetch_add(1, std::memory_order_relaxed); });
 }
 
-TEST_F(MemoryReport, CountBeyondMemory) {
+TEST_F(O6_MemoryReport, CountBeyondMemory) {
   expect(kLooksNowhere,
          [&] { memory().references(kBeyondMemory).fetch_add(1, std::memory_order_relaxed); });
 }
 
-TEST_F(MemoryReport, LockOfNoFrame) {
+TEST_F(O6_MemoryReport, LockOfNoFrame) {
   expect(kLooksNowhere,
          [&] { memory().table_lock(vm::kNoFrame).exchange(1, std::memory_order_acquire); });
 }
 
-TEST_F(MemoryReport, LocksAndCountsOutliveTheFramesUse) {
+TEST_F(O6_MemoryReport, LocksAndCountsOutliveTheFramesUse) {
   trial.expect(
       "ok", {{wrong([&] {
         EXPECT_EQ(memory().table_lock(released_table()).load(std::memory_order_acquire), 0U);
@@ -151,58 +153,58 @@ TEST_F(MemoryReport, LocksAndCountsOutliveTheFramesUse) {
 
 // ---- Pages
 
-TEST_F(MemoryReport, CopyToATable) {
+TEST_F(O6_MemoryReport, CopyToATable) {
   expect("O6 the memory manager copies a page in a frame that is no page",
          [&] { memory().copy_page(table_of(1), frame_of(1), 1); });
 }
 
-TEST_F(MemoryReport, CopyFromAReleasedPage) {
+TEST_F(O6_MemoryReport, CopyFromAReleasedPage) {
   expect("O6 the memory manager copies a page in a frame that is no page",
          [&] { memory().copy_page(frame_of(1), released_page(), 1); });
 }
 
-TEST_F(MemoryReport, CopyFromNoFrame) {
+TEST_F(O6_MemoryReport, CopyFromNoFrame) {
   expect("O6 the memory manager copies a page in a frame that does not exist",
          [&] { memory().copy_page(frame_of(1), vm::kNoFrame, 1); });
 }
 
-TEST_F(MemoryReport, StoreRememberedOfATable) {
+TEST_F(O6_MemoryReport, StoreRememberedOfATable) {
   expect("O6 the memory manager remembers a store in a frame that is no page",
          [&] { memory().note_dirty(table_of(1)); });
 }
 
-TEST_F(MemoryReport, StoreRememberedOfNoFrame) {
+TEST_F(O6_MemoryReport, StoreRememberedOfNoFrame) {
   expect("O6 the memory manager remembers a store in a frame that does not exist",
          [&] { memory().note_dirty(vm::kNoFrame); });
 }
 
 // ---- Parts of large pages
 
-TEST_F(MemoryReport, PartOutOfRange) {
+TEST_F(O6_MemoryReport, PartOutOfRange) {
   ASSERT_EQ(page_shift(kSmallPages), kLargePageShift);
   expect(kPartThatIsNone, [&] { (void)memory().part(frame_of(kSmallPages), vm::kEntries); });
 }
 
-TEST_F(MemoryReport, PartOfASmallPage) {
+TEST_F(O6_MemoryReport, PartOfASmallPage) {
   expect(kPartThatIsNone, [&] { (void)memory().part(frame_of(1), kLargePagePart); });
 }
 
-TEST_F(MemoryReport, PartOfAReleasedPage) {
+TEST_F(O6_MemoryReport, PartOfAReleasedPage) {
   expect("O6 the memory manager looks for a part in a frame that is no page",
          [&] { (void)memory().part(released_page(kSmallPages, 2), kLargePagePart); });
 }
 
-TEST_F(MemoryReport, PartOfATable) {
+TEST_F(O6_MemoryReport, PartOfATable) {
   expect("O6 the memory manager looks for a part in a frame that is no page",
          [&] { (void)memory().part(table_of(1), kLargePagePart); });
 }
 
-TEST_F(MemoryReport, PartOfNoFrame) {
+TEST_F(O6_MemoryReport, PartOfNoFrame) {
   expect("O6 the memory manager looks for a part in a frame that does not exist",
          [&] { (void)memory().part(vm::kNoFrame, kLargePagePart); });
 }
 
-TEST_F(MemoryReport, LargePagesHaveAllParts) {
+TEST_F(O6_MemoryReport, LargePagesHaveAllParts) {
   trial.expect("ok", {{op("map mm=0 page=16"), wrong([&] {
                          const PhysAddr page = frame_of(kSmallPages);
                          for (unsigned index = 0; index < vm::kEntries; ++index) {
@@ -216,44 +218,44 @@ TEST_F(MemoryReport, LargePagesHaveAllParts) {
 
 // ---- Releases
 
-TEST_F(MemoryReport, PageReleasedTwice) {
+TEST_F(O6_MemoryReport, PageReleasedTwice) {
   expect("O6 a frame is released twice", [&] { memory().release_page(released_page()); });
 }
 
-TEST_F(MemoryReport, TableReleasedTwice) {
+TEST_F(O6_MemoryReport, TableReleasedTwice) {
   expect("O6 a frame is released twice", [&] { memory().release_table(released_table()); });
 }
 
-TEST_F(MemoryReport, TableReleasedAsAPage) {
+TEST_F(O6_MemoryReport, TableReleasedAsAPage) {
   expect("O6 the memory manager releases a page in a frame that is no page",
          [&] { memory().release_page(table_of(1)); });
 }
 
-TEST_F(MemoryReport, PageReleasedAsATable) {
+TEST_F(O6_MemoryReport, PageReleasedAsATable) {
   expect("O6 the memory manager releases a table in a frame that is no table",
          [&] { memory().release_table(frame_of(1)); });
 }
 
-TEST_F(MemoryReport, NothingReleased) {
+TEST_F(O6_MemoryReport, NothingReleased) {
   expect("O6 the memory manager releases a page in a frame that does not exist",
          [&] { memory().release_page(vm::kNoFrame); });
   expect("O6 the memory manager releases a table in a frame that does not exist",
          [&] { memory().release_table(kBeyondMemory); });
 }
 
-TEST_F(MemoryReport, TableDiscardedTwice) {
+TEST_F(O6_MemoryReport, TableDiscardedTwice) {
   expect("O6 the memory manager discards a table in a frame that is no table",
          [&] { memory().discard_table(released_table()); });
 }
 
-TEST_F(MemoryReport, NothingDiscarded) {
+TEST_F(O6_MemoryReport, NothingDiscarded) {
   expect("O6 the memory manager discards a table in a frame that does not exist",
          [&] { memory().discard_table(vm::kNoFrame); });
 }
 
 // ---- Records
 
-TEST_F(MemoryReport, RecordReturnedTwice) {
+TEST_F(O6_MemoryReport, RecordReturnedTwice) {
   expect("O6 the memory manager gives a record back that it does not have", [&] {
     vm::DeferredTable<HostHal>* record = memory().allocate_record();
     ASSERT_NE(record, nullptr);
@@ -262,12 +264,12 @@ TEST_F(MemoryReport, RecordReturnedTwice) {
   });
 }
 
-TEST_F(MemoryReport, NoRecordReturned) {
+TEST_F(O6_MemoryReport, NoRecordReturned) {
   expect("O6 the memory manager gives a record back that it does not have",
          [&] { memory().release_record(nullptr); });
 }
 
-TEST_F(MemoryReport, ForeignRecordReturned) {
+TEST_F(O6_MemoryReport, ForeignRecordReturned) {
   vm::DeferredTable<HostHal> foreign{};
   expect("O6 the memory manager gives a record back that it does not have",
          [&] { memory().release_record(&foreign); });
