@@ -225,7 +225,7 @@ def fuzz_binaries(
         )
 
 def build_failure_test(name, src, expect, deps = [], remedy_deps = [], define = "MUST_NOT_COMPILE", **kwargs):
-    """A test that a misuse does not compile, with the flags of the plain variant.
+    """A test that a misuse does not compile, with the flags of the plain variant. Its tag is must_not_compile.
 
     The source is compiled two or three times, each time in a folder that holds only the headers of
     the dependencies, direct and indirect:
@@ -246,6 +246,7 @@ def build_failure_test(name, src, expect, deps = [], remedy_deps = [], define = 
     _build_failure_test(
         name = name,
         size = kwargs.pop("size", "small"),
+        tags = kwargs.pop("tags", []) + ["must_not_compile"],
         src = src,
         define = define,
         expect = expect,

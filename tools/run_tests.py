@@ -2,10 +2,16 @@
 """Runs `bazel test`, by default on every target, and ends with a line that counts the test targets.
 
 usage: ./test [OPTION of bazel test, or TARGET]...
+       ./test --quick [OPTION of bazel test]...
        tools/run_tests.py, which does the same but installs nothing
 
 An option and its value are one word, as in --test_filter=Mask*. Without a target all are tested, and
 tools/lint looks at all C++ files, which counts as one test more.
+
+--quick is for the time between two edits: unit tests, oracles, trace hashes, proofs, the rules of the tree
+and names in documents, in the plain variant only. It leaves out the sanitizers, the fuzzers' engines,
+coverage, the museum, litmus tests, misuse that must not compile, the boots, clang-tidy and what takes
+long, and says so at the end. Only a run of everything shows that a change is good.
 
 The numbers come from Bazel's own event stream. A target that does not build counts as failed, and
 so does a build that breaks without naming a target.
@@ -24,6 +30,10 @@ import tempfile
 # Bazel's exit status after the user has stopped it.
 INTERRUPTED = 8
 REFUSED = 2  # an option or a target that Bazel does not know: nothing was run
+
+# What --quick tests: these folders of tests/, but for what has one of the tags. A variant's tests have its name.
+QUICK = ["core", "docs:names_test", "fuzz", "host", "mm", "oracles", "proofs", "tidy", "x86_64"]
+NOT_QUICK = ["asan", "tsan", "libfuzzer", "afl", "cov", "museum", "must_not_compile", "slow"]
 
 
 class Results:
@@ -109,15 +119,29 @@ def run(command, folder):
                 continue
 
 
+def quick_arguments():
+    """The options and targets of --quick."""
+    targets = [f"//tests/{name}" + ("" if ":" in name else "/...") for name in QUICK]
+    return ["--build_tests_only", "--test_tag_filters=" + ",".join(f"-{tag}" for tag in NOT_QUICK), *targets]
+
+
 def main():
     root = pathlib.Path(__file__).resolve().parent.parent
     arguments = sys.argv[1:]
     if "--help" in arguments or "-h" in arguments:
         print(__doc__.strip())
         return 0
-    everything = not any(not argument.startswith("-") for argument in arguments)
+    targets = [argument for argument in arguments if not argument.startswith("-")]
+    quick = "--quick" in arguments
+    if quick and targets:
+        print(f"./test: --quick chooses the targets itself, so {targets[0]} cannot be named with it", file=sys.stderr)
+        return REFUSED
+    everything = not quick and not targets
     if everything:
         arguments.append("//...")
+    elif quick:
+        arguments.remove("--quick")
+        arguments += quick_arguments()
     with tempfile.TemporaryDirectory() as folder:
         events = os.path.join(folder, "events.json")
         command = ["bazel", "test", "--keep_going", f"--build_event_json_file={events}", *arguments]
@@ -131,6 +155,9 @@ def main():
         print(f"FAILED: {label}: {reason}")
     for label in sorted(results.skipped):
         print(f"SKIPPED: {label}: built for no platform that its BUILD file allows")
+    if quick:
+        print(f"Left out by --quick: of tests/ all but {', '.join(QUICK)}, clang-tidy, and tests with the "
+              f"tags {', '.join(NOT_QUICK)}. ./test runs everything.")
     print(results.closing_line(), flush=True)
     if status == REFUSED:
         return 2

@@ -78,6 +78,25 @@ class CommandsTest(Tree):
         for words, env in [(("//a:t",), {}), (("--test_filter=x", "//a/..."), {}), ((), {"BAZEL_STATUS": "8"})]:
             self.assertNotIn("LINT", self.call("./test", *words, **env)[1])
 
+    def test_quick_runs_a_part_and_says_which_not(self):
+        self.write("tools/lint", STAND_IN.format(name="LINT"))
+        status, output = self.call("./test", "--quick", "--test_filter=x")
+        self.assertEqual((status, output.splitlines()[-1]), (0, "1 passed, 0 failed"), output)
+        self.assertNotIn("LINT", output)
+        self.assertIn("Left out by --quick: ", output)
+        [bazel] = [line for line in output.splitlines() if line.startswith("bazel: ")]
+        self.assertIn("--test_filter=x --build_tests_only --test_tag_filters=-asan,-tsan,", bazel)
+        self.assertIn("//tests/core/...", bazel)
+        self.assertNotIn("--quick", bazel)
+        self.assertNotIn("//... ", bazel + " ")
+        self.assertNotIn("Left out", self.call("./test")[1])
+
+    def test_quick_takes_no_targets(self):
+        status, output = self.call("./test", "--quick", "//a:t")
+        self.assertEqual(status, 2, output)
+        self.assertNotIn("bazel:", output)
+        self.assertIn("so //a:t cannot be named with it", output)
+
     def test_bazel_typed_by_hand_finds_bazel(self):
         self.assertEqual(self.call("tools/bazel", "run", "//x"), (0, "bazel: run //x\n"))
 
