@@ -157,7 +157,7 @@ int tell(const Options& options, Scenario& scenario, const Source& source) {
     return kOk;
   }
   if (options.title) {
-    runner.machine().set_recording(true);
+    runner.machine().recorder().turn_timeline(true);
     const auto& report = runner.run(scenario);
     std::printf("%s\n", title(report).c_str());
     warn(runner, options, scenario, source);

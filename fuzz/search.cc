@@ -193,10 +193,10 @@ bool parse_options(int argc, char** argv, Options& options) {
 /// failed. Anything else is not a report but a mistake in the strategy.
 bool replays(Runner& runner, const Scenario& scenario) {
   const std::string reported = title(runner.report());
-  const std::uint64_t hash = runner.machine().trace_hash();
+  const std::uint64_t hash = runner.machine().recorder().hash();
   runner.run(scenario);
   return runner.report().failed() && title(runner.report()) == reported &&
-         runner.machine().trace_hash() == hash;
+         runner.machine().recorder().hash() == hash;
 }
 
 /// This very program: another build of it may have another core inside.

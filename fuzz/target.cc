@@ -58,7 +58,7 @@ void tell_trace(std::span<const std::uint8_t> input, const shootdown::host::Mach
   std::uint64_t name = 0xcbf2'9ce4'8422'2325;  // FNV-1a
   for (const std::uint8_t byte : input) name = (name ^ byte) * 0x100'0000'01b3;
   std::fprintf(stderr, "SHOOTDOWN-TRACE: %016" PRIx64 " %016" PRIx64 " %" PRIu64 " %" PRIu64 "\n",
-               name, machine.trace_hash(), machine.step(), machine.interrupts_delivered());
+               name, machine.recorder().hash(), machine.step(), machine.interrupts().delivered());
 }
 
 Runner& runner() {
@@ -82,7 +82,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static Scenario scenario;
   shootdown::fuzz::decode(std::span(data, size), scenario);
   const auto& report = runner().run(scenario);
-  export_features(runner().machine().features());
+  export_features(runner().machine().recorder().features());
   static const bool kTells = std::getenv("SHOOTDOWN_TRACE") != nullptr;
   if (kTells) tell_trace(std::span(data, size), runner().machine());
   if (!report.failed()) return 0;

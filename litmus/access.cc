@@ -78,7 +78,8 @@ void Bench::set_register(Thread& thread, Register reg, std::uint8_t width, std::
 
 std::uint64_t* Bench::use_page(std::size_t location, bool write) {
   const CpuId cpu = machine_.running().id;
-  if (machine_.access(test_.locations[location].address, write) == AccessResult::fault) {
+  if (machine_.translation().access(test_.locations[location].address, write) ==
+      AccessResult::fault) {
     ++faults_[cpu];
     return nullptr;
   }
@@ -92,7 +93,7 @@ std::optional<std::uint64_t> Bench::read(const Operand& operand, std::uint8_t wi
     return zero_extended(thread.registers[operand.reg.number], width);
   }
   const Cell cell = cell_of(operand, thread);
-  if (cell.is_entry) return from_machine(machine_.read_word(entry_of_[cell.index]));
+  if (cell.is_entry) return from_machine(machine_.memory().read_word(entry_of_[cell.index]));
   demand_size(operand, cell.index, width, thread);
   if (test_.locations[cell.index].place == Place::page) {
     const std::uint64_t* word = use_page(cell.index, false);
@@ -112,7 +113,7 @@ void Bench::write(const Operand& operand, std::uint8_t width, std::uint64_t valu
   if (!cell.is_entry) demand_size(operand, cell.index, width, thread);
   if (cell.is_entry) {
     demand_entry(cell.index, value, thread);
-    machine_.exchange_word(entry_of_[cell.index], to_machine(value));
+    machine_.memory().exchange_word(entry_of_[cell.index], to_machine(value));
   } else if (test_.locations[cell.index].place == Place::page) {
     // The machine's own stores count. What counts here is the value, in the same step.
     std::uint64_t* word = use_page(cell.index, true);
@@ -200,15 +201,15 @@ std::uint64_t Bench::modify_entry(std::size_t entry, const Instruction& made, st
   switch (made.op) {
     case Op::bit_and:
     case Op::bit_reset:
-      old = machine_.clear_bits(word, changed);
+      old = machine_.memory().clear_bits(word, changed);
       break;
     case Op::bit_or:
     case Op::bit_set:
-      old = machine_.set_bits(word, changed);
+      old = machine_.memory().set_bits(word, changed);
       break;
     default:
       demand_entry(entry, source, thread);
-      old = machine_.exchange_word(word, to_machine(source));
+      old = machine_.memory().exchange_word(word, to_machine(source));
       break;
   }
   old = from_machine(old);

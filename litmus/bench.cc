@@ -150,13 +150,13 @@ std::uint64_t Bench::from_machine(std::uint64_t entry) const {
 void Bench::boot(void* self, CpuId cpu) {
   auto& bench = *static_cast<Bench*>(self);
   if (bench.virtual_memory_) bench.load_space(bench.first_space_[cpu], false);
-  bench.machine_.set_interrupts(true, Site::current());
+  bench.machine_.instructions().set_interrupts(true, Site::current());
 }
 
 void Bench::load_space(std::uint32_t space, bool keep) {
-  const std::uint64_t pcid = machine_.pcid() ? space : 0;
+  const std::uint64_t pcid = machine_.setup().hardware.pcid ? space : 0;
   const std::uint64_t root = FramePool::address(roots_[space]);
-  machine_.write_cr3(root | pcid | (std::uint64_t{keep} << 63), Site::current());
+  machine_.instructions().write_cr3(root | pcid | (std::uint64_t{keep} << 63), Site::current());
 }
 
 void Bench::program(void* self, CpuId cpu) {

@@ -47,24 +47,24 @@ void Bench::step(const Instruction& made, Thread& thread) {
     case Op::nop:
       break;
     case Op::light_fence:
-      machine_.barrier();
+      machine_.memory().barrier(machine_.running());
       break;
     case Op::full_fence:
-      machine_.full_fence(here);
+      machine_.instructions().full_fence(here);
       break;
     case Op::pause:
-      machine_.pause(here);
+      machine_.instructions().pause(here);
       break;
     case Op::cli:
-      machine_.set_interrupts(false, here);
+      machine_.instructions().set_interrupts(false, here);
       break;
     case Op::sti:
-      machine_.set_interrupts(true, here);
+      machine_.instructions().set_interrupts(true, here);
       break;
     case Op::ipi: {
       HostCpuMask target;
       target.set(static_cast<CpuId>(made.operands[0].value));
-      machine_.send_call_function_ipi(target, here);
+      machine_.interrupts().send_call_function(target, here);
       break;
     }
     case Op::load_cr3:
@@ -99,11 +99,12 @@ void Bench::invalidate(const Instruction& made, const Thread& thread) {
   const Operand& page = made.operands[made.op == Op::invlpg ? 0 : 2];
   const VirtAddr address = by_address ? address_of(page, thread) : 0;
   if (made.op == Op::invlpg) {
-    machine_.invlpg(address, here);
+    machine_.instructions().invlpg(address, here);
     return;
   }
-  machine_.invpcid(static_cast<InvpcidType>(made.operands[0].value),
-                   static_cast<std::uint64_t>(made.operands[1].value), address, here);
+  machine_.instructions().invpcid(static_cast<InvpcidType>(made.operands[0].value),
+                                  static_cast<std::uint64_t>(made.operands[1].value), address,
+                                  here);
 }
 
 void Bench::move(const Instruction& made, Thread& thread) {

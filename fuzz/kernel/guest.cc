@@ -212,7 +212,7 @@ void Guest::go_to_user_mode(CpuId cpu) {
 void Guest::come_from_user_mode(CpuId cpu) {
   set_in_user(cpu, false);
   // The processor itself, on its way through the descriptor tables.
-  static_cast<void>(machine_.access(kernel_address(kPageOfEntries), /*write=*/false));
+  static_cast<void>(machine_.translation().access(kernel_address(kPageOfEntries), /*write=*/false));
   enter_from_user(entries_[cpu]);
   oracles()->on_kernel_entered(cpu);
   machine_.stop_if_failed();
@@ -257,24 +257,24 @@ void Guest::read_in_nmi(CpuId cpu) {
     oracles_.on_nmi_access(cpu, static_cast<unsigned>(task));
     machine_.stop_if_failed();
   }
-  static_cast<void>(machine_.access(machine_.cpu(cpu).nmi_address, /*write=*/false));
+  static_cast<void>(machine_.translation().access(machine_.cpu(cpu).nmi_address, /*write=*/false));
 }
 
 void Guest::program(void* self, CpuId cpu) {
   Guest& guest = *static_cast<Guest*>(self);
   unsigned number = 0;
   for (const Op& op : guest.scenario_->ops[cpu]) {
-    if (number++ == guest.gate_) guest.machine_.gate();
+    if (number++ == guest.gate_) guest.machine_.controlled().gate();
     guest.execute(cpu, op);
   }
-  if (number <= guest.gate_) guest.machine_.gate();
+  if (number <= guest.gate_) guest.machine_.controlled().gate();
   guest.flush_batch(cpu);
   guest.oracles()->on_program_end(cpu);
   guest.machine_.stop_if_failed();
 }
 
 void Guest::execute(CpuId cpu, const Op& op) {
-  if (machine_.recording()) machine_.record("== " + print(op), {});
+  if (machine_.recorder().has_timeline()) machine_.recorder().line("== " + print(op), {});
   oracles()->on_operation(op.kind);
   if (op.kind == OpKind::online) {
     come_online(cpu);
@@ -317,7 +317,7 @@ void Guest::execute_task(CpuId cpu, const Op& op) {
       kernel_unmap(op);
       break;
     case OpKind::kernel_read:
-      static_cast<void>(machine_.access(kernel_address(op.page), /*write=*/false));
+      static_cast<void>(machine_.translation().access(kernel_address(op.page), /*write=*/false));
       break;
     case OpKind::flush_all:
       static_cast<void>(flush_tlb_all(system_));
@@ -342,7 +342,7 @@ void Guest::execute_task(CpuId cpu, const Op& op) {
 
 bool Guest::counts_users() const {
   // Exhaustive search is spared orders of counting that nobody looks at.
-  return !machine_.controlled() || ends_spaces_;
+  return !machine_.controlled().is_on() || ends_spaces_;
 }
 
 bool Guest::get_user(unsigned space) {
@@ -402,13 +402,13 @@ void Guest::access(CpuId cpu, const Op& op) {
   if (task_[cpu] == kNoTask) return;
   const bool write = op.kind == OpKind::write;
   if (!scenario_->header.pti) {
-    static_cast<void>(machine_.access(probe_address(op.page), write));
+    static_cast<void>(machine_.translation().access(probe_address(op.page), write));
     return;
   }
   HostHal::disable_interrupts();
   go_to_user_mode(cpu);
   HostHal::enable_interrupts();
-  static_cast<void>(machine_.access(probe_address(op.page), write));
+  static_cast<void>(machine_.translation().access(probe_address(op.page), write));
   HostHal::disable_interrupts();
   come_from_user_mode(cpu);
   HostHal::enable_interrupts();
@@ -447,7 +447,7 @@ void Guest::use_temporary(CpuId cpu, const Op& op) {
   oracles()->on_temporary_begin(cpu);
   {
     const TemporaryMm<HostHal> scope(system_, space.mm);
-    static_cast<void>(machine_.access(probe_address(op.page), /*write=*/true));
+    static_cast<void>(machine_.translation().access(probe_address(op.page), /*write=*/true));
   }
   oracles()->on_temporary_end(cpu);
   machine_.stop_if_failed();

@@ -160,9 +160,9 @@ std::uint64_t Guest::exchange_kernel_entry(unsigned page, std::uint64_t value) {
   const auto entry_in = [&](const KernelTables& tables) {
     return machine_.frames().words(tables.table) + table_index(kernel_address(page), 1);
   };
-  const std::uint64_t old = machine_.exchange_word(entry_in(kernel_tables_), value);
+  const std::uint64_t old = machine_.memory().exchange_word(entry_in(kernel_tables_), value);
   if (system_.config.pti && is_entry_page(page)) {
-    machine_.exchange_word(entry_in(entry_tables_), value);
+    machine_.memory().exchange_word(entry_in(entry_tables_), value);
   }
   return old;
 }
@@ -183,7 +183,7 @@ void Guest::kernel_map(const Op& op) {
   }
   const std::uint64_t* entry =
       machine_.frames().words(kernel_tables_.table) + table_index(kernel_address(op.page), 1);
-  if (vm::is_present(machine_.read_word(entry))) return;
+  if (vm::is_present(machine_.memory().read_word(entry))) return;
   const std::uint32_t frame = take_frame(FrameKind::data, owner_tag(kKernelSpace, op.page));
   if (frame == FramePool::kNoFrame) return;
   exchange_kernel_entry(op.page, FramePool::address(frame) | vm::kTableBits | kernel_bits());

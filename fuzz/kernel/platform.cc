@@ -33,14 +33,14 @@ bool is_large_page(const FramePool& frames, std::uint32_t number) {
 vm::Pte GuestEntry::load(std::memory_order /*order*/, Site where) const {
   const host::ModelScope scope;
   Machine& machine = memory_.machine_;
-  machine.visible();
+  machine.scheduler().visible();
   // Before the word is touched: released memory is poisoned.
   memory_.oracles_.on_software_walk(word_);
   machine.stop_if_failed();
   const vm::Pte value = *word_;
   machine.touch(word_, false);
   machine.note(host::OpClass::load, value);
-  if (machine.recording()) machine.record_access("read", word_, value, where);
+  if (machine.recorder().has_timeline()) machine.recorder().operation("read", word_, value, where);
   return value;
 }
 
@@ -52,7 +52,7 @@ vm::Pte GuestEntry::peek() const {
 vm::Pte GuestEntry::exchange(vm::Pte value, std::memory_order /*order*/, Site where) {
   const host::ModelScope scope;
   if (!memory_.expect_table(word_, "writes an entry")) return 0;
-  const vm::Pte old = memory_.machine_.exchange_word(word_, value, where);
+  const vm::Pte old = memory_.machine_.memory().exchange_word(word_, value, where);
   memory_.wrote(word_, old, value);
   return old;
 }
@@ -60,7 +60,7 @@ vm::Pte GuestEntry::exchange(vm::Pte value, std::memory_order /*order*/, Site wh
 vm::Pte GuestEntry::fetch_or(vm::Pte bits, std::memory_order /*order*/, Site where) {
   const host::ModelScope scope;
   if (!memory_.expect_table(word_, "writes an entry")) return 0;
-  const vm::Pte old = memory_.machine_.set_bits(word_, bits, where);
+  const vm::Pte old = memory_.machine_.memory().set_bits(word_, bits, where);
   memory_.wrote(word_, old, old | bits);
   return old;
 }
@@ -68,7 +68,7 @@ vm::Pte GuestEntry::fetch_or(vm::Pte bits, std::memory_order /*order*/, Site whe
 vm::Pte GuestEntry::fetch_and(vm::Pte bits, std::memory_order /*order*/, Site where) {
   const host::ModelScope scope;
   if (!memory_.expect_table(word_, "writes an entry")) return 0;
-  const vm::Pte old = memory_.machine_.clear_bits(word_, ~bits, where);
+  const vm::Pte old = memory_.machine_.memory().clear_bits(word_, ~bits, where);
   memory_.wrote(word_, old, old & bits);
   return old;
 }
@@ -203,7 +203,7 @@ PhysAddr GuestMemory::part(PhysAddr page, unsigned index) const {
 
 void GuestMemory::read_page(PhysAddr page) {
   const host::ModelScope scope;
-  machine_.visible();
+  machine_.scheduler().visible();
   oracles_.on_page_read(FramePool::frame_at(page));
   machine_.stop_if_failed();
   const std::uint64_t* word = machine_.frames().words(FramePool::frame_at(page));
@@ -285,7 +285,7 @@ void GuestMemory::begin_secondary(const Mm<Hal>& mm) {
 void GuestMemory::end_secondary(const Mm<Hal>& mm) {
   const host::ModelScope scope;
   if (!guest_.has_device()) return;
-  machine_.visible();
+  machine_.scheduler().visible();
   machine_.device().unbind(guest_.index_of(mm));
   machine_.changed();
 }
@@ -293,7 +293,7 @@ void GuestMemory::end_secondary(const Mm<Hal>& mm) {
 void GuestMemory::flush_secondary(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
   const host::ModelScope scope;
   if (!guest_.has_device()) return;
-  machine_.visible();
+  machine_.scheduler().visible();
   machine_.device().forget(guest_.index_of(mm), start, end);
   machine_.changed();
 }
@@ -301,7 +301,7 @@ void GuestMemory::flush_secondary(const Mm<Hal>& mm, VirtAddr start, VirtAddr en
 void GuestMemory::flush_secondary_kernel(VirtAddr start, VirtAddr end) {
   const host::ModelScope scope;
   if (!guest_.has_device()) return;
-  machine_.visible();
+  machine_.scheduler().visible();
   machine_.device().forget_everywhere(start, end);
   machine_.changed();
 }

@@ -55,11 +55,11 @@ void Oracles::check_counters(CpuId cpu) {
   check_counter(cpu, "targets_queued", counters.targets_queued, tally.queued);
   check_counter(cpu, "broadcasts", counters.broadcasts, tally.broadcasts);
   // A message from the hub counts as received, too, and is no call.
-  if (machine_.backend() != host::Backend::uv) {
+  if (machine_.setup().hardware.backend != host::Backend::uv) {
     check_counter(cpu, "remote_flush_received", counters.remote_flush_received, tally.calls_run);
   }
   // Xen flushes by hypercall.
-  if (machine_.backend() == host::Backend::xen) return;
+  if (machine_.setup().hardware.backend == host::Backend::xen) return;
   // The deferred half of a page is invalidated on the way to user mode, uncounted.
   if (!config.pti || !config.defer_user_pages) {
     check_counter(cpu, "local_flush_one", counters.local_flush_one, executed.pages);

@@ -35,7 +35,7 @@ std::uint64_t checksum_of(const FlushRequest<host::HostHal>& request) {
 
 void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
   machine_.touch(host::place(host::Part::ghost, cpu), true);
-  if (machine_.reorders()) check_order(cpu, event);
+  if (machine_.memory().reorders()) check_order(cpu, event);
   count(cpu, event);
   switch (event.kind) {
     case TraceKind::flush_asked:
@@ -189,7 +189,7 @@ void Oracles::check_completed_on(CpuId cpu, const FlushGhost& flush, CpuId targe
                " from before the change that " + cpu_name(cpu) + " flushed.",
            fill_event(target, entry), event(cpu, "the flush returns"));
     }
-    if (!machine_.pcid()) continue;
+    if (!machine_.setup().hardware.pcid) continue;
     const bool twin = (entry.pcid & kUserPcidBit) != 0;
     const Slot slot = (entry.pcid & ~kUserPcidBit) - 1U;
     const Mm<host::HostHal>& mm = guest_->space(flush.space).mm;

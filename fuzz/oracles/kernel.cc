@@ -44,9 +44,10 @@ void Oracles::end_kernel_flush(CpuId cpu) {
       if (cpu_[target].offline) break;
       const Slot slot = (entry.pcid & ~kUserPcidBit) - 1U;
       // User roots map some of these pages, too, and their entries are paid for on the way there.
-      const bool twin = machine_.pcid() && (entry.pcid & kUserPcidBit) != 0;
+      const bool twin = machine_.setup().hardware.pcid && (entry.pcid & kUserPcidBit) != 0;
       if (twin && twin_is_owed(target, slot)) continue;
-      const bool loaded = entry.global || !machine_.pcid() || slot == own.loaded_slot;
+      const bool loaded =
+          entry.global || !machine_.setup().hardware.pcid || slot == own.loaded_slot;
       // Inside a switch a slot may say that it is fresh already, and CR3 flushes it next.
       if (!loaded && (cpu_[target].in_switch || !loads_without_flush(target, slot))) continue;
       fail(Oracle::o13, "a kernel range is flushed but a CPU can still use an older translation",
@@ -63,8 +64,8 @@ void Oracles::audit_kernel(CpuId cpu) {
   const Slot slot = guest_->system().cpus[cpu].own.loaded_slot;
   for (const TlbEntry& entry : hardware.tlb.entries) {
     if (entry.from.space != kKernelSpace) continue;
-    const bool twin =
-        machine_.pcid() && entry.pcid == (pcid_of(slot) | kUserPcidBit) && !twin_is_owed(cpu, slot);
+    const bool twin = machine_.setup().hardware.pcid &&
+                      entry.pcid == (pcid_of(slot) | kUserPcidBit) && !twin_is_owed(cpu, slot);
     if (!entry.global && !twin && entry.pcid != machine_.pcid_of(hardware.cr3)) continue;
     const unsigned page = kernel_page_of(entry.page << entry.shift);
     if (!is_outdated(entry, page)) continue;

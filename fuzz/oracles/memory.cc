@@ -41,9 +41,9 @@ bool is_table(std::uint64_t entry) {
 // ----------------------------------------------------------------------------------
 
 void Oracles::on_table_write(const std::uint64_t* word, std::uint64_t before, std::uint64_t after) {
-  if (machine_.reorders()) {
+  if (machine_.memory().reorders()) {
     const CpuId cpu = machine_.running().id;
-    order_[cpu].last_event = order_[cpu].last_change = machine_.cxx().now(cpu);
+    order_[cpu].last_event = order_[cpu].last_change = machine_.memory().cxx().now(cpu);
   }
   const std::uint32_t frame = machine_.frames().frame_of(word);
   const FrameInfo& info = machine_.frames().info(frame);
@@ -246,7 +246,7 @@ void Oracles::on_release(std::uint32_t frame) {
          event(machine_.running().id, "releases it again"));
     return;
   }
-  if (machine_.reorders()) check_last_uses(frame);
+  if (machine_.memory().reorders()) check_last_uses(frame);
   if (info.kind == FrameKind::table) {
     check_table_release(frame);
   } else {

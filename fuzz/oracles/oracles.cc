@@ -57,7 +57,7 @@ void Oracles::prepare(Guest& guest, unsigned spaces) {
   unhooked_.fill({});
   clock_ = 0;
   for (auto& pages : mapping_) pages.fill({});
-  if (machine_.reorders()) {
+  if (machine_.memory().reorders()) {
     order_ = {};
     used_ = {};
     grants_ = {};
@@ -83,7 +83,7 @@ host::Place Oracles::version_place(unsigned space, unsigned page) {
 }
 
 void Oracles::touch_page(unsigned page) const {
-  if (!machine_.controlled()) return;
+  if (!machine_.controlled().is_on()) return;
   for (CpuId cpu = 0; cpu < machine_.cpu_count(); ++cpu) {
     machine_.touch(host::place(host::Part::drops, cpu), false);
     machine_.touch(host::dropped(cpu, numbered_address(page)), false);
@@ -95,11 +95,11 @@ void Oracles::touch_pages() const {
 }
 
 void Oracles::touch_cpu(CpuId cpu) const {
-  if (!machine_.controlled()) return;
+  if (!machine_.controlled().is_on()) return;
   machine_.touch(host::place(host::Part::root, cpu), false);
   machine_.touch(host::place(host::Part::ghost, cpu), false);
   machine_.touch(&guest_->system().cpus[cpu].shared.is_lazy, false);
-  if (machine_.backend() != host::Backend::kvm) return;
+  if (machine_.setup().hardware.backend != host::Backend::kvm) return;
   machine_.touch(host::place(host::Part::processor, cpu), false);
   machine_.touch(&machine_.hypervisor().vcpu_state(cpu), false);
 }
@@ -141,7 +141,9 @@ std::string Oracles::origin_name(const Provenance& from) const {
   return (from.life == space_[from.space].life ? "" : "an earlier ") + mm_name(from.space);
 }
 
-const char* Oracles::same_pcid() const { return machine_.pcid() ? " under the same PCID" : ""; }
+const char* Oracles::same_pcid() const {
+  return machine_.setup().hardware.pcid ? " under the same PCID" : "";
+}
 
 const char* Oracles::older_than(const Demand& demand) {
   return demand.by == By::operation ? "older than a completed operation"
@@ -264,7 +266,7 @@ void Oracles::on_online(CpuId cpu) {
 }
 
 bool Oracles::trusts(CpuId cpu, std::uint16_t pcid, bool global) const {
-  if (global || !machine_.pcid()) return true;
+  if (global || !machine_.setup().hardware.pcid) return true;
   const std::uint16_t kernel_half = pcid & static_cast<std::uint16_t>(~kUserPcidBit);
   if (kernel_half == 0) return false;
   const CpuPrivate<host::HostHal>& own = guest_->system().cpus[cpu].own;
@@ -321,7 +323,7 @@ void Oracles::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry, bool wr
          fill_event(cpu, entry), event(cpu, "uses it"));
     return;
   }
-  if (machine_.reorders()) note_use(cpu, entry.frame);
+  if (machine_.memory().reorders()) note_use(cpu, entry.frame);
   machine_.touch(host::place(host::Part::frame, entry.frame), false);
   const bool kernel = entry.from.space == kKernelSpace;
   const unsigned page = kernel ? kernel_page_of(address) : page_of(address);

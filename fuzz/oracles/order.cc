@@ -11,7 +11,7 @@ namespace shootdown::fuzz {
 using host::Oracle;
 
 void Oracles::check_order(CpuId cpu, const TraceEvent& event) {
-  const host::CxxMemory& memory = machine_.cxx();
+  const host::CxxMemory& memory = machine_.memory().cxx();
   OrderGhost& self = order_[cpu];
   switch (event.kind) {
     case TraceKind::flush_begin:
@@ -79,7 +79,7 @@ void Oracles::check_bump(CpuId cpu) {
   const Generation recorded = own.generation_of(own.loaded_slot);
   const Bump& bump = bumps_[space][recorded % kBumps];
   if (bump.generation != recorded || bump.life != space_[space].life) return;
-  if (machine_.cxx().knows(cpu, bump.cpu, bump.time)) return;
+  if (machine_.memory().cxx().knows(cpu, bump.cpu, bump.time)) return;
   order_failure("a generation is recorded before what it stands for is visible (M6)",
                 "Nothing orders " + cpu_name(bump.cpu) + "'s change of the entries before " +
                     cpu_name(cpu) + "'s record that they are flushed.",
@@ -89,7 +89,7 @@ void Oracles::check_bump(CpuId cpu) {
 void Oracles::check_grant(CpuId cpu, unsigned space) {
   const Bump& grant = grants_[space];
   if (grant.time == 0 || grant.life != space_[space].life) return;
-  if (machine_.cxx().knows(cpu, grant.cpu, grant.time)) return;
+  if (machine_.memory().cxx().knows(cpu, grant.cpu, grant.time)) return;
   order_failure("a global slot is seen before what came before it (M14)",
                 "Nothing orders the start of the transition on " + cpu_name(grant.cpu) +
                     " before the flush on " + cpu_name(cpu) + " that asks about it.",
@@ -99,7 +99,7 @@ void Oracles::check_grant(CpuId cpu, unsigned space) {
 void Oracles::check_answers(CpuId cpu) {
   for (CpuId target = 0; target < machine_.cpu_count(); ++target) {
     const std::uint32_t time = std::exchange(order_[cpu].answered[target], 0);
-    if (time == 0 || machine_.cxx().knows(cpu, target, time)) continue;
+    if (time == 0 || machine_.memory().cxx().knows(cpu, target, time)) continue;
     order_failure("a flush returns before what its targets did is visible (M8)",
                   "Nothing orders " + cpu_name(target) + "'s last use before what " +
                       cpu_name(cpu) + " releases.",
@@ -108,16 +108,18 @@ void Oracles::check_answers(CpuId cpu) {
 }
 
 void Oracles::note_use(CpuId cpu, std::uint32_t frame) {
-  used_[frame][cpu] = machine_.cxx().now(cpu);
+  used_[frame][cpu] = machine_.memory().cxx().now(cpu);
 }
 
 void Oracles::check_last_uses(std::uint32_t frame) {
   const std::array<std::uint32_t, kMaxCpus> used = std::exchange(used_[frame], {});
   // A hypervisor and hardware that broadcasts wait in ways of their own.
-  if (machine_.backend() != host::Backend::native || guest_->system().config.broadcast) return;
+  if (machine_.setup().hardware.backend != host::Backend::native ||
+      guest_->system().config.broadcast)
+    return;
   const CpuId self = machine_.running().id;
   for (CpuId cpu = 0; cpu < machine_.cpu_count(); ++cpu) {
-    if (used[cpu] == 0 || machine_.cxx().knows(self, cpu, used[cpu])) continue;
+    if (used[cpu] == 0 || machine_.memory().cxx().knows(self, cpu, used[cpu])) continue;
     order_failure(
         "a page is released before its last use is visible (M8)",
         "Nothing orders an access of " + cpu_name(cpu) + " to the page before its next owner's.",

@@ -78,7 +78,7 @@ bool Oracles::Coverage::is_complete(CpuId cpu, std::uint16_t pcid) const {
 }
 
 void Oracles::on_dropped(CpuId cpu, const Dropped& what) {
-  if (machine_.controlled()) return;
+  if (machine_.controlled().is_on()) return;
   flushing_.for_each([&](CpuId initiator) {
     FlushGhost& flush = cpu_[initiator].flush;
     if (what.root != ~0U && what.root != FramePool::frame_at(guest_->space(flush.space).mm.root)) {
@@ -103,12 +103,12 @@ void Oracles::note_carried_out(CpuId cpu, const FlushRequest<host::HostHal>& req
 }
 
 bool Oracles::is_loaded(CpuId cpu, Slot slot) const {
-  return machine_.pcid() && machine_.pcid_of(machine_.cpu(cpu).cr3) == pcid_of(slot);
+  return machine_.setup().hardware.pcid && machine_.pcid_of(machine_.cpu(cpu).cr3) == pcid_of(slot);
 }
 
 void Oracles::check_covered(CpuId cpu, const FlushGhost& flush) {
   // Exhaustive search does not follow who drops what when; O1, O2 and O4 see there what is left.
-  if (machine_.controlled()) return;
+  if (machine_.controlled().is_on()) return;
   for (CpuId target = 0; target < machine_.cpu_count(); ++target) {
     const CpuGhost& ghost = cpu_[target];
     const bool hears_broadcasts = flush.global != kNoGlobalSlot && is_loaded(target, flush.global);
@@ -121,13 +121,13 @@ void Oracles::check_covered(CpuId cpu, const FlushGhost& flush) {
     const std::uint16_t pcid = machine_.pcid_of(machine_.cpu(target).cr3);
     // A CPU that has moved to a slot which was granted meanwhile has left what is to be dropped.
     const Slot slot = (pcid & ~kUserPcidBit) - 1U;
-    if (machine_.pcid() && is_global_slot(slot) && slot != flush.global) continue;
+    if (machine_.setup().hardware.pcid && is_global_slot(slot) && slot != flush.global) continue;
     if (!flush.coverage.is_complete(target, pcid)) report_uncovered(cpu, target, flush.asked);
   }
 }
 
 void Oracles::check_kernel_covered(CpuId cpu) {
-  if (machine_.controlled()) return;
+  if (machine_.controlled().is_on()) return;
   for (CpuId target = 0; target < machine_.cpu_count(); ++target) {
     const CpuGhost& ghost = cpu_[target];
     if (ghost.in_switch || ghost.offline ||

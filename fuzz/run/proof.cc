@@ -221,7 +221,7 @@ ProofResult prove(Runner& runner, const Proof& proof, const ProofOptions& option
   std::unordered_set<std::uint64_t> outcomes;
   result.explored =
       explorer.explore([&]() -> const host::Report& { return runner.run(proof.scenario, run); },
-                       [&] { outcomes.insert(runner.machine().outcome_hash()); });
+                       [&] { outcomes.insert(runner.machine().controlled().outcome_hash()); });
   result.guarantee = result.explored.guarantee(explore);
   result.outcomes = outcomes.size();
   if (result.explored.complete && !result.explored.failed) {
@@ -231,7 +231,7 @@ ProofResult prove(Runner& runner, const Proof& proof, const ProofOptions& option
       const host::Report& report = runner.run(proof.scenario, run);
       result.plain += walk.choices() / options.samples;
       if (bounded) continue;
-      if (report.failed() || !outcomes.contains(runner.machine().outcome_hash())) {
+      if (report.failed() || !outcomes.contains(runner.machine().controlled().outcome_hash())) {
         ++result.samples_missing;
       }
     }

@@ -62,7 +62,7 @@ std::string interleaving(const host::Machine& machine, const StoryOptions& optio
     text += padded("cpu" + std::to_string(cpu), width + 2);
   }
   text += "where\n";
-  const auto& timeline = machine.timeline();
+  const auto& timeline = machine.recorder().timeline();
   std::size_t first = 0;
   if (options.last_lines != 0 && timeline.size() > options.last_lines) {
     first = timeline.size() - options.last_lines;
@@ -101,10 +101,10 @@ const char* describe_memory(const Header& header) {
 }  // namespace
 
 std::string tell(Runner& runner, const Scenario& scenario, const StoryOptions& options) {
-  runner.machine().set_recording(true);
+  runner.machine().recorder().turn_timeline(true);
   const host::Report& report =
       options.control != nullptr ? runner.run(scenario, *options.control) : runner.run(scenario);
-  runner.machine().set_recording(false);
+  runner.machine().recorder().turn_timeline(false);
   const Header& header = scenario.header;
   std::string text = "CONFIGURATION\n";
   text += "  CPUs " + std::to_string(header.cpus) + ", address spaces " +
@@ -134,7 +134,7 @@ std::string tell(Runner& runner, const Scenario& scenario, const StoryOptions& o
   char numbers[96];
   std::snprintf(numbers, sizeof numbers, "  %llu visible operations, trace %016llx\n",
                 static_cast<unsigned long long>(runner.machine().step()),
-                static_cast<unsigned long long>(runner.machine().trace_hash()));
+                static_cast<unsigned long long>(runner.machine().recorder().hash()));
   return text + numbers;
 }
 

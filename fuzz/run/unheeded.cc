@@ -53,7 +53,7 @@ bool is_delay(const Deviation& deviation) {
 
 std::vector<Unheeded> unheeded(const host::Machine& machine, const Scenario& scenario) {
   std::vector<Unheeded> found;
-  const auto& effects = machine.effects();
+  const auto& effects = machine.deviations().effects().list();
   for (unsigned i = 0; i < scenario.deviations.size(); ++i) {
     const Deviation& deviation = scenario.deviations[i];
     std::string why = missing_config(scenario.header, deviation.kind);

@@ -28,11 +28,11 @@ class HostAtomic {
     const ModelScope scope;
     before_load();
     order_.load(order);
-    if (current_machine->reorders()) [[unlikely]] {
+    if (current_machine->memory().reorders()) [[unlikely]] {
       return load_reordered(order, where);
     }
     const T value = seen_by(current_machine->running());
-    if (current_machine->controlled()) [[unlikely]] {
+    if (current_machine->controlled().is_on()) [[unlikely]] {
       look(value);
     }
     read("load", value, where);
@@ -43,26 +43,27 @@ class HostAtomic {
   /// does not wait for one.
   [[nodiscard]] T owner_load() const {
     const ModelScope scope;
-    current_machine->own_access();
+    current_machine->scheduler().own_access();
     return seen_by(current_machine->running());
   }
 
   void store(T value, std::memory_order order, Site where = Site::current()) {
     const ModelScope scope;
     Machine& machine = *current_machine;
-    if (order == std::memory_order_seq_cst && machine.buffers_stores()) [[unlikely]] {
+    if (order == std::memory_order_seq_cst && machine.memory().buffers_stores()) [[unlikely]] {
       return store_locked(value, where);
     }
     before(order);
     order_.store(order);
-    if (machine.buffers_stores()) [[unlikely]] {
+    if (machine.memory().buffers_stores()) [[unlikely]] {
       machine.touch(stored(machine.running().id, machine.running().stores_buffered), true);
-      machine.buffer_store({.word = this,
-                            .bits = raw(value),
-                            .commit = &HostAtomic::commit,
-                            .site = site_id(where),
-                            .cpu = static_cast<std::uint8_t>(machine.running().id)},
-                           order);
+      machine.memory().buffer_store(machine.running(),
+                                    {.word = this,
+                                     .bits = raw(value),
+                                     .commit = &HostAtomic::commit,
+                                     .site = site_id(where),
+                                     .cpu = static_cast<std::uint8_t>(machine.running().id)},
+                                    order);
       told(OpClass::store, "store, buffered,", value, where);
       return;
     }
@@ -94,7 +95,7 @@ class HostAtomic {
     expected = value_;
     if (same) value_ = desired;
     modified(expected, order);
-    if (current_machine->controlled()) [[unlikely]] {
+    if (current_machine->controlled().is_on()) [[unlikely]] {
       current_machine->touch(this, same);
       if (!same) look(expected);
     }
@@ -113,8 +114,8 @@ class HostAtomic {
   }
   void poke(T value) {
     value_ = value;
-    if (current_machine != nullptr && current_machine->reorders()) [[unlikely]] {
-      current_machine->cxx().forget(this);
+    if (current_machine != nullptr && current_machine->memory().reorders()) [[unlikely]] {
+      current_machine->memory().cxx().forget(this);
     }
   }
 
@@ -133,14 +134,14 @@ class HostAtomic {
     return old;
   }
 
-  static void before(std::memory_order /*order*/) { current_machine->visible(); }
+  static void before(std::memory_order /*order*/) { current_machine->scheduler().visible(); }
   void before_load() const {
     Machine& machine = *current_machine;
-    const bool may_be_stale = machine.controlled() && machine.reorders();
+    const bool may_be_stale = machine.controlled().is_on() && machine.memory().reorders();
     if (may_be_stale) [[unlikely]] {
       machine.running().loads = this;
     }
-    machine.visible();
+    machine.scheduler().visible();
     if (may_be_stale) [[unlikely]] {
       machine.running().loads = nullptr;
     }
@@ -149,12 +150,12 @@ class HostAtomic {
   void before_locked(std::memory_order order) {
     Machine& machine = *current_machine;
     // What a compiler may put older stores behind waits for less, and sees to it by itself.
-    const bool waits = !machine.reorders() || releases(order);
-    machine.visible(waits ? Pending::drained : Pending::plain);
-    if (machine.reorders()) [[unlikely]] {
-      machine.drain_before_modify(this, order);
+    const bool waits = !machine.memory().reorders() || releases(order);
+    machine.scheduler().visible(waits ? Pending::drained : Pending::plain);
+    if (machine.memory().reorders()) [[unlikely]] {
+      machine.memory().drain_before_modify(machine.running(), this, order);
     } else {
-      machine.drain();
+      machine.memory().serialise(machine.running());
     }
   }
 
@@ -162,11 +163,12 @@ class HostAtomic {
     Machine& machine = *current_machine;
     const HostCpu& self = machine.running();
     const BufferedStore* own = self.stores.find(this);
-    const T value = from_raw(
-        own != nullptr ? own->bits : machine.cxx().load(self.id, this, raw(value_), order));
-    const bool stale = own == nullptr && machine.cxx().was_stale();
-    if (stale) machine.looks_again();
-    if (machine.controlled()) look(value);
+    const T value =
+        from_raw(own != nullptr ? own->bits
+                                : machine.memory().cxx().load(self.id, this, raw(value_), order));
+    const bool stale = own == nullptr && machine.memory().cxx().was_stale();
+    if (stale) machine.scheduler().looks_again();
+    if (machine.controlled().is_on()) look(value);
     read(stale ? "load, stale," : "load", value, where);
     return value;
   }
@@ -181,8 +183,8 @@ class HostAtomic {
   }
   void modified(T old, std::memory_order order) {
     Machine& machine = *current_machine;
-    if (machine.reorders()) [[unlikely]] {
-      machine.cxx().modify(machine.running().id, this, raw(old), raw(value_), order);
+    if (machine.memory().reorders()) [[unlikely]] {
+      machine.memory().cxx().modify(machine.running().id, this, raw(old), raw(value_), order);
     }
   }
 
@@ -212,16 +214,16 @@ class HostAtomic {
   static void commit(const BufferedStore& store) {
     auto& word = *static_cast<HostAtomic*>(store.word);
     Machine& machine = *current_machine;
-    if (machine.reorders()) [[unlikely]] {
-      machine.cxx().commit(store.cpu, &word, raw(word.value_), store.bits);
+    if (machine.memory().reorders()) [[unlikely]] {
+      machine.memory().cxx().commit(store.cpu, &word, raw(word.value_), store.bits);
     }
     word.value_ = from_raw(store.bits);
     word.writer_cpu_ = store.cpu;
     word.writer_site_ = store.site;
     machine.touch(&word, true);
     machine.note(OpClass::drain, shown(word.value_));
-    if (machine.recording()) [[unlikely]] {
-      machine.record_drain(store.cpu, &word, shown(word.value_));
+    if (machine.recorder().has_timeline()) [[unlikely]] {
+      machine.recorder().drained(store.cpu, &word, shown(word.value_));
     }
   }
 
@@ -248,7 +250,8 @@ class HostAtomic {
     Machine& machine = *current_machine;
     const CpuId cpu = machine.running().id;
     if (writer_cpu_ != cpu && writer_cpu_ != kNobody) {
-      machine.features().hit(((writer_site_ * 0x9e37U) ^ site_id(where)) * 0x85ebca6bU >> 7);
+      machine.recorder().features().hit(((writer_site_ * 0x9e37U) ^ site_id(where)) * 0x85ebca6bU >>
+                                        7);
     }
   }
 
@@ -259,8 +262,8 @@ class HostAtomic {
   void told(OpClass op, const char* verb, T value, Site where) const {
     Machine& machine = *current_machine;
     machine.note(op, shown(value));
-    if (machine.recording()) [[unlikely]] {
-      machine.record_access(verb, this, shown(value), where);
+    if (machine.recorder().has_timeline()) [[unlikely]] {
+      machine.recorder().operation(verb, this, shown(value), where);
     }
   }
 

@@ -40,6 +40,9 @@ enum class StepKind : std::uint8_t {
   kCount,
 };
 
+/// Whether a step of this kind is the CPU's own: its program's or a handler's.
+constexpr bool is_of_cpu(StepKind kind) { return kind <= StepKind::leave_nmi; }
+
 /// A process and, with it, its next step. The three kinds of a handler are one process: while it is
 /// there, the program of its CPU has no step, and under an NMI the interrupt's handler has none.
 struct Step {

@@ -234,7 +234,7 @@ void Explorer::note_brackets(const Event& event) {
   // NMI a handler has none either. So the next step of who was kept from running is ordered after
   // the end of that, and cannot be exchanged with the end, but it can with the beginning, and with
   // all that lies between.
-  if (event.step.kind > StepKind::leave_nmi) return;
+  if (!is_of_cpu(event.step.kind)) return;
   // What an NMI could have come before, an interrupt or its handler, conflicts with it directly.
   const StepKind below = event.step.kind == StepKind::nmi ? StepKind::leave : StepKind::run;
   std::uint64_t seen = 0;

@@ -24,17 +24,17 @@ struct HostHal {
   template <class T>
   using Atomic = HostAtomic<T>;
 
-  static void full_fence(Site where = Site::current()) { model()->full_fence(where); }
+  static void full_fence(Site where = Site::current()) { instructions()->full_fence(where); }
   static CpuId this_cpu() { return current_machine->running().id; }
   static void disable_preemption() { ++current_machine->running().preemption_off; }
   static void enable_preemption() { --current_machine->running().preemption_off; }
 
   static bool interrupts_enabled() { return current_machine->running().interrupts_enabled; }
   static void disable_interrupts(Site where = Site::current()) {
-    model()->set_interrupts(false, where);
+    instructions()->set_interrupts(false, where);
   }
   static void enable_interrupts(Site where = Site::current()) {
-    model()->set_interrupts(true, where);
+    instructions()->set_interrupts(true, where);
   }
   static bool in_interrupt() {
     const HostCpu& cpu = current_machine->running();
@@ -42,29 +42,31 @@ struct HostHal {
   }
 
   static void write_cr3(std::uint64_t value, Site where = Site::current()) {
-    model()->write_cr3(value, where);
+    instructions()->write_cr3(value, where);
   }
   static std::uint64_t read_cr3() { return current_machine->running().cr3; }
   static void invlpg(VirtAddr address, Site where = Site::current()) {
-    model()->invlpg(address, where);
+    instructions()->invlpg(address, where);
   }
 
   static void invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address,
                       Site where = Site::current()) {
-    model()->invpcid(type, pcid, address, where);
+    instructions()->invpcid(type, pcid, address, where);
   }
   static void write_cr4(std::uint64_t value, Site where = Site::current()) {
-    model()->write_cr4(value, where);
+    instructions()->write_cr4(value, where);
   }
   static std::uint64_t read_cr4() { return current_machine->running().cr4; }
   static void invlpgb(const Invlpgb& what, Site where = Site::current()) {
-    model()->invlpgb(what, where);
+    broadcasts()->invlpgb(what, where);
   }
-  static void tlbsync(Site where = Site::current()) { model()->tlbsync(where); }
+  static void tlbsync(Site where = Site::current()) { broadcasts()->tlbsync(where); }
 
-  static void order_stores_before_ipi(Site where = Site::current()) { model()->full_fence(where); }
+  static void order_stores_before_ipi(Site where = Site::current()) {
+    instructions()->full_fence(where);
+  }
   static void send_call_function_ipi(const HostCpuMask& targets, Site where = Site::current()) {
-    model()->send_call_function_ipi(targets, where);
+    interrupts()->send_call_function(targets, where);
   }
 
   /// The static key: a plain flag here, fixed for a run.
@@ -102,21 +104,25 @@ struct HostHal {
   static void hub_open() { host()->hub_open(this_cpu()); }
   static void hub_close() { host()->hub_close(this_cpu()); }
 
-  static void pause(Site where = Site::current()) { model()->pause(where); }
+  static void pause(Site where = Site::current()) { instructions()->pause(where); }
   static std::uint64_t ticks() { return current_machine->step(); }
-  static void trace(const TraceEvent& event) { model()->trace(event); }
-  /// Sends the interrupt again if it got lost. Who waits for ever otherwise is reported as a
+  static void trace(const TraceEvent& event) { machine()->trace(event); }
+  /// Sends the interrupt again if it got lost. A CPU that waits for ever otherwise is reported as a
   /// deadlock.
   static void report_unanswered(const Unanswered& report) {
-    if (current_machine->recording()) {
-      model()->record("no answer from CPU " + std::to_string(report.target), {});
+    if (current_machine->recorder().has_timeline()) {
+      recorder()->line("no answer from CPU " + std::to_string(report.target), {});
     }
-    model()->send_again(report.target);
+    interrupts()->send_again(report.target);
   }
-  [[noreturn]] static void fail(const Failure& failure) { model()->fail(failure); }
+  [[noreturn]] static void fail(const Failure& failure) { machine()->fail(failure); }
 
  private:
-  static ModelCall<Machine> model() { return {current_machine}; }
+  static ModelCall<Machine> machine() { return {current_machine}; }
+  static ModelCall<Instructions> instructions() { return {&current_machine->instructions()}; }
+  static ModelCall<Broadcasts> broadcasts() { return {&current_machine->broadcasts()}; }
+  static ModelCall<Interrupts> interrupts() { return {&current_machine->interrupts()}; }
+  static ModelCall<Recorder> recorder() { return {&current_machine->recorder()}; }
   static ModelCall<Hypervisor> host() { return {&current_machine->hypervisor()}; }
 };
 

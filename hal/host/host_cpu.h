@@ -4,14 +4,20 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/cpu_mask.h"
 #include "core/types.h"
 #include "hal/host/fiber.h"
+#include "hal/host/observer.h"
+#include "hal/host/setup.h"
 #include "hal/host/store_buffer.h"
 #include "hal/host/tlb.h"
 
 namespace shootdown::host {
 
+class Machine;
 struct HostCpu;
+
+using HostCpuMask = CpuMask<kHostCpus>;
 
 /// Where a virtual CPU is: on a processor, off it, or on its way back, when the host has read what
 /// was left for it and the CPU has not executed an instruction yet.
@@ -87,6 +93,9 @@ struct HostCpu {
   std::uint64_t stores_buffered{0};
   std::vector<Look> looks;
   const void* loads{nullptr};  // the word that the operation is a load of, with Memory::cxx
+
+  /// A new run starts: what the run before left is forgotten, and what may happen is as in `setup`.
+  void prepare(const Setup& setup);
 
   [[nodiscard]] bool is_awaited() const { return call_pending || hub_pending || nmi_pending; }
   [[nodiscard]] bool must_interrupt() const {

@@ -21,7 +21,7 @@ void Hypervisor::prepare() {
 
 void Hypervisor::fail_next(HostCpu& cpu, std::uint64_t how) {
   Vcpu& vcpu = vcpus_[cpu.id];
-  switch (machine_.backend()) {
+  switch (machine_.setup().hardware.backend) {
     case Backend::hyperv:
       ((how & 1) != 0 ? vcpu.hidden : vcpu.fails) = true;
       break;
@@ -41,10 +41,10 @@ bool Hypervisor::fails_now() { return std::exchange(vcpus_[machine_.running().id
 
 void Hypervisor::announce(const char* what, const HostCpuMask& targets, Site where) {
   machine_.note(OpClass::hypervisor, targets.word(0));
-  if (machine_.recording()) {
+  if (machine_.recorder().has_timeline()) {
     std::string text = what;
     targets.for_each([&](CpuId id) { text += " cpu" + std::to_string(id); });
-    machine_.record(std::move(text), where);
+    machine_.recorder().line(std::move(text), where);
   }
   if (Observer* observer = machine_.observer()) {
     observer->on_remote_flush(machine_.running().id, targets);
@@ -56,12 +56,13 @@ template <class Flush>
 void Hypervisor::flush_each(const HostCpuMask& targets, const Dropped& what, Flush&& flush) {
   targets.for_each([&](CpuId id) {
     // The caller is in the hypervisor: it takes no interrupt, but others go on.
-    machine_.visible_uninterrupted();
-    machine_.touch_all_dropped(id);
+    machine_.scheduler().visible_uninterrupted();
+    machine_.footprint().touch_all_dropped(id);
     flush(machine_.cpu(id).tlb);
     if (Observer* observer = machine_.observer()) observer->on_dropped(id, what);
     machine_.note(OpClass::hypervisor, id);
-    if (machine_.recording()) machine_.record("flushes cpu" + std::to_string(id), Site());
+    if (machine_.recorder().has_timeline())
+      machine_.recorder().line("flushes cpu" + std::to_string(id), Site());
     machine_.changed();
   });
 }
@@ -70,16 +71,16 @@ void Hypervisor::flush_each(const HostCpuMask& targets, const Dropped& what, Flu
 // -----------------------------------------------------------------------------------
 
 void Hypervisor::deschedule(HostCpu& cpu) {
-  if (machine_.backend() != Backend::kvm || cpu.place != VcpuPlace::running) return;
+  if (machine_.setup().hardware.backend != Backend::kvm || cpu.place != VcpuPlace::running) return;
   cpu.place = VcpuPlace::descheduled;
-  machine_.drain(cpu, StoreBuffer::kStores);
+  machine_.memory().drain(cpu, StoreBuffer::kStores);
   machine_.note(OpClass::hypervisor, cpu.id);
   // A CPU in the middle of an emulated access has used its translations already. A flush before its
   // next entry would come too late, so it has to be waited for.
   machine_.touch(&vcpus_[cpu.id].state, true);
   if (!cpu.in_emulation) vcpus_[cpu.id].state.poke(kVcpuPreempted);
-  if (machine_.recording()) {
-    machine_.record("the host deschedules cpu" + std::to_string(cpu.id), Site());
+  if (machine_.recorder().has_timeline()) {
+    machine_.recorder().line("the host deschedules cpu" + std::to_string(cpu.id), Site());
   }
 }
 
@@ -94,8 +95,8 @@ void Hypervisor::resume(HostCpu& cpu) {
   vcpu.flush_taken = (state & kVcpuFlushOnEntry) != 0;
   cpu.place = VcpuPlace::entering;
   machine_.note(OpClass::hypervisor, state);
-  if (machine_.recording()) {
-    machine_.record("the host takes cpu" + std::to_string(cpu.id) + "'s state", Site());
+  if (machine_.recorder().has_timeline()) {
+    machine_.recorder().line("the host takes cpu" + std::to_string(cpu.id) + "'s state", Site());
   }
 }
 
@@ -103,14 +104,14 @@ void Hypervisor::enter(HostCpu& cpu) {
   Vcpu& vcpu = vcpus_[cpu.id];
   cpu.place = VcpuPlace::running;
   if (!std::exchange(vcpu.flush_taken, false)) return;
-  machine_.touch_all_dropped(cpu.id);
+  machine_.footprint().touch_all_dropped(cpu.id);
   cpu.tlb.clear();
   if (Observer* observer = machine_.observer()) {
     observer->on_dropped(cpu.id, {.every_pcid = true, .globals = true});
   }
   ++vcpu.flushes;
-  if (machine_.recording()) {
-    machine_.record("the host flushes and enters cpu" + std::to_string(cpu.id), Site());
+  if (machine_.recorder().has_timeline()) {
+    machine_.recorder().line("the host flushes and enters cpu" + std::to_string(cpu.id), Site());
   }
 }
 
@@ -131,8 +132,8 @@ std::uint32_t Hypervisor::hyperv_processor(CpuId cpu) const {
 std::uint64_t Hypervisor::hyperv_call(std::uint64_t control, Site where) {
   constexpr std::uint64_t kInvalidCode = 2;
   constexpr std::uint64_t kInvalidInput = 3;
-  machine_.visible(Pending::drained);
-  machine_.drain();
+  machine_.scheduler().visible(Pending::drained);
+  machine_.memory().serialise(machine_.running());
   const CpuId self = machine_.running().id;
   const HypervPage& page = inputs_[self];
   const std::uint64_t code = control & 0xffff;
@@ -192,8 +193,8 @@ std::uint64_t Hypervisor::hyperv_call(std::uint64_t control, Site where) {
 
 int Hypervisor::xen_operation(const XenOperation& operation, Site where) {
   constexpr int kInvalid = -22;
-  machine_.visible(Pending::drained);
-  machine_.drain();
+  machine_.scheduler().visible(Pending::drained);
+  machine_.memory().serialise(machine_.running());
   const CpuId self = machine_.running().id;
   const bool local = operation.command == 6 || operation.command == 7;
   const bool by_address = operation.command == 7 || operation.command == 9;
@@ -202,7 +203,8 @@ int Hypervisor::xen_operation(const XenOperation& operation, Site where) {
   if (local) {
     targets.set(self);
     machine_.note(OpClass::hypervisor, operation.command);
-    if (machine_.recording()) machine_.record("hypercall: flush this CPU", where);
+    if (machine_.recorder().has_timeline())
+      machine_.recorder().line("hypercall: flush this CPU", where);
   } else {
     const auto* bits = reinterpret_cast<const std::uint64_t*>(operation.processors);
     for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
@@ -230,8 +232,8 @@ int Hypervisor::xen_operation(const XenOperation& operation, Site where) {
 
 HostCpuMask Hypervisor::hub_send(const HubMessage& message, const HostCpuMask& targets,
                                  Site where) {
-  machine_.visible(Pending::drained);
-  machine_.drain();
+  machine_.scheduler().visible(Pending::drained);
+  machine_.memory().serialise(machine_.running());
   const CpuId self = machine_.running().id;
   announce("message to", targets, where);
   const std::uint64_t unreachable = std::exchange(vcpus_[self].unreachable, 0);
@@ -257,17 +259,17 @@ bool Hypervisor::hub_outstanding(Site where) {
 }
 
 bool Hypervisor::hub_receive(HubMessage& message, Site where) {
-  if (machine_.backend() != Backend::uv) return false;
-  machine_.visible(Pending::drained);
-  machine_.drain();
+  if (machine_.setup().hardware.backend != Backend::uv) return false;
+  machine_.scheduler().visible(Pending::drained);
+  machine_.memory().serialise(machine_.running());
   HubPort& port = hub_[machine_.running().id];
   machine_.note(OpClass::hypervisor, port.size);
   if (port.size == 0) return false;
   message = port.inbox[0];
   for (unsigned i = 1; i < port.size; ++i) port.inbox[i - 1] = port.inbox[i];
   --port.size;
-  if (machine_.recording()) {
-    machine_.record("takes the message of cpu" + std::to_string(message.sender), where);
+  if (machine_.recorder().has_timeline()) {
+    machine_.recorder().line("takes the message of cpu" + std::to_string(message.sender), where);
   }
   return true;
 }

@@ -43,7 +43,9 @@ class Hypervisor {
   /// How often the host has flushed the virtual CPU on entry.
   [[nodiscard]] std::uint64_t entry_flushes(CpuId cpu) const { return vcpus_[cpu].flushes; }
   /// Whether an access may be one that the host emulates: translated in one step, done in another.
-  [[nodiscard]] bool emulates_accesses() const { return machine_.backend() == Backend::kvm; }
+  [[nodiscard]] bool emulates_accesses() const {
+    return machine_.setup().hardware.backend == Backend::kvm;
+  }
 
   // ---- Hyper-V
 

@@ -27,11 +27,13 @@ bool may_use_table(const Walk& walk) {
 /// Sets bits by a locked write, if they are not set. Returns what the walker takes the entry for.
 std::uint64_t set(Walk& walk, std::uint64_t& entry, std::uint64_t bits) {
   Machine& machine = walk.machine;
+  const Errata& errata = machine.setup().errata;
   const std::uint64_t read = entry;
   const bool changes = (read & bits) != bits;
-  if (changes && walk.purpose.is_instruction && machine.walker_takes_its_time()) {
+  if (changes && walk.purpose.is_instruction &&
+      (errata.walker_overwrites || errata.walker_is_late)) {
     const std::uint64_t invalidations = walk.walker.tlb.invalidations;
-    machine.visible_uninterrupted();
+    machine.scheduler().visible_uninterrupted();
     // A broadcast or a hypervisor drops what this walk has read, too.
     walk.is_overtaken = walk.walker.tlb.invalidations != invalidations;
     if (walk.is_overtaken) return 0;
@@ -40,7 +42,7 @@ std::uint64_t set(Walk& walk, std::uint64_t& entry, std::uint64_t bits) {
     if (!may_use_table(walk) || !is_there) return read | bits;
   }
   machine.touch(&entry, changes);
-  entry = machine.walker_overwrites() ? read | bits : entry | bits;
+  entry = errata.walker_overwrites ? read | bits : entry | bits;
   return read | bits;
 }
 

@@ -34,13 +34,13 @@ INSTANTIATE_TEST_SUITE_P(Each, LiveStrategy, ::testing::ValuesIn(kLive), name_of
 TEST_P(LiveStrategy, WhatItDidIsInTheScenario) {
   for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
     search->run(seed);
-    const std::uint64_t hash = runner->machine().trace_hash();
+    const std::uint64_t hash = runner->machine().recorder().hash();
     const std::uint64_t steps = runner->machine().step();
     Scenario decoded;
     decode(encode(search->scenario()), decoded);
     ASSERT_EQ(decoded, search->scenario()) << "seed " << seed;
     runner->run(decoded);
-    ASSERT_EQ(runner->machine().trace_hash(), hash) << "seed " << seed;
+    ASSERT_EQ(runner->machine().recorder().hash(), hash) << "seed " << seed;
     ASSERT_EQ(runner->machine().step(), steps) << "seed " << seed;
   }
 }
@@ -125,7 +125,7 @@ TEST(LiveSchedule, WritesDelaysThatAreLongerThanTheFormatAllows) {
     once.start(scenario, 1);
     once.when = when;
     runner->run(scenario, once);
-    const std::uint64_t hash = runner->machine().trace_hash();
+    const std::uint64_t hash = runner->machine().recorder().hash();
     std::uint64_t at = 0;
     std::uint64_t filled_at = 0;
     for (const Deviation& deviation : scenario.deviations) {
@@ -134,7 +134,7 @@ TEST(LiveSchedule, WritesDelaysThatAreLongerThanTheFormatAllows) {
     }
     EXPECT_EQ(filled_at, when);
     runner->run(scenario);
-    EXPECT_EQ(runner->machine().trace_hash(), hash) << "fill at step " << when;
+    EXPECT_EQ(runner->machine().recorder().hash(), hash) << "fill at step " << when;
   }
 }
 
@@ -154,11 +154,11 @@ TEST(LiveSchedule, LeavesTheRestToTheDefaultWhenTheScenarioIsFull) {
   Restless restless(runner->machine());
   restless.start(scenario, 1);
   runner->run(scenario, restless);
-  const std::uint64_t hash = runner->machine().trace_hash();
+  const std::uint64_t hash = runner->machine().recorder().hash();
   EXPECT_TRUE(scenario.deviations.full());
   EXPECT_GT(runner->machine().step(), std::uint64_t{kMaxDeviations});
   runner->run(scenario);
-  EXPECT_EQ(runner->machine().trace_hash(), hash);
+  EXPECT_EQ(runner->machine().recorder().hash(), hash);
 }
 
 TEST(Pct, GroupsShareAScenarioAndTheFirstRunOfEachMeasuresIt) {
@@ -269,13 +269,13 @@ TEST(Aim, IsTheRunThatItsUnfoldedFormIs) {
   for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
     const Scenario scenario = aiming(seed, 0);
     runner->run(scenario);
-    const std::uint64_t hash = runner->machine().trace_hash();
+    const std::uint64_t hash = runner->machine().recorder().hash();
     const Scenario unfolded = runner->unfolded();
     for (const Deviation& one : unfolded.deviations) EXPECT_NE(one.kind, DeviationKind::aim);
     EXPECT_EQ(unfolded.ops, scenario.ops);
     more += unfolded.deviations.size() > scenario.deviations.size() ? 1 : 0;
     runner->run(unfolded);
-    ASSERT_EQ(runner->machine().trace_hash(), hash) << "seed " << seed;
+    ASSERT_EQ(runner->machine().recorder().hash(), hash) << "seed " << seed;
     EXPECT_EQ(runner->unfolded(), unfolded);
   }
   EXPECT_GT(more, kSeeds / 4);
@@ -288,7 +288,7 @@ TEST(Aim, StreamsAreDifferentSchedules) {
     std::set<std::uint64_t> traces;
     for (const std::uint8_t stream : {0, 1, 1, 255}) {
       runner->run(aiming(seed, stream));
-      traces.insert(runner->machine().trace_hash());
+      traces.insert(runner->machine().recorder().hash());
     }
     EXPECT_LE(traces.size(), 3u);
     different += traces.size() == 3 ? 1 : 0;

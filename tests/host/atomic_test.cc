@@ -81,10 +81,10 @@ TEST(PageTableWord, IsChangedInOneStep) {
   std::uint64_t word = 0b1100;
   lab.run([&] {
     Machine& machine = lab.machine();
-    EXPECT_EQ(machine.read_word(&word), 0b1100u);
-    EXPECT_EQ(machine.set_bits(&word, 0b0011), 0b1100u);
-    EXPECT_EQ(machine.clear_bits(&word, 0b1000), 0b1111u);
-    EXPECT_EQ(machine.exchange_word(&word, 42), 0b0111u);
+    EXPECT_EQ(machine.memory().read_word(&word), 0b1100u);
+    EXPECT_EQ(machine.memory().set_bits(&word, 0b0011), 0b1100u);
+    EXPECT_EQ(machine.memory().clear_bits(&word, 0b1000), 0b1111u);
+    EXPECT_EQ(machine.memory().exchange_word(&word, 42), 0b0111u);
     EXPECT_EQ(machine.step(), 4u);
   });
   EXPECT_EQ(word, 42u);
@@ -95,19 +95,19 @@ TEST(Timeline, HasOneLineForEachOperationWithItsPlace) {
   Tables tables(lab.frames());
   tables.map(0x1000);
   HostAtomic<std::uint64_t> word;
-  lab.machine().set_recording(true);
+  lab.machine().recorder().turn_timeline(true);
   lab.at(2, ActionKind::fill, 0, 0x1000);
   lab.on(0, [&] {
     HostHal::write_cr3(tables.cr3(1));
     word.store(7, std::memory_order_relaxed);
-    lab.machine().access(0x1000, false);
-    lab.machine().access(0x5000, true);
+    lab.machine().translation().access(0x1000, false);
+    lab.machine().translation().access(0x5000, true);
     HostHal::invlpg(0x1000);
   });
   EXPECT_FALSE(lab.run().failed());
-  lab.machine().set_recording(false);
+  lab.machine().recorder().turn_timeline(false);
   std::string text;
-  for (const TimelineEntry& entry : lab.machine().timeline()) {
+  for (const TimelineEntry& entry : lab.machine().recorder().timeline()) {
     text += std::to_string(entry.step) + " " + entry.what + "\n";
     if (entry.what == "store word = 7") {
       EXPECT_TRUE(std::string(entry.where.file_name()).ends_with("atomic_test.cc"));
@@ -125,7 +125,7 @@ TEST(Timeline, HasOneLineForEachOperationWithItsPlace) {
 TEST(Timeline, IsEmptyUnlessAskedFor) {
   Lab lab;
   lab.run([] { HostHal::full_fence(); });
-  EXPECT_TRUE(lab.machine().timeline().empty());
+  EXPECT_TRUE(lab.machine().recorder().timeline().empty());
 }
 
 }  // namespace

@@ -177,7 +177,7 @@ TEST_F(Broadcast, EachArrivalIsAStepInWhichOthersMayAct) {
 
 TEST_F(Broadcast, ItInterruptsNobody) {
   issue({.scope = InvlpgbScope::everything});
-  EXPECT_EQ(world.lab.machine().interrupts_delivered(), 0u);
+  EXPECT_EQ(world.lab.machine().interrupts().delivered(), 0u);
 }
 
 TEST_F(Broadcast, FaultsOnTooManyPages) {

@@ -314,12 +314,12 @@ bool passes(const std::function<void(Word&)>& first, const std::function<void(Wo
   std::uint32_t time = 0;
   bool known = false;
   lab.on(0, [&] {
-    time = lab.machine().cxx().now(0);
+    time = lab.machine().memory().cxx().now(0);
     first(word);
   });
   lab.on(1, [&] {
     second(word);
-    known = lab.machine().cxx().knows(1, 0, time);
+    known = lab.machine().memory().cxx().knows(1, 0, time);
   });
   EXPECT_FALSE(lab.run().failed());
   return known;
@@ -374,13 +374,13 @@ TEST(HappensBefore, IsThatOfTheValueThatWasRead) {
   std::uint32_t time = 0;
   std::vector<bool> known;
   lab.on(0, [&] {
-    time = lab.machine().cxx().now(0);
+    time = lab.machine().memory().cxx().now(0);
     word.store(1, kRelease);
   });
   lab.on(1, [&] {
     for (int i = 0; i < 2; ++i) {
       static_cast<void>(word.load(kAcquire));
-      known.push_back(lab.machine().cxx().knows(1, 0, time));
+      known.push_back(lab.machine().memory().cxx().knows(1, 0, time));
     }
   });
   lab.at(2, ActionKind::stale, 1, 1);

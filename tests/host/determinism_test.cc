@@ -37,7 +37,7 @@ Outcome run(Runner& runner, const Scenario& scenario) {
   const host::Report& report = runner.run(scenario);
   EXPECT_FALSE(report.failed()) << title(report);
   const host::Machine& machine = runner.machine();
-  return {machine.trace_hash(), machine.step(), machine.interrupts_delivered()};
+  return {machine.recorder().hash(), machine.step(), machine.interrupts().delivered()};
 }
 
 /// What the seeds gave when this was written. A change of the core, the simulated kernel, the model
@@ -108,9 +108,9 @@ TEST(Determinism, RecordingChangesNothing) {
   const auto runner = std::make_unique<Runner>();
   for (unsigned seed = 0; seed < kSeeds; ++seed) {
     const Outcome quiet = run(*runner, scenario_of(seed));
-    runner->machine().set_recording(true);
+    runner->machine().recorder().turn_timeline(true);
     EXPECT_EQ(run(*runner, scenario_of(seed)), quiet) << seed;
-    runner->machine().set_recording(false);
+    runner->machine().recorder().turn_timeline(false);
   }
 }
 

@@ -28,8 +28,8 @@ struct Bench {
     world.lab.at(2, ActionKind::preempt, 1);
   }
   void run(bool write, std::uint64_t value) {
-    world.lab.on(0, [this, write] { world.lab.machine().access(kPage, write); });
-    world.lab.on(1, [this, value] { world.lab.machine().exchange_word(entry, value); });
+    world.lab.on(0, [this, write] { world.lab.machine().translation().access(kPage, write); });
+    world.lab.on(1, [this, value] { world.lab.machine().memory().exchange_word(entry, value); });
     const Report& report = world.lab.run();
     EXPECT_FALSE(report.failed()) << report.title;
   }
@@ -69,11 +69,11 @@ TEST(Erratum, AWalkDoesNotGoOnBehindABroadcast) {
   std::uint64_t* const entry = bench.entry;
   host::Machine& machine = bench.world.lab.machine();
   AccessResult result = AccessResult::done;
-  bench.world.lab.on(0, [&] { result = machine.access(kPage, /*write=*/false); });
+  bench.world.lab.on(0, [&] { result = machine.translation().access(kPage, /*write=*/false); });
   bench.world.lab.on(1, [&] {
-    machine.exchange_word(entry, 0);
-    machine.invlpgb({.scope = InvlpgbScope::everything}, Site::current());
-    machine.tlbsync(Site::current());
+    machine.memory().exchange_word(entry, 0);
+    machine.broadcasts().invlpgb({.scope = InvlpgbScope::everything}, Site::current());
+    machine.broadcasts().tlbsync(Site::current());
   });
   EXPECT_FALSE(bench.world.lab.run().failed());
   EXPECT_EQ(result, AccessResult::fault) << "CPU 1 may have released the page by now";
@@ -110,7 +110,7 @@ TEST(Erratum, AWalkerWritesNothingIntoATableThatWasReleasedMeanwhile) {
   Bench bench({.errata = {.walker_overwrites = true}});
   World& world = bench.world;
   const std::uint32_t table = FramePool::frame_at(world.tables.entry(kPage, 2));
-  world.lab.on(0, [&] { world.lab.machine().access(kPage, /*write=*/false); });
+  world.lab.on(0, [&] { world.lab.machine().translation().access(kPage, /*write=*/false); });
   world.lab.on(1, [&] {
     HostHal::full_fence();
     world.lab.frames().release(table, 0, 1);

@@ -245,7 +245,7 @@ TEST(Explore, SetUpBeforeTheGateIsNotExplored) {
     for (CpuId cpu = 0; cpu < 2; ++cpu) {
       lab.on(cpu, [&] {
         for (unsigned i = 0; i < 10; ++i) word.store(i, std::memory_order_relaxed);
-        lab.machine().gate();
+        lab.machine().controlled().gate();
         word.store(11, std::memory_order_relaxed);
       });
     }

@@ -23,7 +23,7 @@ struct Below {
   }
   void cache(VirtAddr address, std::uint16_t pcid = kFirst) {
     HostHal::write_cr3(tables.cr3(pcid) | kKeep);
-    EXPECT_EQ(lab.machine().access(address, false), AccessResult::done);
+    EXPECT_EQ(lab.machine().translation().access(address, false), AccessResult::done);
   }
   bool caches(CpuId cpu, VirtAddr address, std::uint16_t pcid = kFirst) {
     return lab.tlb(cpu).find(address, pcid) != nullptr;
@@ -198,7 +198,7 @@ TEST(HypervHost, FlushesEveryPcidOfTheSpaceAndNoOtherSpace) {
     below.cache(kPage, kFirst);
     below.cache(kPage, kSecond);
     HostHal::write_cr3(other.cr3(3) | kKeep);
-    EXPECT_EQ(below.lab.machine().access(kPage, false), AccessResult::done);
+    EXPECT_EQ(below.lab.machine().translation().access(kPage, false), AccessResult::done);
     below.page() = {below.tables.cr3(0), 0, std::uint64_t{1} << HostHal::hyperv_processor(0)};
     EXPECT_EQ(HostHal::hyperv_call(0x02), 0u);
     EXPECT_FALSE(below.caches(0, kPage, kFirst));

@@ -51,7 +51,7 @@ TEST(Interrupt, GoesTheCheapestWay) {
     interrupt_all({1, 2, 3, 4, 5});
   });
   EXPECT_FALSE(lab.run().failed());
-  const IpiCounts& counts = lab.machine().ipi_counts();
+  const IpiCounts& counts = lab.machine().interrupts().counts();
   EXPECT_EQ(counts.sends[static_cast<unsigned>(IpiMethod::one_by_one)], 1u);
   EXPECT_EQ(counts.sends[static_cast<unsigned>(IpiMethod::by_group)], 2u);
   EXPECT_EQ(counts.sends[static_cast<unsigned>(IpiMethod::all_but_self)], 1u) << "all five others";
@@ -126,7 +126,7 @@ TEST(Interrupt, ReachesACpuThatHasFinished) {
     wait_for(pair.count, 1);
   });
   pair.run();
-  EXPECT_EQ(pair.lab.machine().interrupts_delivered(), 1u);
+  EXPECT_EQ(pair.lab.machine().interrupts().delivered(), 1u);
 }
 
 TEST(Interrupt, ReachesACpuThatWaits) {
@@ -191,7 +191,7 @@ TEST(Interrupt, MergesWithOneThatIsPending) {
     for (int i = 0; i < 3; ++i) interrupt(0);
   });
   pair.run();
-  EXPECT_EQ(pair.lab.machine().interrupts_delivered(), 1u);
+  EXPECT_EQ(pair.lab.machine().interrupts().delivered(), 1u);
 }
 
 TEST(Interrupt, ThatArrivesInTheHandlerComesAfterIt) {

@@ -44,7 +44,7 @@ TEST(Nmi, ArrivesBeforeTheNextOperationAndIsTheRightCpus) {
   });
   bench.run();
   EXPECT_EQ(bench.seen, "aih0bc");
-  EXPECT_EQ(bench.lab.machine().nmis_delivered(), 1u);
+  EXPECT_EQ(bench.lab.machine().interrupts().nmis_delivered(), 1u);
   EXPECT_EQ(bench.lab.machine().cpu(0).nmi_address, kWhere);
 }
 
@@ -162,7 +162,7 @@ TEST(Nmi, DrainsTheStoreBufferOnItsWayInAndOut) {
     EXPECT_EQ(inside.peek(), 1u);
   });
   bench.run();
-  EXPECT_EQ(bench.lab.machine().nmis_delivered(), 1u);
+  EXPECT_EQ(bench.lab.machine().interrupts().nmis_delivered(), 1u);
 }
 
 TEST(Nmi, AHandlerThatWaitsEndsTheRun) {

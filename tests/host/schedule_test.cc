@@ -266,7 +266,7 @@ TEST(Machine, ForgetsThePreviousRun) {
   tables.map(0x1000);
   lab.run([&] {
     HostHal::write_cr3(tables.cr3(1));
-    lab.machine().access(0x1000, false);
+    lab.machine().translation().access(0x1000, false);
     HostHal::disable_interrupts();
     HostHal::disable_preemption();
     HostHal::fail({.rule = Rule::r1, .what = "on purpose", .where = Site::current()});

@@ -50,7 +50,7 @@ class SmallMachine {
   }
 
   [[nodiscard]] const Report& report() { return lab_.machine().report(); }
-  [[nodiscard]] std::uint64_t outcome_hash() { return lab_.machine().outcome_hash(); }
+  [[nodiscard]] std::uint64_t outcome_hash() { return lab_.machine().controlled().outcome_hash(); }
 
  private:
   static constexpr unsigned kPatience = 2;
@@ -142,14 +142,14 @@ class SmallMachine {
       case SmallOp::read_page:
       case SmallOp::write_page:
         saw(static_cast<std::uint64_t>(
-            machine.access(address(op.object), op.kind == SmallOp::write_page)));
+            machine.translation().access(address(op.object), op.kind == SmallOp::write_page)));
         break;
       case SmallOp::unmap:
-        saw(machine.exchange_word(entries_[op.object], 0));
+        saw(machine.memory().exchange_word(entries_[op.object], 0));
         break;
       case SmallOp::remap:
-        saw(machine.exchange_word(entries_[op.object],
-                                  FramePool::address(other_[op.object]) | Tables::kLeaf));
+        saw(machine.memory().exchange_word(entries_[op.object],
+                                           FramePool::address(other_[op.object]) | Tables::kLeaf));
         break;
       case SmallOp::invlpg:
         HostHal::invlpg(address(op.object));
@@ -175,16 +175,18 @@ class SmallMachine {
   void execute_for_actor(const SmallOp& op) {
     Machine& machine = lab_.machine();
     if (op.kind == SmallOp::retable) {
-      saw(machine.exchange_word(entries_[2], FramePool::address(other_table_) | Tables::kLeaf));
+      saw(machine.memory().exchange_word(entries_[2],
+                                         FramePool::address(other_table_) | Tables::kLeaf));
     } else if (op.kind == SmallOp::forget) {
-      machine.visible();
+      machine.scheduler().visible();
       machine.device().forget(0, address(op.object), address(op.object + 1));
       machine.changed();
     } else {
       unsigned pauses = 0;
       while (words_[op.object].load(std::memory_order_relaxed) == 0) {
         HostHal::pause();
-        if (++pauses == kPatience) machine.send_again((machine.running().id + 1) % program_.cpus);
+        if (++pauses == kPatience)
+          machine.interrupts().send_again((machine.running().id + 1) % program_.cpus);
       }
     }
   }

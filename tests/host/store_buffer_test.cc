@@ -77,7 +77,8 @@ TEST(StoreBuffer, IsDrainedByWhateverWaitsForStores) {
       {"INVLPG", [] { HostHal::invlpg(0x1000); }, 1},
       {"INVPCID", [] { HostHal::invpcid(InvpcidType::everything, 0, 0); }, 1},
       {"MOV to CR4", [] { HostHal::write_cr4(HostHal::read_cr4()); }, 1},
-      {"a locked page-table write", [] { current_machine->exchange_word(&table_word, 0); }, 1},
+      {"a locked page-table write", [] { current_machine->memory().exchange_word(&table_word, 0); },
+       1},
   };
   for (const Case& one : cases) {
     EXPECT_EQ(store_buffering(Memory::tso, one.code, one.operations), (Pair{0, 1})) << one.what;

@@ -317,9 +317,9 @@ TEST(Observer, IsToldOfEveryTableThatAWalkReads) {
   tables.map(kNext);
   lab.run([&] {
     HostHal::write_cr3(tables.cr3(kFirst));
-    EXPECT_EQ(lab.machine().access(kPage, false), AccessResult::done);
+    EXPECT_EQ(lab.machine().translation().access(kPage, false), AccessResult::done);
     EXPECT_EQ(counter.tables_read, 4u);
-    EXPECT_EQ(lab.machine().access(kNext, false), AccessResult::done);
+    EXPECT_EQ(lab.machine().translation().access(kNext, false), AccessResult::done);
     EXPECT_EQ(counter.tables_read, 5u) << "from the cached pointer only the last table is read";
     EXPECT_EQ(counter.filled, (std::vector<VirtAddr>{kPage, kPage, kNext}));
   });
@@ -333,7 +333,7 @@ TEST(Observer, CanForbidAWalk) {
   tables.map(kPage);
   lab.run([&] {
     HostHal::write_cr3(tables.cr3(kFirst));
-    EXPECT_EQ(lab.machine().access(kPage, false), AccessResult::fault);
+    EXPECT_EQ(lab.machine().translation().access(kPage, false), AccessResult::fault);
     EXPECT_EQ(lab.tlb().entries.size(), 0u);
   });
 }

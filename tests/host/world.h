@@ -26,8 +26,12 @@ struct World {
   void load(Tables& space, std::uint16_t pcid, std::uint64_t keep = 0) {
     HostHal::write_cr3(space.cr3(pcid) | keep);
   }
-  bool read(VirtAddr address) { return lab.machine().access(address, false) == AccessResult::done; }
-  bool write(VirtAddr address) { return lab.machine().access(address, true) == AccessResult::done; }
+  bool read(VirtAddr address) {
+    return lab.machine().translation().access(address, false) == AccessResult::done;
+  }
+  bool write(VirtAddr address) {
+    return lab.machine().translation().access(address, true) == AccessResult::done;
+  }
   /// The frame that a load of `address` reaches now, or kNoFrame after a fault.
   std::uint32_t reaches(VirtAddr address) {
     if (!read(address)) return FramePool::kNoFrame;

@@ -147,7 +147,7 @@ TEST(O4, FiresWhenAnAccessInTheKernelsSpaceFindsATranslation) {
   trial.expect("O4 a CPU uses a translation of another address space",
                {{op("read page=1"), wrong([&] { loot.take(0); }), op("leave"), wrong([&] {
                    loot.put_entries(0);
-                   trial.machine.access(page_address(1), false);
+                   trial.machine.translation().access(page_address(1), false);
                  })}});
 }
 
@@ -177,7 +177,7 @@ TEST(O4, IsNotConfusedByAPcidThatIsNoSlot) {
                            const std::uint64_t cr3 = HostHal::read_cr3();
                            HostHal::disable_interrupts();
                            HostHal::write_cr3(trial.mm(0).root | pcid);
-                           trial.machine.access(page_address(1), false);
+                           trial.machine.translation().access(page_address(1), false);
                            HostHal::write_cr3(cr3);
                            HostHal::enable_interrupts();
                          }),
@@ -366,8 +366,9 @@ TEST(O8, FiresWhenTheLoadedSlotIsNotTheOneInCr3) {
 
 TEST(O9, FiresWhenALazyCpuUsesAUserAddress) {
   Trial trial;
-  trial.expect("O9 a lazy CPU uses a user address",
-               {{op("idle"), wrong([&] { trial.machine.access(page_address(1), false); })}});
+  trial.expect(
+      "O9 a lazy CPU uses a user address",
+      {{op("idle"), wrong([&] { trial.machine.translation().access(page_address(1), false); })}});
 }
 
 TEST(O9, FiresWhenACpuIsLazyOnTheKernelsSpace) {

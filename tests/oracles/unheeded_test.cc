@@ -15,7 +15,7 @@ namespace shootdown::fuzz {
 namespace {
 
 struct UnheededTest : testing::Test {
-  UnheededTest() { runner->machine().set_recording(true); }
+  UnheededTest() { runner->machine().recorder().turn_timeline(true); }
 
   /// What did nothing in the run of these lines, one "INDEX: WHY" a line.
   std::string found(std::string_view config, std::string_view lines) {
@@ -167,7 +167,7 @@ TEST_F(UnheededTest, WhatIsListedChangesNothing) {
     Scenario scenario;
     generate(seed, {.any_switch = true}, scenario);
     runner->run(scenario);
-    const std::uint64_t hash = runner->machine().trace_hash();
+    const std::uint64_t hash = runner->machine().recorder().hash();
     deviations += scenario.deviations.size();
     for (const Unheeded& one : unheeded(runner->machine(), scenario)) {
       ++listed;
@@ -175,8 +175,9 @@ TEST_F(UnheededTest, WhatIsListedChangesNothing) {
       if (!leave_out(without, one.deviation)) continue;
       ++checked;
       runner->run(without);
-      EXPECT_EQ(runner->machine().trace_hash(), hash) << one.deviation << ": " << one.why << "\n"
-                                                      << print(scenario);
+      EXPECT_EQ(runner->machine().recorder().hash(), hash)
+          << one.deviation << ": " << one.why << "\n"
+          << print(scenario);
       if (HasFailure()) return;
     }
   }

@@ -1,0 +1,78 @@
+#include "hal/host/deviations.h"
+
+#include "hal/host/hypervisor.h"
+#include "hal/host/machine.h"
+
+namespace shootdown::host {
+
+void Deviations::apply(const Action& action) {
+  if (!machine_.recorder().has_timeline()) return perform(action);
+  const std::uint64_t before = effects_.begin(action);
+  perform(action);
+  effects_.end(action, before);
+}
+
+void Deviations::perform(const Action& action) {
+  HostCpu& target = machine_.cpu(action.cpu % kHostCpus);
+  switch (action.kind) {
+    case ActionKind::preempt:
+      if (&target != &machine_.running() && machine_.scheduler().can_run(target)) {
+        machine_.scheduler().switch_to(target);
+      }
+      break;
+    case ActionKind::hold:
+      target.hold = static_cast<std::uint32_t>(action.argument);
+      break;
+    case ActionKind::drain:
+      machine_.memory().drain(target, static_cast<unsigned>(action.argument));
+      break;
+    case ActionKind::fill:
+      // A virtual CPU without a processor has no walker.
+      if (target.place != VcpuPlace::running) break;
+      machine_.translation().speculate(target, {.address = action.argument, .level = action.level});
+      break;
+    case ActionKind::evict:
+      target.tlb.evict(static_cast<std::uint32_t>(action.argument));
+      break;
+    case ActionKind::vcpu_preempt:
+      machine_.hypervisor().deschedule(target);
+      if (&target == &machine_.running() && target.place == VcpuPlace::descheduled) {
+        machine_.scheduler().give_way();
+      }
+      break;
+    case ActionKind::vcpu_resume:
+      machine_.hypervisor().resume(target);
+      break;
+    case ActionKind::fail:
+      machine_.hypervisor().fail_next(target, action.argument);
+      break;
+    case ActionKind::overtake:
+      machine_.memory().overtake(target, action.argument);
+      break;
+    case ActionKind::stale:
+      if (!machine_.memory().reorders()) break;
+      machine_.memory().cxx().make_stale(target.id, static_cast<unsigned>(action.argument));
+      break;
+    case ActionKind::deliver:
+      machine_.broadcasts().deliver_some(target.id, action.argument);
+      break;
+    case ActionKind::lose:
+      target.loses_next = true;
+      break;
+    case ActionKind::duplicate:
+      target.call_pending = true;
+      break;
+    case ActionKind::device:
+      machine_.translation().device_walk(action.cpu,
+                                         {.address = action.argument, .level = action.level});
+      break;
+    case ActionKind::nmi:
+      // One waits at most, as hardware keeps one.
+      if (machine_.setup().programs.nmi == nullptr || target.nmi_pending) break;
+      target.nmi_pending = true;
+      target.nmi_address = action.argument;
+      break;
+  }
+}
+
+}  // namespace shootdown::host

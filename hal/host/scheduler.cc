@@ -1,0 +1,214 @@
+#include "hal/host/scheduler.h"
+
+#include <string>
+#include <utility>
+
+#include "hal/host/hypervisor.h"
+#include "hal/host/machine.h"
+#include "hal/host/race_detector.h"
+
+namespace shootdown::host {
+
+namespace {
+
+constexpr std::uint64_t kNever = ~std::uint64_t{0};
+
+}  // namespace
+
+void Scheduler::prepare() {
+  step_ = 0;
+  next_stop_ = kNever;
+  changes_ = 0;
+  unfinished_ = machine_.cpu_count();
+  done_ = false;
+  have_action_ = false;
+  rounds_of_patience_ = 0;
+}
+
+void Scheduler::restart() {
+  step_ = 0;
+  changes_ = 0;
+}
+
+void Scheduler::start() {
+  next_stop_ = 0;
+  if (!machine_.controlled().is_on()) fetch_action();
+}
+
+// ---- Choice points
+
+void Scheduler::fetch_action() {
+  const Exploration& exploration = machine_.setup().exploration;
+  have_action_ = exploration.schedule != nullptr && exploration.schedule->next(action_);
+  const std::uint64_t due = have_action_ ? next_stop_ + action_.delay : kNever;
+  next_stop_ = due < exploration.step_limit ? due : exploration.step_limit;
+}
+
+void Scheduler::choose(Pending kind) {
+  const std::uint64_t step_limit = machine_.setup().exploration.step_limit;
+  if (machine_.controlled().is_on()) {
+    machine_.controlled().control(kind);
+    if (step_ < step_limit) return;
+  }
+  while (step_ >= next_stop_) {
+    if (step_ >= step_limit) {
+      Report report;
+      report.oracle = Oracle::o18;
+      report.title = "a run does not end";
+      report.detail =
+          "The step limit was reached although the schedule is fair by then: some CPU "
+          "repeats itself for ever.";
+      report.second = {.step = step_, .cpu = running_->id, .what = "still running"};
+      machine_.fail(std::move(report));
+    }
+    const Action action = action_;
+    fetch_action();
+    machine_.deviations().apply(action);
+  }
+}
+
+void Scheduler::choose_uninterrupted() {
+  if (machine_.controlled().is_on()) {
+    machine_.controlled().control(Pending::plain, /*interruptible=*/false);
+  } else {
+    choose(Pending::plain);
+  }
+}
+
+void Scheduler::interrupt() {
+  // Under a controller an interrupt is a step of its own.
+  if (!machine_.controlled().is_on()) machine_.interrupts().take();
+}
+
+// ---- Which CPU runs
+
+bool Scheduler::can_run(const HostCpu& cpu) const {
+  return cpu.place != VcpuPlace::descheduled && has_work(cpu);
+}
+
+bool Scheduler::has_work(const HostCpu& cpu) const {
+  if (cpu.must_interrupt()) return true;
+  if (!cpu.blocked) return true;
+  return !cpu.finished && !cpu.at_gate && changes_ != cpu.pause_saw;
+}
+
+HostCpu* Scheduler::next_runnable() {
+  const CpuId cpus = machine_.cpu_count();
+  for (CpuId i = 1; i <= cpus; ++i) {
+    HostCpu& candidate = machine_.cpu((running_->id + i) % cpus);
+    if (can_run(candidate)) return &candidate;
+  }
+  // The host starves no CPU for ever.
+  for (CpuId i = 1; i <= cpus; ++i) {
+    HostCpu& candidate = machine_.cpu((running_->id + i) % cpus);
+    if (!has_work(candidate)) continue;
+    machine_.hypervisor().resume(candidate);
+    return &candidate;
+  }
+  return nullptr;
+}
+
+HostCpu* Scheduler::next_after_patience() {
+  // More than any wait needs that counts its pauses.
+  constexpr unsigned kRounds = 1000;
+  HostCpu* next = next_runnable();
+  if (next != nullptr || rounds_of_patience_ == kRounds) return next;
+  if (!machine_.interrupts().has_lost_one()) return nullptr;
+  ++rounds_of_patience_;
+  // Every waiting CPU looks again and waits on, as if something had happened.
+  ++changes_;
+  return next_runnable();
+}
+
+void Scheduler::switch_to(HostCpu& next) {
+  if (next.place == VcpuPlace::entering) machine_.hypervisor().enter(next);
+  HostCpu& previous = *running_;
+  if (&next == &previous) return;
+  running_ = &next;
+  released(&machine_);
+  Fiber::switch_to(previous.fiber, next.fiber, Fiber::Order::none);
+}
+
+void Scheduler::give_way() {
+  HostCpu* next = next_runnable();
+  // Not null: in the worst case this CPU is resumed, and has work.
+  switch_to(*next);
+}
+
+// ---- Waiting
+
+void Scheduler::pause(Site where) {
+  HostCpu& self = *running_;
+  // Only if nothing has changed since the pause before is this CPU's wait pointless for now; a
+  // change between its last look and this pause costs one more round.
+  if (self.pause_saw == changes_) {
+    Recorder& recorder = machine_.recorder();
+    if (recorder.has_timeline()) recorder.line("waits", where);
+    block();
+    choose(Pending::plain);
+  }
+  self.pause_saw = changes_;
+}
+
+void Scheduler::block() {
+  HostCpu& self = *running_;
+  // No store stays in a buffer for ever.
+  machine_.memory().serialise(self);
+  self.blocked = true;
+  HostCpu* next = next_after_patience();
+  if (next == nullptr) report_deadlock();
+  // An interrupt held back by the schedule arrives when the CPU has nothing else to do.
+  if (next->blocked) next->hold = 0;
+  if (next != &self) switch_to(*next);
+  self.blocked = false;
+}
+
+void Scheduler::finish_program() {
+  HostCpu& self = *running_;
+  if (!machine_.controlled().is_on()) machine_.memory().serialise(self);
+  self.finished = true;
+  --unfinished_;
+  idle();
+}
+
+void Scheduler::idle() {
+  HostCpu& self = *running_;
+  while (!done_ && machine_.controlled().is_on()) {
+    self.blocked = true;
+    machine_.controlled().control(Pending::idle);
+    self.blocked = false;
+  }
+  while (!done_) {
+    if (self.must_interrupt()) {
+      interrupt();
+      continue;
+    }
+    self.blocked = true;
+    HostCpu* next = next_after_patience();
+    if (next != nullptr) {
+      switch_to(*next);
+    } else if (unfinished_ == 0) {
+      done_ = true;
+    } else {
+      report_deadlock();
+    }
+    self.blocked = false;
+  }
+}
+
+void Scheduler::report_deadlock() {
+  Report report;
+  report.oracle = Oracle::o18;
+  report.title = "all CPUs wait";
+  for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
+    const HostCpu& cpu = machine_.cpu(id);
+    report.detail +=
+        "cpu" + std::to_string(id) + (cpu.finished ? ": has no more work" : ": waits") +
+        (cpu.interrupts_enabled ? ", interrupts on" : ", interrupts off") +
+        (cpu.call_pending || cpu.hub_pending ? ", an interrupt is pending" : "") + ". ";
+  }
+  report.second = {.step = step_, .cpu = running_->id, .what = "nobody can run"};
+  machine_.fail(std::move(report));
+}
+
+}  // namespace shootdown::host

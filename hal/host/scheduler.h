@@ -1,0 +1,109 @@
+// The scheduler: which CPU runs, and what the schedule lets happen before each visible operation.
+//
+// A visible operation is a shared access, a TLB instruction, a change of the interrupt flag, an
+// interrupt, a pause or a user access. Between two of them a CPU is alone. By default a CPU runs
+// until it blocks, then the next in turn; a ScheduleSource deviates from that, and a Controller
+// decides all of it (controlled_scheduler.h).
+#pragma once
+
+#include <cstdint>
+
+#include "core/types.h"
+#include "hal/host/host_cpu.h"
+#include "hal/host/recorder.h"
+#include "hal/host/schedule.h"
+
+namespace shootdown::host {
+
+class Scheduler {
+ public:
+  explicit Scheduler(Machine& machine) : machine_(machine) {}
+
+  void prepare();
+  /// All CPUs have booted: steps count from here on.
+  void restart();
+  /// The schedule is asked for its first action, unless a controller has taken over.
+  void start();
+  /// While CPUs boot, and after the last has finished.
+  void set_running(HostCpu& cpu) { running_ = &cpu; }
+
+  // ---- For code on the running CPU
+
+  /// The choice point before each visible operation.
+  void visible(Pending kind = Pending::plain) {
+    if (++step_ >= next_stop_) [[unlikely]] {
+      choose(kind);
+    }
+    if (running_->is_awaited()) [[unlikely]] {
+      interrupt();
+    }
+  }
+  /// Before an access that no other CPU can notice: no other CPU acts here, but an interrupt that
+  /// the schedule has held back may arrive.
+  void own_access() {
+    if (running_->is_awaited()) [[unlikely]] {
+      interrupt();
+    }
+  }
+  /// The choice point inside an instruction: no interrupt is taken.
+  void visible_uninterrupted() {
+    if (++step_ >= next_stop_) [[unlikely]] {
+      choose_uninterrupted();
+    }
+  }
+  /// A pause. The CPU blocks if nothing has changed since its pause before.
+  void pause(Site where);
+  /// The running CPU has read something old, so there is more to see than before its last pause.
+  void looks_again() { running_->pause_saw = ~std::uint64_t{0}; }
+  /// The running CPU's program is over. It still answers interrupts, until the run is done.
+  void finish_program();
+
+  // ---- For the other parts
+
+  [[nodiscard]] HostCpu& running() const { return *running_; }
+  /// Visible operations so far.
+  [[nodiscard]] std::uint64_t step() const { return step_; }
+  /// Something has changed that a waiting CPU may wait for.
+  void note_change() { ++changes_; }
+  /// The schedule is asked before the next visible operation, and from then on.
+  void stop_at_next_operation() { next_stop_ = 0; }
+  /// How many programs are not over.
+  [[nodiscard]] CpuId unfinished() const { return unfinished_; }
+  /// The run is done: CPUs that wait for interrupts return.
+  void set_done() { done_ = true; }
+  [[nodiscard]] bool is_done() const { return done_; }
+
+  void switch_to(HostCpu& next);
+  /// Another CPU runs, because this one has lost its processor.
+  void give_way();
+  [[nodiscard]] bool has_work(const HostCpu& cpu) const;
+  [[nodiscard]] bool can_run(const HostCpu& cpu) const;
+  /// The next CPU in turn that can run, or null. A host gives a processor back to one that has work
+  /// if no other can run.
+  HostCpu* next_runnable();
+  [[noreturn]] void report_deadlock();
+
+ private:
+  void choose(Pending kind);
+  void choose_uninterrupted();
+  void interrupt();
+  void fetch_action();
+  void block();
+  void idle();
+  /// As next_runnable; if an interrupt got lost, time passes until a waiting CPU reaches the limit
+  /// of its patience.
+  HostCpu* next_after_patience();
+
+  Machine& machine_;
+  HostCpu* running_{nullptr};
+  std::uint64_t step_{0};
+  std::uint64_t next_stop_{0};  // the step before which `choose` acts
+  std::uint64_t changes_{0};
+  CpuId unfinished_{0};
+  bool done_{false};
+  bool have_action_{false};
+  Action action_{};  // the schedule's next, due at next_stop_
+  unsigned rounds_of_patience_{0};
+};
+
+}  // namespace shootdown::host

@@ -1,0 +1,123 @@
+#include "hal/host/shared_memory.h"
+
+#include <utility>
+
+#include "hal/host/machine.h"
+#include "hal/host/race_detector.h"
+
+namespace shootdown::host {
+
+void SharedMemory::prepare(Memory model) {
+  model_ = model;
+  if (reorders()) cxx_.prepare();
+}
+
+// ---- Store buffers
+
+void SharedMemory::buffer_store(HostCpu& self, BufferedStore store, std::memory_order order) {
+  if (self.stores.full()) drain(self, 1);
+  if (reorders()) [[unlikely]] {
+    cxx_.store(self.id, store, self.stores.size(), order);
+  }
+  store.number = self.stores_buffered++;
+  self.stores.push(store);
+}
+
+void SharedMemory::leave_buffer(HostCpu& cpu, unsigned index) {
+  const BufferedStore store = cpu.stores.take(index);
+  if (reorders()) [[unlikely]] {
+    cxx_.leave(cpu.id, index);
+  }
+  machine_.touch(stored(cpu.id, store.number), true);
+  machine_.touch(place(Part::buffer, cpu.id), true);
+  machine_.touch(place(Part::pending, cpu.id), true);  // interrupts wait for an empty buffer
+  store.commit(store);
+}
+
+void SharedMemory::stores_left(const HostCpu& cpu) { machine_.changed(cpu.id); }
+
+void SharedMemory::drain(HostCpu& cpu, unsigned count) {
+  if (cpu.stores.empty() || count == 0) return;
+  for (; count > 0 && !cpu.stores.empty(); --count) leave_buffer(cpu, 0);
+  stores_left(cpu);
+}
+
+void SharedMemory::overtake(HostCpu& cpu, std::uint64_t choice) {
+  if (!reorders()) return;
+  unsigned candidates = 0;
+  for (unsigned i = 1; i < cpu.stores.size(); ++i) candidates += cpu.stores.may_overtake(i) ? 1 : 0;
+  if (candidates == 0) return;
+  choice %= candidates;
+  for (unsigned i = 1;; ++i) {
+    if (!cpu.stores.may_overtake(i)) continue;
+    if (choice-- != 0) continue;
+    leave_buffer(cpu, i);
+    return stores_left(cpu);
+  }
+}
+
+void SharedMemory::drain_before_modify(HostCpu& self, const void* word, std::memory_order order) {
+  if (self.stores.empty()) return;
+  const StoreBuffer& stores = self.stores;
+  if (releases(order)) return drain(self, StoreBuffer::kStores);
+  // A compiler may have put the other stores behind this operation: what it has emitted already is
+  // behind a barrier, and the word's own stores keep their order.
+  const std::uint16_t epoch = cxx_.epoch(self.id);
+  unsigned must = 0;
+  for (unsigned i = 0; i < stores.size(); ++i) {
+    const BufferedStore& store = stores[i];
+    if (store.epoch != epoch || (store.word == word && !stores.may_overtake(i))) must = i + 1;
+  }
+  drain(self, must);
+  for (unsigned i = 0; i < stores.size();) {
+    if (stores[i].word != word) {
+      ++i;
+      continue;
+    }
+    leave_buffer(self, i);
+    stores_left(self);
+  }
+}
+
+// ---- Words of page tables
+
+std::uint64_t SharedMemory::read_word(const std::uint64_t* word, Site where) {
+  const ModelScope scope;
+  machine_.scheduler().visible();
+  const std::uint64_t value = *word;
+  machine_.touch(word, false);
+  machine_.note(OpClass::load, value);
+  Recorder& recorder = machine_.recorder();
+  if (recorder.has_timeline()) recorder.operation("read", word, value, where);
+  return value;
+}
+
+/// A locked instruction: it waits for earlier stores and happens at once.
+template <class Change>
+static std::uint64_t modify_word(Machine& machine, std::uint64_t* word, Site where,
+                                 Change&& change) {
+  const ModelScope scope;
+  machine.scheduler().visible(Pending::drained);
+  machine.memory().serialise(machine.running());
+  const std::uint64_t old = std::exchange(*word, change(*word));
+  machine.touch(word, true);
+  machine.note(OpClass::modify, *word);
+  Recorder& recorder = machine.recorder();
+  if (recorder.has_timeline()) recorder.operation("write", word, *word, where);
+  machine.changed();
+  return old;
+}
+
+std::uint64_t SharedMemory::exchange_word(std::uint64_t* word, std::uint64_t value, Site where) {
+  return modify_word(machine_, word, where, [&](std::uint64_t) { return value; });
+}
+
+std::uint64_t SharedMemory::clear_bits(std::uint64_t* word, std::uint64_t bits, Site where) {
+  return modify_word(machine_, word, where, [&](std::uint64_t old) { return old & ~bits; });
+}
+
+std::uint64_t SharedMemory::set_bits(std::uint64_t* word, std::uint64_t bits, Site where) {
+  return modify_word(machine_, word, where, [&](std::uint64_t old) { return old | bits; });
+}
+
+}  // namespace shootdown::host

@@ -1,0 +1,80 @@
+// Shared memory as the CPUs see it: when a store becomes visible, and the words of page tables.
+//
+// With Memory::sc a store is visible at once. Otherwise it stays in its CPU's store buffer until
+// something drains it, oldest first: what waits for earlier stores on x86, which is locked
+// instructions, MFENCE, loads of CR3 and CR4, INVLPG, INVPCID, the ways into and out of an
+// interrupt, and an exit to a hypervisor; a CPU that waits for something else; or the schedule.
+// Sending an interrupt does not. With Memory::cxx a compiler reorders besides (cxx_memory.h).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "hal/host/cxx_memory.h"
+#include "hal/host/host_cpu.h"
+#include "hal/host/recorder.h"
+#include "hal/host/setup.h"
+#include "hal/host/store_buffer.h"
+
+namespace shootdown::host {
+
+class SharedMemory {
+ public:
+  explicit SharedMemory(Machine& machine) : machine_(machine) {}
+
+  void prepare(Memory model);
+  /// Every CPU knows all that has happened so far. No store waits in a buffer.
+  void settle() {
+    if (reorders()) cxx_.settle();
+  }
+
+  [[nodiscard]] bool buffers_stores() const { return model_ != Memory::sc; }
+  [[nodiscard]] bool reorders() const { return model_ == Memory::cxx; }
+  [[nodiscard]] CxxMemory& cxx() { return cxx_; }
+  [[nodiscard]] const CxxMemory& cxx() const { return cxx_; }
+
+  // ---- For the CPU `self` that runs
+
+  void buffer_store(HostCpu& self, BufferedStore store, std::memory_order order);
+  /// An instruction that waits for all earlier stores. It is a compiler barrier as well.
+  void serialise(HostCpu& self) {
+    if (!self.stores.empty()) [[unlikely]] {
+      drain(self, StoreBuffer::kStores);
+    }
+    barrier(self);
+  }
+  /// A compiler barrier: each instruction of the HAL is one, whether it drains or not.
+  void barrier(const HostCpu& self) {
+    if (reorders()) [[unlikely]] {
+      cxx_.barrier(self.id);
+    }
+  }
+  /// What a read-modify-write of `word` waits for, with Memory::cxx.
+  void drain_before_modify(HostCpu& self, const void* word, std::memory_order order);
+
+  // ---- For the schedule
+
+  /// The `count` oldest stores become visible, or as many as there are.
+  void drain(HostCpu& cpu, unsigned count);
+  /// A store that a compiler may have put before older ones becomes visible, chosen by `choice`.
+  void overtake(HostCpu& cpu, std::uint64_t choice);
+
+  // ---- Words of page tables: atomic, changed by locked instructions, in memory order
+
+  std::uint64_t read_word(const std::uint64_t* word, Site where = Site::current());
+  std::uint64_t exchange_word(std::uint64_t* word, std::uint64_t value,
+                              Site where = Site::current());
+  std::uint64_t clear_bits(std::uint64_t* word, std::uint64_t bits, Site where = Site::current());
+  std::uint64_t set_bits(std::uint64_t* word, std::uint64_t bits, Site where = Site::current());
+
+ private:
+  /// The store at `index` becomes visible.
+  void leave_buffer(HostCpu& cpu, unsigned index);
+  void stores_left(const HostCpu& cpu);
+
+  Machine& machine_;
+  Memory model_{Memory::sc};
+  CxxMemory cxx_;
+};
+
+}  // namespace shootdown::host

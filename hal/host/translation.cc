@@ -1,0 +1,160 @@
+#include "hal/host/translation.h"
+
+#include <string>
+#include <utility>
+
+#include "hal/host/device.h"
+#include "hal/host/hypervisor.h"
+#include "hal/host/machine.h"
+#include "hal/host/race_detector.h"
+#include "hal/host/walk.h"
+
+namespace shootdown::host {
+
+namespace {
+
+const char* name_of(bool fault, bool cached) {
+  if (fault) return ": page fault";
+  return cached ? ": cached" : ": walked";
+}
+
+}  // namespace
+
+AccessResult Translation::access(VirtAddr address, bool write, Site where) {
+  const ModelScope scope;
+  machine_.scheduler().visible();
+  HostCpu& self = machine_.running();
+  Recorder& recorder = machine_.recorder();
+  FootprintLog& footprint = machine_.footprint();
+  // A user's instruction: the kernel's code, and what a compiler made of it, is over.
+  machine_.memory().barrier(self);
+  const std::uint16_t pcid = machine_.pcid_of(self.cr3);
+  const auto permits = [write](const TlbEntry* entry) {
+    return entry != nullptr && (!write || (entry->writable && entry->dirty));
+  };
+  TlbEntry* entry = self.tlb.find(address, pcid);
+  footprint.touch_cached(self.id, address, !permits(entry));
+  const bool cached = entry != nullptr;
+  if (!permits(entry)) {
+    // A clean entry walks again. One without the right faults, and then the access starts anew.
+    if (cached) footprint.touch_dropped(self.id, address);
+    if (cached && !entry->writable) self.tlb.drop_faulting(address, pcid);
+    entry = fill(self, address, write, /*speculative=*/false);
+  }
+  const bool fault = !permits(entry);
+  if (fault) {
+    footprint.touch_dropped(self.id, address);
+    self.tlb.drop_faulting(address, pcid);
+  }
+  machine_.note(OpClass::access, address ^ static_cast<std::uint64_t>(fault));
+  recorder.features().hit(0x1000 + (static_cast<unsigned>(cached) << 1) +
+                          static_cast<unsigned>(fault));
+  if (recorder.has_timeline()) {
+    recorder.operation(write ? "store to" : "load from", nullptr, address, where);
+    recorder.append(name_of(fault, cached));
+  }
+  if (fault) return AccessResult::fault;
+  const TlbEntry used = *entry;
+  if (machine_.hypervisor().emulates_accesses()) {
+    // Between translation and access the host may do something else, but the CPU takes no interrupt
+    // and must not be called preempted: it is in the middle of an instruction.
+    self.in_emulation = true;
+    machine_.scheduler().visible_uninterrupted();
+    self.in_emulation = false;
+  }
+  if (Observer* observer = machine_.observer()) {
+    observer->on_use(self.id, address, used, write);
+    machine_.stop_if_failed();
+  }
+  std::uint64_t* word = machine_.frames().words(used.frame);
+  machine_.touch(word, write);
+  if (write) {
+    ++*word;
+    machine_.changed();
+  } else {
+    machine_.note(OpClass::access, *word);
+  }
+  return AccessResult::done;
+}
+
+void Translation::speculate(HostCpu& cpu, const SpeculativeWalk& walk) {
+  if (walk.level > 1) {
+    fill_pointers(cpu, walk.address, walk.level);
+  } else {
+    fill(cpu, walk.address, /*write=*/false, /*speculative=*/true);
+  }
+}
+
+void Translation::device_walk(unsigned context, const SpeculativeWalk& walk) {
+  machine_.device().walk(context, walk.address, walk.level);
+  machine_.stop_if_failed();
+  Recorder& recorder = machine_.recorder();
+  if (!recorder.has_timeline()) return;
+  recorder.line("a device walks for " + recorder.name_of(walk.address) + " of space " +
+                    std::to_string(context) + ", to level " + std::to_string(walk.level),
+                Site());
+}
+
+TlbEntry* Translation::fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative) {
+  const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
+  if (speculative && cpu.tlb.find(address, pcid) != nullptr) return nullptr;
+  Observer* observer = machine_.observer();
+  machine_.touch(place(Part::tables, cpu.id), false);
+  const WalkResult walk = walk_tables(
+      machine_, {.id = cpu.id, .cr3 = cpu.cr3, .pcid = pcid, .tlb = cpu.tlb},
+      {.address = address, .write = write, .stop = 1, .is_instruction = !speculative}, observer);
+  machine_.stop_if_failed();
+  if (!walk.present) return nullptr;
+  if (walk.shift != kPageShift) machine_.touch(place(Part::tlb, cpu.id), true);
+  machine_.touch(place(Part::frame, walk.frame), false);
+  TlbEntry entry{.page = address >> walk.shift,
+                 .frame = walk.frame,
+                 .root = FramePool::frame_at(cpu.cr3),
+                 .pcid = pcid,
+                 .shift = walk.shift,
+                 .global = walk.global && (cpu.cr4 & kCr4GlobalPages) != 0,
+                 .writable = walk.writable,
+                 .dirty = walk.dirty,
+                 .from = {.step = machine_.step(), .speculative = speculative}};
+  for (const TlbEntry& old : cpu.tlb.entries) {
+    if (old.covers(address) && old.shift != walk.shift && (old.pcid == pcid || old.global)) {
+      report_two_sizes(cpu.id);
+    }
+  }
+  if (observer != nullptr) observer->on_fill(cpu.id, address, entry.from);
+  cpu.tlb.entries.remove_if([&](const TlbEntry& old) {
+    return old.covers(address) && (old.pcid == pcid || old.global) && old.shift == walk.shift;
+  });
+  TlbEntry& cached = cpu.tlb.entries.insert(entry);
+  Recorder& recorder = machine_.recorder();
+  if (recorder.has_timeline() && speculative) {
+    recorder.event(cpu.id, "speculative fill of " + recorder.name_of(address));
+  }
+  return &cached;
+}
+
+void Translation::fill_pointers(HostCpu& cpu, VirtAddr address, unsigned level) {
+  const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
+  machine_.touch(place(Part::tables, cpu.id), false);
+  // The pointer that this walk is for points to the table below.
+  if (cpu.tlb.find_table(address, pcid, level - 1) != nullptr) return;
+  walk_tables(machine_, {.id = cpu.id, .cr3 = cpu.cr3, .pcid = pcid, .tlb = cpu.tlb},
+              {.address = address, .write = false, .stop = level}, machine_.observer());
+  machine_.stop_if_failed();
+  Recorder& recorder = machine_.recorder();
+  if (!recorder.has_timeline()) return;
+  if (cpu.tlb.find_table(address, pcid, level - 1) == nullptr) return;
+  recorder.event(cpu.id, "speculative walk to " + recorder.name_of(address) +
+                             " stops after the entry of level " + std::to_string(level));
+}
+
+void Translation::report_two_sizes(CpuId cpu) {
+  Report report;
+  report.oracle = Oracle::fault;
+  report.title = "two translations of different sizes for one address";
+  report.detail = "What a CPU does then is undefined; some stop with a machine check.";
+  report.second = {.step = machine_.step(), .cpu = cpu, .what = "caches the second translation"};
+  machine_.fail(std::move(report));
+}
+
+}  // namespace shootdown::host

@@ -1,0 +1,40 @@
+// Address translation: user accesses, and walks that fill what CPUs and the device have cached
+// (walk.h, tlb.h).
+#pragma once
+
+#include <cstdint>
+
+#include "core/types.h"
+#include "hal/host/host_cpu.h"
+#include "hal/host/recorder.h"
+#include "hal/host/setup.h"
+#include "hal/host/tlb.h"
+
+namespace shootdown::host {
+
+/// Result of a user access.
+enum class AccessResult : std::uint8_t { done, fault };
+
+class Translation {
+ public:
+  explicit Translation(Machine& machine) : machine_(machine) {}
+
+  /// A user-mode load or store by the running CPU: translation, use, and the page fault if there is
+  /// no translation. The same function serves accesses of the kernel to its own half.
+  AccessResult access(VirtAddr address, bool write, Site where = Site::current());
+  /// A walk of the CPU's walker that no instruction asks for.
+  void speculate(HostCpu& cpu, const SpeculativeWalk& walk);
+  /// A walk of the device.
+  void device_walk(unsigned context, const SpeculativeWalk& walk);
+
+ private:
+  /// Walks and caches. The new entry, or null if there is none to make.
+  TlbEntry* fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative);
+  /// A speculative walk that stops after the entry of `level`.
+  void fill_pointers(HostCpu& cpu, VirtAddr address, unsigned level);
+  [[noreturn]] void report_two_sizes(CpuId cpu);
+
+  Machine& machine_;
+};
+
+}  // namespace shootdown::host
