@@ -1,9 +1,9 @@
 // CPUs that come and go.
 #pragma once
 
+#include "core/flush_ops.h"
 #include "core/hal.h"
 #include "core/local_flush.h"
-#include "core/paravirt/hub.h"
 #include "core/switch_mm.h"
 #include "core/system.h"
 
@@ -40,6 +40,9 @@ void reset_cpu(System<H>& system) {
 /// CR4.PCIDE and CR4.PGE are already what the configuration says.
 template <Hal H>
 void initialize_cpu(System<H>& system) {
+  static_assert(
+      BackendHotplug<H>::kAttends || !requires { H::hub_open(); },
+      "this HAL has a hub: include core/paravirt/hub.h, and see HalHub");
   require<H>(!H::interrupts_enabled(), Rule::r2, "initialize_cpu needs interrupts off");
   require<H>(H::this_cpu() < H::kMaxCpus, Rule::r13, "this_cpu() is out of range");
   require<H>(system.is_initialized(), Rule::r13, "a CPU is initialised before the system");
@@ -52,7 +55,7 @@ void initialize_cpu(System<H>& system) {
   // Online first: whoever frees kernel mappings from now on reaches this CPU, and what was freed
   // before goes with the flush below. The other way round, a flush in between would reach nobody.
   system.calls.set_online(H::this_cpu());
-  if constexpr (HalHub<H>) H::hub_open();
+  BackendHotplug<H>::cpu_online();
   load_mm(system, system.kernel_mm, 0, true,
           system.kernel_mm.tlb_gen.load(std::memory_order_acquire));
   own.loaded_mm.store(&system.kernel_mm, std::memory_order_release);
@@ -73,12 +76,7 @@ void take_cpu_offline(System<H>& system) {
   require<H>(!own.request_in_use, Rule::r10, "a CPU goes offline in the middle of a flush");
   leave_mm(system);
   system.calls.close_queue();
-  if constexpr (HalHub<H>) {
-    // As with the queue: closed first, then what came before is answered, or its sender waits for
-    // ever.
-    H::hub_close();
-    handle_hub_interrupt(system);
-  }
+  BackendHotplug<H>::cpu_offline(system);
   own.request_in_use = true;
   own.is_up = false;
 }

@@ -21,6 +21,9 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/broadcast_hooks.h"
+#include "core/flush_dispatch.h"
+#include "core/global_slots.h"
 #include "core/hal.h"
 #include "core/range.h"
 #include "core/request.h"
@@ -30,38 +33,24 @@
 
 namespace shootdown::internal {
 
-/// Whether this system broadcasts. A HAL without the instructions compiles to "no".
-template <Hal H>
-[[nodiscard]] constexpr bool broadcasts(const System<H>& system) {
-  if constexpr (HalBroadcast<H>) {
-    return system.config.broadcast;
-  } else {
-    return false;
-  }
-}
-
-/// The slot that `mm` has on every CPU, or kNoGlobalSlot. M14: acquire, so that the transition
-/// flag, which was set before, is seen with it.
-template <Hal H>
-[[nodiscard]] Slot global_slot_of(const System<H>& system, const Mm<H>& mm) {
-  if (!broadcasts(system)) return kNoGlobalSlot;
-  return mm.global_slot.load(std::memory_order_acquire);
-}
+/// See broadcast_hooks.h.
+template <HalBroadcast H>
+inline constexpr bool kBroadcastIsIncluded<H> = true;
 
 /// One INVLPGB. Context: preemption off until `await_broadcasts`, which waits for this CPU's only.
-template <Hal H>
+template <HalBroadcast H>
 void broadcast(System<H>& system, const Invlpgb& what) {
   ++system.self().own.counters.broadcasts;
-  if constexpr (HalBroadcast<H>) H::invlpgb(what);
+  H::invlpgb(what);
 }
 
-template <Hal H>
+template <HalBroadcast H>
 void await_broadcasts() {
-  if constexpr (HalBroadcast<H>) H::tlbsync();
+  H::tlbsync();
 }
 
 /// Invalidates the 4 KiB pages of `range`, in as few pieces as the processor permits.
-template <Hal H>
+template <HalBroadcast H>
 void broadcast_pages(System<H>& system, Invlpgb what, const FlushRange& range) {
   const std::uint64_t most = system.config.broadcast_max_pages;
   what.address = range.start;
@@ -73,7 +62,7 @@ void broadcast_pages(System<H>& system, Invlpgb what, const FlushRange& range) {
 }
 
 /// What `request` asks for, under the space's global slot. Asynchronous.
-template <Hal H>
+template <HalBroadcast H>
 void broadcast_request(System<H>& system, const FlushRequest<H>& request, Slot slot) {
   if (request.names_pages()) {
     broadcast_pages(system, {.scope = InvlpgbScope::pages, .pcid = pcid_of(slot)}, request.range());
@@ -83,7 +72,7 @@ void broadcast_request(System<H>& system, const FlushRequest<H>& request, Slot s
 }
 
 /// Gives `mm` a global slot, unless it has one or none is to be had. Context: preemption off.
-template <Hal H>
+template <HalBroadcast H>
 void grant_global_slot(System<H>& system, Mm<H>& mm) {
   if (!system.global_slots.try_lock()) return;
   if (mm.global_slot.load(std::memory_order_relaxed) == kNoGlobalSlot) {
@@ -103,7 +92,7 @@ void grant_global_slot(System<H>& system, Mm<H>& mm) {
 }
 
 /// Takes the slot of a space that no CPU has loaded. Context: any thread.
-template <Hal H>
+template <HalBroadcast H>
 void return_global_slot(System<H>& system, Mm<H>& mm) {
   const Slot slot = global_slot_of(system, mm);
   if (slot == kNoGlobalSlot) return;
@@ -114,7 +103,7 @@ void return_global_slot(System<H>& system, Mm<H>& mm) {
 }
 
 /// The CPUs of `members` that may have `mm` loaded on a slot of their own.
-template <Hal H>
+template <HalBroadcast H>
 [[nodiscard]] CpuMask<H::kMaxCpus> find_stragglers(const System<H>& system, const Mm<H>& mm,
                                                    const CpuMask<H::kMaxCpus>& members) {
   CpuMask<H::kMaxCpus> found;
@@ -133,6 +122,59 @@ template <Hal H>
     }
   });
   return found;
+}
+
+/// The flush of a space with a global slot. Interrupts are for CPUs that the broadcast does not
+/// reach, or that have to leave the space. Returns the ticks until all was done.
+///
+/// With lazily kept masks bits of CPUs that have left may stay set until the space retires. They
+/// cost nothing: the mask is read in transition, where the loaded space decides, and at the end.
+template <HalBroadcast H>
+std::uint64_t flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& request, Slot slot,
+                                 bool retires) {
+  const bool in_transition = mm.in_transition.load(std::memory_order_acquire);
+  // A lazy CPU on a slot of its own keeps the transition from ending, so it is a target too.
+  request.frees_tables |= in_transition;
+  request.by_hand |= in_transition;
+  H::trace(TraceEvent{
+      .kind = TraceKind::flush_broadcast, .mm = &mm, .request = &request, .value = slot});
+  const std::uint64_t since = H::ticks();
+  broadcast_request(system, request, slot);
+  if (in_transition || retires) {
+    const CpuMask<H::kMaxCpus> members = mm.cpus.read();
+    // The last flush is for the whole mask. A CPU that has just named another space as its loaded
+    // one clears its bit behind that, when the space's memory may be in other use; its answer
+    // comes behind both.
+    const auto stragglers = retires ? members : find_stragglers(system, mm, members);
+    if (!stragglers.empty()) {
+      static_cast<void>(flush_on_cpus(system, stragglers, request));
+    } else if (in_transition) {
+      // Nobody is left, and nobody can come back to a slot of its own. Release orders the reads
+      // above before the store, against the acquire of the next flush, which will not look.
+      mm.in_transition.store(false, std::memory_order_release);
+    }
+  }
+  // M14: on the CPU that issued them. Preemption has been off since then.
+  await_broadcasts<H>();
+  return H::ticks() - since;
+}
+
+/// By hardware: no CPU is interrupted, and every PCID is covered, loaded or not. Returns the ticks
+/// until it was done everywhere.
+template <HalBroadcast H>
+std::uint64_t broadcast_kernel(System<H>& system, const FlushRange& range) {
+  // As the cross call does: TLBSYNC waits for other CPUs, too.
+  require<H>(H::interrupts_enabled(), Rule::r12, "a flush of kernel mappings needs interrupts on");
+  require<H>(!H::in_interrupt(), Rule::r12,
+             "a flush of kernel mappings cannot start in an interrupt handler");
+  const std::uint64_t since = H::ticks();
+  if (range.all()) {
+    broadcast(system, {.scope = InvlpgbScope::everything});
+  } else {
+    broadcast_pages(system, {.scope = InvlpgbScope::kernel_pages}, range);
+  }
+  await_broadcasts<H>();
+  return H::ticks() - since;
 }
 
 }  // namespace shootdown::internal

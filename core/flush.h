@@ -7,7 +7,7 @@
 
 #include <atomic>
 
-#include "core/broadcast.h"
+#include "core/broadcast_hooks.h"
 #include "core/completion.h"
 #include "core/flush_dispatch.h"
 #include "core/hal.h"
@@ -26,51 +26,31 @@ struct FlushOptions {
   bool retires{false};  // the last flush of the space: afterwards no CPU has it loaded
 };
 
-/// The flush of a space with a global slot. Interrupts are for CPUs that the broadcast does not
-/// reach, or that have to leave the space. Returns the ticks until all was done.
-///
-/// With lazily kept masks bits of CPUs that have left may stay set until the space retires. They
-/// cost nothing: the mask is read in transition, where the loaded space decides, and at the end.
-template <Hal H>
-std::uint64_t flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& request, Slot slot,
-                                 bool retires) {
-  const bool in_transition = mm.in_transition.load(std::memory_order_acquire);
-  // A lazy CPU on a slot of its own keeps the transition from ending, so it is a target too.
-  request.frees_tables |= in_transition;
-  request.by_hand |= in_transition;
-  H::trace(TraceEvent{
-      .kind = TraceKind::flush_broadcast, .mm = &mm, .request = &request, .value = slot});
-  const std::uint64_t since = H::ticks();
-  broadcast_request(system, request, slot);
-  if (in_transition || retires) {
-    const CpuMask<H::kMaxCpus> members = mm.cpus.read();
-    // The last flush is for the whole mask. A CPU that has just named another space as its loaded
-    // one clears its bit behind that, when the space's memory may be in other use; its answer
-    // comes behind both.
-    const auto stragglers = retires ? members : find_stragglers(system, mm, members);
-    if (!stragglers.empty()) {
-      static_cast<void>(flush_on_cpus(system, stragglers, request));
-    } else if (in_transition) {
-      // Nobody is left, and nobody can come back to a slot of its own. Release orders the reads
-      // above before the store, against the acquire of the next flush, which will not look.
-      mm.in_transition.store(false, std::memory_order_release);
-    }
-  }
-  // M14: on the CPU that issued them. Preemption has been off since then.
-  await_broadcasts<H>();
-  return H::ticks() - since;
-}
-
 /// The flush of any other space. One that runs on many CPUs gets a global slot for the next time.
 template <Hal H>
 std::uint64_t flush_by_interrupt(System<H>& system, Mm<H>& mm, FlushRequest<H>& request,
                                  bool retires) {
   const CpuMask<H::kMaxCpus> members = mm.cpus.read();
   const std::uint64_t ticks = flush_on_cpus(system, members, request);
-  if (broadcasts(system) && !retires && members.count() > system.config.broadcast_threshold) {
-    grant_global_slot(system, mm);
+  if constexpr (HalBroadcast<H>) {
+    if (broadcasts(system) && !retires && members.count() > system.config.broadcast_threshold) {
+      grant_global_slot(system, mm);
+    }
   }
   return ticks;
+}
+
+/// Sends a request whose generation is set. Returns the ticks until all was done.
+template <Hal H>
+[[gnu::always_inline]] inline std::uint64_t send_flush(System<H>& system, Mm<H>& mm,
+                                                       FlushRequest<H>& request, bool retires) {
+  if constexpr (HalBroadcast<H>) {
+    // M14: read behind the bump, or what a CPU has cached under a slot that was just granted would
+    // be nobody's to invalidate.
+    const Slot global = global_slot_of(system, mm);
+    if (global != kNoGlobalSlot) return flush_by_broadcast(system, mm, request, global, retires);
+  }
+  return flush_by_interrupt(system, mm, request, retires);
 }
 
 template <Hal H>
@@ -99,12 +79,7 @@ void flush_mm(System<H>& system, Mm<H>& mm, const FlushRange& asked, FlushOption
                        request.generation % system.config.trim_interval == 0;
   H::trace(TraceEvent{
       .kind = TraceKind::flush_begin, .mm = &mm, .request = &request, .value = request.generation});
-  // M14: read behind the bump, or what a CPU has cached under a slot that was just granted would be
-  // nobody's to invalidate.
-  const Slot global = global_slot_of(system, mm);
-  const std::uint64_t ticks = global != kNoGlobalSlot
-                                  ? flush_by_broadcast(system, mm, request, global, options.retires)
-                                  : flush_by_interrupt(system, mm, request, options.retires);
+  const std::uint64_t ticks = send_flush(system, mm, request, options.retires);
   H::trace(
       TraceEvent{.kind = TraceKind::flush_end, .mm = &mm, .request = &request, .value = ticks});
   release_request(system);
@@ -173,7 +148,7 @@ SpaceRetired retire_mm(System<H>& system, Mm<H>& mm) {
   // Lazy CPUs have left; what is left runs a thread, whose tables the caller is about to release.
   require<H>(!internal::is_loaded(system, mm), Rule::r7, "a space is retired while a CPU runs it");
   internal::empty_mask(system, mm);
-  internal::return_global_slot(system, mm);
+  if constexpr (HalBroadcast<H>) internal::return_global_slot(system, mm);
   return SpaceRetired(mm.context);
 }
 

@@ -5,7 +5,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "core/broadcast.h"
+#include "core/broadcast_hooks.h"
 #include "core/counters.h"
 #include "core/cross_call.h"
 #include "core/flush_function.h"

@@ -1,7 +1,7 @@
 // Flushes of the kernel's own mappings, which every CPU has loaded all the time, lazy or not.
 #pragma once
 
-#include "core/broadcast.h"
+#include "core/broadcast_hooks.h"
 #include "core/completion.h"
 #include "core/flush_dispatch.h"
 #include "core/hal.h"
@@ -37,24 +37,6 @@ void run_kernel_flush_call(void* argument, Acknowledgement<H>& /*acknowledgement
   flush_kernel_here(call);
 }
 
-/// By hardware: no CPU is interrupted, and every PCID is covered, loaded or not. Returns the ticks
-/// until it was done everywhere.
-template <Hal H>
-std::uint64_t broadcast_kernel(System<H>& system, const FlushRange& range) {
-  // As the cross call does: TLBSYNC waits for other CPUs, too.
-  require<H>(H::interrupts_enabled(), Rule::r12, "a flush of kernel mappings needs interrupts on");
-  require<H>(!H::in_interrupt(), Rule::r12,
-             "a flush of kernel mappings cannot start in an interrupt handler");
-  const std::uint64_t since = H::ticks();
-  if (range.all()) {
-    broadcast(system, {.scope = InvlpgbScope::everything});
-  } else {
-    broadcast_pages(system, {.scope = InvlpgbScope::kernel_pages}, range);
-  }
-  await_broadcasts<H>();
-  return H::ticks() - since;
-}
-
 /// What is flushed if `asked` is asked for.
 template <Hal H>
 FlushRange enter_kernel_range(const System<H>& system, const FlushRange& asked) {
@@ -75,10 +57,12 @@ void flush_kernel(System<H>& system, const FlushRange& asked) {
   // M1: orders the caller's page-table stores before the read of the online mask, against a CPU
   // that comes online and flushes everything behind its locked set; and before the broadcast.
   H::full_fence();
-  if (broadcasts(system)) {
-    const std::uint64_t ticks = broadcast_kernel(system, range);
-    H::trace(TraceEvent{.kind = TraceKind::kernel_end, .value = ticks});
-    return;
+  if constexpr (HalBroadcast<H>) {
+    if (broadcasts(system)) {
+      const std::uint64_t ticks = broadcast_kernel(system, range);
+      H::trace(TraceEvent{.kind = TraceKind::kernel_end, .value = ticks});
+      return;
+    }
   }
   Counters& counters = system.self().own.counters;
   ++counters.remote_flush_sent;

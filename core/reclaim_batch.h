@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "core/broadcast.h"
+#include "core/broadcast_hooks.h"
 #include "core/completion.h"
 #include "core/cpu_mask.h"
 #include "core/flush.h"
@@ -86,9 +86,7 @@ class ReclaimBatch {
     request.stride_shift = kPageShift;
     request.reason = FlushReason::local_shootdown;
     H::trace(TraceEvent{.kind = TraceKind::batch_begin, .request = &request});
-    const std::uint64_t ticks = broadcast_ == Broadcast::none
-                                    ? internal::flush_on_cpus(system, cpus_, request)
-                                    : flush_by_broadcast(system, request);
+    const std::uint64_t ticks = send(system, request);
     H::trace(TraceEvent{.kind = TraceKind::batch_end, .request = &request, .value = ticks});
     internal::release_request(system);
     cpus_ = {};
@@ -100,10 +98,19 @@ class ReclaimBatch {
   static constexpr std::uint64_t kOneAddition = std::uint64_t{1} << 32;
 
  private:
+  [[gnu::always_inline]] std::uint64_t send(System<H>& system, FlushRequest<H>& request) {
+    if constexpr (HalBroadcast<H>) {
+      if (broadcast_ != Broadcast::none) return flush_by_broadcast(system, request);
+    }
+    return internal::flush_on_cpus(system, cpus_, request);
+  }
+
   /// Both halves: the broadcast for spaces with global slots, interrupts for all others and for
   /// stragglers. Not in `add`: TLBSYNC waits for what this CPU has issued, and the thread may have
   /// added from another one.
-  std::uint64_t flush_by_broadcast(System<H>& system, FlushRequest<H>& request) {
+  std::uint64_t flush_by_broadcast(System<H>& system, FlushRequest<H>& request)
+    requires HalBroadcast<H>
+  {
     const std::uint64_t since = H::ticks();
     if (broadcast_ == Broadcast::one_slot) {
       internal::broadcast(system, {.scope = InvlpgbScope::context, .pcid = pcid_of(slot_)});

@@ -1,8 +1,9 @@
-// The whole flush core. A kernel includes this and instantiates it over its HAL.
+// The native flush core. A kernel includes this and instantiates it over its HAL; one whose machine
+// has a backend that does better includes that backend's header, too, or shootdown_all.h.
 #pragma once
 
 #include "core/bring_up.h"         // IWYU pragma: export
-#include "core/broadcast.h"        // IWYU pragma: export
+#include "core/broadcast_hooks.h"  // IWYU pragma: export
 #include "core/completion.h"       // IWYU pragma: export
 #include "core/counters.h"         // IWYU pragma: export
 #include "core/cpu_mask.h"         // IWYU pragma: export
@@ -11,16 +12,11 @@
 #include "core/flush_cost.h"       // IWYU pragma: export
 #include "core/flush_dispatch.h"   // IWYU pragma: export
 #include "core/flush_function.h"   // IWYU pragma: export
-#include "core/global_slots.h"     // IWYU pragma: export
+#include "core/flush_ops.h"        // IWYU pragma: export
 #include "core/hal.h"              // IWYU pragma: export
 #include "core/kernel_range.h"     // IWYU pragma: export
 #include "core/local_flush.h"      // IWYU pragma: export
 #include "core/mm.h"               // IWYU pragma: export
-#include "core/paravirt/hub.h"     // IWYU pragma: export
-#include "core/paravirt/hyperv.h"  // IWYU pragma: export
-#include "core/paravirt/kvm.h"     // IWYU pragma: export
-#include "core/paravirt/select.h"  // IWYU pragma: export
-#include "core/paravirt/xen.h"     // IWYU pragma: export
 #include "core/reclaim_batch.h"    // IWYU pragma: export
 #include "core/request.h"          // IWYU pragma: export
 #include "core/switch_mm.h"        // IWYU pragma: export

@@ -10,7 +10,7 @@
 
 #include <atomic>
 
-#include "core/broadcast.h"
+#include "core/broadcast_hooks.h"
 #include "core/cpu_state.h"
 #include "core/hal.h"
 #include "core/local_flush.h"

@@ -5,13 +5,13 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/broadcast_hooks.h"
 #include "core/counters.h"
 #include "core/cpu_state.h"
 #include "core/cross_call.h"
 #include "core/flush_cost.h"
-#include "core/global_slots.h"
+#include "core/flush_ops.h"
 #include "core/mm.h"
-#include "core/paravirt/ops.h"
 #include "core/trace.h"
 #include "core/types.h"
 
@@ -86,6 +86,9 @@ inline constexpr std::uint64_t kCr3KeepEntries = std::uint64_t{1} << 63;
 
 template <Hal H>
 struct System {
+  static_assert(!HalBroadcast<H> || internal::kBroadcastIsIncluded<H>,
+                "this HAL has INVLPGB: include core/broadcast.h");
+
   Config config{};
   /// What a hypervisor may have replaced. Set at boot by `select_backend`, then constant.
   const FlushOps<H>* ops{&kNativeOps<H>};
@@ -93,7 +96,7 @@ struct System {
   Mm<H> kernel_mm{};
   std::array<CpuState<H>, H::kMaxCpus> cpus{};
   CrossCall<H> calls{};
-  GlobalSlots<H> global_slots{};
+  [[no_unique_address]] internal::GlobalSlotPool<H> global_slots{};
   /// Next identity to give out. 1 is the kernel's own space.
   typename H::template Atomic<ContextId> next_context{2};
 
@@ -170,7 +173,9 @@ void initialize_system(System<H>& system, const Config& config, PhysAddr kernel_
   require<H>(config.broadcast_max_pages != 0, Rule::r13, "one INVLPGB names at least one page");
   system.config = config;
   system.config.broadcast = HalBroadcast<H> && config.broadcast && config.pcid && !config.pti;
-  if (system.config.broadcast) system.global_slots.initialize(config.global_slots);
+  if constexpr (HalBroadcast<H>) {
+    if (system.config.broadcast) system.global_slots.initialize(config.global_slots);
+  }
   system.calls.set_patience(config.patience);
   system.kernel_mm.is_kernel = true;
   internal::give_identity(system.kernel_mm, 1, kernel_root, kernel_root);

@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "core/broadcast.h"
+#include "core/broadcast_hooks.h"
 #include "core/completion.h"
 #include "core/flush_dispatch.h"
 #include "core/hal.h"

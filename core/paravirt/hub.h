@@ -11,8 +11,8 @@
 #include <cstdint>
 
 #include "core/flush_dispatch.h"
+#include "core/flush_ops.h"
 #include "core/local_flush.h"
-#include "core/paravirt/ops.h"
 #include "core/system.h"
 #include "core/target_filter.h"
 
@@ -58,6 +58,18 @@ void handle_hub_interrupt(System<H>& system) {
     H::hub_acknowledge(message);
   }
 }
+
+/// A CPU that comes up becomes reachable; one that goes becomes unreachable first, then answers
+/// what the hub has taken before, or its sender waits for ever.
+template <HalHub H>
+struct BackendHotplug<H> {
+  static constexpr bool kAttends = true;
+  static void cpu_online() { H::hub_open(); }
+  static void cpu_offline(System<H>& system) {
+    H::hub_close();
+    handle_hub_interrupt(system);
+  }
+};
 
 namespace internal {
 

@@ -14,8 +14,8 @@
 #include <cstdint>
 
 #include "core/flush_dispatch.h"
+#include "core/flush_ops.h"
 #include "core/paravirt/hyperv_input.h"
-#include "core/paravirt/ops.h"
 #include "core/system.h"
 #include "core/target_filter.h"
 

@@ -18,7 +18,7 @@
 #include <cstdint>
 
 #include "core/flush_dispatch.h"
-#include "core/paravirt/ops.h"
+#include "core/flush_ops.h"
 #include "core/system.h"
 #include "core/target_filter.h"
 #include "core/trace.h"

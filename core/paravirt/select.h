@@ -1,7 +1,7 @@
 // Putting a backend in the place of the native operations.
 #pragma once
 
-#include "core/paravirt/ops.h"
+#include "core/flush_ops.h"
 #include "core/system.h"
 
 namespace shootdown {

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "core/shootdown.h"
+#include "core/shootdown_all.h"
 #include "fuzz/kernel/platform.h"
 #include "fuzz/oracles/oracles.h"
 #include "fuzz/scenario/scenario.h"

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "core/shootdown.h"
+#include "core/shootdown_all.h"
 #include "fuzz/kernel/layout.h"
 #include "fuzz/scenario/scenario.h"
 #include "hal/host/hal.h"

@@ -1,6 +1,9 @@
 // From the boot loader to the verdict.
 #include <array>
 
+#include "core/paravirt/hyperv.h"
+#include "core/paravirt/kvm.h"
+#include "core/paravirt/select.h"
 #include "hal/x86_64/features.h"
 #include "hal/x86_64/local_apic.h"
 #include "hal/x86_64/paravirt/hypercalls.h"

@@ -1,6 +1,7 @@
 // The flush core, instantiated over the x86-64 HAL.
 #pragma once
 
+#include "core/broadcast.h"
 #include "core/shootdown.h"
 #include "hal/x86_64/x86_hal.h"
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "core/shootdown.h"
+#include "core/shootdown_all.h"
 #include "tests/core/log.h"
 #include "tests/core/recording_hal.h"
 

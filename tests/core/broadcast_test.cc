@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "core/shootdown.h"
+#include "core/shootdown_all.h"
 #include "tests/core/bench.h"
 
 namespace shootdown::test {

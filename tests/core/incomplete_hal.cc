@@ -1,5 +1,6 @@
-// A port to a new machine, with one operation missing behind each macro. The error must name the
-// concept that is not satisfied.
+// A port to a new machine, with one operation missing behind each macro WITHOUT_: the error must
+// name the concept that is not satisfied. Or with the operations of a backend whose header is not
+// included, behind each macro WITH_: the error must name the header.
 
 #include "core/shootdown.h"
 
@@ -62,6 +63,13 @@ struct Port {
 #ifndef WITHOUT_FAIL
   static void fail(const Failure&);
 #endif
+#ifdef WITH_INVLPGB
+  static void invlpgb(const Invlpgb&);
+  static void tlbsync();
+#endif
+#ifdef WITH_HUB
+  static void hub_open();
+#endif
   static void pause();
   static std::uint64_t ticks();
   static void trace(const TraceEvent&);
@@ -70,6 +78,9 @@ struct Port {
 
 void use(System<Port>& system);
 
-void use(System<Port>& system) { static_cast<void>(sum_counters(system)); }
+void use(System<Port>& system) {
+  static_cast<void>(sum_counters(system));
+  initialize_cpu(system);
+}
 
 }  // namespace shootdown::test

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "core/shootdown.h"
+#include "core/shootdown_all.h"
 #include "tests/core/bench.h"
 #include "tests/core/paravirt_hal.h"
 

@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/shootdown.h"
+#include "core/shootdown_all.h"
 
 namespace shootdown::test {
 

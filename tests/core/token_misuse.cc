@@ -1,6 +1,6 @@
 // Misuses of completion tokens, each behind a macro of its own.
 
-#include "core/shootdown.h"
+#include "core/shootdown_all.h"
 #include "tests/core/recording_hal.h"
 
 namespace shootdown::test {

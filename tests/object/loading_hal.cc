@@ -2,6 +2,7 @@
 // the condition that the HAL patches. static_key_test tells them apart by their machine code.
 #include <cstddef>
 
+#include "core/broadcast.h"
 #include "core/shootdown.h"
 #include "hal/x86_64/x86_hal.h"
 

@@ -1,7 +1,7 @@
 // The whole core in one object, so that its symbol table tells what the core needs from outside.
 // undefined_test demands that every function template of core/ is in it; a new entry point that
 // nothing here uses is added below.
-#include "core/shootdown.h"
+#include "core/shootdown_all.h"
 #include "hal/x86_64/x86_hal.h"
 
 namespace shootdown {

@@ -1,6 +1,7 @@
 // Prints a constant of the core as the program, a library and the model were compiled with it.
 #include <cstdio>
 
+#include "core/broadcast.h"
 #include "core/shootdown.h"
 #include "hal/host/hal.h"
 #include "tests/mutants/probe/library.h"

@@ -51,6 +51,17 @@ struct FlushOps {
 template <Hal H>
 extern const FlushOps<H> kNativeOps;
 
+/// What a backend does when a CPU comes and goes, besides what the core does. A backend that has
+/// something to do specialises it (paravirt/hub.h).
+template <Hal H>
+struct BackendHotplug {
+  static constexpr bool kAttends = false;
+  /// Context: this CPU is online in the core, with interrupts off.
+  static void cpu_online() {}
+  /// Context: this CPU's call queue is closed, with interrupts off.
+  static void cpu_offline(System<H>& /*system*/) {}
+};
+
 /// A HAL under which another table may be in use. Both keys are fixed before a second CPU runs.
 template <class H>
 concept HalParavirt = Hal<H> && requires {

@@ -1,0 +1,11 @@
+// The native flush core and every optional backend.
+#pragma once
+
+#include "core/broadcast.h"        // IWYU pragma: export
+#include "core/global_slots.h"     // IWYU pragma: export
+#include "core/paravirt/hub.h"     // IWYU pragma: export
+#include "core/paravirt/hyperv.h"  // IWYU pragma: export
+#include "core/paravirt/kvm.h"     // IWYU pragma: export
+#include "core/paravirt/select.h"  // IWYU pragma: export
+#include "core/paravirt/xen.h"     // IWYU pragma: export
+#include "core/shootdown.h"        // IWYU pragma: export
