@@ -1,6 +1,5 @@
 """The macros that BUILD files of this workspace load. bazel/README.md shows each in use."""
 
-load("@rules_cc//cc:defs.bzl", "cc_library")
 load("//bazel:variants.bzl", _HOST_VARIANTS = "HOST_VARIANTS", _VARIANTS = "VARIANTS")
 load("//bazel/private:build_failure.bzl", _build_failure_test = "build_failure_test")
 load(
@@ -251,37 +250,6 @@ def build_failure_test(name, src, expect, deps = [], remedy_deps = [], define = 
         define = define,
         expect = expect,
         remedy_deps = remedy_deps,
-        deps = deps,
-        **kwargs
-    )
-
-def one_piece(name, srcs, deps, features = ["no_coverage"], hdrs = None, **kwargs):
-    """A library of all these sources compiled as one, so that their headers are read once.
-
-    Args:
-      name: name of the library.
-      srcs: its C++ sources. What is local to one of them needs a name that no other one has.
-      deps: what they stand on.
-      features: of the toolchain.
-      hdrs: their headers; by default all beside them.
-      **kwargs: further attributes of the library.
-    """
-    source = name + "_source"
-    native.genrule(
-        name = source,
-        srcs = srcs,
-        outs = [name + ".cc"],
-        cmd = "for file in $(SRCS); do echo \"#include \\\"$$file\\\"\"; done > $@",
-        tags = ["manual"],
-        visibility = ["//visibility:private"],
-    )
-    cc_library(
-        name = name,
-        srcs = [":" + source],
-        hdrs = native.glob(["*.h"]) if hdrs == None else hdrs,
-        features = features,
-        tags = ["manual"],
-        textual_hdrs = srcs,
         deps = deps,
         **kwargs
     )

@@ -199,10 +199,13 @@ bool replays(Runner& runner, const Scenario& scenario) {
          runner.machine().recorder().hash() == hash;
 }
 
-/// This very program: another build of it may have another core inside.
+/// This very program, by the name that it was called by: another build may have another core
+/// inside, and what a build with mutants runs depends on its link.
 std::string own_name(char** argv) {
   std::error_code failed;
-  const auto path = std::filesystem::read_symlink("/proc/self/exe", failed);
+  const bool is_path = std::string_view(argv[0]).find('/') != std::string_view::npos;
+  const auto path = is_path ? std::filesystem::absolute(argv[0], failed)
+                            : std::filesystem::read_symlink("/proc/self/exe", failed);
   return shell_quoted(failed ? std::string_view(argv[0]) : std::string_view(path.native()));
 }
 

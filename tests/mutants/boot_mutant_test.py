@@ -4,21 +4,28 @@
 It fails, or the kernel stops in it: a rule of the core is broken, an instruction faults, or a CPU does
 not answer.
 
-usage: boot_mutant_test.py IMAGE TEST [OPTION OF THE RUNNER]...
+usage: boot_mutant_test.py IMAGE MUTANT TEST [OPTION OF THE RUNNER]...
 """
 
 import contextlib
 import io
 import sys
+import tempfile
+from pathlib import Path
 
 from bochs_runner import cli, verdict
 
+from tests.mutants import joint
+
 
 def main(argv: list[str]) -> int:
-    image, test, *options = argv
+    image, name, test, *options = argv
     output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        status = cli.main(["--image", image, *options, "--timeout", "200"])
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = Path(folder) / "kernel.iso"
+        chosen.write_bytes(joint.choose_in(Path(image).read_bytes(), name))
+        with contextlib.redirect_stdout(output):
+            status = cli.main(["--image", str(chosen), *options, "--timeout", "200"])
     print(output.getvalue())
     console = verdict.parse(output.getvalue().split("--- the end of")[0])
     noticed = test in console.failed() or console.fatal.endswith(f" [{test}]")

@@ -13,7 +13,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--patch", required=True, type=Path)
     parser.add_argument("--tree", required=True, type=Path, help="folder that takes the copies")
-    parser.add_argument("files", nargs="+", metavar="FROM=TO", help="TO is relative to the tree")
+    parser.add_argument("--files", required=True, nargs="+", metavar="FROM=TO", help="TO is relative to the tree")
     args = parser.parse_args(argv)
     for pair in args.files:
         source, _, target = pair.partition("=")

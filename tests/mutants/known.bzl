@@ -201,20 +201,6 @@ HOW.update({
     if name.startswith("c")
 })
 
-# Their patches change what runs below the kernel, or a header of the core that it includes.
-MODEL_MUTANTS = [
-    "m59_state_cleared_on_a_copy",
-    "m60_preempted_within_an_access",
-    "m61_guest_made_flag",
-    "m64_empty_set_flushed",
-    "m65_unknown_processor",
-    "o02_hub_sends_one_address_for_a_large_page",
-    "m62_record_looked_for_where_it_was",
-    "m85_accessed_bit_written_in_two_steps",
-    "m87_bits_set_in_an_entry_that_is_gone",
-    "m88_toggled_bit_flushes_nothing",
-]
-
 # What scenarios do not show: killed by a unit test that sees the order of operations. In 30 the push is a
 # locked operation and so drains the store buffer anyway; there is no flush before PCIDs are on (37) and no
 # change of CR4 at run time (39). The window of o04 is one operation wide, on a lazy CPU of a space that ends.

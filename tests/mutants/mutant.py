@@ -142,6 +142,11 @@ def _check_diff(mutant: Mutant) -> None:
         raise MutantError(f"{mutant.path}: " + "; ".join(wrong))
 
 
+def patched_files(patch: Path) -> list[str]:
+    """The files that a patch with any header changes, relative to the top of the tree."""
+    return re.findall(r"^\+\+\+ b/(\S+)$", patch.read_text(), re.MULTILINE)
+
+
 def apply(mutant_file: Path, tree: Path, dry_run: bool = False, fuzz: int = 0, strip: int = 1) -> None:
     """Applies a patch to a copy of the sources. Lines around each change must be as they were,
     but for `fuzz` of them at either end; `strip` folders are left off the names in it.

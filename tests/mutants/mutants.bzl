@@ -1,50 +1,56 @@
-"""Programs and tests with a mutant in the place of the core.
+"""Programs and tests with mutants in the place of the core.
 
-How a mutant gets in. Everything depends on //core, //kernel-glue/mm and //hal/host, which are flags
-whose defaults are the clean rooms. `mutated_core` is a library of changed copies of the headers of the
-first two, and `_mutant_binary` builds a program in a configuration in which both flags name that
-library. The clean headers are then no input of any compile action of the program: an include that does
-not find the copy finds nothing. A mutant of what runs below the kernel changes copies of the model, too.
-//tests/mutants/probe:probe_test shows it.
+How a mutant gets in. Everything depends on //core, //kernel-glue/mm and //hal/host, which are flags whose defaults
+are the clean rooms. `joint_core` is a library of changed copies of their headers which hold all mutants
+(joint.py), and `_mutant_binary` builds a program in a configuration in which the flags name that library and the
+model that is made of it. So each program is compiled once, as `joint_PROGRAM`, and NAME_PROGRAM is a link to it: it
+runs the mutant that it is called by (choose.cc).
+
+`mutated_core` is the same with one patch, applied as it is. //tests/mutants:joint_program_test compares the two.
+
+The clean headers are no input of any compile action of such a program: an include that does not find the copy finds
+nothing. //tests/mutants/probe:probe_test shows it.
 """
 
-load("//bazel/private:shared.bzl", "shared_library")
+load("@rules_cc//cc:defs.bzl", "cc_library")
 
 _CORE = "//core:core"
 _MM = "//kernel-glue/mm:mm"
 _MODEL = "//hal/host:host"
-_PARTS = "//fuzz:parts"
-_TARGET_PARTS = "//fuzz:target_parts"
-_KERNEL_PARTS = "//kernel-glue/kernel:parts"
 _HEADERS = ["//core:headers", "//kernel-glue/mm:headers"]
+_SOURCES = _HEADERS + ["//hal/host:sources"]
 _PARSE_HEADERS = "//command_line_option:process_headers_in_dependencies"
+_STOOD_IN_FOR = ["//core:__pkg__", "//hal/host:__pkg__", "//kernel-glue/mm:__pkg__"]
 
-def _mutated_core_impl(ctx):
-    tree = ctx.label.name
-    copies = []
-    pairs = []
-    for source in ctx.files.srcs:
-        copy = ctx.actions.declare_file(tree + "/" + source.short_path)
-        copies.append(copy)
-        pairs.append(source.path + "=" + source.short_path)
+def _tree(ctx, arguments, inputs, new_headers, message):
+    """Changed copies of the sources, in a tree of their own."""
+    copies = [ctx.actions.declare_file(ctx.label.name + "/" + source.short_path) for source in ctx.files.srcs]
     root = copies[0].path[:-len(ctx.files.srcs[0].short_path) - 1]
+    copies += [ctx.actions.declare_file(ctx.label.name + "/" + header) for header in new_headers]
     ctx.actions.run(
-        arguments = ["--patch", ctx.file.patch.path, "--tree", root] + pairs,
+        arguments = arguments + ["--tree", root, "--files"] + [
+            source.path + "=" + source.short_path
+            for source in ctx.files.srcs
+        ],
         executable = ctx.executable._tool,
-        inputs = ctx.files.srcs + [ctx.file.patch],
+        inputs = ctx.files.srcs + inputs,
         mnemonic = "Mutate",
         outputs = copies,
-        progress_message = "Applying " + ctx.file.patch.short_path,
+        progress_message = message,
     )
     context = cc_common.create_compilation_context(
         headers = depset([copy for copy in copies if copy.extension == "h"]),
         quote_includes = depset([root]),
     )
     return [
-        DefaultInfo(files = depset(copies)),
+        DefaultInfo(files = depset(copies), runfiles = ctx.runfiles(files = copies)),
         OutputGroupInfo(sources = depset([copy for copy in copies if copy.extension == "cc"])),
         CcInfo(compilation_context = context),
     ]
+
+def _mutated_core_impl(ctx):
+    patch = ctx.file.patch
+    return _tree(ctx, ["--patch", patch.path], [patch], [], "Applying " + patch.short_path)
 
 mutated_core = rule(
     implementation = _mutated_core_impl,
@@ -60,41 +66,51 @@ mutated_core = rule(
     doc = "The headers of the core and of the memory manager with one patch applied.",
 )
 
-def _settings(attr):
-    # That each header compiles on its own is checked with the clean core. Once is enough.
+def _joint_core_impl(ctx):
+    patches = ctx.files.patches
+    return _tree(
+        ctx,
+        ["--patches"] + [patch.path for patch in patches],
+        patches,
+        ["mutants/choice.h"],
+        "Merging %d mutants" % len(patches),
+    )
+
+_joint_core = rule(
+    implementation = _joint_core_impl,
+    attrs = {
+        "patches": attr.label_list(allow_files = [".patch"], mandatory = True),
+        "srcs": attr.label_list(allow_files = [".h", ".cc"], default = _HEADERS),
+        "_tool": attr.label(
+            cfg = "exec",
+            default = "//tests/mutants:joint",
+            executable = True,
+        ),
+    },
+    doc = "The headers of the core and of the memory manager with all patches in them.",
+)
+
+def _transition_impl(_settings_before, attr):
     return {
         _CORE: attr.core,
         _MM: attr.core,
+        _MODEL: attr.model,
+        # That each header compiles on its own is checked with the clean core. Once is enough.
         _PARSE_HEADERS: False,
-        _PARTS: "//fuzz:one_piece",
-        _TARGET_PARTS: "//fuzz:target_in_two_pieces",
     }
-
-def _transition_impl(_settings_before, attr):
-    return dict(_settings(attr), **{_MODEL: "//tests/mutants:shared_model"})
 
 _mutant_transition = transition(
     implementation = _transition_impl,
     inputs = [],
-    outputs = [_CORE, _MM, _MODEL, _PARTS, _PARSE_HEADERS, _TARGET_PARTS],
+    outputs = [_CORE, _MM, _MODEL, _PARSE_HEADERS],
 )
 
-def _model_transition_impl(_settings_before, attr):
-    return dict(_settings(attr), **{_MODEL: attr.model})
-
-_model_transition = transition(
-    implementation = _model_transition_impl,
-    inputs = [],
-    outputs = [_CORE, _MM, _MODEL, _PARTS, _PARSE_HEADERS, _TARGET_PARTS],
-)
-
-def _mutant_binary_impl(ctx):
-    target = ctx.attr.target[0][DefaultInfo]
+def _link_to(ctx, target):
     executable = ctx.actions.declare_file(ctx.label.name)
     ctx.actions.symlink(
         output = executable,
         is_executable = True,
-        target_file = target.files_to_run.executable,
+        target_file = target[DefaultInfo].files_to_run.executable,
     )
 
     # The target's own runfiles hold the program under the name that the clean one has, too. In the
@@ -105,38 +121,43 @@ def _mutant_binary_impl(ctx):
         runfiles = ctx.runfiles(files = [executable]),
     )]
 
-def _mutant_binary_rule(settings, **attrs):
-    return rule(
-        implementation = _mutant_binary_impl,
-        attrs = dict({
-            "core": attr.string(doc = "Label of the library in the place of the core.", mandatory = True),
-            "target": attr.label(cfg = settings, executable = True, mandatory = True),
-            "_allowlist_function_transition": attr.label(
-                default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
-            ),
-        }, **attrs),
-        executable = True,
-    )
+_ALLOWLIST = attr.label(default = "@bazel_tools//tools/allowlists/function_transition_allowlist")
 
-_mutant_binary = _mutant_binary_rule(_mutant_transition)
+def _mutant_binary_impl(ctx):
+    return _link_to(ctx, ctx.attr.target[0])
 
-_model_mutant_binary = _mutant_binary_rule(
-    _model_transition,
-    model = attr.string(doc = "Label of the library in the place of the model.", mandatory = True),
+_mutant_binary = rule(
+    implementation = _mutant_binary_impl,
+    attrs = {
+        "core": attr.string(doc = "Label of the library in the place of the core.", mandatory = True),
+        "model": attr.string(doc = "Label of the library in the place of the model.", mandatory = True),
+        "target": attr.label(cfg = _mutant_transition, executable = True, mandatory = True),
+        "_allowlist_function_transition": _ALLOWLIST,
+    },
+    executable = True,
+)
+
+def _named_binary_impl(ctx):
+    return _link_to(ctx, ctx.attr.program)
+
+_named_binary = rule(
+    implementation = _named_binary_impl,
+    attrs = {"program": attr.label(executable = True, mandatory = True, cfg = "target")},
+    doc = "A program under a name by which it is called.",
+    executable = True,
 )
 
 def _kernel_transition_impl(_settings_before, attr):
     return {
         _CORE: attr.core,
         _MM: attr.core,
-        _KERNEL_PARTS: "//kernel-glue/kernel:one_piece",
         _PARSE_HEADERS: False,
     }
 
 _kernel_transition = transition(
     implementation = _kernel_transition_impl,
     inputs = [],
-    outputs = [_CORE, _MM, _KERNEL_PARTS, _PARSE_HEADERS],
+    outputs = [_CORE, _MM, _PARSE_HEADERS],
 )
 
 def _mutant_image_impl(ctx):
@@ -153,9 +174,7 @@ _mutant_image = rule(
     attrs = {
         "core": attr.string(doc = "Label of the library in the place of the core.", mandatory = True),
         "target": attr.label(cfg = _kernel_transition, mandatory = True),
-        "_allowlist_function_transition": attr.label(
-            default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
-        ),
+        "_allowlist_function_transition": _ALLOWLIST,
     },
     doc = "A boot image as it is with another core.",
 )
@@ -163,67 +182,129 @@ _mutant_image = rule(
 def _absolute(label):
     return "//%s%s" % (native.package_name(), label) if label.startswith(":") else label
 
-def mutant_binary(name, target, core, model = None, **kwargs):
+def mutant_binary(name, target, core, model = "//hal/host:model", **kwargs):
     """A program as it is with another core.
 
     Args:
       name: name of the new target.
       target: label of the program, of any variant.
       core: label of the library in the place of the core, such as one of mutated_core.
-      model: label of the library in the place of the model, or None.
+      model: label of the library in the place of the model, made of `core`, or of the clean one.
       **kwargs: tags, testonly, visibility.
     """
-    if model:
-        kwargs = dict(kwargs, model = _absolute(model))
-    (_model_mutant_binary if model else _mutant_binary)(
+    _mutant_binary(
         name = name,
         core = _absolute(core),
+        model = _absolute(model),
         target = target,
         **kwargs
     )
 
-def shared_model(name):
-    """The model as mutants use it that do not reach it.
-
-    Args:
-      name: name of the target, which the transition above names.
-    """
-    shared_library(
-        name = name,
-        library = "//hal/host:one_piece",
-        tags = ["manual"],
-        visibility = ["//hal/host:__pkg__"],
-    )
-
-def _mutated_rooms(name, patch, with_model):
-    """Returns the labels of the libraries in the place of the core and of the model."""
-    mutated_core(
-        name = name + "_core",
-        srcs = _HEADERS + (["//hal/host:sources"] if with_model else []),
-        patch = patch,
-        tags = ["manual"],
-        visibility = ["//core:__pkg__", "//kernel-glue/mm:__pkg__"],
-    )
-    if not with_model:
-        return ":" + name + "_core", None
+def _model(name, core, deps = []):
+    """The model, made of copies of its sources."""
     native.filegroup(
-        name = name + "_model_sources",
-        srcs = [":" + name + "_core"],
+        name = name + "_sources",
+        srcs = [core],
         output_group = "sources",
         tags = ["manual"],
     )
-    native.cc_library(
-        name = name + "_model",
-        srcs = [":" + name + "_model_sources"],
+    cc_library(
+        name = name,
+        srcs = [":" + name + "_sources"],
         features = ["no_coverage"],
         tags = ["manual"],
         visibility = ["//hal/host:__pkg__"],
-        deps = [
-            ":" + name + "_core",
+        deps = deps + [
+            core,
             "//hal/common",
         ],
     )
-    return ":" + name + "_core", ":" + name + "_model"
+
+# The programs that hold all mutants, and what each stands for.
+_PROGRAMS = {
+    "afl": "//fuzz:shootdown_afl",
+    "explore": "//fuzz:explore_bin",
+    "libfuzzer": "//fuzz:shootdown_libfuzzer",
+    "reproduce": "//fuzz:reproduce_bin",
+    "search": "//fuzz:search_bin",
+}
+
+def joint_programs(patches):
+    """The programs that hold all mutants: joint_PROGRAM, where a link's name or a variable says which one runs.
+
+    Args:
+      patches: the mutants' patches.
+    """
+    _joint_core(
+        name = "joint_headers",
+        srcs = _SOURCES,
+        patches = patches,
+        tags = ["manual"],
+    )
+    cc_library(
+        name = "choose",
+        srcs = ["choose.cc"],
+        alwayslink = True,
+        features = ["no_coverage"],
+        tags = ["manual"],
+        deps = [":joint_headers"],
+    )
+    cc_library(
+        name = "joint_core",
+        tags = ["manual"],
+        visibility = _STOOD_IN_FOR,
+        deps = [
+            ":choose",
+            ":joint_headers",
+        ],
+    )
+    _model("joint_model", ":joint_headers", [":choose"])
+    for program, target in _PROGRAMS.items():
+        _joint_binary("joint_" + program, target)
+    _joint_binary("joint_core_test", "//tests/core:core_test", testonly = True)
+    _joint_binary("joint_determinism_test", "//tests/host:determinism_test", testonly = True)
+
+def _joint_binary(name, target, **kwargs):
+    mutant_binary(
+        name = name,
+        core = ":joint_core",
+        model = ":joint_model",
+        tags = ["manual"],
+        target = target,
+        **kwargs
+    )
+
+def _named_programs(name, visibility = None):
+    for program in _PROGRAMS:
+        _named_binary(
+            name = "%s_%s" % (name, program),
+            program = ":joint_" + program,
+            tags = ["manual"],
+            visibility = visibility,
+        )
+
+def patched_alone(name, patch):
+    """NAME_alone_search, the random search with one patch applied as it is.
+
+    Args:
+      name: name of a mutant.
+      patch: its patch.
+    """
+    mutated_core(
+        name = name + "_core",
+        srcs = _SOURCES,
+        patch = patch,
+        tags = ["manual"],
+        visibility = _STOOD_IN_FOR,
+    )
+    _model(name + "_model", ":" + name + "_core")
+    mutant_binary(
+        name = name + "_alone_search",
+        core = ":%s_core" % name,
+        model = ":%s_model" % name,
+        tags = ["manual"],
+        target = "//fuzz:search_bin",
+    )
 
 def mutant_test(
         name,
@@ -232,7 +313,6 @@ def mutant_test(
         libfuzzer_runs,
         seeds,
         how = [],
-        with_model = False,
         tags = []):
     """One mutant, its programs, and the tests that it is found.
 
@@ -241,7 +321,6 @@ def mutant_test(
       NAME_search               the random search
       NAME_reproduce            the reproducer, which tells the mutant's crash files
       NAME_explore              the exhaustive explorer
-      NAME_core                 the mutated core; `bazel test --//core=LABEL //...` tests it
 
     Tests: each looks for the mutant from each seed, with nothing to start from, and passes if an
     oracle that the patch names reports it within the budget every time.
@@ -255,28 +334,12 @@ def mutant_test(
       libfuzzer_runs: budget of libFuzzer for each seed; 0 for no such test.
       seeds: random seeds, fixed so that the verdict is always the same.
       how: options of the random search besides: --strategy NAME, --turn SWITCH.
-      with_model: whether the patch changes hal/host.
       tags: tags of the tests.
     """
-    core, model = _mutated_rooms(name, patch, with_model)
-    for suffix, target in {
-        "_libfuzzer": "//fuzz:shootdown_libfuzzer",
-        "_afl": "//fuzz:shootdown_afl",
-        "_search": "//fuzz:search_bin",
-        "_reproduce": "//fuzz:reproduce_bin",
-        "_explore": "//fuzz:explore_bin",
-    }.items():
-        mutant_binary(
-            name = name + suffix,
-            core = core,
-            model = model,
-            tags = ["manual"],
-            target = target,
-            visibility = [
-                "//tests:__subpackages__",
-                "//tools:__pkg__",
-            ],
-        )
+    _named_programs(name, [
+        "//tests:__subpackages__",
+        "//tools:__pkg__",
+    ])
     search = ":" + name + "_search"
     if search_executions:
         hunt_test(name + "_search_test", search, "search", search_executions, patch, seeds, how, tags)
@@ -284,26 +347,18 @@ def mutant_test(
         libfuzzer = ":" + name + "_libfuzzer"
         hunt_test(name + "_libfuzzer_test", libfuzzer, "libfuzzer", libfuzzer_runs, patch, seeds, tags = tags)
 
-def unit_mutant_test(name, patch, test):
+def unit_mutant_test(name, test):
     """A mutant that a unit test of the core kills. The test NAME_unit_test passes if that test fails.
 
     Args:
       name: name of the mutant.
-      patch: the patch file.
       test: the unit test, as SUITE.NAME.
     """
-    mutated_core(
-        name = name + "_core",
-        patch = patch,
-        tags = ["manual"],
-        visibility = ["//core:__pkg__", "//kernel-glue/mm:__pkg__"],
-    )
-    mutant_binary(
+    _named_binary(
         name = name + "_core_test",
         testonly = True,
-        core = ":" + name + "_core",
+        program = ":joint_core_test",
         tags = ["manual"],
-        target = "//tests/core:core_test",
     )
     native.sh_test(
         name = name + "_unit_test",
@@ -314,7 +369,7 @@ def unit_mutant_test(name, patch, test):
     )
 
 def correct_change_test(name, patch, executions, seeds):
-    """A correct change of the core, which no oracle may report. NAME_search_test passes if none does.
+    """A correct change of the core, which no oracle may report. correct_NAME_search_test passes if none does.
 
     Args:
       name: name of the change.
@@ -322,25 +377,9 @@ def correct_change_test(name, patch, executions, seeds):
       executions: how many the search makes from each seed.
       seeds: random seeds.
     """
-    mutated_core(
-        name = name + "_core",
-        patch = patch,
-        tags = ["manual"],
-        visibility = ["//core:__pkg__", "//kernel-glue/mm:__pkg__"],
-    )
-    for suffix, target in {
-        "_search": "//fuzz:search_bin",
-        "_explore": "//fuzz:explore_bin",
-        "_reproduce": "//fuzz:reproduce_bin",
-    }.items():
-        mutant_binary(
-            name = name + suffix,
-            core = ":" + name + "_core",
-            tags = ["manual"],
-            target = target,
-        )
+    _named_programs(name)
     hunt_test(
-        name = name + "_search_test",
+        name = "correct_%s_search_test" % name,
         correct = patch,
         executions = executions,
         how = ["--strategy", "aimed", "--any-switch", "--chains"],
@@ -349,28 +388,46 @@ def correct_change_test(name, patch, executions, seeds):
         seeds = seeds,
     )
 
+def joint_image(patches):
+    """joint_image, the test kernel that holds these mutants. boot_mutant_test.py says in a copy which one runs.
+
+    It holds no other ones: what they ask for, code that runs on a user root could not read.
+
+    Args:
+      patches: the mutants' patches.
+    """
+    _joint_core(
+        name = "booted_core",
+        patches = patches,
+        tags = ["manual"],
+        visibility = _STOOD_IN_FOR,
+    )
+    _mutant_image(
+        name = "joint_image",
+        core = _absolute(":booted_core"),
+        tags = ["manual"],
+        target = "//kernel-glue/kernel:image",
+    )
+
 def boot_mutant_test(name, test, options):
     """NAME_boot_test passes if the test kernel with the mutant NAME inside fails a self-test.
 
     Args:
-      name: name of a mutant that has a mutant_test.
+      name: name of a mutant that joint_image holds.
       test: the self-test that must fail, by its title.
       options: of the runner, for the boot.
     """
-    _mutant_image(
-        name = name + "_image",
-        core = _absolute(":" + name + "_core"),
-        tags = ["manual"],
-        target = "//kernel-glue/kernel:image",
-    )
     native.py_test(
         name = name + "_boot_test",
         size = "medium",
         srcs = ["//tests/mutants:boot_mutant_test.py"],
-        args = ["$(location :%s_image)" % name, "'%s'" % test] + options,
-        data = [":%s_image" % name],
+        args = ["$(location :joint_image)", name, "'%s'" % test] + options,
+        data = [":joint_image"],
         main = "boot_mutant_test.py",
-        deps = ["//kernel-glue:bochs_runner"],
+        deps = [
+            "//kernel-glue:bochs_runner",
+            "//tests/mutants:joint_library",
+        ],
     )
 
 def hunt_test(name, program, kind, executions, patch = None, seeds = [1], how = [], tags = [], correct = None):

@@ -128,9 +128,9 @@ def _diff(folder: Path, file: str) -> str:
     return "".join(difflib.unified_diff(*sides, f"a/{file}", f"b/{file}", n=2))
 
 
-def _fit(names: list[str]) -> None:
-    for name in names:
-        patch = Path(f"tests/mutants/{name}.patch")
+def _fit() -> None:
+    """All of them, because one program holds all of them."""
+    for patch in sorted(Path("tests/mutants").glob("*.patch")):
         try:
             mutant.apply(patch, Path.cwd(), dry_run=True)
         except mutant.MutantError:
@@ -149,7 +149,7 @@ def _run(args: argparse.Namespace) -> int:
     names = args.names or known
     if unknown := [name for name in names if name not in known]:
         raise hunt.HuntError(f"{', '.join(unknown)}: no mutant with a scenario. There are: {', '.join(known)}.")
-    _fit(names)
+    _fit()
     _build(names)
     programs, clean = Path("bazel-bin/tests/mutants"), Path("bazel-bin/fuzz/reproduce_bin")
     lost = []
