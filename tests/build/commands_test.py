@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The commands at the top of the tree, in a small tree of their own with a stand-in for Bazel."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -141,6 +142,12 @@ class LintTest(Tree):
             % self.root)
         subprocess.run(["git", "init", "-q"], cwd=self.root, check=True)
 
+    def write_commands(self, names):
+        entries = [{"directory": str(self.root), "file": name,
+                    "arguments": ["/usr/bin/clang-19", "-iquote", ".", "-c", name, "-o", name + ".o"]}
+                   for name in names]
+        (self.root / "compile_commands.json").write_text(json.dumps(entries))
+
     def test_what_cannot_be_looked_at(self):
         (self.root / "docs").mkdir()
         for words, text in [(("/nosuch",), "/nosuch: no such file or folder"),
@@ -174,6 +181,44 @@ class LintTest(Tree):
         self.assertEqual(status, 1, "the header has changed, and nobody has looked")
         self.assertIn("use nullptr", output)
         self.assertEqual(self.call("tools/lint")[0], 1, "a finding was remembered as clean")
+
+    def test_sources_that_fit_are_read_as_one(self):
+        sources = {"a.cc": "int f() { return 1; }\n",
+                   "b.cc": "static int g() { return 1; }\nint h() { return g(); }\n",
+                   "c.cc": "static int g() { return 2; }\nint i() { return g(); }\n"}
+        for name, text in sources.items():
+            (self.root / name).write_text(text)
+        self.write_commands(sources)
+        status, output = self.call("tools/lint")
+        self.assertEqual((status, output.count(": ok\n")), (0, 3), output)
+        # c.cc has a name of b.cc's, so it is read alone.
+        [together] = (self.root / ".cache/lint/together").glob("*.cc")
+        self.assertEqual(together.read_text(), '#include "a.cc"\n#include "b.cc"\n')
+        notes = {path: path.stat().st_mtime_ns for path in (self.root / ".cache/lint").glob("*.json")}
+        self.assertEqual(len(notes), 3)
+        self.call("tools/lint")
+        self.assertEqual({path: path.stat().st_mtime_ns for path in notes}, notes, "looked at again")
+        (self.root / "b.cc").write_text("int* g() { return 0; }\n")
+        status, output = self.call("tools/lint")
+        self.assertEqual(status, 1, output)
+        self.assertIn("use nullptr", output)
+        for name in sources:
+            self.assertIn(f"{name}: {'FAILED' if name == 'b.cc' else 'ok'}\n", output)
+
+    def test_a_folder_has_rules_of_its_own(self):
+        (self.root / "sub").mkdir()
+        (self.root / "sub/.clang-tidy").write_text(
+            "Checks: '-modernize-use-nullptr,modernize-use-override'\nInheritParentConfig: true\n")
+        names = ["sub/a.cc", "sub/b.cc"]
+        for name in names:
+            (self.root / name).write_text(f"int* {name[4]}() {{ return 0; }}\n")
+        self.write_commands(names)
+        (self.root / "a.cc").write_text("int f();\n")
+        self.assertIn("sub/b.cc: ok", self.call("tools/lint", "sub")[1])
+        self.assertTrue(list((self.root / ".cache/lint/together/sub").glob("*.cc")))
+        (self.root / "sub/.clang-tidy").unlink()
+        shutil.rmtree(self.root / ".cache")
+        self.assertEqual(self.call("tools/lint", "sub")[0], 1)
 
     def test_rules_that_change(self):
         (self.root / "a.cc").write_text("int* f() { return 0; }\n")

@@ -53,7 +53,7 @@ PLANTED = {
         ("tools/long.py", "x = 1  # " + "x" * 120 + "\n"),
         ("tools/long", "#!/bin/bash\necho " + "x" * 120 + "\n"),
     ],
-    "file_length": [("core/a.h", CLEAN["core/a.h"] + "// line\n" * 500)],
+    "file_length": [("core/a.h", CLEAN["core/a.h"] + "// line\n" * 800)],
     "loose_ends": [
         ("hal/host/b.cc", CLEAN["hal/host/b.cc"] + f"// {LOOSE_END}: more\n"),
         ("core/README.md", f"{LOOSE_END}(me)\n"),
@@ -74,7 +74,7 @@ PLANTED = {
     "room_readme": [("core/README.md", None), ("tools/README.md", None)],
     "layers": [
         # An include that the picture does not allow, upwards and sideways.
-        ("core/a.h", '#pragma once\n\n#include "hal/host/b.cc"\n'),
+        ("core/a.h", '#pragma once\n\n#include "hal/host/d.h"\n'),
         ("hal/host/b.cc", '#include "core/a.h"\n#include "kernel-glue/mm/c.h"\n'),
         # A folder that is not drawn.
         ("tools/probe.cc", "int probe() { return 1; }\n"),
@@ -92,6 +92,7 @@ PLANTED = {
         ("hal/host/b.cc", '#include "core/no.h"\n'),
         ("core/d.h", '#pragma once\n\n#include "a.h"\n'),
     ],
+    "source_includes": [("hal/host/e.cc", '#include "hal/host/b.cc"\n')],
     "freestanding_includes": [
         ("core/a.h", "#pragma once\n\n#include <vector>\n"),
         ("core/a.h", "#pragma once\n\n#include <cstring>\n"),

@@ -23,6 +23,13 @@ def include_paths(source):
             yield file.path, number, f"no file {name} below the root"
 
 
+def source_includes(source):
+    """Nothing includes a source: what is shared is in a header."""
+    for file, number, name, quoted in _includes(source):
+        if quoted and name.endswith((".cc", ".S")):
+            yield file.path, number, f"{name} is a source"
+
+
 def freestanding_includes(source):
     """A freestanding room uses only headers that need no operating system."""
     for file, number, name, quoted in _includes(source):

@@ -5,7 +5,8 @@ import re
 from tests.tidy import tree
 
 MAX_COLUMNS = 120
-MAX_LINES = 500
+# Far above what a file with one meaning needs: files are divided by what they say, not to pass here.
+MAX_LINES = 800
 
 
 def line_length(source):
@@ -18,7 +19,7 @@ def line_length(source):
 
 
 def file_length(source):
-    """No file of code has more than 500 lines."""
+    """No file of code is longer than anything that one reads at a time."""
     for file in source.files:
         lines = file.text.count("\n")
         if file.is_code() and lines > MAX_LINES:

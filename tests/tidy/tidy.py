@@ -22,6 +22,7 @@ CHECKS = [
     room_checks.room_readme,
     layers.layers,
     room_checks.include_paths,
+    room_checks.source_includes,
     room_checks.freestanding_includes,
     room_checks.label_layers,
     room_checks.visibility,
