@@ -55,6 +55,8 @@ std::string describe(const char* label, const host::Event& event) {
          std::to_string(event.cpu) + ": " + event.what + "\n";
 }
 
+}  // namespace
+
 std::string interleaving(const host::Machine& machine, const StoryOptions& options) {
   const unsigned width = options.column_width;
   std::string text = padded("step", kStepWidth);
@@ -83,8 +85,6 @@ std::string interleaving(const host::Machine& machine, const StoryOptions& optio
   }
   return text;
 }
-
-}  // namespace
 
 std::string title(const host::Report& report) {
   if (!report.failed()) return "ok";

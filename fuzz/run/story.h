@@ -21,6 +21,9 @@ struct StoryOptions {
 [[nodiscard]] std::string tell(Runner& runner, const Scenario& scenario,
                                const StoryOptions& options);
 
+/// The interleaving of the machine's last recorded run, a column for each CPU.
+[[nodiscard]] std::string interleaving(const host::Machine& machine, const StoryOptions& options);
+
 /// "O1 a flush returns while ...", or "ok".
 [[nodiscard]] std::string title(const host::Report& report);
 

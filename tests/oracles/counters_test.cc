@@ -51,11 +51,6 @@ TEST(O29, FiresWhenABroadcastIsCountedThatNobodyIssued) {
   expect_wrong("broadcasts", &Counters::broadcasts, 0);
 }
 
-/// The run with all that is meddled with.
-void expect_right(Trial& trial, const Script& script, Header header = {}) {
-  EXPECT_EQ(trial.run(script, header, /*honestly=*/false), "ok") << trial.report.detail;
-}
-
 TEST(O29, SaysHowOftenItHappened) {
   Trial trial;
   trial.after(TraceKind::flush_send, 0, [&] { ++trial.own(0).counters.remote_flush_sent; });
@@ -71,7 +66,7 @@ TEST(O29, IsNotMistakenAboutASwitchThatSaysThatItFlushed) {
     event.value = 1;
     ++told;
   };
-  expect_right(trial, {{op("switch_to mm=1"), op("switch_to mm=0"), op("protect mm=0 page=1")}});
+  trial.expect_clean({{op("switch_to mm=1"), op("switch_to mm=0"), op("protect mm=0 page=1")}});
   EXPECT_GT(told, 0u);
 }
 
@@ -80,7 +75,7 @@ TEST(O29, LeavesOpenWhenAFlushIsCounted) {
   trial.after(TraceKind::flush_send, 0,
               [&] { trial.own(0).counters.remote_flush_sent += ~std::uint64_t{0}; });
   trial.after(TraceKind::flush_end, 0, [&] { ++trial.own(0).counters.remote_flush_sent; });
-  expect_right(trial, {{await(1), op("protect mm=0 page=1")}, {op("read page=1"), go(1)}});
+  trial.expect_clean({{await(1), op("protect mm=0 page=1")}, {op("read page=1"), go(1)}});
 }
 
 TEST(O29, KnowsInvpcidOfTheLoadedContextAndOfAPageInIt) {
@@ -93,13 +88,14 @@ TEST(O29, KnowsInvpcidOfTheLoadedContextAndOfAPageInIt) {
       HostHal::invpcid(type, pcid_of(trial.own(0).loaded_slot), 0x1000);
       ++(trial.own(0).counters.*counter);
     };
-    expect_right(trial, {{wrong(flush), op("read page=1")}}, {.invpcid = true});
+    trial.expect_clean({{wrong(flush), op("read page=1")}}, {.invpcid = true});
     const auto uncounted = [&] {
       HostHal::invpcid(type, pcid_of(trial.own(0).loaded_slot), 0x1000);
     };
     EXPECT_NE(
         trial.run({{wrong(uncounted), op("read page=1")}}, {.invpcid = true}, /*honestly=*/false),
-        "ok");
+        "ok")
+        << trial.trace_report();
   }
 }
 

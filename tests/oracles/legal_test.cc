@@ -45,13 +45,8 @@ Scenario with(const Scenario& scenario, std::initializer_list<Preemption> preemp
   return result;
 }
 
-/// Runs one schedule, which must be clean.
-void expect_clean(Trial& trial, const Scenario& scenario) {
-  EXPECT_EQ(trial.run(scenario), "ok") << print(scenario);
-}
-
 unsigned steps_of(Trial& trial, const Scenario& scenario) {
-  expect_clean(trial, scenario);
+  trial.expect_clean(scenario);
   return static_cast<unsigned>(trial.machine.step());
 }
 
@@ -60,7 +55,7 @@ void sweep_pairs(Trial& trial, const Scenario& scenario, CpuId first, CpuId seco
   const unsigned steps = steps_of(trial, scenario);
   for (unsigned i = 1; i < steps && !testing::Test::HasFailure(); ++i) {
     for (unsigned k = i + 1; k < steps; ++k) {
-      expect_clean(trial, with(scenario, {{i, first}, {k, second}}));
+      trial.expect_clean(with(scenario, {{i, first}, {k, second}}));
     }
   }
 }
@@ -160,7 +155,7 @@ TEST_P(EveryScenario, IsCleanWithAPreemptionAnywhere) {
   const unsigned steps = steps_of(trial, scenario);
   for (CpuId cpu = 0; cpu < scenario.header.cpus; ++cpu) {
     for (unsigned step = 1; step < steps; ++step) {
-      expect_clean(trial, with(scenario, {{step, cpu}}));
+      trial.expect_clean(with(scenario, {{step, cpu}}));
     }
   }
 }
@@ -175,7 +170,7 @@ TEST_P(EveryScenario, IsCleanWithASpeculativeFillAnywhere) {
       Deviation& fill = filled.deviations[filled.deviations.size() - 1];
       fill.kind = DeviationKind::fill;
       fill.arg = 1;
-      expect_clean(trial, filled);
+      trial.expect_clean(filled);
     }
   }
 }
@@ -192,7 +187,7 @@ TEST_P(EveryScenario, IsCleanWithAnNmiAnywhere) {
       Deviation& nmi = interrupted.deviations[interrupted.deviations.size() - 1];
       nmi.kind = DeviationKind::nmi;
       nmi.arg = 1;
-      expect_clean(trial, interrupted);
+      trial.expect_clean(interrupted);
       taken += trial.machine.interrupts().nmis_delivered();
     }
   }
@@ -209,7 +204,7 @@ TEST_P(EveryScenario, IsCleanWithAnInterruptLostOrDoubledAnywhere) {
       for (unsigned step = 1; step < steps; ++step) {
         Scenario disturbed = with(scenario, {{step, cpu}});
         disturbed.deviations[disturbed.deviations.size() - 1].kind = kind;
-        expect_clean(trial, disturbed);
+        trial.expect_clean(disturbed);
       }
     }
   }

@@ -27,29 +27,94 @@ Step wrong(std::function<void()> code) {
   return {.kind = Step::Kind::wrong, .code = std::move(code)};
 }
 
-void Trial::expect(std::string_view title, const Script& script, Header header) {
-  EXPECT_EQ(run(script, header, /*honestly=*/true), "ok") << "nothing was wrong yet";
-  EXPECT_EQ(run(script, header, /*honestly=*/false), title);
+void Trial::expect(std::string_view title, const Script& script, Header header, Where where) {
+  check(run(script, header, /*honestly=*/true), "ok", "without the wrong steps and hooks", where);
+  check(run(script, header, /*honestly=*/false), title, "with the wrong steps and hooks", where);
+}
+
+void Trial::expect_clean(const Script& script, Header header, Where where) {
+  check(run(script, header, /*honestly=*/false), "ok", "with the wrong steps and hooks", where);
+}
+
+void Trial::expect_clean(const Scenario& scenario, Where where) {
+  // Recording slows a run down, and scenarios run by the thousand: only one that fails is recorded.
+  if (run(scenario) == "ok") return;
+  machine.recorder().turn_timeline(true);
+  check(run(scenario), "ok", "of the scenario, repeated and recorded,", where);
+  machine.recorder().turn_timeline(false);
+  EXPECT_TRUE(report.failed()) << "The scenario failed, and then it did not.";
+}
+
+void Trial::check(std::string_view found, std::string_view title, const char* what,
+                  const Where& where) {
+  if (found == title) return;
+  ADD_FAILURE_AT(where.file_name(), static_cast<int>(where.line()))
+      << "The run " << what << " ends in\n  " << found << "\ninstead of\n  " << title << "\n\n"
+      << trace_report();
+}
+
+std::string Trial::told_script() const {
+  if (script_.empty()) return print(scenario_);
+  std::string text;
+  for (std::size_t cpu = 0; cpu < script_.size(); ++cpu) {
+    text += "cpu " + std::to_string(cpu) + ":";
+    for (const Step& step : script_[cpu]) {
+      switch (step.kind) {
+        case Step::Kind::op:
+          text += " " + print(step.op) + ";";
+          break;
+        case Step::Kind::await:
+          text += " await " + std::to_string(step.turn) + ";";
+          break;
+        case Step::Kind::go:
+          text += " go " + std::to_string(step.turn) + ";";
+          break;
+        case Step::Kind::act:
+          text += " what hardware may do;";
+          break;
+        case Step::Kind::wrong:
+          text += was_honest_ ? " (left out: a wrong step);" : " a wrong step;";
+          break;
+      }
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+std::string Trial::trace_report() const {
+  std::string text = "SCRIPT\n" + told_script() + "\nINTERLEAVING\n" + interleaving(machine, {}) +
+                     "\nREPORT\n  " + title(report) + "\n";
+  if (report.failed()) text += "  " + report.detail + "\n";
+  for (const host::Event& event : {report.first, report.second}) {
+    if (event.what.empty()) continue;
+    text += "  step " + std::to_string(event.step) + ", cpu" + std::to_string(event.cpu) + ": " +
+            event.what + "\n";
+  }
+  return text;
 }
 
 std::string Trial::run(const Script& script, Header header, bool honestly) {
-  honest_ = honestly;
-  script_ = &script;
+  honest_ = was_honest_ = honestly;
+  script_ = script;
   scenario_ = {};
   scenario_.header = header;
   scenario_.header.cpus = static_cast<std::uint8_t>(script.size());
   turn_.poke(0);
+  machine.recorder().turn_timeline(true);
   const std::string title = start(
       [](void* self, CpuId cpu) {
         Trial& trial = *static_cast<Trial*>(self);
-        trial.perform(cpu, (*trial.script_)[cpu]);
+        trial.perform(cpu, trial.script_[cpu]);
       },
       [](void* self, CpuId cpu) { Guest::boot(&static_cast<Trial*>(self)->guest, cpu); });
+  machine.recorder().turn_timeline(false);
   honest_ = false;
   return title;
 }
 
 std::string Trial::run(const Scenario& scenario) {
+  script_.clear();
   scenario_ = scenario;
   return start(
       [](void* self, CpuId cpu) { Guest::program(&static_cast<Trial*>(self)->guest, cpu); },
@@ -103,7 +168,9 @@ void Trial::perform(CpuId cpu, const std::vector<Step>& steps) {
         steps[i].code();
         break;
       case Step::Kind::wrong:
-        if (!honest_) steps[i].code();
+        if (honest_) break;
+        if (machine.recorder().has_timeline()) machine.recorder().line("== a wrong step", {});
+        steps[i].code();
         break;
     }
   }

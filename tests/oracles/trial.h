@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <source_location>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -54,12 +55,22 @@ class Trial final : public host::Observer {
   std::function<void(CpuId, VirtAddr, const host::TlbEntry&)> on_access;
   std::function<void(CpuId)> after_ipi;
 
-  /// The script without wrong steps and hooks must be clean, and with them end in `title`.
-  void expect(std::string_view title, const Script& script, Header header = {});
+  using Where = std::source_location;
+
+  /// The script without wrong steps and hooks must be clean, and with them end in `title`. A run
+  /// that ends otherwise fails the test, with its trace report.
+  void expect(std::string_view title, const Script& script, Header header = {},
+              Where where = Where::current());
+  /// The script with its wrong steps and hooks must be clean all the same.
+  void expect_clean(const Script& script, Header header = {}, Where where = Where::current());
+  /// So must this scenario with its own schedule, with the hooks in place.
+  void expect_clean(const Scenario& scenario, Where where = Where::current());
   /// Runs a script as it is and returns the report's title, or "ok".
   std::string run(const Script& script, Header header, bool honestly);
   /// Runs a scenario with its own schedule, with the hooks in place.
   std::string run(const Scenario& scenario);
+  /// The last run: what each CPU was to do, what the CPUs did, and the report.
+  [[nodiscard]] std::string trace_report() const;
 
   // ---- What tests meddle with
 
@@ -109,7 +120,9 @@ class Trial final : public host::Observer {
   void on_broadcast(CpuId cpu, const Invlpgb& what) override { oracles.on_broadcast(cpu, what); }
   void on_broadcasts_done(CpuId cpu) override { oracles.on_broadcasts_done(cpu); }
   void on_trace(CpuId cpu, const TraceEvent& event) override;
-  std::string label(const void* address) override { return oracles.label(address); }
+  std::string label(const void* address) override {
+    return address == &turn_ ? "turn" : oracles.label(address);
+  }
 
  private:
   struct TraceHook {
@@ -124,10 +137,13 @@ class Trial final : public host::Observer {
   void run_hooks(TraceKind kind, CpuId cpu, bool before);
   void perform(CpuId cpu, const std::vector<Step>& steps);
   std::string start(host::CpuCode program, host::CpuCode boot);
+  void check(std::string_view found, std::string_view title, const char* what, const Where& where);
+  [[nodiscard]] std::string told_script() const;
 
   std::vector<TraceHook> hooks_;
   bool honest_{false};
-  const Script* script_{nullptr};
+  bool was_honest_{false};  // the last run
+  Script script_;           // none: a scenario runs
   Scenario scenario_;
   ScenarioSchedule schedule_{machine};
   host::HostAtomic<std::uint64_t> turn_;
