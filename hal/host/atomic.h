@@ -12,7 +12,7 @@
 namespace shootdown::host {
 
 /// A shared word. Every access is a visible operation. Loads and stores are what x86 makes of them:
-/// a store may stay in its CPU's store buffer, see `Machine::buffers_stores`; a read-modify-write,
+/// a store may stay in its CPU's store buffer, see shared_memory.h; a read-modify-write,
 /// and a store that is sequentially consistent, is a locked instruction. The memory orders matter
 /// under `Memory::cxx`, see cxx_memory.h.
 template <class T>

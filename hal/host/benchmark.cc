@@ -21,7 +21,7 @@ constexpr CpuId kCpus = 4;
 constexpr unsigned kRounds = 2000;
 constexpr unsigned kOperations = 4;  // of a round
 
-/// Switches to the next CPU after so many operations, for ever.
+/// Switches to the next CPU after every `distance` operations, for ever.
 class Preemptions final : public ScheduleSource {
  public:
   explicit Preemptions(std::uint64_t distance) : distance_(distance) {}
@@ -86,7 +86,7 @@ void visible_operations(benchmark::State& state, Memory memory) {
 void sc(benchmark::State& state) { visible_operations(state, Memory::sc); }
 void tso(benchmark::State& state) { visible_operations(state, Memory::tso); }
 
-/// Three CPUs that load, add and store: so many executions of an exhaustive exploration a second.
+/// Executions a second of an exhaustive exploration: three CPUs that load, add and store.
 void explore(benchmark::State& state, Memory memory) {
   const auto world = std::make_unique<World>();
   const auto run_once = [&](Controller& controller) -> const Report& {

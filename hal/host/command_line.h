@@ -1,4 +1,4 @@
-// What every program for people does in the same way: numbers, folders, and its last word.
+// What every command-line program does in the same way: numbers, folders, the exit status.
 #pragma once
 
 #include <unistd.h>
@@ -77,7 +77,8 @@ inline void go_where_the_user_stands() {
   return false;
 }
 
-/// The exit status of a program that ends with `status`: what nobody can read was not told.
+/// The exit status of a program that ends with `status`: output that could not be written
+/// was not told.
 [[nodiscard]] inline int finish(const char* program, int status) {
   return printed(program) ? status : kCouldNot;
 }

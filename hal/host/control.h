@@ -1,11 +1,10 @@
-// Dense control of a run: somebody outside picks what happens next, each time. Exhaustive search
-// and randomised strategies that look at the state work this way; a sparse ScheduleSource deviates
-// from a default instead.
+// Dense control of a run: a Controller picks each next step. Exhaustive search works this way; a
+// sparse ScheduleSource deviates from a default schedule instead.
 //
 // What may happen is a set of processes, each with one next step: every CPU's own program, and the
 // parts of the hardware that act by themselves. A step reaches from one visible operation of its
-// process to the next. What it touched on the way is its footprint: two steps of different
-// processes whose footprints do not conflict may change places without anybody noticing.
+// process to the next. The places that it uses on the way are its footprint: if the footprints of
+// two steps of different processes do not conflict, both orders of the steps end in the same state.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +35,7 @@ enum class StepKind : std::uint8_t {
   stale,      // Memory::cxx: the program's or handler's next load, of a value so much older
   device,     // a device does walk number `argument`
   lose,       // the next interrupt to the CPU will get lost
-  duplicate,  // an interrupt arrives at the CPU that nobody has sent
+  duplicate,  // an interrupt arrives at the CPU that no CPU has sent
   kCount,
 };
 
@@ -81,14 +80,14 @@ enum class Part : std::uint8_t {
 constexpr Place place(Part part, std::uint32_t number = 0) {
   return (static_cast<Place>(part) << 8) + number;
 }
-/// What a CPU has cached for the page of an address. Whoever uses it uses `Part::tlb`, too, which
-/// is written by what concerns all entries of the CPU.
+/// What a CPU has cached for the page of an address. A step that uses it uses `Part::tlb`, too; a
+/// step that concerns all entries of the CPU writes that one.
 constexpr Place cached(CpuId cpu, VirtAddr address) {
   return (Place{1} << 60) + (Place{cpu} << 50) + ((address >> kPageShift) & ((Place{1} << 50) - 1));
 }
 /// That a CPU drops what it has cached for the page of an address, with `Part::drops` in the same
-/// manner. Whoever asks whether something outdated is left uses this: what is cached from now on is
-/// not outdated, so only the dropping matters to the answer.
+/// manner. An oracle that asks whether an outdated entry is left uses this place: an entry cached
+/// from now on is not outdated, so only drops matter to the answer.
 constexpr Place dropped(CpuId cpu, VirtAddr address) { return cached(cpu, address) << 1; }
 /// The store that a CPU buffered as its `number`th.
 constexpr Place stored(CpuId cpu, std::uint64_t number) {

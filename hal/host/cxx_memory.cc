@@ -7,7 +7,7 @@ namespace shootdown::host {
 void CxxMemory::prepare() {
   for (CpuId cpu = 0; cpu < kHostCpus; ++cpu) {
     cpus_[cpu] = {};
-    // Time 0 is before the run, and everybody knows that.
+    // Time 0 is before the run: every CPU knows what happened then.
     cpus_[cpu].knows.times[cpu] = 1;
   }
   words_.clear();

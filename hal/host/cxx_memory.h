@@ -35,8 +35,8 @@ constexpr bool releases(std::memory_order order) {
          order == std::memory_order_seq_cst;
 }
 
-/// How far each CPU has come, as somebody knows it. Happens-before of the C++ model: an event of
-/// CPU c at time t happens before whoever knows c at t.
+/// Happens-before of the C++ model, as a vector clock: an event of CPU c at time t happens before
+/// each event whose clock has times[c] >= t.
 struct VectorClock {
   std::array<std::uint32_t, kHostCpus> times{};
   void join(const VectorClock& other) {
@@ -56,7 +56,8 @@ class CxxMemory {
   /// A new run starts.
   void prepare();
 
-  /// Everybody knows all that has happened so far. No store waits in a buffer.
+  /// All that has happened so far happens before what each CPU does next. Precondition: no store
+  /// waits in a buffer.
   void settle();
 
   // ---- Accesses of `cpu`. `newest` is what memory holds.
@@ -79,7 +80,7 @@ class CxxMemory {
   void fence(CpuId cpu);
   /// How many of them the CPU has passed.
   [[nodiscard]] std::uint16_t epoch(CpuId cpu) const { return cpus_[cpu].epoch; }
-  /// The word was written behind the model's back, and everybody knows.
+  /// The word was written by set-up code, which every CPU knows of: it has no past any more.
   void forget(const void* word);
 
   /// The next load of `cpu` that may return something older returns what is `age` values old, or
@@ -125,7 +126,7 @@ class CxxMemory {
 
   static constexpr std::size_t kIndex = 4096;
 
-  /// The word's past, or null if nobody has written to it in this run.
+  /// The word's past, or null if no CPU has written to it in this run.
   Word* find(const void* address);
   Word* find_or_add(const void* address, std::uint64_t value);
   void append(CpuId cpu, Word& word, std::uint64_t bits, const VectorClock& released);

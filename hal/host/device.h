@@ -29,7 +29,7 @@ class Device {
   void prepare();
 
   // ---- For code on simulated CPUs. Each takes effect at once; the caller's visible operation is
-  // whatever command it sends.
+  // the command that it sends.
 
   void bind(unsigned context, PhysAddr root);
   /// Ends all use of the space: nothing is cached, and no walk begins any more.

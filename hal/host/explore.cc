@@ -89,7 +89,6 @@ std::size_t Replay::pick(const std::vector<Step>& enabled) {
 }
 
 // ---- One execution
-// --------------------------------------------------------------------------------
 
 unsigned Explorer::process_of(const Step& step) {
   const std::uint64_t key = (std::uint64_t{static_cast<std::uint8_t>(opening(step.kind))} << 48) |
@@ -127,8 +126,8 @@ void Explorer::inherit_sleepers(Node& node) {
 
 void Explorer::note_disabled(ProcessSet enabled) {
   if (depth_ == 0) return;
-  // A step that another one made impossible leaves no event behind that a race could be seen with,
-  // so it gets its turn in the place of that other one.
+  // A step that the last one disabled leaves no event that a race could be found with, so it is
+  // explored in the place of the last one.
   Node& previous = nodes_[depth_ - 1];
   previous.backtrack |= previous.may & ~enabled & ~bit(previous.chosen);
 }
@@ -230,10 +229,10 @@ void Explorer::order(bool look_for_races) {
 }
 
 void Explorer::note_brackets(const Event& event) {
-  // While a CPU handles an interrupt, or has no processor, its program has no step, and under an
-  // NMI a handler has none either. So the next step of who was kept from running is ordered after
-  // the end of that, and cannot be exchanged with the end, but it can with the beginning, and with
-  // all that lies between.
+  // While a handler runs, or while its CPU has no processor, the interrupted program is disabled;
+  // an NMI disables a handler too. The next step of the disabled program therefore races with the
+  // step that disabled it, the entry to the handler or the loss of the processor, and not with the
+  // return.
   if (!is_of_cpu(event.step.kind)) return;
   // What an NMI could have come before, an interrupt or its handler, conflicts with it directly.
   const StepKind below = event.step.kind == StepKind::nmi ? StepKind::leave : StepKind::run;
@@ -285,7 +284,6 @@ void Explorer::note_race(std::size_t first_index) {
 }
 
 // ---- All of them
-// ----------------------------------------------------------------------------------
 
 void Explorer::begin_execution() {
   depth_ = 0;

@@ -31,7 +31,7 @@ struct ExploreOptions {
   /// With Reduction::none: how many steps of a run may differ from what the default schedule would
   /// do there.
   unsigned deviations{kUnbounded};
-  /// Stops, incomplete, after so many executions.
+  /// The exploration stops, incomplete, after this number of executions.
   std::uint64_t most_executions{~std::uint64_t{0}};
   /// Off: a run that fails counts as one that ends, and is visited.
   bool stop_at_failure{true};
@@ -86,7 +86,7 @@ class Explorer final : public Controller {
   /// How many events of each process come before an event, itself included.
   using Clock = std::array<std::uint16_t, kProcesses>;
 
-  /// A process that need not go first here: runs in which it does were explored elsewhere.
+  /// A process that need not go first here: the runs in which it does are explored already.
   struct Sleeper {
     unsigned process;
     Footprint footprint;
@@ -111,7 +111,7 @@ class Explorer final : public Controller {
     std::vector<std::uint32_t> places;  // of `footprint`, numbered densely
     Clock clock;
   };
-  /// Who used a place last, as indices of events plus 1.
+  /// The last uses of a place, as indices of events plus 1.
   struct Use {
     std::uint32_t written{0};
     std::vector<std::uint32_t> read;  // since then

@@ -19,7 +19,7 @@ class Fiber {
   ~Fiber();
 
   /// Makes the fiber start `entry(argument)` at the next switch to it. `entry` must not return.
-  /// Whatever ran on the stack before is forgotten, without destructors.
+  /// Code that ran on the stack before is abandoned, without destructors.
   void prepare(Entry entry, void* argument);
 
   /// Whether a race detector takes what was done before a switch to come before what is done after

@@ -47,7 +47,7 @@ class FramePool {
   void reset();
 
   /// A frame, or kNoFrame when memory is exhausted. A table's words are zero; a data frame's first
-  /// word is. `step` and `cpu` say who asked, for reports.
+  /// word is. `step` and `cpu` name the caller in reports.
   std::uint32_t allocate(FrameKind kind, std::uint16_t owner, std::uint64_t step,
                          std::uint32_t cpu);
 

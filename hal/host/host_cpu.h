@@ -56,8 +56,8 @@ struct HostCpu {
   bool in_interrupt{false};
   bool call_pending{false};
   bool hub_pending{false};
-  bool loses_next{false};  // the next interrupt to this CPU gets lost
-  bool has_lost{false};
+  bool loses_next{false};   // the next interrupt to this CPU gets lost
+  bool has_lost{false};     // an interrupt to this CPU got lost and was not sent again
   bool nmi_pending{false};  // for the next visible operation, or for the end of the NMI before
   bool in_nmi{false};
   VirtAddr nmi_address{0};  // what its handler is to read
@@ -67,7 +67,7 @@ struct HostCpu {
   bool blocked{false};
   bool finished{false};
   std::uint32_t hold{0};
-  std::uint64_t held{0};  // so often an interrupt was kept away
+  std::uint64_t held{0};  // how often an interrupt was held back
   StoreBuffer stores;
   Executed executed{};
   std::uint32_t preemption_off{0};

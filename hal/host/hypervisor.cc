@@ -68,7 +68,6 @@ void Hypervisor::flush_each(const HostCpuMask& targets, const Dropped& what, Flu
 }
 
 // ---- KVM's host
-// -----------------------------------------------------------------------------------
 
 void Hypervisor::deschedule(HostCpu& cpu) {
   if (machine_.setup().hardware.backend != Backend::kvm || cpu.place != VcpuPlace::running) return;
@@ -123,7 +122,6 @@ bool Hypervisor::will_flush(const HostCpu& cpu) const {
 }
 
 // ---- Hyper-V
-// --------------------------------------------------------------------------------------
 
 std::uint32_t Hypervisor::hyperv_processor(CpuId cpu) const {
   return vcpus_[cpu].hidden ? kNoProcessor : 60 + (2 * cpu);
@@ -141,7 +139,7 @@ std::uint64_t Hypervisor::hyperv_call(std::uint64_t control, Site where) {
   const bool list = code == 0x03 || code == 0x14;
   if (!sparse && code != 0x02 && code != 0x03) return kInvalidCode;
 
-  // Who: one word of bits, or a bank of them for each bit of the word before the banks.
+  // The targets: one word of bits, or a bank of them for each bit of the word before the banks.
   std::size_t at = sparse ? 4 : 3;
   const auto is_named = [&](std::uint32_t processor) {
     if (!sparse) return processor < 64 && ((page[2] >> processor) & 1) != 0;
@@ -189,7 +187,6 @@ std::uint64_t Hypervisor::hyperv_call(std::uint64_t control, Site where) {
 }
 
 // ---- Xen
-// ------------------------------------------------------------------------------------------
 
 int Hypervisor::xen_operation(const XenOperation& operation, Site where) {
   constexpr int kInvalid = -22;
@@ -228,7 +225,6 @@ int Hypervisor::xen_operation(const XenOperation& operation, Site where) {
 }
 
 // ---- Hub
-// ------------------------------------------------------------------------------------------
 
 HostCpuMask Hypervisor::hub_send(const HubMessage& message, const HostCpuMask& targets,
                                  Site where) {

@@ -49,7 +49,7 @@ class Hypervisor {
 
   // ---- Hyper-V
 
-  /// Numbers leave gaps and go beyond 64, so that nobody takes a CPU's index for its number.
+  /// Numbers leave gaps and go beyond 64, so that a CPU's index is never its number.
   [[nodiscard]] std::uint32_t hyperv_processor(CpuId cpu) const;
   [[nodiscard]] HypervPage& hyperv_input(CpuId cpu) { return inputs_[cpu]; }
   std::uint64_t hyperv_call(std::uint64_t control, Site where);

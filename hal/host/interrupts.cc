@@ -40,7 +40,7 @@ void Interrupts::send_call_function(const HostCpuMask& targets, Site where) {
   if (recorder.has_timeline()) {
     std::string list;
     targets.for_each([&](CpuId id) { list += " cpu" + std::to_string(id); });
-    recorder.line("send interrupt to" + (list.empty() ? " nobody" : list), where);
+    recorder.line("send interrupt to" + (list.empty() ? " no CPU" : list), where);
   }
   if (Observer* observer = machine_.observer()) {
     observer->on_ipi(self.id, targets);

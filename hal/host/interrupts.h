@@ -15,7 +15,7 @@
 
 namespace shootdown::host {
 
-/// The interrupt controller knows groups of so many CPUs, as an x2APIC knows clusters.
+/// The interrupt controller knows groups of this many CPUs, as an x2APIC knows clusters.
 inline constexpr CpuId kIpiGroup = 4;
 
 /// How interrupts were sent.

@@ -15,9 +15,9 @@ enum class ActionKind : std::uint8_t {
   vcpu_preempt,  // the host takes the processor away from a virtual CPU
   vcpu_resume,   // ... and lets it run again
   fail,          // the CPU's next hypercall or message fails
-  nmi,           // the CPU takes an NMI, whatever it does
+  nmi,           // the CPU takes an NMI, also with interrupts off
   lose,          // the next call-function interrupt to the CPU does not arrive
-  duplicate,     // a call-function interrupt arrives at the CPU that nobody has sent
+  duplicate,     // a call-function interrupt arrives at the CPU that no CPU has sent
   device,        // a device walks for the address; `cpu` is the context that it does so in
   overtake,      // a store leaves the CPU's buffer before older ones, as if a compiler had moved it
   stale,         // the CPU's next load that may return an older value does

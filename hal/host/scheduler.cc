@@ -207,7 +207,7 @@ void Scheduler::report_deadlock() {
         (cpu.interrupts_enabled ? ", interrupts on" : ", interrupts off") +
         (cpu.call_pending || cpu.hub_pending ? ", an interrupt is pending" : "") + ". ";
   }
-  report.second = {.step = step_, .cpu = running_->id, .what = "nobody can run"};
+  report.second = {.step = step_, .cpu = running_->id, .what = "no CPU can run"};
   machine_.fail(std::move(report));
 }
 

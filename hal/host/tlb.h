@@ -153,7 +153,7 @@ class Tlb {
     psc.clear();
   }
   /// INVLPG: the address in the current PCID, global entries for it in every PCID, and the whole
-  /// paging-structure cache of the current PCID, whatever the level and the address.
+  /// paging-structure cache of the current PCID, of any level and for any address.
   void flush_address(VirtAddr address, std::uint16_t pcid) {
     ++invalidations;
     entries.remove_if(

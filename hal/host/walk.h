@@ -17,7 +17,7 @@ struct WalkResult {
   std::uint32_t frame{0};
 };
 
-/// Who walks.
+/// The walker: a CPU's or the device's.
 struct Walker {
   CpuId id;  // for observers
   std::uint64_t cr3;
