@@ -7,7 +7,7 @@ namespace shootdown::fuzz {
 
 namespace {
 
-static_assert(shape(DeviationKind::stale).arg_count == host::CxxMemory::kPast);
+static_assert(shape(EventKind::stale).arg_count == host::CxxMemory::kPast);
 
 host::Memory memory_of(const Header& header) {
   if (header.cxx) return host::Memory::cxx;

@@ -76,7 +76,7 @@ void Pct::decide() {
   }
   if (best == self) return;
   drain_buffers(highest);
-  deviate(DeviationKind::preempt, best);
+  deviate(EventKind::preempt, best);
 }
 
 void Pct::one_event() {
@@ -88,7 +88,7 @@ void Pct::one_event() {
 void Pct::drain_buffers(int best) {
   for (unsigned id = 0; id < cpus(); ++id) {
     if (cpu(id).stores.empty() || priority(Actor::buffer, id) < best) continue;
-    deviate(DeviationKind::drain, id, host::StoreBuffer::kStores - 1);
+    deviate(EventKind::drain, id, host::StoreBuffer::kStores - 1);
   }
 }
 
@@ -101,7 +101,7 @@ void Pct::time_interrupts() {
     const bool pending = one.call_pending || one.hub_pending;
     if (pending && !interrupt_seen_[id] &&
         priority(Actor::interrupt, id) < priority(Actor::program, id)) {
-      deviate(DeviationKind::hold, id, kLongest);
+      deviate(EventKind::hold, id, kLongest);
     }
     interrupt_seen_[id] = pending;
   }

@@ -7,38 +7,38 @@ namespace shootdown::fuzz {
 namespace {
 
 /// What the configuration lacks for the deviation to mean anything, or nothing.
-std::string missing_config(const Header& header, DeviationKind kind) {
+std::string missing_config(const Header& header, EventKind kind) {
   const bool below = header.backend == Backend::hyperv || header.backend == Backend::xen ||
                      header.backend == Backend::uv;
   const auto without = [](bool is_there, const char* what) {
     return is_there ? std::string() : std::string("it means nothing without ") + what;
   };
   switch (kind) {
-    case DeviationKind::drain:
+    case EventKind::drain:
       return without(header.tso || header.cxx, "tso=1 or cxx=1");
-    case DeviationKind::deliver:
+    case EventKind::deliver:
       return without(header.broadcast, "broadcast=1");
-    case DeviationKind::vcpu_preempt:
-    case DeviationKind::vcpu_resume:
+    case EventKind::vcpu_preempt:
+    case EventKind::vcpu_resume:
       return without(header.backend == Backend::kvm, "backend=kvm");
-    case DeviationKind::fail:
+    case EventKind::fail:
       return without(below, "backend=hyperv, xen or uv");
-    case DeviationKind::overtake:
-    case DeviationKind::stale:
+    case EventKind::overtake:
+    case EventKind::stale:
       return without(header.cxx, "cxx=1");
-    case DeviationKind::nmi:
+    case EventKind::nmi:
       return without(header.nmi, "nmi=1");
-    case DeviationKind::device:
+    case EventKind::device:
       return without(header.device, "device=1");
-    case DeviationKind::lose:
-    case DeviationKind::duplicate:
+    case EventKind::lose:
+    case EventKind::duplicate:
       return without(header.faults, "faults=1");
-    case DeviationKind::preempt:
-    case DeviationKind::hold:
-    case DeviationKind::fill:
-    case DeviationKind::evict:
-    case DeviationKind::aim:
-    case DeviationKind::kCount:
+    case EventKind::preempt:
+    case EventKind::hold:
+    case EventKind::fill:
+    case EventKind::evict:
+    case EventKind::aim:
+    default:
       break;
   }
   return "";
@@ -46,7 +46,7 @@ std::string missing_config(const Header& header, DeviationKind kind) {
 
 /// A delay has no larger numbers than 255, so the longer ones go on from where nothing changes.
 bool is_delay(const Deviation& deviation) {
-  return deviation.kind == DeviationKind::preempt && deviation.delay == 255;
+  return deviation.kind == EventKind::preempt && deviation.delay == 255;
 }
 
 }  // namespace
@@ -64,7 +64,7 @@ std::vector<Unheeded> unheeded(const host::Machine& machine, const Scenario& sce
       why = effects[i].nothing;
     }
     if (!why.empty()) found.push_back({.deviation = i, .why = std::move(why)});
-    if (deviation.kind == DeviationKind::aim) break;
+    if (deviation.kind == EventKind::aim) break;
   }
   return found;
 }

@@ -8,18 +8,18 @@ namespace {
 
 /// The kinds of deviation that can do something on the machine, one bit each.
 std::uint64_t deviation_kinds_for(const Header& header) {
-  const auto bit = [](DeviationKind kind) { return 1U << static_cast<unsigned>(kind); };
+  const auto bit = [](EventKind kind) { return 1U << static_cast<unsigned>(kind); };
   std::uint64_t kinds = (1U << kPlainDeviationKinds) - 1;
-  if (header.tso || header.cxx) kinds |= bit(DeviationKind::drain);
-  if (header.cxx) kinds |= bit(DeviationKind::overtake) | bit(DeviationKind::stale);
-  if (header.broadcast) kinds |= bit(DeviationKind::deliver);
-  if (header.device) kinds |= bit(DeviationKind::device);
-  if (header.faults) kinds |= bit(DeviationKind::lose) | bit(DeviationKind::duplicate);
-  if (header.nmi) kinds |= bit(DeviationKind::nmi);
+  if (header.tso || header.cxx) kinds |= bit(EventKind::drain);
+  if (header.cxx) kinds |= bit(EventKind::overtake) | bit(EventKind::stale);
+  if (header.broadcast) kinds |= bit(EventKind::deliver);
+  if (header.device) kinds |= bit(EventKind::device);
+  if (header.faults) kinds |= bit(EventKind::lose) | bit(EventKind::duplicate);
+  if (header.nmi) kinds |= bit(EventKind::nmi);
   if (header.backend == Backend::kvm) {
-    kinds |= bit(DeviationKind::vcpu_preempt) | bit(DeviationKind::vcpu_resume);
+    kinds |= bit(EventKind::vcpu_preempt) | bit(EventKind::vcpu_resume);
   } else if (header.backend != Backend::native) {
-    kinds |= bit(DeviationKind::fail);
+    kinds |= bit(EventKind::fail);
   }
   return kinds;
 }
@@ -296,7 +296,7 @@ Op Swarm::map_favourites() const {
 
 Deviation Swarm::deviation(Random& random) const {
   Deviation deviation;
-  deviation.kind = static_cast<DeviationKind>(deviations_.pick(random));
+  deviation.kind = static_cast<EventKind>(deviations_.pick(random));
   deviation.delay = random.mostly_small(longest_delay_);
   const DeviationShape& used = shape(deviation.kind);
   deviation.cpu = used.of_space ? mm(random) : random.below(cpus_);

@@ -11,7 +11,7 @@
 namespace shootdown::fuzz {
 
 inline constexpr unsigned kOpKinds = static_cast<unsigned>(OpKind::kCount);
-inline constexpr unsigned kDeviationKinds = static_cast<unsigned>(DeviationKind::kCount);
+using host::kDeviationKinds;
 
 /// What `count` stands for if it is no number of pages.
 enum class Target : std::uint8_t { none, page, mm };
@@ -65,7 +65,7 @@ inline constexpr std::array<OpShape, kOpKinds> kOpShapes{{
 }};
 
 /// Kinds that every machine has; the ones behind them need something that the header switches on.
-inline constexpr unsigned kPlainDeviationKinds = static_cast<unsigned>(DeviationKind::drain);
+inline constexpr unsigned kPlainDeviationKinds = static_cast<unsigned>(EventKind::drain);
 
 /// `arg` is `value + arg_count * (level - 1)`, with a value of 0 .. arg_count - 1 and a level of
 /// 1 .. levels. People see `value + arg_first`, under the name `arg_name`, and the level unless it
@@ -77,6 +77,8 @@ struct DeviationShape {
   unsigned arg_count;
   unsigned levels{1};
   bool of_space{false};  // the `cpu` of a deviation is a space
+  /// Whether `value` is a page that a walk is made for.
+  [[nodiscard]] constexpr bool names_page() const { return arg_name == "page"; }
   /// How many values `arg` has.
   [[nodiscard]] constexpr unsigned args() const { return arg_count * levels; }
   [[nodiscard]] constexpr unsigned value_of(unsigned arg) const { return arg % arg_count; }
@@ -91,7 +93,9 @@ struct DeviationShape {
 inline constexpr unsigned kWalkedPages = kPages + kKernelPages;
 inline constexpr unsigned kWalkLevels = 4;
 
-/// In the order of DeviationKind.
+/// In the order of EventKind. `arg` is for: hold, how many of the CPU's operations; drain, how many
+/// stores; stale, how many values older, or as old as it may be; evict, deliver, overtake, a
+/// choice; fail, how; aim, the stream of a strategy's numbers.
 inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"preempt", "", 0, 1},
     {"hold", "steps", 1, 256},
@@ -121,9 +125,9 @@ constexpr std::string_view name(Backend backend) {
   return kBackendNames[static_cast<std::size_t>(backend)];
 }
 
-/// Precondition: `kind` is one of the named ones.
+/// Precondition: `kind` is one of the named ones, or a deviation.
 constexpr const OpShape& shape(OpKind kind) { return kOpShapes[static_cast<std::size_t>(kind)]; }
-constexpr const DeviationShape& shape(DeviationKind kind) {
+constexpr const DeviationShape& shape(EventKind kind) {
   return kDeviationShapes[static_cast<std::size_t>(kind)];
 }
 

@@ -54,7 +54,7 @@ Cost cost(const Scenario& scenario) {
     }
   }
   for (const Deviation& deviation : scenario.deviations) {
-    fancy_kinds += deviation.kind == DeviationKind::preempt ? 0 : 1;
+    fancy_kinds += deviation.kind == EventKind::preempt ? 0 : 1;
     delays += deviation.delay;
     details += deviation.cpu + deviation.arg;
   }
@@ -278,7 +278,7 @@ void Minimiser::shorten_range(unsigned cpu, unsigned index) {
 void Minimiser::simplify_deviations() {
   for (unsigned i = 0; i < best_.deviations.size(); ++i) {
     attempt_change([&](Scenario& candidate) {
-      candidate.deviations[i].kind = DeviationKind::preempt;
+      candidate.deviations[i].kind = EventKind::preempt;
       candidate.deviations[i].arg = 0;
     });
     for (unsigned cpu = 0; cpu < best_.deviations[i].cpu; ++cpu) {

@@ -229,13 +229,13 @@ void swap_deviations(Context& context) {
 void aim_at(Context& context, unsigned index, unsigned delay) {
   DeviationList& list = context.scenario.deviations;
   for (unsigned i = list.size(); i-- > 0;) {
-    if (list[i].kind == DeviationKind::aim) list.erase(i);
+    if (list[i].kind == EventKind::aim) list.erase(i);
   }
   if (list.full()) list.erase(list.size() - 1);
-  Deviation added{.kind = DeviationKind::aim};
+  Deviation added{.kind = EventKind::aim};
   added.delay = delay;
   added.cpu = context.any_cpu();
-  added.arg = context.random.below(shape(DeviationKind::aim).args());
+  added.arg = context.random.below(shape(EventKind::aim).args());
   list.insert(std::min(index, list.size()), added);
 }
 

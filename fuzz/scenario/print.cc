@@ -12,7 +12,7 @@ void append_field(std::string& text, std::string_view name, unsigned value) {
 }  // namespace
 
 std::string_view name(OpKind kind) { return shape(kind).name; }
-std::string_view name(DeviationKind kind) { return shape(kind).name; }
+std::string_view name(EventKind kind) { return shape(kind).name; }
 
 std::string print(const Op& op) {
   const OpShape& used = shape(op.kind);

@@ -114,7 +114,7 @@ void normalise(Op& op, unsigned mms) {
 
 void normalise(Deviation& deviation, const Remainders& modulo_cpus, const Remainders& modulo_mms) {
   const unsigned kind = static_cast<unsigned>(deviation.kind) % kDeviationKinds;
-  deviation.kind = static_cast<DeviationKind>(kind);
+  deviation.kind = static_cast<EventKind>(kind);
   deviation.cpu = (shape(deviation.kind).of_space ? modulo_mms : modulo_cpus)[deviation.cpu];
   const unsigned args = shape(deviation.kind).args();
   if (deviation.arg >= args) deviation.arg %= args;
@@ -177,8 +177,8 @@ void decode(std::span<const std::uint8_t> bytes, Scenario& scenario) {
   scenario.deviations.clear();
   while (!reader.empty() && !scenario.deviations.full()) {
     const Record record = reader.take<kRecordBytes>();
-    Deviation deviation{record[0], static_cast<DeviationKind>(record[1] % kDeviationKinds),
-                        record[2], record[3]};
+    Deviation deviation{record[0], static_cast<EventKind>(record[1] % kDeviationKinds), record[2],
+                        record[3]};
     normalise(deviation, modulo_cpus, kModulo[header.mms]);
     scenario.deviations.push_back(deviation);
   }

@@ -17,6 +17,8 @@
 #include <string_view>
 #include <vector>
 
+#include "hal/host/event_kind.h"
+
 namespace shootdown::fuzz {
 
 inline constexpr unsigned kMaxCpus = 8;
@@ -123,32 +125,14 @@ struct Op {
   friend bool operator==(const Op&, const Op&) = default;
 };
 
-enum class DeviationKind : std::uint8_t {
-  preempt,       // let `cpu` run now, if it can
-  hold,          // keep pending interrupts away from `cpu` for `arg` + 1 of its visible operations
-  fill,          // `cpu` walks speculatively for a page from its current root, `arg` says how far
-  evict,         // `cpu` drops one cached translation, chosen by `arg`
-  drain,         // the `arg` + 1 oldest stores of `cpu` leave its store buffer
-  deliver,       // a broadcast invalidation, chosen by `arg`, arrives at `cpu`
-  vcpu_preempt,  // KVM: the host takes the processor from `cpu`
-  vcpu_resume,   // KVM: ... and begins to give it back
-  fail,          // the next hypercall of `cpu`, or message through the hub, fails; `arg` says how
-  overtake,      // a store of `cpu`, chosen by `arg`, leaves its buffer before older ones
-  stale,      // the next load of `cpu` that may be `arg` + 1 values old is, or as old as it may be
-  nmi,        // an NMI arrives at `cpu`, whose handler reads page `arg` if it may
-  device,     // a device walks in space `cpu` for a page, `arg` says how far
-  lose,       // the next interrupt to `cpu` gets lost
-  duplicate,  // an interrupt arrives at `cpu` that nobody has sent
-  aim,        // let `cpu` run now; from here on a strategy decides, stream `arg` of its numbers
-  kCount,
-};
+using host::EventKind;
 
 /// One step away from the default schedule, `delay` visible operations after the previous one.
 /// What `arg` means, and how many values it has, is in fuzz/scenario/kinds.h.
 struct Deviation {
   std::uint8_t delay{0};
-  DeviationKind kind{DeviationKind::preempt};
-  std::uint8_t cpu{0};  // 0 .. cpus - 1, or a space, 0 .. mms - 1, as the kind says
+  EventKind kind{EventKind::preempt};  // a deviation, see is_deviation
+  std::uint8_t cpu{0};                 // 0 .. cpus - 1, or a space, 0 .. mms - 1, as the kind says
   std::uint8_t arg{0};
   friend bool operator==(const Deviation&, const Deviation&) = default;
 };
@@ -222,7 +206,7 @@ std::size_t encode(const Scenario& scenario, std::span<std::uint8_t, kMaxBytes> 
 
 /// The name of a kind as it stands in the text form.
 [[nodiscard]] std::string_view name(OpKind kind);
-[[nodiscard]] std::string_view name(DeviationKind kind);
+[[nodiscard]] std::string_view name(EventKind kind);
 /// One operation or deviation as it stands in the text form, without the leading "cpu N: " or
 /// "at +N: ".
 [[nodiscard]] std::string print(const Op& op);

@@ -363,7 +363,7 @@ bool Parser::parse_deviation(Tokens tokens) {
                     optional_field("level", 1, shape.levels, 1)};
   const std::size_t used = shape.arg_name.empty() ? 1 : shape.levels == 1 ? 2 : 3;
   if (!parse_fields(shape.name, tokens.subspan(3), std::span(fields).first(used))) return false;
-  Deviation deviation{.kind = static_cast<DeviationKind>(*kind)};
+  Deviation deviation{.kind = static_cast<EventKind>(*kind)};
   deviation.delay = delay.value;
   deviation.cpu = fields[0].value;
   if (used > 1) {

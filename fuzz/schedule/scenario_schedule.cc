@@ -7,7 +7,7 @@ void ScenarioSchedule::start(const Scenario& scenario) {
   index_ = 0;
   const auto& deviations = scenario.deviations;
   first_aim_ = 0;
-  while (first_aim_ < deviations.size() && deviations[first_aim_].kind != DeviationKind::aim) {
+  while (first_aim_ < deviations.size() && deviations[first_aim_].kind != EventKind::aim) {
     ++first_aim_;
   }
   if (aims()) unfold();
@@ -18,7 +18,7 @@ void ScenarioSchedule::unfold() {
   Deviation& aim = unfolded_.deviations[first_aim_];
   // The choice of the CPU is one of the choices that make schedules differ.
   const unsigned seed = aim.arg + (256U * aim.cpu);
-  aim.kind = DeviationKind::preempt;
+  aim.kind = EventKind::preempt;
   aim.arg = 0;
   aimed_.resume(unfolded_, first_aim_ + 1, seed);
 }

@@ -15,81 +15,28 @@ VirtAddr walked_address(unsigned page) {
 constexpr std::uint64_t kLongestDelay = 255;
 
 /// Nothing but another question, one visible operation later.
-constexpr host::Action kAskAgain{
-    .delay = 1, .kind = host::ActionKind::drain, .cpu = 0, .argument = 0};
+constexpr host::Action kAskAgain{.delay = 1, .kind = EventKind::drain, .cpu = 0, .argument = 0};
 
 }  // namespace
 
 host::Action action_of(const Header& header, const Deviation& deviation) {
-  host::Action action{.delay = deviation.delay, .cpu = deviation.cpu};
-  const bool injects =
-      deviation.kind == DeviationKind::lose || deviation.kind == DeviationKind::duplicate;
+  host::Action action{.delay = deviation.delay, .kind = deviation.kind, .cpu = deviation.cpu};
   // Bytes name any kind. Without its switch a fault is not injected: nothing drains.
-  if (injects && !header.faults) {
-    action.kind = host::ActionKind::drain;
+  if ((deviation.kind == EventKind::lose || deviation.kind == EventKind::duplicate) &&
+      !header.faults) {
+    action.kind = EventKind::drain;
     return action;
   }
-  const unsigned walked = shape(deviation.kind).value_of(deviation.arg);
-  switch (deviation.kind) {
-    case DeviationKind::hold:
-      action.kind = host::ActionKind::hold;
-      action.argument = deviation.arg + 1U;
-      break;
-    case DeviationKind::fill:
-      action.kind = host::ActionKind::fill;
-      action.argument = walked_address(walked);
-      action.level = shape(deviation.kind).level_of(deviation.arg);
-      break;
-    case DeviationKind::evict:
-      action.kind = host::ActionKind::evict;
-      action.argument = deviation.arg;
-      break;
-    case DeviationKind::vcpu_preempt:
-      action.kind = host::ActionKind::vcpu_preempt;
-      break;
-    case DeviationKind::vcpu_resume:
-      action.kind = host::ActionKind::vcpu_resume;
-      break;
-    case DeviationKind::fail:
-      action.kind = host::ActionKind::fail;
-      action.argument = deviation.arg;
-      break;
-    case DeviationKind::drain:
-      action.kind = host::ActionKind::drain;
-      action.argument = deviation.arg + 1U;
-      break;
-    case DeviationKind::overtake:
-      action.kind = host::ActionKind::overtake;
-      action.argument = deviation.arg;
-      break;
-    case DeviationKind::stale:
-      action.kind = host::ActionKind::stale;
-      action.argument = deviation.arg + 1U;
-      break;
-    case DeviationKind::deliver:
-      action.kind = host::ActionKind::deliver;
-      action.argument = deviation.arg;
-      break;
-    case DeviationKind::device:
-      action.kind = host::ActionKind::device;
-      action.argument = walked_address(walked);
-      action.level = shape(deviation.kind).level_of(deviation.arg);
-      break;
-    case DeviationKind::lose:
-      action.kind = host::ActionKind::lose;
-      break;
-    case DeviationKind::duplicate:
-      action.kind = host::ActionKind::duplicate;
-      break;
-    case DeviationKind::nmi:
-      action.kind = host::ActionKind::nmi;
-      action.argument = walked_address(walked);
-      break;
-    case DeviationKind::preempt:
-    case DeviationKind::aim:
-    case DeviationKind::kCount:
-      action.kind = host::ActionKind::preempt;
-      break;
+  if (deviation.kind == EventKind::aim) {
+    action.kind = EventKind::preempt;
+    return action;
+  }
+  const DeviationShape& form = shape(deviation.kind);
+  if (form.names_page()) {
+    action.argument = walked_address(form.value_of(deviation.arg));
+    action.level = static_cast<std::uint8_t>(form.level_of(deviation.arg));
+  } else if (form.args() > 1) {
+    action.argument = deviation.arg + form.arg_first;
   }
   return action;
 }
@@ -105,8 +52,8 @@ void LiveSchedule::resume(Scenario& scenario, unsigned kept, std::uint64_t seed)
   auto& deviations = scenario.deviations;
   wishes_.clear();
   for (unsigned i = kept; i < deviations.size(); ++i) {
-    const DeviationKind kind = deviations[i].kind;
-    if (kind != DeviationKind::preempt && kind != DeviationKind::aim) {
+    const EventKind kind = deviations[i].kind;
+    if (kind != EventKind::preempt && kind != EventKind::aim) {
       wishes_.push_back(deviations[i]);
     }
   }
@@ -131,7 +78,7 @@ bool LiveSchedule::next(host::Action& action) {
     asked_at_ = step();
     // A longer delay cannot be written down: that the running CPU runs says nothing and restarts
     // it.
-    if (asked_at_ - last_ == kLongestDelay) deviate(DeviationKind::preempt, running());
+    if (asked_at_ - last_ == kLongestDelay) deviate(EventKind::preempt, running());
     decide();
   }
   if (told_ < deviations.size()) {
@@ -144,7 +91,7 @@ bool LiveSchedule::next(host::Action& action) {
   return true;
 }
 
-void LiveSchedule::deviate(DeviationKind kind, unsigned cpu, unsigned arg) {
+void LiveSchedule::deviate(EventKind kind, unsigned cpu, unsigned arg) {
   auto& deviations = scenario_->deviations;
   if (deviations.full()) return;
   deviations.push_back({.delay = static_cast<std::uint8_t>(step() - last_),
@@ -163,7 +110,7 @@ bool LiveSchedule::deviate_as_told() {
 
 void LiveSchedule::leave_for(unsigned other) {
   if (random_.chance(1, 2)) fill(running());
-  deviate(DeviationKind::preempt, other);
+  deviate(EventKind::preempt, other);
 }
 
 bool LiveSchedule::is_busy(unsigned id) const {

@@ -37,12 +37,12 @@ class LiveSchedule : public host::ScheduleSource {
 
   // For `decide`.
 
-  void deviate(DeviationKind kind, unsigned cpu, unsigned arg = 0);
+  void deviate(EventKind kind, unsigned cpu, unsigned arg = 0);
   /// Something that the scenario had wanted to happen at another moment: a preempted virtual CPU, a
   /// drained store, a translation evicted. Never a plain preemption. False if it had nothing.
   bool deviate_as_told();
   /// `cpu` fills a translation that matters: of a page that some operation names.
-  void fill(unsigned cpu) { deviate(DeviationKind::fill, cpu, some_page()); }
+  void fill(unsigned cpu) { deviate(EventKind::fill, cpu, some_page()); }
 
   /// Another CPU runs. As likely as not the one that stands still fills a translation first, or it
   /// would have little that can become stale.

@@ -28,7 +28,7 @@ class Preemptions final : public ScheduleSource {
   bool next(Action& action) override {
     if (distance_ == 0) return false;
     cpu_ = (cpu_ + 1) % kCpus;
-    action = {.delay = distance_, .kind = ActionKind::preempt, .cpu = cpu_};
+    action = {.delay = distance_, .kind = EventKind::preempt, .cpu = cpu_};
     return true;
   }
 

@@ -11,42 +11,20 @@
 #include <vector>
 
 #include "core/types.h"
+#include "hal/host/event_kind.h"
 
 namespace shootdown::host {
 
 class Machine;
 
-/// What a process is.
-enum class StepKind : std::uint8_t {
-  run,        // the program's next visible operation on the CPU
-  interrupt,  // a pending interrupt is taken, up to the handler's first visible operation ...
-  handle,     // ... the handler's next one ...
-  leave,      // ... and the return from it
-  nmi,        // likewise an NMI, number `argument` of the CPU
-  handle_nmi,
-  leave_nmi,
-  drain,      // the oldest store leaves the CPU's store buffer
-  fill,       // a speculative walk from the CPU's root for address number `argument`
-  evict,      // the CPU drops a translation or table pointer of address number `argument` / 2
-  deliver,    // a broadcast invalidation issued by CPU `argument` arrives at the CPU
-  preempt,    // the host takes the processor from a virtual CPU ...
-  resume,     // ... and gives it back
-  overtake,   // Memory::cxx: a store leaves before older ones, the `argument`th of those that may
-  stale,      // Memory::cxx: the program's or handler's next load, of a value so much older
-  device,     // a device does walk number `argument`
-  lose,       // the next interrupt to the CPU will get lost
-  duplicate,  // an interrupt arrives at the CPU that no CPU has sent
-  kCount,
-};
-
-/// Whether a step of this kind is the CPU's own: its program's or a handler's.
-constexpr bool is_of_cpu(StepKind kind) { return kind <= StepKind::leave_nmi; }
-
 /// A process and, with it, its next step. The three kinds of a handler are one process: while it is
 /// there, the program of its CPU has no step, and under an NMI the interrupt's handler has none.
 struct Step {
-  StepKind kind{StepKind::run};
+  EventKind kind{EventKind::run};
   CpuId cpu{0};
+  /// fill, evict: the address, by its number in the set-up, an eviction's doubled, plus 1 for the
+  /// pointers to tables; device: the walk's number; nmi and its handler: the NMI's number; deliver:
+  /// the issuing CPU; overtake: which of the stores that may; stale: how many values older
   std::uint32_t argument{0};
   friend bool operator==(const Step&, const Step&) = default;
 };

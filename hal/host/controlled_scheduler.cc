@@ -71,7 +71,8 @@ void ControlledScheduler::control(Pending kind, bool interruptible) {
       take_interrupt_now();
       continue;
     }
-    const bool leaves = step_now_.kind == StepKind::leave || step_now_.kind == StepKind::leave_nmi;
+    const bool leaves =
+        step_now_.kind == EventKind::leave || step_now_.kind == EventKind::leave_nmi;
     footprint_.touch(place(Part::control, self.id), leaves);
     if (kind == Pending::drained && machine_.memory().buffers_stores()) {
       footprint_.touch(place(Part::buffer, self.id), false);
@@ -133,14 +134,14 @@ HostCpu* ControlledScheduler::next_step() {
     step_now_ = steps_[index];
     in_step_ = true;
     HostCpu& cpu = machine_.cpu(step_now_.cpu);
-    if (step_now_.kind == StepKind::stale) {
+    if (step_now_.kind == EventKind::stale) {
       machine_.memory().cxx().make_stale(cpu.id, step_now_.argument);
       step_now_ = own_step(cpu);
     }
     if (is_of_cpu(step_now_.kind)) {
       cpu.started = true;
-      cpu.takes_interrupt = step_now_.kind == StepKind::interrupt;
-      cpu.takes_nmi = step_now_.kind == StepKind::nmi;
+      cpu.takes_interrupt = step_now_.kind == EventKind::interrupt;
+      cpu.takes_nmi = step_now_.kind == EventKind::nmi;
       return &cpu;
     }
     hardware_.take(step_now_);
@@ -165,18 +166,18 @@ void ControlledScheduler::list_steps() {
 
 void ControlledScheduler::list_cpu(const HostCpu& cpu) {
   if (cpu.interruptible && HardwareSteps::can_be_interrupted(cpu) && cpu.must_interrupt()) {
-    steps_.push_back({.kind = StepKind::interrupt, .cpu = cpu.id});
+    steps_.push_back({.kind = EventKind::interrupt, .cpu = cpu.id});
   }
   if (may_run(cpu)) steps_.push_back(own_step(cpu));
 }
 
 Step ControlledScheduler::own_step(const HostCpu& cpu) {
-  Step step{.kind = StepKind::run, .cpu = cpu.id};
+  Step step{.kind = EventKind::run, .cpu = cpu.id};
   if (cpu.in_nmi) {
-    step.kind = cpu.leaves ? StepKind::leave_nmi : StepKind::handle_nmi;
+    step.kind = cpu.leaves ? EventKind::leave_nmi : EventKind::handle_nmi;
     step.argument = cpu.nmi_number;
   } else if (cpu.in_interrupt) {
-    step.kind = cpu.leaves ? StepKind::leave : StepKind::handle;
+    step.kind = cpu.leaves ? EventKind::leave : EventKind::handle;
   }
   return step;
 }
@@ -211,7 +212,7 @@ bool ControlledScheduler::may_lose_patience(const HostCpu& cpu) const {
 
 void ControlledScheduler::note(OpClass op, std::uint64_t value) {
   // Whichever step a store leaves the buffer in, the order of the stores says it all.
-  const StepKind kind = op == OpClass::drain ? StepKind::drain : step_now_.kind;
+  const EventKind kind = op == OpClass::drain ? EventKind::drain : step_now_.kind;
   std::uint64_t& outcome = outcomes_[(static_cast<std::size_t>(kind) * kHostCpus) + step_now_.cpu];
   outcome = (outcome ^ (static_cast<std::uint64_t>(op) << 56) ^ value) * 0x9e37'79b9'7f4a'7c15;
   outcome ^= outcome >> 32;

@@ -67,7 +67,7 @@ class ControlledScheduler {
   CpuId at_gate_{0};
   Step step_now_{};
   std::vector<Step> steps_;
-  std::array<std::uint64_t, static_cast<std::size_t>(StepKind::kCount) * kHostCpus> outcomes_{};
+  std::array<std::uint64_t, static_cast<std::size_t>(EventKind::kCount) * kHostCpus> outcomes_{};
 };
 
 }  // namespace shootdown::host

@@ -1,5 +1,7 @@
 #include "hal/host/deviations.h"
 
+#include <cstdlib>
+
 #include "hal/host/hypervisor.h"
 #include "hal/host/machine.h"
 
@@ -15,63 +17,66 @@ void Deviations::apply(const Action& action) {
 void Deviations::perform(const Action& action) {
   HostCpu& target = machine_.cpu(action.cpu % kHostCpus);
   switch (action.kind) {
-    case ActionKind::preempt:
+    case EventKind::preempt:
       if (&target != &machine_.running() && machine_.scheduler().can_run(target)) {
         machine_.scheduler().switch_to(target);
       }
       break;
-    case ActionKind::hold:
+    case EventKind::hold:
       target.hold = static_cast<std::uint32_t>(action.argument);
       break;
-    case ActionKind::drain:
+    case EventKind::drain:
       machine_.memory().drain(target, static_cast<unsigned>(action.argument));
       break;
-    case ActionKind::fill:
+    case EventKind::fill:
       // A virtual CPU without a processor has no walker.
       if (target.place != VcpuPlace::running) break;
       machine_.translation().speculate(target, {.address = action.argument, .level = action.level});
       break;
-    case ActionKind::evict:
+    case EventKind::evict:
       target.tlb.evict(static_cast<std::uint32_t>(action.argument));
       break;
-    case ActionKind::vcpu_preempt:
+    case EventKind::vcpu_preempt:
       machine_.hypervisor().deschedule(target);
       if (&target == &machine_.running() && target.place == VcpuPlace::descheduled) {
         machine_.scheduler().give_way();
       }
       break;
-    case ActionKind::vcpu_resume:
+    case EventKind::vcpu_resume:
       machine_.hypervisor().resume(target);
       break;
-    case ActionKind::fail:
+    case EventKind::fail:
       machine_.hypervisor().fail_next(target, action.argument);
       break;
-    case ActionKind::overtake:
+    case EventKind::overtake:
       machine_.memory().overtake(target, action.argument);
       break;
-    case ActionKind::stale:
+    case EventKind::stale:
       if (!machine_.memory().reorders()) break;
       machine_.memory().cxx().make_stale(target.id, static_cast<unsigned>(action.argument));
       break;
-    case ActionKind::deliver:
+    case EventKind::deliver:
       machine_.broadcasts().deliver_some(target.id, action.argument);
       break;
-    case ActionKind::lose:
+    case EventKind::lose:
       target.loses_next = true;
       break;
-    case ActionKind::duplicate:
+    case EventKind::duplicate:
       target.call_pending = true;
       break;
-    case ActionKind::device:
+    case EventKind::device:
       machine_.translation().device_walk(action.cpu,
                                          {.address = action.argument, .level = action.level});
       break;
-    case ActionKind::nmi:
+    case EventKind::nmi:
       // One waits at most, as hardware keeps one.
       if (machine_.setup().programs.nmi == nullptr || target.nmi_pending) break;
       target.nmi_pending = true;
       target.nmi_address = action.argument;
       break;
+    default:
+      // A schedule must give actions only, see is_action.
+      std::abort();
   }
 }
 

@@ -13,11 +13,11 @@ namespace {
 /// Actions that change something that comes later, and are over then.
 bool waits(const Action& action, Backend backend) {
   switch (action.kind) {
-    case ActionKind::hold:
-    case ActionKind::lose:
-    case ActionKind::stale:
+    case EventKind::hold:
+    case EventKind::lose:
+    case EventKind::stale:
       return true;
-    case ActionKind::fail:
+    case EventKind::fail:
       // An odd one hides a processor's number for good.
       return backend != Backend::hyperv || action.argument % 2 == 0;
     default:
@@ -43,13 +43,13 @@ std::uint64_t digest(const Tlb& tlb) {
   return sum;
 }
 
-const char* why_nothing_came(ActionKind kind) {
+const char* why_nothing_came(EventKind kind) {
   switch (kind) {
-    case ActionKind::hold:
+    case EventKind::hold:
       return "no interrupt came to the CPU while it was held";
-    case ActionKind::lose:
+    case EventKind::lose:
       return "no interrupt to the CPU came after it";
-    case ActionKind::fail:
+    case EventKind::fail:
       return "no hypercall or message of the CPU came after it";
     default:
       return "no load of the CPU that may be old came after it";
@@ -59,12 +59,12 @@ const char* why_nothing_came(ActionKind kind) {
 }  // namespace
 
 const Tlb& Effects::tlb_of(const Action& action) const {
-  return action.kind == ActionKind::device ? machine_.device().tlb()
-                                           : machine_.cpu(action.cpu % kHostCpus).tlb;
+  return action.kind == EventKind::device ? machine_.device().tlb()
+                                          : machine_.cpu(action.cpu % kHostCpus).tlb;
 }
 
 bool Effects::has_cached(const Action& action) const {
-  const bool is_device = action.kind == ActionKind::device;
+  const bool is_device = action.kind == EventKind::device;
   const Tlb& tlb = tlb_of(action);
   const auto tag = is_device ? static_cast<std::uint16_t>(action.cpu)
                              : machine_.pcid_of(machine_.cpu(action.cpu % kHostCpus).cr3);
@@ -77,9 +77,8 @@ bool Effects::has_cached(const Action& action) const {
 }
 
 std::uint64_t Effects::what_it_changes(const Action& action) const {
-  if (action.kind == ActionKind::overtake)
-    return machine_.cpu(action.cpu % kHostCpus).stores.size();
-  if (action.kind != ActionKind::fill && action.kind != ActionKind::device) return 0;
+  if (action.kind == EventKind::overtake) return machine_.cpu(action.cpu % kHostCpus).stores.size();
+  if (action.kind != EventKind::fill && action.kind != EventKind::device) return 0;
   // A walk that finds no page may have cached pointers to tables on its way.
   return digest(tlb_of(action));
 }
@@ -87,39 +86,40 @@ std::uint64_t Effects::what_it_changes(const Action& action) const {
 const char* Effects::why_nothing(const Action& action) const {
   const HostCpu& target = machine_.cpu(action.cpu % kHostCpus);
   switch (action.kind) {
-    case ActionKind::preempt:
+    case EventKind::preempt:
       if (&target == &machine_.running()) return "the CPU is running already";
       if (machine_.scheduler().can_run(target)) return nullptr;
       return machine_.scheduler().has_work(target) ? "the host has the CPU's processor"
                                                    : "the CPU waits or has finished";
-    case ActionKind::drain:
+    case EventKind::drain:
       return target.stores.empty() || action.argument == 0 ? "the CPU's store buffer is empty"
                                                            : nullptr;
-    case ActionKind::fill:
+    case EventKind::fill:
       if (target.place != VcpuPlace::running) return "the host has the CPU's processor";
       return has_cached(action) ? "the CPU has it cached already" : nullptr;
-    case ActionKind::evict:
+    case EventKind::evict:
       return target.tlb.entries.size() + target.tlb.psc.size() == 0 ? "the CPU has nothing cached"
                                                                     : nullptr;
-    case ActionKind::vcpu_preempt:
+    case EventKind::vcpu_preempt:
       return target.place == VcpuPlace::running ? nullptr : "the host has the processor already";
-    case ActionKind::vcpu_resume:
+    case EventKind::vcpu_resume:
       return target.place == VcpuPlace::descheduled ? nullptr : "the CPU has its processor";
-    case ActionKind::deliver:
+    case EventKind::deliver:
       return machine_.broadcasts().has_one_for(target.id) ? nullptr
                                                           : "no broadcast is on its way to the CPU";
-    case ActionKind::duplicate:
+    case EventKind::duplicate:
       return target.call_pending ? "an interrupt waits at the CPU already" : nullptr;
-    case ActionKind::nmi:
+    case EventKind::nmi:
       return target.nmi_pending ? "an NMI waits at the CPU already" : nullptr;
-    case ActionKind::device:
+    case EventKind::device:
       if (!machine_.device().is_bound(action.cpu)) return "the device does not use the space then";
       return has_cached(action) ? "the device has it cached already" : nullptr;
-    case ActionKind::hold:
-    case ActionKind::fail:
-    case ActionKind::lose:
-    case ActionKind::overtake:
-    case ActionKind::stale:
+    case EventKind::hold:
+    case EventKind::fail:
+    case EventKind::lose:
+    case EventKind::overtake:
+    case EventKind::stale:
+    default:
       break;
   }
   return nullptr;
@@ -140,8 +140,8 @@ std::uint64_t Effects::begin(const Action& action) {
 
 /// What switches to another CPU comes here late, and is none of these.
 void Effects::end(const Action& action, std::uint64_t before) {
-  const bool is_walk = action.kind == ActionKind::fill || action.kind == ActionKind::device;
-  if (!is_walk && action.kind != ActionKind::overtake) return;
+  const bool is_walk = action.kind == EventKind::fill || action.kind == EventKind::device;
+  if (!is_walk && action.kind != EventKind::overtake) return;
   if (what_it_changes(action) != before || effects_.back().nothing != nullptr) return;
   effects_.back().nothing =
       is_walk ? "the walk found nothing to cache" : "no store of the CPU may overtake another";
@@ -149,18 +149,18 @@ void Effects::end(const Action& action, std::uint64_t before) {
 
 bool Effects::still_waits(const Effect& effect) const {
   switch (effect.kind) {
-    case ActionKind::hold:
+    case EventKind::hold:
       return machine_.cpu(effect.cpu).held == effect.held;
-    case ActionKind::lose:
+    case EventKind::lose:
       return machine_.cpu(effect.cpu).loses_next;
-    case ActionKind::fail:
+    case EventKind::fail:
       return machine_.hypervisor().fails_next(effect.cpu);
     default:
       return machine_.memory().cxx().makes_stale(effect.cpu);
   }
 }
 
-void Effects::settle(ActionKind kind, CpuId cpu, const char* why_nothing) {
+void Effects::settle(EventKind kind, CpuId cpu, const char* why_nothing) {
   for (Effect& effect : effects_) {
     if (!effect.waits || effect.kind != kind || effect.cpu != cpu) continue;
     effect.waits = false;

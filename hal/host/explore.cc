@@ -45,22 +45,22 @@ void tidy(Footprint& footprint) {
 }
 
 /// The step with which a process of steps of this kind begins.
-StepKind opening(StepKind kind) {
+EventKind opening(EventKind kind) {
   switch (kind) {
-    case StepKind::handle:
-    case StepKind::leave:
-      return StepKind::interrupt;
-    case StepKind::handle_nmi:
-    case StepKind::leave_nmi:
-      return StepKind::nmi;
+    case EventKind::handle:
+    case EventKind::leave:
+      return EventKind::interrupt;
+    case EventKind::handle_nmi:
+    case EventKind::leave_nmi:
+      return EventKind::nmi;
     default:
       return kind;
   }
 }
 
 /// From here on to another step some processes of the CPU have no step.
-bool begins_bracket(StepKind kind) {
-  return kind == StepKind::interrupt || kind == StepKind::nmi || kind == StepKind::preempt;
+bool begins_bracket(EventKind kind) {
+  return kind == EventKind::interrupt || kind == EventKind::nmi || kind == EventKind::vcpu_preempt;
 }
 
 [[noreturn]] void broken(const char* what) {
@@ -235,13 +235,13 @@ void Explorer::note_brackets(const Event& event) {
   // return.
   if (!is_of_cpu(event.step.kind)) return;
   // What an NMI could have come before, an interrupt or its handler, conflicts with it directly.
-  const StepKind below = event.step.kind == StepKind::nmi ? StepKind::leave : StepKind::run;
+  const EventKind below = event.step.kind == EventKind::nmi ? EventKind::leave : EventKind::run;
   std::uint64_t seen = 0;
   for (std::size_t i = depth_ - 1; i-- > 0;) {
     const Event& other = events_[i];
     if (other.step.cpu != event.step.cpu) continue;
-    const StepKind kind = other.step.kind;
-    if (other.process == event.process || kind <= below) return;
+    const EventKind kind = other.step.kind;
+    if (other.process == event.process || (kind >= EventKind::run && kind <= below)) return;
     if (!begins_bracket(kind) || (seen & bit(static_cast<unsigned>(kind))) != 0) continue;
     seen |= bit(static_cast<unsigned>(kind));
     note_race(i);

@@ -1,5 +1,7 @@
 #include "hal/host/hardware_steps.h"
 
+#include <cstdlib>
+
 #include "hal/host/hypervisor.h"
 #include "hal/host/machine.h"
 
@@ -16,9 +18,9 @@ const Exploration& HardwareSteps::exploration() const { return machine_.setup().
 void HardwareSteps::list_certain(std::vector<Step>& steps) const {
   for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
     const HostCpu& cpu = machine_.cpu(id);
-    if (!cpu.stores.empty()) steps.push_back({.kind = StepKind::drain, .cpu = id});
+    if (!cpu.stores.empty()) steps.push_back({.kind = EventKind::drain, .cpu = id});
     if (cpu.place == VcpuPlace::descheduled) {
-      steps.push_back({.kind = StepKind::resume, .cpu = id});
+      steps.push_back({.kind = EventKind::vcpu_resume, .cpu = id});
     }
   }
   for (const BroadcastMessage& message : machine_.broadcasts().in_flight()) {
@@ -28,7 +30,7 @@ void HardwareSteps::list_certain(std::vector<Step>& steps) const {
 
 void HardwareSteps::list_deliveries(const BroadcastMessage& message, std::vector<Step>& steps) {
   message.left.for_each([&](CpuId id) {
-    const Step step{.kind = StepKind::deliver, .cpu = id, .argument = message.issuer};
+    const Step step{.kind = EventKind::deliver, .cpu = id, .argument = message.issuer};
     for (const Step& other : steps) {
       if (other == step) return;
     }
@@ -45,22 +47,22 @@ void HardwareSteps::list_possible(std::vector<Step>& steps) const {
   }
   for (std::uint32_t i = 0; i < exploration().device_walks.size(); ++i) {
     if (((device_walks_left_ >> i) & 1) == 0) continue;
-    steps.push_back({.kind = StepKind::device, .cpu = 0, .argument = i});
+    steps.push_back({.kind = EventKind::device, .cpu = 0, .argument = i});
   }
 }
 
 void HardwareSteps::list_speculation(const HostCpu& cpu, std::vector<Step>& steps) const {
   for (std::uint32_t i = 0; i < exploration().fills.size(); ++i) {
     if (((cpu.fills_left >> i) & 1) == 0) continue;
-    steps.push_back({.kind = StepKind::fill, .cpu = cpu.id, .argument = i});
+    steps.push_back({.kind = EventKind::fill, .cpu = cpu.id, .argument = i});
   }
   for (std::uint32_t i = 0; i < 2 * exploration().evictions.size(); ++i) {
     if (((cpu.evictions_left >> i) & 1) == 0) continue;
-    steps.push_back({.kind = StepKind::evict, .cpu = cpu.id, .argument = i});
+    steps.push_back({.kind = EventKind::evict, .cpu = cpu.id, .argument = i});
   }
   if (machine_.setup().hardware.backend == Backend::kvm && cpu.preemptions_left != 0 &&
       cpu.place == VcpuPlace::running) {
-    steps.push_back({.kind = StepKind::preempt, .cpu = cpu.id});
+    steps.push_back({.kind = EventKind::vcpu_preempt, .cpu = cpu.id});
   }
 }
 
@@ -70,23 +72,23 @@ void HardwareSteps::list_faults(const HostCpu& cpu, std::vector<Step>& steps) co
   for (std::uint32_t i = 0; i < exploration().nmis.size(); ++i) {
     if (((cpu.nmis_left >> i) & 1) == 0) continue;
     if (!between || !can_be_interrupted(cpu) || cpu.in_nmi) break;
-    steps.push_back({.kind = StepKind::nmi, .cpu = cpu.id, .argument = i});
+    steps.push_back({.kind = EventKind::nmi, .cpu = cpu.id, .argument = i});
   }
-  if (cpu.losses_left != 0) steps.push_back({.kind = StepKind::lose, .cpu = cpu.id});
-  if (cpu.duplicates_left != 0) steps.push_back({.kind = StepKind::duplicate, .cpu = cpu.id});
+  if (cpu.losses_left != 0) steps.push_back({.kind = EventKind::lose, .cpu = cpu.id});
+  if (cpu.duplicates_left != 0) steps.push_back({.kind = EventKind::duplicate, .cpu = cpu.id});
 }
 
 void HardwareSteps::list_reorderings(const HostCpu& cpu, std::vector<Step>& steps) const {
   std::uint32_t overtaking = 0;
   for (unsigned i = 1; i < cpu.stores.size(); ++i) {
     if (!cpu.stores.may_overtake(i)) continue;
-    steps.push_back({.kind = StepKind::overtake, .cpu = cpu.id, .argument = overtaking++});
+    steps.push_back({.kind = EventKind::overtake, .cpu = cpu.id, .argument = overtaking++});
   }
   if (cpu.loads == nullptr || cpu.place == VcpuPlace::descheduled) return;
   if (cpu.stores.find(cpu.loads) != nullptr) return;
   const unsigned older = machine_.memory().cxx().older_values(cpu.id, cpu.loads);
   for (std::uint32_t age = 1; age <= older; ++age) {
-    steps.push_back({.kind = StepKind::stale, .cpu = cpu.id, .argument = age});
+    steps.push_back({.kind = EventKind::stale, .cpu = cpu.id, .argument = age});
   }
 }
 
@@ -95,48 +97,49 @@ void HardwareSteps::list_reorderings(const HostCpu& cpu, std::vector<Step>& step
 void HardwareSteps::take(const Step& step) {
   HostCpu& cpu = machine_.cpu(step.cpu);
   switch (step.kind) {
-    case StepKind::drain:
+    case EventKind::drain:
       machine_.memory().drain(cpu, 1);
       break;
-    case StepKind::fill:
+    case EventKind::fill:
       try_fill(cpu, step.argument);
       break;
-    case StepKind::evict:
+    case EventKind::evict:
       try_evict(cpu, step.argument);
       break;
-    case StepKind::deliver:
+    case EventKind::deliver:
       machine_.broadcasts().deliver_first(cpu.id, step.argument);
       break;
-    case StepKind::overtake:
+    case EventKind::overtake:
       machine_.memory().overtake(cpu, step.argument);
       break;
-    case StepKind::preempt:
+    case EventKind::vcpu_preempt:
       --cpu.preemptions_left;
       machine_.touch(place(Part::processor, cpu.id), true);
       machine_.hypervisor().deschedule(cpu);
       break;
-    case StepKind::resume:
+    case EventKind::vcpu_resume:
       machine_.touch(place(Part::processor, cpu.id), true);
       machine_.hypervisor().resume(cpu);
       break;
-    case StepKind::device: {
+    case EventKind::device: {
       device_walks_left_ &= ~(std::uint32_t{1} << step.argument);
       const DeviceWalk& what = exploration().device_walks[step.argument];
       machine_.translation().device_walk(what.context, what.walk);
       break;
     }
-    case StepKind::lose:
+    case EventKind::lose:
       --cpu.losses_left;
       machine_.touch(place(Part::lost, cpu.id), true);
       cpu.loses_next = true;
       break;
-    case StepKind::duplicate:
+    case EventKind::duplicate:
       --cpu.duplicates_left;
       machine_.touch(place(Part::pending, cpu.id), true);
       cpu.call_pending = true;
       break;
     default:
-      break;
+      // No step of the hardware: is_step and is_of_cpu say what a controller may be offered.
+      std::abort();
   }
 }
 

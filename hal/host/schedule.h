@@ -3,31 +3,15 @@
 
 #include <cstdint>
 
-namespace shootdown::host {
+#include "hal/host/event_kind.h"
 
-enum class ActionKind : std::uint8_t {
-  preempt,
-  hold,
-  fill,
-  evict,
-  deliver,
-  drain,         // the oldest stores leave the CPU's store buffer
-  vcpu_preempt,  // the host takes the processor away from a virtual CPU
-  vcpu_resume,   // ... and lets it run again
-  fail,          // the CPU's next hypercall or message fails
-  nmi,           // the CPU takes an NMI, also with interrupts off
-  lose,          // the next call-function interrupt to the CPU does not arrive
-  duplicate,     // a call-function interrupt arrives at the CPU that no CPU has sent
-  device,        // a device walks for the address; `cpu` is the context that it does so in
-  overtake,      // a store leaves the CPU's buffer before older ones, as if a compiler had moved it
-  stale,         // the CPU's next load that may return an older value does
-};
+namespace shootdown::host {
 
 /// One thing that hardware or the scheduler may do and does not do by default.
 struct Action {
-  std::uint64_t delay{0};  // visible operations after the previous action
-  ActionKind kind{ActionKind::preempt};
-  std::uint32_t cpu{0};
+  std::uint64_t delay{0};              // visible operations after the previous action
+  EventKind kind{EventKind::preempt};  // an action
+  std::uint32_t cpu{0};                // device: the context that it walks in
   /// hold: operations; drain: stores; fill, nmi, device: virtual address; evict, deliver, overtake:
   /// choice; fail: how; stale: how many values older
   std::uint64_t argument{0};
@@ -37,7 +21,7 @@ struct Action {
 
 /// What an action came to. Collected on demand only, with the timeline.
 struct Effect {
-  ActionKind kind;
+  EventKind kind;
   std::uint32_t cpu;
   /// Why it did nothing; null if it did something.
   const char* nothing{nullptr};

@@ -161,7 +161,7 @@ TEST(Generate, UsesEveryKindOftenAndSwitchesEveryKindOffOften) {
       ++deviations[static_cast<unsigned>(each.kind)];
     // What a compiler reorders comes only if it is asked for.
     for (const Deviation& each : generated(seed, {.turned = {switch_named("cxx")}}).deviations) {
-      const bool asked = each.kind == DeviationKind::overtake || each.kind == DeviationKind::stale;
+      const bool asked = each.kind == EventKind::overtake || each.kind == EventKind::stale;
       if (asked) ++deviations[static_cast<unsigned>(each.kind)];
     }
   }
@@ -173,7 +173,7 @@ TEST(Generate, UsesEveryKindOftenAndSwitchesEveryKindOffOften) {
     EXPECT_LT(runs_with[kind], is_start ? kSeeds : kSeeds * 4 / 5) << kOpShapes[kind].name;
     EXPECT_GT(runs_full_of[kind], 0u) << kOpShapes[kind].name;
   }
-  for (unsigned kind = 0; kind <= static_cast<unsigned>(DeviationKind::fail); ++kind) {
+  for (unsigned kind = 0; kind <= static_cast<unsigned>(EventKind::fail); ++kind) {
     // The others only happen on few machines, and those behind them on request.
     const unsigned share = kind < kPlainDeviationKinds ? 5 : 50;
     EXPECT_GT(deviations[kind], kSeeds / share) << kDeviationShapes[kind].name;
@@ -201,10 +201,10 @@ TEST(Generate, FlushesRangesWithinPagesOnRequestOnly) {
 }
 
 TEST(Generate, UsesTheKindsThatASwitchBringsOnRequestOnly) {
-  for (const auto [field, kind] : {std::pair{&Header::nmi, DeviationKind::nmi},
-                                   std::pair{&Header::device, DeviationKind::device},
-                                   std::pair{&Header::faults, DeviationKind::lose},
-                                   std::pair{&Header::faults, DeviationKind::duplicate}}) {
+  for (const auto [field, kind] :
+       {std::pair{&Header::nmi, EventKind::nmi}, std::pair{&Header::device, EventKind::device},
+        std::pair{&Header::faults, EventKind::lose},
+        std::pair{&Header::faults, EventKind::duplicate}}) {
     const HeaderSwitch wanted{"", field};
     std::array<unsigned, 2> found{};
     for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
@@ -222,11 +222,11 @@ TEST(Generate, UsesTheKindsThatASwitchBringsOnRequestOnly) {
 }
 
 TEST(Generate, SomeWalksStopEarlyAtEachLevelAndMostDoNot) {
-  const DeviationShape& fill = shape(DeviationKind::fill);
+  const DeviationShape& fill = shape(EventKind::fill);
   std::array<unsigned, kWalkLevels + 1> walks{};
   for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
     for (const Deviation& each : generated(seed).deviations) {
-      if (each.kind == DeviationKind::fill) ++walks[fill.level_of(each.arg)];
+      if (each.kind == EventKind::fill) ++walks[fill.level_of(each.arg)];
     }
   }
   for (unsigned level = 2; level <= kWalkLevels; ++level) {

@@ -25,7 +25,7 @@ bool races_on_a_page(const Scenario& scenario) {
     for (unsigned unmapper = 0; unmapper < kMaxCpus; ++unmapper) {
       if (!has_op(scenario, unmapper, OpKind::unmap, page)) continue;
       for (const Deviation& deviation : scenario.deviations) {
-        if (deviation.kind != DeviationKind::preempt || deviation.cpu == unmapper) continue;
+        if (deviation.kind != EventKind::preempt || deviation.cpu == unmapper) continue;
         if (has_op(scenario, deviation.cpu, OpKind::read, page)) return true;
       }
     }
@@ -74,7 +74,7 @@ TEST(Minimise, FindsTheTwoOperationsAndTheDeviationThatMatter) {
   const unsigned reader = result.scenario.deviations[0].cpu;
   smallest.ops[reader].push_back({OpKind::read, 0, 0, 1});
   smallest.ops[1 - reader].push_back({OpKind::unmap, 0, 0, 1});
-  smallest.deviations.push_back({0, DeviationKind::preempt, static_cast<std::uint8_t>(reader), 0});
+  smallest.deviations.push_back({0, EventKind::preempt, static_cast<std::uint8_t>(reader), 0});
   EXPECT_EQ(result.scenario, smallest) << print(result.scenario);
 }
 
@@ -145,7 +145,7 @@ TEST(Minimise, MovesProgramsOntoFewerCpus) {
   start.ops[1].push_back({OpKind::switch_to, 0, 0, 1});
   start.ops[3].push_back({OpKind::read, 0, 0, 1});
   start.ops[5].push_back({OpKind::idle, 0, 0, 1});
-  start.deviations.push_back({0, DeviationKind::evict, 5, 0});
+  start.deviations.push_back({0, EventKind::evict, 5, 0});
   const auto fails = [](const Scenario& s) {
     return count_ops(s) == 3 && s.deviations.size() == 1 && s.ops[s.deviations[0].cpu].size() != 0;
   };
@@ -157,7 +157,7 @@ TEST(Minimise, RenamesPagesAndSpacesEverywhereAtOnce) {
   start.header.mms = 8;
   start.ops[0].push_back({OpKind::map, 5, 11, 1});
   start.ops[1].push_back({OpKind::unmap, 5, 11, 1});
-  start.deviations.push_back({0, DeviationKind::fill, 1, 11});
+  start.deviations.push_back({0, EventKind::fill, 1, 11});
   const auto fails = [](const Scenario& s) {
     if (s.ops[0].size() != 1 || s.ops[1].size() != 1 || s.deviations.size() != 1) return false;
     const Op& map = s.ops[0][0];
@@ -196,7 +196,7 @@ bool preempts_inside_unmap(const Scenario& scenario) {
   for (const Deviation& deviation : scenario.deviations) {
     now += deviation.delay;
     const bool hits = std::find(windows.begin(), windows.end(), now) != windows.end();
-    if (hits && deviation.kind == DeviationKind::preempt) return true;
+    if (hits && deviation.kind == EventKind::preempt) return true;
   }
   return false;
 }
@@ -208,16 +208,16 @@ TEST(Minimise, RetimesDeviationsWhenItDropsOperations) {
     start.ops[0].push_back({kind, 0, 0, 1});
   }
   const unsigned before_unmap = 4 * 7 + 0 + 6 + 4 + 8;
-  start.deviations.push_back({9, DeviationKind::evict, 1, 3});
-  start.deviations.push_back({before_unmap + 4 - 9, DeviationKind::preempt, 1, 0});
-  start.deviations.push_back({40, DeviationKind::fill, 2, 3});
+  start.deviations.push_back({9, EventKind::evict, 1, 3});
+  start.deviations.push_back({before_unmap + 4 - 9, EventKind::preempt, 1, 0});
+  start.deviations.push_back({40, EventKind::fill, 2, 3});
   normalise(start);
   ASSERT_TRUE(preempts_inside_unmap(start));
 
   const Scenario result = minimise(start, preempts_inside_unmap).scenario;
   EXPECT_EQ(count_ops(result), 1u) << print(result);
   ASSERT_EQ(result.deviations.size(), 1u);
-  EXPECT_EQ(result.deviations[0], (Deviation{4, DeviationKind::preempt, 0, 0}));
+  EXPECT_EQ(result.deviations[0], (Deviation{4, EventKind::preempt, 0, 0}));
 }
 
 TEST(Minimise, StopsWhenTheBudgetEnds) {

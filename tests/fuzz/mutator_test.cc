@@ -115,7 +115,7 @@ TEST(Mutator, ReachesEveryPartOfAScenario) {
       start.ops[cpu].push_back({kind, 0, 0, 1});
     }
   }
-  for (unsigned i = 0; i < 4; ++i) start.deviations.push_back({10, DeviationKind::preempt, 1, 0});
+  for (unsigned i = 0; i < 4; ++i) start.deviations.push_back({10, EventKind::preempt, 1, 0});
   std::set<std::string> seen;
   const auto note = [&](bool happened, const char* what) {
     if (happened) seen.insert(what);
@@ -161,8 +161,8 @@ TEST(Mutator, TakesSmallStepsWithoutDisturbingTheRest) {
   Scenario start;
   start.ops[0].push_back({OpKind::unmap, 0, 1, 2});
   start.ops[0].push_back({OpKind::unmap, 1, 5, 4});
-  start.deviations.push_back({10, DeviationKind::hold, 1, 7});
-  start.deviations.push_back({20, DeviationKind::fill, 2, 9});
+  start.deviations.push_back({10, EventKind::hold, 1, 7});
+  start.deviations.push_back({20, EventKind::fill, 2, 9});
   std::map<std::string, unsigned> seen;
   for (std::uint32_t seed = 0; seed < 120000; ++seed) {
     Scenario next = start;
@@ -212,7 +212,7 @@ TEST(Mutator, TakesSmallStepsWithoutDisturbingTheRest) {
 unsigned aimed_from(const Scenario& scenario) {
   const auto& list = scenario.deviations;
   return std::find_if(list.begin(), list.end(),
-                      [](const Deviation& one) { return one.kind == DeviationKind::aim; }) -
+                      [](const Deviation& one) { return one.kind == EventKind::aim; }) -
          list.begin();
 }
 
@@ -221,7 +221,7 @@ TEST(Mutator, MakesNewScenariosThatAimFromTheStart) {
   constexpr unsigned kCalls = 4000;
   Scenario start;
   start.ops[0].push_back({OpKind::unmap, 0, 1, 2});
-  for (unsigned i = 0; i < 20; ++i) start.deviations.push_back({10, DeviationKind::hold, 1, 7});
+  for (unsigned i = 0; i < 20; ++i) start.deviations.push_back({10, EventKind::hold, 1, 7});
   unsigned fresh = 0;
   unsigned fresh_from_the_start = 0;
   unsigned changed_and_aims = 0;
@@ -286,8 +286,8 @@ TEST(CrossOver, TakesEverythingFromTheParentsAndFromBoth) {
     }
   }
   for (unsigned i = 0; i < 8; ++i) {
-    first.deviations.push_back({1, DeviationKind::preempt, 1, 0});
-    second.deviations.push_back({2, DeviationKind::fill, 2, 3});
+    first.deviations.push_back({1, EventKind::preempt, 1, 0});
+    second.deviations.push_back({2, EventKind::fill, 2, 3});
   }
   unsigned mixed_programs = 0;
   unsigned mixed_schedules = 0;

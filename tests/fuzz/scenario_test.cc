@@ -55,7 +55,7 @@ void expect_in_range(const Scenario& scenario) {
     }
   }
   for (const Deviation& deviation : scenario.deviations) {
-    EXPECT_LT(deviation.kind, DeviationKind::kCount);
+    EXPECT_TRUE(host::is_deviation(deviation.kind));
     EXPECT_LT(deviation.cpu, shape(deviation.kind).of_space ? header.mms : header.cpus);
     EXPECT_LT(deviation.arg, shape(deviation.kind).args());
   }
@@ -92,7 +92,7 @@ TEST(Decode, ReadsTheDocumentedLayout) {
   ASSERT_EQ(scenario.ops[1].size(), 1u);
   EXPECT_EQ(scenario.ops[1][0], (Op{OpKind::read, 0, 17, 1}));
   ASSERT_EQ(scenario.deviations.size(), 1u);
-  EXPECT_EQ(scenario.deviations[0], (Deviation{200, DeviationKind::hold, 1, 3}));
+  EXPECT_EQ(scenario.deviations[0], (Deviation{200, EventKind::hold, 1, 3}));
 }
 
 TEST(Decode, EveryHeaderValueIsReachableAndKept) {
@@ -207,8 +207,7 @@ TEST(Encode, ALargestScenarioHasTheLargestSize) {
   for (auto& list : scenario.ops) {
     while (!list.full()) list.push_back({OpKind::exit, 1, 0, 1});
   }
-  while (!scenario.deviations.full())
-    scenario.deviations.push_back({255, DeviationKind::hold, 7, 255});
+  while (!scenario.deviations.full()) scenario.deviations.push_back({255, EventKind::hold, 7, 255});
   EXPECT_EQ(encode(scenario).size(), kMaxBytes);
   EXPECT_EQ(decoded(encode(scenario)), scenario);
 }
@@ -254,7 +253,7 @@ TEST(Normalise, DropsOperationsOfMissingCpusAndKeepsDeviations) {
   Scenario scenario;
   scenario.header.cpus = 2;
   scenario.ops[2].push_back({});
-  scenario.deviations.push_back({3, DeviationKind::preempt, 3, 0});
+  scenario.deviations.push_back({3, EventKind::preempt, 3, 0});
   normalise(scenario);
   EXPECT_EQ(count_ops(scenario), 0u);
   ASSERT_EQ(scenario.deviations.size(), 1u);

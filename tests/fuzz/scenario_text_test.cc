@@ -32,10 +32,10 @@ Scenario example() {
   scenario.ops[0].push_back({OpKind::map, 0, 3, 2});
   scenario.ops[1].push_back({OpKind::idle, 0, 0, 1});
   scenario.ops[1].push_back({OpKind::read, 0, 17, 1});
-  scenario.deviations.push_back({12, DeviationKind::preempt, 1, 0});
-  scenario.deviations.push_back({0, DeviationKind::fill, 2, 3});
-  scenario.deviations.push_back({255, DeviationKind::hold, 3, 255});
-  scenario.deviations.push_back({1, DeviationKind::evict, 0, 7});
+  scenario.deviations.push_back({12, EventKind::preempt, 1, 0});
+  scenario.deviations.push_back({0, EventKind::fill, 2, 3});
+  scenario.deviations.push_back({255, EventKind::hold, 3, 255});
+  scenario.deviations.push_back({1, EventKind::evict, 0, 7});
   return scenario;
 }
 
@@ -65,14 +65,14 @@ TEST(Text, ParsesWhatItPrints) {
 TEST(Text, PrintsPartsForTimelines) {
   EXPECT_EQ(print(Op{OpKind::protect, 1, 2, 3}), "protect mm=1 page=2 count=3");
   EXPECT_EQ(print(Op{OpKind::leave}), "leave");
-  EXPECT_EQ(print(Deviation{9, DeviationKind::evict, 1, 2}), "evict cpu=1 entry=2");
-  EXPECT_EQ(print(Deviation{0, DeviationKind::fill, 1, 3}), "fill cpu=1 page=3");
-  EXPECT_EQ(print(Deviation{0, DeviationKind::fill, 1, 3 + (2 * kWalkedPages)}),
+  EXPECT_EQ(print(Deviation{9, EventKind::evict, 1, 2}), "evict cpu=1 entry=2");
+  EXPECT_EQ(print(Deviation{0, EventKind::fill, 1, 3}), "fill cpu=1 page=3");
+  EXPECT_EQ(print(Deviation{0, EventKind::fill, 1, 3 + (2 * kWalkedPages)}),
             "fill cpu=1 page=3 level=3");
-  EXPECT_EQ(print(Deviation{0, DeviationKind::device, 1, 3}), "device mm=1 page=3");
+  EXPECT_EQ(print(Deviation{0, EventKind::device, 1, 3}), "device mm=1 page=3");
   EXPECT_EQ(name(OpKind::free_table), "free_table");
   EXPECT_EQ(name(OpKind::exit), "exit");
-  EXPECT_EQ(name(DeviationKind::evict), "evict");
+  EXPECT_EQ(name(EventKind::evict), "evict");
 }
 
 TEST(Text, RoundTripsWithoutLoss) {
@@ -105,7 +105,7 @@ TEST(Text, BlanksCommentsAndMissingDefaultsAreFine) {
   expected.header.mms = 3;
   expected.ops[0].push_back({OpKind::idle, 0, 0, 1});
   expected.ops[1].push_back({OpKind::map, 2, 4, 1});
-  expected.deviations.push_back({3, DeviationKind::preempt, 0, 0});
+  expected.deviations.push_back({3, EventKind::preempt, 0, 0});
   EXPECT_EQ(scenario, expected);
 }
 

@@ -60,7 +60,7 @@ TEST_P(LiveStrategy, IsAFunctionOfTheSeed) {
 }
 
 TEST_P(LiveStrategy, DoesWhatTheScenarioWantedAndPreempts) {
-  std::set<DeviationKind> kinds;
+  std::set<EventKind> kinds;
   GenerateOptions kvm = options;
   kvm.backend = Backend::kvm;
   GenerateOptions broadcasts = options;
@@ -74,9 +74,9 @@ TEST_P(LiveStrategy, DoesWhatTheScenarioWantedAndPreempts) {
       for (const Deviation& deviation : search.scenario().deviations) kinds.insert(deviation.kind);
     }
   }
-  for (const DeviationKind kind :
-       {DeviationKind::preempt, DeviationKind::hold, DeviationKind::fill, DeviationKind::evict,
-        DeviationKind::drain, DeviationKind::deliver, DeviationKind::vcpu_preempt}) {
+  for (const EventKind kind :
+       {EventKind::preempt, EventKind::hold, EventKind::fill, EventKind::evict, EventKind::drain,
+        EventKind::deliver, EventKind::vcpu_preempt}) {
     EXPECT_TRUE(kinds.contains(kind)) << name(kind);
   }
 }
@@ -130,7 +130,7 @@ TEST(LiveSchedule, WritesDelaysThatAreLongerThanTheFormatAllows) {
     std::uint64_t filled_at = 0;
     for (const Deviation& deviation : scenario.deviations) {
       at += deviation.delay;
-      if (deviation.kind == DeviationKind::fill) filled_at = at;
+      if (deviation.kind == EventKind::fill) filled_at = at;
     }
     EXPECT_EQ(filled_at, when);
     runner->run(scenario);
@@ -145,7 +145,7 @@ class Restless final : public LiveSchedule {
   using LiveSchedule::start;
 
  private:
-  void decide() override { deviate(DeviationKind::preempt, some_other_cpu()); }
+  void decide() override { deviate(EventKind::preempt, some_other_cpu()); }
 };
 
 TEST(LiveSchedule, LeavesTheRestToTheDefaultWhenTheScenarioIsFull) {
@@ -191,7 +191,7 @@ TEST(Pct, DepthIsTheNumberOfChangePointsPlusOne) {
       pct.start(scenario, seed, deep == 0 ? 1 : 9, 60);
       runner->run(scenario, pct);
       for (const Deviation& deviation : scenario.deviations) {
-        switches[deep] += deviation.kind == DeviationKind::preempt ? 1 : 0;
+        switches[deep] += deviation.kind == EventKind::preempt ? 1 : 0;
       }
     }
   }
@@ -223,7 +223,7 @@ class Watch final : public host::ScheduleSource {
   bool next(host::Action& action) override {
     if (due_) ++(machine_.running().interrupts_enabled ? on : off);
     const bool more = schedule_.next(action);
-    due_ = more && action.kind == host::ActionKind::preempt;
+    due_ = more && action.kind == host::EventKind::preempt;
     return more;
   }
   std::uint64_t on{0};
@@ -256,7 +256,7 @@ Scenario aiming(std::uint64_t seed, std::uint8_t stream) {
   Scenario scenario;
   generate(seed, {}, scenario);
   const Deviation aim{.delay = static_cast<std::uint8_t>(seed % 256),
-                      .kind = DeviationKind::aim,
+                      .kind = EventKind::aim,
                       .cpu = static_cast<std::uint8_t>(seed % scenario.header.cpus),
                       .arg = stream};
   scenario.deviations.insert(seed % (scenario.deviations.size() + 1), aim);
@@ -271,7 +271,7 @@ TEST(Aim, IsTheRunThatItsUnfoldedFormIs) {
     runner->run(scenario);
     const std::uint64_t hash = runner->machine().recorder().hash();
     const Scenario unfolded = runner->unfolded();
-    for (const Deviation& one : unfolded.deviations) EXPECT_NE(one.kind, DeviationKind::aim);
+    for (const Deviation& one : unfolded.deviations) EXPECT_NE(one.kind, EventKind::aim);
     EXPECT_EQ(unfolded.ops, scenario.ops);
     more += unfolded.deviations.size() > scenario.deviations.size() ? 1 : 0;
     runner->run(unfolded);
@@ -304,7 +304,7 @@ TEST(Aim, LeavesWhatComesBeforeItAlone) {
     const auto& unfolded = runner->unfolded().deviations;
     for (unsigned i = 0; i < unfolded.size(); ++i) {
       const Deviation& told = scenario.deviations[i];
-      if (told.kind == DeviationKind::aim) {
+      if (told.kind == EventKind::aim) {
         EXPECT_EQ(unfolded[i], (Deviation{.delay = told.delay, .cpu = told.cpu}));
         break;
       }

@@ -60,7 +60,7 @@ TEST(Atomic, OperationsOfTwoCpusInterleaveBetweenOperationsOnly) {
   for (const bool locked : {true, false}) {
     HostAtomic<std::uint64_t> word;
     Lab lab({.hardware = {.cpus = 2}});
-    lab.at(2, ActionKind::preempt, 1);
+    lab.at(2, EventKind::preempt, 1);
     const auto add = [&] {
       if (locked) {
         word.fetch_add(1, std::memory_order_relaxed);
@@ -96,7 +96,7 @@ TEST(Timeline, HasOneLineForEachOperationWithItsPlace) {
   tables.map(0x1000);
   HostAtomic<std::uint64_t> word;
   lab.machine().recorder().turn_timeline(true);
-  lab.at(2, ActionKind::fill, 0, 0x1000);
+  lab.at(2, EventKind::fill, 0, 0x1000);
   lab.on(0, [&] {
     HostHal::write_cr3(tables.cr3(1));
     word.store(7, std::memory_order_relaxed);

@@ -38,7 +38,7 @@ struct Broadcast : testing::Test {
       HostHal::tlbsync();
     });
     world.lab.on(1, [this] { fill(); });
-    world.lab.at(0, ActionKind::preempt, 1);
+    world.lab.at(0, EventKind::preempt, 1);
     const Report& report = world.lab.run();
     EXPECT_FALSE(report.failed()) << report.title;
   }
@@ -117,7 +117,7 @@ TEST_F(Broadcast, NothingArrivesBeforeTheSync) {
     HostHal::tlbsync();
   });
   world.lab.on(1, [this] { fill(); });
-  world.lab.at(0, ActionKind::preempt, 1);
+  world.lab.at(0, EventKind::preempt, 1);
   EXPECT_FALSE(world.lab.run().failed());
   EXPECT_TRUE(there);
   EXPECT_FALSE(has(kPage, kFirst));
@@ -135,9 +135,9 @@ TEST_F(Broadcast, TheScheduleMayDeliverEarlierAndInAnyOrder) {
     there.push_back(has(kPage, kFirst));
   });
   world.lab.on(1, [this] { fill(); });
-  world.lab.at(0, ActionKind::preempt, 1);
-  world.lab.at(13, ActionKind::deliver, 1, 1);
-  world.lab.at(1, ActionKind::deliver, 1, 7);
+  world.lab.at(0, EventKind::preempt, 1);
+  world.lab.at(13, EventKind::deliver, 1, 1);
+  world.lab.at(1, EventKind::deliver, 1, 7);
   const Report& report = world.lab.run();
   EXPECT_FALSE(report.failed()) << report.title;
   EXPECT_EQ(there, (std::vector<bool>{true, false, false}));
@@ -145,7 +145,7 @@ TEST_F(Broadcast, TheScheduleMayDeliverEarlierAndInAnyOrder) {
 
 TEST_F(Broadcast, DeliveringNothingIsNothing) {
   world.lab.on(1, [this] { fill(); });
-  world.lab.at(3, ActionKind::deliver, 0, 5);
+  world.lab.at(3, EventKind::deliver, 0, 5);
   EXPECT_FALSE(world.lab.run().failed());
   EXPECT_TRUE(has(kPage, kFirst));
 }

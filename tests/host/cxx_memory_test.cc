@@ -32,7 +32,7 @@ struct Shape {
 using Program = std::function<void(Shape&)>;
 
 struct Move {
-  ActionKind kind;
+  EventKind kind;
   CpuId cpu;
   std::uint64_t argument;
 };
@@ -42,9 +42,9 @@ struct Move {
 /// was seen.
 Outcomes outcomes(Memory memory, const Program& first, const Program& second) {
   static const std::vector<Move> kMoves{
-      {ActionKind::preempt, 0, 0}, {ActionKind::preempt, 1, 0},  {ActionKind::drain, 0, 1},
-      {ActionKind::drain, 1, 1},   {ActionKind::overtake, 0, 0}, {ActionKind::overtake, 1, 0},
-      {ActionKind::stale, 0, 1},   {ActionKind::stale, 1, 1},
+      {EventKind::preempt, 0, 0}, {EventKind::preempt, 1, 0},  {EventKind::drain, 0, 1},
+      {EventKind::drain, 1, 1},   {EventKind::overtake, 0, 0}, {EventKind::overtake, 1, 0},
+      {EventKind::stale, 0, 1},   {EventKind::stale, 1, 1},
   };
   constexpr unsigned kDelays = 4;
   const auto kinds = static_cast<unsigned>(kMoves.size()) * kDelays;
@@ -302,7 +302,7 @@ TEST(CxxMemory, AStaleLookIsNoWait) {
     while (word.load(kRelaxed) == 0) HostHal::pause();
   });
   lab.on(1, [&] { word.store(1, kRelaxed); });
-  lab.at(0, ActionKind::stale, 0, 1);
+  lab.at(0, EventKind::stale, 0, 1);
   EXPECT_FALSE(lab.run().failed()) << "a wait looks again behind its pause, and sees the store";
 }
 
@@ -383,7 +383,7 @@ TEST(HappensBefore, IsThatOfTheValueThatWasRead) {
       known.push_back(lab.machine().memory().cxx().knows(1, 0, time));
     }
   });
-  lab.at(2, ActionKind::stale, 1, 1);
+  lab.at(2, EventKind::stale, 1, 1);
   EXPECT_FALSE(lab.run().failed());
   EXPECT_EQ(known, (std::vector<bool>{false, true}));
 }

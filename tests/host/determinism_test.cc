@@ -134,7 +134,7 @@ TEST(Determinism, AnotherScheduleGivesAnotherHash) {
             "cpu 0: unmap mm=0 page=1\ncpu 1: read page=1\n",
             scenario, error));
   const Outcome plain = run(*runner, scenario);
-  scenario.deviations.push_back({.delay = 3, .kind = DeviationKind::preempt, .cpu = 1});
+  scenario.deviations.push_back({.delay = 3, .kind = EventKind::preempt, .cpu = 1});
   EXPECT_NE(run(*runner, scenario).hash, plain.hash);
 }
 

@@ -17,7 +17,7 @@ struct Bench {
   Device& device = world.lab.machine().device();
   explicit Bench(unsigned level = 1) {
     world.tables.map(kPage);
-    world.lab.at(1, ActionKind::device, kContext, kPage, level);
+    world.lab.at(1, EventKind::device, kContext, kPage, level);
     device.bind(kContext, FramePool::address(FramePool::frame_at(world.tables.cr3(0))));
   }
   [[nodiscard]] bool caches(VirtAddr address) {
@@ -64,7 +64,7 @@ TEST(Device, HearsNoInvalidationOfACpu) {
 TEST(Device, ForgetsARangeWithThePointersOnTheWay) {
   Bench bench;
   bench.world.tables.map(kFar);
-  bench.world.lab.at(1, ActionKind::device, kContext, kFar);
+  bench.world.lab.at(1, EventKind::device, kContext, kFar);
   bench.world.run([&] {
     HostHal::full_fence();
     HostHal::full_fence();
@@ -90,8 +90,8 @@ TEST(Device, KnowsContextsApartAndTheKernelsHalfInEach) {
   bench.world.tables.map(kKernelPage, Tables::kLeaf | kPteGlobal);
   bench.device.bind(kContext + 1,
                     FramePool::address(FramePool::frame_at(bench.world.tables.cr3(0))));
-  bench.world.lab.at(1, ActionKind::device, kContext, kKernelPage);
-  bench.world.lab.at(0, ActionKind::device, kContext + 1, kKernelPage);
+  bench.world.lab.at(1, EventKind::device, kContext, kKernelPage);
+  bench.world.lab.at(0, EventKind::device, kContext + 1, kKernelPage);
   bench.world.run([&] {
     HostHal::full_fence();
     HostHal::full_fence();
@@ -105,7 +105,7 @@ TEST(Device, KnowsContextsApartAndTheKernelsHalfInEach) {
 
 TEST(Device, ThatIsUnboundHasForgottenAndDoesNotWalk) {
   Bench bench;
-  bench.world.lab.at(1, ActionKind::device, kContext, kPage);
+  bench.world.lab.at(1, EventKind::device, kContext, kPage);
   bench.world.run([&] {
     HostHal::full_fence();
     bench.device.unbind(kContext);

@@ -25,7 +25,7 @@ struct Bench {
     for (unsigned level = 2; level <= 4; ++level) world.tables.entry(kPage, level) |= kPteAccessed;
     world.lab.machine().cpu(0).cr3 = world.tables.cr3(kFirst);
     // The first operation is the access, the second the step in its middle, if there is one.
-    world.lab.at(2, ActionKind::preempt, 1);
+    world.lab.at(2, EventKind::preempt, 1);
   }
   void run(bool write, std::uint64_t value) {
     world.lab.on(0, [this, write] { world.lab.machine().translation().access(kPage, write); });

@@ -54,8 +54,8 @@ TEST(KvmHost, APreemptedCpuDoesNotRunUntilItIsResumed) {
     order += 'b';
   });
   below.lab.on(1, [&] { order += 'c'; });
-  below.lab.at(1, ActionKind::vcpu_preempt, 1);
-  below.lab.at(1, ActionKind::preempt, 1);
+  below.lab.at(1, EventKind::vcpu_preempt, 1);
+  below.lab.at(1, EventKind::preempt, 1);
   below.run();
   EXPECT_EQ(order, "apbc") << "the host resumes it when nobody else has work";
   EXPECT_EQ(HostHal::vcpu_state(1).peek(), 0);
@@ -70,14 +70,14 @@ TEST(KvmHost, TheRunningCpuGivesWay) {
     order += 'b';
   });
   below.lab.on(1, [&] { order += 'c'; });
-  below.lab.at(2, ActionKind::vcpu_preempt, 0);
+  below.lab.at(2, EventKind::vcpu_preempt, 0);
   below.run();
   EXPECT_EQ(order, "acb");
 }
 
 TEST(KvmHost, TheOnlyCpuIsResumedAtOnce) {
   Below below(Backend::kvm, 1);
-  below.lab.at(1, ActionKind::vcpu_preempt, 0);
+  below.lab.at(1, EventKind::vcpu_preempt, 0);
   unsigned done = 0;
   below.lab.on(0, [&] {
     Below::steps(4);
@@ -104,7 +104,7 @@ TEST(KvmHost, AFlagIsConsumedOnEntryAndTheWholeTlbGoes) {
       EXPECT_EQ(same, flagged);
       EXPECT_EQ(HostHal::vcpu_state(0).peek(), flagged ? kFlagged : kVcpuPreempted);
     });
-    below.lab.at(5, ActionKind::vcpu_preempt, 0);
+    below.lab.at(5, EventKind::vcpu_preempt, 0);
     below.run();
     EXPECT_EQ(kept, !flagged);
     EXPECT_EQ(below.lab.machine().hypervisor().entry_flushes(0), flagged ? 1u : 0u);
@@ -123,8 +123,8 @@ TEST(KvmHost, AFlagAfterTheExchangeIsRefused) {
         !HostHal::vcpu_state(0).compare_exchange(expected, kFlagged, std::memory_order_seq_cst);
     EXPECT_FALSE(below.lab.machine().hypervisor().will_flush(below.lab.machine().cpu(0)));
   });
-  below.lab.at(1, ActionKind::vcpu_preempt, 0);
-  below.lab.at(1, ActionKind::vcpu_resume, 0);
+  below.lab.at(1, EventKind::vcpu_preempt, 0);
+  below.lab.at(1, EventKind::vcpu_resume, 0);
   below.run();
   EXPECT_TRUE(refused) << "the host has read the byte, and the CPU has not run yet";
 }
@@ -139,7 +139,7 @@ TEST(KvmHost, NobodyIsPreemptedInTheMiddleOfAnAccess) {
     state = HostHal::vcpu_state(0).peek();
   });
   // Boot has no deviations; the access's second step is the third of the run.
-  below.lab.at(3, ActionKind::vcpu_preempt, 0);
+  below.lab.at(3, EventKind::vcpu_preempt, 0);
   below.run();
   EXPECT_TRUE(in_emulation);
   EXPECT_EQ(state, 0);
@@ -155,8 +155,8 @@ TEST(KvmHost, NobodyFillsWithoutAProcessor) {
     Below::steps(3);
     EXPECT_FALSE(below.caches(0, kPage));
   });
-  below.lab.at(3, ActionKind::vcpu_preempt, 0);
-  below.lab.at(1, ActionKind::fill, 0, kPage);
+  below.lab.at(3, EventKind::vcpu_preempt, 0);
+  below.lab.at(1, EventKind::fill, 0, kPage);
   below.run();
 }
 
@@ -168,7 +168,7 @@ TEST(KvmHost, OtherBackendsHaveNoSuchHost) {
     order += 'a';
   });
   below.lab.on(1, [&] { order += 'b'; });
-  below.lab.at(1, ActionKind::vcpu_preempt, 0);
+  below.lab.at(1, EventKind::vcpu_preempt, 0);
   below.run();
   EXPECT_EQ(order, "ab");
 }
@@ -247,8 +247,8 @@ TEST(HypervHost, SparseSets) {
 
 TEST(HypervHost, InjectedFaults) {
   Below below(Backend::hyperv, 1);
-  below.lab.at(1, ActionKind::fail, 0, 0);
-  below.lab.at(3, ActionKind::fail, 0, 1);
+  below.lab.at(1, EventKind::fail, 0, 0);
+  below.lab.at(3, EventKind::fail, 0, 1);
   below.lab.on(0, [&] {
     below.cache(kPage);
     below.page() = {below.tables.cr3(0), 0, std::uint64_t{1} << HostHal::hyperv_processor(0)};

@@ -63,7 +63,7 @@ TEST(Interrupt, ThatIsHeldBackArrivesBetweenLoadsOfTheCpusOwnWords) {
     Pair pair;
     Word ready;
     std::vector<std::uint64_t> seen;
-    pair.lab.at(0, ActionKind::hold, 1, 2);
+    pair.lab.at(0, EventKind::hold, 1, 2);
     pair.lab.on(0, [&] {
       interrupt(1);
       ready.store(1, std::memory_order_release);
@@ -85,7 +85,7 @@ TEST(Interrupt, ThatIsHeldBackArrivesBetweenLoadsOfTheCpusOwnWords) {
 TEST(Interrupt, ThatGetsLostIsSentAgainWhenSomebodyHasWaitedForLong) {
   for (const bool reports : {true, false}) {
     Pair pair;
-    pair.lab.at(0, ActionKind::lose, 1);
+    pair.lab.at(0, EventKind::lose, 1);
     pair.lab.on(0, [&] {
       interrupt(1);
       for (unsigned pauses = 0; pair.count.load(std::memory_order_acquire) == 0;) {
@@ -102,7 +102,7 @@ TEST(Interrupt, ThatGetsLostIsSentAgainWhenSomebodyHasWaitedForLong) {
 
 TEST(Interrupt, OnlyTheNextOneGetsLost) {
   Pair pair;
-  pair.lab.at(0, ActionKind::lose, 1);
+  pair.lab.at(0, EventKind::lose, 1);
   pair.lab.on(0, [&] {
     interrupt(1);
     interrupt(1);
@@ -113,14 +113,14 @@ TEST(Interrupt, OnlyTheNextOneGetsLost) {
 
 TEST(Interrupt, MayArriveThoughNobodyHasSentIt) {
   Pair pair;
-  pair.lab.at(0, ActionKind::duplicate, 1);
+  pair.lab.at(0, EventKind::duplicate, 1);
   pair.lab.on(0, [&] { wait_for(pair.count, 1); });
   pair.run();
 }
 
 TEST(Interrupt, ReachesACpuThatHasFinished) {
   Pair pair;
-  pair.lab.at(1, ActionKind::preempt, 1);
+  pair.lab.at(1, EventKind::preempt, 1);
   pair.lab.on(0, [&] {
     interrupt(1);
     wait_for(pair.count, 1);
@@ -141,7 +141,7 @@ TEST(Interrupt, ReachesARunningCpuBeforeItsNextOperation) {
   Pair pair;
   std::string log;
   pair.lab.on_interrupt([&] { log += 'i'; });
-  pair.lab.at(2, ActionKind::preempt, 1);
+  pair.lab.at(2, EventKind::preempt, 1);
   pair.lab.on(0, [&] {
     for (int i = 0; i < 3; ++i) {
       HostHal::full_fence();
@@ -164,7 +164,7 @@ TEST(Interrupt, WaitsUntilInterruptsAreOn) {
   Pair pair;
   std::string log;
   pair.lab.on_interrupt([&] { log += 'i'; });
-  pair.lab.at(2, ActionKind::preempt, 1);
+  pair.lab.at(2, EventKind::preempt, 1);
   pair.lab.on(0, [&] {
     HostHal::disable_interrupts();
     HostHal::full_fence();
@@ -181,7 +181,7 @@ TEST(Interrupt, WaitsUntilInterruptsAreOn) {
 
 TEST(Interrupt, MergesWithOneThatIsPending) {
   Pair pair;
-  pair.lab.at(2, ActionKind::preempt, 1);
+  pair.lab.at(2, EventKind::preempt, 1);
   pair.lab.on(0, [&] {
     HostHal::disable_interrupts();
     HostHal::full_fence();
@@ -243,8 +243,8 @@ TEST(Hold, KeepsTheInterruptAwayForThatManyOperations) {
     Pair pair;
     std::string log;
     pair.lab.on_interrupt([&] { log += 'i'; });
-    pair.lab.at(1, ActionKind::hold, 0, hold);
-    pair.lab.at(1, ActionKind::preempt, 1);
+    pair.lab.at(1, EventKind::hold, 0, hold);
+    pair.lab.at(1, EventKind::preempt, 1);
     pair.lab.on(0, [&] {
       for (int i = 0; i < 5; ++i) {
         HostHal::full_fence();
@@ -261,7 +261,7 @@ TEST(Hold, KeepsTheInterruptAwayForThatManyOperations) {
 
 TEST(Hold, EndsWhenTheCpuHasNothingElseToDo) {
   Pair pair;
-  pair.lab.at(1, ActionKind::hold, 0, 200);
+  pair.lab.at(1, EventKind::hold, 0, 200);
   pair.lab.on(0, [&] { wait_for(pair.count, 1); });
   pair.lab.on(1, [&] { interrupt(0); });
   pair.run();
@@ -270,7 +270,7 @@ TEST(Hold, EndsWhenTheCpuHasNothingElseToDo) {
 
 TEST(Hold, EndsWhenTheCpuHasFinished) {
   Pair pair;
-  pair.lab.at(1, ActionKind::hold, 0, 200);
+  pair.lab.at(1, EventKind::hold, 0, 200);
   pair.lab.on(0, [] { HostHal::full_fence(); });
   pair.lab.on(1, [&] {
     interrupt(0);

@@ -82,7 +82,7 @@ class Lab {
   void on_hub_interrupt(Program handler) { hub_handler_ = std::move(handler); }
   void on_nmi(Program handler) { nmi_handler_ = std::move(handler); }
   /// `delay` visible operations after the previous action.
-  void at(std::uint64_t delay, ActionKind kind, CpuId cpu, std::uint64_t argument = 0,
+  void at(std::uint64_t delay, EventKind kind, CpuId cpu, std::uint64_t argument = 0,
           unsigned level = 1) {
     script_.add({.delay = delay,
                  .kind = kind,

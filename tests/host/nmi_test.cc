@@ -32,7 +32,7 @@ struct Bench {
 
 TEST(Nmi, ArrivesBeforeTheNextOperationAndIsTheRightCpus) {
   Bench bench;
-  bench.lab.at(1, ActionKind::nmi, 0, kWhere);
+  bench.lab.at(1, EventKind::nmi, 0, kWhere);
   bench.lab.on(0, [&] {
     bench.seen += "a";
     HostHal::full_fence();
@@ -50,7 +50,7 @@ TEST(Nmi, ArrivesBeforeTheNextOperationAndIsTheRightCpus) {
 
 TEST(Nmi, ArrivesWithInterruptsOffAndLeavesThemOff) {
   Bench bench;
-  bench.lab.at(2, ActionKind::nmi, 0);
+  bench.lab.at(2, EventKind::nmi, 0);
   bench.lab.on(0, [&] {
     HostHal::disable_interrupts();
     HostHal::full_fence();
@@ -74,7 +74,7 @@ TEST(Nmi, ComesInsideAnInterruptHandlerWhichGoesOn) {
     target.set(1);
     HostHal::send_call_function_ipi(target);
   });
-  bench.lab.at(2, ActionKind::nmi, 1);
+  bench.lab.at(2, EventKind::nmi, 1);
   bench.run();
   EXPECT_EQ(bench.seen, "{ih1}");
 }
@@ -88,9 +88,9 @@ TEST(Nmi, WaitsForTheEndOfTheOneBefore) {
     HostHal::full_fence();
     bench.seen += ")";
   });
-  bench.lab.at(1, ActionKind::nmi, 0);
-  bench.lab.at(1, ActionKind::nmi, 0);
-  bench.lab.at(1, ActionKind::nmi, 0);  // One waits at most.
+  bench.lab.at(1, EventKind::nmi, 0);
+  bench.lab.at(1, EventKind::nmi, 0);
+  bench.lab.at(1, EventKind::nmi, 0);  // One waits at most.
   bench.lab.on(0, [] {
     HostHal::full_fence();
     HostHal::full_fence();
@@ -109,8 +109,8 @@ TEST(Nmi, AMaskableInterruptWaitsForItsEnd) {
     bench.seen += ")";
   });
   // CPU 0 takes the NMI; in the middle of it CPU 1 interrupts CPU 0 and goes on to its end.
-  bench.lab.at(1, ActionKind::nmi, 0);
-  bench.lab.at(1, ActionKind::preempt, 1);
+  bench.lab.at(1, EventKind::nmi, 0);
+  bench.lab.at(1, EventKind::preempt, 1);
   bench.lab.on(0, [&] { HostHal::full_fence(); });
   bench.lab.on(1, [&] {
     HostCpuMask target;
@@ -131,7 +131,7 @@ TEST(Nmi, ReachesACpuThatWaitsOrHasFinished) {
     for (unsigned i = 0; i < 8; ++i) HostHal::full_fence();
     word.store(1, std::memory_order_release);
   });
-  bench.lab.at(10, ActionKind::nmi, 0);
+  bench.lab.at(10, EventKind::nmi, 0);
   bench.run();
   EXPECT_EQ(bench.seen, "ih0");
 
@@ -140,7 +140,7 @@ TEST(Nmi, ReachesACpuThatWaitsOrHasFinished) {
     HostHal::full_fence();
     HostHal::full_fence();
   });
-  other.lab.at(1, ActionKind::nmi, 0);
+  other.lab.at(1, EventKind::nmi, 0);
   other.run();
   EXPECT_EQ(other.seen, "ih0");
 }
@@ -154,7 +154,7 @@ TEST(Nmi, DrainsTheStoreBufferOnItsWayInAndOut) {
     inside.store(1, std::memory_order_relaxed);
     EXPECT_EQ(inside.peek(), 0u) << "the handler's own store is buffered";
   });
-  bench.lab.at(2, ActionKind::nmi, 0);
+  bench.lab.at(2, EventKind::nmi, 0);
   bench.lab.on(0, [&] {
     before.store(1, std::memory_order_relaxed);
     EXPECT_EQ(before.peek(), 0u);
@@ -168,7 +168,7 @@ TEST(Nmi, DrainsTheStoreBufferOnItsWayInAndOut) {
 TEST(Nmi, AHandlerThatWaitsEndsTheRun) {
   Bench bench;
   bench.lab.on_nmi([] { HostHal::pause(); });
-  bench.lab.at(1, ActionKind::nmi, 0);
+  bench.lab.at(1, EventKind::nmi, 0);
   bench.lab.on(0, [] { HostHal::full_fence(); });
   EXPECT_EQ(bench.lab.run().title, "a CPU waits with interrupts off");
 }

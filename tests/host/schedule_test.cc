@@ -66,7 +66,7 @@ TEST(DefaultSchedule, CpusOutsideTheMachineDoNotRun) {
 TEST(Preempt, LetsAnotherCpuRunBeforeTheOperation) {
   std::string log;
   Lab lab({.hardware = {.cpus = 2}});
-  lab.at(2, ActionKind::preempt, 1);
+  lab.at(2, EventKind::preempt, 1);
   lab.on(0, steps(log, 'a', 3));
   lab.on(1, steps(log, 'b', 2));
   EXPECT_FALSE(lab.run().failed());
@@ -76,9 +76,9 @@ TEST(Preempt, LetsAnotherCpuRunBeforeTheOperation) {
 TEST(Preempt, CountsTheOperationsOfAllCpusFromThePreviousAction) {
   std::string log;
   Lab lab({.hardware = {.cpus = 2}});
-  lab.at(2, ActionKind::preempt, 1);
-  lab.at(1, ActionKind::preempt, 0);
-  lab.at(2, ActionKind::preempt, 1);
+  lab.at(2, EventKind::preempt, 1);
+  lab.at(1, EventKind::preempt, 0);
+  lab.at(2, EventKind::preempt, 1);
   lab.on(0, steps(log, 'a', 4));
   lab.on(1, steps(log, 'b', 4));
   EXPECT_FALSE(lab.run().failed());
@@ -97,8 +97,8 @@ TEST(Preempt, OfTheRunningOrAWaitingCpuChangesNothing) {
     steps(log, 'b', 4)();
     word.store(1, std::memory_order_release);
   });
-  lab.at(1, ActionKind::preempt, 0);  // It runs.
-  lab.at(6, ActionKind::preempt, 0);  // It waits, and nothing has changed.
+  lab.at(1, EventKind::preempt, 0);  // It runs.
+  lab.at(6, EventKind::preempt, 0);  // It waits, and nothing has changed.
   EXPECT_FALSE(lab.run().failed());
   EXPECT_EQ(log, "bbbba");
 }
@@ -108,8 +108,8 @@ TEST(Actions, OfOneMomentAreAllDone) {
   Tables tables(lab.frames());
   tables.map(0x1000);
   tables.map(0x2000);
-  lab.at(2, ActionKind::fill, 0, 0x1000);
-  lab.at(0, ActionKind::fill, 0, 0x2000);
+  lab.at(2, EventKind::fill, 0, 0x1000);
+  lab.at(0, EventKind::fill, 0, 0x2000);
   lab.run([&] {
     HostHal::write_cr3(tables.cr3(1));
     EXPECT_EQ(lab.tlb().entries.size(), 0u);
@@ -121,7 +121,7 @@ TEST(Actions, OfOneMomentAreAllDone) {
 TEST(Actions, BehindTheEndOfTheRunAreIgnored) {
   std::string log;
   Lab lab({.hardware = {.cpus = 2}});
-  lab.at(100, ActionKind::preempt, 1);
+  lab.at(100, EventKind::preempt, 1);
   lab.on(0, steps(log, 'a', 1));
   EXPECT_FALSE(lab.run().failed());
   EXPECT_EQ(log, "a");
@@ -149,7 +149,7 @@ TEST(Pause, AChangeBetweenTheLookAndThePauseIsNotLost) {
   for (std::uint64_t delay = 1; delay < 8; ++delay) {
     Word word;
     Lab lab({.hardware = {.cpus = 2}});
-    lab.at(delay, ActionKind::preempt, 1);
+    lab.at(delay, EventKind::preempt, 1);
     lab.on(0, [&] { wait_for(word, 1); });
     lab.on(1, [&] { word.store(1, std::memory_order_release); });
     EXPECT_FALSE(lab.run().failed()) << "preempted at " << delay;
@@ -227,8 +227,8 @@ TEST(StepLimit, EndsALivelock) {
 
 TEST(StepLimit, EndsALivelockWithActionsLeft) {
   Lab lab({.exploration = {.step_limit = 50}});
-  lab.at(10, ActionKind::preempt, 0);
-  lab.at(1000, ActionKind::preempt, 0);
+  lab.at(10, EventKind::preempt, 0);
+  lab.at(1000, EventKind::preempt, 0);
   const Report& report = lab.run([] {
     for (;;) HostHal::full_fence();
   });

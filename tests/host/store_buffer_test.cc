@@ -42,7 +42,7 @@ Pair store_buffering(Memory memory, const Code& between, std::uint64_t operation
     seen.second = x.load(kRelaxed);
   });
   // The first operation has number 1, and an action comes before the operation of its number.
-  lab.at(3 + operations, ActionKind::preempt, 1);
+  lab.at(3 + operations, EventKind::preempt, 1);
   EXPECT_FALSE(lab.run().failed());
   return seen;
 }
@@ -138,8 +138,8 @@ TEST(StoreBuffer, MP_StoresArriveInOrder) {
         seen.first = flag.load(kRelaxed);
         seen.second = data.load(kRelaxed);
       });
-      lab.at(delay, ActionKind::drain, 0, drained);
-      lab.at(0, ActionKind::preempt, 1);
+      lab.at(delay, EventKind::drain, 0, drained);
+      lab.at(0, EventKind::preempt, 1);
       EXPECT_FALSE(lab.run().failed());
       EXPECT_FALSE((seen == Pair{1, 0})) << drained << " " << delay;
     }
@@ -160,7 +160,7 @@ TEST(StoreBuffer, IsDrainedOnTheWayIntoAnInterrupt) {
     HostHal::send_call_function_ipi(target);
   });
   lab.on_interrupt([&] { in_handler = word.peek(); });
-  lab.at(2, ActionKind::preempt, 1);
+  lab.at(2, EventKind::preempt, 1);
   EXPECT_FALSE(lab.run().failed());
   EXPECT_EQ(in_handler, 1u);
 }
@@ -178,7 +178,7 @@ TEST(StoreBuffer, AnInterruptOvertakesStoresUnlessItIsItselfOne) {
       for (int i = 0; i < 4; ++i) static_cast<void>(word.load(kRelaxed));
     });
     lab.on_interrupt([&] { in_handler = word.load(kRelaxed); });
-    lab.at(3, ActionKind::preempt, 1);
+    lab.at(3, EventKind::preempt, 1);
     EXPECT_FALSE(lab.run().failed());
     EXPECT_EQ(in_handler, xapic ? 1u : 0u);
   }
@@ -204,7 +204,7 @@ TEST(StoreBuffer, TheScheduleDrainsTheOldestStores) {
   Word first{0};
   Word second{0};
   Pair seen{9, 9};
-  lab.at(3, ActionKind::drain, 0, 1);
+  lab.at(3, EventKind::drain, 0, 1);
   EXPECT_FALSE(lab.run([&] {
                     first.store(1, kRelaxed);
                     second.store(1, kRelaxed);

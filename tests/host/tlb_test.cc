@@ -137,7 +137,7 @@ TEST(Tlb, AnUpperLevelWithoutTheWriteBitProtectsThePage) {
 TEST(Tlb, ASpeculativeFillSetsAccessedButNotDirty) {
   World world;
   world.tables.map(kPage);
-  world.lab.at(2, ActionKind::fill, 0, kPage);
+  world.lab.at(2, EventKind::fill, 0, kPage);
   world.run([&] {
     world.load(world.tables, kFirst);
     HostHal::full_fence();
@@ -151,7 +151,7 @@ TEST(Tlb, ASpeculativeFillSetsAccessedButNotDirty) {
 TEST(Tlb, ASpeculativeFillOfAnAbsentPageCachesNothing) {
   World world;
   world.tables.map(kNext);
-  world.lab.at(2, ActionKind::fill, 0, kPage);
+  world.lab.at(2, EventKind::fill, 0, kPage);
   world.run([&] {
     world.load(world.tables, kFirst);
     HostHal::full_fence();
@@ -246,9 +246,9 @@ TEST(Tlb, EvictionDropsTheChosenEntryOrTablePointer) {
   World world;
   world.tables.map(kPage);
   world.tables.map(kNext);
-  world.lab.at(4, ActionKind::evict, 0, 0);
-  world.lab.at(1, ActionKind::evict, 0, 3);
-  world.lab.at(1, ActionKind::evict, 0, 7);
+  world.lab.at(4, EventKind::evict, 0, 0);
+  world.lab.at(1, EventKind::evict, 0, 3);
+  world.lab.at(1, EventKind::evict, 0, 7);
   world.run([&] {
     world.load(world.tables, kFirst);
     EXPECT_TRUE(world.read(kPage) && world.read(kNext));

@@ -35,7 +35,7 @@ void keep_only(World& world, unsigned level) {
 void expect_stop(unsigned level, const std::string& expected) {
   World world;
   world.tables.map(kPage);
-  world.lab.at(2, ActionKind::fill, 0, kPage, level);
+  world.lab.at(2, EventKind::fill, 0, kPage, level);
   world.run([&] {
     world.load(world.tables, kFirst);
     HostHal::full_fence();
@@ -154,7 +154,7 @@ TEST(EarlyStop, CachesPointersDownToItsLevelAndNoTranslation) {
 TEST(EarlyStop, OfAnAbsentTableCachesWhatIsThere) {
   World world;
   world.tables.entry(kPage, 2) = 0;
-  world.lab.at(2, ActionKind::fill, 0, kPage, 2);
+  world.lab.at(2, EventKind::fill, 0, kPage, 2);
   world.run([&] {
     world.load(world.tables, kFirst);
     HostHal::full_fence();
@@ -165,7 +165,7 @@ TEST(EarlyStop, OfAnAbsentTableCachesWhatIsThere) {
 TEST(EarlyStop, DoesNotCacheALargePage) {
   World world;
   world.tables.map_large(kLarge);
-  world.lab.at(2, ActionKind::fill, 0, kLarge, 2);
+  world.lab.at(2, EventKind::fill, 0, kLarge, 2);
   world.run([&] {
     world.load(world.tables, kFirst);
     HostHal::full_fence();
@@ -178,7 +178,7 @@ TEST(EarlyStop, DoesNotCacheALargePage) {
 TEST(EarlyStop, DoesNothingWhereThePointerIsCachedAlready) {
   World world;
   world.tables.map(kPage);
-  world.lab.at(3, ActionKind::fill, 0, kPage, 3);
+  world.lab.at(3, EventKind::fill, 0, kPage, 3);
   world.run([&] {
     world.load(world.tables, kFirst);
     EXPECT_TRUE(world.read(kPage));
@@ -193,7 +193,7 @@ TEST(EarlyStop, MakesAWalkInSeveralSteps) {
   World world;
   const std::uint32_t frame = world.tables.map(kPage);
   for (unsigned level = 4; level >= 2; --level) {
-    world.lab.at(level == 4 ? 2 : 1, ActionKind::fill, 0, kPage, level);
+    world.lab.at(level == 4 ? 2 : 1, EventKind::fill, 0, kPage, level);
   }
   world.run([&] {
     world.load(world.tables, kFirst);
@@ -208,7 +208,7 @@ TEST(EarlyStop, MakesAWalkInSeveralSteps) {
 TEST(EarlyStop, AnInvalidationBetweenTheStepsBeginsTheWalkAnew) {
   World world;
   world.tables.map(kPage);
-  world.lab.at(2, ActionKind::fill, 0, kPage, 3);
+  world.lab.at(2, EventKind::fill, 0, kPage, 3);
   world.run([&] {
     world.load(world.tables, kFirst);
     HostHal::full_fence();
@@ -295,7 +295,7 @@ TEST(PointerLevels, AFaultDropsThoseOnTheWay) {
 TEST(PointerLevels, EachCanBeEvicted) {
   World world;
   world.tables.map(kPage);
-  world.lab.at(3, ActionKind::evict, 0, 2);
+  world.lab.at(3, EventKind::evict, 0, 2);
   world.run([&] {
     world.load(world.tables, kFirst);
     EXPECT_TRUE(world.read(kPage));

@@ -138,13 +138,13 @@ class RandomDeviations final : public ScheduleSource {
   bool next(Action& action) override {
     if (left_ == 0) return false;
     --left_;
-    constexpr std::array kKinds{ActionKind::preempt, ActionKind::drain, ActionKind::overtake,
-                                ActionKind::stale};
+    constexpr std::array kKinds{EventKind::preempt, EventKind::drain, EventKind::overtake,
+                                EventKind::stale};
     action.delay = dice_.below(3);
     action.kind = kKinds.at(dice_.below(kKinds.size()));
     action.cpu = dice_.below(cpus_);
     action.argument = 1 + dice_.below(3);
-    if (action.kind == ActionKind::overtake) --action.argument;
+    if (action.kind == EventKind::overtake) --action.argument;
     return true;
   }
 

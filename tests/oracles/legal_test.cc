@@ -38,7 +38,7 @@ Scenario with(const Scenario& scenario, std::initializer_list<Preemption> preemp
   for (const Preemption& preemption : preemptions) {
     const unsigned delay = preemption.step > now ? preemption.step - now : 0;
     result.deviations.push_back({.delay = static_cast<std::uint8_t>(std::min(delay, 255U)),
-                                 .kind = DeviationKind::preempt,
+                                 .kind = EventKind::preempt,
                                  .cpu = static_cast<std::uint8_t>(preemption.cpu)});
     now += std::min(delay, 255U);
   }
@@ -168,7 +168,7 @@ TEST_P(EveryScenario, IsCleanWithASpeculativeFillAnywhere) {
     for (unsigned step = 1; step < steps; ++step) {
       Scenario filled = with(scenario, {{step, cpu}});
       Deviation& fill = filled.deviations[filled.deviations.size() - 1];
-      fill.kind = DeviationKind::fill;
+      fill.kind = EventKind::fill;
       fill.arg = 1;
       trial.expect_clean(filled);
     }
@@ -185,7 +185,7 @@ TEST_P(EveryScenario, IsCleanWithAnNmiAnywhere) {
     for (unsigned step = 1; step < steps; ++step) {
       Scenario interrupted = with(scenario, {{step, cpu}});
       Deviation& nmi = interrupted.deviations[interrupted.deviations.size() - 1];
-      nmi.kind = DeviationKind::nmi;
+      nmi.kind = EventKind::nmi;
       nmi.arg = 1;
       trial.expect_clean(interrupted);
       taken += trial.machine.interrupts().nmis_delivered();
@@ -199,7 +199,7 @@ TEST_P(EveryScenario, IsCleanWithAnInterruptLostOrDoubledAnywhere) {
   Scenario scenario = scenario_in(kFolder / (GetParam() + ".txt"));
   scenario.header.faults = true;
   const unsigned steps = steps_of(trial, scenario);
-  for (const DeviationKind kind : {DeviationKind::lose, DeviationKind::duplicate}) {
+  for (const EventKind kind : {EventKind::lose, EventKind::duplicate}) {
     for (CpuId cpu = 0; cpu < scenario.header.cpus; ++cpu) {
       for (unsigned step = 1; step < steps; ++step) {
         Scenario disturbed = with(scenario, {{step, cpu}});
