@@ -24,8 +24,8 @@ class PageRunTest(unittest.TestCase):
         self.assertGreater(len(told), 90)
         for one in told:
             with self.subTest(one.name):
-                run = subprocess.run([_PROGRAM, pages.scenario_of(one.name)], capture_output=True, text=True, check=False,
-                                     env=os.environ | {"SHOOTDOWN_MUTANT": one.name})
+                run = subprocess.run([_PROGRAM, pages.scenario_of(one.name)], capture_output=True, text=True,
+                                     check=False, env=os.environ | {"SHOOTDOWN_MUTANT": one.name})
                 self.assertEqual(run.returncode, 1, run.stderr)
                 self.assertEqual(pages.kept(one), pages.told_by(run.stdout, one.cause),
                                  f"bazel run //tests/mutants:pages -- {one.name}")
