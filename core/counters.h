@@ -88,6 +88,9 @@ inline constexpr std::array kCounterNames{
     CounterName{"unanswered", &Counters::unanswered},
 };
 
+static_assert(sizeof(Counters) == kCounterNames.size() * sizeof(Counter),
+              "each field of Counters has a name, or sums and reports miss it");
+
 /// Adds `from` to `sum`; of the longest wait it keeps the longer.
 inline void add_counters(Counters& sum, const Counters& from) {
   for (const CounterName& counter : kCounterNames) {

@@ -180,10 +180,21 @@ std::size_t Builder::known(Piece name) {
 }
 
 void Builder::set_place(std::size_t index, Place place, Piece text) {
-  static constexpr std::array<const char*, 4> kNames{"word", "page", "frame", "page table"};
   Location& location = test.locations[index];
   if (location.place == place) return;
-  const auto name_of = [](Place one) { return kNames[static_cast<std::size_t>(one)]; };
+  const auto name_of = [](Place one) {
+    switch (one) {
+      case Place::word:
+        return "word";
+      case Place::page:
+        return "page";
+      case Place::frame:
+        return "frame";
+      case Place::table:
+        return "page table";
+    }
+    return "unknown";
+  };
   if (location.place == Place::word && !location.element) {
     location.place = place;
     return;

@@ -159,6 +159,7 @@ namespace {
 Field field_of(Piece name) {
   static constexpr std::array<std::string_view, 7> kNames{
       "", "frame", "present", "writable", "accessed", "dirty", "global"};
+  static_assert(kNames.size() == static_cast<std::size_t>(Field::global) + 1);
   const auto* const found = std::find(kNames.begin() + 1, kNames.end(), lower(name.text));
   if (found == kNames.end()) {
     throw SyntaxError{.at = name.at,

@@ -20,6 +20,7 @@ inline constexpr unsigned kStrategies = static_cast<unsigned>(Strategy::kCount);
 /// In the order of Strategy.
 inline constexpr std::array<std::string_view, kStrategies> kStrategyNames{"random", "walk", "pct",
                                                                           "aimed"};
+static_assert(!kStrategyNames.back().empty(), "each Strategy has a name");
 
 /// A walk: now and then another CPU runs, or something that the scenario wanted happens.
 class Walk final : public LiveSchedule {

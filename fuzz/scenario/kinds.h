@@ -16,6 +16,15 @@ using host::kDeviationKinds;
 /// What `count` stands for if it is no number of pages.
 enum class Target : std::uint8_t { none, page, mm };
 
+/// Whether each row of a table has a name. Rows that were forgotten are at its end, and empty.
+template <class Shapes>
+constexpr bool all_named(const Shapes& shapes) {
+  for (const auto& shape : shapes) {
+    if (shape.name.empty()) return false;
+  }
+  return true;
+}
+
 struct OpShape {
   std::string_view name;
   bool uses_mm;
@@ -63,6 +72,7 @@ inline constexpr std::array<OpShape, kOpKinds> kOpShapes{{
     {"fail_allocation", false, false, true},
     {"flush_range", true, true, true},
 }};
+static_assert(all_named(kOpShapes), "each OpKind has a row");
 
 /// Kinds that every machine has; the ones behind them need something that the header switches on.
 inline constexpr unsigned kPlainDeviationKinds = static_cast<unsigned>(EventKind::drain);
@@ -114,12 +124,14 @@ inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"duplicate", "", 0, 1},
     {"aim", "stream", 0, 256},
 }};
+static_assert(all_named(kDeviationShapes), "each kind of deviation has a row");
 
 inline constexpr unsigned kBackends = static_cast<unsigned>(Backend::kCount);
 
 /// In the order of Backend.
 inline constexpr std::array<std::string_view, kBackends> kBackendNames{"native", "kvm", "hyperv",
                                                                        "xen", "uv"};
+static_assert(!kBackendNames.back().empty(), "each Backend has a name");
 
 constexpr std::string_view name(Backend backend) {
   return kBackendNames[static_cast<std::size_t>(backend)];
@@ -178,5 +190,7 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"device", &Header::device, false},
     HeaderSwitch{"faults", &Header::faults, false},
 };
+// The fields that are no switches: cpus, mms, pcid, concurrent, ceiling, backend.
+static_assert(sizeof(Header) == kHeaderSwitches.size() + 6, "each switch of the header has a row");
 
 }  // namespace shootdown::fuzz

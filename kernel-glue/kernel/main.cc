@@ -64,8 +64,15 @@ void prepare_boot(const Options& options, const x86::CpuFeatures& features) {
 }
 
 const char* name_of(Break broken) {
-  constexpr std::array kNames = {"none", "no-ipi", "no-kernel-flush"};
-  return kNames[static_cast<std::size_t>(broken)];
+  switch (broken) {
+    case Break::nothing:
+      return "none";
+    case Break::ipi:
+      return "no-ipi";
+    case Break::kernel_flush:
+      return "no-kernel-flush";
+  }
+  return "unknown";
 }
 
 void print_configuration(const Options& options, const x86::CpuFeatures& features) {

@@ -84,6 +84,9 @@ inline constexpr std::array kInvpcidNames{"address", "context", "everything", "a
 inline constexpr std::array kInvlpgbNames{"pages", "kernel pages", "context", "all contexts",
                                           "everything"};
 
+static_assert(kInvpcidNames.size() == static_cast<std::size_t>(InvpcidType::all_contexts) + 1);
+static_assert(kInvlpgbNames.size() == static_cast<std::size_t>(InvlpgbScope::everything) + 1);
+
 /// The verbs of accesses. A label of an access is a verb and the word's name: "add mm.tlb_gen".
 inline constexpr std::array kVerbs{"load", "store", "exchange", "add", "or", "and", "push"};
 

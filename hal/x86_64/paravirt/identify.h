@@ -2,7 +2,6 @@
 // over tables, so that the build host can test what no emulator here can show.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string_view>
 
@@ -18,8 +17,19 @@ struct CpuidLeaf {
 enum class FlushBackend : std::uint8_t { native, kvm, hyperv, xen, uv };
 
 [[nodiscard]] constexpr const char* name(FlushBackend backend) {
-  constexpr std::array kNames{"native", "kvm", "hyperv", "xen", "uv"};
-  return kNames[static_cast<unsigned>(backend)];
+  switch (backend) {
+    case FlushBackend::native:
+      return "native";
+    case FlushBackend::kvm:
+      return "kvm";
+    case FlushBackend::hyperv:
+      return "hyperv";
+    case FlushBackend::xen:
+      return "xen";
+    case FlushBackend::uv:
+      return "uv";
+  }
+  return "unknown";
 }
 
 /// What CPUID cannot tell.
