@@ -1,4 +1,12 @@
-// The core on the recording HAL: a few CPUs, two address spaces, and questions to the log.
+// The core on the recording HAL. Sets up a system, its kernel mm and two others, `mm` and `other`,
+// on CPUs that are online, run the kernel's mm, and have interrupts on; CPU 0 is current. Records
+// every operation of the HAL by label ("add mm.tlb_gen", "invlpg"), trace events, and waits without
+// an answer; the set-up itself is not in the log.
+//
+//   Bench<2> bench;
+//   bench.run_mm_on({0, 1});
+//   static_cast<void>(flush_tlb_mm(bench.system, bench.mm));
+//   EXPECT_BEFORE("add mm.tlb_gen", "load mm.cpu_mask");
 #pragma once
 
 #include <gtest/gtest.h>

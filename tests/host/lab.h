@@ -1,5 +1,12 @@
-// A bench for the modelled machine: one function per CPU, page tables made by hand, and a script
-// for the schedule.
+// The modelled machine by itself, without core and kernel. Sets up CPUs with interrupts on, each
+// with a function to run, page tables that are made by hand, and a script of deviations from the
+// default schedule. Records nothing of its own: a test looks at the machine, or gives it an
+// observer.
+//
+//   Lab lab({.hardware = {.cpus = 2}});
+//   lab.on(0, [] { HostHal::full_fence(); });
+//   lab.at(1, EventKind::preempt, 1);  // CPU 1 runs after one visible operation
+//   EXPECT_FALSE(lab.run().failed());
 #pragma once
 
 #include <array>

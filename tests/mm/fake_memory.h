@@ -1,5 +1,11 @@
-// Physical memory for the memory manager's unit tests, on the recording HAL: releases and hooks go
-// to the same log as the core's operations, so that tests can ask what came first.
+// The memory manager on the recording HAL, with a fake of physical memory. Sets up two spaces on
+// four CPUs, of which none runs them; pages 0 to 3 of the first are mapped. Records releases,
+// copies and hooks in the log of the core's operations, so that tests can ask what came first.
+//
+//   MemoryBench b;
+//   b.run_on({1});
+//   vm::unmap(b.manager, b.space, b.pages(1, 2));
+//   EXPECT_BEFORE("invlpg", "release page");
 #pragma once
 
 #include <gtest/gtest.h>

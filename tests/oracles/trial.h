@@ -1,5 +1,11 @@
-// A bench for the judges: the simulated kernel does what a script says, and a test may meddle with
-// the state or with what the oracles are told, as a wrong kernel or a wrong core would.
+// One run of the simulated kernel under all oracles. Sets up the kernel on one CPU for each list of
+// steps; a test may change the state, or what the oracles are told, as a wrong kernel or a wrong
+// core would. `expect` first runs the script without that, which must be clean. Records the
+// timeline, and prints it with the script and both reports if the run ends otherwise.
+//
+//   Trial trial;
+//   trial.before(TraceKind::switch_end, 0, [&] { trial.loaded_slot(0).generation = 9; });
+//   trial.expect("O3 a slot is newer than its address space", {{op("switch_to mm=1")}});
 #pragma once
 
 #include <array>
@@ -149,7 +155,8 @@ class Trial final : public host::Observer {
   host::HostAtomic<std::uint64_t> turn_;
 };
 
-/// What a CPU's TLB held at some moment.
+/// What a CPU's TLB held at some moment, to be put back later as if the CPU had not dropped it:
+/// `loot.take(1)` before a handler runs, `loot.put_entries(1)` after it.
 class Loot {
  public:
   explicit Loot(Trial& trial) : trial_(trial) {}
