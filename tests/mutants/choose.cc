@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "mutants/choice.h"
+#include "tests/mutants/choice.h"
 
 namespace {
 
@@ -23,14 +23,14 @@ constexpr int kCouldNot = 2;
 
 /// The mutant that a link such as m42_partial_with_gap_search is named after, or null.
 const Named* named_by(std::string_view program) {
-  for (const Named& one : kMutants) {
+  for (const Named& one : all()) {
     if (program.starts_with(std::string(one.name) + "_")) return &one;
   }
   return nullptr;
 }
 
 const Named* find(std::string_view name) {
-  for (const Named& one : kMutants) {
+  for (const Named& one : all()) {
     if (name == one.name) return &one;
   }
   return nullptr;
@@ -58,7 +58,7 @@ __attribute__((constructor(101))) void choose(int argc, char** argv) {
   if (named != nullptr && asked != named) {
     refuse(program, std::string(kVariable) + "=" + wanted + " contradicts the program's name");
   }
-  choice.mutant = asked == nullptr ? Mutant::none : asked->mutant;
+  choice.mutant = asked == nullptr ? 0 : asked->mutant;
 }
 
 }  // namespace

@@ -45,7 +45,8 @@ class DeclarationsTest(unittest.TestCase):
         for head in ("namespace a::b {", "namespace {", "struct alignas(64) X : Y {", "template <class T>\nclass X {",
                      'extern "C" {', "union U {"):
             with self.subTest(head):
-                self.assertEqual(self.bodies(f"{head}\nvoid f() {{ x; }}\nprivate:\nvoid g() {{}}\n}};\n"), ["{ x; }", "{}"])
+                text = f"{head}\nvoid f() {{ x; }}\nprivate:\nvoid g() {{}}\n}};\n"
+                self.assertEqual(self.bodies(text), ["{ x; }", "{}"])
 
     def test_values(self):
         for text, value in (("bool late{false};", "false"), ("int x = 1 + f(2);", " 1 + f(2)"),
@@ -55,8 +56,9 @@ class DeclarationsTest(unittest.TestCase):
                 self.assertEqual(self.bodies(f"struct X {{\n{text}\n}};\n", Kind.VALUE), [value])
 
     def test_neither(self):
-        for text in ("enum class E { a = 1, b };", "using A = B;", "#define X(y) { y", "X& operator=(const X&) = delete;",
-                     "template <class T>\nconcept C = requires(T t) { t.x(); };", "void f(int x = 1);"):
+        for text in ("enum class E { a = 1, b };", "using A = B;", "#define X(y) { y",
+                     "X& operator=(const X&) = delete;", "void f(int x = 1);",
+                     "template <class T>\nconcept C = requires(T t) { t.x(); };"):
             with self.subTest(text):
                 self.assertEqual(self.bodies(f"{text}\n") + self.bodies(f"{text}\n", Kind.VALUE), [])
 

@@ -27,40 +27,24 @@ from pathlib import Path
 from tests.mutants import declarations, mutant
 from tests.mutants.declarations import Declaration, Kind
 
-CHOICE = "mutants/choice.h"
+CHOICE = "tests/mutants/choice.h"
+NAMES = "mutants/names.cc"
 _MARK = "//@ "
 _CHOICE_MARK, _CHOICE_MARK_SIZE = b"the mutant that runs", 24
-_CHOICE_TEXT = """\
-// Which mutant runs. Written by tests/mutants/joint.py; what chooses it is in tests/mutants/choose.cc, and for the
-// test kernel in tests/mutants/boot_mutant_test.py, which finds the mark in the image.
-#pragma once
+_NAMES_TEXT = """\
+// The mutants that a program holds. Written by tests/mutants/joint.py.
+#include <span>
 
-#include <cstdint>
-#include <type_traits>
+#include "tests/mutants/choice.h"
 
-namespace shootdown::mutants {
+namespace {
 
-/// By the CRC-32 of their names.
-enum class Mutant : std::uint32_t {
-  none = 0,
-@NAMES@};
+constexpr shootdown::mutants::Named kNamed[] = {
+@NAMED@};
 
-struct Choice {
-  char mark[24];
-  Mutant mutant;
-};
-inline constinit Choice choice{"@MARK@", Mutant::none};
+}  // namespace
 
-constexpr bool is(Mutant one) { return !std::is_constant_evaluated() && choice.mutant == one; }
-
-struct Named {
-  const char* name;
-  Mutant mutant;
-};
-inline constexpr Named kMutants[] = {
-@STRINGS@};
-
-}  // namespace shootdown::mutants
+std::span<const shootdown::mutants::Named> shootdown::mutants::all() { return kNamed; }
 """
 
 
@@ -135,10 +119,10 @@ def _choose(out: "_Writer", clean: Declaration, line: int, bodies: dict[str, tup
     """Writes all bodies of a function or all values of a variable, and the question which of them it is."""
     is_function = clean.kind == Kind.FUNCTION
     out.code("{" if is_function else "(")
-    for number, (name, (one, where)) in enumerate(bodies.items()):
-        ask = f"::shootdown::mutants::is(::shootdown::mutants::Mutant::{name})"
+    for place, (name, (one, where)) in enumerate(bodies.items()):
+        ask = f"::shootdown::mutants::is(0x{number(name):08x})"
         if is_function:
-            out.code(f"{'else ' if number else ''}if ({ask})")
+            out.code(f"{'else ' if place else ''}if ({ask})")
         else:
             out.code(f"{ask} ?")
         out.section(f"only {name}", one.body, where)
@@ -199,14 +183,13 @@ def number(name: str) -> int:
     return zlib.crc32(name.encode())
 
 
-def choice_header(names: Iterable[str]) -> str:
-    """The header that says which mutant runs."""
+def names_source(names: Iterable[str]) -> str:
+    """A source file that says which mutants there are, for the program that chooses by name."""
     numbers = {name: number(name) for name in names}
     if len({0, *numbers.values()}) != 1 + len(numbers):
         raise mutant.MutantError("two mutants have the same number, the CRC-32 of their names: rename one")
-    named = "".join(f'    {{"{name}", Mutant::{name}}},\n' for name in numbers)
-    values = "".join(f"  {name} = 0x{value:08x},\n" for name, value in numbers.items())
-    return _CHOICE_TEXT.replace("@MARK@", _CHOICE_MARK.decode()).replace("@NAMES@", values).replace("@STRINGS@", named)
+    named = "".join(f'    {{"{name}", 0x{value:08x}}},\n' for name, value in numbers.items())
+    return _NAMES_TEXT.replace("@NAMED@", named)
 
 
 def choose_in(image: bytes, name: str) -> bytes:
@@ -258,10 +241,10 @@ def main(argv: list[str]) -> int:
     clean = {target: Path(source) for source, _, target in (pair.partition("=") for pair in args.files)}
     try:
         merged = merge(clean, args.patches)
+        merged[NAMES] = names_source(patch.stem for patch in args.patches)
     except mutant.MutantError as error:
         print(error, file=sys.stderr)
         return 1
-    merged[CHOICE] = choice_header(patch.stem for patch in args.patches)
     for path in {*clean, *merged}:
         file = args.tree / path
         file.parent.mkdir(parents=True, exist_ok=True)

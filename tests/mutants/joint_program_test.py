@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 """The program that holds all mutants behaves as the clean core, as the patched one, or refuses to run.
 
-usage: joint_program_test.py CLEAN_SEARCH JOINT_SEARCH LINK ALONE DETERMINISM, where LINK is JOINT_SEARCH under the name of
-a mutant, ALONE the search with that mutant's patch applied as it is, and DETERMINISM the test of that name with all
-mutants inside
+usage: joint_program_test.py CLEAN_SEARCH JOINT_SEARCH LINK ALONE DETERMINISM
+
+LINK is JOINT_SEARCH under the name of a mutant, ALONE the search with that mutant's patch applied as it is, and
+DETERMINISM the test of that name with all mutants inside.
 """
 
 import os

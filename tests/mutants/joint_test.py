@@ -106,14 +106,14 @@ class JointTest(unittest.TestCase):
 
     def run_all(self) -> dict[str, str]:
         """What a program prints with each mutant: `more`, `less`, `late` and `first`, and their lines."""
-        (self.home / "mutants").mkdir()
-        (self.home / joint.CHOICE).write_text(joint.choice_header(self.mutants))
+        (self.home / joint.CHOICE).parent.mkdir(parents=True)
+        shutil.copy(Path(__file__).parent / "choice.h", self.home / joint.CHOICE)
         (self.home / "x.h").write_text(self.merge())
         (self.home / "main.cc").write_text(
             '#include <cstdio>\n#include "x.h"\n'
             'int main() { std::printf("%d %d %d %d", more(5), less(5), Setup{}.late, Setup{}.first()); }\n')
-        subprocess.run(["clang++-19", "-std=c++20", "-Wall", "-Wextra", "-Werror", "-iquote", ".", "main.cc", "-o", "main"],
-                       cwd=self.home, check=True)
+        subprocess.run(["clang++-19", "-std=c++20", "-Wall", "-Wextra", "-Werror", "-iquote", ".", "main.cc", "-o",
+                        "main"], cwd=self.home, check=True)
         image = (self.home / "main").read_bytes()
         printed = {}
         for name in (*self.mutants, "none"):
@@ -161,7 +161,7 @@ class JointTest(unittest.TestCase):
 
     def test_numbers_that_meet(self):
         with self.assertRaisesRegex(mutant.MutantError, "the same number"):
-            joint.choice_header(["plumless", "buckeroo"])
+            joint.names_source(["plumless", "buckeroo"])
 
     def test_an_image_without_a_choice_or_with_two(self):
         for image in (b"", b"the mutant that runs" * 2):

@@ -22,11 +22,11 @@ _SOURCES = _HEADERS + ["//hal/host:sources"]
 _PARSE_HEADERS = "//command_line_option:process_headers_in_dependencies"
 _STOOD_IN_FOR = ["//core:__pkg__", "//hal/host:__pkg__", "//kernel-glue/mm:__pkg__"]
 
-def _tree(ctx, arguments, inputs, new_headers, message):
+def _tree(ctx, arguments, inputs, new, message):
     """Changed copies of the sources, in a tree of their own."""
     copies = [ctx.actions.declare_file(ctx.label.name + "/" + source.short_path) for source in ctx.files.srcs]
     root = copies[0].path[:-len(ctx.files.srcs[0].short_path) - 1]
-    copies += [ctx.actions.declare_file(ctx.label.name + "/" + header) for header in new_headers]
+    others = [ctx.actions.declare_file(ctx.label.name + "/" + name) for name in new]
     ctx.actions.run(
         arguments = arguments + ["--tree", root, "--files"] + [
             source.path + "=" + source.short_path
@@ -35,7 +35,7 @@ def _tree(ctx, arguments, inputs, new_headers, message):
         executable = ctx.executable._tool,
         inputs = ctx.files.srcs + inputs,
         mnemonic = "Mutate",
-        outputs = copies,
+        outputs = copies + others,
         progress_message = message,
     )
     context = cc_common.create_compilation_context(
@@ -44,8 +44,14 @@ def _tree(ctx, arguments, inputs, new_headers, message):
     )
     return [
         DefaultInfo(files = depset(copies), runfiles = ctx.runfiles(files = copies)),
-        OutputGroupInfo(sources = depset([copy for copy in copies if copy.extension == "cc"])),
-        CcInfo(compilation_context = context),
+        OutputGroupInfo(
+            names = depset(others),
+            sources = depset([copy for copy in copies if copy.extension == "cc"]),
+        ),
+        cc_common.merge_cc_infos(
+            direct_cc_infos = [CcInfo(compilation_context = context)],
+            cc_infos = [dep[CcInfo] for dep in ctx.attr.deps],
+        ),
     ]
 
 def _mutated_core_impl(ctx):
@@ -55,6 +61,7 @@ def _mutated_core_impl(ctx):
 mutated_core = rule(
     implementation = _mutated_core_impl,
     attrs = {
+        "deps": attr.label_list(providers = [CcInfo]),
         "patch": attr.label(allow_single_file = [".patch"], mandatory = True),
         "srcs": attr.label_list(allow_files = [".h", ".cc"], default = _HEADERS),
         "_tool": attr.label(
@@ -72,13 +79,17 @@ def _joint_core_impl(ctx):
         ctx,
         ["--patches"] + [patch.path for patch in patches],
         patches,
-        ["mutants/choice.h"],
+        ["mutants/names.cc"],
         "Merging %d mutants" % len(patches),
     )
 
 _joint_core = rule(
     implementation = _joint_core_impl,
     attrs = {
+        "deps": attr.label_list(
+            default = ["//tests/mutants:choice"],
+            providers = [CcInfo],
+        ),
         "patches": attr.label_list(allow_files = [".patch"], mandatory = True),
         "srcs": attr.label_list(allow_files = [".h", ".cc"], default = _HEADERS),
         "_tool": attr.label(
@@ -241,13 +252,22 @@ def joint_programs(patches):
         patches = patches,
         tags = ["manual"],
     )
+    native.filegroup(
+        name = "joint_names",
+        srcs = [":joint_headers"],
+        output_group = "names",
+        tags = ["manual"],
+    )
     cc_library(
         name = "choose",
-        srcs = ["choose.cc"],
+        srcs = [
+            "choose.cc",
+            ":joint_names",
+        ],
         alwayslink = True,
         features = ["no_coverage"],
         tags = ["manual"],
-        deps = [":joint_headers"],
+        deps = [":choice"],
     )
     cc_library(
         name = "joint_core",

@@ -362,6 +362,7 @@ class RealTest(TryFixture):
     def test_a_mutant_is_broken(self):
         names = {"search": "search_bin", "reproduce": "reproduce_bin", "libfuzzer": "shootdown_libfuzzer",
                  "afl": "shootdown_afl"}
+        self.env["SHOOTDOWN_MUTANT"] = REAL[0].name.rpartition("_")[0]
         for program in REAL:
             fake = self.programs / names[program.name.rpartition("_")[2]]
             fake.unlink(missing_ok=True)
