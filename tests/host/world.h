@@ -1,7 +1,7 @@
 // One modelled CPU and two sets of page tables, for tests of what the TLB caches. Sets up empty
-// tables
-// (`tables`, `other`), which a test maps pages in and loads under PCID 1 or 2. Records nothing: a
-// test asks the TLB by `caches` and `reaches`. A run that reports something fails the test.
+// tables (`tables`, `other`), which a test maps pages in and loads under PCID 1 or 2. Records
+// nothing: a test asks the TLB by `caches` and `reaches`. A run that reports something fails the
+// test.
 //
 //   World world;
 //   const std::uint32_t frame = world.tables.map(kPage);
