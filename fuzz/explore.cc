@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "fuzz/oracles/reports/catalogue.h"
 #include "fuzz/run/proof.h"
 #include "fuzz/run/story.h"
 #include "hal/host/command_line.h"
@@ -83,18 +84,8 @@ bool parse_count(const std::string& name, const char* text, unsigned& number) {
   return true;
 }
 
-bool is_oracle(std::string_view name) {
-  using shootdown::host::Oracle;
-  for (unsigned i = 1; i <= static_cast<unsigned>(Oracle::order); ++i) {
-    const auto oracle = static_cast<Oracle>(i);
-    const bool exists = !shootdown::host::oracle_meaning(oracle).empty();
-    if (exists && shootdown::host::oracle_name(oracle) == name) return true;
-  }
-  return false;
-}
-
 bool parse_oracle(const char* text, std::string& oracle) {
-  if (text == nullptr || !is_oracle(text)) {
+  if (text == nullptr || shootdown::fuzz::kind_named(text) == nullptr) {
     return usage_error("--expect needs the name of an oracle, such as O1, CHECK, FAULT or ORDER");
   }
   oracle = text;

@@ -86,8 +86,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static const bool kTells = std::getenv("SHOOTDOWN_TRACE") != nullptr;
   if (kTells) tell_trace(std::span(data, size), runner().machine());
   if (!report.failed()) return 0;
-  std::fprintf(stderr, "SHOOTDOWN-FAILURE: %s %s\n",
-               shootdown::host::oracle_name(report.oracle).c_str(), report.title.c_str());
+  std::fprintf(stderr, "SHOOTDOWN-FAILURE: %s\n",
+               (std::string(report.name()) + " " + report.title).c_str());
   std::abort();
 }
 

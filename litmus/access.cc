@@ -38,7 +38,7 @@ void Bench::give_up(const char* why, std::uint64_t value, const Thread& thread) 
   gave_up_at_ = thread.at;
   // The machine ends a run by itself for an observer only, and the bench has none.
   Report report;
-  report.oracle = Oracle::check;
+  report.kind = &kCheck;
   report.title = why;
   std::array<char, 2 + 16> digits{'0', 'x'};
   const auto end = std::to_chars(&digits[2], digits.data() + digits.size(), value, 16);

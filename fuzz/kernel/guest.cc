@@ -4,7 +4,7 @@
 #include <memory>
 #include <utility>
 
-#include "fuzz/kernel/layout.h"
+#include "fuzz/events/layout.h"
 #include "hal/host/walk.h"
 
 namespace shootdown::fuzz {
@@ -39,6 +39,12 @@ Config config_of(const Header& header) {
       .patience = header.faults ? Guest::kPatience : Config{}.patience};
 }
 
+/// Whether the entries that the operation takes away come back, and no program is to notice.
+bool only_replaces(OpKind kind) {
+  return kind == OpKind::replace || kind == OpKind::cow || kind == OpKind::split ||
+         kind == OpKind::collapse;
+}
+
 }  // namespace
 
 host::Backend backend_of(const Header& header) {
@@ -53,8 +59,15 @@ bool Guest::create(unsigned index) {
   return true;
 }
 
-Guest::Guest(Machine& machine, Oracles& oracles)
-    : machine_(machine), oracles_(oracles), memory_(machine, *this, oracles) {}
+Guest::Guest(Machine& machine, KernelEvents& events)
+    : machine_(machine), events_(events), memory_(machine, *this, events) {}
+
+unsigned Guest::space_of(const void* mm) const {
+  const auto first = reinterpret_cast<std::uintptr_t>(&spaces_[0].mm);
+  const std::uintptr_t offset = reinterpret_cast<std::uintptr_t>(mm) - first;
+  const std::uintptr_t index = offset / sizeof(GuestMm);
+  return index <= scenario_->header.mms ? static_cast<unsigned>(index) : kNoSpace;
+}
 
 unsigned Guest::index_of(const Mm<HostHal>& mm) const {
   const auto first = reinterpret_cast<std::uintptr_t>(&spaces_[0].mm);
@@ -71,12 +84,12 @@ std::uint32_t Guest::take_frame(FrameKind kind, std::uint16_t owner) {
 
 void Guest::set_in_user(CpuId cpu, bool on) {
   // Whether the CPU uses its user half is asked by others, too.
-  machine_.touch(place(host::Part::ghost, cpu), true);
+  machine_.touch(place(Ghost::cpu, cpu), true);
   in_user_[cpu] = on;
 }
 
 void Guest::set_goes_to_user(CpuId cpu, bool on) {
-  machine_.touch(place(host::Part::ghost, cpu), true);
+  machine_.touch(place(Ghost::cpu, cpu), true);
   goes_to_user_[cpu] = on;
 }
 
@@ -149,7 +162,7 @@ void Guest::prepare(const Scenario& scenario) {
     std::destroy_at(&spaces_[index]);
     std::construct_at(&spaces_[index]);
   }
-  oracles_.prepare(*this, scenario.header.mms + 1U);
+  events_.on_start(*this, scenario.header.mms + 1U);
   build_kernel();
   initialize_system(system_, system_.config, FramePool::address(kernel_root_));
   memory_.prepare(FramePool::address(kernel_tables_.upper) | vm::kTableBits,
@@ -214,7 +227,7 @@ void Guest::come_from_user_mode(CpuId cpu) {
   // The processor itself, on its way through the descriptor tables.
   static_cast<void>(machine_.translation().access(kernel_address(kPageOfEntries), /*write=*/false));
   enter_from_user(entries_[cpu]);
-  oracles()->on_kernel_entered(cpu);
+  tell()->on_kernel_entered(cpu);
   machine_.stop_if_failed();
 }
 
@@ -242,7 +255,7 @@ void Guest::nmi(void* self, CpuId cpu) {
   const bool from_user = guest.in_user_[cpu];
   if (from_user) guest.set_in_user(cpu, false);
   const std::uint64_t cr3 = enter_nmi(guest.entries_[cpu]);
-  guest.oracles()->on_kernel_entered(cpu);
+  guest.tell()->on_kernel_entered(cpu);
   guest.machine_.stop_if_failed();
   guest.read_in_nmi(cpu);
   leave_nmi(guest.entries_[cpu], cr3);
@@ -254,7 +267,7 @@ void Guest::read_in_nmi(CpuId cpu) {
   if (task == kNoTask || !user_access_ok(system_, spaces_[static_cast<unsigned>(task)].mm)) return;
   {
     const host::ModelScope scope;
-    oracles_.on_nmi_access(cpu, static_cast<unsigned>(task));
+    events_.on_nmi_access(cpu, static_cast<unsigned>(task));
     machine_.stop_if_failed();
   }
   static_cast<void>(machine_.translation().access(machine_.cpu(cpu).nmi_address, /*write=*/false));
@@ -269,13 +282,13 @@ void Guest::program(void* self, CpuId cpu) {
   }
   if (number <= guest.gate_) guest.machine_.controlled().gate();
   guest.flush_batch(cpu);
-  guest.oracles()->on_program_end(cpu);
+  guest.tell()->on_program_end(cpu);
   guest.machine_.stop_if_failed();
 }
 
 void Guest::execute(CpuId cpu, const Op& op) {
   if (machine_.recorder().has_timeline()) machine_.recorder().line("== " + print(op), {});
-  oracles()->on_operation(op.kind);
+  tell()->on_operation(only_replaces(op.kind));
   if (op.kind == OpKind::online) {
     come_online(cpu);
   } else if (!offline_[cpu]) {
@@ -418,7 +431,7 @@ void Guest::go_offline(CpuId cpu) {
   flush_batch(cpu);
   HostHal::disable_interrupts();
   // From here on the CPU uses only mappings that nobody takes away.
-  oracles()->on_offline(cpu);
+  tell()->on_offline(cpu);
   take_cpu_offline(system_);
   put_user(task_[cpu]);
   task_[cpu] = kNoTask;
@@ -428,9 +441,9 @@ void Guest::go_offline(CpuId cpu) {
 
 void Guest::come_online(CpuId cpu) {
   if (!offline_[cpu]) return;
-  oracles()->on_bring_up(cpu);
+  tell()->on_bring_up(cpu);
   initialize_cpu(system_);
-  oracles()->on_online(cpu);
+  tell()->on_online(cpu);
   machine_.stop_if_failed();
   offline_[cpu] = false;
   HostHal::enable_interrupts();
@@ -444,12 +457,12 @@ void Guest::use_temporary(CpuId cpu, const Op& op) {
   const bool mapped = op.page < kSmallPages ? vm::map(*manager_, space, range, kUserRights)
                                             : vm::map_large(*manager_, space, range, kUserRights);
   if (!mapped) return;
-  oracles()->on_temporary_begin(cpu);
+  tell()->on_temporary_begin(cpu);
   {
     const TemporaryMm<HostHal> scope(system_, space.mm);
     static_cast<void>(machine_.translation().access(probe_address(op.page), /*write=*/true));
   }
-  oracles()->on_temporary_end(cpu);
+  tell()->on_temporary_end(cpu);
   machine_.stop_if_failed();
   // This CPU went back to where it was; while idle that is the kernel's space.
   if (task_[cpu] == kNoTask) loaded_[cpu] = kNoTask;

@@ -7,8 +7,9 @@
 #include <optional>
 
 #include "core/shootdown_all.h"
+#include "fuzz/events/events.h"
+#include "fuzz/events/layout.h"
 #include "fuzz/kernel/platform.h"
-#include "fuzz/oracles/oracles.h"
 #include "fuzz/scenario/scenario.h"
 #include "hal/host/hal.h"
 #include "kernel-glue/mm/mm.h"
@@ -40,9 +41,9 @@ constexpr FlushRange odd_range_of(unsigned first, unsigned count) {
   return {.start = start, .end = count == 1 ? start + 1 : end, .stride_shift = page_shift(first)};
 }
 
-class Guest {
+class Guest final : public KernelView {
  public:
-  Guest(Machine& machine, Oracles& oracles);
+  Guest(Machine& machine, KernelEvents& events);
 
   /// Builds the initial state: each space with pages 0-3 and 8-11 mapped, all CPUs running space 0.
   /// Call between `Machine::prepare` and `Machine::run`.
@@ -57,6 +58,9 @@ class Guest {
   static void hub_interrupt(void* self, CpuId cpu);
   static void nmi(void* self, CpuId cpu);
 
+  /// Tells the oracles what the operation says that it leaves of a range.
+  void tell_what_is_left(const Op& op);
+
   [[nodiscard]] System<HostHal>& system() { return system_; }
   [[nodiscard]] GuestMm& space(unsigned index) { return spaces_[index]; }
   /// The space for temporary mappings; its number is the one after the scenario's spaces.
@@ -66,14 +70,26 @@ class Guest {
   [[nodiscard]] GuestMemory& memory() { return memory_; }
   [[nodiscard]] vm::Manager<GuestMemory>& manager() { return *manager_; }
   [[nodiscard]] unsigned index_of(const Mm<HostHal>& mm) const;
-  /// The entry that maps the page, as it is in memory now, or 0. Not a visible operation.
-  [[nodiscard]] std::uint64_t leaf(unsigned space, unsigned page);
-  [[nodiscard]] bool in_user_mode(CpuId cpu) const { return in_user_[cpu]; }
   /// On the last steps to user mode: what the user twin is owed stands in the entry block.
   [[nodiscard]] bool goes_to_user_mode(CpuId cpu) const { return goes_to_user_[cpu]; }
   [[nodiscard]] const EntryBlock<HostHal>& entry_block(CpuId cpu) const { return entries_[cpu]; }
   [[nodiscard]] bool takes_nmis() const { return scenario_->header.nmi; }
   [[nodiscard]] bool has_device() const { return scenario_->header.device; }
+
+  // KernelView.
+  [[nodiscard]] unsigned space_of(const void* mm) const override;
+  [[nodiscard]] PhysAddr root(unsigned space) const override { return spaces_[space].mm.root; }
+  [[nodiscard]] std::uint64_t leaf(unsigned space, unsigned page) const override;
+  [[nodiscard]] const host::HostAtomic<bool>& lazy_flag(CpuId cpu) const override {
+    return system_.cpus[cpu].shared.is_lazy;
+  }
+  [[nodiscard]] bool may_store(std::uint64_t entry) const override {
+    return (entry & (vm::kPteWritable | vm::kPteCow)) != 0;
+  }
+  [[nodiscard]] bool in_user_mode(CpuId cpu) const override { return in_user_[cpu]; }
+  [[nodiscard]] bool answers_early() const override { return system_.config.early_acknowledgement; }
+  [[nodiscard]] bool kernel_is_global() const override { return system_.config.kernel_is_global(); }
+  [[nodiscard]] bool broadcasts() const override { return system_.config.broadcast; }
 
   /// With faults: so many pauses pass before a lost interrupt is sent again.
   static constexpr std::uint64_t kPatience = 4;
@@ -85,7 +101,8 @@ class Guest {
   static constexpr std::int32_t kDying = -1;
   static constexpr int kNoTask = -1;
 
-  host::ModelCall<Oracles> oracles() { return {&oracles_}; }
+  /// The oracles hear of it.
+  host::ModelCall<KernelEvents> tell() { return {&events_}; }
 
   void select_backend_of(const Header& header);
   // The way to user mode and back, interrupts off (guest.cc).
@@ -143,7 +160,7 @@ class Guest {
   [[nodiscard]] std::uint64_t kernel_bits() const;
 
   Machine& machine_;
-  Oracles& oracles_;
+  KernelEvents& events_;
   const Scenario* scenario_{nullptr};
   unsigned gate_{0};
   bool ends_spaces_{false};

@@ -1,6 +1,6 @@
 // The simulated kernel's operations on memory: which call of the memory manager each one is.
+#include "fuzz/events/layout.h"
 #include "fuzz/kernel/guest.h"
-#include "fuzz/kernel/layout.h"
 #include "hal/host/walk.h"
 
 namespace shootdown::fuzz {
@@ -9,7 +9,7 @@ using host::FrameKind;
 using host::FramePool;
 using host::table_index;
 
-std::uint64_t Guest::leaf(unsigned space, unsigned page) {
+std::uint64_t Guest::leaf(unsigned space, unsigned page) const {
   const VirtAddr address = probe_address(page);
   PhysAddr table = spaces_[space].mm.root;
   for (unsigned level = vm::kRootLevel;; --level) {
@@ -60,7 +60,7 @@ void Guest::execute_memory(const Op& op) {
 void Guest::execute_promise(const Op& op) {
   GuestMm& space = spaces_[op.mm];
   const vm::Range range = range_of(op.page, op.count);
-  oracles()->begin_promise();
+  tell()->begin_promise();
   switch (op.kind) {
     case OpKind::unmap:
       vm::unmap(*manager_, space, range);
@@ -96,9 +96,33 @@ void Guest::execute_promise(const Op& op) {
     default:
       break;
   }
-  oracles()->on_promise();
-  oracles()->on_done(op);
+  tell()->on_promise();
+  tell_what_is_left(op);
   machine_.stop_if_failed();
+}
+
+void Guest::tell_what_is_left(const Op& op) {
+  const unsigned last = op.page + op.count - 1U;
+  switch (op.kind) {
+    case OpKind::unmap:
+      tell()->on_unmapped(op.mm, op.page, last);
+      break;
+    case OpKind::free_table: {
+      const unsigned first = op.page / kPagesPerTable * kPagesPerTable;
+      if (op.page < kSmallPages) {
+        tell()->on_unmapped(op.mm, first, first + kPagesPerTable - 1);
+      } else {
+        tell()->on_unmapped(op.mm, op.page, op.page);
+      }
+      break;
+    }
+    case OpKind::protect:
+    case OpKind::protect_early:
+      tell()->on_protected(op.mm, op.page, last);
+      break;
+    default:
+      break;
+  }
 }
 
 void Guest::map(const Op& op) {
@@ -113,9 +137,9 @@ void Guest::map(const Op& op) {
 void Guest::walk(CpuId cpu, const Op& op) {
   if (task_[cpu] == kNoTask) return;
   GuestMm& space = spaces_[static_cast<unsigned>(task_[cpu])];
-  oracles()->begin_lookup(static_cast<unsigned>(task_[cpu]), op.page);
+  tell()->begin_lookup(static_cast<unsigned>(task_[cpu]), op.page);
   const PhysAddr page = vm::get_page(*manager_, space, probe_address(op.page));
-  oracles()->end_lookup(FramePool::frame_at(page));
+  tell()->end_lookup(FramePool::frame_at(page));
   machine_.stop_if_failed();
   if (page == vm::kNoFrame) return;
   memory_.read_page(page);
@@ -138,11 +162,11 @@ void Guest::exit(const Op& op) {
 void Guest::fork(const Op& op) {
   if (!renew(op.to())) return;
   GuestMm& child = spaces_[op.to()];
-  oracles()->begin_promise();
-  oracles()->begin_fork(op.mm);
+  tell()->begin_promise();
+  tell()->begin_fork(op.mm);
   const bool complete = vm::fork(*manager_, spaces_[op.mm], child);
-  oracles()->on_promise();
-  if (complete) oracles()->on_forked(op.mm, op.to());
+  tell()->on_promise();
+  if (complete) tell()->on_forked(op.mm, op.to());
   machine_.stop_if_failed();
   if (!complete) {
     vm::destroy(*manager_, child);
@@ -201,7 +225,7 @@ void Guest::kernel_unmap(const Op& op) {
     for (unsigned page = op.page; page < op.page + op.count; ++page) {
       const std::uint64_t old = exchange_kernel_entry(page, 0);
       if (!vm::is_present(old)) continue;
-      oracles()->on_kernel_entry_changed(page);
+      tell()->on_kernel_entry_changed(page);
       // The address is given out again behind the flush, or two frames would live under it.
       reserve_kernel(page, true);
       removed[count++] = {.page = page, .frame = FramePool::frame_at(old)};
@@ -213,7 +237,7 @@ void Guest::kernel_unmap(const Op& op) {
   require<HostHal>(quiet.covers_kernel(), Rule::r1, "frames are released with a spent token");
   const host::ModelScope scope;
   for (unsigned i = 0; i < count; ++i) {
-    oracles()->on_release(removed[i].frame);
+    tell()->on_release(removed[i].frame);
     machine_.stop_if_failed();
     memory_.touch_frame(removed[i].frame);
     machine_.frames().release(removed[i].frame, machine_.step(), machine_.running().id);

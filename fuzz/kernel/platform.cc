@@ -4,9 +4,8 @@
 #include <memory>
 #include <string>
 
+#include "fuzz/events/layout.h"
 #include "fuzz/kernel/guest.h"
-#include "fuzz/kernel/layout.h"
-#include "fuzz/oracles/oracles.h"
 #include "hal/host/device.h"
 #include "hal/host/walk.h"
 
@@ -16,6 +15,8 @@ using host::FrameKind;
 using host::FramePool;
 
 namespace {
+
+static_assert(kUserRootLevel == vm::kUserRootLevel);
 
 /// Whether the frame was allocated where an entry can map 2 MiB.
 bool is_large_page(const FramePool& frames, std::uint32_t number) {
@@ -35,7 +36,7 @@ vm::Pte GuestEntry::load(std::memory_order /*order*/, Site where) const {
   Machine& machine = memory_.machine_;
   machine.scheduler().visible();
   // Before the word is touched: released memory is poisoned.
-  memory_.oracles_.on_software_walk(word_);
+  memory_.events_.on_software_walk(word_);
   machine.stop_if_failed();
   const vm::Pte value = *word_;
   machine.touch(word_, false);
@@ -86,7 +87,7 @@ std::uint64_t* GuestMemory::word_of(PhysAddr table, unsigned index) {
 bool GuestMemory::expect(PhysAddr frame, FrameKind kind, const char* verb) {
   const std::uint32_t number = FramePool::frame_at(frame);
   if (number != FramePool::kNoFrame && machine_.frames().info(number).kind == kind) return true;
-  oracles_.on_software_use(number, kind, verb);
+  events_.on_software_use(number, kind, verb);
   machine_.stop_if_failed();
   return false;
 }
@@ -101,13 +102,13 @@ GuestMemory::Word& GuestMemory::word_for(Words& words, PhysAddr frame) {
   const std::uint32_t number = FramePool::frame_at(frame);
   if (number != FramePool::kNoFrame) return words[number];
   const host::ModelScope scope;
-  oracles_.on_software_use(number, FrameKind::data, "looks for a lock or a count");
+  events_.on_software_use(number, FrameKind::data, "looks for a lock or a count");
   machine_.stop_if_failed();
   return nowhere_;
 }
 
 void GuestMemory::wrote(const std::uint64_t* word, std::uint64_t before, std::uint64_t after) {
-  oracles_.on_table_write(word, before, after);
+  events_.on_table_write(word, before, after);
 }
 
 // ---- Frames
@@ -165,7 +166,7 @@ PhysAddr GuestMemory::allocate_page(const vm::FrameHint<Hal>& hint) {
       take(FrameKind::data, owner_tag(guest_.index_of(*hint.mm), page_of(hint.address)));
   if (page == FramePool::kNoFrame) return vm::kNoFrame;
   references_[page].poke(1);
-  oracles_.on_page_allocated(page);
+  events_.on_page_allocated(page);
   return FramePool::address(page);
 }
 
@@ -175,7 +176,7 @@ void GuestMemory::copy_page(PhysAddr to, PhysAddr from, unsigned /*level*/) {
       !expect(to, FrameKind::data, "copies a page")) {
     return;
   }
-  oracles_.on_copy(FramePool::frame_at(to), FramePool::frame_at(from));
+  events_.on_copy(FramePool::frame_at(to), FramePool::frame_at(from));
   machine_.stop_if_failed();
   FramePool& frames = machine_.frames();
   machine_.touch(frames.words(FramePool::frame_at(to)), true);
@@ -189,14 +190,8 @@ PhysAddr GuestMemory::part(PhysAddr page, unsigned index) const {
     return index == kLargePagePart ? page : vm::kNoFrame;
   }
   const host::ModelScope scope;
-  oracles_.on_software_use(number, FrameKind::data, "looks for a part");
-  machine_.report_failure(
-      {.oracle = host::Oracle::o6,
-       .title = "the memory manager looks for a part that a page does not have",
-       .detail = "A large page has parts 0 to " + std::to_string(vm::kEntries - 1) +
-                 ", a small one has none; asked for part " + std::to_string(index) + ".",
-       .second = {
-           .step = machine_.step(), .cpu = machine_.running().id, .what = "looks for the part"}});
+  events_.on_software_use(number, FrameKind::data, "looks for a part");
+  events_.on_missing_part(index);
   machine_.stop_if_failed();
   return vm::kNoFrame;
 }
@@ -204,7 +199,7 @@ PhysAddr GuestMemory::part(PhysAddr page, unsigned index) const {
 void GuestMemory::read_page(PhysAddr page) {
   const host::ModelScope scope;
   machine_.scheduler().visible();
-  oracles_.on_page_read(FramePool::frame_at(page));
+  events_.on_page_read(FramePool::frame_at(page));
   machine_.stop_if_failed();
   const std::uint64_t* word = machine_.frames().words(FramePool::frame_at(page));
   machine_.touch(word, false);
@@ -221,7 +216,7 @@ bool GuestMemory::expect_allocated(PhysAddr frame, FrameKind kind, const char* v
 
 void GuestMemory::release(PhysAddr frame) {
   const std::uint32_t number = FramePool::frame_at(frame);
-  oracles_.on_release(number);
+  events_.on_release(number);
   machine_.stop_if_failed();
   touch_frame(number);
   machine_.frames().release(number, machine_.step(), machine_.running().id);
@@ -238,7 +233,7 @@ void GuestMemory::release_table(PhysAddr table) {
   if (!expect_allocated(table, FrameKind::table, "releases a table")) return;
   const std::uint16_t owner = machine_.frames().info(FramePool::frame_at(table)).owner;
   if (owner_level(owner) == vm::kRootLevel) {
-    oracles_.on_destroy(owner_space(owner));
+    events_.on_destroy(owner_space(owner));
     machine_.stop_if_failed();
   }
   release(table);
@@ -265,7 +260,7 @@ void GuestMemory::release_record(vm::DeferredTable<Hal>* record) {
   const host::ModelScope scope;
   const auto index = static_cast<std::size_t>(record - records_.data());
   if (record == nullptr || index >= kRecords || ((records_used_ >> index) & 1) == 0) {
-    oracles_.on_needless_record();
+    events_.on_needless_record();
     machine_.stop_if_failed();
     return;
   }
@@ -312,28 +307,28 @@ void GuestMemory::flush_secondary_kernel(VirtAddr start, VirtAddr end) {
 void GuestMemory::note_dirty(PhysAddr page) {
   const host::ModelScope scope;
   if (!expect(page, FrameKind::data, "remembers a store")) return;
-  oracles_.on_store_recorded(FramePool::frame_at(page));
+  events_.on_store_recorded(FramePool::frame_at(page));
 }
 
 void GuestMemory::looked(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
   const host::ModelScope scope;
-  oracles_.note_promise(guest_.index_of(mm), start, end);
+  events_.note_promise(guest_.index_of(mm), start, end);
 }
 
 void GuestMemory::cleaned(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
   const host::ModelScope scope;
-  oracles_.on_cleaned(guest_.index_of(mm), start, end);
+  events_.on_cleaned(guest_.index_of(mm), start, end);
   machine_.stop_if_failed();
 }
 
 void GuestMemory::walker_holds(PhysAddr table) {
   const host::ModelScope scope;
-  oracles_.on_walker_holds(FramePool::frame_at(table));
+  events_.on_walker_holds(FramePool::frame_at(table));
 }
 
 void GuestMemory::walker_done() {
   const host::ModelScope scope;
-  oracles_.on_walker_holds(FramePool::kNoFrame);
+  events_.on_walker_holds(FramePool::kNoFrame);
 }
 
 }  // namespace shootdown::fuzz

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "fuzz/events/events.h"
 #include "hal/host/hal.h"
 #include "kernel-glue/mm/manager.h"
 #include "kernel-glue/mm/platform.h"
@@ -17,7 +18,6 @@ using host::Machine;
 
 class Guest;
 class GuestMemory;
-class Oracles;
 
 /// One page-table entry.
 class GuestEntry {
@@ -42,8 +42,8 @@ class GuestMemory {
   using Hal = HostHal;
   using Word = HostHal::Atomic<std::uint32_t>;
 
-  GuestMemory(Machine& machine, Guest& guest, Oracles& oracles)
-      : machine_(machine), guest_(guest), oracles_(oracles) {}
+  GuestMemory(Machine& machine, Guest& guest, KernelEvents& events)
+      : machine_(machine), guest_(guest), events_(events) {}
 
   /// A new run starts. Roots get `kernel_entry` as the kernel's half, user roots `user_entry`.
   void prepare(std::uint64_t kernel_entry, std::uint64_t user_entry);
@@ -103,7 +103,7 @@ class GuestMemory {
 
   Machine& machine_;
   Guest& guest_;
-  Oracles& oracles_;
+  KernelEvents& events_;
   std::uint64_t kernel_entry_{0};
   std::uint64_t user_entry_{0};
   Words locks_;

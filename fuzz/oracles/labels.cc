@@ -1,9 +1,9 @@
-// Names of shared words, for timelines.
+#include "fuzz/oracles/labels.h"
+
 #include <cstring>
 
-#include "fuzz/kernel/guest.h"
-#include "fuzz/oracles/names.h"
-#include "fuzz/oracles/oracles.h"
+#include "fuzz/events/layout.h"
+#include "fuzz/oracles/reports/names.h"
 #include "hal/host/hypervisor.h"
 
 namespace shootdown::fuzz {
@@ -11,7 +11,7 @@ namespace shootdown::fuzz {
 using host::FrameKind;
 using host::FramePool;
 
-void Oracles::collect_labels() {
+void Labels::collect() {
   labels_.clear();
   const auto add = [&](const std::string& prefix) {
     return [this, prefix](const char* name, auto& word) {
@@ -62,7 +62,7 @@ void Oracles::collect_labels() {
   });
 }
 
-std::string Oracles::table_name(std::uint32_t frame) const {
+std::string Labels::table_name(std::uint32_t frame) const {
   const std::uint16_t owner = machine_.frames().info(frame).owner;
   const unsigned space = owner_space(owner);
   const unsigned level = owner_level(owner);
@@ -71,7 +71,7 @@ std::string Oracles::table_name(std::uint32_t frame) const {
                                                                              : ".upper");
 }
 
-std::string Oracles::label(const void* address) {
+std::string Labels::of(const void* address) {
   const auto value = reinterpret_cast<std::uintptr_t>(address);
   if (page_of(value) != kPages) return page_name(page_of(value));
   if (kernel_page_of(value) != kKernelPages) return kernel_page_name(kernel_page_of(value));
@@ -88,7 +88,7 @@ std::string Oracles::label(const void* address) {
       return "references of frame " + std::to_string(number);
     }
   }
-  if (labels_.empty()) collect_labels();
+  if (labels_.empty()) collect();
   for (const Label& label : labels_) {
     if (label.address == address) return label.text;
   }

@@ -1,6 +1,6 @@
 #include "fuzz/run/runner.h"
 
-#include "fuzz/kernel/layout.h"
+#include "fuzz/events/layout.h"
 #include "fuzz/scenario/kinds.h"
 
 namespace shootdown::fuzz {

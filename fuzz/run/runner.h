@@ -46,7 +46,7 @@ struct ControlledRun {
 /// time in a process.
 class Runner {
  public:
-  Runner() : oracles_(machine_), guest_(machine_, oracles_) {}
+  Runner() : oracles_(machine_), guest_(machine_, oracles_) { oracles_.watch(guest_); }
 
   /// Runs a normalised scenario to its end or to the first failure.
   const host::Report& run(const Scenario& scenario);

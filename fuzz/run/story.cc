@@ -88,7 +88,7 @@ std::string interleaving(const host::Machine& machine, const StoryOptions& optio
 
 std::string title(const host::Report& report) {
   if (!report.failed()) return "ok";
-  return host::oracle_name(report.oracle) + " " + report.title;
+  return std::string(report.name()) + " " + report.title;
 }
 
 namespace {
@@ -127,7 +127,7 @@ std::string tell(Runner& runner, const Scenario& scenario, const StoryOptions& o
   } else {
     text += "  " + title(report) + "\n";
     text += "  " + report.detail + "\n";
-    text += "  The promise: " + std::string(host::oracle_meaning(report.oracle)) + ".\n";
+    text += "  The promise: " + std::string(report.kind->promise) + ".\n";
     text += describe("first: ", report.first);
     text += describe("then:  ", report.second);
   }

@@ -1,6 +1,6 @@
 #include "fuzz/schedule/schedule.h"
 
-#include "fuzz/kernel/layout.h"
+#include "fuzz/events/layout.h"
 #include "fuzz/scenario/kinds.h"
 
 namespace shootdown::fuzz {

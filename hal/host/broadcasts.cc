@@ -74,7 +74,7 @@ void Broadcasts::invlpgb(const Invlpgb& what, Site where) {
   const bool bad_count = names_pages(what) && (what.count == 0 || what.count > kInvlpgbMaxPages);
   if (bad_count || (names_pcid(what) && what.pcid != 0 && !machine_.setup().hardware.pcid)) {
     Report report;
-    report.oracle = Oracle::fault;
+    report.kind = &kFault;
     report.title = "INVLPGB faults";
     report.detail = "It names more pages than it can, or a PCID while CR4.PCIDE is off.";
     report.second = {.step = machine_.step(), .cpu = self, .what = "executes INVLPGB"};

@@ -44,19 +44,20 @@ enum class Part : std::uint8_t {
   table_drops,  // that it drops cached pointers to page tables
   root,         // CR3
   buffer,       // how full its store buffer is
-  ghost,        // what oracles know about it
-  walker,       // the table that a lockless walker on it is in
   broadcasts,   // INVLPGB messages in flight to it
   lost,         // that an interrupt to it has got lost
   device,       // what the device has cached and is bound to
   frames,       // the frame allocator
   frame,        // what a frame is used for, by its number
-  version,      // how often the translation of a page was changed, by the oracles' number for it
-  demands,      // of oracles; read by who raises one, in any order, written by who asks for one
+  client,       // the first of the parts that the machine's user numbers; see `client_part`
 };
 /// `number` is a CPU, or what the part says.
 constexpr Place place(Part part, std::uint32_t number = 0) {
   return (static_cast<Place>(part) << 8) + number;
+}
+/// A part of what the machine's user keeps beside it, such as an observer's notes.
+constexpr Part client_part(unsigned number) {
+  return static_cast<Part>(static_cast<unsigned>(Part::client) + number);
 }
 /// What a CPU has cached for the page of an address. A step that uses it uses `Part::tlb`, too; a
 /// step that concerns all entries of the CPU writes that one.

@@ -23,7 +23,7 @@ void Instructions::begin_serialising() {
 
 void Instructions::fault(const char* title, const char* detail, const char* what) {
   Report report;
-  report.oracle = Oracle::fault;
+  report.kind = &kFault;
   report.title = title;
   report.detail = detail;
   report.second = {.step = machine_.step(), .cpu = machine_.running().id, .what = what};
@@ -209,7 +209,7 @@ void Instructions::pause(Site where) {
   machine_.note(OpClass::pause, 0);
   if (!self.interrupts_enabled) {
     Report report;
-    report.oracle = Oracle::o18;
+    report.kind = &kStuck;
     report.title = kWaitsWithInterruptsOff;
     report.detail = "Two CPUs that do so at the same time wait for each other for ever.";
     report.second = {.step = machine_.step(), .cpu = self.id, .what = "pause with interrupts off"};

@@ -124,7 +124,7 @@ void Machine::fail(Report report) {
 
 void Machine::fail(const Failure& failure) {
   Report report;
-  report.oracle = Oracle::check;
+  report.kind = &kCheck;
   report.title = failure.what;
   report.detail = "A check inside the core failed. It guards R" +
                   std::to_string(static_cast<unsigned>(failure.rule)) + ".";

@@ -53,7 +53,7 @@ void Scheduler::choose(Pending kind) {
   while (step_ >= next_stop_) {
     if (step_ >= step_limit) {
       Report report;
-      report.oracle = Oracle::o18;
+      report.kind = &kStuck;
       report.title = "a run does not end";
       report.detail =
           "The step limit was reached although the schedule is fair by then: some CPU "
@@ -198,7 +198,7 @@ void Scheduler::idle() {
 
 void Scheduler::report_deadlock() {
   Report report;
-  report.oracle = Oracle::o18;
+  report.kind = &kStuck;
   report.title = "all CPUs wait";
   for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
     const HostCpu& cpu = machine_.cpu(id);

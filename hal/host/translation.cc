@@ -150,7 +150,7 @@ void Translation::fill_pointers(HostCpu& cpu, VirtAddr address, unsigned level) 
 
 void Translation::report_two_sizes(CpuId cpu) {
   Report report;
-  report.oracle = Oracle::fault;
+  report.kind = &kFault;
   report.title = "two translations of different sizes for one address";
   report.detail = "What a CPU does then is undefined; some stop with a machine check.";
   report.second = {.step = machine_.step(), .cpu = cpu, .what = "caches the second translation"};

@@ -183,13 +183,13 @@ TEST_F(Broadcast, ItInterruptsNobody) {
 TEST_F(Broadcast, FaultsOnTooManyPages) {
   world.lab.on(0, [] { HostHal::invlpgb(pages(kPage, kInvlpgbMaxPages + 1)); });
   const Report& report = world.lab.run();
-  EXPECT_EQ(report.oracle, Oracle::fault);
+  EXPECT_EQ(report.kind, &kFault);
   EXPECT_EQ(report.title, "INVLPGB faults");
 }
 
 TEST(BroadcastWithoutPcids, FaultsOnAPcid) {
   World world({.hardware = {.pcid = false}});
-  EXPECT_EQ(world.lab.run([] { HostHal::invlpgb(pages(kPage)); }).oracle, Oracle::fault);
+  EXPECT_EQ(world.lab.run([] { HostHal::invlpgb(pages(kPage)); }).kind, &kFault);
 }
 
 }  // namespace

@@ -66,7 +66,7 @@ TEST(Explore, TheScheduleOfAFailureReplays) {
   Replay replay(result.schedule);
   const Report& report = machine.run(replay);
   EXPECT_TRUE(report.failed());
-  EXPECT_EQ(report.oracle, Oracle::o18);
+  EXPECT_EQ(report.kind, &kStuck);
 }
 
 TEST(Explore, ABoundLimitsDeviations) {

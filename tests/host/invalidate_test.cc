@@ -57,7 +57,7 @@ TEST(MovToCr3, WithoutPcidsDropsEverythingButGlobalEntries) {
 TEST(MovToCr3, WithTheKeepBitFaultsWithoutPcids) {
   World world({.hardware = {.pcid = false}});
   const Report& report = world.lab.run([&] { world.load(world.tables, 0, kKeep); });
-  EXPECT_EQ(report.oracle, Oracle::fault);
+  EXPECT_EQ(report.kind, &kFault);
   EXPECT_EQ(report.title, "a load of CR3 faults");
 }
 
@@ -231,7 +231,7 @@ TEST(InvpcidFault, OnAnAddressThatIsNotCanonical) {
     World world;
     const Report& report =
         world.lab.run([&] { HostHal::invpcid(InvpcidType::address, kFirst, address); });
-    EXPECT_EQ(report.oracle, Oracle::fault);
+    EXPECT_EQ(report.kind, &kFault);
     EXPECT_EQ(report.title, "INVPCID faults");
   }
 }
@@ -248,7 +248,7 @@ TEST(InvpcidFault, NotOnTheLastCanonicalAddresses) {
 TEST(InvpcidFault, OnAPcidWhilePcidsAreOff) {
   for (const InvpcidType type : {InvpcidType::address, InvpcidType::context}) {
     World world({.hardware = {.pcid = false}});
-    EXPECT_EQ(world.lab.run([&] { HostHal::invpcid(type, kFirst, 0); }).oracle, Oracle::fault);
+    EXPECT_EQ(world.lab.run([&] { HostHal::invpcid(type, kFirst, 0); }).kind, &kFault);
   }
   World world({.hardware = {.pcid = false}});
   world.run([] {

@@ -91,7 +91,7 @@ TEST(Tlb, TwoSizesOfOneAddressEndTheRun) {
       EXPECT_TRUE(world.write(kLarge));
     });
     const Report& report = lab.run();
-    EXPECT_EQ(report.oracle, flushes ? Oracle::none : Oracle::fault);
+    EXPECT_EQ(report.kind, flushes ? nullptr : &kFault);
     if (!flushes) {
       EXPECT_EQ(report.title, "two translations of different sizes for one address");
     }

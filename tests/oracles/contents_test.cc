@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-#include "fuzz/kernel/layout.h"
+#include "fuzz/events/layout.h"
 #include "tests/oracles/trial.h"
 
 namespace shootdown::fuzz {
@@ -32,7 +32,7 @@ struct ContentsTest : testing::Test {
   void claim(std::string_view text) {
     const host::ModelScope scope;
     trial.oracles.begin_promise();
-    trial.oracles.on_done(op(text).op);
+    trial.guest.tell_what_is_left(op(text).op);
     trial.machine.stop_if_failed();
   }
   void claim_fork(unsigned parent, unsigned child) {

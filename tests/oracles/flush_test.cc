@@ -103,6 +103,7 @@ TEST(O16, FiresWhenAPublishedRequestChanges) {
       [](Request& request) { request.start -= 0x1000; },
       [](Request& request) { request.generation = kNoGeneration; },
       [](Request& request) { request.frees_tables = true; },
+      [](Request& request) { request.by_hand = true; },
   };
   for (const auto& change : changes) {
     Trial trial;

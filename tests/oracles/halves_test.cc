@@ -2,7 +2,7 @@
 // spaces is seen to fire, by its title.
 #include <gtest/gtest.h>
 
-#include "fuzz/kernel/layout.h"
+#include "fuzz/events/layout.h"
 #include "tests/oracles/trial.h"
 
 namespace shootdown::fuzz {
@@ -235,6 +235,26 @@ TEST(O32, FiresWhenACpuChangesItsStateOnAUserRoot) {
                  HostHal::enable_interrupts();
                })}},
                {.pti = true});
+}
+
+TEST(O32, FiresWhicheverFieldOfItsStateTheCpuChanges) {
+  using Own = CpuPrivate<HostHal>;
+  const std::vector<void (*)(Own&)> changes = {
+      [](Own& own) { own.next_slot ^= 1; },         [](Own& own) { own.slots[2].generation += 1; },
+      [](Own& own) { own.deferred.end += 0x1000; }, [](Own& own) { own.on_global.poke(true); },
+      [](Own& own) { own.is_up = false; },
+  };
+  for (const auto change : changes) {
+    Trial trial;
+    trial.expect("O32 a CPU changes its own state on a user root", {{wrong([&] {
+                   HostHal::disable_interrupts();
+                   EntryBlock<HostHal> block;
+                   return_to_user(trial.system(), block);
+                   change(trial.own(0));
+                   HostHal::enable_interrupts();
+                 })}},
+                 {.pti = true});
+  }
 }
 
 TEST(O32, FiresWhenAnEntryStaysOnTheUserRoot) {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "fuzz/kernel/layout.h"
+#include "fuzz/events/layout.h"
 #include "fuzz/scenario/files.h"
 #include "tests/oracles/trial.h"
 

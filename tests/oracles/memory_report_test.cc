@@ -6,7 +6,7 @@
 #include <functional>
 #include <string_view>
 
-#include "fuzz/kernel/layout.h"
+#include "fuzz/events/layout.h"
 #include "tests/oracles/trial.h"
 
 namespace shootdown::fuzz {

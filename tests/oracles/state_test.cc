@@ -1,7 +1,7 @@
 // Each oracle about translations, slots and spaces is seen to fire, by its title.
 #include <gtest/gtest.h>
 
-#include "fuzz/kernel/layout.h"
+#include "fuzz/events/layout.h"
 #include "tests/oracles/trial.h"
 
 namespace shootdown::fuzz {

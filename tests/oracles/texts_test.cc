@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "fuzz/kernel/layout.h"
+#include "fuzz/events/layout.h"
 #include "tests/oracles/trial.h"
 
 namespace shootdown::fuzz {

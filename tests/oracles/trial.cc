@@ -6,7 +6,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "fuzz/kernel/layout.h"
+#include "fuzz/events/layout.h"
 #include "fuzz/run/story.h"
 
 namespace shootdown::fuzz {

@@ -50,7 +50,7 @@ class Trial final : public host::Observer {
  public:
   using Hook = std::function<void()>;
 
-  Trial() : oracles(machine), guest(machine, oracles) {}
+  Trial() : oracles(machine), guest(machine, oracles) { oracles.watch(guest); }
 
   /// Runs `hook` at each such event of `cpu`, before or after the oracles hear of it.
   void before(TraceKind kind, CpuId cpu, Hook hook) { hook_at(kind, cpu, true, std::move(hook)); }

@@ -88,11 +88,21 @@ constexpr unsigned table_what(unsigned level, VirtAddr address) {
       (address - (kSmallBase >> kLargePageShift << kLargePageShift)) >> kLargePageShift);
   return level == 1 ? level | (region << 4) : level;
 }
+/// The level of user roots, one above the four that walks know.
+inline constexpr unsigned kUserRootLevel = 5;
 constexpr unsigned owner_level(std::uint16_t tag) { return owner_what(tag) & 0xf; }
 /// The first address that a page table covers.
 constexpr VirtAddr owner_region(std::uint16_t tag) {
   return (kSmallBase >> kLargePageShift << kLargePageShift) +
          (VirtAddr{owner_what(tag) >> 4} << kLargePageShift);
+}
+
+/// What the entry `word` of a page table or directory maps, whose first word is `words`.
+constexpr VirtAddr mapped_by(std::uint16_t owner, const std::uint64_t* words,
+                             const std::uint64_t* word) {
+  const auto index = static_cast<VirtAddr>(word - words);
+  if (owner_level(owner) == 1) return owner_region(owner) + (index << kPageShift);
+  return (page_address(0) >> kHugePageShift << kHugePageShift) + (index << kLargePageShift);
 }
 
 }  // namespace shootdown::fuzz

@@ -1,0 +1,76 @@
+#include "fuzz/oracles/core_state/bookkeeping.h"
+
+#include "fuzz/oracles/core_state/checksum.h"
+#include "fuzz/oracles/reports/names.h"
+
+namespace shootdown::fuzz {
+
+namespace {
+
+/// What a CPU knows of itself. Not its counters.
+std::uint64_t checksum_of(const CpuPrivate<host::HostHal>& own) {
+  const auto& [loaded_mm, on_global, loaded_slot, next_slot, slots, user_flush, invalidate_other,
+               owes_answered_flush, is_up, request_in_use, deferred, cr4, counters] = own;
+  static_cast<void>(counters);
+  const auto& [deferred_start, deferred_end] = deferred;
+  std::uint64_t sum = checksum(loaded_mm.peek(), on_global.peek(), loaded_slot, next_slot,
+                               user_flush, invalidate_other, owes_answered_flush.peek(), is_up,
+                               request_in_use, deferred_start, deferred_end, cr4);
+  for (const auto& [context, generation] : slots) sum = checksum(sum, context, generation);
+  return sum;
+}
+
+}  // namespace
+
+void BookkeepingChecker::on_cr3(CpuId cpu) {
+  if (core_.truth().cpu(cpu).on_user_root) own_state_[cpu] = checksum_of(core_.own(cpu));
+}
+
+void BookkeepingChecker::compare_own_state(CpuId cpu) const {
+  if (checksum_of(core_.own(cpu)) == own_state_[cpu]) return;
+  core_.truth().fail(
+      Oracle::o32, "a CPU changes its own state on a user root",
+      cpu_name(cpu) + " would fault: a user root maps of the kernel what an entry needs.", {},
+      core_.truth().event(cpu, "has changed its state since it loaded the user root"));
+}
+
+void BookkeepingChecker::on_switch_end(CpuId cpu) const {
+  const auto& slots = core_.own(cpu).slots;
+  for (Slot a = 0; a < kSlots; ++a) {
+    for (Slot b = a + 1; b < kSlots; ++b) {
+      if (slots[a].context == kNoContext || slots[a].context != slots[b].context) continue;
+      core_.truth().fail(Oracle::o14, "two slots of a CPU name the same space",
+                         cpu_name(cpu) + " may load the older of the two.", {},
+                         core_.truth().event(cpu, "ends a switch"));
+    }
+  }
+}
+
+void BookkeepingChecker::report_root(CpuId cpu) const {
+  core_.truth().fail(
+      Oracle::o22, "user_access_ok would be true while CR3 holds another space",
+      "An NMI on " + cpu_name(cpu) + " now would take the wrong space for its task's.", {},
+      core_.truth().event(cpu, "may be interrupted by an NMI"));
+}
+
+void BookkeepingChecker::report_disagreement(CpuId cpu, const char* disagrees) const {
+  core_.truth().fail(
+      Oracle::o8, "interrupts are on while the bookkeeping and CR3 disagree",
+      "What a flush interrupt that arrives on " + cpu_name(cpu) + " now would go by " + disagrees,
+      {}, core_.truth().event(cpu, "runs with interrupts on"));
+}
+
+void BookkeepingChecker::report_cr4(CpuId cpu) const {
+  core_.truth().fail(Oracle::o23, "CR4 and its shadow differ while interrupts are on",
+                     "A write of CR4 from the shadow on " + cpu_name(cpu) +
+                         ", such as a flush without INVPCID makes, would set the wrong bits.",
+                     {}, core_.truth().event(cpu, "runs with interrupts on"));
+}
+
+void BookkeepingChecker::report_lazy(CpuId cpu) const {
+  core_.truth().fail(Oracle::o9, "a CPU is lazy on the kernel's own space",
+                     cpu_name(cpu) + " has no user half loaded that it could leave alone.", {},
+                     core_.truth().event(cpu, "is lazy"));
+}
+
+}  // namespace shootdown::fuzz

@@ -1,0 +1,85 @@
+// Verifies: what a CPU records of itself agrees with its registers whenever an interrupt or an NMI
+// may ask (O8, O22, O23); a lazy CPU has a user space loaded (O9); a CPU does not write its own
+// state while a user root is loaded, which does not map it (O32); its slots name each space at most
+// once (O14).
+// Does not verify: that the records are recent (generations.h, slots.h).
+#pragma once
+
+#include <array>
+
+#include "fuzz/oracles/core_state/core.h"
+
+namespace shootdown::fuzz {
+
+class BookkeepingChecker {
+ public:
+  explicit BookkeepingChecker(const Core& core) : core_(core) {}
+
+  /// CR3 was loaded, and `Truth` does not know yet.
+  void before_cr3(CpuId cpu) const { check_user_root(cpu); }
+  /// ... and now it does.
+  void on_cr3(CpuId cpu);
+  void on_switch_end(CpuId cpu) const;
+  /// O22: what user_access_ok would say, and CR3.
+  void check_root(CpuId cpu) const {
+    // Where NMIs arrive, they ask for themselves.
+    if (core_.guest().takes_nmis()) return;
+    const Mm<host::HostHal>* loaded = core_.loaded(cpu);
+    const Truth::Cpu& state = core_.truth().cpu(cpu);
+    if (loaded == nullptr || state.offline) return;
+    // Then user_access_ok is false, whatever is loaded.
+    if (core_.truth().is_lazy(cpu) ||
+        core_.own(cpu).owes_answered_flush.seen_by(core_.machine().cpu(cpu))) {
+      return;
+    }
+    if (state.space == kNoSpace ? loaded->is_kernel : loaded == &core_.mm(state.space)) return;
+    report_root(cpu);
+  }
+  void check_user_root(CpuId cpu) const {
+    if (core_.truth().cpu(cpu).on_user_root) [[unlikely]] {
+      compare_own_state(cpu);
+    }
+  }
+  /// O8, O23, O9.
+  void check_consistency(CpuId cpu) const {
+    const Mm<host::HostHal>* loaded = core_.loaded(cpu);
+    if (core_.machine().cpu(cpu).interrupts_enabled) {
+      if (const char* disagrees = what_disagrees(cpu, loaded); disagrees != nullptr) {
+        report_disagreement(cpu, disagrees);
+      }
+      if (core_.machine().cpu(cpu).cr4 != core_.own(cpu).cr4) report_cr4(cpu);
+    }
+    if (core_.truth().cpu(cpu).lazy && loaded != nullptr && loaded->is_kernel) report_lazy(cpu);
+  }
+
+ private:
+  [[nodiscard]] const char* what_disagrees(CpuId cpu, const Mm<host::HostHal>* loaded) const {
+    const CpuPrivate<host::HostHal>& own = core_.own(cpu);
+    const host::HostCpu& hardware = core_.machine().cpu(cpu);
+    const Slot slot = own.loaded_slot;
+    if (loaded == nullptr) return "says that it is inside a switch.";
+    if (hardware.cr3 != (core_.guest().in_user_mode(cpu)
+                             ? user_cr3_value(core_.system(), *loaded, slot)
+                             : cr3_value(core_.system(), *loaded, slot))) {
+      return "names another space, half or slot than CR3.";
+    }
+    if (own.on_global.seen_by(hardware) != is_global_slot(slot)) {
+      return "is wrong about whether the slot is global.";
+    }
+    if (is_global_slot(slot) ? loaded->global_slot.seen_by(hardware) != slot
+                             : own.slots[slot].context != loaded->context) {
+      return "names a slot that belongs to another space.";
+    }
+    return nullptr;
+  }
+  void compare_own_state(CpuId cpu) const;
+  void report_root(CpuId cpu) const;
+  void report_disagreement(CpuId cpu, const char* disagrees) const;
+  void report_cr4(CpuId cpu) const;
+  void report_lazy(CpuId cpu) const;
+
+  const Core& core_;
+  std::array<std::uint64_t, kMaxCpus> own_state_{};  // a checksum, when the user root was loaded
+};
+
+}  // namespace shootdown::fuzz

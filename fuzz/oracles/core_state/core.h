@@ -1,0 +1,55 @@
+// What checkers of the core's state look at: the data of the core in the simulated kernel, beside
+// the truth of the machine.
+#pragma once
+
+#include <array>
+
+#include "core/shootdown_all.h"
+#include "fuzz/kernel/guest.h"
+#include "fuzz/oracles/hardware/truth.h"
+
+namespace shootdown::fuzz {
+
+class Core {
+ public:
+  explicit Core(const Truth& truth) : truth_(truth) {}
+
+  /// The kernel whose state it is, for all runs.
+  void watch(Guest& guest) { guest_ = &guest; }
+  void start();
+
+  [[nodiscard]] const Truth& truth() const { return truth_; }
+  [[nodiscard]] host::Machine& machine() const { return truth_.machine(); }
+  [[nodiscard]] Guest& guest() const { return *guest_; }
+  [[nodiscard]] System<host::HostHal>& system() const { return guest_->system(); }
+  [[nodiscard]] const Config& config() const { return system().config; }
+  [[nodiscard]] const CpuPrivate<host::HostHal>& own(CpuId cpu) const {
+    return system().cpus[cpu].own;
+  }
+  /// What the CPU takes for loaded, as it sees that itself; null inside a switch.
+  [[nodiscard]] const Mm<host::HostHal>* loaded(CpuId cpu) const {
+    return own(cpu).loaded_mm.seen_by(machine().cpu(cpu));
+  }
+  [[nodiscard]] const Mm<host::HostHal>& mm(unsigned space) const {
+    return guest_->space(space).mm;
+  }
+  [[nodiscard]] std::uint64_t mask_word(unsigned space) const { return mask_words_[space]->peek(); }
+  [[nodiscard]] bool is_in_mask(CpuId cpu, unsigned space) const {
+    return ((mask_word(space) >> cpu) & 1) != 0;
+  }
+  /// Under page-table isolation: the user twin, or its entry for the address, will be flushed on
+  /// the way to user mode.
+  [[nodiscard]] bool twin_is_owed(CpuId cpu, Slot slot) const;
+  [[nodiscard]] bool twin_is_owed(CpuId cpu, Slot slot, VirtAddr address) const;
+  /// A switch to the space that the slot names would keep its entries.
+  [[nodiscard]] bool loads_without_flush(CpuId cpu, Slot slot) const;
+  /// The CPU may use what it holds under this PCID without a flush before.
+  [[nodiscard]] bool trusts(CpuId cpu, std::uint16_t pcid, bool global) const;
+
+ private:
+  const Truth& truth_;
+  Guest* guest_{nullptr};
+  std::array<const host::HostAtomic<std::uint64_t>*, kMaxMms + 1> mask_words_{};
+};
+
+}  // namespace shootdown::fuzz

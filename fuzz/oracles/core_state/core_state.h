@@ -1,0 +1,45 @@
+// The checkers of the core's state together.
+#pragma once
+
+#include "fuzz/oracles/core_state/bookkeeping.h"
+#include "fuzz/oracles/core_state/core.h"
+#include "fuzz/oracles/core_state/counters.h"
+#include "fuzz/oracles/core_state/generations.h"
+#include "fuzz/oracles/core_state/global_slots.h"
+#include "fuzz/oracles/core_state/handovers.h"
+#include "fuzz/oracles/core_state/masks.h"
+#include "fuzz/oracles/core_state/needless.h"
+#include "fuzz/oracles/core_state/requests.h"
+#include "fuzz/oracles/core_state/slots.h"
+#include "fuzz/oracles/core_state/temporary.h"
+
+namespace shootdown::fuzz {
+
+struct CoreState {
+  CoreState(const Truth& truth, const OrderChecker& order) : core(truth), handovers(core, order) {}
+
+  void start() {
+    core.start();
+    requests.start();
+    needless.start();
+    generations.start();
+    slots.start();
+    global_slots.start();
+    counters.start();
+    if (core.machine().memory().reorders()) handovers.start();
+  }
+
+  Core core;
+  MaskChecker masks{core};
+  BookkeepingChecker bookkeeping{core};
+  RequestChecker requests{core};
+  NeedlessChecker needless{core, requests};
+  GenerationChecker generations{core, requests};
+  SlotChecker slots{core, requests};
+  GlobalSlotChecker global_slots{core, requests};
+  CounterChecker counters{core};
+  TemporaryChecker temporary{core};
+  HandoverChecker handovers;
+};
+
+}  // namespace shootdown::fuzz

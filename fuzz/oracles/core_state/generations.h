@@ -1,0 +1,55 @@
+// Verifies: generations stay in their bounds (O3); a flush function that invalidates page by page
+// covers exactly one missing generation (O10), records one that it read before it flushed (O11),
+// and flushes everything only where pages would not have been enough (O19).
+// Does not verify: that translations are as recent as the recorded generation says (slots.h).
+#pragma once
+
+#include <array>
+
+#include "fuzz/oracles/core_state/core.h"
+#include "fuzz/oracles/core_state/requests.h"
+
+namespace shootdown::fuzz {
+
+class GenerationChecker {
+ public:
+  GenerationChecker(const Core& core, const RequestChecker& requests)
+      : core_(core), requests_(requests) {}
+
+  void start();
+  void on_destroy(unsigned space) { last_[space] = kFirstGeneration; }
+  void after_change(CpuId cpu) {
+    const Mm<host::HostHal>* loaded = core_.loaded(cpu);
+    if (loaded == nullptr || loaded->is_kernel) return;
+    const CpuPrivate<host::HostHal>& own = core_.own(cpu);
+    const Generation now = loaded->tlb_gen.peek();
+    const bool owned =
+        !is_global_slot(own.loaded_slot) && own.slots[own.loaded_slot].context == loaded->context;
+    if (owned && own.generation_of(own.loaded_slot) > now) report_too_new(cpu, *loaded);
+    Generation& last = last_[core_.guest().index_of(*loaded)];
+    if (now < last) report_backwards(cpu, *loaded, last);
+    last = now;
+  }
+  void on_invalidate(CpuId cpu);
+  void on_handler_begin(CpuId cpu);
+  void on_handler_end(CpuId cpu, const TraceEvent& event);
+
+ private:
+  /// A run of the flush function.
+  struct Handler {
+    bool is_running{false};
+    bool invalidated{false};
+    Generation at_invalidate{kNoGeneration};
+  };
+
+  void report_too_new(CpuId cpu, const Mm<host::HostHal>& mm) const;
+  void report_backwards(CpuId cpu, const Mm<host::HostHal>& mm, Generation last) const;
+  void report(Oracle oracle, const char* title, CpuId cpu, const TraceEvent& event) const;
+
+  const Core& core_;
+  const RequestChecker& requests_;
+  std::array<Generation, kMaxMms + 1> last_{};
+  std::array<Handler, kMaxCpus> handler_{};
+};
+
+}  // namespace shootdown::fuzz

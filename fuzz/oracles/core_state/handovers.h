@@ -1,0 +1,43 @@
+// Verifies, by the clocks of the C++ memory model: a generation is recorded only where the changes
+// that it stands for are visible (M6), and a global slot is seen only with what came before its
+// grant (M14).
+// Does not verify: handovers of calls and pages (hardware/order.h, whose clocks it uses).
+#pragma once
+
+#include <array>
+
+#include "fuzz/oracles/core_state/core.h"
+#include "fuzz/oracles/hardware/order.h"
+
+namespace shootdown::fuzz {
+
+class HandoverChecker {
+ public:
+  HandoverChecker(const Core& core, const OrderChecker& order) : core_(core), order_(order) {}
+
+  void start();
+  /// The CPU has made the generation, which stands for its changes of entries until now.
+  void on_bump(CpuId cpu, unsigned space, Generation generation);
+  /// It has recorded a generation.
+  void on_recorded(CpuId cpu) const;
+  void on_granted(CpuId cpu, unsigned space, Slot slot);
+  /// A flush of the space has seen its global slot.
+  void on_slot_seen(CpuId cpu, unsigned space) const;
+
+ private:
+  /// Which CPU made something for a space, and when on its own clock.
+  struct Made {
+    std::uint64_t what;
+    std::uint32_t life;
+    CpuId cpu;
+    std::uint32_t time;
+  };
+  static constexpr unsigned kBumps = 64;
+
+  const Core& core_;
+  const OrderChecker& order_;
+  std::array<std::array<Made, kBumps>, kMaxMms + 1> bumps_{};
+  std::array<Made, kMaxMms + 1> grants_{};
+};
+
+}  // namespace shootdown::fuzz

@@ -1,0 +1,42 @@
+// Verifies: no interrupt, call, hypercall or hub message that cannot have an effect (O19).
+// Does not verify: whether a flush could have been cheaper (generations.h for one case).
+#pragma once
+
+#include <array>
+
+#include "fuzz/oracles/core_state/core.h"
+#include "fuzz/oracles/core_state/requests.h"
+
+namespace shootdown::fuzz {
+
+class NeedlessChecker {
+ public:
+  NeedlessChecker(const Core& core, const RequestChecker& requests)
+      : core_(core), requests_(requests) {}
+
+  void start();
+  void on_flush_begun(CpuId cpu);
+  void on_flush_returned(CpuId cpu) { flushing_.clear(cpu); }
+  void after_change() {
+    flushing_.for_each([&](CpuId id) {
+      host::HostCpuMask& mask = in_mask_[id];
+      mask.set_word(0, mask.word(0) | core_.mask_word(requests_.flush(id).space));
+    });
+  }
+  void on_call_queued(CpuId cpu, CpuId target, bool needs_interrupt);
+  void on_ipi(CpuId cpu, const host::HostCpuMask& targets);
+  void on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) const;
+
+ private:
+  /// How a target is asked to flush.
+  enum class Asked : std::uint8_t { by_interrupt, by_hypervisor };
+  void check_target(CpuId cpu, CpuId target, Asked asked) const;
+
+  const Core& core_;
+  const RequestChecker& requests_;
+  host::HostCpuMask flushing_;                            // CPUs whose flush is on its way
+  std::array<host::HostCpuMask, kMaxCpus> in_mask_;       // members at any time since it began
+  std::array<host::HostCpuMask, kMaxCpus> to_interrupt_;  // queues were empty, interrupts to come
+};
+
+}  // namespace shootdown::fuzz

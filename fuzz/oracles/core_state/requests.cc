@@ -1,0 +1,135 @@
+#include "fuzz/oracles/core_state/requests.h"
+
+#include <cstring>
+#include <type_traits>
+
+#include "fuzz/oracles/core_state/checksum.h"
+#include "fuzz/oracles/reports/names.h"
+
+namespace shootdown::fuzz {
+
+using host::HostHal;
+
+namespace {
+
+std::uint64_t checksum_of(const FlushRequest<HostHal>& request) {
+  const auto& [mm, start, end, generation, initiator, reason, stride_shift, frees_tables,
+               trims_mask, acknowledges_early, by_hand] = request;
+  return checksum(mm, start, end, generation, initiator, reason, stride_shift, frees_tables,
+                  trims_mask, acknowledges_early, by_hand);
+}
+
+}  // namespace
+
+bool RequestChecker::is_current(const FlushRequest<HostHal>& request) const {
+  // A target that was answered early may be late: its initiator is at its next flush already.
+  const FlushRequest<HostHal>* now = flush_[request.initiator].request;
+  return now != nullptr && now->mm == request.mm && now->generation == request.generation;
+}
+
+void RequestChecker::on_flush_begun(CpuId cpu, const TraceEvent& event) {
+  on_batch_begun(cpu, event);
+  Flush& flush = flush_[cpu];
+  flush.space = core_.guest().space_of(event.mm);
+  flush.global = kNoGlobalSlot;
+  flush.frees_tables = flush.request->frees_tables;
+}
+
+void RequestChecker::on_batch_begun(CpuId cpu, const TraceEvent& event) {
+  Flush& flush = flush_[cpu];
+  flush.request = static_cast<const FlushRequest<HostHal>*>(event.request);
+  flush.space = kNoSpace;
+  flush.checksum = checksum_of(*flush.request);
+  flush.begin = core_.machine().step();
+  flush.queued = {};
+  flush.called = {};
+  flush.ran_locally = false;
+}
+
+void RequestChecker::on_broadcast(CpuId cpu, Slot slot) {
+  flush_[cpu].global = slot;
+  // No target has been given the request yet.
+  flush_[cpu].checksum = checksum_of(*flush_[cpu].request);
+}
+
+void RequestChecker::check_unchanged(CpuId cpu) const {
+  const Flush& flush = flush_[cpu];
+  if (checksum_of(*flush.request) == flush.checksum) return;
+  core_.truth().fail(Oracle::o16, "a request changed while targets could read it",
+                     cpu_name(cpu) + "'s request is not what it published.",
+                     {.step = flush.begin, .cpu = cpu, .what = "published the request"},
+                     core_.truth().event(cpu, "the flush returns"));
+}
+
+void RequestChecker::check_all_run(CpuId cpu) const {
+  const Flush& flush = flush_[cpu];
+  if (flush.queued.empty()) return;
+  core_.truth().fail(Oracle::o15, "a flush returns before every call has run",
+                     cpu_name(flush.queued.first()) + " has not run the call.",
+                     {.step = flush.begin, .cpu = cpu, .what = "starts the flush"},
+                     core_.truth().event(cpu, "the flush returns"));
+}
+
+void RequestChecker::on_call_queued(CpuId cpu, CpuId target) {
+  Flush& flush = flush_[cpu];
+  if (flush.queued.test(target)) {
+    core_.truth().fail(Oracle::o15, "a call is queued twice on one target",
+                       cpu_name(target) + " gets it twice.", {},
+                       core_.truth().event(cpu, "queues it again"));
+  }
+  flush.queued.set(target);
+  flush.called.set(target);
+}
+
+void RequestChecker::on_call_run(CpuId cpu, CpuId sender) {
+  Flush& flush = flush_[sender];
+  const bool wanted = flush.queued.test(cpu);
+  if (wanted && !core_.machine().cpu(cpu).interrupts_enabled) {
+    flush.queued.clear(cpu);
+    return;
+  }
+  core_.truth().fail(Oracle::o15,
+                     wanted ? "a call runs with interrupts on" : "a call runs without being queued",
+                     cpu_name(cpu) + " runs a call of " + cpu_name(sender) + ".", {},
+                     core_.truth().event(cpu, "runs the call"));
+}
+
+void RequestChecker::on_handler_begin(CpuId cpu, const FlushRequest<HostHal>& request) {
+  if (core_.machine().cpu(cpu).interrupts_enabled) {
+    core_.truth().fail(
+        Oracle::o15, "the flush function runs with interrupts on",
+        "Another flush may interrupt it on " + cpu_name(cpu) + ", and work on the same slot.", {},
+        core_.truth().event(cpu, "begins"));
+  }
+  if (request.initiator != cpu) return;
+  if (flush_[cpu].ran_locally) {
+    core_.truth().fail(Oracle::o15, "the local part of a flush runs twice",
+                       cpu_name(cpu) + " repeats itself.", {},
+                       core_.truth().event(cpu, "runs it again"));
+  }
+  flush_[cpu].ran_locally = true;
+}
+
+void RequestChecker::refine(host::Report& report) const {
+  if (report.kind != &host::kStuck) return;
+  report.kind = kind_of(Oracle::o18);
+  // There a CPU may be on its way to the interrupt for what it has queued.
+  if (report.title == host::kWaitsWithInterruptsOff) return;
+  unsigned index = 0;
+  auto& calls = core_.system().calls;
+  calls.visit_shared([&](const char* name, auto& word) {
+    if (std::strcmp(name, "call_queue") != 0) return;
+    const CpuId id = index++;
+    if (id >= core_.machine().cpu_count()) return;
+    const host::HostCpu& cpu = core_.machine().cpu(id);
+    if constexpr (std::is_pointer_v<decltype(word.peek())>) {
+      if (!calls.is_work(word.peek())) return;
+    }
+    if (!cpu.interrupts_enabled || cpu.call_pending) return;
+    report.kind = kind_of(Oracle::o17);
+    report.title = "a queued call is forgotten";
+    report.detail += cpu_name(id) + " has a call in its queue, and no interrupt will tell it.";
+  });
+}
+
+}  // namespace shootdown::fuzz

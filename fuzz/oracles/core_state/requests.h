@@ -1,0 +1,55 @@
+// Verifies: a published request does not change (O16); each call of a flush runs exactly once on
+// each target, with interrupts off, before the flush returns, and so does its local part (O15); a
+// queued call is not forgotten, which tells O17 from other runs that get stuck (O18).
+// Does not verify: whether a target was to be called at all (needless.h, hardware/flushes.h).
+#pragma once
+
+#include <array>
+
+#include "fuzz/oracles/core_state/core.h"
+
+namespace shootdown::fuzz {
+
+class RequestChecker {
+ public:
+  /// The flush that a CPU has started, between its begin and its return.
+  struct Flush {
+    const FlushRequest<host::HostHal>* request{nullptr};  // null: none
+    unsigned space{kNoSpace};                             // of a batch: none
+    Slot global{kNoGlobalSlot};                           // the space's, as the flush saw it
+    // As it was asked for. A transition to a global slot treats any flush like one that does.
+    bool frees_tables{false};
+    std::uint64_t begin{0};
+    std::uint64_t checksum{0};
+    host::HostCpuMask queued;  // calls queued and not yet run
+    host::HostCpuMask called;  // calls queued at all
+    bool ran_locally{false};
+  };
+
+  explicit RequestChecker(const Core& core) : core_(core) {}
+
+  void start() { flush_.fill({}); }
+  [[nodiscard]] const Flush& flush(CpuId cpu) const { return flush_[cpu]; }
+  /// The flush that the request, which may be a target's copy, stands for is on its way.
+  [[nodiscard]] bool is_current(const FlushRequest<host::HostHal>& request) const;
+
+  void on_flush_begun(CpuId cpu, const TraceEvent& event);
+  void on_batch_begun(CpuId cpu, const TraceEvent& event);
+  void on_kernel_flush_begun(CpuId cpu) { flush_[cpu].queued = {}; }
+  void on_broadcast(CpuId cpu, Slot slot);
+  void on_call_queued(CpuId cpu, CpuId target);
+  void on_call_run(CpuId cpu, CpuId sender);
+  void on_handler_begin(CpuId cpu, const FlushRequest<host::HostHal>& request);
+  /// The flush is about to return.
+  void check_unchanged(CpuId cpu) const;
+  void check_all_run(CpuId cpu) const;
+  void on_flush_returned(CpuId cpu) { flush_[cpu].request = nullptr; }
+  /// A run got stuck.
+  void refine(host::Report& report) const;
+
+ private:
+  const Core& core_;
+  std::array<Flush, kMaxCpus> flush_{};
+};
+
+}  // namespace shootdown::fuzz

@@ -1,0 +1,165 @@
+#include "fuzz/oracles/hardware/flushes.h"
+
+#include "fuzz/oracles/reports/names.h"
+
+namespace shootdown::fuzz {
+
+using host::HostCpu;
+using host::Machine;
+using host::TlbEntry;
+
+void FlushChecker::on_flush_begun(CpuId cpu, unsigned space, const AskedRange& asked) {
+  Flush& flush = flush_[cpu];
+  flush.space = space;
+  for (unsigned page = 0; page < kPages; ++page) {
+    flush.wanted[page] = 0;
+    if (!holds_part_of(probe_address(page), asked.start, asked.end)) continue;
+    truth_.machine().touch(Truth::version_place(space, page), false);
+    flush.wanted[page] = truth_.space(space).pages[page].version;
+  }
+}
+
+void FlushChecker::on_flush_returns(CpuId cpu) {
+  const Flush& flush = flush_[cpu];
+  truth_.machine().touch(place(Ghost::demands), false);
+  for (unsigned page = 0; page < kPages; ++page) {
+    if (flush.wanted[page] == 0) continue;
+    truth_.touch_page(page);
+    truth_.demand(flush.space, page,
+                  {.version = flush.wanted[page], .step = truth_.machine().step(), .cpu = cpu});
+  }
+}
+
+void FlushChecker::on_flush_returned(CpuId cpu, bool early) const {
+  for (CpuId target = 0; target < truth_.machine().cpu_count(); ++target) {
+    check_target(cpu, flush_[cpu], target, early);
+  }
+}
+
+void FlushChecker::check_target(CpuId cpu, const Flush& flush, CpuId target, bool early) const {
+  const Machine& machine = truth_.machine();
+  const HostCpu& hardware = machine.cpu(target);
+  const Truth::Cpu& state = truth_.cpu(target);
+  const std::uint16_t loaded_pcid = machine.pcid_of(hardware.cr3);
+  for (const TlbEntry& entry : hardware.tlb.entries) {
+    if (entry.from.space != flush.space || entry.from.life != truth_.space(flush.space).life) {
+      continue;
+    }
+    const unsigned page = page_of(entry.page << entry.shift);
+    if (entry.from.version >= flush.wanted[page]) continue;
+    truth_.touch_cpu(target);
+    // Inside switch_mm the CPU uses nothing; what it may use afterwards is looked at behind it. A
+    // target that answered early flushes before it leaves its handler.
+    if (state.in_switch || state.offline || (early && hardware.in_interrupt)) return;
+    if (state.space == flush.space && entry.pcid == loaded_pcid && truth_.uses_user_half(target)) {
+      truth_.fail(Oracle::o1, "a flush returns while a CPU can still use an older translation",
+                  cpu_name(target) + " runs " + mm_name(flush.space) + " with " + page_name(page) +
+                      " from before the change that " + cpu_name(cpu) + " flushed.",
+                  truth_.fill_event(target, entry), truth_.event(cpu, "the flush returns"));
+    }
+    truth_.leftovers().on_translation_left(cpu, target, entry, page);
+  }
+}
+
+void FlushChecker::on_loaded(CpuId cpu, After after) const {
+  const unsigned space = truth_.cpu(cpu).space;
+  const HostCpu& hardware = truth_.machine().cpu(cpu);
+  const std::uint16_t pcid = truth_.machine().pcid_of(hardware.cr3);
+  for (const TlbEntry& entry : hardware.tlb.entries) {
+    if (entry.pcid != pcid || entry.from.space == kKernelSpace) continue;
+    const unsigned page = page_of(entry.page << entry.shift);
+    if (entry.from.space != space || entry.from.life != truth_.space(space).life) {
+      truth_.fail(Oracle::o4, "a slot holds translations of another address space",
+                  cpu_name(cpu) + " has " + mm_name(space) + " loaded, with entries of " +
+                      truth_.origin_name(entry.from) + truth_.same_pcid() + ".",
+                  truth_.fill_event(cpu, entry), truth_.event(cpu, "may use it now"));
+    }
+    truth_.leftovers().on_loaded(cpu, entry, page);
+    // A lazy CPU may hold it: a request for another space finds it so, and changes nothing.
+    if (truth_.cpu(cpu).lazy) continue;
+    const Demand& demand = truth_.space(space).pages[page].demand;
+    if (!truth_.is_outdated(entry, page) || entry.from.version >= demand.version) continue;
+    static constexpr const char* kAfter[] = {"switches in with", "leaves lazy mode with",
+                                             "ends a flush function and keeps"};
+    truth_.fail(after == After::lazy_exit ? Oracle::o2 : Oracle::o1,
+                std::string("a CPU ") + kAfter[static_cast<unsigned>(after)] + " a translation " +
+                    older_than(demand),
+                cpu_name(cpu) + " may use " + page_name(page) + " of " + mm_name(space) +
+                    " from now on, but " + made_by(demand) + ".",
+                truth_.fill_event(cpu, entry), truth_.event(cpu, "may use it now"));
+  }
+}
+
+// ---- The kernel's half
+
+void FlushChecker::on_kernel_flush_begun(CpuId cpu, const AskedRange& asked) {
+  for (unsigned page = 0; page < kKernelPages; ++page) {
+    const bool covered = holds_part_of(kernel_address(page), asked.start, asked.end);
+    if (covered) truth_.machine().touch(Truth::kernel_version_place(page), false);
+    flush_[cpu].kernel_wanted[page] = covered ? truth_.kernel_page(page).version : 0;
+  }
+}
+
+void FlushChecker::on_kernel_flush_returned(CpuId cpu) {
+  truth_.machine().touch(place(Ghost::demands), false);
+  truth_.touch_pages();
+  for (unsigned page = 0; page < kKernelPages; ++page) {
+    truth_.demand_of_kernel(
+        page,
+        {.version = flush_[cpu].kernel_wanted[page], .step = truth_.machine().step(), .cpu = cpu});
+  }
+  for (CpuId target = 0; target < truth_.machine().cpu_count(); ++target) {
+    check_kernel_target(cpu, target);
+  }
+}
+
+void FlushChecker::check_kernel_target(CpuId cpu, CpuId target) const {
+  const Machine& machine = truth_.machine();
+  for (const TlbEntry& entry : machine.cpu(target).tlb.entries) {
+    if (entry.from.space != kKernelSpace) continue;
+    const unsigned page = kernel_page_of(entry.page << entry.shift);
+    if (entry.from.version >= flush_[cpu].kernel_wanted[page]) continue;
+    truth_.touch_cpu(target);
+    if (truth_.cpu(target).offline) break;
+    // User roots map some of these pages, too, and their entries are paid for on the way there.
+    const bool twin = machine.setup().hardware.pcid && (entry.pcid & kUserPcidBit) != 0;
+    if (!twin && (entry.global || !machine.setup().hardware.pcid)) {
+      report_kernel_translation(truth_, cpu, target, entry, page, ".");
+    } else {
+      truth_.leftovers().on_kernel_translation_left(cpu, target, entry, page);
+    }
+  }
+}
+
+void report_kernel_translation(const Truth& truth, CpuId cpu, CpuId target, const TlbEntry& entry,
+                               unsigned page, const std::string& where) {
+  truth.fail(Oracle::o13, "a kernel range is flushed but a CPU can still use an older translation",
+             cpu_name(target) + " holds " + kernel_page_name(page) + where,
+             truth.fill_event(target, entry), truth.event(cpu, "the flush returns"));
+}
+
+void FlushChecker::on_kernel_loaded(CpuId cpu) const {
+  if (truth_.cpu(cpu).offline) return;
+  const HostCpu& hardware = truth_.machine().cpu(cpu);
+  for (const TlbEntry& entry : hardware.tlb.entries) {
+    if (entry.from.space != kKernelSpace) continue;
+    if (entry.global || entry.pcid == truth_.machine().pcid_of(hardware.cr3)) {
+      report_kernel_switch(truth_, cpu, entry);
+    } else {
+      truth_.leftovers().on_kernel_beside(cpu, entry);
+    }
+  }
+}
+
+void report_kernel_switch(const Truth& truth, CpuId cpu, const TlbEntry& entry) {
+  const unsigned page = kernel_page_of(entry.page << entry.shift);
+  if (!truth.is_outdated(entry, page)) return;
+  const Demand& demand = truth.kernel_page(page).demand;
+  if (entry.from.version >= demand.version) return;
+  truth.fail(Oracle::o13, "a CPU switches in with an older translation of a kernel page",
+             cpu_name(cpu) + " may use " + kernel_page_name(page) + " from now on, but " +
+                 made_by(demand) + ".",
+             truth.fill_event(cpu, entry), truth.event(cpu, "may use it now"));
+}
+
+}  // namespace shootdown::fuzz

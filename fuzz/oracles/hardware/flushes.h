@@ -1,0 +1,55 @@
+// Verifies: when a flush returns, no CPU can use a translation of the asked pages from before it
+// (O1), and none goes on after a switch or a flush function with one that a completed flush or
+// operation has ruled out (O1, O2, O13); a CPU goes on with translations of the space that its CR3
+// holds only (O4).
+// Does not verify: what no instruction reaches right now, which are `Leftovers`.
+#pragma once
+
+#include <array>
+
+#include "fuzz/oracles/hardware/truth.h"
+
+namespace shootdown::fuzz {
+
+/// After what the loaded translations are looked at.
+enum class After : std::uint8_t { switch_in, lazy_exit, handler };
+
+class FlushChecker {
+ public:
+  explicit FlushChecker(Truth& truth) : truth_(truth) {}
+
+  /// A flush of the space begins on the CPU. From here on its pages are to be as they are now.
+  void on_flush_begun(CpuId cpu, unsigned space, const AskedRange& asked);
+  /// It returns; then what it demands is in force.
+  void on_flush_returns(CpuId cpu);
+  /// ... and each CPU is looked at. `early`: targets may have answered before they flush.
+  void on_flush_returned(CpuId cpu, bool early) const;
+  void on_kernel_flush_begun(CpuId cpu, const AskedRange& asked);
+  void on_kernel_flush_returned(CpuId cpu);
+  /// The CPU goes on, with the kernel's pages and with those of its space.
+  void on_kernel_loaded(CpuId cpu) const;
+  void on_loaded(CpuId cpu, After after) const;
+
+ private:
+  struct Flush {
+    unsigned space{kNoSpace};
+    std::array<std::uint64_t, kPages> wanted{};
+    std::array<std::uint64_t, kKernelPages> kernel_wanted{};
+  };
+
+  void check_target(CpuId cpu, const Flush& flush, CpuId target, bool early) const;
+  void check_kernel_target(CpuId cpu, CpuId target) const;
+
+  Truth& truth_;
+  std::array<Flush, kMaxCpus> flush_{};
+};
+
+/// What a flush of a kernel range has to say about what is left.
+void report_kernel_translation(const Truth& truth, CpuId cpu, CpuId target,
+                               const host::TlbEntry& entry, unsigned page,
+                               const std::string& where);
+
+/// Likewise a switch.
+void report_kernel_switch(const Truth& truth, CpuId cpu, const host::TlbEntry& entry);
+
+}  // namespace shootdown::fuzz

@@ -1,0 +1,284 @@
+#include "fuzz/oracles/hardware/truth.h"
+
+#include <utility>
+
+#include "fuzz/oracles/reports/names.h"
+#include "hal/host/device.h"
+#include "hal/host/hypervisor.h"
+
+namespace shootdown::fuzz {
+
+using host::Event;
+using host::FrameInfo;
+using host::FramePool;
+using host::kPteDirty;
+using host::kPteLarge;
+using host::kPtePresent;
+using host::kPteUser;
+using host::kPteWritable;
+using host::Provenance;
+using host::TlbEntry;
+
+namespace {
+
+/// Whether a translation made from `before` may do what `after` does not grant, or does unseen what
+/// `after` would record. Not the memory manager's own rule: that one is judged, too.
+bool is_weaker(std::uint64_t before, std::uint64_t after) {
+  if ((before & kPtePresent) == 0) return false;
+  if ((after & kPtePresent) == 0) return true;
+  if (FramePool::frame_at(before) != FramePool::frame_at(after)) return true;
+  if (((before ^ after) & kPteLarge) != 0) return true;
+  return (before & ~after & (kPteWritable | kPteUser | kPteDirty)) != 0;
+}
+
+bool is_table(std::uint64_t entry) {
+  return (entry & kPtePresent) != 0 && (entry & kPteLarge) == 0;
+}
+
+}  // namespace
+
+void Truth::start(const KernelView& kernel, unsigned spaces) {
+  kernel_ = &kernel;
+  spaces_ = spaces;
+  for (unsigned i = 0; i < spaces; ++i) {
+    space_[i].life = 1;
+    space_[i].pages.fill({});
+  }
+  kernel_pages_.fill({});
+  unhooked_.fill({});
+  cpu_.fill({});
+  changed_.fill({});
+  walked_by_device_ = FramePool::kNoFrame;
+  for (CpuId cpu = 0; cpu < kMaxCpus; ++cpu) lazy_flag_[cpu] = &kernel.lazy_flag(cpu);
+}
+
+const Truth::Page& Truth::page_behind(const TlbEntry& entry, unsigned page) const {
+  if (entry.from.space == kKernelSpace) return kernel_pages_[page];
+  return space_[entry.from.space].pages[page];
+}
+
+// ---- CPUs
+
+void Truth::on_cr3(CpuId cpu) {
+  const std::uint32_t root = FramePool::frame_at(machine_.cpu(cpu).cr3);
+  cpu_[cpu].space = kNoSpace;
+  cpu_[cpu].on_user_root = false;
+  if (root == FramePool::kNoFrame) return;
+  const std::uint16_t owner = machine_.frames().info(root).owner;
+  if (owner_space(owner) != kKernelSpace) cpu_[cpu].space = owner_space(owner);
+  cpu_[cpu].on_user_root = owner_level(owner) == kUserRootLevel;
+}
+
+void Truth::on_offline(CpuId cpu, bool offline) {
+  machine_.touch(place(Ghost::cpu, cpu), true);
+  cpu_[cpu].offline = offline;
+}
+
+bool Truth::uses_user_half(CpuId cpu) const {
+  if (cpu_[cpu].in_switch || cpu_[cpu].offline || is_lazy(cpu)) return false;
+  if (machine_.hypervisor().will_flush(machine_.cpu(cpu))) return false;
+  const bool on_twin = (machine_.pcid_of(machine_.cpu(cpu).cr3) & kUserPcidBit) != 0;
+  return !on_twin || kernel_->in_user_mode(cpu);
+}
+
+// ---- Page tables
+
+void Truth::on_table_write(const std::uint64_t* word, std::uint64_t before, std::uint64_t after) {
+  if (!is_weaker(before, after)) return;
+  const std::uint32_t frame = machine_.frames().frame_of(word);
+  const FrameInfo& info = machine_.frames().info(frame);
+  const unsigned level = owner_level(info.owner);
+  if (level > 2) {
+    note_unhooked(FramePool::frame_at(before), 0, /*is_page_table=*/false);
+    return;
+  }
+  const unsigned space = owner_space(info.owner);
+  const VirtAddr address = mapped_by(info.owner, machine_.frames().words(frame), word);
+  if (level == 2 && is_table(before)) {
+    on_table_unhooked(space, address, FramePool::frame_at(before));
+  } else if (page_of(address) != kPages) {
+    on_entry_changed(space, page_of(address));
+  }
+}
+
+void Truth::on_entry_changed(unsigned space, unsigned page) {
+  changed_[machine_.running().id] = {.space = space, .page = page};
+  machine_.touch(version_place(space, page), true);
+  ++space_[space].pages[page].version;
+}
+
+void Truth::on_kernel_entry_changed(unsigned page) {
+  machine_.touch(kernel_version_place(page), true);
+  ++kernel_pages_[page].version;
+}
+
+void Truth::note_unhooked(std::uint32_t table, VirtAddr region, bool is_page_table) {
+  // What a walk finds through an old pointer to the table counts as old from here on.
+  machine_.touch(host::place(host::Part::frame, table), true);
+  unhooked_[table] = {.life = machine_.frames().info(table).life,
+                      .step = machine_.step(),
+                      .region = region,
+                      .is_page_table = is_page_table};
+}
+
+bool Truth::is_unhooked(std::uint32_t table) const {
+  return unhooked_[table].life == machine_.frames().info(table).life;
+}
+
+void Truth::on_table_unhooked(unsigned space, VirtAddr region, std::uint32_t table) {
+  note_unhooked(table, region, /*is_page_table=*/true);
+  const std::uint64_t* words = machine_.frames().words(table);
+  for (unsigned page = 0; page < kPages; ++page) {
+    const VirtAddr address = probe_address(page);
+    if (address >> kLargePageShift != region >> kLargePageShift) continue;
+    const std::uint64_t entry = words[(address >> kPageShift) % FramePool::kWords];
+    if ((entry & kPtePresent) == 0) continue;
+    Page& state = space_[space].pages[page];
+    state.before_unhook = state.version;
+    on_entry_changed(space, page);
+  }
+}
+
+void Truth::on_destroy(unsigned space) {
+  ++space_[space].life;
+  for (Page& page : space_[space].pages) page.demand = {};
+}
+
+// ---- Walks and demands
+
+unsigned Truth::space_walked_by(CpuId walker) const {
+  return walker == host::kDevice ? machine_.device().walked_context() : cpu_[walker].space;
+}
+
+void Truth::on_walk(CpuId walker, std::uint32_t table) {
+  (walker == host::kDevice ? walked_by_device_ : cpu_[walker].walked) = table;
+}
+
+void Truth::on_fill(CpuId walker, VirtAddr address, Provenance& from) const {
+  const unsigned space = space_walked_by(walker);
+  const unsigned page = page_of(address);
+  const unsigned kernel_page = kernel_page_of(address);
+  from.step = machine_.step();
+  if (kernel_page != kKernelPages || page != kPages) {
+    machine_.touch(kernel_page != kKernelPages ? kernel_version_place(kernel_page)
+                                               : version_place(space, page),
+                   false);
+  }
+  if (kernel_page != kKernelPages) {
+    from.space = kKernelSpace;
+    from.version = kernel_pages_[kernel_page].version;
+    return;
+  }
+  if (space == kNoSpace || page == kPages) return;
+  from.space = static_cast<std::uint16_t>(space);
+  from.life = space_[space].life;
+  const Page& state = space_[space].pages[page];
+  const std::uint32_t walked = walker == host::kDevice ? walked_by_device_ : cpu_[walker].walked;
+  from.version = is_unhooked(walked) ? state.before_unhook : state.version;
+}
+
+void Truth::demand(unsigned space, unsigned page, const Demand& demand) {
+  Demand& last = space_[space].pages[page].demand;
+  if (demand.version > last.version) last = demand;
+}
+
+void Truth::demand_of_kernel(unsigned page, const Demand& demand) {
+  Demand& last = kernel_pages_[page].demand;
+  if (demand.version > last.version) last = demand;
+}
+
+bool Truth::is_outdated(const TlbEntry& entry, unsigned page) const {
+  // Only what is outdated can break a demand, so only then does it matter when demands are made.
+  machine_.touch(entry.from.space == kKernelSpace ? kernel_version_place(page)
+                                                  : version_place(entry.from.space, page),
+                 false);
+  if (entry.from.version >= page_behind(entry, page).version) return false;
+  machine_.touch(place(Ghost::demands), true);
+  return true;
+}
+
+// ---- Exhaustive search
+
+host::Place Truth::version_place(unsigned space, unsigned page) {
+  static_assert((kMaxMms + 2) * kPages <= 256);
+  return place(Ghost::version, ((space % (kMaxMms + 2)) * kPages) + page);
+}
+
+void Truth::touch_page(unsigned page) const {
+  if (!machine_.controlled().is_on()) return;
+  for (CpuId cpu = 0; cpu < machine_.cpu_count(); ++cpu) {
+    machine_.touch(host::place(host::Part::drops, cpu), false);
+    machine_.touch(host::dropped(cpu, numbered_address(page)), false);
+  }
+}
+
+void Truth::touch_pages() const {
+  for (unsigned page = 0; page < kPages + kKernelPages; ++page) touch_page(page);
+}
+
+void Truth::touch_cpu(CpuId cpu) const {
+  if (!machine_.controlled().is_on()) return;
+  machine_.touch(host::place(host::Part::root, cpu), false);
+  machine_.touch(place(Ghost::cpu, cpu), false);
+  machine_.touch(lazy_flag_[cpu], false);
+  if (machine_.setup().hardware.backend != host::Backend::kvm) return;
+  machine_.touch(host::place(host::Part::processor, cpu), false);
+  machine_.touch(&machine_.hypervisor().vcpu_state(cpu), false);
+}
+
+// ---- Reports
+
+void Truth::fail(Oracle oracle, std::string title, std::string detail, Event first,
+                 Event second) const {
+  machine_.report_failure({.kind = kind_of(oracle),
+                           .title = std::move(title),
+                           .detail = std::move(detail),
+                           .first = std::move(first),
+                           .second = std::move(second)});
+}
+
+Event Truth::event(CpuId cpu, std::string what) const {
+  return {.step = machine_.step(), .cpu = cpu, .what = std::move(what)};
+}
+
+Event Truth::fill_event(CpuId cpu, const TlbEntry& entry) const {
+  return {
+      .step = entry.from.step,
+      .cpu = cpu,
+      .what = (entry.from.speculative ? "speculatively cached " : "cached ") + entry_name(entry)};
+}
+
+std::string Truth::entry_name(const TlbEntry& entry) const {
+  const VirtAddr address = entry.page << entry.shift;
+  if (entry.from.space == kKernelSpace) return kernel_page_name(kernel_page_of(address));
+  return page_name(page_of(address)) + " of " + origin_name(entry.from);
+}
+
+std::string Truth::space_name(unsigned space) const {
+  return space < spaces_ ? mm_name(space) : "the kernel's space";
+}
+
+std::string Truth::origin_name(const Provenance& from) const {
+  if (from.space >= spaces_) return "the kernel";
+  if (from.life == 0) return "no space";
+  return (from.life == space_[from.space].life ? "" : "an earlier ") + mm_name(from.space);
+}
+
+const char* Truth::same_pcid() const {
+  return machine_.setup().hardware.pcid ? " under the same PCID" : "";
+}
+
+const char* older_than(const Demand& demand) {
+  return demand.by == Demand::By::operation ? "older than a completed operation"
+                                            : "older than a completed flush";
+}
+
+std::string made_by(const Demand& demand) {
+  static constexpr const char* kWhat[] = {"'s flush of it returned",
+                                          "'s flush of a batch that it is in returned",
+                                          "'s operation that promises its flush was complete"};
+  return cpu_name(demand.cpu) + kWhat[static_cast<unsigned>(demand.by)] + " at step " +
+         std::to_string(demand.step);
+}
+
+}  // namespace shootdown::fuzz

@@ -1,0 +1,198 @@
+// What is true of the machine, whatever the kernel believes: how often each translation was
+// changed, which tables are unhooked, which space each CPU's CR3 holds, and what completed flushes
+// and operations have promised. It judges nothing; the checkers of this folder do.
+//
+// Nothing here knows the core. A kernel is known by fuzz/events/events.h alone.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "fuzz/events/events.h"
+#include "fuzz/events/layout.h"
+#include "fuzz/oracles/hardware/leftovers.h"
+#include "fuzz/oracles/reports/catalogue.h"
+#include "fuzz/scenario/scenario.h"
+#include "hal/host/machine.h"
+#include "hal/host/walk.h"
+
+namespace shootdown::fuzz {
+
+/// The bytes that the caller of a flush wants flushed, as it gave them.
+struct AskedRange {
+  VirtAddr start{0};
+  VirtAddr end{0};
+  std::uint64_t step{0};
+};
+
+/// From now on nothing older than `version` is used.
+struct Demand {
+  enum class By : std::uint8_t { flush, batch, operation };
+  std::uint64_t version{0};
+  std::uint64_t step{0};
+  CpuId cpu{0};
+  By by{By::flush};
+};
+
+class Truth {
+ public:
+  struct Page {
+    std::uint64_t version{0};  // how often something was taken from it
+    Demand demand;
+    /// The version that a page table had when it was unhooked: no walk through a cached pointer to
+    /// that table finds anything newer.
+    std::uint64_t before_unhook{0};
+  };
+  struct Space {
+    std::uint32_t life{0};
+    std::array<Page, kPages> pages;
+  };
+  /// A table that no entry points to any more.
+  struct UnhookedTable {
+    std::uint32_t life{0};  // of its frame
+    std::uint64_t step{0};
+    VirtAddr region{0};
+    bool is_page_table{false};  // otherwise only flushes of everything speak of it
+  };
+  struct Cpu {
+    unsigned space{kNoSpace};  // whose root is in CR3
+    bool on_user_root{false};  // under page-table isolation
+    bool in_switch{false};
+    bool offline{false};
+    bool lazy{false};  // by what memory says
+    std::uint64_t lazy_since{0};
+    std::uint32_t walked{host::FramePool::kNoFrame};  // the table that hardware has read last
+  };
+
+  explicit Truth(host::Machine& machine) : machine_(machine) {}
+
+  /// From now on hears of what is left.
+  void tell(Leftovers& leftovers) { leftovers_ = &leftovers; }
+  void start(const KernelView& kernel, unsigned spaces);
+
+  [[nodiscard]] host::Machine& machine() const { return machine_; }
+  [[nodiscard]] const KernelView& kernel() const { return *kernel_; }
+  [[nodiscard]] unsigned spaces() const { return spaces_; }
+  [[nodiscard]] Leftovers& leftovers() const { return *leftovers_; }
+  [[nodiscard]] const Cpu& cpu(CpuId cpu) const { return cpu_[cpu]; }
+  [[nodiscard]] const Space& space(unsigned space) const { return space_[space]; }
+  [[nodiscard]] const Page& kernel_page(unsigned page) const { return kernel_pages_[page]; }
+  [[nodiscard]] const UnhookedTable& unhooked(std::uint32_t table) const {
+    return unhooked_[table];
+  }
+  /// A translation of the page says what memory has said since.
+  [[nodiscard]] const Page& page_behind(const host::TlbEntry& entry, unsigned page) const;
+
+  // ---- What it learns from
+
+  void on_cr3(CpuId cpu);
+  void on_table_write(const std::uint64_t* word, std::uint64_t before, std::uint64_t after);
+  void on_kernel_entry_changed(unsigned page);
+  void on_destroy(unsigned space);
+  void on_offline(CpuId cpu, bool offline);
+  void on_switch(CpuId cpu, bool begins) { cpu_[cpu].in_switch = begins; }
+  void track_lazy(CpuId cpu) {
+    Cpu& state = cpu_[cpu];
+    const bool lazy = lazy_flag_[cpu]->peek();
+    if (lazy && !state.lazy) state.lazy_since = machine_.step();
+    state.lazy = lazy;
+  }
+  /// A walk of the CPU, or the device, reads the table.
+  void on_walk(CpuId walker, std::uint32_t table);
+  /// Stamps what a walk has found.
+  void on_fill(CpuId walker, VirtAddr address, host::Provenance& from) const;
+  /// Nothing of the page that is older than `version` may be used from now on.
+  void demand(unsigned space, unsigned page, const Demand& demand);
+  void demand_of_kernel(unsigned page, const Demand& demand);
+
+  // ---- What checkers ask
+
+  /// Where the running CPU changed an entry last.
+  [[nodiscard]] unsigned changed_space(CpuId cpu) const { return changed_[cpu].space; }
+  [[nodiscard]] unsigned changed_page(CpuId cpu) const { return changed_[cpu].page; }
+  [[nodiscard]] unsigned space_walked_by(CpuId walker) const;
+  /// The CPU has promised not to use the user memory that it has loaded, as it sees that itself.
+  [[nodiscard]] bool is_lazy(CpuId cpu) const {
+    return lazy_flag_[cpu]->seen_by(machine_.cpu(cpu));
+  }
+  /// The page was changed since the entry was cached.
+  [[nodiscard]] bool is_outdated(const host::TlbEntry& entry, unsigned page) const;
+  /// The CPU's instructions may use its loaded user translations right now. Not while it is lazy,
+  /// inside a switch, offline, without a processor and owed a flush, or on the last steps to user
+  /// mode, where page-table isolation pays its debts.
+  [[nodiscard]] bool uses_user_half(CpuId cpu) const;
+  /// Calls `visit(cpu, entry)` for each translation that a CPU may use for user memory right now,
+  /// of those that concern the caller.
+  template <class Concerns, class Visit>
+  void for_each_usable(Concerns&& concerns, Visit&& visit) const;
+
+  // ---- For exhaustive search: what a check looks at besides the running CPU
+
+  [[nodiscard]] static host::Place version_place(unsigned space, unsigned page);
+  [[nodiscard]] static host::Place kernel_version_place(unsigned page) {
+    return version_place(kMaxMms + 1, page);
+  }
+  void touch_page(unsigned page) const;
+  void touch_pages() const;
+  void touch_cpu(CpuId cpu) const;
+
+  // ---- Reports. The first of a callback counts, and the machine ends the run behind it.
+
+  void fail(Oracle oracle, std::string title, std::string detail, host::Event first,
+            host::Event second) const;
+  [[nodiscard]] host::Event event(CpuId cpu, std::string what) const;
+  [[nodiscard]] host::Event fill_event(CpuId cpu, const host::TlbEntry& entry) const;
+  /// What a translation is of, such as "page 3 of mm0".
+  [[nodiscard]] std::string entry_name(const host::TlbEntry& entry) const;
+  [[nodiscard]] std::string space_name(unsigned space) const;
+  /// The space that something cached is from, which may be one of an earlier life.
+  [[nodiscard]] std::string origin_name(const host::Provenance& from) const;
+  /// Where PCIDs are on, those of entries that are mixed up are the same.
+  [[nodiscard]] const char* same_pcid() const;
+
+ private:
+  struct Changed {
+    unsigned space{0};
+    unsigned page{0};
+  };
+
+  void on_entry_changed(unsigned space, unsigned page);
+  void on_table_unhooked(unsigned space, VirtAddr region, std::uint32_t table);
+  void note_unhooked(std::uint32_t table, VirtAddr region, bool is_page_table);
+  [[nodiscard]] bool is_unhooked(std::uint32_t table) const;
+
+  host::Machine& machine_;
+  const KernelView* kernel_{nullptr};
+  Leftovers unheard_;
+  Leftovers* leftovers_{&unheard_};
+  unsigned spaces_{0};
+  std::array<Space, kMaxMms + 1> space_{};
+  std::array<Page, kKernelPages> kernel_pages_{};
+  std::array<UnhookedTable, host::FramePool::kFrames> unhooked_{};
+  std::array<Cpu, kMaxCpus> cpu_{};
+  std::array<Changed, kMaxCpus> changed_{};
+  std::array<const host::HostAtomic<bool>*, kMaxCpus> lazy_flag_{};
+  std::uint32_t walked_by_device_{host::FramePool::kNoFrame};
+};
+
+template <class Concerns, class Visit>
+void Truth::for_each_usable(Concerns&& concerns, Visit&& visit) const {
+  for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
+    const host::HostCpu& cpu = machine_.cpu(id);
+    for (const host::TlbEntry& entry : cpu.tlb.entries) {
+      if (entry.from.space == kKernelSpace || !concerns(entry)) continue;
+      touch_cpu(id);
+      if (cpu_[id].space == kNoSpace || cpu_[id].offline || !uses_user_half(id)) break;
+      // A target that answered early flushes before it leaves its handler.
+      if (kernel_->answers_early() && cpu.in_interrupt) break;
+      if (entry.pcid == machine_.pcid_of(cpu.cr3)) visit(id, entry);
+    }
+  }
+}
+
+/// How a report ends its title, and what it says about "it".
+[[nodiscard]] const char* older_than(const Demand& demand);
+[[nodiscard]] std::string made_by(const Demand& demand);
+
+}  // namespace shootdown::fuzz

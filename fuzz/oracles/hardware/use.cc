@@ -1,0 +1,58 @@
+#include "fuzz/oracles/hardware/use.h"
+
+#include <string_view>
+
+#include "fuzz/oracles/reports/names.h"
+
+namespace shootdown::fuzz {
+
+using host::FrameKind;
+using host::FramePool;
+using host::TlbEntry;
+
+bool UseChecker::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) const {
+  if (entry.frame == FramePool::kNoFrame) {
+    truth_.fail(Oracle::o6, "a CPU uses an entry that names no memory", "There is no such frame.",
+                truth_.fill_event(cpu, entry), truth_.event(cpu, "uses it"));
+    return false;
+  }
+  truth_.machine().touch(host::place(host::Part::frame, entry.frame), false);
+  const bool kernel = entry.from.space == kKernelSpace;
+  const unsigned page = kernel ? kernel_page_of(address) : page_of(address);
+  const unsigned space = kernel ? kKernelSpace : truth_.cpu(cpu).space;
+  const std::string_view half = kernel ? "kernel page " : "page ";
+  const auto use = [&] {
+    return truth_.event(cpu,
+                        "uses it for an access to " + std::string(half) + std::to_string(page));
+  };
+  if (!kernel && (entry.from.space != space || entry.from.life != truth_.space(space).life)) {
+    truth_.fail(Oracle::o4, "a CPU uses a translation of another address space",
+                cpu_name(cpu) + " runs " + truth_.space_name(space) + " but the entry is from " +
+                    truth_.origin_name(entry.from) + ".",
+                truth_.fill_event(cpu, entry), use());
+    return false;
+  }
+  const Demand& demand = truth_.page_behind(entry, page).demand;
+  if (truth_.is_outdated(entry, page) && entry.from.version < demand.version) {
+    truth_.fail(kernel ? Oracle::o13 : Oracle::o2,
+                std::string("a CPU uses a translation ") + older_than(demand),
+                cpu_name(cpu) + " cached " + std::string(half) + std::to_string(page) +
+                    " at step " + std::to_string(entry.from.step) + "; " + made_by(demand) + ".",
+                {.step = demand.step,
+                 .cpu = demand.cpu,
+                 .what = demand.by == Demand::By::operation ? "the operation was complete"
+                                                            : "the flush of the page returned"},
+                use());
+  }
+  if (truth_.machine().frames().info(entry.frame).kind != FrameKind::data) {
+    truth_.fail(Oracle::o6, "a CPU uses a frame that was released",
+                cpu_name(cpu) + " accesses a dead frame.", truth_.fill_event(cpu, entry), use());
+  }
+  if (!kernel && truth_.is_lazy(cpu)) {
+    truth_.fail(Oracle::o9, "a lazy CPU uses a user address",
+                cpu_name(cpu) + " accessed memory without leaving lazy mode.", {}, use());
+  }
+  return !kernel;
+}
+
+}  // namespace shootdown::fuzz

@@ -1,0 +1,31 @@
+// Names of shared words, for timelines.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "fuzz/kernel/guest.h"
+
+namespace shootdown::fuzz {
+
+class Labels {
+ public:
+  explicit Labels(host::Machine& machine) : machine_(machine) {}
+  void watch(Guest& guest) { guest_ = &guest; }
+  [[nodiscard]] std::string of(const void* address);
+
+ private:
+  struct Label {
+    const void* address;
+    std::string text;
+  };
+
+  void collect();
+  [[nodiscard]] std::string table_name(std::uint32_t frame) const;
+
+  host::Machine& machine_;
+  Guest* guest_{nullptr};
+  std::vector<Label> labels_;
+};
+
+}  // namespace shootdown::fuzz
