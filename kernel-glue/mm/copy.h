@@ -17,9 +17,9 @@ namespace internal {
 template <MemoryPlatform P, class Entry>
 void give_new_page(Manager<P>& manager, Space<P>& space, Entry&& entry, VirtAddr address,
                    unsigned level, PhysAddr fresh, Pte set) {
-  // Break, flush, copy, make. Whatever others have taken from this entry and not flushed yet, after
-  // the flush no CPU can store to the old page through it, so none of its stores misses the copy;
-  // and no CPU has the old page while another has the new one.
+  // Break, flush, copy, make. The flush also covers what other operations have taken from this
+  // entry and not flushed yet: after it no CPU can store to the old page through the entry, so no
+  // store misses the copy; and no CPU has the old page while another has the new one.
   const Pte old = entry.exchange(0, std::memory_order_seq_cst);
   const std::uint8_t shift = shift_of(level);
   const TranslationsQuiet quiet = flush_range(
@@ -39,7 +39,7 @@ PhysAddr allocate_for(Manager<P>& manager, Space<P>& space, VirtAddr address, un
 }
 
 /// Shares the page of a parent's present entry with a child's empty one. Under the parent's lock;
-/// nobody else can reach the child.
+/// no other CPU can reach the child.
 template <MemoryPlatform P, class Entry, class ChildEntry>
 bool share(Manager<P>& manager, Entry& entry, ChildEntry&& child) {
   Pte old = entry.peek();
@@ -67,7 +67,8 @@ bool copy_on_write(Manager<P>& manager, Space<P>& space, VirtAddr address) {
   const Pte now = entry.peek();
   if (!is_present(now) || (now & kPteWritable) != 0 || (now & kPteCow) == 0) return true;
   if (manager.platform.references(frame_of(now)).load(std::memory_order_acquire) == 1) {
-    // Nobody else maps it, and under this lock nobody can begin to. More rights need no flush.
+    // No other entry maps the page, and under this lock none can begin to. More rights need no
+    // flush.
     entry.fetch_or(kPteWritable, std::memory_order_seq_cst);
     return true;
   }
@@ -101,10 +102,10 @@ bool migrate(Manager<P>& manager, Space<P>& space, VirtAddr address) {
   return true;
 }
 
-/// Maps every page of `parent` in `child`, a new space that nobody else can reach. Pages that could
-/// be stored to are shared until somebody does; when it returns, no CPU can store to one through
-/// `parent` without a copy. Returns false if memory ran out: destroy the child then. Context: as
-/// for `copy_on_write`.
+/// Maps every page of `parent` in `child`, a new space that no other CPU can reach. Pages that
+/// could be stored to are shared until the next store; when it returns, no CPU can store to one
+/// through `parent` without a copy. Returns false if memory ran out: destroy the child then.
+/// Context: as for `copy_on_write`.
 template <MemoryPlatform P>
 bool fork(Manager<P>& manager, Space<P>& parent, Space<P>& child) {
   bool complete = true;
@@ -113,7 +114,7 @@ bool fork(Manager<P>& manager, Space<P>& parent, Space<P>& child) {
     LockedRegion<P> region(manager, parent, at);
     if (!complete || (!region.has_table() && !region.is_large_page())) return;
     const unsigned level = region.level();
-    // A child's lock below a parent's: nobody else holds a child's.
+    // A child's lock below a parent's: no other CPU holds a lock of the child.
     const PhysAddr table = make_table(manager, child, at, level);
     complete = table != kNoFrame;
     if (!complete) return;

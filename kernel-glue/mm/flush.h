@@ -1,6 +1,6 @@
 // Flushes of the memory manager. What keeps translations outside the CPUs, such as a device that
 // walks a space's page tables, hears of each one behind the CPUs and before anything is released:
-// the entries are gone or weaker by then, so that nobody can cache an old one anew.
+// the entries are gone or weaker by then, so that no walk can cache an old one anew.
 #pragma once
 
 #include "core/shootdown.h"
@@ -39,7 +39,7 @@ void flush_range_early(Manager<P>& manager, Space<P>& space, const FlushRange& r
 }
 
 /// Leaf entries of [start, end) in the kernel's half have lost something. Every space shares that
-/// half, and so does whoever walks one. Context: as for `flush_tlb_mm_range`.
+/// half, and so does every device that walks one. Context: as for `flush_tlb_mm_range`.
 template <MemoryPlatform P>
 KernelQuiet flush_kernel_range(Manager<P>& manager, VirtAddr start, VirtAddr end) {
   KernelQuiet quiet = flush_tlb_kernel_range(manager.system, start, end);

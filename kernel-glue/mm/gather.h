@@ -3,7 +3,7 @@
 // Begin, change entries under their locks, finish. In between the entries are gone but CPUs may
 // still use them, which is what everything here is about:
 //   the space's pending count is up from before the first change until after the flush (M13);
-//   whoever finds entries already changed by somebody else flushes for them, if that somebody has
+//   an operation that finds entries already changed by another flushes for them, if the other has
 //   not yet (`finish` sees the count; `settle` sees reclaim's mark; O21);
 //   a page or a table leaves the gather only with the token of the flush.
 #pragma once
@@ -60,7 +60,8 @@ class Gather {
   using H = typename P::Hal;
 
   Gather(Manager<P>& manager, Space<P>& space) : manager_(manager), space_(space) {
-    // M13: before any entry changes. The locks of the entries carry it to whoever looks at them.
+    // M13: before any entry changes. An operation that looks at an entry under its lock sees the
+    // count.
     space.pending.fetch_add(1, std::memory_order_seq_cst);
   }
   ~Gather() { require<H>(finished_, Rule::r1, "a gather ends without its flush"); }
@@ -94,8 +95,9 @@ class Gather {
     tables_[tables_held_++] = table;
   }
 
-  /// Before a table's lock is dropped. A page that was stored to must not look unmapped to whoever
-  /// cleans it while a CPU can still store to it, so dirty entries are flushed under the lock.
+  /// Before a table's lock is dropped. A page that was stored to must not look unmapped to the
+  /// operation that cleans it while a CPU can still store to it, so dirty entries are flushed under
+  /// the lock.
   void before_unlock() {
     if (holds_dirty_) flush();
   }
@@ -122,8 +124,8 @@ class Gather {
     end();
   }
 
-  /// The same for a space that ends, whatever was gathered: no CPU has it loaded any more. No task
-  /// runs it, and nobody will flush it again.
+  /// The same for a space that ends: retires it, after which no CPU has it loaded, and releases all
+  /// that was gathered. No task runs the space, and no later operation flushes it.
   [[nodiscard]] SpaceRetired finish_whole() {
     SpaceRetired quiet = retire_mm(manager_.system, space_.mm);
     release_all(quiet);
@@ -154,8 +156,9 @@ class Gather {
     return space_.pending.load(std::memory_order_acquire) == 1;
   }
 
-  /// Somebody else works on this space. What this operation found gone or weakened may be theirs,
-  /// and nobody knows their range or whether they freed tables: everything goes.
+  /// Another operation works on this space. It may have changed what this one found gone or
+  /// weakened, and its range is not known, nor whether it frees tables: all translations and
+  /// pointers to tables are flushed.
   void flush_for_others() {
     release_all(flush_tables(manager_, space_, {}));
     forget();

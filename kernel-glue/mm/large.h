@@ -1,7 +1,7 @@
 // Large pages: split into small ones, and made from them.
 //
 // Break before make: two translations of different sizes for one address are undefined, and some
-// CPUs stop at them. So the old entry goes, everybody forgets it, lazy CPUs included, which walk
+// CPUs stop at them. So the old entry goes, every CPU flushes it, lazy CPUs included, which walk
 // speculatively, and only then comes the new one.
 #pragma once
 
@@ -17,7 +17,8 @@ namespace shootdown::vm {
 
 namespace internal {
 
-/// Fills a table that nobody can reach with the parts of a large page. Returns how many there are.
+/// Fills a table that no other CPU can reach with the parts of a large page. Returns how many there
+/// are.
 template <MemoryPlatform P>
 unsigned fill_with_parts(Manager<P>& manager, PhysAddr table, Pte large) {
   unsigned parts = 0;

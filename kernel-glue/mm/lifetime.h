@@ -10,7 +10,7 @@
 namespace shootdown::vm {
 
 /// Gives a space its roots and its identity. Returns false if there is no memory. Preconditions: no
-/// CPU has it loaded and nobody else can reach it; it is new, or destroyed.
+/// CPU has it loaded and no other operation can reach it; it is new, or destroyed.
 template <MemoryPlatform P>
 bool create(Manager<P>& manager, Space<P>& space) {
   P& platform = manager.platform;
@@ -66,8 +66,8 @@ void release_roots(Manager<P>& manager, const Space<P>& space, const SpaceRetire
 }  // namespace internal
 
 /// Ends a space: no CPU has it loaded when this returns, and all its memory is released but the
-/// pages that others share. Precondition: no task runs it and nobody else can reach it; CPUs may
-/// still be lazy on it. Context: a task with interrupts on.
+/// pages that others share. Precondition: no task runs it and no other operation can reach it; CPUs
+/// may still be lazy on it. Context: a task with interrupts on.
 template <MemoryPlatform P>
 void destroy(Manager<P>& manager, Space<P>& space) {
   manager.platform.end_secondary(space.mm);

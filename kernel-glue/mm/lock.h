@@ -1,9 +1,9 @@
 // Page-table locks: one for each table, as a kernel has them.
 //
-// A table's lock guards its entries against everybody but hardware walkers, which set accessed and
-// dirty bits, and lockless ones, which only read. Order: a directory's before a page table's; of
-// two page tables of a space, the one with the lower addresses first. A lock may be held across a
-// flush: whoever waits for it has interrupts on and answers.
+// A table's lock keeps all other CPUs from its entries, except hardware walkers, which set accessed
+// and dirty bits, and lockless ones, which only read. Order: a directory's before a page table's;
+// of two page tables of a space, the one with the lower addresses first. A lock may be held across
+// a flush: a CPU that waits for the lock has interrupts on and answers.
 #pragma once
 
 #include <atomic>

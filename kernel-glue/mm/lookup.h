@@ -52,7 +52,7 @@ template <MemoryPlatform P>
   }
   const bool is_page = level == 1 ? is_present(entry) : level == 2 && is_large(entry);
   if (!is_page || !internal::try_get_page(manager, frame_of(entry))) return kNoFrame;
-  // The page may have been unmapped, released and given to somebody else before the reference was
+  // The page may have been unmapped, released and allocated anew before the reference was
   // taken. If it is still mapped here, the reference came in time.
   const bool same_table =
       level == 2 ||
@@ -66,8 +66,9 @@ template <MemoryPlatform P>
   return kNoFrame;
 }
 
-/// Gives a reference of `get_page` back. If it was the last, whoever ended the last mapping's had
-/// the token of its flush. Context: any in which a page can be released.
+/// Gives a reference of `get_page` back. If it was the last, the page is released: the operation
+/// that ended the last mapping's reference had the token of its flush. Context: any in which a page
+/// can be released.
 template <MemoryPlatform P>
 void put(Manager<P>& manager, PhysAddr page) {
   internal::put_page(manager, page);

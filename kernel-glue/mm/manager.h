@@ -13,8 +13,9 @@ namespace shootdown::vm {
 /// Fixed after boot.
 struct ManagerConfig {
   /// Believe the core if it says that a flush that frees tables does not return before each CPU
-  /// that runs the space has taken an interrupt. Then whoever walks page tables with interrupts off
-  /// is out of them, too, and tables are released at once. False: tables always wait for walkers.
+  /// that runs the space has taken an interrupt. Then no lockless walker, which has interrupts off,
+  /// is in the tables any more, and they are released at once. False: tables always wait for
+  /// walkers.
   bool flush_interrupts_targets{true};
 };
 
@@ -33,8 +34,8 @@ struct Space {
   Mm<H> mm;
 
   /// Operations that have taken something from entries and not flushed yet. Any CPU, by locked
-  /// operations. M13: it goes up before the first entry changes, and so whoever finds an entry
-  /// changed under its lock finds the count up, until the flush is complete.
+  /// operations. M13: it goes up before the first entry changes, and so an operation that finds an
+  /// entry changed, under its lock, finds the count up until the flush is complete.
   alignas(kCacheLine) typename H::template Atomic<std::uint32_t> pending{0};
 };
 

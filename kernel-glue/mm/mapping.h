@@ -1,6 +1,6 @@
 // Mapping, unmapping and changing the rights of pages.
 //
-// Every operation here may run on any CPU, for any space that somebody keeps alive, at the same
+// Every operation here may run on any CPU, for any space that its caller keeps alive, at the same
 // time as any other. Context: a task with interrupts on, no page-table lock held. A range may hold
 // large pages, if it covers them whole.
 #pragma once
@@ -57,7 +57,7 @@ bool map_region(Manager<P>& manager, Space<P>& space, LockedRegion<P>& region, R
   for (VirtAddr at = range.start; at < range.end; at += kSmallPage) {
     auto&& entry = region.entry(at);
     if (is_present(entry.peek())) continue;
-    // Once is enough: under the lock nobody removes anything more.
+    // Once is enough: under the lock no operation removes anything more.
     if (!settled) settle_pages(manager, space, {.start = at, .end = range.end});
     settled = true;
     if (!map_entry(manager, space, entry, at, 1, bits)) return false;
@@ -76,7 +76,7 @@ bool map(Manager<P>& manager, Space<P>& space, Range range, Pte bits) {
     const VirtAddr end = std::min(range.end, entry_start(at, 2) + kLargePage);
     complete = make_table(manager, space, at, 1) != kNoFrame;
     LockedRegion<P> region(manager, space, at);
-    // Somebody who found the table empty has released it meanwhile: make another one.
+    // Another operation has found the table empty and unhooked it meanwhile: make a new one.
     if (complete && !region.has_table() && !region.is_large_page()) continue;
     complete = complete && region.has_table() &&
                internal::map_region(manager, space, region, {.start = at, .end = end}, bits);
@@ -144,7 +144,7 @@ void unhook_if_empty(Manager<P>& manager, Space<P>& space, VirtAddr region, Gath
 enum class EmptyTables : std::uint8_t { keep, release };
 
 /// Unmaps every page of the range. When it returns no CPU can use one through this range, and the
-/// pages that nobody else maps are released.
+/// pages that have no other reference are released.
 template <MemoryPlatform P>
 void unmap(Manager<P>& manager, Space<P>& space, Range range,
            EmptyTables tables = EmptyTables::keep) {
@@ -197,7 +197,8 @@ void unprotect(Manager<P>& manager, Space<P>& space, Range range) {
     region.for_each_present(range, [&](auto& entry, VirtAddr /*address*/) {
       const Pte now = entry.peek();
       if ((now & (kPteWritable | kPteCow)) != 0) return;
-      // One reference is this entry's own, and its lock is held: nobody can come to share the page.
+      // One reference is this entry's own, and its lock is held: no operation can share the page
+      // now.
       const bool shared =
           manager.platform.references(frame_of(now)).load(std::memory_order_acquire) != 1;
       entry.fetch_or(shared ? kPteCow : kPteWritable, std::memory_order_seq_cst);
@@ -205,8 +206,8 @@ void unprotect(Manager<P>& manager, Space<P>& space, Range range) {
   });
 }
 
-/// Makes every page of the range clean: the next store to one sets its dirty bit. For whoever
-/// writes pages back, who finds them by their frames and not by the space's operations; so it looks
+/// Makes every page of the range clean: the next store to one sets its dirty bit. For write-back,
+/// which finds pages by their frames and not by the space's operations; so it looks
 /// at entries only, and what it finds unmapped is clean because dirty entries are never unflushed
 /// outside their lock.
 template <MemoryPlatform P>

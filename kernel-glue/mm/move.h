@@ -46,10 +46,10 @@ bool move_page(Manager<P>& manager, Space<P>& space, VirtAddr from, VirtAddr to)
     if (from_region.has_table() && to_region.has_table()) {
       moved =
           internal::move_entry(manager, space, from_region.entry(from), to_region.entry(to), to);
-      // The page is at its new address now. As soon as that lock is free somebody may find it
-      // there, unmap, flush the new address and release the page, or clean it, and whoever still
-      // has the old address cached stores to it. So the flush comes before the locks go, be the
-      // page dirty or not.
+      // The page is at its new address now. As soon as that lock is free another operation may find
+      // it there, unmap it, flush the new address and release the page, or clean it, while a CPU
+      // that still has the old address cached stores to it. So the flush comes before the locks go,
+      // be the page dirty or not.
       if (moved) flush_page(manager, space, from);
       manager.platform.looked(space.mm, from, from + kSmallPage);
     }

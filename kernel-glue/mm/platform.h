@@ -62,14 +62,13 @@ struct DeferredTable;
 /// `allocate_table`  a zeroed table, or kNoFrame. A root comes with the kernel's half in place. May
 ///                   be called with a table lock held, so it must not wait.
 /// `allocate_page`   a zeroed page with one reference, or kNoFrame. In the same contexts.
-/// `prepare_entry`   a plain store to a table that nobody else can reach yet.
+/// `prepare_entry`   a plain store to a table that no other CPU can reach yet.
 /// `copy_page`       copies to a page from a page or part, of the size that an entry of a level
-/// maps.
-///                   No CPU can store to `from` meanwhile.
+///                   maps. No CPU can store to the source meanwhile.
 /// `part`            the 4 KiB part number `index` of a large page, or kNoFrame where it has no
 ///                   memory (a model's large pages need not be large).
-/// `table_lock`      a lock word for each frame, which outlives the frame's use as a table: whoever
-///                   is late locks it, looks again and finds that the table has gone.
+/// `table_lock`      a lock word for each frame, which outlives the frame's use as a table: an
+///                   operation that comes late locks it, looks again and finds the table gone.
 /// `references`      the page's reference count. All parts of a large page share one. It outlives
 ///                   the page's use, too, and is then 0.
 template <class P>
@@ -90,7 +89,7 @@ concept PlatformMemory =
       requires TableEntry<std::remove_reference_t<decltype(platform.entry(frame, index))>>;
     };
 
-/// The memory manager calls these when it has the completion token that each needs; nobody else
+/// The memory manager calls these when it has the completion token that each needs; no other code
 /// does. `release_page` gets any part of a large page for the whole. `discard_table` is for a table
 /// that was never hooked. `allocate_record` may fail.
 template <class P>
@@ -122,13 +121,13 @@ concept PlatformHooks =
       { platform.walker_done() };
     };
 
-/// Secondary TLBs: who else walks the page tables, such as devices, and keeps what it finds. A
+/// Secondary TLBs: devices walk the page tables, too, and keep the translations that they find. A
 /// kernel without any does nothing here. Context: a task with interrupts on; locks of page tables
 /// may be held. A call returns when it is done.
 ///
 /// `begin_secondary`         the space exists: walks may begin.
 /// `end_secondary`           before the first table of the space goes: nothing is kept of the space
-///                           when it returns, and nobody walks it any more.
+///                           when it returns, and no device walks it any more.
 /// `flush_secondary`         entries or tables of [start, end) are gone or weaker, CPUs have been
 ///                           flushed, and nothing is released yet. When it returns, no translation
 ///                           of the range is kept, and no pointer to a table on the way there.

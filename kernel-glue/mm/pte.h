@@ -59,7 +59,7 @@ constexpr VirtAddr entry_start(VirtAddr address, unsigned level) {
   return address >> shift_of(level) << shift_of(level);
 }
 
-/// Whether somebody may hold a translation made from `before` that `after` no longer justifies.
+/// Whether a TLB may hold a translation made from `before` that `after` no longer justifies.
 ///
 /// An entry that is not present is never cached itself, so making it present needs no flush, if
 /// what it mapped before has been flushed (settle.h). One that lacks a right which memory grants

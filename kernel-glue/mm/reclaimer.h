@@ -12,8 +12,8 @@
 
 namespace shootdown::vm {
 
-/// One reclaiming task's batch. Pages in it may still be used until `flush`; whoever meets one of
-/// their entries sees the space's mark (`settle`, M12). Context: a task with interrupts on.
+/// One reclaiming task's batch. CPUs may still use its pages until `flush`; an operation that meets
+/// one of their entries sees the space's mark (`settle`, M12). Context: a task with interrupts on.
 template <MemoryPlatform P>
 class Reclaimer {
  public:
@@ -30,10 +30,11 @@ class Reclaimer {
     if ((old & kPteDirty) != 0) {
       flush_dirty(manager, space, address, region.level(), old);
     } else {
-      // M12: the mark is set before the lock goes, so whoever finds the entry gone finds it.
+      // M12: the mark is set before the lock goes, so an operation that finds the entry gone finds
+      // the mark.
       batch_.add(manager.system, space.mm);
-      // Only CPUs wait for the batch: who else walks is told at once, and so whoever settles the
-      // batch later has CPUs to flush and nobody else.
+      // Only CPUs wait for the batch: secondary TLBs are flushed at once, and so the operation that
+      // settles the batch later has only CPUs to flush.
       const VirtAddr start = entry_start(address, region.level());
       manager.platform.flush_secondary(space.mm, start,
                                        start + (VirtAddr{1} << shift_of(region.level())));

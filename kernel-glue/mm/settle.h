@@ -1,10 +1,10 @@
-// What an operation owes to entries that somebody else has changed and not flushed yet.
+// What an operation owes to entries that another has changed and not flushed yet.
 //
 // A removal leaves its entry's lock long before its flush: a gather flushes at its end, a reclaim
-// batch later still. Whoever looks at such an entry under its lock finds a mark that says so, the
-// space's `pending` count (M13) or its `batch_marks` (M12). Two things must not happen over it: an
-// operation must not promise that nothing older is left, and the entry must not become present
-// again. What an entry mapped last may be cached although it is not present any more.
+// batch later still. An operation that looks at such an entry under its lock finds a mark that says
+// so, the space's `pending` count (M13) or its `batch_marks` (M12). Two things must not happen over
+// it: an operation must not promise that nothing older is left, and the entry must not become
+// present again. What an entry mapped last may be cached although it is not present any more.
 #pragma once
 
 #include <atomic>
@@ -16,7 +16,7 @@
 namespace shootdown::vm {
 
 /// Before an operation on `space` says that nothing older is left: an entry that it found gone may
-/// be in somebody's reclaim batch. Context: as for a flush, after the locks.
+/// be in a reclaim batch. Context: as for a flush, after the locks.
 template <MemoryPlatform P>
 void settle(Manager<P>& manager, Space<P>& space) {
   flush_tlb_batched_pending(manager.system, space.mm);

@@ -2,7 +2,7 @@
 //
 // Tables of levels 4 to 2 stay where they are until the space is destroyed, so a pointer to one is
 // good as long as the space is. A page table (level 1) may be unhooked under its directory's lock
-// and its own: who finds one without a lock takes its lock and looks again.
+// and its own: an operation that finds one without a lock takes its lock and looks again.
 #pragma once
 
 #include <algorithm>
@@ -32,8 +32,8 @@ template <MemoryPlatform P>
 
 namespace internal {
 
-/// Hooks a new table below `parent`, which has level `at`. Returns the entry, which is somebody
-/// else's if that came first, and not present if there is no memory.
+/// Hooks a new table below `parent`, which has level `at`. Returns the entry, which is another
+/// operation's if that came first, and not present if there is no memory.
 template <MemoryPlatform P>
 Pte hook_table(Manager<P>& manager, Space<P>& space, PhysAddr parent, unsigned at,
                VirtAddr address) {
@@ -80,8 +80,8 @@ template <MemoryPlatform P>
 /// Which regions a LockedRegion locks.
 enum class Lock : std::uint8_t {
   any,
-  /// Those with a page table; the others look empty. For whoever holds another page table's lock
-  /// already, after which a directory's must not be taken.
+  /// Those with a page table; the others look empty. For an operation that holds another page
+  /// table's lock already, after which a directory's must not be taken.
   tables,
 };
 

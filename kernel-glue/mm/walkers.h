@@ -7,7 +7,7 @@
 //   walker was inside is released only when that walker has moved on.
 //     walker:    make own sequence odd | full barrier | read tables
 //     releaser:  unhook                | full barrier | read sequences
-// Whatever the interleaving, the walker misses the table or the releaser sees the walker.
+// In every interleaving the walker misses the table or the releaser sees the walker.
 #pragma once
 
 #include <atomic>
@@ -32,7 +32,7 @@ class LocklessWalk {
       : manager_(manager), sequence_(manager.walkers[H::this_cpu()].sequence) {
     sequence_.store(sequence_.owner_load() + 1, std::memory_order_relaxed);
     // Orders the announcement before the reads of tables, against the releaser's unhooking before
-    // its reads of sequences. Otherwise it finds nobody, and this CPU finds the table.
+    // its reads of sequences. Otherwise the releaser finds no walker, and this CPU finds the table.
     H::full_fence();
   }
   ~LocklessWalk() {
