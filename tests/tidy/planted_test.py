@@ -4,9 +4,11 @@
 import os
 import tempfile
 import unittest
+from unittest import mock
 
 from tests.tidy import layers
 from tests.tidy import tidy
+from tests.tidy import words
 
 LOOSE_END = "TO" + "DO"
 MACHINE_PATH = "/ho" + "me/somebody/src"
@@ -114,6 +116,15 @@ PLANTED = {
         ("tests/BUILD.bazel", 'cc_test(name = "t", target_compatible_with = KERNEL_ONLY)\n'),
         ("core/BUILD.bazel", 'cc_library(name = "core", target_compatible_with = HOST_ONLY)\n'),
     ],
+    # Tables of its own, see fired().
+    "old_names": [
+        ("core/README.md", "The frob of the core.\n"),
+        ("hal/host/b.cc", "int b() { return frob; }\n"),
+    ],
+    "pronouns": [
+        ("core/README.md", "The core. Somebody calls it.\n"),
+        ("core/a.h", CLEAN["core/a.h"] + "// Whoever comes here.\n"),
+    ],
     "clang_format": [("hal/host/b.cc", "int b(){return 1;}\n")],
 }
 
@@ -127,7 +138,10 @@ def fired(changes):
                 os.makedirs(os.path.dirname(file_name), exist_ok=True)
                 with open(file_name, "w", encoding="utf-8") as file:
                     file.write(text)
-        return {(check, path) for check, path, _, _ in tidy.findings(root)}
+        with mock.patch.object(words, "OLD_NAMES", {"frob": "flush"}), \
+                mock.patch.object(words, "OLD_NAMES_ALLOWED", {"fuzz/README.md": {"frob"}}), \
+                mock.patch.object(words, "PLAIN_FOLDERS", ["core"]):
+            return {(check, path) for check, path, _, _ in tidy.findings(root)}
 
 
 class PlantedTest(unittest.TestCase):
@@ -151,6 +165,10 @@ class PlantedTest(unittest.TestCase):
         self.assertEqual(picture.layer_of("fuzz/run/deep/a.h"), "fuzz/run")
         self.assertIsNone(picture.layer_of("fuzz/new/a.h"))
         self.assertIsNone(picture.layer_of("fuzzy/a.h"))
+
+    def test_an_old_name_is_allowed_where_the_table_says(self):
+        self.assertEqual(fired({"fuzz/README.md": "Old texts say frob.\n"}), set())
+        self.assertEqual(fired({"fuzz/README.md": "Frobnicate is another word, and nobody minds.\n"}), set())
 
     def test_a_tab_is_found(self):
         # clang-format objects to it as well, so it cannot be in the table.

@@ -10,6 +10,7 @@ from tests.tidy import layers
 from tests.tidy import room_checks
 from tests.tidy import text_checks
 from tests.tidy import tree
+from tests.tidy import words
 
 CHECKS = [
     text_checks.line_length,
@@ -27,6 +28,8 @@ CHECKS = [
     room_checks.label_layers,
     room_checks.visibility,
     room_checks.compatibility,
+    words.old_names,
+    words.pronouns,
     format_checks.clang_format,
 ]
 
