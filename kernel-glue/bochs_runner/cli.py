@@ -215,7 +215,7 @@ def _raise_interrupt(_number, _frame):
 def main(arguments):
     """Returns the exit status."""
     parsed = parse_arguments(arguments)
-    # Whoever ends this tool politely ends the emulator with it.
+    # A signal that ends this tool politely ends the emulator with it.
     signal.signal(signal.SIGTERM, _raise_interrupt)
     folder = parsed.keep or tempfile.mkdtemp(prefix="shootdown-bochs.")
     try:

@@ -124,7 +124,7 @@ def run(machine, folder, timeout, show):
     """Boots the machine in `folder`, which `prepare` has filled, for at most `timeout` seconds.
 
     show(text) is called with each piece of console output as it arrives; all of it is also left in
-    serial.log. Whatever ends this function, an exception included, the emulator has ended as well.
+    serial.log. When this function has ended, by an exception or not, the emulator has ended as well.
     """
     # The serial port is a pseudo terminal: to a file Bochs writes with a buffer, and what is in it
     # when a hang is killed would be lost.
@@ -185,7 +185,7 @@ def _read(console):
 
 
 def _end(process):
-    """Ends the process and whatever it started."""
+    """Ends the process and all that it started."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
             return

@@ -13,7 +13,7 @@ enum class InterruptStack : std::uint8_t { current = 0, double_fault = 1, nmi = 
 /// Loads the segments and the task state in `area`, this CPU's. Clobbers the GS base.
 void load_descriptors(EntryArea& area);
 
-/// Who may enter through an INT instruction.
+/// The mode from which an INT instruction may enter.
 enum class GateUser : std::uint8_t { kernel = 0, user_mode = 3 };
 
 /// Fills an entry of the table that all CPUs share. Context: boot CPU, before the others start.

@@ -17,7 +17,7 @@ struct ExceptionFrame {
   std::uint64_t rip, cs, rflags, rsp, ss;
 };
 
-/// Ends the run with what is known about an exception that nobody expected.
+/// Ends the run with what is known about an exception that no handler expects.
 [[noreturn]] void report_exception(const ExceptionFrame& frame);
 
 /// What an NMI does; null: it is fatal. The handler runs with NMIs blocked, so it must not fault:

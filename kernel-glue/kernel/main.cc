@@ -28,7 +28,7 @@ constexpr std::uint64_t kPatience = std::uint64_t{1} << 20;
 
 constexpr std::array<Test, 1> kBenchmarks = {{{"benchmark: range flush", run_benchmark}}};
 
-/// CPUs are not counted yet; with one there is nobody to flush by hypercall anyway.
+/// CPUs are not counted yet; with one there is no other CPU to flush by hypercall anyway.
 x86::Identity detect_backend() {
   const auto leaf = [](std::uint32_t number) {
     const x86::CpuidResult result = x86::cpuid(number);

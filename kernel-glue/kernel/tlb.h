@@ -23,7 +23,7 @@ void initialize_tlb_on_this_cpu();
 /// Makes `mm` the address space of this CPU, not lazy.
 void load(Mm& mm);
 
-/// Leaves whatever is loaded for the kernel's own space.
+/// Leaves the loaded space for the kernel's own.
 void load_kernel_space();
 
 /// Promises not to use the user half until the next `load`.

@@ -41,7 +41,7 @@ void serve(ExceptionFrame& frame, VirtAddr fault_address) {
   const UserServices& services = *stays[x86::this_cpu()].services;
   if (frame.vector == SHOOTDOWN_SYSTEM_CALL_VECTOR) {
     if (frame.rax == SHOOTDOWN_CALL_EXIT) end_stay({.value = frame.rdi});
-    if (services.call == nullptr) fatal("system call ", frame.rax, ", which nobody answers");
+    if (services.call == nullptr) fatal("system call ", frame.rax, ", which no service answers");
     frame.rax = services.call(services.self, frame.rax, frame.rdi, frame.rsi);
     return;
   }

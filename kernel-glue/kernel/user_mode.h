@@ -7,8 +7,8 @@
 
 namespace shootdown::kernel {
 
-/// Who answers the system calls and page faults of one stay in user mode. Both run on the CPU of
-/// the stay as thread code: interrupts on, not in an interrupt.
+/// The functions that answer the system calls and page faults of one stay in user mode. Both run on
+/// the CPU of the stay as thread code: interrupts on, not in an interrupt.
 struct UserServices {
   void* self{nullptr};
   /// The answer to a system call other than `exit`. Null: every number is unknown.

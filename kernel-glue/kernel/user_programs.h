@@ -1,7 +1,7 @@
 // What runs in ring 3: small functions whose code is mapped into user spaces.
 //
 // Each is compiled into the section .user.text, refers to nothing outside itself, and so runs at
-// whatever address it is mapped. It gets the address of its CPU's UserPage and an argument, and
+// any address that it is mapped at. It gets the address of its CPU's UserPage and an argument, and
 // ends with the system call `exit`.
 #pragma once
 

@@ -16,7 +16,7 @@ enum class MemoryMoment : std::uint8_t {
   secondary,  // CPUs were flushed, devices would be next
 };
 
-/// What a self-test does there; null: nothing. Changed while nobody uses the memory manager.
+/// What a self-test does there; null: nothing. Changed while no CPU uses the memory manager.
 extern constinit void (*memory_hook)(MemoryMoment moment);
 
 /// What the memory manager asks for (kernel-glue/mm/platform.h).
@@ -52,7 +52,7 @@ class KernelMemory {
   [[nodiscard]] Record* allocate_record() { return nullptr; }
   void release_record(Record* /*record*/) {}
 
-  // Nothing is written back, and nobody watches but self-tests.
+  // Nothing is written back, and only self-tests watch.
   void note_dirty(PhysAddr /*page*/) { at(MemoryMoment::dirty); }
   void looked(const Mm& /*mm*/, VirtAddr /*start*/, VirtAddr /*end*/) { at(MemoryMoment::looked); }
   void cleaned(const Mm& /*mm*/, VirtAddr /*start*/, VirtAddr /*end*/) {}

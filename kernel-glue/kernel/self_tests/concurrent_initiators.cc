@@ -30,8 +30,8 @@ class InitiatorScene {
     return stale_after_flush_.load(std::memory_order_relaxed);
   }
 
-  /// The work of one CPU. Both barriers keep the rounds apart, so `versions` changes only while
-  /// nobody reads it.
+  /// The work of one CPU. Both barriers keep the rounds apart, so `versions` changes only while no
+  /// CPU reads it.
   void operator()(CpuId cpu) {
     Random random{cpu + 1};
     load(space_.mm);

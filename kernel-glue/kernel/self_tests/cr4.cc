@@ -6,7 +6,7 @@
 namespace shootdown::kernel {
 namespace {
 
-/// User mode may read performance counters: harmless, and nobody else changes it.
+/// User mode may read performance counters: harmless, and no other code changes it.
 constexpr std::uint64_t kCr4PerformanceCounters = std::uint64_t{1} << 8;
 
 constexpr std::uint64_t kChanges = 200;

@@ -72,7 +72,7 @@ void test_cpu_parked(Report& report) {
   scene.may_return.store(true, std::memory_order_release);
   wait_for(traveller());
   report.expect(scene.before == scene.old_frame.marker(), "the CPU reads the first mapping");
-  report.expect(told == cpu_count() - 2, "nobody waits for a CPU that has gone");
+  report.expect(told == cpu_count() - 2, "no CPU waits for one that has gone");
   report.expect(scene.while_offline == scene.old_frame.marker(), "what it has kept is stale");
   report.expect(scene.after == scene.new_frame.marker(), "it comes back with nothing stale");
   check_back(report);
@@ -122,7 +122,7 @@ void test_cpu_restarted(Report& report) {
   start_on(traveller(), stop);
   const std::uint64_t told = change_meanwhile(scene);
   restart_cpu(traveller());
-  report.expect(told == cpu_count() - 2, "nobody waits for a CPU that has gone");
+  report.expect(told == cpu_count() - 2, "no CPU waits for one that has gone");
   report.expect(read_on(traveller(), KernelWindow::page(0)) == scene.new_frame.marker(),
                 "it comes back with nothing stale");
   check_back(report);

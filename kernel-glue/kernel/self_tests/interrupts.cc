@@ -1,5 +1,5 @@
 // The cross call without any flush: each function runs exactly once, on the right CPU, in interrupt
-// context with interrupts off; and nobody deadlocks when everybody calls everybody.
+// context with interrupts off; and no CPU deadlocks when every CPU calls all others.
 #include <array>
 
 #include "kernel-glue/kernel/self_tests/self_tests.h"
@@ -80,7 +80,7 @@ void test_ipi_sequential(Report& report) {
       report.expect(tally.count(cpu) == round + 1, "the function ran before the call returned");
     }
   }
-  report.expect(tally.total() == kCalls * (cpu_count() - 1), "nobody else ran it");
+  report.expect(tally.total() == kCalls * (cpu_count() - 1), "no other CPU ran it");
   report.expect(!tally.wrong_context(), "it ran in interrupt context");
 }
 
@@ -144,7 +144,7 @@ void test_ipi_unanswered(Report& report) {
   tlb.calls.set_patience(tlb.config.patience);
   unanswered_hook.store(nullptr, std::memory_order_release);
   report.expect(!waits_with_interrupts_off.load(std::memory_order_relaxed),
-                "whoever waits has interrupts on, and answers others");
+                "the waiting CPU has interrupts on, and answers others");
   report.expect(latest_report.sender == 0, "the report names the waiting CPU");
   report.expect(latest_report.target == kDeaf, "the report names the CPU that does not answer");
   report.expect(latest_report.pauses == 2 * kPatience,

@@ -56,7 +56,7 @@ void check_single_pages(Report& report, const KernelScene& scene, std::uint64_t 
   const bool drops_more = isolated() && tlb.config.pcid && tlb.config.invpcid;
   report.expect(drops_more || scene.all_read(0, 1, false), "the page before was kept");
   report.expect(drops_more || scene.all_read(3, 1, false), "the page behind was kept");
-  report.expect(full_flushes() == full, "nobody flushed everything");
+  report.expect(full_flushes() == full, "no CPU flushed everything");
   // Not global, an entry may be left in the PCID of any other slot.
   const bool owes = !tlb.config.kernel_is_global() && tlb.config.pcid;
   for (CpuId cpu = 0; cpu < cpu_count(); ++cpu) {

@@ -11,7 +11,7 @@ namespace {
 constexpr PhysAddr kOldFrame = PhysAddr{16} << 20;
 constexpr PhysAddr kNewFrame = PhysAddr{18} << 20;
 
-/// Where the tests look, away from everybody else's page numbers modulo the emulator's TLB.
+/// Where the tests look, away from the page numbers of all other code, modulo the emulator's TLB.
 constexpr VirtAddr kLargePage = 0x40'4060'0000;
 constexpr VirtAddr kHugePage = 0x41'0000'0000;
 constexpr std::array<std::uint64_t, 3> kParts = {0x13'0000, 0x14'0000, 0x1f'0000};

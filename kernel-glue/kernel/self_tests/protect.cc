@@ -1,4 +1,4 @@
-// Taking away the right to write from CPUs that write all the time: when the flush returns, nobody
+// Taking away the right to write from CPUs that write all the time: when the flush returns, no CPU
 // does any more, whether targets answer before they flush or after.
 #include "kernel-glue/kernel/self_tests/self_tests.h"
 #include "kernel-glue/kernel/self_tests/support.h"
@@ -30,7 +30,7 @@ class ProtectScene {
     for (CpuId cpu = 1; cpu < cpu_count(); ++cpu) start_on(cpu, *this);
     wait_for_progress();
     set_entry(space_.page_entry(page_), frame_ | (kUserData & ~kWritable));
-    // Nobody was told yet: stale entries still let everybody write.
+    // No CPU was told yet: stale entries still let all of them write.
     wait_for_progress();
     flush(space_, {.start = page_, .end = page_ + kPageBytes});
     const auto counts = read_counts();
@@ -39,7 +39,7 @@ class ProtectScene {
       programs_.page(cpu).stop.store(true, std::memory_order_release);
     }
     for (CpuId cpu = 1; cpu < cpu_count(); ++cpu) wait_for(cpu);
-    report.expect(read_counts() == counts, "nobody has written after the flush returned");
+    report.expect(read_counts() == counts, "no CPU has written after the flush returned");
     for (CpuId cpu = 1; cpu < cpu_count(); ++cpu) check_exit(report, cpu);
   }
 
@@ -65,7 +65,7 @@ class ProtectScene {
     wait_until(all_counted_on, "CPUs that count in user mode");
   }
 
-  /// A CPU that has answered early is not back in user mode yet. Whoever has not faulted in this
+  /// A CPU that has answered early is not back in user mode yet. One that has not faulted in this
   /// time never will.
   void give_time_to_fault() const {
     constexpr std::uint64_t kPolls = 20'000;

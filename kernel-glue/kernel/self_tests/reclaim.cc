@@ -1,4 +1,5 @@
-// The reclaim batch: one flush for pages of several spaces, and the mark for whoever comes before.
+// The reclaim batch: one flush for pages of several spaces, and the mark for operations that come
+// before it.
 #include "kernel-glue/kernel/self_tests/self_tests.h"
 #include "kernel-glue/kernel/self_tests/support.h"
 
@@ -88,7 +89,7 @@ void test_pending_batch(Report& report) {
     if (ordinary_shootdown == Shootdown::complete) flush_tlb_batched_pending(tlb, scene.first.mm);
     first.read(scene.page);
     report.expect(first.all_found(scene.new_frame.marker()),
-                  "whoever depends on it flushes what is pending");
+                  "an operation that depends on it flushes what is pending");
 
     const std::uint64_t queued = counters_of(0).targets_queued;
     flush_tlb_batched_pending(tlb, scene.first.mm);

@@ -77,7 +77,7 @@ void test_positive_control(Report& report) {
   report.expect(seen.local_fresh, "the flusher reads the new frame");
   report.expect(seen.stale_after,
                 "with the shootdown disabled every other CPU reads the old frame");
-  report.expect(seen.targets_queued == 0, "nobody was told");
+  report.expect(seen.targets_queued == 0, "no CPU was told");
 }
 
 void test_generation_missing(Report& report) {

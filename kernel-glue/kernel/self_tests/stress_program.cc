@@ -58,7 +58,7 @@ inline void operate(StressState& state, std::uint64_t cpu, std::uint64_t kind) {
   const std::uint64_t random = draw(state);
   const std::uint64_t index = random % kStressPages;
   const VirtAddr own = page_of(cpu, index);
-  // Somebody else's, where there is anybody else.
+  // Another CPU's, where there is another.
   const std::uint64_t others = state.cpus == 1 ? 1 : state.cpus - 1;
   const VirtAddr other = page_of((cpu + 1 + (random >> 8) % others) % state.cpus, index);
   if (kind == 0) lose(state, StressCall::unmap, cpu, index);

@@ -26,7 +26,7 @@ void add_one(x86::Atomic<std::uint64_t>& counter) {
   counter.fetch_add(1, std::memory_order_relaxed);
 }
 
-/// R7: whatever moment it is, a flusher finds this CPU in the mask of the space in its CR3.
+/// R7: at every moment a flusher finds this CPU in the mask of the space in its CR3.
 void look_at_masks() {
   const PhysAddr root = x86::read_cr3() & kFrameMask;
   for (const AddressSpace* space : under_nmis.spaces) {
@@ -87,7 +87,7 @@ struct Interrupted {
   }
 };
 
-/// What a scheduler does: says who runs now, then switches.
+/// What a scheduler does: says which space runs now, then switches.
 void run_as(AddressSpace& space, const MarkedFrame& frame) {
   InterruptsOff<Hal> guard;
   under_nmis.current.store(nullptr, std::memory_order_relaxed);
@@ -121,7 +121,7 @@ void test_leave_mm(Report& report) {
   static_cast<void>(flush_tlb_mm_range(tlb, space.mm, range));
   const std::uint64_t told = counters_of(0).targets_queued - queued;
   report.expect(told == (kept && by_mask ? 1 : 0),
-                "it is told only if nobody knew that it has left");
+                "it is told only if the initiator cannot see that it has left");
   report.expect(space.mm.cpus.test(1) == (kept && !by_mask), "a flush that finds it gone says so");
   check_space_left(report);
 }
@@ -170,7 +170,7 @@ void test_temporary_space(Report& report) {
   }
   report.expect(read_marker(test_page(0)) == own.marker(), "the task's own mapping is back");
   report.expect(user_access_ok(tlb, space.mm), "and its addresses mean what they meant");
-  report.expect(temporary.mm.cpus.read().empty(), "nobody is left in the temporary space");
+  report.expect(temporary.mm.cpus.read().empty(), "no CPU is left in the temporary space");
 
   become_lazy();
   {

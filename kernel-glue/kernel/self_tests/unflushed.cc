@@ -83,7 +83,7 @@ void interrupt_operation(MemoryMoment moment) {
   interruption.stored = page.can_store(interruption.address);
 }
 
-/// Runs an operation in which nobody must be able to store to the page at that moment.
+/// Runs an operation in which no CPU must be able to store to the page at that moment.
 template <class Operation>
 void expect_no_store(Report& report, const Interruption& at, const char* what,
                      Operation&& operation) {
@@ -105,11 +105,11 @@ void test_page_moved(Report& report) {
   const auto move = [&](VirtAddr source, VirtAddr target) {
     return vm::move_page(memory_manager, page.space(), source, target);
   };
-  report.expect(page.can_read(), "the page is cached, and nobody has stored to it");
+  report.expect(page.can_read(), "the page is cached, and no CPU has stored to it");
   report.expect(move(from, to), "it moves");
-  report.expect(!page.can_read(), "nobody finds it where it was");
+  report.expect(!page.can_read(), "no CPU finds it where it was");
   expect_no_store(report, {.page = &page, .address = to, .moment = MemoryMoment::looked},
-                  "when the locks go, nobody stores through the old address",
+                  "when the locks go, no CPU stores through the old address",
                   [&] { static_cast<void>(move(to, from)); });
 }
 
@@ -123,10 +123,10 @@ void test_page_copied(Report& report) {
       .page = &page, .address = HeldPage::address(), .moment = MemoryMoment::copying};
   Interruption flushed = copying;
   flushed.moment = MemoryMoment::secondary;
-  expect_no_store(report, copying, "nobody stores to a page that is being copied", migrate);
-  expect_no_store(report, flushed, "nobody caches an entry between its flush and its change",
+  expect_no_store(report, copying, "no CPU stores to a page that is being copied", migrate);
+  expect_no_store(report, flushed, "no CPU caches an entry between its flush and its change",
                   migrate);
-  // Somebody has taken the right to store out of the entry, and will flush later.
+  // Another operation has taken the right to store out of the entry, and will flush later.
   report.expect(page.can_store(), "the copy is cached");
   vm::Gather<KernelMemory> gather(memory_manager, page.space());
   vm::internal::take_rights(memory_manager, page.space(), HeldPage::range(), gather);
@@ -151,20 +151,20 @@ void test_page_unmapped(Report& report) {
   report.expect(page.can_read() && !page.can_store(), "afterwards it can be read only");
   unmap();
   page.map();
-  report.expect(page.can_read(), "the next page is cached, and nobody has stored to it");
-  // Somebody else unmaps it, and has not flushed yet.
+  report.expect(page.can_read(), "the next page is cached, and no CPU has stored to it");
+  // Another operation unmaps it, and has not flushed yet.
   vm::Gather<KernelMemory> gather(memory_manager, page.space());
   vm::internal::clear_pages(memory_manager, page.space(), HeldPage::range(), gather);
   report.expect(page.can_read(), "until the flush the entry is stale");
   unmap();
-  report.expect(!page.can_read(), "who unmaps what is gone already answers for it");
+  report.expect(!page.can_read(), "an operation that unmaps what is gone already answers for it");
   gather.finish();
 }
 
 void test_page_shared(Report& report) {
   HeldPage page;
   AddressSpace child;
-  report.expect(page.can_read(), "the page is cached, and nobody has stored to it");
+  report.expect(page.can_read(), "the page is cached, and no CPU has stored to it");
   report.expect(vm::fork(memory_manager, page.space(), child), "there is memory for a child");
   report.expect(page.can_read(), "it is cached again, for reading");
   // The parent unmaps it, and has not flushed yet.
@@ -185,11 +185,11 @@ void test_page_reclaimed(Report& report) {
     report.expect(reclaimer.reclaim(memory_manager, page.space(), HeldPage::address()),
                   "there was a page to reclaim");
   };
-  report.expect(page.can_read(), "the page is cached, and nobody has stored to it");
+  report.expect(page.can_read(), "the page is cached, and no CPU has stored to it");
   reclaim();
   report.expect(page.can_read(), "until the batch is flushed the entry is stale");
   vm::unmap(memory_manager, page.space(), HeldPage::range());
-  report.expect(!page.can_read(), "who unmaps what is in a batch answers for it");
+  report.expect(!page.can_read(), "an operation that unmaps what is in a batch answers for it");
   reclaimer.flush(memory_manager);
   page.map();
   expect_no_store(report,
@@ -197,7 +197,7 @@ void test_page_reclaimed(Report& report) {
                    .address = HeldPage::address(),
                    .moment = MemoryMoment::dirty,
                    .unmaps = true},
-                  "who can find the page gone can rely on it", reclaim);
+                  "an operation that can find the page gone can rely on it", reclaim);
   reclaimer.flush(memory_manager);
 }
 
