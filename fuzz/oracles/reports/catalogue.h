@@ -11,7 +11,8 @@
 
 namespace shootdown::fuzz {
 
-/// `order` is about the C++ memory model.
+/// `order` is about the C++ memory model. Numbers begin at 1, so `kCount` is one more than there
+/// are.
 enum class Oracle : std::uint8_t {
   o1 = 1,
   o2,
@@ -48,7 +49,7 @@ enum class Oracle : std::uint8_t {
   o33,
   o34,
   order,
-  kEnd,
+  kCount,
 };
 
 struct CatalogueEntry {
@@ -56,7 +57,7 @@ struct CatalogueEntry {
   std::string_view fires;  // when; empty: no run tells, comparisons do
 };
 
-inline constexpr std::size_t kOracles = static_cast<std::size_t>(Oracle::kEnd) - 1;
+inline constexpr std::size_t kOracles = static_cast<std::size_t>(Oracle::kCount) - 1;
 
 /// In the order of Oracle.
 extern const std::array<CatalogueEntry, kOracles> kCatalogue;
