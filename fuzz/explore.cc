@@ -142,7 +142,7 @@ std::string others_of(const ControlledRun& run) {
   add(run.evictions.size(), "page", " that each evicts");
   add(run.nmis.size(), "NMI", " on each");
   add(run.losses, "interrupt", " to each lost");
-  add(run.duplicates, "interrupt", " to each that nobody sends");
+  add(run.duplicates, "interrupt", " to each that no CPU sends");
   add(run.preemptions, "preemption", " of each");
   add(run.device_walks.size(), "walk", " of a device");
   return text;

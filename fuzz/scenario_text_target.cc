@@ -1,4 +1,4 @@
-// The fuzz target of the scenario's text form: whatever the bytes are, the parser says what is
+// The fuzz target of the scenario's text form: for any bytes the parser says what is
 // wrong and where, or makes a scenario that printing and both forms keep as it is.
 #include <algorithm>
 #include <cstddef>

@@ -38,7 +38,7 @@ constexpr const char* kHelp =
     "  --cpus N          simulated CPUs, 1 to 8 (default 4)\n"
     "  --ops N           operations per CPU, 1 to 16 (default 8)\n"
     "  --deviations N    deviations from the default schedule at most, 0 to 64 (default 16)\n"
-    "  --strategy NAME   who decides when things happen (default random):\n"
+    "  --strategy NAME   what decides when things happen (default random):\n"
     "                    random, the generator, which knows nothing of the run;\n"
     "                    walk, a walk among the CPUs;\n"
     "                    pct, priorities of CPUs, store buffers and interrupts that change at 0 to "

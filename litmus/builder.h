@@ -29,7 +29,7 @@ class Builder {
   /// The location of that name; made if there is none, but not by the condition. `name` may hold
   /// an index: `t[1]` is a location like any other.
   std::size_t location(Piece name);
-  /// The same, where nothing may be made: a typo would become a location that nobody else uses.
+  /// The same, where nothing may be made: a typo would become a location that no instruction uses.
   std::size_t known(Piece name);
   [[nodiscard]] std::optional<std::size_t> find_location(std::string_view name) const;
   /// A stack slot of one CPU.

@@ -37,7 +37,7 @@ struct CompilerOptions {
 
 enum class OperationKind : std::uint8_t { compute, branch, load, store, modify, barrier };
 
-/// An instruction that does one thing, on registers that nobody writes twice.
+/// An instruction that does one thing, on registers that are written once.
 struct Operation {
   Instruction made;
   OperationKind kind{OperationKind::compute};

@@ -132,7 +132,7 @@ bool Lowering::is_observed(std::uint8_t number) const {
          });
 }
 
-/// Nobody sees a relaxed load whose value nobody uses, so it need not be tried in every place.
+/// A relaxed load whose value is not used has no effect, so it need not be tried in every place.
 void Lowering::drop_unused(std::vector<bool> used) {
   for (std::size_t i = made_.operations.size(); i-- > 0;) {
     Operation& one = made_.operations[i];

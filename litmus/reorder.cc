@@ -88,7 +88,8 @@ class Orders {
   std::vector<std::size_t> row_;
 };
 
-/// Loads that read what their own CPU has just stored, unless somebody else stores in between.
+/// Loads that read what their own CPU has just stored, unless another operation may store to the
+/// word in between.
 std::vector<Orders::Pair> Orders::loads_of_own_stores() const {
   std::vector<Pair> found;
   for (std::size_t load = 0; load < operations_.size(); ++load) {
@@ -105,7 +106,7 @@ std::vector<Orders::Pair> Orders::loads_of_own_stores() const {
   return found;
 }
 
-/// A compiler may drop the load, if it can be put right behind the store: nobody else stores in
+/// A compiler may drop the load, if it can be put right behind the store: no other CPU stores in
 /// between then. What the load had to wait for, the store must wait for then.
 void Orders::forward(std::size_t load, std::size_t store) {
   Operation& dropped = operations_[load];

@@ -30,7 +30,7 @@ inline constexpr MemoryName kMemories[] = {
 enum class Observation : std::uint8_t { never, sometimes, always };
 [[nodiscard]] std::string_view name_of(Observation observation);
 
-/// Final states that differ. So many fit into memory, and nobody reads them.
+/// Final states that differ. So many fit into memory, and a list of more is of no use.
 inline constexpr std::size_t kMostStates = 100'000;
 
 struct RunOptions {

@@ -1,4 +1,4 @@
-// The fuzz target of the litmus runner: whatever the bytes are, the parser says what is wrong and
+// The fuzz target of the litmus runner: for any bytes the parser says what is wrong and
 // where, or makes a test that runs, if it is small, in every mode.
 #include <cstddef>
 #include <cstdint>

@@ -18,7 +18,7 @@ _ONLY_CRASHING_SEEDS = "seed that does not crash"
 # the default size: eight operations on each of four CPUs, and some deviations (fuzz/scenario/FORMAT.md).
 _FALLBACK_SEED = bytes(7) + bytes([32]) + b"".join(
     bytes([i % 14, i % 4, i % 18, 0]) for i in range(32)) + bytes([9, 0, 1, 0]) * 8
-# Knows scenarios, where AFL++ itself knows bytes. A file among the runfiles of whoever uses this module.
+# Knows scenarios, where AFL++ itself knows bytes. A file among the runfiles of each program that uses this module.
 _MUTATOR = Path(__file__).absolute().parents[1] / "afl_mutator.so"
 
 
@@ -34,7 +34,7 @@ class Afl(Engine):
         self._seen_crashes = {"README.txt"}
         self._seen_hangs = {"README.txt"}
         self._seen_queue: set[str] = set()
-        # AFL++ writes its statistics once a minute, but sends them every second to whoever listens.
+        # AFL++ writes its statistics once a minute, but sends them every second to the socket that listens.
         self._counters = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._counters.bind(("127.0.0.1", 0))
         self._counters.setblocking(False)

@@ -155,7 +155,7 @@ class Campaign:
                                          self._options.reproduce))
 
     def _keep_unexamined(self) -> None:
-        """Keeps what nobody had the time to replay."""
+        """Keeps what the campaign had no time to replay."""
         for engine, find in self._waiting:
             heard = f"not replayed: {find.title}" if find.title else "not replayed"
             self._keep(engine, find, Title("UNKNOWN", heard))

@@ -11,8 +11,8 @@ from pathlib import Path
 from fuzz.campaign.disk import locked, reason, write_whole
 
 INDEX = "titles.txt"
-# How a file of bytes begins (fuzz/scenario/scenario.h). Fuzzers write theirs without it, and then nobody can tell a
-# crash file from any other.
+# How a file of bytes begins (fuzz/scenario/scenario.h). Fuzzers write theirs without it, and then a crash file looks
+# like any other.
 MARK = b"shootdown-bytes 1\n"
 _FAILURE = re.compile(r"SHOOTDOWN-FAILURE: (\S+)\s*(.*)")
 _SUMMARY = re.compile(r"SUMMARY: (Address|UndefinedBehavior|Thread|Memory|Leak)Sanitizer: (.+)")

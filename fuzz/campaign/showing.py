@@ -1,7 +1,7 @@
 """The command that shows a crash again, found by trying it.
 
-The reproducer tells the story, if there is one of the same build. Nobody is helped by one that says
-"ok": a crash of another build, or a sanitizer's, is then shown by the program that found it.
+The reproducer tells the story, if there is one of the same build. One that says "ok" shows nothing:
+a crash of another build, or a sanitizer's, is then shown by the program that found it.
 """
 
 import os

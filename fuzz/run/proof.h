@@ -14,7 +14,7 @@
 // takes an NMI at some moment, whose handler reads the page if it may (with nmi=1). `device=PAGE`,
 // `device=PAGE:LEVEL`: the device walks for the page in space 0 at some moment (with device=1).
 // `lose=N`, `duplicate=N`: at so many moments it is decided for each CPU that the next interrupt to
-// it gets lost, or one arrives that nobody has sent (with faults=1).
+// it gets lost, or one arrives that no CPU has sent (with faults=1).
 // `preemptions=N`: so often the host may take each CPU's processor (with backend=kvm).
 // `deviations=N`: not every interleaving, but every run with at most N steps that differ from the
 // default schedule. With cxx=1 there must be such a bound.

@@ -1,5 +1,5 @@
-// Strategies of the random search: who decides when what the generator came up with happens. The
-// plain one leaves it to the generator, which knows nothing of the run. The others look at the
+// Strategies of the random search: what decides when the operations of a generated scenario happen.
+// The plain one leaves it to the generator, which knows nothing of the run. The others look at the
 // machine before every visible operation.
 #pragma once
 
@@ -35,11 +35,11 @@ class Walk final : public LiveSchedule {
 
 /// Probabilistic concurrency testing (Burckhardt, Kothari, Musuvathi, Nagarakatte: "A Randomized
 /// Scheduler with Probabilistic Guarantees of Finding Bugs", ASPLOS 2010). Actors have priorities,
-/// drawn at random: each CPU's program, its store buffer, and the arrival of its interrupts. Who
-/// has the highest and can act, acts; at depth - 1 moments, drawn from the run's length, who acts
-/// falls behind all others. Who waits falls behind, too. What hardware does once and by itself
-/// (fills, evictions, arrivals of broadcasts, a virtual CPU that loses its processor) happens at
-/// moments of its own.
+/// drawn at random: each CPU's program, its store buffer, and the arrival of its interrupts. Of
+/// those that can act, the one with the highest acts; at depth - 1 moments, drawn from the run's
+/// length, the acting one falls behind all others. One that waits falls behind, too. What hardware
+/// does once and by itself (fills, evictions, arrivals of broadcasts, a virtual CPU that loses its
+/// processor) happens at moments of its own.
 ///
 /// Not exactly as in the paper: a CPU that blocks or ends hands over to the next in turn for one
 /// visible operation, because a scenario cannot say otherwise.

@@ -34,7 +34,7 @@ bool because_of_errno(const std::string& path, std::string& error) {
 }
 
 /// Opens what is a file. Not asked before: it may have become something else. Without waiting: a
-/// pipe that nobody writes would never open.
+/// pipe without a writer would never open.
 File open_to_read(const std::string& path, std::string& error) {
   const int descriptor = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   if (descriptor < 0) {

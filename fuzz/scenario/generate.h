@@ -86,7 +86,7 @@ struct GenerateOptions {
   unsigned ops_per_cpu{8};
   unsigned max_deviations{16};  // The number is drawn from 0 to this, small ones more often.
   bool vary_header{true};       // Off: everything but `cpus` stays at its default.
-  /// These switches are not at their defaults, whatever is drawn.
+  /// These switches are never at their defaults: no draw changes them.
   std::array<const HeaderSwitch*, 3> turned{};
   Backend backend{Backend::kCount};  // Always this one, unless kCount.
   /// Switches turn that otherwise turn on request, several come together, and backends come often.

@@ -88,7 +88,7 @@ enum class OpKind : std::uint8_t {
   replace,          // move `page` to a new frame, flush, release the old one
   free_table,       // unmap everything in the page table of `page`, unhook it, flush, release it
   flush_mm,         // flush all of the space
-  exit,             // if nobody runs `mm`: unmap all, flush, release everything, start a new space
+  exit,             // if no CPU runs `mm`: unmap all, flush, release everything, start a new space
   protect_early,    // as protect, but targets may answer before they flush
   reclaim,          // take `page` away and leave the flush to this CPU's batch
   batch_flush,      // flush this CPU's batch, release its frames
@@ -100,7 +100,7 @@ enum class OpKind : std::uint8_t {
   offline,          // this CPU goes offline; other operations do nothing until it comes back
   online,           // this CPU comes back
   move,             // move small page `page` to the small page `to`
-  fork,             // if nobody runs `to`: end it and start it anew as a child of `mm`
+  fork,             // if no CPU runs `to`: end it and start it anew as a child of `mm`
   cow,              // a store to `page` that is shared: copy it, or make it writable
   split,            // split large page `page` into small ones
   collapse,         // make large page `page` of small ones
@@ -186,7 +186,7 @@ struct Scenario {
 void normalise(Scenario& scenario);
 
 /// How a file of bytes begins that this project writes. Any bytes are a scenario, so without a mark
-/// nobody can tell them from another file. Canonical bytes never begin like this.
+/// they look like any other file. Canonical bytes never begin like this.
 inline constexpr std::string_view kBytesMark = "shootdown-bytes 1\n";
 
 /// Total: any bytes, any length, no allocation. A mark at the beginning is skipped.

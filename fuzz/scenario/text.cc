@@ -125,7 +125,7 @@ std::size_t utf8_character(std::string_view text) {
   return too_long || no_character ? 0 : size;
 }
 
-/// What keeps a file from being text at all, whatever its lines say. Empty if nothing does.
+/// What keeps a file from being text at all, before its lines are read. Empty if nothing does.
 std::string wrong_encoding(std::string_view text) {
   if (text.starts_with("\xef\xbb\xbf")) {
     return "the text begins with a byte-order mark; save it as UTF-8 without one";

@@ -17,7 +17,7 @@ enum class IpiMethod : std::uint8_t { one_by_one, by_group, all_but_self };
 struct IpiCosts {
   std::uint32_t one{1};           // a command to one CPU
   std::uint32_t group{1};         // a command to any members of one group
-  std::uint32_t all_but_self{1};  // the command that names nobody
+  std::uint32_t all_but_self{1};  // the command that names no target
   /// A CPU that is interrupted for nothing: entry, an empty queue, end of interrupt, exit, and what
   /// it was doing has gone cold. Far more than an access, so it is never a good trade for few.
   std::uint32_t needless{1000};

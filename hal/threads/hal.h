@@ -26,7 +26,7 @@ class ThreadAtomic {
     interrupt_point();
     return value_.load(order);
   }
-  /// The owner's own last value; nobody else writes the word.
+  /// The owner's own last value; no other CPU writes the word.
   [[nodiscard]] T owner_load() const { return value_.load(std::memory_order_relaxed); }
   void store(T value, std::memory_order order) {
     interrupt_point();

@@ -64,7 +64,7 @@ void Processors::run_cpu(CpuId id) {
   setup_.program(id);
   self.interrupts_enabled = true;
   unfinished_.fetch_sub(1, std::memory_order_relaxed);
-  // Whoever still works may wait for this CPU's answers.
+  // A CPU that still works may wait for this CPU's answers.
   while (unfinished_.load(std::memory_order_relaxed) != 0) {
     take_interrupts(self);
     pause(self);

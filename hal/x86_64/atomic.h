@@ -6,7 +6,7 @@
 namespace shootdown::x86 {
 
 /// A thin wrapper over std::atomic: every access names its order, and nothing converts silently.
-/// A read-modify-write is a locked instruction whatever its order, hence a full barrier, which the
+/// A read-modify-write of any order is a locked instruction, hence a full barrier, which the
 /// core relies on (`HalAtomics`). Orders are constants at every call, so each access is one
 /// instruction.
 template <class T>

@@ -1,7 +1,7 @@
 // The privileged instructions, one function each. No policy.
 //
 // Every asm is volatile, so the compiler keeps their order among each other; those that change what
-// memory accesses mean, or who may interfere with them, clobber memory as well.
+// memory accesses mean, or what may come between them, clobber memory as well.
 #pragma once
 
 #include <cstdint>

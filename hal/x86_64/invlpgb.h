@@ -29,7 +29,7 @@ inline constexpr std::uint32_t kInvlpgbLargeStride = std::uint32_t{1} << 31;
 inline constexpr unsigned kInvlpgbPcidShift = 16;
 
 /// Never "final only": page tables may have been unhooked, so cached pointers to them must go too.
-/// The ASID is 0, the one of whoever is no guest. A clear "PCID valid" means every PCID, a clear
+/// The ASID is 0, that of code outside any guest. A clear "PCID valid" means every PCID, a clear
 /// "address valid" every address.
 [[nodiscard]] constexpr InvlpgbOperands encode_invlpgb(const Invlpgb& what) {
   InvlpgbOperands operands{.rax = kInvlpgbAsidValid, .ecx = 0, .edx = 0};

@@ -1,4 +1,4 @@
-// The local APIC: who can be interrupted, and how.
+// The local APIC: which CPUs can be interrupted, and how.
 //
 // x2APIC mode is used where the CPU has it, else the memory-mapped xAPIC. Which one is a static
 // key, so the interrupt path does not ask at run time.

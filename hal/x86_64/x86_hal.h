@@ -58,7 +58,7 @@ struct X86Hal {
   /// that does not serialise (SDM vol. 3, 11.12.3), so the interrupt could overtake the stores that
   /// it announces. MFENCE waits until the stores are visible; LFENCE keeps the WRMSR, which is not
   /// a memory access, from starting before MFENCE is done. Without them the target finds an empty
-  /// queue, and nobody interrupts it again. The xAPIC's uncached store needs neither; the pair is
+  /// queue, and no CPU interrupts it again. The xAPIC's uncached store needs neither; the pair is
   /// kept there because two instructions are cheaper than another key.
   static void order_stores_before_ipi() { asm volatile("mfence\n\tlfence" ::: "memory"); }
   static void send_call_function_ipi(const CpuMask<kMaxCpus>& targets) {

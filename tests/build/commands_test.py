@@ -178,7 +178,7 @@ class LintTest(Tree):
         self.assertEqual(self.call("tools/lint")[0], 0)
         (self.root / "a.h").write_text("inline int* f() { return 0; }\n")
         status, output = self.call("tools/lint")
-        self.assertEqual(status, 1, "the header has changed, and nobody has looked")
+        self.assertEqual(status, 1, "the header has changed, and lint has not read it")
         self.assertIn("use nullptr", output)
         self.assertEqual(self.call("tools/lint")[0], 1, "a finding was remembered as clean")
 

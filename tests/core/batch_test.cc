@@ -1,4 +1,4 @@
-// The reclaim batch and the mark that protects those who meet what it removed.
+// The reclaim batch and the mark that protects operations that meet what it removed.
 #include <gtest/gtest.h>
 
 #include <vector>

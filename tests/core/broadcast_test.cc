@@ -1,4 +1,4 @@
-// Spaces with global slots: who gets one, what a flush broadcasts, and who still needs an
+// Spaces with global slots: which get one, what a flush broadcasts, and which CPUs still need an
 // interrupt.
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-// The initiator's side of a flush: what comes before what, who is reached, what is refused.
+// The initiator's side of a flush: what comes before what, which CPUs are reached, what is refused.
 #include "core/flush.h"
 
 #include <gtest/gtest.h>
@@ -123,7 +123,7 @@ TEST(SerialFlush, OfASpaceThatThisCpuDoesNotRunHasNoLocalPart) {
   }
 }
 
-// ---- Who is reached
+// ---- Which CPUs are reached
 
 TEST(FastPath, AFlushOfOneselfTouchesNoInterruptMachinery) {
   FourCpus bench;

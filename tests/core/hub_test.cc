@@ -1,4 +1,4 @@
-// The hub: whom a message reaches, what its handler does, and who is interrupted instead.
+// The hub: which CPUs a message reaches, what its handler does, and which are interrupted instead.
 #include <gtest/gtest.h>
 
 #include <set>

@@ -92,8 +92,8 @@ TEST(Misuse, TheKernelsSpaceIsGivenAway) {
 
 TEST(Misuse, ASwitchToASpaceThatHasNotBegun) {
   TwoCpus bench;
-  Mm<H> nobody;
-  EXPECT_EQ(refusal_with_interrupts_off(bench, 0, [&] { switch_mm(bench.system, nobody); }),
+  Mm<H> raw;
+  EXPECT_EQ(refusal_with_interrupts_off(bench, 0, [&] { switch_mm(bench.system, raw); }),
             "R13: a switch to a space that was not initialised");
   EXPECT_EQ(bench.loaded(0), &bench.system.kernel_mm);
 }

@@ -104,7 +104,7 @@ struct ParavirtHal : RecordingHal<kCpus> {
     });
     return leftover;
   }
-  /// Whoever waits gives the others time to take their messages.
+  /// A CPU that waits gives the others time to take their messages.
   static bool hub_outstanding() { return unanswered[recorder.current] != 0; }
   static void pause() {
     RecordingHal<kCpus>::pause();

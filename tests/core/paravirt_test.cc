@@ -1,5 +1,5 @@
-// Each backend in both forms: who is asked what, what is left to interrupts, and what happens when
-// the hypervisor refuses.
+// Each backend in both forms: what the hypervisor is asked, what is left to interrupts, and what
+// happens when the hypervisor refuses.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -94,7 +94,7 @@ TEST(Backends, ATargetSetThatIsAllLazyIsNobodyToAsk) {
 }
 
 TEST(Backends, TheLastFlushOfASpaceInterrupts) {
-  // Lazy CPUs have to leave it, and nobody can do that for them.
+  // Lazy CPUs have to leave it, and no other CPU or host can do that for them.
   for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
     Four guest(*ops);
     guest.run_mm_on({1});
@@ -186,7 +186,7 @@ TEST(Kvm, ATargetThatTheHostTakesBackMeanwhileIsInterrupted) {
     if (is(entry, "push vcpu1")) H::vcpus[1].poke(0);
   };
   guest.flush();
-  EXPECT_EQ(H::vcpus[1].peek(), 0) << "a flag that nobody would read";
+  EXPECT_EQ(H::vcpus[1].peek(), 0) << "a flag that the host would not read";
   EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b10});
 }
 

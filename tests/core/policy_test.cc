@@ -150,7 +150,7 @@ TEST(ByLoadedSpace, ATrimReachesTheOthersAndTakesTheirBits) {
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b010});
   EXPECT_FALSE(bench.mm.cpus.read().test(1));
   recorder.clear();
-  flush(bench);  // Generation 3: nobody is left.
+  flush(bench);  // Generation 3: no CPU is left.
   EXPECT_NEVER("send interrupt");
 }
 
@@ -286,7 +286,7 @@ TEST(Offline, ACallThatComesTooLateIsRefusedAndNobodyWaitsForIt) {
   FourCpus bench;
   bool gone = false;
   recorder.before = [&](const Entry& entry) {
-    // CPU 1 goes after the sender has read who is online, at the sender's push.
+    // CPU 1 goes after the sender has read which CPUs are online, at the sender's push.
     if (!is(entry, "push cpu1.queue") || std::exchange(gone, true)) return;
     bench.as(1, [&] {
       H::self().interrupts = false;

@@ -306,7 +306,7 @@ struct RecordingHal {
   static void pause() {
     recorder.note("pause");
     if (recorder.log.size() > kLongestLog) {
-      fail({.rule = Rule::r12, .what = "somebody waits for ever", .where = {}});
+      fail({.rule = Rule::r12, .what = "a CPU waits for ever", .where = {}});
     }
     deliver();
   }

@@ -295,8 +295,8 @@ TEST(BringUp, GoesOnlineLoadsTheKernelInSlot0AndEmptiesEverything) {
     EXPECT_EQ(bench.own(0).slots[slot].context, kNoContext);
   }
   EXPECT_BEFORE("or online", "invpcid everything")
-      << "whoever frees kernel mappings from now on reaches it, and the flush covers the rest";
-  EXPECT_BEFORE("store cpu0.queue", "or online") << "who sees it online may queue";
+      << "a CPU that frees kernel mappings from now on reaches it; the flush covers the rest";
+  EXPECT_BEFORE("store cpu0.queue", "or online") << "a CPU that sees it online may queue";
   EXPECT_TRUE(bench.system.calls.online().test(0));
 }
 

@@ -1,4 +1,4 @@
-// Completion tokens: who makes them, what they permit, and that one can be used up.
+// Completion tokens: which functions make them, what they permit, and that one can be used up.
 #include <gtest/gtest.h>
 
 #include <type_traits>

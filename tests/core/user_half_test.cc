@@ -287,7 +287,7 @@ TEST(KernelRange, ReachesEveryCpuThatIsOnlineLazyOrNot) {
     EXPECT_EQ(values("invlpg", cpu), (std::vector<std::uint64_t>{0x100000, 0x101000})) << cpu;
   }
   EXPECT_EQ(bench.mm.tlb_gen.peek(), kFirstGeneration) << "no space's generation is concerned";
-  EXPECT_TRUE(bench.system.cpus[2].shared.is_lazy.peek()) << "and nobody leaves its space";
+  EXPECT_TRUE(bench.system.cpus[2].shared.is_lazy.peek()) << "and no CPU leaves its space";
   EXPECT_EQ(bench.own(0).counters.remote_flush_sent, 1u);
   EXPECT_EQ(bench.own(3).counters.remote_flush_received, 1u);
 }

@@ -290,7 +290,7 @@ TEST(TextErrors, QuoteWhatIsUnprintableOrLong) {
 }
 
 /// The time of a parse grows as the text does: a text of the greatest size is read in a moment,
-/// whatever it is full of.
+/// with any content.
 TEST(Text, LargeTextsOfOneKindAreReadOrRefused) {
   constexpr std::size_t kSize = std::size_t{1} << 20;
   for (const std::string_view piece :

@@ -159,7 +159,7 @@ TEST_F(Broadcast, SyncWaitsForThisCpusOnly) {
     there = has(kPage, kFirst);
   });
   EXPECT_FALSE(world.lab.run().failed());
-  EXPECT_TRUE(there) << "CPU 0 has not waited, and nobody else can";
+  EXPECT_TRUE(there) << "CPU 0 has not waited, and no other CPU can";
 }
 
 TEST_F(Broadcast, EachArrivalIsAStepInWhichOthersMayAct) {

@@ -1,5 +1,5 @@
 // What a compiler may reorder, and what it may not: the classic shapes, each tried under every
-// script of a few actions. Then who knows what: happens-before.
+// script of a few actions. Then what each CPU knows: happens-before.
 #include "hal/host/cxx_memory.h"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// The same input gives the same run: on every build, in every process, whatever ran before.
+// The same input gives the same run: on every build, in every process, after any other runs.
 #include <gtest/gtest.h>
 
 #include <array>

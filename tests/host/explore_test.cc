@@ -222,7 +222,7 @@ TEST(Explore, ALostInterruptIsSentAgainByWhoLosesPatience) {
   program.handler = {{store, 0}};
   EXPECT_FALSE(outcomes_of(program, {}).result.failed);
   program.code[0].back() = {await, 0};
-  EXPECT_TRUE(outcomes_of(program, {}).result.failed) << "nobody sends it again";
+  EXPECT_TRUE(outcomes_of(program, {}).result.failed) << "no CPU sends it again";
   program.losses = 0;
   EXPECT_FALSE(outcomes_of(program, {}).result.failed);
 }

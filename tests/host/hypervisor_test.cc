@@ -57,7 +57,7 @@ TEST(KvmHost, APreemptedCpuDoesNotRunUntilItIsResumed) {
   below.lab.at(1, EventKind::vcpu_preempt, 1);
   below.lab.at(1, EventKind::preempt, 1);
   below.run();
-  EXPECT_EQ(order, "apbc") << "the host resumes it when nobody else has work";
+  EXPECT_EQ(order, "apbc") << "the host resumes it when no other CPU has work";
   EXPECT_EQ(HostHal::vcpu_state(1).peek(), 0);
 }
 

@@ -96,7 +96,7 @@ TEST(Interrupt, ThatGetsLostIsSentAgainWhenSomebodyHasWaitedForLong) {
     const Report& report = pair.lab.run();
     EXPECT_EQ(report.failed(), !reports) << report.title;
     EXPECT_EQ(pair.count.peek(), reports ? 1u : 0u);
-    if (!reports) EXPECT_EQ(report.kind, &kStuck) << "nobody does anything about it";
+    if (!reports) EXPECT_EQ(report.kind, &kStuck) << "the interrupt is not sent again";
   }
 }
 

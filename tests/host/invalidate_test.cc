@@ -159,7 +159,8 @@ TEST(Invlpg, OfALargePageLeavesSmallEntriesFromBefore) {
     world.tables.map_large(kLarge);  // The range is collapsed.
     HostHal::invlpg(kLarge);
     EXPECT_FALSE(world.caches(kLarge, kFirst));
-    EXPECT_TRUE(world.caches(kLarge + 0x1000, kFirst)) << "whoever collapses steps by 4 KiB";
+    EXPECT_TRUE(world.caches(kLarge + 0x1000, kFirst))
+        << "a kernel that collapses a range steps by 4 KiB";
   });
 }
 

@@ -1,4 +1,4 @@
-// Who runs when: the default schedule, deviations from it, waiting, and runs that cannot end.
+// Which CPU runs when: the default schedule, deviations from it, waiting, and runs that cannot end.
 #include "hal/host/schedule.h"
 
 #include <gtest/gtest.h>

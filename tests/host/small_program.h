@@ -12,7 +12,7 @@ namespace shootdown::host {
 
 /// What a random program may contain.
 enum class Flavour : std::uint8_t { words, waits, pages, interrupts };
-/// Who acts beside it: walks in several steps and evictions, NMIs, a device, faults of the
+/// What acts beside it: walks in several steps and evictions, NMIs, a device, faults of the
 /// interrupt controller, a host.
 enum class Actor : std::uint8_t { walker, nmi, device, faults, host };
 inline constexpr unsigned kActors = 5;

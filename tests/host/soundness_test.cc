@@ -25,8 +25,8 @@ struct Comparison {
         program,
         {.reduction = Reduction::none, .most_executions = most_plain, .stop_at_failure = false});
     ASSERT_TRUE(reduced.result.complete);
-    // A run that fails ends although somebody could still act whom nobody can rely on, so what such
-    // a run ends in depends on who happens to have acted. What counts is that it is found.
+    // A run that fails ends although an actor that no CPU can rely on could still act, so what such
+    // a run ends in depends on which actors happen to have acted. What counts is that it is found.
     for (const std::string& failure : plain.failures) {
       ASSERT_TRUE(reduced.failures.contains(failure)) << "seed " << seed << " loses " << failure;
     }

@@ -227,8 +227,8 @@ void expect_within(const States& seen, const States& all, const std::string& wha
   }
 }
 
-/// The same with two loads more at the end of each CPU, which nobody looks at. The end of a program
-/// drains the store buffer, and nothing happens between the last store and that.
+/// The same with two loads more at the end of each CPU, whose values no condition reads. The end of
+/// a program drains the store buffer, and nothing happens between the last store and that.
 litmus::Test prolonged(litmus::Test test) {
   Instruction load{.op = Op::mov, .width = test.locations[0].width};
   load.operands[0].kind = OperandKind::reg;
@@ -299,8 +299,8 @@ std::optional<Test> test_in(const std::filesystem::path& path) {
 
 TEST(CxxMachine, DoesWhatTheSuitesAllow) {
   constexpr std::uint64_t kMost = 40000;
-  // The machine does not see that an address depends on a load. C++ promises an order to nobody but
-  // consume, compilers keep one.
+  // The machine does not see that an address depends on a load. C++ promises an order to consume
+  // only, compilers keep one.
   const std::set<std::string> more{"MP+rel+addr"};
   unsigned whole = 0;
   unsigned buffering = 0;

@@ -312,7 +312,7 @@ TEST(Parse, MixedSizesAreAnError) {
 }
 
 TEST(Parse, EveryPrefixOfAFileIsHandled) {
-  // Whatever is cut off, the parser ends and says something.
+  // The parser ends and says something for every prefix.
   const std::string text =
       "X86 all\n\"x\"\nKey=v\n{ x=1; 0:EAX=x; t[2]={1,2}; PTE(p)=(a,present); }\n P0 | P1 ;\n"
       " L: MOV EAX,[x] | LOCK XADD [t[1]],EBX ;\n JNE L | INVPCID $0,$1,[p] ;\n"

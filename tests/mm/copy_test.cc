@@ -112,7 +112,7 @@ TEST_F(CopyTest, NoCopyWhereNoneIsAskedForOrWithoutMemory) {
   EXPECT_TRUE(vm::copy_on_write(b.manager, b.space, b.page(9))) << "not mapped";
   EXPECT_TRUE(vm::copy_on_write(b.manager, b.space, large)) << "no table";
   vm::protect(b.manager, b.space, b.pages(2, 1));
-  EXPECT_TRUE(vm::copy_on_write(b.manager, b.space, b.page(2))) << "nobody may store to it";
+  EXPECT_TRUE(vm::copy_on_write(b.manager, b.space, b.page(2))) << "no CPU may store to it";
   EXPECT_NEVER("copy page");
   ASSERT_TRUE(vm::fork(b.manager, b.space, b.other));
   b.memory.allocations_left = 0;

@@ -70,7 +70,7 @@ class FakeMemory {
     return frame;
   }
   vm::AtomicEntry<Hal> entry(PhysAddr table, unsigned index) {
-    EXPECT_EQ(at(table).use, FrameUse::table) << "somebody uses a table that was released";
+    EXPECT_EQ(at(table).use, FrameUse::table) << "an operation uses a table that was released";
     return vm::AtomicEntry<Hal>(at(table).words[index]);
   }
   void prepare_entry(PhysAddr table, unsigned index, vm::Pte value) {

@@ -1,5 +1,5 @@
-// Who sees an entry that somebody else has changed and not flushed: the pending count and the
-// batch.
+// What an operation does with an entry that another has changed and not flushed: the pending count
+// and the batch.
 #include <gtest/gtest.h>
 
 #include <utility>
@@ -65,7 +65,7 @@ TEST_F(GatherTest, AForcedFlushReachesLazyCpus) {
   at_first("load pending", [&] { vm::unmap(b.manager, b.space, b.pages(1, 1)); });
   vm::unmap(b.manager, b.space, b.pages(1, 1));
   EXPECT_EQ(b.bench.loaded(1), &b.bench.system.kernel_mm)
-      << "nobody knows whether the other one frees tables";
+      << "it is not known whether the other one frees tables";
 }
 
 using M12_Gather = GatherTest;

@@ -92,7 +92,7 @@ TEST_F(MappingTest, ADirtyPageIsFlushedUnderTheLock) {
   b.set_dirty(1);
   const PhysAddr page = vm::frame_of(b.pte(1));
   vm::unmap(b.manager, b.space, b.pages(1, 1));
-  EXPECT_BEFORE("invlpg", "store lock1") << "whoever cleans the page must not miss it";
+  EXPECT_BEFORE("invlpg", "store lock1") << "an operation that cleans the page must not miss it";
   EXPECT_TRUE(b.memory.dirty.contains(page));
   EXPECT_ONCE("add tlb_gen") << "and once";
 }

@@ -1,4 +1,4 @@
-// What the memory manager tells those who walk a space's tables beside the CPUs, and when.
+// What the memory manager tells devices that walk a space's tables beside the CPUs, and when.
 #include <gtest/gtest.h>
 
 #include "tests/mm/fake_memory.h"
@@ -39,7 +39,7 @@ TEST_F(Secondary, HearsOfAReclaimedPageWhenItJoinsTheBatchUnderItsLock) {
   EXPECT_BEFORE("flush secondary", "store lock1");
   recorder.clear();
   reclaimer.flush(b.manager);
-  EXPECT_NEVER("flush secondary") << "whoever settles a batch has CPUs to flush only";
+  EXPECT_NEVER("flush secondary") << "an operation that settles a batch has only CPUs to flush";
 }
 
 TEST_F(Secondary, HearsOfAMovedAndOfACopiedPageUnderTheLock) {

@@ -6,7 +6,7 @@ one that changes the type of a member, does not compile, or is refused here.
 
 A file that a patch changes consists of sections, each behind a line that says whose text it is:
 
-    //@ text                 everybody's; a file begins with it
+    //@ text                 of all; a file begins with it
     //@ code                 of no source: chooses
     //@ only NAME...         of these mutants
     //@ not NAME...          of all others and of the clean core
@@ -54,7 +54,7 @@ class _File:
     def __init__(self, path: str, text: str):
         self.path = path
         self._clean = declarations.read(text)
-        # By the place in the clean file: whose bodies it has, who has none of it, and what is added in front.
+        # By the place in the clean file: whose bodies it has, which mutants lack it, and what is added in front.
         self._bodies: dict[int, dict[str, tuple[Declaration, int]]] = {}
         self._left_out: dict[int, list[str]] = {}
         self._added: dict[int, list[tuple[str, str, int]]] = {}

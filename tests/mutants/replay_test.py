@@ -28,7 +28,7 @@ class ReplayTest(unittest.TestCase):
         return _FOUND.search(run.stdout)[1], run.stdout.splitlines()[-1]
 
     def shell(self, command: str) -> str:
-        """Runs it as the user would, who stands in a folder and types it."""
+        """Runs it as it is typed in a shell, in a folder of the user's."""
         run = subprocess.run(command, shell=True, cwd=self.home, text=True, stdout=subprocess.PIPE,
                              check=False)
         self.assertEqual(run.returncode, 1, run.stdout)

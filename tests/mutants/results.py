@@ -57,7 +57,7 @@ def load(file: Path) -> list[Result]:
 
 
 def append(file: Path, result: Result) -> None:
-    """Adds one, so that it survives whatever happens next."""
+    """Adds one, so that it survives if the next step fails."""
     file.parent.mkdir(parents=True, exist_ok=True)
     text = file.read_text() if file.exists() else ""
     with open(file, "a", encoding="utf-8") as stream:

@@ -254,7 +254,7 @@ class Try:
                        f"{_NAMES[found.plan.engine]}, {'' if seedless else f'seed {found.plan.seed}, '}after "
                        f"{'' if found.exact else 'about '}{_number(found.executions, 'execution')} and "
                        f"{found.seconds:.1f} s.")
-        # The verdict stands, whatever happens from here on.
+        # The verdict stands, even if a step from here on fails.
         try:
             options.keep.mkdir(parents=True, exist_ok=True)
             if seedless:

@@ -350,7 +350,7 @@ TEST(O25, FiresWhenACpuStaysInTheTemporaryMask) {
 TEST(O25, FiresWhenACpuDoesNotGoBackToWhereItWas) {
   for (const bool was_lazy : {false, true}) {
     Trial trial;
-    // A lazy CPU must not go back: nobody told it what it missed.
+    // A lazy CPU must not go back: no initiator told it what it missed.
     const auto use_temporary = [&] {
       trial.oracles.on_temporary_begin(0);
       HostHal::disable_interrupts();

@@ -82,7 +82,7 @@ TEST_F(StoryTest, NamesWordsAndPlacesAndNoAddresses) {
   for (const char* part :
        {"mm0.tlb_gen", "mm0.cpu_mask", "cpu1.is_lazy", "cpu1.queue", "record.cpu0->cpu1", "page 1",
         "mm0, PCID", "interrupt: call function", "flush.h:", "switch_mm.h:"}) {
-    if (std::string_view(part) == "switch_mm.h:") continue;  // Nobody switches here.
+    if (std::string_view(part) == "switch_mm.h:") continue;  // No CPU switches here.
     EXPECT_NE(story.find(part), std::string::npos) << part;
   }
   // A pointer in decimal has more digits than anything that a story counts.

@@ -35,7 +35,7 @@ struct Step {
 
 /// An operation as it stands in a scenario's text form, such as "unmap mm=0 page=1".
 [[nodiscard]] Step op(std::string_view text);
-/// Waits, with interrupts on, until somebody says `go(turn)`.
+/// Waits, with interrupts on, until another CPU has run `go(turn)`.
 [[nodiscard]] Step await(std::uint64_t turn);
 [[nodiscard]] Step go(std::uint64_t turn);
 /// What hardware may do, whether the script runs honestly or not.

@@ -34,8 +34,8 @@ void expect_generations_add_up(Town& town) {
   }
 }
 
-/// All flushes are complete, so who runs a space is as fresh as the space; what a slot has recorded
-/// is never from the future; the masks and the loaded spaces agree.
+/// All flushes are complete, so a CPU that runs a space is as fresh as the space; what a slot has
+/// recorded is never from the future; the masks and the loaded spaces agree.
 void expect_cpus_are_fresh(Town& town) {
   for (CpuId cpu = 0; cpu < Town::kCpus; ++cpu) {
     CpuPrivate<H>& own = town.system.cpus[cpu].own;

@@ -100,7 +100,7 @@ class Town {
     switch_mm(system, spaces[0]);
     H::enable_interrupts();
     for (unsigned i = 0; i < plan_.operations; ++i) act();
-    // Behind the last operation, so that the checks know where everybody is.
+    // Behind the last operation, so that the checks know where each CPU is.
     Diary& own = diaries[cpu];
     if (own.lazy) wake_up(own);
     flush_batch();
@@ -173,8 +173,8 @@ class Town {
     H::enable_interrupts();
   }
 
-  /// Unmaps the page, or maps it if it is not. Whoever takes an entry away owns the page until it
-  /// maps it again. Returns the frame taken away, or 0.
+  /// Unmaps the page, or maps it if it is not. A CPU that takes an entry away owns the page until
+  /// it maps it again. Returns the frame taken away, or 0.
   std::uint64_t take_away(unsigned space, unsigned page) {
     return entries_[space][page].exchange(0, std::memory_order_seq_cst);
   }

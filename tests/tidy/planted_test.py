@@ -11,7 +11,7 @@ from tests.tidy import tidy
 from tests.tidy import words
 
 LOOSE_END = "TO" + "DO"
-MACHINE_PATH = "/ho" + "me/somebody/src"
+MACHINE_PATH = "/ho" + "me/user/src"
 
 # Its layers: the line number of the first is 2.
 PICTURE = """```layers
@@ -46,7 +46,7 @@ CLEAN = {
     "tools/README.md": "The tools.\n",
     "tools/tool": "#!/usr/bin/python3\nprint(1)\n",
     "fuzz/README.md": "The fuzzers.\n",
-    "fuzz/corpus/seed": "\0 a binary file is nobody's business " + MACHINE_PATH,
+    "fuzz/corpus/seed": "\0 a binary file is left alone " + MACHINE_PATH,
 }
 
 # For each check: files that break its rule, each a change to the clean tree. None removes the file.

@@ -51,7 +51,7 @@ def label_layers(source):
 
 
 def visibility(source):
-    """A target of a room is visible to no one who may not use the room."""
+    """A target of a room is visible only to packages that may use the room."""
     for file, attribute in _attributes(source):
         room = rooms.room_of(_package(file))
         if room is None or attribute.arg not in ("visibility", "default_visibility"):

@@ -36,7 +36,7 @@ def loose_ends(source):
 
 
 def machine_paths(source):
-    """No file names a folder that exists on somebody's machine only."""
+    """No file names a folder that exists on one machine only."""
     pattern = re.compile(r"(?<![\w.*}])/(work|home|root)/")
     for file in source.files:
         yield from _matches(file, pattern, "a path of one machine")

@@ -1,5 +1,5 @@
 // A page of the kernel's text: Hyper-V lays its code over it, Xen fills it. Until then each entry
-// stops, because nobody may call it.
+// stops, because no code may call it.
         .section .text.hypercall_page, "ax", @progbits
         .balign 4096
         .globl shootdown_hypercall_page

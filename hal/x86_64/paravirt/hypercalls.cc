@@ -22,7 +22,7 @@ void prepare_paravirt(const Identity& identity) {
   internal::paravirt.identity = identity;
   internal::paravirt.processors.fill(kNoProcessor);
   if (identity.backend != FlushBackend::hyperv) return;
-  // The identity first: the hypervisor takes the page only from a guest that has said who it is.
+  // The identity first: the hypervisor takes the page only from a guest that has identified itself.
   write_msr(kMsrHypervGuestId, hyperv_guest_id(kVersion));
   write_msr(kMsrHypervHypercall,
             hyperv_hypercall_value(read_msr(kMsrHypervHypercall),

@@ -41,7 +41,7 @@ struct PlatformFacts {
   /// "UV".
   std::string_view oem_id{};
   std::string_view oem_table_id{};
-  /// Somebody drives the machine's broadcast hub.
+  /// A driver of the machine's broadcast hub is at work.
   bool hub_driver{false};
   /// CPUs that will run.
   unsigned cpus{1};
@@ -78,7 +78,7 @@ constexpr std::uint32_t find_hypervisor(Cpuid&& cpuid, std::string_view letters)
     const std::uint32_t base = kFirstHypervisorLeaf + (i * kHypervisorStep);
     const CpuidLeaf leaf = cpuid(base);
     if (is_signed(leaf, letters)) return base;
-    if (leaf.eax < base || leaf.eax >= base + kHypervisorStep) break;  // nobody here
+    if (leaf.eax < base || leaf.eax >= base + kHypervisorStep) break;  // no hypervisor
   }
   return 0;
 }

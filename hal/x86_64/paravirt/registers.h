@@ -16,7 +16,7 @@ inline constexpr std::uint32_t kMsrKvmStealTime = 0x4b56'4d03;
 
 /// Where the host reports on one vCPU. 64 bytes, 64-byte aligned, never moved while it is
 /// registered: the host may keep the place, and a guest that looked elsewhere would leave its flag
-/// where nobody reads it.
+/// where the host does not read it.
 template <template <class> class Atomic>
 struct alignas(64) StealTime {
   std::uint64_t steal{0};
@@ -38,14 +38,14 @@ inline constexpr std::uint32_t kMsrHypervGuestId = 0x4000'0000;
 inline constexpr std::uint32_t kMsrHypervHypercall = 0x4000'0001;
 inline constexpr std::uint32_t kMsrHypervProcessor = 0x4000'0002;
 
-/// Who we are: an open source kernel (bit 63) of a kind (bits 62:56) that the list does not name,
-/// and a version. Not 0, or the hypervisor refuses the hypercall page.
+/// The guest's identity: an open source kernel (bit 63) of a kind (bits 62:56) that the list does
+/// not name, and a version. Not 0, or the hypervisor refuses the hypercall page.
 [[nodiscard]] constexpr std::uint64_t hyperv_guest_id(std::uint8_t version) {
   constexpr std::uint64_t kOpenSource = std::uint64_t{1} << 63;
   return kOpenSource | (std::uint64_t{version} << 16) | 1;
 }
 
-/// Puts the hypercall page at `page`, whatever else the register reserves.
+/// Puts the hypercall page at `page`, and keeps the register's reserved bits.
 [[nodiscard]] constexpr std::uint64_t hyperv_hypercall_value(std::uint64_t previous,
                                                              PhysAddr page) {
   constexpr std::uint64_t kEnable = 1;
