@@ -49,7 +49,7 @@ void initialize_cpu(System<H>& system) {
   CpuPrivate<H>& own = system.self().own;
   require<H>(!own.is_up, Rule::r10, "a CPU is brought up that has not gone offline");
   own.cr4 = H::read_cr4();
-  require<H>(((own.cr4 & kCr4Pcid) != 0) == system.config.pcid, Rule::r2,
+  require<H>(((own.cr4 & kCr4Pcid) != 0) == system.config.processor.pcid, Rule::r2,
              "CR4.PCIDE is not what the configuration says");
   internal::reset_cpu(system);
   // Online first: whoever frees kernel mappings from now on reaches this CPU, and what was freed

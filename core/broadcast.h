@@ -52,7 +52,7 @@ void await_broadcasts() {
 /// Invalidates the 4 KiB pages of `range`, in as few pieces as the processor permits.
 template <HalBroadcast H>
 void broadcast_pages(System<H>& system, Invlpgb what, const FlushRange& range) {
-  const std::uint64_t most = system.config.broadcast_max_pages;
+  const std::uint64_t most = system.config.broadcast.max_pages;
   what.address = range.start;
   for (std::uint64_t left = range.strides(); left != 0; left -= what.count) {
     what.count = static_cast<std::uint32_t>(std::min(left, most));

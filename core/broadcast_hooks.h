@@ -39,7 +39,7 @@ using GlobalSlotPool = std::conditional_t<HalBroadcast<H>, GlobalSlots<H>, NoGlo
 template <Hal H>
 [[nodiscard]] constexpr bool broadcasts(const System<H>& system) {
   if constexpr (HalBroadcast<H>) {
-    return system.config.broadcast;
+    return system.config.broadcast.enabled;
   } else {
     return false;
   }

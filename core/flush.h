@@ -33,7 +33,7 @@ std::uint64_t flush_by_interrupt(System<H>& system, Mm<H>& mm, FlushRequest<H>& 
   const CpuMask<H::kMaxCpus> members = mm.cpus.read();
   const std::uint64_t ticks = flush_on_cpus(system, members, request);
   if constexpr (HalBroadcast<H>) {
-    if (broadcasts(system) && !retires && members.count() > system.config.broadcast_threshold) {
+    if (broadcasts(system) && !retires && members.count() > system.config.broadcast.threshold) {
       grant_global_slot(system, mm);
     }
   }
@@ -56,7 +56,7 @@ template <Hal H>
 template <Hal H>
 void flush_mm(System<H>& system, Mm<H>& mm, const FlushRange& asked, FlushOptions options) {
   require<H>(!mm.is_kernel, Rule::r13, "the kernel's space is not flushed by range");
-  const FlushRange range = enter_range<H>(asked, system.config.ceiling_strides);
+  const FlushRange range = enter_range<H>(asked, system.config.limits.ceiling_strides);
   PreemptionOff<H> guard;
   H::trace(TraceEvent{
       .kind = TraceKind::flush_asked, .mm = &mm, .value = asked.start, .value2 = asked.end});
@@ -75,8 +75,8 @@ void flush_mm(System<H>& system, Mm<H>& mm, const FlushRange& asked, FlushOption
   // the lazy exit's clear-then-read (R3). Later, and a CPU that switches in meanwhile is told by
   // nobody.
   request.generation = mm.tlb_gen.fetch_add(1, std::memory_order_seq_cst) + 1;
-  request.trims_mask = system.config.mask_policy == MaskPolicy::kept_lazily &&
-                       request.generation % system.config.trim_interval == 0;
+  request.trims_mask = system.config.targets.mask_policy == MaskPolicy::kept_lazily &&
+                       request.generation % system.config.targets.trim_interval == 0;
   H::trace(TraceEvent{
       .kind = TraceKind::flush_begin, .mm = &mm, .request = &request, .value = request.generation});
   const std::uint64_t ticks = send_flush(system, mm, request, options.retires);
@@ -89,7 +89,7 @@ void flush_mm(System<H>& system, Mm<H>& mm, const FlushRange& asked, FlushOption
 /// bits behind. They know nothing of the space, whether they are back or not.
 template <Hal H>
 void empty_mask(const System<H>& system, Mm<H>& mm) {
-  if (system.config.mask_policy == MaskPolicy::kept_lazily) mm.cpus.reset();
+  if (system.config.targets.mask_policy == MaskPolicy::kept_lazily) mm.cpus.reset();
 }
 
 }  // namespace internal
@@ -121,7 +121,7 @@ TablesUnreachable flush_tlb_mm_range_freed_tables(System<H>& system, Mm<H>& mm, 
 /// mode. Context: as for `flush_tlb_mm_range`.
 template <Hal H>
 UserReturnClosed flush_tlb_mm_range_early(System<H>& system, Mm<H>& mm, FlushRange range) {
-  internal::flush_mm(system, mm, range, {.early = system.config.early_acknowledgement});
+  internal::flush_mm(system, mm, range, {.early = system.config.targets.early_acknowledgement});
   return UserReturnClosed(mm.context);
 }
 

@@ -92,7 +92,7 @@ std::uint64_t native_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& 
     if (targets.test(request.initiator)) flush_function(system, request);
   };
   const CallSubject subject = internal::subject_of(request);
-  if (system.config.lazy_test == LazyTest::up_front) {
+  if (system.config.targets.lazy_test == LazyTest::up_front) {
     return internal::count_call(
         self.own.counters,
         system.calls.call(

@@ -38,8 +38,9 @@ void flush_loaded_pages(System<H>& system, const FlushRequest<H>& request) {
   // Not when tables go: between the load of the user root and the invalidations the walker could
   // follow a cached pointer to a table that is no longer one (R6). Nor where a backend has an
   // operation of its own, which reaches both halves.
-  const bool defers = system.config.pti && system.config.pcid && system.config.defer_user_pages &&
-                      !request.frees_tables && flushes_one_user_natively(system);
+  const bool defers = system.config.isolation.enabled && system.config.processor.pcid &&
+                      system.config.isolation.defer_user_pages && !request.frees_tables &&
+                      flushes_one_user_natively(system);
   if (defers) {
     Counters& counters = system.self().own.counters;
     flush_each([&](System<H>& /*here*/, VirtAddr address) {
@@ -85,7 +86,7 @@ HandlerOutcome catch_up(System<H>& system, const FlushRequest<H>& request, Mm<H>
 /// as on any target: a space is left without touching its mask.
 template <Hal H>
 void leave_mask(System<H>& system, Mm<H>& mm) {
-  const bool kept = system.config.mask_policy == MaskPolicy::kept_lazily;
+  const bool kept = system.config.targets.mask_policy == MaskPolicy::kept_lazily;
   if (kept && mm.cpus.test(H::this_cpu())) mm.cpus.clear(H::this_cpu());
 }
 

@@ -21,10 +21,8 @@ namespace shootdown {
 template <Hal H>
 class GlobalSlots {
  public:
-  /// Context: boot, before any other call.
+  /// Gives out `count` slots, 1 .. kMaxGlobalSlots. Context: boot, before any other call.
   void initialize(std::uint32_t count) {
-    require<H>(count != 0 && count <= kMaxGlobalSlots, Rule::r13,
-               "there are 1 to kMaxGlobalSlots global slots");
     for (std::uint32_t i = 0; i < count; ++i) clean_[i / 64] |= std::uint64_t{1} << (i % 64);
     words_ = (count + 63) / 64;
     available_.store(count, std::memory_order_relaxed);

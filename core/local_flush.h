@@ -13,7 +13,7 @@ namespace shootdown {
 /// PCIDs every load of the user root flushes, so there is nothing to note.
 template <Hal H>
 void mark_user_half(System<H>& system, Slot slot) {
-  if (!system.config.pti || !system.config.pcid) return;
+  if (!system.config.isolation.enabled || !system.config.processor.pcid) return;
   system.self().own.user_flush |= static_cast<std::uint16_t>(1U << pcid_of(slot));
 }
 
@@ -34,10 +34,10 @@ void flush_one_in_both_halves(System<H>& system, VirtAddr address) {
   CpuPrivate<H>& own = system.self().own;
   H::invlpg(address);
   ++own.counters.local_flush_one;
-  if (!system.config.pti || !system.config.pcid) return;
+  if (!system.config.isolation.enabled || !system.config.processor.pcid) return;
   // INVPCID faults on this PCID until CR4.PCIDE is on, which the CPU's own register tells and the
   // feature does not.
-  if (system.config.invpcid && (own.cr4 & kCr4Pcid) != 0) {
+  if (system.config.processor.invpcid && (own.cr4 & kCr4Pcid) != 0) {
     H::invpcid(InvpcidType::address, pcid_of(own.loaded_slot) | kUserPcidBit, address);
   } else {
     mark_user_half(system, own.loaded_slot);
@@ -61,7 +61,7 @@ void forget_debts(CpuPrivate<H>& own) {
 template <Hal H>
 void drop_everything(System<H>& system) {
   CpuPrivate<H>& own = system.self().own;
-  if (system.config.invpcid) {
+  if (system.config.processor.invpcid) {
     H::invpcid(InvpcidType::everything, 0, 0);
   } else {
     // Any change of CR4.PGE flushes; the second write restores the register.
@@ -111,7 +111,7 @@ void flush_everything(System<H>& system) {
 template <Hal H>
 void flush_one_kernel(System<H>& system, VirtAddr address) {
   internal::flush_one_in_both_halves(system, address);
-  if (system.config.kernel_is_global() || !system.config.pcid) return;
+  if (system.config.kernel_is_global() || !system.config.processor.pcid) return;
   system.self().own.invalidate_other = true;
 }
 

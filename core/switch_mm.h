@@ -47,7 +47,7 @@ void forget_other_slots(System<H>& system) {
 template <Hal H>
 [[nodiscard]] SlotChoice choose_slot(System<H>& system, const Mm<H>& mm, Generation wanted) {
   CpuPrivate<H>& own = system.self().own;
-  if (!system.config.pcid) return {.slot = 0, .must_flush = true};
+  if (!system.config.processor.pcid) return {.slot = 0, .must_flush = true};
   if (own.invalidate_other) internal::forget_other_slots(system);
   // M14: the slot is read after this CPU became visible, or a flusher that has granted it meanwhile
   // would not find this CPU on its own slot. Broadcasts keep the slot fresh, so nothing is
@@ -117,7 +117,7 @@ bool resume_from_lazy(System<H>& system, Mm<H>& mm) {
 template <Hal H>
 void announce(const System<H>& system, Mm<H>& mm, CpuId cpu) {
   if (mm.is_kernel) return;
-  const bool kept = system.config.mask_policy == MaskPolicy::kept_lazily;
+  const bool kept = system.config.targets.mask_policy == MaskPolicy::kept_lazily;
   if (kept && mm.cpus.test(cpu)) {
     // The bit is still there from last time. What must be visible now is the empty `loaded_mm`: it
     // makes this CPU a target by its loaded space (R8), and the barrier stands for the locked set.
@@ -182,7 +182,7 @@ void switch_mm(System<H>& system, Mm<H>& next) {
   self.own.loaded_mm.store(&next, std::memory_order_release);
   // R7, M19: only now. Until CR3 has left, this CPU can walk the old tables, and a flush that frees
   // them must find it.
-  const bool clears = system.config.mask_policy == MaskPolicy::cleared_at_switch;
+  const bool clears = system.config.targets.mask_policy == MaskPolicy::cleared_at_switch;
   if (clears && !previous.is_kernel) previous.cpus.clear(cpu);
   H::trace(TraceEvent{.kind = TraceKind::switch_end,
                       .mm = &next,

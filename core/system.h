@@ -1,4 +1,4 @@
-// All state of the flush core for one multiprocessor, and its configuration.
+// All state of the flush core for one multiprocessor.
 #pragma once
 
 #include <array>
@@ -6,80 +6,16 @@
 #include <cstdint>
 
 #include "core/broadcast_hooks.h"
+#include "core/config.h"
 #include "core/counters.h"
 #include "core/cpu_state.h"
 #include "core/cross_call.h"
-#include "core/flush_cost.h"
 #include "core/flush_ops.h"
 #include "core/mm.h"
 #include "core/trace.h"
 #include "core/types.h"
 
 namespace shootdown {
-
-/// When a space's mask loses a CPU.
-enum class MaskPolicy : std::uint8_t {
-  cleared_at_switch,  // as soon as the CPU has left: exact, one more locked operation a switch
-  kept_lazily,  // when a flush finds the CPU elsewhere: cheap switches, a few needless interrupts
-};
-
-/// When laziness is tested.
-enum class LazyTest : std::uint8_t {
-  when_queued,  // as late as possible: CPUs that go idle meanwhile are left alone
-  up_front,     // all targets first, into a scratch mask; older, and measurably worse
-};
-
-/// Which members of the mask are interrupted.
-enum class TargetTest : std::uint8_t {
-  not_lazy,         // all that are not lazy
-  by_loaded_space,  // of these, the ones that have the space loaded or are switching
-};
-
-/// Fixed after boot. All combinations give the same correctness; they differ in cost only.
-struct Config {
-  /// CR4.PCIDE is on: slots keep their entries across switches.
-  bool pcid{true};
-  /// Page-table isolation: user mode runs on another root and another PCID.
-  bool pti{false};
-  /// INVPCID exists.
-  bool invpcid{true};
-  /// Kernel mappings are global (CR4.PGE). Without effect under page-table isolation.
-  bool global_pages{true};
-  /// Page-table isolation: invalidate user pages one by one on the way to user mode, not at once.
-  bool defer_user_pages{false};
-  /// Targets of flushes that free no tables may answer before they flush. Only for kernels whose
-  /// NMI and kernel code asks `user_access_ok` before it touches user memory.
-  bool early_acknowledgement{false};
-  /// Erratum: with CR4.PCIDE on, INVLPG leaves global entries alone.
-  bool invlpg_leaves_globals{false};
-  MaskPolicy mask_policy{MaskPolicy::cleared_at_switch};
-  LazyTest lazy_test{LazyTest::when_queued};
-  TargetTest target_test{TargetTest::not_lazy};
-  /// With lazily kept masks, every so many flushes of a space trim its mask. At least 1.
-  std::uint32_t trim_interval{64};
-  /// More strides than this become a flush of the whole context. 0 forces that for every request.
-  /// The default follows from the classic prices; with others, or with page-table isolation, take
-  /// `ceiling_for`.
-  std::uint32_t ceiling_strides{ceiling_for(FlushCosts{}, /*pti=*/false)};
-  /// INVLPGB and TLBSYNC exist and are used. Needs PCIDs. Not together with page-table isolation:
-  /// each global slot would need a twin, and the twins' debts are 16 bits, one for each slot of a
-  /// CPU's own. `initialize_system` switches it off where it cannot be.
-  bool broadcast{false};
-  /// Pages that one INVLPGB can name. At least 1.
-  std::uint32_t broadcast_max_pages{1};
-  /// A flush that finds more CPUs than this in a space's mask gives the space a global slot. Below,
-  /// interrupts are cheap and PCIDs are better kept for others.
-  std::uint32_t broadcast_threshold{3};
-  /// Global slots to give out, 1 .. kMaxGlobalSlots.
-  std::uint32_t global_slots{kMaxGlobalSlots};
-
-  /// How often a sender looks at an unanswered call before it reports it, see `Unanswered`; 0:
-  /// never. The default is of the order of a second of PAUSE instructions.
-  std::uint64_t patience{std::uint64_t{1} << 24};
-
-  /// Kernel entries survive in every PCID until INVLPG drops them in all.
-  [[nodiscard]] bool kernel_is_global() const { return global_pages && !pti; }
-};
 
 /// CR3 bit 63: keep the entries of the PCID being loaded (SDM vol. 3, 4.10.4.1).
 inline constexpr std::uint64_t kCr3KeepEntries = std::uint64_t{1} << 63;
@@ -146,13 +82,13 @@ void initialize_mm(System<H>& system, Mm<H>& mm, PhysAddr root, PhysAddr user_ro
   require<H>(mm.global_slot.owner_load() == kNoGlobalSlot, Rule::r13,
              "a space that has a global slot ends with retire_mm");
   // An entry from user mode takes a root of 0 for none.
-  require<H>(!system.config.pti || (root != 0 && user_root != 0 && user_root != root), Rule::r9,
-             "under page-table isolation a space has a user root of its own");
+  require<H>(!system.config.isolation.enabled || (root != 0 && user_root != 0 && user_root != root),
+             Rule::r9, "under page-table isolation a space has a user root of its own");
   require<H>(!internal::is_loaded(system, mm), Rule::r7,
              "a space is initialised while a CPU has it loaded");
   // With lazily kept masks CPUs that have left a space that was not retired are still in there.
-  require<H>(system.config.mask_policy == MaskPolicy::kept_lazily || mm.cpus.empty(), Rule::r7,
-             "a space is initialised while a CPU is in its mask");
+  require<H>(system.config.targets.mask_policy == MaskPolicy::kept_lazily || mm.cpus.empty(),
+             Rule::r7, "a space is initialised while a CPU is in its mask");
   internal::give_identity(mm, system.next_context.fetch_add(1, std::memory_order_relaxed), root,
                           user_root);
 }
@@ -169,14 +105,14 @@ template <Hal H>
 template <Hal H>
 void initialize_system(System<H>& system, const Config& config, PhysAddr kernel_root) {
   require<H>(!system.is_initialized(), Rule::r13, "a system is initialised twice");
-  require<H>(config.trim_interval != 0, Rule::r13, "the trim interval is at least 1");
-  require<H>(config.broadcast_max_pages != 0, Rule::r13, "one INVLPGB names at least one page");
+  const char* const refusal = validate(config, HalBroadcast<H>);
+  require<H>(refusal == nullptr, Rule::r13, refusal);
   system.config = config;
-  system.config.broadcast = HalBroadcast<H> && config.broadcast && config.pcid && !config.pti;
   if constexpr (HalBroadcast<H>) {
-    if (system.config.broadcast) system.global_slots.initialize(config.global_slots);
+    if (system.config.broadcast.enabled)
+      system.global_slots.initialize(config.broadcast.global_slots);
   }
-  system.calls.set_patience(config.patience);
+  system.calls.set_patience(config.limits.patience);
   system.kernel_mm.is_kernel = true;
   internal::give_identity(system.kernel_mm, 1, kernel_root, kernel_root);
 }
@@ -184,13 +120,13 @@ void initialize_system(System<H>& system, const Config& config, PhysAddr kernel_
 /// The value that CR3 has in kernel mode while `mm` is loaded in `slot`, without the keep bit.
 template <Hal H>
 [[nodiscard]] std::uint64_t cr3_value(const System<H>& system, const Mm<H>& mm, Slot slot) {
-  return mm.root | (system.config.pcid ? pcid_of(slot) : 0);
+  return mm.root | (system.config.processor.pcid ? pcid_of(slot) : 0);
 }
 
 /// The same for user mode under page-table isolation.
 template <Hal H>
 [[nodiscard]] std::uint64_t user_cr3_value(const System<H>& system, const Mm<H>& mm, Slot slot) {
-  return mm.user_root | (system.config.pcid ? pcid_of(slot) | kUserPcidBit : 0);
+  return mm.user_root | (system.config.processor.pcid ? pcid_of(slot) | kUserPcidBit : 0);
 }
 
 }  // namespace shootdown

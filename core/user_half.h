@@ -46,17 +46,17 @@ struct EntryBlock {
 /// note nothing and return to where they were. What this block says is done in any case.
 template <Hal H>
 void prepare_return_to_user(System<H>& system, EntryBlock<H>& block) {
-  if (!system.config.pti) return;
+  if (!system.config.isolation.enabled) return;
   CpuPrivate<H>& own = system.self().own;
   const Mm<H>& loaded = *own.loaded_mm.owner_load();
   const Slot slot = own.loaded_slot;
   const auto bit = static_cast<std::uint16_t>(1U << pcid_of(slot));
-  const bool flushes = !system.config.pcid || (own.user_flush & bit) != 0;
+  const bool flushes = !system.config.processor.pcid || (own.user_flush & bit) != 0;
   block.user_cr3 = user_cr3_value(system, loaded, slot) | (flushes ? 0 : kCr3KeepEntries);
   block.pages = flushes ? DeferredPages{} : own.deferred;
   own.user_flush &= static_cast<std::uint16_t>(~bit);
   own.deferred = {};
-  const std::uint64_t keep = system.config.pcid ? kCr3KeepEntries : 0;
+  const std::uint64_t keep = system.config.processor.pcid ? kCr3KeepEntries : 0;
   block.kernel_cr3.store(cr3_value(system, loaded, slot) | keep, std::memory_order_relaxed);
 }
 
@@ -77,7 +77,7 @@ void load_user_root(const EntryBlock<H>& block) {
 /// Context: interrupts off until user mode runs.
 template <Hal H>
 void return_to_user(System<H>& system, EntryBlock<H>& block) {
-  if (!system.config.pti) return;
+  if (!system.config.isolation.enabled) return;
   prepare_return_to_user(system, block);
   load_user_root(block);
 }

@@ -73,7 +73,7 @@ bool flush_by_hypercall(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
   if (processors.empty()) return true;  // Everybody is lazy: no hypercall for nobody.
   // The list names 4 KiB pages whatever the stride: each small entry of a large page goes as well,
   // so it is not `names_pages` that decides here.
-  const bool every_space = request.mm == nullptr || system.config.pti;
+  const bool every_space = request.mm == nullptr || system.config.isolation.enabled;
   const HypervFlush flush{.space = every_space ? 0 : request.mm->root,
                           .flags = every_space ? kHypervAllSpaces : 0,
                           .start = request.all() ? 0 : request.start,

@@ -16,27 +16,33 @@ using host::table_index;
 
 namespace {
 
+/// A header may turn on what cannot be together: then isolation wins, and what needs it or excludes
+/// it is off.
 Config config_of(const Header& header) {
-  return {
-      .pcid = header.pcid,
-      .pti = header.pti,
-      .invpcid = header.invpcid,
-      .global_pages = header.global_pages,
-      .defer_user_pages = header.defer_user_pages,
-      .early_acknowledgement = header.early,
-      .invlpg_leaves_globals = header.invlpg_erratum,
-      .mask_policy = header.lazy_masks ? MaskPolicy::kept_lazily : MaskPolicy::cleared_at_switch,
-      .lazy_test = header.lazy_test_up_front ? LazyTest::up_front : LazyTest::when_queued,
-      .target_test = header.by_loaded_space ? TargetTest::by_loaded_space : TargetTest::not_lazy,
-      .trim_interval = 3,
-      .ceiling_strides = header.ceiling,
-      // A guest of KVM is not given INVLPGB: the host's emulated accesses do not hear it.
-      .broadcast = header.broadcast && header.backend != Backend::kvm,
-      .broadcast_max_pages = host::kInvlpgbMaxPages,
-      .broadcast_threshold = 1,
-      .global_slots = Guest::global_slots(header.mms),
-      // A lost interrupt is sent again by who has waited so long.
-      .patience = header.faults ? Guest::kPatience : Config{}.patience};
+  // A guest of KVM is not given INVLPGB: the host's emulated accesses do not hear it.
+  const bool broadcasts =
+      header.broadcast && header.backend != Backend::kvm && header.pcid && !header.pti;
+  return {.processor = {.pcid = header.pcid,
+                        .invpcid = header.invpcid,
+                        .global_pages = header.global_pages,
+                        .invlpg_leaves_globals = header.invlpg_erratum},
+          .isolation = {.enabled = header.pti,
+                        .defer_user_pages = header.pti && header.defer_user_pages},
+          .targets = {.early_acknowledgement = header.early,
+                      .mask_policy = header.lazy_masks ? MaskPolicy::kept_lazily
+                                                       : MaskPolicy::cleared_at_switch,
+                      .lazy_test =
+                          header.lazy_test_up_front ? LazyTest::up_front : LazyTest::when_queued,
+                      .target_test = header.by_loaded_space ? TargetTest::by_loaded_space
+                                                            : TargetTest::not_lazy,
+                      .trim_interval = 3},
+          .broadcast = {.enabled = broadcasts,
+                        .max_pages = host::kInvlpgbMaxPages,
+                        .threshold = 1,
+                        .global_slots = Guest::global_slots(header.mms)},
+          // A lost interrupt is sent again by who has waited so long.
+          .limits = {.ceiling_strides = header.ceiling,
+                     .patience = header.faults ? Guest::kPatience : LimitConfig{}.patience}};
 }
 
 /// Whether the entries that the operation takes away come back, and no program is to notice.
@@ -112,12 +118,12 @@ void Guest::build_kernel() {
   kernel_tables_ = take_kernel_tables();
   frames.words(kernel_root_)[table_index(kKernelBase, 4)] =
       FramePool::address(kernel_tables_.upper) | vm::kTableBits;
-  if (system_.config.pti) entry_tables_ = take_kernel_tables();
+  if (system_.config.isolation.enabled) entry_tables_ = take_kernel_tables();
   for (unsigned page = 0; page < kKernelPages; ++page) {
     const std::uint32_t frame = take_frame(FrameKind::data, owner_tag(kKernelSpace, page));
     const std::uint64_t entry = FramePool::address(frame) | vm::kTableBits | kernel_bits();
     frames.words(kernel_tables_.table)[table_index(kernel_address(page), 1)] = entry;
-    if (!system_.config.pti || !is_entry_page(page)) continue;
+    if (!system_.config.isolation.enabled || !is_entry_page(page)) continue;
     frames.words(entry_tables_.table)[table_index(kernel_address(page), 1)] = entry;
   }
 }

@@ -87,9 +87,11 @@ class Guest final : public KernelView {
     return (entry & (vm::kPteWritable | vm::kPteCow)) != 0;
   }
   [[nodiscard]] bool in_user_mode(CpuId cpu) const override { return in_user_[cpu]; }
-  [[nodiscard]] bool answers_early() const override { return system_.config.early_acknowledgement; }
+  [[nodiscard]] bool answers_early() const override {
+    return system_.config.targets.early_acknowledgement;
+  }
   [[nodiscard]] bool kernel_is_global() const override { return system_.config.kernel_is_global(); }
-  [[nodiscard]] bool broadcasts() const override { return system_.config.broadcast; }
+  [[nodiscard]] bool broadcasts() const override { return system_.config.broadcast.enabled; }
 
   /// With faults: so many pauses pass before a lost interrupt is sent again.
   static constexpr std::uint64_t kPatience = 4;

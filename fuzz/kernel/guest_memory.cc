@@ -185,7 +185,7 @@ std::uint64_t Guest::exchange_kernel_entry(unsigned page, std::uint64_t value) {
     return machine_.frames().words(tables.table) + table_index(kernel_address(page), 1);
   };
   const std::uint64_t old = machine_.memory().exchange_word(entry_in(kernel_tables_), value);
-  if (system_.config.pti && is_entry_page(page)) {
+  if (system_.config.isolation.enabled && is_entry_page(page)) {
     machine_.memory().exchange_word(entry_in(entry_tables_), value);
   }
   return old;

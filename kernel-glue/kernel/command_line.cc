@@ -55,20 +55,21 @@ constexpr auto kWords = std::to_array<Word>({
     {"serial-flush", [](Options& o) { o.serial_flush = true; }},
     {"break=no-ipi", [](Options& o) { o.broken = Break::ipi; }},
     {"break=no-kernel-flush", [](Options& o) { o.broken = Break::kernel_flush; }},
-    {"pti=on", [](Options& o) { o.config.pti = true; }},
-    {"pti=off", [](Options& o) { o.config.pti = false; }},
-    {"defer=on", [](Options& o) { o.config.defer_user_pages = true; }},
-    {"early=on", [](Options& o) { o.config.early_acknowledgement = true; }},
-    {"masks=kept", [](Options& o) { o.config.mask_policy = MaskPolicy::kept_lazily; }},
-    {"lazy=up-front", [](Options& o) { o.config.lazy_test = LazyTest::up_front; }},
-    {"targets=loaded", [](Options& o) { o.config.target_test = TargetTest::by_loaded_space; }},
+    {"pti=on", [](Options& o) { o.config.isolation.enabled = true; }},
+    {"pti=off", [](Options& o) { o.config.isolation.enabled = false; }},
+    {"defer=on", [](Options& o) { o.config.isolation.defer_user_pages = true; }},
+    {"early=on", [](Options& o) { o.config.targets.early_acknowledgement = true; }},
+    {"masks=kept", [](Options& o) { o.config.targets.mask_policy = MaskPolicy::kept_lazily; }},
+    {"lazy=up-front", [](Options& o) { o.config.targets.lazy_test = LazyTest::up_front; }},
+    {"targets=loaded",
+     [](Options& o) { o.config.targets.target_test = TargetTest::by_loaded_space; }},
 });
 
 void apply_word(Options& options, const char* text) {
   for (const Word& word : kWords) {
     if (begins_with_word(text, word.text)) return word.apply(options);
   }
-  if (read_number(text, "ceiling=", options.config.ceiling_strides)) return;
+  if (read_number(text, "ceiling=", options.config.limits.ceiling_strides)) return;
   // GRUB puts the image's path first.
   if (text[0] != '/') fatal("unknown word on the kernel command line: ", text);
 }

@@ -52,11 +52,12 @@ void prepare_boot(const Options& options, const x86::CpuFeatures& features) {
   x86::enable_local_apic(0);
   x86::enable_translation_features(features);
   Config config = options.config;
-  config.patience = kPatience;
-  config.pcid = features.pcid;
-  config.invpcid = features.invpcid;
-  config.broadcast = features.invlpgb_pages != 0;
-  config.broadcast_max_pages = features.invlpgb_pages != 0 ? features.invlpgb_pages : 1;
+  config.limits.patience = kPatience;
+  config.processor.pcid = features.pcid;
+  config.processor.invpcid = features.invpcid;
+  config.broadcast.enabled =
+      features.invlpgb_pages != 0 && features.pcid && !config.isolation.enabled;
+  config.broadcast.max_pages = features.invlpgb_pages != 0 ? features.invlpgb_pages : 1;
   initialize_tlb(config);
   use_backend(detect_backend());
   x86::enable_paravirt_on_this_cpu();
@@ -78,17 +79,17 @@ const char* name_of(Break broken) {
 void print_configuration(const Options& options, const x86::CpuFeatures& features) {
   const Config& config = tlb.config;
   const auto on = [](bool value) { return value ? "on" : "off"; };
-  const bool kept = config.mask_policy == MaskPolicy::kept_lazily;
-  const bool up_front = config.lazy_test == LazyTest::up_front;
-  const bool loaded = config.target_test == TargetTest::by_loaded_space;
+  const bool kept = config.targets.mask_policy == MaskPolicy::kept_lazily;
+  const bool up_front = config.targets.lazy_test == LazyTest::up_front;
+  const bool loaded = config.targets.target_test == TargetTest::by_loaded_space;
   print("# cpus=", cpu_count(), " apic=", features.x2apic ? "x2apic" : "xapic",
         " pcid=", features.pcid ? "yes" : "no", " invpcid=", features.invpcid ? "yes" : "no",
         " flush=", options.serial_flush ? "serial" : "concurrent",
-        " break=", name_of(options.broken), " pti=", on(config.pti),
-        " defer=", on(config.defer_user_pages), " early=", on(config.early_acknowledgement),
-        " masks=", kept ? "kept" : "exact", " lazy=", up_front ? "up-front" : "queued",
-        " targets=", loaded ? "loaded" : "not-lazy", " ceiling=", config.ceiling_strides,
-        " backend=", tlb.ops->name, "\n");
+        " break=", name_of(options.broken), " pti=", on(config.isolation.enabled),
+        " defer=", on(config.isolation.defer_user_pages),
+        " early=", on(config.targets.early_acknowledgement), " masks=", kept ? "kept" : "exact",
+        " lazy=", up_front ? "up-front" : "queued", " targets=", loaded ? "loaded" : "not-lazy",
+        " ceiling=", config.limits.ceiling_strides, " backend=", tlb.ops->name, "\n");
 }
 
 void print_counters(const Counters& counters) {
@@ -115,7 +116,7 @@ extern "C" [[noreturn]] void kernel_main(std::uint32_t multiboot_information) {
   print("shootdown test kernel\n");
   prepare_boot_cpu();
   const Options options = read_command_line(multiboot_information);
-  build_kernel_tables(options.config.pti);
+  build_kernel_tables(options.config.isolation.enabled);
   const x86::CpuFeatures features = x86::detect_features();
   prepare_boot(options, features);
   start_other_cpus();

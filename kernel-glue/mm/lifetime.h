@@ -18,7 +18,7 @@ bool create(Manager<P>& manager, Space<P>& space) {
       platform.allocate_table({.mm = &space.mm, .address = 0, .level = kRootLevel});
   if (root == kNoFrame) return false;
   PhysAddr user_root = kNoFrame;
-  if (manager.system.config.pti) {
+  if (manager.system.config.isolation.enabled) {
     user_root = platform.allocate_table({.mm = &space.mm, .address = 0, .level = kUserRootLevel});
     if (user_root == kNoFrame) {
       platform.discard_table(root);
@@ -47,7 +47,7 @@ void clear_table(Manager<P>& manager, Space<P>& space, PhysAddr table, unsigned 
       continue;
     }
     clear_table(manager, space, frame_of(now), level - 1, address, gather);
-    if (level == kRootLevel && manager.system.config.pti) {
+    if (level == kRootLevel && manager.system.config.isolation.enabled) {
       manager.platform.entry(space.mm.user_root, index).exchange(0, std::memory_order_seq_cst);
     }
     entry.exchange(0, std::memory_order_seq_cst);
@@ -60,7 +60,7 @@ template <MemoryPlatform P>
 void release_roots(Manager<P>& manager, const Space<P>& space, const SpaceRetired& proof) {
   require_covered<P>(proof.covers(space.mm));
   manager.platform.release_table(space.mm.root);
-  if (manager.system.config.pti) manager.platform.release_table(space.mm.user_root);
+  if (manager.system.config.isolation.enabled) manager.platform.release_table(space.mm.user_root);
 }
 
 }  // namespace internal

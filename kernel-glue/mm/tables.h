@@ -53,7 +53,7 @@ Pte hook_table(Manager<P>& manager, Space<P>& space, PhysAddr parent, unsigned a
   const Pte hooked = table | kTableBits;
   // Release: the table's zeroes come before the pointer to it, against walkers that follow it.
   entry.exchange(hooked, std::memory_order_release);
-  if (at == kRootLevel && manager.system.config.pti) {
+  if (at == kRootLevel && manager.system.config.isolation.enabled) {
     platform.entry(space.mm.user_root, entry_index(address, at))
         .exchange(hooked, std::memory_order_release);
   }

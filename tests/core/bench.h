@@ -45,7 +45,7 @@ struct Bench {
     initialize_mm(system, mm, kRoot, kUserRoot);
     initialize_mm(system, other, kOtherRoot, kOtherUserRoot);
     for (CpuId cpu = 0; cpu < kCpus; ++cpu) {
-      if (!config.pcid) H::cpus[cpu].cr4 &= ~kCr4Pcid;
+      if (!config.processor.pcid) H::cpus[cpu].cr4 &= ~kCr4Pcid;
       with_interrupts_off(cpu, [&] { initialize_cpu(system); });
     }
     for (CpuState<H>& cpu : system.cpus) cpu.own.counters = {};
@@ -126,6 +126,17 @@ inline std::optional<Rule> refused_by(const std::function<void()>& work) {
     work();
   } catch (const CheckFailed& failed) {
     return failed.failure.rule;
+  }
+  return {};
+}
+
+/// What refuses `work`, as "R7: text"; empty if nothing does.
+inline std::string refusal_of(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const CheckFailed& failed) {
+    return "R" + std::to_string(static_cast<unsigned>(failed.failure.rule)) + ": " +
+           failed.failure.what;
   }
   return {};
 }

@@ -15,7 +15,7 @@ namespace {
 
 TEST(Ceiling, IsThirtyThreeForTheClassicFigures) {
   EXPECT_EQ(ceiling_for({}, /*pti=*/false), 33u);
-  EXPECT_EQ(Config{}.ceiling_strides, 33u);
+  EXPECT_EQ(Config{}.limits.ceiling_strides, 33u);
 }
 
 TEST(Ceiling, WithPageTableIsolationIsAboutHalf) { EXPECT_EQ(ceiling_for({}, /*pti=*/true), 17u); }

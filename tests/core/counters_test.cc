@@ -80,7 +80,7 @@ TEST(Counters, AFlushThatReachesNobodyWaitsForNobody) {
 }
 
 TEST(Unanswered, TheReportSaysWhoSinceWhenAndWhat) {
-  FourCpus bench({.patience = 10});
+  FourCpus bench({.limits = {.patience = 10}});
   bench.run_mm_on({0, 2});
   answer_after(2, 15);
   flush_three_pages(bench);
@@ -99,7 +99,7 @@ TEST(Unanswered, TheReportSaysWhoSinceWhenAndWhat) {
 }
 
 TEST(Unanswered, ReportsComeAtDoublingDistancesAndEnd) {
-  FourCpus bench({.patience = 10});
+  FourCpus bench({.limits = {.patience = 10}});
   bench.run_mm_on({0, 1});
   answer_after(1, 1000);
   flush_three_pages(bench);
@@ -113,7 +113,7 @@ TEST(Unanswered, ReportsComeAtDoublingDistancesAndEnd) {
 }
 
 TEST(Unanswered, PatienceZeroMeansNoReport) {
-  FourCpus bench({.patience = 0});
+  FourCpus bench({.limits = {.patience = 0}});
   bench.run_mm_on({0, 1});
   answer_after(1, 1000);
   flush_three_pages(bench);
@@ -121,7 +121,7 @@ TEST(Unanswered, PatienceZeroMeansNoReport) {
 }
 
 TEST(Unanswered, NamesEachKindOfFlush) {
-  FourCpus bench({.patience = 1});
+  FourCpus bench({.limits = {.patience = 1}});
   bench.run_mm_on({0, 1});
   answer_after(1, 2);
   static_cast<void>(flush_tlb_mm_range_freed_tables(bench.system, bench.mm, {}));

@@ -205,7 +205,7 @@ class Ranges : public testing::TestWithParam<RangeCase> {};
 
 TEST_P(Ranges, AreFlushedByPageUpToTheCeiling) {
   const RangeCase& range = GetParam();
-  Bench<1> bench({.ceiling_strides = range.ceiling});
+  Bench<1> bench({.limits = {.ceiling_strides = range.ceiling}});
   bench.run_mm_on({0});
   const VirtAddr end = range.start + (range.strides << range.shift);
   static_cast<void>(flush_tlb_mm_range(
@@ -246,7 +246,7 @@ TEST(Range, OfEverythingIsOneLoadOfCr3WithoutTheKeepBit) {
 }
 
 TEST(Range, WithoutPcidsEverythingIsALoadOfCr3Too) {
-  Bench<1> bench({.pcid = false});
+  Bench<1> bench({.processor = {.pcid = false}});
   bench.run_mm_on({0});
   static_cast<void>(flush_tlb_mm(bench.system, bench.mm));
   EXPECT_EQ(values("write CR3"), std::vector<std::uint64_t>{Bench<1>::kRoot});

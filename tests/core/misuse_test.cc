@@ -13,17 +13,6 @@ namespace {
 using TwoCpus = Bench<2>;
 using H = TwoCpus::H;
 
-/// What refuses `work`, as "R7: text"; empty if nothing does.
-std::string refusal_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const CheckFailed& failed) {
-    return "R" + std::to_string(static_cast<unsigned>(failed.failure.rule)) + ": " +
-           failed.failure.what;
-  }
-  return {};
-}
-
 std::string refusal_with_interrupts_off(TwoCpus& bench, CpuId cpu,
                                         const std::function<void()>& work) {
   std::string text;
@@ -36,7 +25,7 @@ std::string refusal_with_interrupts_off(TwoCpus& bench, CpuId cpu,
 TEST(Misuse, ASpaceBeginsWhileACpuHasItLoaded) {
   for (const MaskPolicy policy : {MaskPolicy::cleared_at_switch, MaskPolicy::kept_lazily}) {
     for (const bool lazy : {false, true}) {
-      TwoCpus bench({.mask_policy = policy});
+      TwoCpus bench({.targets = {.mask_policy = policy}});
       bench.run_mm_on({1});
       if (lazy) bench.idle(1);
       EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, TwoCpus::kRoot); }),
@@ -54,7 +43,7 @@ TEST(Misuse, ASpaceBeginsWhileACpuIsInItsMask) {
 }
 
 TEST(Misuse, OfAMaskThatIsKeptTheBitsOfCpusThatHaveLeftAreNone) {
-  TwoCpus bench({.mask_policy = MaskPolicy::kept_lazily});
+  TwoCpus bench({.targets = {.mask_policy = MaskPolicy::kept_lazily}});
   bench.run_mm_on({1});
   bench.switch_to(1, bench.other);
   ASSERT_TRUE(bench.mm.cpus.test(1));
@@ -78,7 +67,7 @@ TEST(Misuse, ARootIsNoAddressOfAPage) {
 TEST(Misuse, NoUserRootUnderIsolation) {
   constexpr const char* kRefusal =
       "R9: under page-table isolation a space has a user root of its own";
-  TwoCpus bench({.pti = true});
+  TwoCpus bench({.isolation = {.enabled = true}});
   EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, 0x2000); }), kRefusal);
   EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, 0x2000, 0x2000); }), kRefusal);
   EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, 0x2000, 0x4000); }), "");
@@ -220,7 +209,7 @@ TEST(Misuse, ACpuGoesInTheMiddleOfAFlush) {
 }
 
 TEST(Misuse, NothingIsLeftOfACpusEarlierLife) {
-  TwoCpus bench({.pti = true});
+  TwoCpus bench({.isolation = {.enabled = true}});
   bench.with_interrupts_off(1, [&] { take_cpu_offline(bench.system); });
   CpuPrivate<H>& own = bench.own(1);
   bench.system.cpus[1].shared.is_lazy.poke(true);
@@ -251,7 +240,7 @@ TEST(Misuse, NothingIsLeftOfACpusEarlierLife) {
 
 TEST(Misuse, AFlushOfAnyKindInAnInterruptOrWithInterruptsOff) {
   for (const bool broadcast : {false, true}) {
-    TwoCpus bench({.broadcast = broadcast});
+    TwoCpus bench({.broadcast = {.enabled = broadcast}});
     System<H>& system = bench.system;
     ReclaimBatch<H> batch;
     batch.add(system, bench.mm);

@@ -20,7 +20,7 @@ void flush(Two& bench, FlushRange range = kOnePage) {
 }
 
 TEST(M1, AFlushBumpsTheGenerationBeforeItReadsWhomToFlush) {
-  Two bench({.target_test = TargetTest::by_loaded_space});
+  Two bench({.targets = {.target_test = TargetTest::by_loaded_space}});
   bench.run_mm_on({0, 1});
   flush(bench);
   EXPECT_BEFORE("add mm.tlb_gen", "load mm.cpu_mask");

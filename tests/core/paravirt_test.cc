@@ -110,7 +110,8 @@ TEST(Backends, TheLastFlushOfASpaceInterrupts) {
 
 TEST(Backends, AFlushThatTrimsTheMaskInterrupts) {
   for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
-    Four guest(*ops, true, {.mask_policy = MaskPolicy::kept_lazily, .trim_interval = 1});
+    Four guest(*ops, true,
+               {.targets = {.mask_policy = MaskPolicy::kept_lazily, .trim_interval = 1}});
     guest.switch_to(1, guest.mm);
     guest.switch_to(1, guest.other);
     guest.run_mm_on({0});
@@ -259,7 +260,7 @@ TEST(Hyperv, TheConcurrentFormNamesThisCpuAsWell) {
 }
 
 TEST(Hyperv, SpacesAreNotToldApartUnderIsolationAndInBatches) {
-  Four isolated(kHypervOps<H>, false, {.pti = true});
+  Four isolated(kHypervOps<H>, false, {.isolation = {.enabled = true}});
   isolated.run_mm_on({0, 1});
   isolated.flush();
   ASSERT_EQ(H::hyperv_calls.size(), 1u);
@@ -300,7 +301,7 @@ TEST(Hyperv, AnyFailureFallsBackToInterrupts) {
 }
 
 TEST(Hyperv, AListIsContinuedWhereTheHypervisorStopped) {
-  Four guest(kHypervOps<H>, false, {.ceiling_strides = 20000});
+  Four guest(kHypervOps<H>, false, {.limits = {.ceiling_strides = 20000}});
   H::hyperv_results = {std::uint64_t{1} << 32, std::uint64_t{3} << 32};
   guest.run_mm_on({0, 1});
   guest.flush((2 * 4096) + 1);
@@ -312,7 +313,7 @@ TEST(Hyperv, AListIsContinuedWhereTheHypervisorStopped) {
 }
 
 TEST(Hyperv, AFailureInTheMiddleOfAListFallsBackForAllOfIt) {
-  Four guest(kHypervOps<H>, false, {.ceiling_strides = 20000});
+  Four guest(kHypervOps<H>, false, {.limits = {.ceiling_strides = 20000}});
   H::hyperv_results = {std::uint64_t{1} << 32, 5};
   guest.run_mm_on({0, 1});
   guest.flush((2 * 4096) + 1);

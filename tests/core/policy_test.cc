@@ -12,9 +12,9 @@ namespace {
 using FourCpus = Bench<4>;
 using H = FourCpus::H;
 constexpr FlushRange kOnePage{.start = 0x5000, .end = 0x6000};
-constexpr Config kLazyMasks{.mask_policy = MaskPolicy::kept_lazily};
-constexpr Config kByLoadedSpace{.mask_policy = MaskPolicy::kept_lazily,
-                                .target_test = TargetTest::by_loaded_space};
+constexpr Config kLazyMasks{.targets = {.mask_policy = MaskPolicy::kept_lazily}};
+constexpr Config kByLoadedSpace{.targets = {.mask_policy = MaskPolicy::kept_lazily,
+                                            .target_test = TargetTest::by_loaded_space}};
 
 void flush(FourCpus& bench) {
   static_cast<void>(flush_tlb_mm_range(bench.system, bench.mm, kOnePage));
@@ -141,7 +141,7 @@ TEST(R6_ByLoadedSpace, FreedTablesReachTheWholeMask) {
 
 TEST(ByLoadedSpace, ATrimReachesTheOthersAndTakesTheirBits) {
   Config config = kByLoadedSpace;
-  config.trim_interval = 2;
+  config.targets.trim_interval = 2;
   FourCpus bench(config);
   for (const CpuId cpu : {0, 1}) bench.switch_to(cpu, bench.mm);
   bench.switch_to(1, bench.other);
@@ -154,14 +154,8 @@ TEST(ByLoadedSpace, ATrimReachesTheOthersAndTakesTheirBits) {
   EXPECT_NEVER("send interrupt");
 }
 
-TEST(R13, ATrimIntervalOfZeroIsRefused) {
-  const auto system = std::make_unique<System<H>>();
-  EXPECT_EQ(refused_by([&] { initialize_system(*system, {.trim_interval = 0}, 0x1000); }),
-            Rule::r13);
-}
-
 TEST(UpFront, AllCpusAreAskedBeforeTheFirstIsQueued) {
-  FourCpus bench({.lazy_test = LazyTest::up_front});
+  FourCpus bench({.targets = {.lazy_test = LazyTest::up_front}});
   bench.run_mm_on({0, 1, 2});
   recorder.before = [&](const Entry& entry) {
     if (is(entry, "push cpu1.queue")) bench.system.cpus[2].shared.is_lazy.poke(true);
@@ -175,7 +169,8 @@ TEST(UpFront, AllCpusAreAskedBeforeTheFirstIsQueued) {
 // ---- Early acknowledgement
 
 struct Early : testing::Test {
-  FourCpus bench{{.early_acknowledgement = true, .mask_policy = MaskPolicy::kept_lazily}};
+  FourCpus bench{
+      {.targets = {.early_acknowledgement = true, .mask_policy = MaskPolicy::kept_lazily}}};
   void flush_early() {
     static_cast<void>(flush_tlb_mm_range_early(bench.system, bench.mm, kOnePage));
   }
@@ -300,7 +295,7 @@ TEST(Offline, ACallThatComesTooLateIsRefusedAndNobodyWaitsForIt) {
 }
 
 TEST(Offline, TheCpuComesBackWithCleanSlots) {
-  FourCpus bench({.pti = true});
+  FourCpus bench({.isolation = {.enabled = true}});
   bench.run_mm_on({1});
   H::cpus[1].interrupts = false;
   bench.as(1, [&] { take_cpu_offline(bench.system); });
@@ -334,7 +329,7 @@ TEST(UserAccessOk, IsFalseWhileLazyBecauseFlushersSkipTheCpu) {
 }
 
 TEST(UserAccessOk, IsFalseBetweenAnEarlyAnswerAndItsFlush) {
-  FourCpus bench{{.early_acknowledgement = true}};
+  FourCpus bench{{.targets = {.early_acknowledgement = true}}};
   bench.run_mm_on({0, 1});
   unsigned asked = 0;
   recorder.before = [&](const Entry& entry) {

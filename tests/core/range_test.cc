@@ -131,7 +131,7 @@ TEST(Range, OfOnePageIsThePageAroundTheByte) {
 TEST(Range, IsCoveredByBroadcastAndEnds) {
   using Four = Bench<4>;
   for (const Asked& asked : kOddRanges) {
-    Four bench({.broadcast = true, .broadcast_max_pages = 1, .broadcast_threshold = 1});
+    Four bench({.broadcast = {.enabled = true, .max_pages = 1, .threshold = 1}});
     bench.run_mm_on({0, 1});
     for (int i = 0; i < 3; ++i) static_cast<void>(flush_tlb_mm(bench.system, bench.mm));
     for (const bool kernel : {false, true}) {
@@ -155,7 +155,7 @@ TEST(Range, IsCoveredByBroadcastAndEnds) {
 
 TEST(Range, IsCoveredOnTheWayToUserMode) {
   for (const Asked& asked : kOddRanges) {
-    Bench<1> bench({.pti = true, .defer_user_pages = true});
+    Bench<1> bench({.isolation = {.enabled = true, .defer_user_pages = true}});
     bench.run_mm_on({0});
     EntryBlock<Bench<1>::H> block;
     bench.with_interrupts_off(0, [&] {
@@ -223,7 +223,7 @@ TEST(R5_Range, OneAddressOfALargePageIsNeverEnough) {
 
 TEST(Range, DeferredPagesAreForBackendsWithoutAnOperationOfTheirOwn) {
   using P = ParavirtHal<4>;
-  const Config config{.pti = true, .defer_user_pages = true};
+  const Config config{.isolation = {.enabled = true, .defer_user_pages = true}};
   for (const auto* ops : {&kKvmOps<P>, &kXenOps<P>}) {
     Bench<4, P> bench(config);
     FlushOps<P> copy = *ops;

@@ -259,7 +259,7 @@ TEST(Slots, BelongToACpu) {
 }
 
 TEST(Slots, WithoutPcidsThereIsOneAndEveryLoadFlushes) {
-  TwoCpus bench({.pcid = false});
+  TwoCpus bench({.processor = {.pcid = false}});
   bench.switch_to(0, bench.mm);
   bench.switch_to(0, bench.other);
   bench.switch_to(0, bench.mm);

@@ -19,7 +19,7 @@ constexpr FlushRange kTwoPages{.start = 0x6000, .end = 0x8000};
 struct R9 : testing::Test {
   /// Runs the space, with nothing owed to user mode.
   static std::unique_ptr<OneCpu> isolated(Config config) {
-    config.pti = true;
+    config.isolation.enabled = true;
     auto bench = std::make_unique<OneCpu>(config);
     bench->switch_to(0, bench->mm);
     go_to_user_and_back(*bench);
@@ -48,7 +48,7 @@ struct R9 : testing::Test {
 };
 
 TEST_F(R9, ALoadThatFlushesMarksTheUserHalfBeforeIt) {
-  OneCpu bench({.pti = true});
+  OneCpu bench({.isolation = {.enabled = true}});
   recorder.before = [&](const Entry& entry) {
     if (is(entry, "write CR3")) EXPECT_TRUE(is_marked(bench));
   };
@@ -57,7 +57,7 @@ TEST_F(R9, ALoadThatFlushesMarksTheUserHalfBeforeIt) {
 }
 
 TEST_F(R9, TheReturnToUserModePaysTheMarkOnce) {
-  OneCpu bench({.pti = true});
+  OneCpu bench({.isolation = {.enabled = true}});
   bench.switch_to(0, bench.mm);
   EXPECT_EQ(user_cr3(bench), OneCpu::kUserRoot | kUserPcid);
   EXPECT_FALSE(is_marked(bench));
@@ -87,7 +87,7 @@ TEST_F(R9, APageIsInvalidatedInBothHalvesAtOnce) {
 }
 
 TEST_F(R9, WithoutInvpcidTheUserHalfIsMarked) {
-  const auto bench = isolated({.invpcid = false});
+  const auto bench = isolated({.processor = {.invpcid = false}});
   flush(*bench, kTwoPages);
   EXPECT_COUNT(2, "invlpg");
   EXPECT_NEVER("invpcid address");
@@ -103,7 +103,7 @@ TEST_F(R9, InvpcidIsNotUsedWhileThisCpusCr4HasNoPcids) {
 }
 
 TEST_F(R9, DeferredPagesAreInvalidatedInUserModesOwnPcid) {
-  const auto bench = isolated({.defer_user_pages = true});
+  const auto bench = isolated({.isolation = {.defer_user_pages = true}});
   flush(*bench, kTwoPages);
   EXPECT_NEVER("invpcid address");
   EXPECT_EQ(bench->own(0).counters.user_half_deferred, 1u);
@@ -118,7 +118,7 @@ TEST_F(R9, DeferredPagesAreInvalidatedInUserModesOwnPcid) {
 }
 
 TEST_F(R9, ASecondDeferredRangeBecomesAFlushOfTheWholeHalf) {
-  const auto bench = isolated({.defer_user_pages = true});
+  const auto bench = isolated({.isolation = {.defer_user_pages = true}});
   flush(*bench, kTwoPages);
   flush(*bench, {.start = 0x20000, .end = 0x21000});
   EXPECT_TRUE(is_marked(*bench));
@@ -127,7 +127,7 @@ TEST_F(R9, ASecondDeferredRangeBecomesAFlushOfTheWholeHalf) {
 }
 
 TEST_F(R9, DeferredPagesAreSettledWhenTheSlotIsLeft) {
-  const auto bench = isolated({.defer_user_pages = true});
+  const auto bench = isolated({.isolation = {.defer_user_pages = true}});
   flush(*bench, kTwoPages);
   bench->switch_to(0, bench->other);
   EXPECT_TRUE(bench->own(0).deferred.empty());
@@ -137,7 +137,7 @@ TEST_F(R9, DeferredPagesAreSettledWhenTheSlotIsLeft) {
 }
 
 TEST_F(R9, DeferredPagesAreCoveredByAFullFlush) {
-  const auto bench = isolated({.defer_user_pages = true});
+  const auto bench = isolated({.isolation = {.defer_user_pages = true}});
   flush(*bench, kTwoPages);
   flush(*bench, {});
   EXPECT_EQ(user_cr3(*bench) >> 63, 0u);
@@ -146,14 +146,15 @@ TEST_F(R9, DeferredPagesAreCoveredByAFullFlush) {
 }
 
 TEST_F(R9, PagesOfFreedTablesAreNotDeferred) {
-  const auto bench = isolated({.defer_user_pages = true});
+  const auto bench = isolated({.isolation = {.defer_user_pages = true}});
   static_cast<void>(flush_tlb_mm_range_freed_tables(bench->system, bench->mm, kTwoPages));
   EXPECT_COUNT(2, "invpcid address") << "R6: the walker must not get there";
   EXPECT_TRUE(bench->own(0).deferred.empty());
 }
 
 TEST_F(R9, WithoutPcidsEveryReturnFlushesAndNothingIsMarked) {
-  const auto bench = isolated({.pcid = false, .defer_user_pages = true});
+  const auto bench =
+      isolated({.processor = {.pcid = false}, .isolation = {.defer_user_pages = true}});
   flush(*bench, kTwoPages);
   flush(*bench, {});
   EXPECT_EQ(bench->own(0).user_flush, 0u);
@@ -162,7 +163,8 @@ TEST_F(R9, WithoutPcidsEveryReturnFlushesAndNothingIsMarked) {
 }
 
 TEST_F(R9, TheStateIsLeftAloneOnceTheUserRootIsLoaded) {
-  for (const Config& config : {Config{}, Config{.defer_user_pages = true}, Config{.pcid = false}}) {
+  for (const Config& config : {Config{}, Config{.isolation = {.defer_user_pages = true}},
+                               Config{.processor = {.pcid = false}}}) {
     const auto bench = isolated(config);
     flush(*bench, {});
     flush(*bench, kTwoPages);
@@ -183,7 +185,7 @@ TEST_F(R9, TheStateIsLeftAloneOnceTheUserRootIsLoaded) {
 using M20_UserHalf = R9;
 
 TEST_F(M20_UserHalf, TheKernelsRootIsKnownWheneverAUserRootMayBeLoaded) {
-  const auto bench = isolated({.defer_user_pages = true});
+  const auto bench = isolated({.isolation = {.defer_user_pages = true}});
   flush(*bench, kTwoPages);
   EntryBlock<H> block;
   const std::uint64_t kernel = H::read_cr3();
@@ -217,7 +219,7 @@ TEST_F(R9, WithoutIsolationThereIsOneHalf) {
 
 TEST_F(R9, AnNmiFromUserModeRunsOnTheKernelRootAndGoesBackToWhatCr3Held) {
   for (const bool pcid : {true, false}) {
-    const auto bench = isolated({.pcid = pcid});
+    const auto bench = isolated({.processor = {.pcid = pcid}});
     EntryBlock<H> block;
     bench->with_interrupts_off(0, [&] {
       return_to_user(bench->system, block);
@@ -239,7 +241,7 @@ TEST_F(R9, AnNmiFromUserModeRunsOnTheKernelRootAndGoesBackToWhatCr3Held) {
 
 TEST_F(R9, AnNmiInTheKernelLeavesCr3Alone) {
   for (const bool pti : {true, false}) {
-    OneCpu bench({.pti = pti});
+    OneCpu bench({.isolation = {.enabled = pti}});
     bench.switch_to(0, bench.mm);
     EntryBlock<H> block;
     bench.with_interrupts_off(0, [&] {
@@ -254,17 +256,17 @@ TEST_F(R9, AnNmiInTheKernelLeavesCr3Alone) {
 }
 
 TEST_F(R9, AnNmiOnTheWayToUserModeLosesNoDebt) {
-  for (const Config& config : {Config{}, Config{.defer_user_pages = true}}) {
+  for (const Config& config : {Config{}, Config{.isolation = {.defer_user_pages = true}}}) {
     const auto bench = isolated(config);
-    flush(*bench, config.defer_user_pages ? kTwoPages : FlushRange{});
+    flush(*bench, config.isolation.defer_user_pages ? kTwoPages : FlushRange{});
     EntryBlock<H> block;
     bench->with_interrupts_off(0, [&] {
       recorder.clear();
       prepare_return_to_user(bench->system, block);
       leave_nmi(block, enter_nmi(block));
       load_user_root(block);
-      EXPECT_EQ(values("write CR3").at(0) >> 63, config.defer_user_pages ? 1u : 0u);
-      EXPECT_COUNT(config.defer_user_pages ? 2u : 0u, "invlpg");
+      EXPECT_EQ(values("write CR3").at(0) >> 63, config.isolation.defer_user_pages ? 1u : 0u);
+      EXPECT_COUNT(config.isolation.defer_user_pages ? 2u : 0u, "invlpg");
     });
   }
 }
@@ -315,16 +317,17 @@ TEST(KernelRange, AboveTheCeilingEverythingGoes) {
 }
 
 TEST(KernelRange, WithTheErratumASinglePageTakesEverything) {
-  FourCpus bench({.invlpg_leaves_globals = true});
+  FourCpus bench({.processor = {.invlpg_leaves_globals = true}});
   flush_kernel_pages(bench, 1);
   EXPECT_COUNT(4, "invpcid everything");
-  FourCpus not_global({.global_pages = false, .invlpg_leaves_globals = true});
+  FourCpus not_global({.processor = {.global_pages = false, .invlpg_leaves_globals = true}});
   flush_kernel_pages(not_global, 1);
   EXPECT_NEVER("invpcid everything") << "the erratum concerns global entries only";
 }
 
 TEST(KernelRange, WithoutGlobalEntriesTheOtherSlotsAreEmptiedBeforeTheNextSwitch) {
-  for (const Config& config : {Config{.pti = true}, Config{.global_pages = false}}) {
+  for (const Config& config :
+       {Config{.isolation = {.enabled = true}}, Config{.processor = {.global_pages = false}}}) {
     Bench<1> bench(config);
     bench.switch_to(0, bench.other);
     bench.switch_to(0, bench.mm);
@@ -342,7 +345,7 @@ TEST(KernelRange, WithoutGlobalEntriesTheOtherSlotsAreEmptiedBeforeTheNextSwitch
 
 TEST(KernelRange, UnderIsolationThePageGoesFromTheUserTwinToo) {
   for (const bool invpcid : {true, false}) {
-    Bench<1> bench({.pti = true, .invpcid = invpcid});
+    Bench<1> bench({.processor = {.invpcid = invpcid}, .isolation = {.enabled = true}});
     bench.switch_to(0, bench.mm);
     bench.own(0).user_flush = 0;
     static_cast<void>(flush_tlb_kernel_range(bench.system, 0x100000, 0x102000));
@@ -353,7 +356,7 @@ TEST(KernelRange, UnderIsolationThePageGoesFromTheUserTwinToo) {
 }
 
 TEST(KernelRange, UnderIsolationTheTwinsOfOtherSlotsAreMarkedWhenTheyAreLoaded) {
-  Bench<1> bench({.pti = true});
+  Bench<1> bench({.isolation = {.enabled = true}});
   bench.switch_to(0, bench.other);
   bench.switch_to(0, bench.mm);
   bench.own(0).user_flush = 0;
@@ -363,7 +366,8 @@ TEST(KernelRange, UnderIsolationTheTwinsOfOtherSlotsAreMarkedWhenTheyAreLoaded) 
 }
 
 TEST(KernelRange, WithGlobalEntriesOrWithoutPcidsTheSlotsStay) {
-  for (const Config& config : {Config{}, Config{.pcid = false, .global_pages = false}}) {
+  for (const Config& config :
+       {Config{}, Config{.processor = {.pcid = false, .global_pages = false}}}) {
     Bench<1> bench(config);
     bench.switch_to(0, bench.mm);
     static_cast<void>(flush_tlb_kernel_range(bench.system, 0x100000, 0x101000));
@@ -380,7 +384,7 @@ TEST(R12_KernelRange, NeedsInterruptsOn) {
 }
 
 TEST(FlushAll, DropsEverythingOnEveryCpuAndWithItAllDebts) {
-  FourCpus bench({.pti = true, .defer_user_pages = true});
+  FourCpus bench({.isolation = {.enabled = true, .defer_user_pages = true}});
   bench.run_mm_on({0, 1});
   bench.own(1).invalidate_other = true;
   static_cast<void>(flush_tlb_all(bench.system));
@@ -391,7 +395,7 @@ TEST(FlushAll, DropsEverythingOnEveryCpuAndWithItAllDebts) {
 
 TEST(FlushAll, WithoutInvpcidTogglesTheGlobalBitAndRestoresIt) {
   for (const std::uint64_t cr4 : {kCr4Pcid, kCr4Pcid | kCr4GlobalPages}) {
-    Bench<1> bench({.invpcid = false});
+    Bench<1> bench({.processor = {.invpcid = false}});
     bench.own(0).cr4 = Bench<1>::H::cpus[0].cr4 = cr4;
     recorder.before = [](const Entry& entry) {
       if (is(entry, "write CR4")) EXPECT_FALSE(Bench<1>::H::interrupts_enabled()) << "M15";

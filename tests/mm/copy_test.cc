@@ -219,7 +219,7 @@ TEST_F(CopyTest, ADestroyedSpaceGivesEverythingBackAndIsLoadedNowhere) {
 }
 
 TEST(Isolation, BothRootsShareTheUserHalf) {
-  MemoryBench b({}, {.pti = true});
+  MemoryBench b({}, {.isolation = {.enabled = true}});
   const auto top = [&](PhysAddr root) {
     return b.memory.at(root).words[vm::entry_index(MemoryBench::kBase, 4)].peek();
   };
@@ -231,7 +231,7 @@ TEST(Isolation, BothRootsShareTheUserHalf) {
 }
 
 TEST(Isolation, ASpaceWithoutMemoryForBothRootsIsNotMade) {
-  MemoryBench b({}, {.pti = true});
+  MemoryBench b({}, {.isolation = {.enabled = true}});
   vm::destroy(b.manager, b.other);
   const unsigned used = b.memory.in_use();
   for (const unsigned left : {0U, 1U}) {

@@ -172,7 +172,7 @@ TEST_F(MappingTest, ProtectFlushesWhatCouldBeStoredTo) {
 }
 
 TEST_F(MappingTest, ProtectEarlyAsksForEarlyAnswers) {
-  MemoryBench early({}, {.early_acknowledgement = true});
+  MemoryBench early({}, {.targets = {.early_acknowledgement = true}});
   early.run_on({1});
   vm::protect_early(early.manager, early.space, early.pages(1, 1));
   EXPECT_ONCE("invlpg");

@@ -86,20 +86,22 @@ TEST(Stress, DefaultConfiguration) { live_through({}); }
 TEST(Stress, LocalFlushFirst) { live_through({}, /*concurrent=*/false); }
 
 TEST(Stress, LazilyKeptMasks) {
-  live_through({.mask_policy = MaskPolicy::kept_lazily,
-                .lazy_test = LazyTest::up_front,
-                .target_test = TargetTest::by_loaded_space,
-                .trim_interval = 3});
+  live_through({.targets = {.mask_policy = MaskPolicy::kept_lazily,
+                            .lazy_test = LazyTest::up_front,
+                            .target_test = TargetTest::by_loaded_space,
+                            .trim_interval = 3}});
 }
 
-TEST(Stress, WithoutPcids) { live_through({.pcid = false, .invpcid = false}); }
+TEST(Stress, WithoutPcids) { live_through({.processor = {.pcid = false, .invpcid = false}}); }
 
 TEST(Stress, PageTableIsolation) {
-  live_through({.pti = true, .defer_user_pages = true, .ceiling_strides = 8});
+  live_through(
+      {.isolation = {.enabled = true, .defer_user_pages = true}, .limits = {.ceiling_strides = 8}});
 }
 
 TEST(Stress, EarlyAcknowledgement) {
-  live_through({.early_acknowledgement = true, .target_test = TargetTest::by_loaded_space});
+  live_through(
+      {.targets = {.early_acknowledgement = true, .target_test = TargetTest::by_loaded_space}});
 }
 
 }  // namespace

@@ -63,7 +63,7 @@ class Town {
 
   void run() {
     processors_.run({.cpus = kCpus,
-                     .pcid = plan_.config.pcid,
+                     .pcid = plan_.config.processor.pcid,
                      .yield_one_in = 64,
                      .program = [this](CpuId cpu) { live(cpu); },
                      .interrupt = [this] { interrupt(); }});
@@ -165,7 +165,7 @@ class Town {
     go_to_user(false);
   }
   void go_to_user(bool user) {
-    if (!plan_.config.pti) return;
+    if (!plan_.config.isolation.enabled) return;
     H::disable_interrupts();
     EntryBlock<H>& block = blocks_[H::this_cpu()];
     user ? return_to_user(system, block) : enter_from_user(block);

@@ -14,7 +14,7 @@ void CounterChecker::on_trace(CpuId cpu, const TraceEvent& event) {
       tally.sending = true;
       break;
     case TraceKind::kernel_begin:
-      tally.sends += core_.config().broadcast ? 0 : 1;
+      tally.sends += core_.config().broadcast.enabled ? 0 : 1;
       tally.sending = true;
       break;
     case TraceKind::call_queued:
@@ -59,11 +59,11 @@ void CounterChecker::on_program_end(CpuId cpu) const {
   // Xen flushes by hypercall.
   if (core_.machine().setup().hardware.backend == host::Backend::xen) return;
   // The deferred half of a page is invalidated on the way to user mode, uncounted.
-  if (!config.pti || !config.defer_user_pages) {
+  if (!config.isolation.enabled || !config.isolation.defer_user_pages) {
     check(cpu, "local_flush_one", counters.local_flush_one, executed.pages);
   }
   // Under page-table isolation, CR3 is loaded for other reasons as well.
-  if (config.pti) return;
+  if (config.isolation.enabled) return;
   check(cpu, "local_flush_all", counters.local_flush_all, whole_flushes(cpu) - tally.uncounted);
 }
 

@@ -89,7 +89,9 @@ void SlotChecker::on_kernel_translation_left(CpuId cpu, CpuId target, const TlbE
 }
 
 void SlotChecker::on_pointer_left(CpuId target, const PscEntry& pointer) {
-  if (!core_.config().pti || !core_.config().pcid || core_.truth().cpu(target).in_switch) return;
+  if (!core_.config().isolation.enabled || !core_.config().processor.pcid ||
+      core_.truth().cpu(target).in_switch)
+    return;
   const Slot slot = core_.own(target).loaded_slot;
   if (pointer.pcid != (pcid_of(slot) | kUserPcidBit) || core_.twin_is_owed(target, slot)) return;
   core_.truth().fail(
@@ -117,7 +119,7 @@ void SlotChecker::on_kernel_beside(CpuId cpu, const TlbEntry& entry) {
 }
 
 void SlotChecker::check_twin(CpuId cpu) const {
-  if (!core_.config().pti || !core_.config().pcid) return;
+  if (!core_.config().isolation.enabled || !core_.config().processor.pcid) return;
   const Truth& truth = core_.truth();
   const Slot slot = core_.own(cpu).loaded_slot;
   const unsigned space = truth.cpu(cpu).space;

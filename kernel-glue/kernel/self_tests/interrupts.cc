@@ -141,7 +141,7 @@ void test_ipi_unanswered(Report& report) {
   target.set(kDeaf);
   report.expect(call_all(target, tally), "the call was answered in the end");
   wait_for(kDeaf);
-  tlb.calls.set_patience(tlb.config.patience);
+  tlb.calls.set_patience(tlb.config.limits.patience);
   unanswered_hook.store(nullptr, std::memory_order_release);
   report.expect(!waits_with_interrupts_off.load(std::memory_order_relaxed),
                 "the waiting CPU has interrupts on, and answers others");

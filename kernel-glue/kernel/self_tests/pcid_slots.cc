@@ -45,7 +45,7 @@ struct SlotScene {
              (own.slots[a].context == kNoContext || own.slots[a].context != own.slots[b].context);
       }
     }
-    const std::uint64_t pcid = tlb.config.pcid ? own.loaded_slot + 1 : 0;
+    const std::uint64_t pcid = tlb.config.processor.pcid ? own.loaded_slot + 1 : 0;
     ok = ok && x86::read_cr3() == (mm.root | pcid);
     if (!ok) wrong_slots.fetch_add(1, std::memory_order_relaxed);
   }
@@ -111,7 +111,7 @@ void test_pcid_slot_recycling(Report& report) {
     report.expect(scene.wrong_slots.load(std::memory_order_relaxed) == 0,
                   "slots, CR3 and loaded space agree");
   }
-  if (tlb.config.pcid) check_ring(report);
+  if (tlb.config.processor.pcid) check_ring(report);
 }
 
 }  // namespace shootdown::kernel

@@ -64,7 +64,8 @@ void flush_pages(AddressSpace& space, VirtAddr start, std::uint64_t pages,
 /// which page-table isolation needs, for INVPCID of everything.
 [[nodiscard]] inline bool invalidates_single_pages() {
   const Config& config = tlb.config;
-  return !(config.pti && config.pcid && config.invpcid && !config.defer_user_pages);
+  return !(config.isolation.enabled && config.processor.pcid && config.processor.invpcid &&
+           !config.isolation.defer_user_pages);
 }
 
 /// Lets one other CPU run `work(cpu)` and waits. It halts afterwards, with interrupts on and the
