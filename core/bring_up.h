@@ -56,8 +56,10 @@ void initialize_cpu(System<H>& system) {
   // before goes with the flush below. The other way round, a flush in between would reach nobody.
   system.calls.set_online(H::this_cpu());
   BackendHotplug<H>::cpu_online();
+  // R4, M6: as in `switch_mm`, read before the load, with the page-table stores that go with it.
   load_mm(system, system.kernel_mm, 0, true,
           system.kernel_mm.tlb_gen.load(std::memory_order_acquire));
+  // Release: after CR3, as in `switch_mm`.
   own.loaded_mm.store(&system.kernel_mm, std::memory_order_release);
   internal::drop_everything(system);
   own.is_up = true;

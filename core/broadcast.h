@@ -115,8 +115,8 @@ template <HalBroadcast H>
     // the HAL (hal.h), not of C++.
     const Mm<H>* loaded = target.loaded_mm.load(std::memory_order_seq_cst);
     if (loaded != nullptr && loaded != &mm) return;
-    // After loaded_mm: what is seen here is at least as new. A CPU that has meanwhile gone on to
-    // another space's global slot has left this space, too.
+    // After loaded_mm, in one seq_cst order with it: what is seen here is at least as new. A CPU
+    // that has meanwhile gone on to another space's global slot has left this space, too.
     if (loaded == nullptr || !target.on_global.load(std::memory_order_seq_cst)) {
       found.set(cpu);
     }
@@ -132,6 +132,8 @@ template <HalBroadcast H>
 template <HalBroadcast H>
 std::uint64_t flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& request, Slot slot,
                                  bool retires) {
+  // M14: acquire, against the release of the flush that found no straggler and ended the
+  // transition: what it read comes before what this flush does without a look at other CPUs.
   const bool in_transition = mm.in_transition.load(std::memory_order_acquire);
   // A lazy CPU on a slot of its own keeps the transition from ending, so it is a target too.
   request.frees_tables |= in_transition;

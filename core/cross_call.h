@@ -95,6 +95,8 @@ class CrossCall {
   void close_queue() {
     const CpuId self = H::this_cpu();
     online_.clear(self);
+    // M7, M8: acquire, against the pushes of what is taken; release, against a sender that finds
+    // the queue closed: what this CPU did before comes before what the sender does next.
     run_list(queues_[self].head.exchange(&closed_, std::memory_order_acq_rel));
   }
 
@@ -236,6 +238,7 @@ class CrossCall {
     std::uint64_t pauses = 0;
     std::uint64_t next_report = patience_;
     std::uint32_t reports = 0;
+    // M8: acquire, against the release in `give`: what the target did comes before what follows.
     while (record.locked.load(std::memory_order_acquire) != 0) {
       H::pause();
       if (++pauses != next_report) continue;

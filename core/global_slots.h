@@ -28,7 +28,8 @@ class GlobalSlots {
     available_.store(count, std::memory_order_relaxed);
   }
 
-  /// True if the caller may take a slot; it calls `unlock` then. Preemption is off.
+  /// True if the caller may take a slot; it calls `unlock` then. Preemption is off. Acquire and
+  /// release make a lock of the two: the next owner sees `clean_` as the last one left it.
   [[nodiscard]] bool try_lock() {
     if (available_.load(std::memory_order_relaxed) == 0) return false;
     return lock_.exchange(1, std::memory_order_acquire) == 0;
@@ -84,6 +85,8 @@ class GlobalSlots {
     bool any = false;
     for (std::size_t i = 0; i < words_; ++i) {
       if (returned_[i].load(std::memory_order_relaxed) == 0) continue;
+      // Acquire, against the release in `give_back`: the end of the slot's use comes before the
+      // broadcast that makes it clean.
       clean_[i] |= returned_[i].exchange(0, std::memory_order_acquire);
       any = true;
     }

@@ -67,7 +67,7 @@ class ReclaimBatch {
     const Slot global = internal::global_slot_of(system, mm);
     if (global != kNoGlobalSlot) remember(global);
     // In transition some CPUs still run the space on slots of their own: they need interrupts, the
-    // others the broadcast, and this batch does both.
+    // others the broadcast, and this batch does both. M14: acquire, as in `flush_by_broadcast`.
     if (global == kNoGlobalSlot || mm.in_transition.load(std::memory_order_acquire)) {
       cpus_ |= mm.cpus.read();
     }
@@ -151,8 +151,8 @@ void settle_batched_pending(Mm<H>& mm, Flush&& flush) {
   const std::uint64_t added = marks >> 32;
   if (added == (marks & 0xffff'ffff)) return;
   flush();
-  // Additions since the load are not covered: only what was seen is marked flushed, and only
-  // forwards.
+  // M12: additions since the load are not covered: only what was seen is marked flushed, and only
+  // forwards. Release orders the flush before the mark that says so.
   while ((marks & 0xffff'ffff) != added) {
     const std::uint64_t flushed = (marks & ~std::uint64_t{0xffff'ffff}) | added;
     if (mm.batch_marks.compare_exchange(marks, flushed, std::memory_order_acq_rel)) return;

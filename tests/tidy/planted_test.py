@@ -29,8 +29,9 @@ CLEAN = {
     "core/BUILD.bazel":
         'cc_library(\n    name = "core",\n    hdrs = ["a.h"],\n'
         '    visibility = ["//hal:__subpackages__", "//tests:__subpackages__"],\n)\n',
-    "core/README.md": "The core.\n",
+    "core/README.md": "Reading order:\n\n1. `a.h`, `z.h`: all.\n\nMore of `a.h`.\n",
     "core/a.h": "// A header.\n#pragma once\n\n#include <cstdint>\n",
+    "core/z.h": "#pragma once\n\nvoid z();\n",
     "hal/host/BUILD.bazel":
         'cc_library(name = "host", target_compatible_with = HOST_ONLY, deps = ["//core"])\n',
     "hal/host/README.md": "The host.\n",
@@ -49,6 +50,9 @@ CLEAN = {
     "fuzz/corpus/seed": "\0 a binary file is left alone " + MACHINE_PATH,
 }
 
+# An access that is ordered, without its reason.
+_ORDERED = "#pragma once\n\nvoid f() { word.store(1, std::memory_order_release); }\n"
+
 # For each check: files that break its rule, each a change to the clean tree. None removes the file.
 PLANTED = {
     "line_length": [
@@ -58,7 +62,7 @@ PLANTED = {
     "file_length": [("core/a.h", CLEAN["core/a.h"] + "// line\n" * 800)],
     "loose_ends": [
         ("hal/host/b.cc", CLEAN["hal/host/b.cc"] + f"// {LOOSE_END}: more\n"),
-        ("core/README.md", f"{LOOSE_END}(me)\n"),
+        ("core/README.md", CLEAN["core/README.md"] + f"{LOOSE_END}(me)\n"),
     ],
     "machine_paths": [
         ("tools/README.md", f"Look into {MACHINE_PATH}.\n"),
@@ -92,7 +96,7 @@ PLANTED = {
     ],
     "include_paths": [
         ("hal/host/b.cc", '#include "core/no.h"\n'),
-        ("core/d.h", '#pragma once\n\n#include "a.h"\n'),
+        ("kernel-glue/mm/d.h", '#pragma once\n\n#include "a.h"\n'),
     ],
     "source_includes": [("hal/host/e.cc", '#include "hal/host/b.cc"\n')],
     "freestanding_includes": [
@@ -118,12 +122,24 @@ PLANTED = {
     ],
     # Tables of its own, see fired().
     "old_names": [
-        ("core/README.md", "The frob of the core.\n"),
+        ("core/README.md", CLEAN["core/README.md"] + "The frob of the core.\n"),
         ("hal/host/b.cc", "int b() { return frob; }\n"),
     ],
     "pronouns": [
-        ("core/README.md", "The core. Somebody calls it.\n"),
+        ("core/README.md", CLEAN["core/README.md"] + "Somebody calls it.\n"),
         ("core/a.h", CLEAN["core/a.h"] + "// Whoever comes here.\n"),
+    ],
+    "reading_order": [
+        ("core/README.md", "Reading order:\n\n1. `a.h`: all.\n"),
+        ("core/README.md", "Reading order:\n\n1. `a.h`, `z.h`: all.\n2. `a.h`: more.\n"),
+        ("core/README.md", "Reading order:\n\n1. `a.h`, `z.h`, `gone.h`: all.\n"),
+        ("core/a.h", '#pragma once\n\n#include "core/z.h"\n'),
+    ],
+    "ordering_reason": [
+        ("core/a.h", _ORDERED),
+        ("core/a.h", _ORDERED.replace("void f", "// Puts a flag.\nvoid f")),
+        ("core/a.h", _ORDERED.replace("void f", "// R1: a rule, and a paragraph.\n\nvoid f")),
+        ("core/a.h", "#pragma once\n\nvoid f() { H::full_fence(); }\n"),
     ],
     "clang_format": [("hal/host/b.cc", "int b(){return 1;}\n")],
 }

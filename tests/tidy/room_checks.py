@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 
 from tests.tidy import rooms
 from tests.tidy import tree
@@ -14,6 +15,48 @@ def room_readme(source):
         exists = any(folder == room or folder.startswith(room + "/") for folder in folders)
         if exists and f"{room}/README.md" not in source.paths:
             yield f"{room}/README.md", 0, "is missing"
+
+
+def reading_order(source):
+    """A README's reading order names each header of its folder once, and after all that it includes."""
+    for file in source.files:
+        if os.path.basename(file.path) != "README.md" or not _is_below(_package(file), rooms.READ_IN_ORDER):
+            continue
+        folder = _package(file)
+        order = _reading_order(file)
+        places = {name: index for index, (name, _) in reversed(list(enumerate(order)))}
+        headers = {other.path: other for other in source.files
+                   if _package(other) == folder and other.is_a(tree.HEADER)}
+        for path in sorted(set(headers) - set(places)):
+            yield file.path, 0, f"the reading order does not name {os.path.basename(path)}"
+        for index, (path, number) in enumerate(order):
+            if path not in headers:
+                yield file.path, number, f"the reading order names {path}, which does not exist"
+                continue
+            if places[path] != index:
+                yield file.path, number, f"the reading order names {path} twice"
+            for line, name, quoted in headers[path].includes():
+                if quoted and places.get(name, -1) > places[path]:
+                    yield path, line, f"{file.path} has {name} read after this file, which includes it"
+
+
+def _reading_order(file):
+    """[(path of a header, line)] of what the paragraph and list behind "Reading order" name."""
+    found = []
+    inside = False
+    for number, line in enumerate(file.lines, 1):
+        if line.startswith("Reading order"):
+            inside = True
+        elif inside and (line.startswith(("#", "|")) or (not line and found and not _is_list(file.lines, number))):
+            break
+        if inside:
+            found += [(f"{_package(file)}/{name}", number) for name in re.findall(r"`([a-z_0-9]+\.h)`", line)]
+    return found
+
+
+def _is_list(lines, number):
+    """Whether the line behind `number` goes on with a list."""
+    return number < len(lines) and re.match(r"\d+\. |\* ", lines[number]) is not None
 
 
 def include_paths(source):

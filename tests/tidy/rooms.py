@@ -32,6 +32,12 @@ ROOMS = {
     ],
 }
 
+# Folders whose README tells in which order their headers are to be read.
+READ_IN_ORDER = ["core"]
+
+# Where each order of memory has its reason beside it.
+ORDERS_ARE_EXPLAINED = ["core"]
+
 # Folders that are no rooms of the layers above: everyone may use them, and they may use everyone.
 FREE = ["bazel", "docs", "tools"]
 

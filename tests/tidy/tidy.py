@@ -7,6 +7,7 @@ import sys
 
 from tests.tidy import format_checks
 from tests.tidy import layers
+from tests.tidy import order_checks
 from tests.tidy import room_checks
 from tests.tidy import text_checks
 from tests.tidy import tree
@@ -23,6 +24,7 @@ CHECKS = [
     room_checks.room_readme,
     layers.layers,
     room_checks.include_paths,
+    room_checks.reading_order,
     room_checks.source_includes,
     room_checks.freestanding_includes,
     room_checks.label_layers,
@@ -30,6 +32,7 @@ CHECKS = [
     room_checks.compatibility,
     words.old_names,
     words.pronouns,
+    order_checks.ordering_reason,
     format_checks.clang_format,
 ]
 
