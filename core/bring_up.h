@@ -52,8 +52,9 @@ void initialize_cpu(System<H>& system) {
   require<H>(((own.cr4 & kCr4Pcid) != 0) == system.config.processor.pcid, Rule::r2,
              "CR4.PCIDE is not what the configuration says");
   internal::reset_cpu(system);
-  // Online first: whoever frees kernel mappings from now on reaches this CPU, and what was freed
-  // before goes with the flush below. The other way round, a flush in between would reach nobody.
+  // Online first: from now on a flush of kernel mappings reaches this CPU, and what was freed
+  // before goes with the flush below. The other way round, a flush in between would not reach this
+  // CPU.
   system.calls.set_online(H::this_cpu());
   BackendHotplug<H>::cpu_online();
   // R4, M6: as in `switch_mm`, read before the load, with the page-table stores that go with it.
@@ -68,7 +69,7 @@ void initialize_cpu(System<H>& system) {
 /// Takes this CPU out of the core: it leaves its space, answers what is queued for it, and is no
 /// target from then on. It may come back through `initialize_cpu`.
 ///
-/// Context: interrupts off until the CPU stops. Nobody waits for a CPU that has gone: a call is
+/// Context: interrupts off until the CPU stops. No sender waits for a CPU that has gone: a call is
 /// either queued before the queue closes, and answered here, or not at all (O17).
 template <Hal H>
 void take_cpu_offline(System<H>& system) {

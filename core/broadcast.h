@@ -13,8 +13,8 @@
 //
 // Transition. Until each CPU has moved, some run the space on slots of their own, which broadcasts
 // do not reach. A flush interrupts these stragglers, lazy ones included, and they move in their
-// handler; so does any CPU in `switch_mm`, also one that only leaves lazy mode. Nobody can become a
-// straggler later: whoever switches in makes itself visible, then reads the slot.
+// handler; so does any CPU in `switch_mm`, also one that only leaves lazy mode. No CPU can become
+// a straggler later: a CPU that switches in makes itself visible, then reads the slot.
 #pragma once
 
 #include <algorithm>
@@ -151,8 +151,8 @@ std::uint64_t flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& 
     if (!stragglers.empty()) {
       static_cast<void>(flush_on_cpus(system, stragglers, request));
     } else if (in_transition) {
-      // Nobody is left, and nobody can come back to a slot of its own. Release orders the reads
-      // above before the store, against the acquire of the next flush, which will not look.
+      // No straggler is left, and no CPU can come back to a slot of its own. Release orders the
+      // reads above before the store, against the acquire of the next flush, which will not look.
       mm.in_transition.store(false, std::memory_order_release);
     }
   }

@@ -1,5 +1,5 @@
 // What is true after a flush, as types. A token is proof: only a flush makes one, it says whose
-// translations were flushed, and whoever releases memory asks for the one that permits it.
+// translations were flushed, and code that releases memory asks for the one that permits it.
 //
 //   flush of                  token                    after exclude_walkers
 //   a space's leaf entries    TranslationsQuiet
@@ -74,7 +74,7 @@ class [[nodiscard]] TranslationsQuiet : public UserReturnClosed {
 
 /// Moreover no CPU, lazy or not, can walk the unhooked page tables. Software may: a walker that
 /// relies on its interrupts being off notices no flush that goes by hypercall or broadcast. Permits
-/// giving tables to whoever waits for those walkers.
+/// giving tables to code that waits for those walkers.
 class [[nodiscard]] TablesUnreachable : public TranslationsQuiet {
  public:
   TablesUnreachable(TablesUnreachable&&) = default;

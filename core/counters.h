@@ -44,7 +44,7 @@ class Counter {
 /// Per-CPU event counts, raised by their CPU only.
 ///
 /// Two relations that one might expect do not hold. A flush that was counted as sent may reach
-/// nobody, because every target turned out to be lazy: compare with `targets_queued`. And a target
+/// no CPU, because every target turned out to be lazy: compare with `targets_queued`. And a target
 /// counts what it received before it looks whether it runs the space at all.
 struct Counters {
   Counter remote_flush_sent;      // multi-CPU flushes started here

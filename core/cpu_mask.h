@@ -11,7 +11,7 @@
 
 namespace shootdown {
 
-/// A set of CPUs as a value. Owned by whoever holds it; no operation is atomic.
+/// A set of CPUs as a value. It belongs to its holder; no operation is atomic.
 template <CpuId kMaxCpus>
 class CpuMask {
  public:

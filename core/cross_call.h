@@ -3,8 +3,7 @@
 // State    per CPU a lock-free list of call records, newest first; per (sender, target) one record.
 //          A closed list belongs to a CPU that has gone offline.
 // Writers  the list head: senders push, the owner takes all, closes and opens. A record: its sender
-// while
-//          unlocked, nobody while locked, except the target's final unlock (R10).
+//          while unlocked; while locked only the target, with the final unlock (R10).
 // Promise  each queued function runs exactly once on its target, with interrupts off; when `call`
 //          returns, all have run, or acknowledged early, and what they did before that is visible
 //          (M8).
@@ -71,7 +70,7 @@ struct alignas(kCacheLine) CallQueue {
 struct CallOutcome {
   CpuId queued{0};           // targets that ran the function
   std::uint32_t reports{0};  // reports of targets that did not answer for long
-  std::uint64_t ticks{0};    // from the first push to the last answer; 0 if nobody was queued
+  std::uint64_t ticks{0};    // from the first push to the last answer; 0 if no target was queued
 };
 
 template <Hal H>
@@ -85,7 +84,8 @@ class CrossCall {
   /// Opens this CPU's queue and makes it a target. Context: interrupts off.
   void set_online(CpuId cpu) {
     queues_[cpu].head.store(nullptr, std::memory_order_relaxed);
-    // The locked operation is behind the store: who sees the CPU online finds its queue open.
+    // The locked operation is behind the store: a sender that sees the CPU online finds its queue
+    // open.
     online_.set(cpu);
   }
 
@@ -134,7 +134,7 @@ class CrossCall {
     if (!interrupt.empty()) {
       // R11: orders the pushes above before the ICR write, against the target's take of its list. A
       // target that is interrupted before it can see the push finds nothing, and since the list is
-      // then not empty, nobody interrupts it again.
+      // then not empty, no sender interrupts it again.
       H::order_stores_before_ipi();
       H::send_call_function_ipi(interrupt);
     }
@@ -180,8 +180,8 @@ class CrossCall {
  private:
   enum class Pushed : std::uint8_t { refused, first, further };
 
-  /// Locks and fills the record and pushes it. "First" means that the list was empty: nobody else
-  /// has an interrupt on its way to this target. "Refused": the target has gone offline.
+  /// Locks and fills the record and pushes it. "First" means that the list was empty: no other
+  /// sender has an interrupt on its way to this target. "Refused": the target has gone offline.
   Pushed push(CpuId self, CpuId target, CallFunction<H> function, void* argument) {
     CallRecord<H>& record = records_[self][target];
     // Calls are synchronous, so the record is free; a locked one means that two calls of this CPU
@@ -231,8 +231,8 @@ class CrossCall {
     }
   }
 
-  /// Waits for one answer. `describe()` is asked who waits for whom, but only if the target takes
-  /// too long. Returns the number of reports.
+  /// Waits for one answer. `describe()` names the sender, the target and the subject; it is called
+  /// only if the target takes too long. Returns the number of reports.
   template <class Describe>
   std::uint32_t wait_unlocked(const CallRecord<H>& record, Describe&& describe) {
     std::uint64_t pauses = 0;

@@ -45,8 +45,8 @@ template <Hal H>
 [[gnu::always_inline]] inline std::uint64_t send_flush(System<H>& system, Mm<H>& mm,
                                                        FlushRequest<H>& request, bool retires) {
   if constexpr (HalBroadcast<H>) {
-    // M14: read behind the bump, or what a CPU has cached under a slot that was just granted would
-    // be nobody's to invalidate.
+    // M14: load the global slot after the increment of the generation. Loaded earlier, a flusher
+    // can miss a slot granted in between, and no flush invalidates stale entries cached under it.
     const Slot global = global_slot_of(system, mm);
     if (global != kNoGlobalSlot) return flush_by_broadcast(system, mm, request, global, retires);
   }
@@ -72,8 +72,9 @@ void flush_mm(System<H>& system, Mm<H>& mm, const FlushRange& asked, FlushOption
   request.reason = request.all() ? FlushReason::local_mm_shootdown : FlushReason::local_shootdown;
   // R1, M1: the locked add is the full barrier between the caller's page-table stores and the reads
   // of the mask, of loaded_mm and of is_lazy below, against the switcher's set-then-read (R2) and
-  // the lazy exit's clear-then-read (R3). Later, and a CPU that switches in meanwhile is told by
-  // nobody.
+  // the lazy exit's clear-then-read (R3). If the increment came after the read of the
+  // mask, a CPU switching in between would neither be in the copy of the mask nor see the new
+  // generation.
   request.generation = mm.tlb_gen.fetch_add(1, std::memory_order_seq_cst) + 1;
   request.trims_mask = system.config.targets.mask_policy == MaskPolicy::kept_lazily &&
                        request.generation % system.config.targets.trim_interval == 0;
@@ -140,8 +141,8 @@ TranslationsQuiet flush_tlb_mm(System<H>& system, Mm<H>& mm) {
 /// The last flush of `mm`: everything, on every CPU, and every CPU that keeps the space loaded
 /// lazily moves to the kernel's own. No CPU is left in its mask. Its top table may be released
 /// then, the others as after `flush_tlb_mm_range_freed_tables`, and it may be initialised anew
-/// (O31). Context: as for `flush_tlb_mm_range`; no thread of the space is left, and nobody will
-/// flush it or switch to it again.
+/// (O31). Context: as for `flush_tlb_mm_range`; no thread of the space is left, and the space
+/// is not flushed or switched to again.
 template <Hal H>
 SpaceRetired retire_mm(System<H>& system, Mm<H>& mm) {
   internal::flush_mm(system, mm, {}, {.frees_tables = true, .retires = true});

@@ -40,7 +40,7 @@ void run_flush_call(void* argument, Acknowledgement<H>& acknowledgement) {
   // The initiator may reuse its request and leave its stack frame as soon as it is answered.
   const FlushRequest<H> copy = *call.request;
   // Before the answer and until after the flush: an NMI in between must not read user memory,
-  // because the flush has returned to who asked for it. The answer is a release, and so is the last
+  // because the flush has returned to its caller. The answer is a release, and so is the last
   // store: no compiler moves the first store behind the answer or the last before the flush;
   // the CPU shows its own NMI its stores in program order.
   auto& owes = system.self().own.owes_answered_flush;
@@ -50,7 +50,7 @@ void run_flush_call(void* argument, Acknowledgement<H>& acknowledgement) {
   owes.store(false, std::memory_order_release);
 }
 
-/// Counts and traces one send, which may reach nobody when every target is lazy.
+/// Counts and traces one send, which may reach no CPU when every target is lazy.
 template <Hal H>
 void trace_send(System<H>& system, const FlushRequest<H>& request) {
   ++system.self().own.counters.remote_flush_sent;
@@ -69,7 +69,7 @@ CallSubject subject_of(const FlushRequest<H>& request) {
           .end = request.end};
 }
 
-/// Returns the ticks until everybody had answered.
+/// Returns the ticks until all targets had answered.
 inline std::uint64_t count_call(Counters& counters, const CallOutcome& outcome) {
   counters.targets_queued += outcome.queued;
   counters.unanswered += outcome.reports;
@@ -81,7 +81,7 @@ inline std::uint64_t count_call(Counters& counters, const CallOutcome& outcome) 
 }  // namespace internal
 
 /// By interrupts: the local part runs after they have left and before the wait. Returns the ticks
-/// until everybody had answered. Context: as for `flush_tlb_mm_range`.
+/// until all targets had answered. Context: as for `flush_tlb_mm_range`.
 template <Hal H>
 std::uint64_t native_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
                                  FlushRequest<H>& request) {
@@ -117,7 +117,7 @@ std::uint64_t native_flush_others(System<H>& system, const CpuMask<H::kMaxCpus>&
 }
 
 /// Flushes this CPU, if it is in `targets`, and the others of `targets` at the same time. Returns
-/// the ticks until everybody had answered. Context: as for `flush_tlb_mm_range`.
+/// the ticks until all targets had answered. Context: as for `flush_tlb_mm_range`.
 template <Hal H>
 std::uint64_t flush_tlb_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
                               FlushRequest<H>& request) {
@@ -146,7 +146,7 @@ const FlushOps<H> kNativeOps{.name = "native",
 /// Whether a flush that frees tables interrupts every CPU that may walk them. If not, walkers that
 /// rely on interrupts being off are not excluded by it, and tables must not be released before
 /// those are quiet (`TableRemoval::after_walkers`). No under hardware broadcast: a space may get a
-/// global slot at any time, and its flushes interrupt nobody from then on. Constant after boot.
+/// global slot at any time, and its flushes interrupt no CPU from then on. Constant after boot.
 template <Hal H>
 [[nodiscard]] bool flush_interrupts_targets(const System<H>& system) {
   if (internal::broadcasts(system)) return false;
@@ -161,7 +161,7 @@ void flush_locally(System<H>& system, const FlushRequest<H>& request) {
   flush_function(system, request);
 }
 
-/// Returns the ticks until everybody had answered; 0 if nobody was asked.
+/// Returns the ticks until all targets had answered; 0 if there were none.
 template <Hal H>
 std::uint64_t flush_on_cpus(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
                             FlushRequest<H>& request) {
@@ -184,8 +184,8 @@ std::uint64_t flush_on_cpus(System<H>& system, const CpuMask<H::kMaxCpus>& targe
 /// Takes this CPU's request for a flush; the caller releases it. Preemption is off.
 ///
 /// M18: the caller rewrites the request only after the wait for the last answer (M8), against the
-/// targets' reads of it. A flush that returned earlier would change what a target still reads; who
-/// answers early copies it first.
+/// targets' reads of it. A flush that returned earlier would change what a target still reads; a
+/// target that answers early copies it first.
 template <Hal H>
 [[gnu::always_inline]] inline FlushRequest<H>& acquire_request(System<H>& system) {
   static_assert(sizeof(FlushRequest<H>) == kCacheLine, "a request is one cache line");

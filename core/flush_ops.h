@@ -28,7 +28,7 @@ enum class TableRemoval : std::uint8_t {
 /// Promise of the two remote ones: as of `flush_tlb_mm_range`, for the CPUs of the mask. A backend
 /// need not advance the generations of its targets' slots: a slot that stays behind is flushed once
 /// more later, which is a waste and no error (O4). It must not advance them without a flush by the
-/// target's own hand. Both return the ticks until everybody was flushed.
+/// target's own hand. Both return the ticks until all targets were flushed.
 template <Hal H>
 struct FlushOps {
   using Mask = CpuMask<H::kMaxCpus>;
@@ -43,7 +43,7 @@ struct FlushOps {
   std::uint64_t (*flush_multi)(System<H>& system, const Mask& targets, FlushRequest<H>& request);
   /// The CPUs of the mask except this one, whose own part has been done before.
   std::uint64_t (*flush_others)(System<H>& system, const Mask& targets, FlushRequest<H>& request);
-  /// What whoever removes page tables has to wait for beside the flush.
+  /// What the removal of page tables has to wait for beside the flush.
   TableRemoval remove_table;
 };
 
@@ -65,7 +65,7 @@ struct BackendHotplug {
 /// A HAL under which another table may be in use. Both keys are fixed before a second CPU runs.
 template <class H>
 concept HalParavirt = Hal<H> && requires {
-  /// True: nobody has replaced an operation, and the core does not look at the table.
+  /// True: no backend has replaced an operation, and the core does not look at the table.
   { H::native_flush() } -> std::same_as<bool>;
   { H::set_native_flush(bool{}) };
   { H::set_concurrent_flush(bool{}) };

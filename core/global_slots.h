@@ -1,4 +1,4 @@
-// The global slots: who may have one, and when one may be used again.
+// The global slots: which mm may have one, and when one may be used again.
 #pragma once
 
 #include <array>
@@ -16,8 +16,8 @@ namespace shootdown {
 /// so it waits until the others are used up; then all that wait are made clean at once, by one
 /// broadcast flush.
 ///
-/// Slots are a means to be fast, never needed: whoever finds the pool busy or empty goes without.
-/// So nobody waits for the lock.
+/// Slots are a means to be fast, never needed: an initiator that finds the pool busy or empty goes
+/// without. So no CPU waits for the lock.
 template <Hal H>
 class GlobalSlots {
  public:
@@ -101,7 +101,7 @@ class GlobalSlots {
   std::array<typename H::template Atomic<std::uint64_t>, kWords> returned_{};
   /// How much of the two is in use. Fixed after boot.
   std::size_t words_{0};
-  /// Slots that may be taken. Whoever has the lock.
+  /// Slots that may be taken. Written under the lock.
   std::array<std::uint64_t, kWords> clean_{};
 };
 

@@ -41,8 +41,8 @@ concept HalAtomics =
       { H::full_fence() };
     };
 
-/// Who am I. `this_cpu()` is stable while preemption or interrupts are off, and below `kMaxCpus`,
-/// which bring-up and flushes check.
+/// The number of this CPU. `this_cpu()` is stable while preemption or interrupts are off, and below
+/// `kMaxCpus`, which bring-up and flushes check.
 template <class H>
 concept HalPerCpu = requires {
   { H::kMaxCpus } -> std::convertible_to<CpuId>;

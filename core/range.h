@@ -1,5 +1,5 @@
 // Ranges of addresses. Every range enters the core through `enter_range`, which makes it whole
-// strides; behind it nobody compares addresses with an end, so the end of the address space is no
+// strides; behind it no code compares addresses with an end, so the end of the address space is no
 // special case.
 #pragma once
 
@@ -47,8 +47,8 @@ constexpr void for_each_stride(const FlushRange& range, Visit&& visit) {
 
 /// What is flushed if `asked` is asked for: the same, rounded outwards to whole strides. Everything
 /// if that is more than `most` strides; and if part of it is not canonical, where INVPCID and
-/// INVLPGB would fault. A range without a byte in it is a mistake of its caller, who would take the
-/// token of a flush of nothing for a proof.
+/// INVLPGB would fault. A range without a byte in it is a mistake of its caller, which would take
+/// the token of a flush of nothing for a proof.
 template <class H>
 [[nodiscard, gnu::always_inline]] constexpr FlushRange enter_range(const FlushRange& asked,
                                                                    std::uint64_t most) {

@@ -1,5 +1,5 @@
-// The reclaim batch: one flush for pages of many address spaces, and the mark that protects those
-// who meet a page whose entry is gone but not flushed.
+// The reclaim batch: one flush for pages of many address spaces, and the mark that protects code
+// that meets a page whose entry is gone but not flushed.
 #pragma once
 
 #include <atomic>
@@ -28,13 +28,13 @@ constexpr std::uint32_t unflushed_additions(std::uint64_t marks) {
 
 /// M12: the halves are equal if nothing is pending, and must not become so by counting round, after
 /// 2^32 additions that no operation has settled; a space that is only ever reclaimed from gets
-/// there. So nobody leaves `add`, which the lock of an entry keeps from being preempted, while they
-/// are 2^31 apart: beyond that there is at most one addition for each CPU. The lower half moves to
-/// 2^30 below the upper, which says "some are pending" as before, and that is all that is asked. A
-/// settle that is under way either finds its additions below the new mark, and leaves it, or puts
-/// it to what it has flushed, which is true. It could be wrong after 2^32 additions during its own
-/// flush, more than a minute of locked additions to one line. A distance of 0 that a settle has
-/// left meanwhile is moved, too, for one needless flush.
+/// there. So no thread leaves `add`, which the lock of an entry keeps from being preempted, while
+/// they are 2^31 apart: beyond that there is at most one addition for each CPU. The lower half
+/// moves to 2^30 below the upper, which says "some are pending" as before, and that is all that is
+/// asked. A settle that is under way either finds its additions below the new mark, and leaves it,
+/// or puts it to what it has flushed, which is true. It could be wrong after 2^32 additions during
+/// its own flush, more than a minute of locked additions to one line. A distance of 0 that a settle
+/// has left meanwhile is moved, too, for one needless flush.
 template <Hal H>
 void keep_marks_apart(Mm<H>& mm) {
   constexpr std::uint32_t kDistance = kMostUnflushed / 2;
@@ -75,7 +75,7 @@ class ReclaimBatch {
 
   [[nodiscard]] bool empty() const { return cpus_.empty() && broadcast_ == Broadcast::none; }
 
-  /// Flushes what was added since the last time: every target catches up with whatever space it has
+  /// Flushes what was added since the last time: every target catches up with the space that it has
   /// loaded. Context: as for `flush_tlb_mm_range`; no page-table lock is held.
   BatchQuiet flush(System<H>& system) {
     PreemptionOff<H> guard;
@@ -156,13 +156,13 @@ void settle_batched_pending(Mm<H>& mm, Flush&& flush) {
   while ((marks & 0xffff'ffff) != added) {
     const std::uint64_t flushed = (marks & ~std::uint64_t{0xffff'ffff}) | added;
     if (mm.batch_marks.compare_exchange(marks, flushed, std::memory_order_acq_rel)) return;
-    // Somebody else got further, or somebody added. Which is ahead is told modulo 2^32.
+    // Another thread marked more as flushed, or added. Which is ahead is told modulo 2^32.
     if (static_cast<std::int32_t>((marks & 0xffff'ffff) - added) >= 0) return;
   }
 }
 
-/// For whoever finds or changes entries of `mm` and promises that no stale ones are left. Context:
-/// as for `settle_batched_pending`.
+/// For code that finds or changes entries of `mm` and promises that no stale ones are left.
+/// Context: as for `settle_batched_pending`.
 template <Hal H>
 void flush_tlb_batched_pending(System<H>& system, Mm<H>& mm) {
   settle_batched_pending(mm, [&] { static_cast<void>(flush_tlb_mm(system, mm)); });

@@ -15,7 +15,7 @@ namespace shootdown {
 /// life.
 template <Hal H>
 struct alignas(kCacheLine) FlushRequest {
-  Mm<H>* mm;                  // the address space; null = whatever is loaded
+  Mm<H>* mm;                  // the address space; null = the one loaded on each CPU
   VirtAddr start;             // whole strides, as `enter_range` makes them: the first address
   VirtAddr end;               // the first address behind them, 0 being 2^64, or kFlushAll
   Generation generation;      // what a target must reach; kNoGeneration = none given
@@ -25,7 +25,7 @@ struct alignas(kCacheLine) FlushRequest {
   bool frees_tables;          // page tables go away: lazy CPUs are targets too (R6)
   bool trims_mask;            // CPUs that run another space are to leave the mask
   bool acknowledges_early;    // targets answer before they flush
-  bool by_hand;               // targets have something to do that nobody can do for them
+  bool by_hand;               // each target must run the handler itself, as to leave the mm
 
   [[nodiscard]] FlushRange range() const {
     return {.start = start, .end = end, .stride_shift = stride_shift};
@@ -37,7 +37,7 @@ struct alignas(kCacheLine) FlushRequest {
   /// was mapped there before, and the core cannot know that none are left: their change may be made
   /// and not counted yet, and a generation tells of counts.
   [[nodiscard]] bool names_pages() const { return !all() && stride_shift == kPageShift; }
-  /// Whoever flushes the targets in another way than by an interrupt does not do what is wanted.
+  /// Whether each target must run the flush handler itself: hypercall backends fall back to IPIs.
   [[nodiscard]] bool needs_interrupts() const { return trims_mask || by_hand; }
   /// For traces: 4 KiB pages covered, 0 = all.
   [[nodiscard]] std::uint64_t pages() const { return all() ? 0 : (end - start) >> kPageShift; }

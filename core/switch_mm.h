@@ -5,7 +5,7 @@
 //   switch-in (R2):  set own mask bit   | full barrier | read tlb_gen
 //   lazy exit (R3):  clear is_lazy      | full barrier | read tlb_gen
 //   flusher   (R1):  bump tlb_gen       | full barrier | read mask, then loaded_mm and is_lazy
-// Whatever the interleaving, the flusher sees this CPU or this CPU sees the new generation.
+// In every interleaving, the flusher sees this CPU or this CPU sees the new generation.
 #pragma once
 
 #include <atomic>
@@ -137,7 +137,7 @@ void announce(const System<H>& system, Mm<H>& mm, CpuId cpu) {
 ///
 /// M16: between the caller's store of the task that runs next and that task's first access in user
 /// mode there is a full barrier: the load of CR3 if the space changes, R3's fence on the way out of
-/// lazy mode. A membarrier system call that finds another task running, and so interrupts nobody,
+/// lazy mode. A membarrier system call that finds another task running, and so interrupts no CPU,
 /// relies on it. Without a change of space and of laziness there is none here.
 template <Hal H>
 void switch_mm(System<H>& system, Mm<H>& next) {
@@ -220,8 +220,8 @@ void leave_mm(System<H>& system) {
 /// True if user addresses on this CPU mean what they mean to `current`, the space of the running
 /// task, and no flush that has returned is missing. For NMI handlers and other code that interrupts
 /// anything (O22). False inside a switch, under a temporary space, while lazy, when flushers skip
-/// this CPU (R3), and between an early answer and its flush. Context: any; who changes the running
-/// task does so when `switch_mm` has returned.
+/// this CPU (R3), and between an early answer and its flush. Context: any; a kernel that changes
+/// the running task does so when `switch_mm` has returned.
 template <Hal H>
 [[nodiscard]] bool user_access_ok(System<H>& system, const Mm<H>& current) {
   const CpuState<H>& self = system.self();

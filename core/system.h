@@ -74,7 +74,8 @@ template <Hal H>
 
 /// Gives a space its roots and an identity that no space has had: 64 bits never wrap in a machine's
 /// lifetime. `user_root` is the root for user mode under page-table isolation. Preconditions: no
-/// CPU has the space loaded, and nobody else can reach it. Context: any, after `initialize_system`.
+/// CPU has the space loaded, and no other thread can reach it. Context: any, after
+/// `initialize_system`.
 template <Hal H>
 void initialize_mm(System<H>& system, Mm<H>& mm, PhysAddr root, PhysAddr user_root = 0) {
   require<H>(system.is_initialized(), Rule::r13, "a space is initialised before the system");

@@ -19,7 +19,7 @@ namespace shootdown::internal {
 /// another space when it switches to this one (R2).
 ///
 /// Each of the two tests stands for itself: what it has read behind the bump is reason enough to
-/// skip the CPU, whatever the CPU has become since. So nothing depends on their order; laziness
+/// skip the CPU, even if the CPU has changed since. So nothing depends on their order; laziness
 /// comes first because it has a line of its own, and most often answers.
 template <Hal H>
 bool is_wanted(const System<H>& system, const FlushRequest<H>& request, CpuId cpu) {

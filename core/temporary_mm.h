@@ -24,8 +24,8 @@ class TemporaryMm {
   }
   ~TemporaryMm() {
     switch_mm(system_, *previous_);
-    // With lazily kept masks the switch has left the bit. Nobody else will flush this space, and a
-    // stale bit would outlive it.
+    // With lazily kept masks the switch has left the bit. No other flush comes for this space, and
+    // a stale bit would outlive it.
     const bool kept = system_.config.targets.mask_policy == MaskPolicy::kept_lazily;
     if (kept && !space_.is_kernel) space_.cpus.clear(H::this_cpu());
   }

@@ -32,13 +32,13 @@ enum class HandlerOutcome : std::uint8_t {
 enum class TraceKind : std::uint8_t {
   flush_asked,    // a flush of `mm` is called for; `value` = first address, `value2` = end
   flush_begin,    // the generation is bumped and the request is filled; `value` = generation
-  flush_send,     // targets are about to be queued; it may reach nobody. `value` = pages, 0 = all
-  flush_end,      // everybody has answered; `value` = ticks from the first push to the last answer
+  flush_send,     // targets are about to be queued; it may reach no CPU. `value` = pages, 0 = all
+  flush_end,      // all targets have answered; `value` = ticks from first push to last answer
   kernel_begin,   // a flush of a kernel range starts; `value` = first address asked, `value2` = end
-  kernel_end,     // ... and everybody has answered; `value` = ticks
+  kernel_end,     // ... and all targets have answered; `value` = ticks
   batch_add,      // a space joins a reclaim batch
   batch_begin,    // a reclaim batch is about to be flushed
-  batch_end,      // ... and everybody has answered; `value` = ticks
+  batch_end,      // ... and all targets have answered; `value` = ticks
   handler_begin,  // the flush function starts on this CPU
   handler_end,    // ... and ends; `outcome`, `value` = generation before, `value2` = after
   switch_begin,   // switch_mm starts; `mm` = the next address space
@@ -71,7 +71,7 @@ struct CallSubject {
   VirtAddr end{0};
 };
 
-/// A target that does not answer: who waits for whom, since when, and what was asked. Times are
+/// A target that does not answer: the sender that waits for it, since when, and for what. Times are
 /// the HAL's ticks. One wait makes few such reports, at doubling distances.
 struct Unanswered {
   CpuId sender{kNoCpu};

@@ -1,7 +1,7 @@
 // A broadcast hub, as in SGI UV machines: one message reaches any set of CPUs, each of which
 // flushes by hand in an interrupt of its own; whom the hub cannot reach is interrupted as usual.
 //
-// A handler drops from whatever context is loaded what the message says, and leaves generations
+// A handler drops from the loaded context, of any mm, what the message says, and leaves generations
 // alone: a message has no room for one. So a CPU that has switched away is flushed once more when
 // it switches back, and a lazy CPU stays lazy. What the message asks for is done with interrupts
 // off, between two instructions of the CPU, so a switch is before it or behind it as a whole.
@@ -25,8 +25,8 @@ struct HubMessage {
 };
 
 /// `hub_send` hands a message over for the CPUs of the mask, at most one of a CPU at a time, and
-/// returns those that it will not reach. Stores before it are visible to who receives the message.
-/// `hub_outstanding`: some target has not acknowledged this CPU's last message; acquire.
+/// returns those that it will not reach. Stores before it are visible to the CPU that receives the
+/// message. `hub_outstanding`: some target has not acknowledged this CPU's last message; acquire.
 /// `hub_receive` takes the next message for this CPU; context: the hub's interrupt.
 /// `hub_acknowledge` tells its sender; release. `hub_open` makes this CPU reachable, `hub_close`
 /// unreachable: what the hub has taken before stays to be received.

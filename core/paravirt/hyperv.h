@@ -70,8 +70,8 @@ bool flush_by_hypercall(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
   if (request.needs_interrupts()) return false;
   ProcessorSet processors;
   if (!name_processors(system, targets, request, processors)) return false;
-  if (processors.empty()) return true;  // Everybody is lazy: no hypercall for nobody.
-  // The list names 4 KiB pages whatever the stride: each small entry of a large page goes as well,
+  if (processors.empty()) return true;  // All targets are lazy: no hypercall.
+  // The list names 4 KiB pages at any stride: each small entry of a large page goes as well,
   // so it is not `names_pages` that decides here.
   const bool every_space = request.mm == nullptr || system.config.isolation.enabled;
   const HypervFlush flush{.space = every_space ? 0 : request.mm->root,

@@ -54,9 +54,9 @@ CpuMask<H::kMaxCpus> skip_preempted(System<H>& system, const CpuMask<H::kMaxCpus
     if ((state & kVcpuPreempted) == 0) return;
     const auto flagged = static_cast<std::uint8_t>(state | kVcpuFlushOnEntry);
     // M17: locked, against the host's exchange on entry. Also if the flush bit is set already: it
-    // may be consumed since it was read, and then nobody flushes for this request. R1: the
-    // request's page-table stores and its bump are before it, so whoever sees the bit flushes what
-    // they left.
+    // may be consumed since it was read, and then no flush answers this request. R1: the
+    // request's page-table stores and its bump are before it, so a host that sees the bit flushes
+    // what they left.
     if (!word.compare_exchange(state, flagged, std::memory_order_seq_cst)) return;
     remaining.clear(cpu);
     ++system.self().own.counters.vcpus_skipped;

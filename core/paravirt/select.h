@@ -21,7 +21,7 @@ void select_backend(System<H>& system, const FlushOps<H>& ops) {
   system.ops = &ops;
   // The concurrent path leaves this CPU's own part to the backend, which has to do it at the same
   // time as the others'. A backend with `flush_others` alone never touches this CPU: with the key
-  // on, its own TLB would be flushed by nobody. Off, the local part is done first.
+  // on, no code would flush its own TLB. Off, the local part is done first.
   if (ops.flush_multi == nullptr) H::set_concurrent_flush(false);
   H::set_native_flush(&ops == &kNativeOps<H>);
 }
