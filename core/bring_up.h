@@ -16,12 +16,12 @@ template <Hal H>
 void reset_cpu(System<H>& system) {
   CpuState<H>& self = system.self();
   CpuPrivate<H>& own = self.own;
-  own.slots = {};
-  own.next_slot = 1;
-  own.set_loaded_slot(0);
-  forget_debts(own);
-  if (own.owes_answered_flush.owner_load()) {
-    own.owes_answered_flush.store(false, std::memory_order_relaxed);
+  own.asids = {};
+  own.next_asid = 1;
+  own.set_loaded_asid(0);
+  clear_pending_user_flushes(own);
+  if (own.early_acked_flush_pending.owner_load()) {
+    own.early_acked_flush_pending.store(false, std::memory_order_relaxed);
   }
   if (self.shared.is_lazy.owner_load()) {
     self.shared.is_lazy.store(false, std::memory_order_relaxed);
@@ -31,9 +31,9 @@ void reset_cpu(System<H>& system) {
 
 }  // namespace internal
 
-/// Brings this CPU into the core, or back into it after `take_cpu_offline`: the kernel's space in
-/// slot 0, every other slot empty, an empty TLB. What the TLB and CR3 held before means nothing
-/// (O24). A CPU that has not gone offline is refused: it may be in the mask of a space, and calls
+/// Brings this CPU into the core, or back into it after `take_cpu_offline`: the kernel's mm in
+/// ASID 0, every other ASID empty, an empty TLB. What the TLB and CR3 held before means nothing
+/// (O24). A CPU that has not gone offline is refused: it may be in the mask of an mm, and calls
 /// may wait for it.
 ///
 /// Context: interrupts off, after `initialize_system`, before any other call here on this CPU.
@@ -41,8 +41,8 @@ void reset_cpu(System<H>& system) {
 template <Hal H>
 void initialize_cpu(System<H>& system) {
   static_assert(
-      BackendHotplug<H>::kAttends || !requires { H::hub_open(); },
-      "this HAL has a hub: include core/paravirt/hub.h, and see HalHub");
+      BackendHotplug<H>::kAttends || !requires { H::bau_open(); },
+      "this HAL has a hub: include core/paravirt/uv_bau.h, and see HalHub");
   require<H>(!H::interrupts_enabled(), Rule::r2, "initialize_cpu needs interrupts off");
   require<H>(H::this_cpu() < H::kMaxCpus, Rule::r13, "this_cpu() is out of range");
   require<H>(system.is_initialized(), Rule::r13, "a CPU is initialised before the system");
@@ -66,7 +66,7 @@ void initialize_cpu(System<H>& system) {
   own.is_up = true;
 }
 
-/// Takes this CPU out of the core: it leaves its space, answers what is queued for it, and is no
+/// Takes this CPU out of the core: it leaves its mm, answers what is queued for it, and is no
 /// target from then on. It may come back through `initialize_cpu`.
 ///
 /// Context: interrupts off until the CPU stops. No sender waits for a CPU that has gone: a call is

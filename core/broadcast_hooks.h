@@ -21,7 +21,7 @@ namespace shootdown {
 template <Hal H>
 struct System;
 template <Hal H>
-class GlobalSlots;
+class GlobalAsids;
 
 namespace internal {
 
@@ -29,11 +29,11 @@ namespace internal {
 template <class H>
 inline constexpr bool kBroadcastIsIncluded = false;
 
-struct NoGlobalSlots {};
+struct NoGlobalAsids {};
 
-/// The pool of global slots, for a HAL that broadcasts.
+/// The pool of global ASIDs, for a HAL that broadcasts.
 template <Hal H>
-using GlobalSlotPool = std::conditional_t<HalBroadcast<H>, GlobalSlots<H>, NoGlobalSlots>;
+using GlobalAsidPool = std::conditional_t<HalBroadcast<H>, GlobalAsids<H>, NoGlobalAsids>;
 
 /// Whether this system broadcasts. A HAL without the instructions compiles to "no".
 template <Hal H>
@@ -45,12 +45,12 @@ template <Hal H>
   }
 }
 
-/// The slot that `mm` has on every CPU, or kNoGlobalSlot. M14: acquire, so that the transition
+/// The ASID that `mm` has on every CPU, or kNoGlobalAsid. M14: acquire, so that the transition
 /// flag, which was set before, is seen with it.
 template <Hal H>
-[[nodiscard]] Slot global_slot_of(const System<H>& system, const Mm<H>& mm) {
-  if (!broadcasts(system)) return kNoGlobalSlot;
-  return mm.global_slot.load(std::memory_order_acquire);
+[[nodiscard]] Asid global_asid_of(const System<H>& system, const Mm<H>& mm) {
+  if (!broadcasts(system)) return kNoGlobalAsid;
+  return mm.global_asid.load(std::memory_order_acquire);
 }
 
 // Defined in broadcast.h.
@@ -59,11 +59,11 @@ void broadcast(System<H>& system, const Invlpgb& what);
 template <HalBroadcast H>
 void await_broadcasts();
 template <HalBroadcast H>
-void grant_global_slot(System<H>& system, Mm<H>& mm);
+void grant_global_asid(System<H>& system, Mm<H>& mm);
 template <HalBroadcast H>
-void return_global_slot(System<H>& system, Mm<H>& mm);
+void return_global_asid(System<H>& system, Mm<H>& mm);
 template <HalBroadcast H>
-std::uint64_t flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& request, Slot slot,
+std::uint64_t flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& request, Asid asid,
                                  bool retires);
 template <HalBroadcast H>
 std::uint64_t broadcast_kernel(System<H>& system, const FlushRange& range);

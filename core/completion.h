@@ -2,9 +2,9 @@
 // translations were flushed, and code that releases memory asks for the one that permits it.
 //
 //   flush of                  token                    after exclude_walkers
-//   a space's leaf entries    TranslationsQuiet
+//   an mm's leaf entries    TranslationsQuiet
 //   ... and freed tables      TablesUnreachable        WalkersQuiet
-//   a space that ends         SpaceRetired             WalkersQuiet
+//   an mm that ends         MmRetired             WalkersQuiet
 //   a reclaim batch           BatchQuiet
 //   kernel leaf entries       KernelQuiet
 //   ... and everything        KernelTablesUnreachable  KernelWalkersQuiet
@@ -12,8 +12,8 @@
 // A token is moved and never copied; one that was moved from is spent and covers nothing. None is
 // assigned to: the weaker part of a stronger token would take on what a weaker flush was for. Its
 // makers are the flushes that are named as friends, and nothing else. A caller asks `covers` with
-// the space that it takes the memory from: identities are never given twice, so that not even the
-// next space in the same object is covered.
+// the mm that it takes the memory from: identities are never given twice, so that not even the
+// next mm in the same object is covered.
 #pragma once
 
 #include <cstdint>
@@ -36,14 +36,11 @@ struct FlushRange;
 /// before it returns there. Its kernel code may still be about to. Permits nothing to be released.
 class [[nodiscard]] UserReturnClosed {
  public:
-  UserReturnClosed(UserReturnClosed&& other) noexcept
-      : space_(std::exchange(other.space_, kNoContext)) {}
+  UserReturnClosed(UserReturnClosed&& other) noexcept : mm_(std::exchange(other.mm_, kNoContext)) {}
   UserReturnClosed& operator=(UserReturnClosed&&) = delete;
 
-  /// Whether the flush was of this space, and the token is not spent.
-  [[nodiscard]] bool covers(ContextId space) const {
-    return space != kNoContext && space == space_;
-  }
+  /// Whether the flush was of this mm, and the token is not spent.
+  [[nodiscard]] bool covers(ContextId mm) const { return mm != kNoContext && mm == mm_; }
   template <Hal H>
   [[nodiscard]] bool covers(const Mm<H>& mm) const {
     return covers(mm.context);
@@ -51,12 +48,12 @@ class [[nodiscard]] UserReturnClosed {
 
  private:
   // Not protected: a class derived by a caller would be a token without a flush.
-  explicit UserReturnClosed(ContextId space) : space_(space) {}
+  explicit UserReturnClosed(ContextId mm) : mm_(mm) {}
   friend class TranslationsQuiet;
   template <Hal H>
   friend UserReturnClosed flush_tlb_mm_range_early(System<H>& system, Mm<H>& mm, FlushRange range);
 
-  ContextId space_;
+  ContextId mm_;
 };
 
 /// No CPU can use a stale translation of the flushed range. Permits releasing data frames.
@@ -66,7 +63,7 @@ class [[nodiscard]] TranslationsQuiet : public UserReturnClosed {
   TranslationsQuiet& operator=(TranslationsQuiet&&) = delete;
 
  private:
-  explicit TranslationsQuiet(ContextId space) : UserReturnClosed(space) {}
+  explicit TranslationsQuiet(ContextId mm) : UserReturnClosed(mm) {}
   friend class TablesUnreachable;
   template <Hal H>
   friend TranslationsQuiet flush_tlb_mm_range(System<H>& system, Mm<H>& mm, FlushRange range);
@@ -81,25 +78,25 @@ class [[nodiscard]] TablesUnreachable : public TranslationsQuiet {
   TablesUnreachable& operator=(TablesUnreachable&&) = delete;
 
  private:
-  explicit TablesUnreachable(ContextId space) : TranslationsQuiet(space) {}
-  friend class SpaceRetired;
+  explicit TablesUnreachable(ContextId mm) : TranslationsQuiet(mm) {}
+  friend class MmRetired;
   friend class WalkersQuiet;
   template <Hal H>
   friend TablesUnreachable flush_tlb_mm_range_freed_tables(System<H>& system, Mm<H>& mm,
                                                            FlushRange range);
 };
 
-/// Moreover the flush was the space's last: no CPU has it loaded. Permits releasing its roots,
+/// Moreover the flush was the mm's last: no CPU has it loaded. Permits releasing its roots,
 /// which no task is left to walk.
-class [[nodiscard]] SpaceRetired : public TablesUnreachable {
+class [[nodiscard]] MmRetired : public TablesUnreachable {
  public:
-  SpaceRetired(SpaceRetired&&) = default;
-  SpaceRetired& operator=(SpaceRetired&&) = delete;
+  MmRetired(MmRetired&&) = default;
+  MmRetired& operator=(MmRetired&&) = delete;
 
  private:
-  explicit SpaceRetired(ContextId space) : TablesUnreachable(space) {}
+  explicit MmRetired(ContextId mm) : TablesUnreachable(mm) {}
   template <Hal H>
-  friend SpaceRetired retire_mm(System<H>& system, Mm<H>& mm);
+  friend MmRetired retire_mm(System<H>& system, Mm<H>& mm);
 };
 
 /// No CPU can walk the unhooked tables, and no software that began to with interrupts off is still
@@ -115,17 +112,17 @@ class [[nodiscard]] WalkersQuiet : public TablesUnreachable {
   friend WalkersQuiet exclude_walkers(System<H>& system, TablesUnreachable tables);
 };
 
-/// No CPU can use a translation that was stale when its space was added to the batch. Permits
-/// releasing data frames of the spaces that were added, and no tables.
+/// No CPU can use a translation that was stale when its mm was added to the batch. Permits
+/// releasing data frames of the mms that were added, and no tables.
 class [[nodiscard]] BatchQuiet {
  public:
-  BatchQuiet(BatchQuiet&& other) noexcept : spaces_(std::exchange(other.spaces_, 0)) {}
+  BatchQuiet(BatchQuiet&& other) noexcept : mms_(std::exchange(other.mms_, 0)) {}
   BatchQuiet& operator=(BatchQuiet&&) = delete;
 
-  /// Whether the space may have been added, and the token is not spent. Right for every space that
+  /// Whether the mm may have been added, and the token is not spent. Right for every mm that
   /// was added; wrong for one in 64 of the others, since the token has no room for a list.
-  [[nodiscard]] bool covers(ContextId space) const {
-    return space != kNoContext && (spaces_ & bit_of(space)) != 0;
+  [[nodiscard]] bool covers(ContextId mm) const {
+    return mm != kNoContext && (mms_ & bit_of(mm)) != 0;
   }
   template <Hal H>
   [[nodiscard]] bool covers(const Mm<H>& mm) const {
@@ -133,18 +130,16 @@ class [[nodiscard]] BatchQuiet {
   }
 
  private:
-  explicit BatchQuiet(std::uint64_t spaces) : spaces_(spaces) {}
-  static constexpr std::uint64_t bit_of(ContextId space) {
-    return std::uint64_t{1} << (space % 64);
-  }
+  explicit BatchQuiet(std::uint64_t mms) : mms_(mms) {}
+  static constexpr std::uint64_t bit_of(ContextId mm) { return std::uint64_t{1} << (mm % 64); }
   template <Hal H>
   friend class ReclaimBatch;
 
-  std::uint64_t spaces_;
+  std::uint64_t mms_;
 };
 
 /// No CPU can use a stale translation of the flushed range of the kernel's half. Permits releasing
-/// data frames that were mapped there, and nothing of any space.
+/// data frames that were mapped there, and nothing of any mm.
 class [[nodiscard]] KernelQuiet {
  public:
   KernelQuiet(KernelQuiet&& other) noexcept : valid_(std::exchange(other.valid_, false)) {}
@@ -162,7 +157,7 @@ class [[nodiscard]] KernelQuiet {
   bool valid_;
 };
 
-/// The same for tables of the kernel's half as `TablesUnreachable` for those of a space.
+/// The same for tables of the kernel's half as `TablesUnreachable` for those of an mm.
 class [[nodiscard]] KernelTablesUnreachable : public KernelQuiet {
  public:
   KernelTablesUnreachable(KernelTablesUnreachable&&) = default;

@@ -8,7 +8,7 @@
 
 namespace shootdown {
 
-/// When a space's mask loses a CPU.
+/// When an mm's mask loses a CPU.
 enum class MaskPolicy : std::uint8_t {
   cleared_at_switch,  // as soon as the CPU has left: exact, one more locked operation a switch
   kept_lazily,  // when a flush finds the CPU elsewhere: cheap switches, a few needless interrupts
@@ -22,13 +22,13 @@ enum class LazyTest : std::uint8_t {
 
 /// Which members of the mask are interrupted.
 enum class TargetTest : std::uint8_t {
-  not_lazy,         // all that are not lazy
-  by_loaded_space,  // of these, the ones that have the space loaded or are switching
+  not_lazy,      // all that are not lazy
+  by_loaded_mm,  // of these, the ones that have the mm loaded or are switching
 };
 
 /// What the processor has, and what of it is switched on.
 struct ProcessorConfig {
-  /// CR4.PCIDE is on: slots keep their entries across switches.
+  /// CR4.PCIDE is on: ASIDs keep their entries across switches.
   bool pcid{true};
   /// INVPCID exists.
   bool invpcid{true};
@@ -54,23 +54,23 @@ struct TargetConfig {
   MaskPolicy mask_policy{MaskPolicy::cleared_at_switch};
   LazyTest lazy_test{LazyTest::when_queued};
   TargetTest target_test{TargetTest::not_lazy};
-  /// With lazily kept masks, every so many flushes of a space trim its mask. At least 1.
+  /// With lazily kept masks, every so many flushes of an mm trim its mask. At least 1.
   std::uint32_t trim_interval{64};
 };
 
 /// Hardware broadcast; broadcast.h.
 struct BroadcastConfig {
   /// INVLPGB and TLBSYNC exist and are used. Needs PCIDs. Not together with page-table isolation:
-  /// each global slot would need a twin, and the twins' debts are 16 bits, one for each slot of a
-  /// CPU's own.
+  /// each global ASID would need a user PCID, and the user PCIDs' debts are 16 bits, one for each
+  /// ASID of a CPU's own.
   bool enabled{false};
   /// Pages that one INVLPGB can name. At least 1.
   std::uint32_t max_pages{1};
-  /// A flush that finds more CPUs than this in a space's mask gives the space a global slot. Below,
+  /// A flush that finds more CPUs than this in an mm's mask gives the mm a global ASID. Below,
   /// interrupts are cheap and PCIDs are better kept for others.
   std::uint32_t threshold{3};
-  /// Global slots to give out, 1 .. kMaxGlobalSlots.
-  std::uint32_t global_slots{kMaxGlobalSlots};
+  /// Global ASIDs to give out, 1 .. kMaxGlobalAsids.
+  std::uint32_t global_asids{kMaxGlobalAsids};
 };
 
 struct LimitConfig {
@@ -80,7 +80,7 @@ struct LimitConfig {
   std::uint32_t ceiling_strides{ceiling_for(FlushCosts{}, /*pti=*/false)};
   /// How often a sender looks at an unanswered call before it reports it, see `Unanswered`; 0:
   /// never. The default is of the order of a second of PAUSE instructions.
-  std::uint64_t patience{std::uint64_t{1} << 24};
+  std::uint64_t stall_limit{std::uint64_t{1} << 24};
 };
 
 /// Fixed after boot. All combinations that `validate` permits give the same correctness; they
@@ -111,8 +111,8 @@ struct Config {
   if (!can_broadcast) return "broadcast needs a HAL that has INVLPGB and TLBSYNC";
   if (!config.processor.pcid) return "broadcast needs PCIDs";
   if (config.isolation.enabled) return "broadcast and page-table isolation exclude each other";
-  if (broadcast.global_slots == 0 || broadcast.global_slots > kMaxGlobalSlots) {
-    return "there are 1 to kMaxGlobalSlots global slots";
+  if (broadcast.global_asids == 0 || broadcast.global_asids > kMaxGlobalAsids) {
+    return "there are 1 to kMaxGlobalAsids global ASIDs";
   }
   return nullptr;
 }

@@ -45,7 +45,7 @@ class Counter {
 ///
 /// Two relations that one might expect do not hold. A flush that was counted as sent may reach
 /// no CPU, because every target turned out to be lazy: compare with `targets_queued`. And a target
-/// counts what it received before it looks whether it runs the space at all.
+/// counts what it received before it looks whether it runs the mm at all.
 struct Counters {
   Counter remote_flush_sent;      // multi-CPU flushes started here
   Counter remote_flush_received;  // flush functions run here for another CPU
@@ -54,7 +54,7 @@ struct Counters {
   Counter targets_queued;         // CPUs that this CPU asked to flush
   Counter lazy_left_by_flush;     // times a flush found this CPU lazy and sent it home
   Counter wrong_cpu;              // flush functions that found another address space
-  Counter user_half_deferred;     // partial flushes whose user half was left to the return
+  Counter user_pcid_deferred;     // partial flushes whose user half was left to the return
   Counter vcpus_skipped;          // preempted targets whose flush was left to the host
   Counter remote_hypercalls;      // flushes of other CPUs asked of a hypervisor or hub
   Counter native_fallbacks;       // ... or not even asked of it, so that interrupts had to do
@@ -78,7 +78,7 @@ inline constexpr std::array kCounterNames{
     CounterName{"targets_queued", &Counters::targets_queued},
     CounterName{"lazy_left_by_flush", &Counters::lazy_left_by_flush},
     CounterName{"wrong_cpu", &Counters::wrong_cpu},
-    CounterName{"user_half_deferred", &Counters::user_half_deferred},
+    CounterName{"user_pcid_deferred", &Counters::user_pcid_deferred},
     CounterName{"vcpus_skipped", &Counters::vcpus_skipped},
     CounterName{"remote_hypercalls", &Counters::remote_hypercalls},
     CounterName{"native_fallbacks", &Counters::native_fallbacks},

@@ -13,15 +13,16 @@
 
 namespace shootdown {
 
-/// One cached address space: whose entries live under this slot's PCID, and how fresh they are.
+/// One cached address space: whose entries live under this ASID's PCID, and how fresh they are.
 /// Meaning: the TLB holds no entry under the PCID that is older than `generation` (O4). Under
-/// page-table isolation the same holds for the user twin, unless its bit in `user_flush` is set.
-struct SlotState {
+/// page-table isolation the same holds for the user PCID, unless its bit in `user_pcid_flush_mask`
+/// is set.
+struct AsidState {
   ContextId context{kNoContext};
   Generation generation{kNoGeneration};
 };
 
-/// 4 KiB pages of the loaded slot's user half that are to be invalidated on the way to user mode.
+/// 4 KiB pages of the loaded ASID's user half that are to be invalidated on the way to user mode.
 struct DeferredPages {
   VirtAddr start{0};
   VirtAddr end{0};
@@ -32,22 +33,22 @@ struct DeferredPages {
 /// half changed. NMIs may read it. Others read `loaded_mm` and `on_global` and nothing else.
 template <Hal H>
 struct alignas(kCacheLine) CpuPrivate {
-  /// The space whose root is in CR3; null inside the switching window, when CR3 may be either
+  /// The mm whose root is in CR3; null inside the switching window, when CR3 may be either
   /// (M10).
   typename H::template Atomic<Mm<H>*> loaded_mm{nullptr};
-  /// The loaded slot is a global one. Stored after CR3, before `loaded_mm`, and only if it changes.
+  /// The loaded ASID is a global one. Stored after CR3, before `loaded_mm`, and only if it changes.
   typename H::template Atomic<bool> on_global{false};
-  Slot loaded_slot{0};
-  Slot next_slot{0};
-  std::array<SlotState, kSlots> slots{};
-  /// Page-table isolation: bit s + 1 says that slot s's user twin must be flushed before user mode
+  Asid loaded_asid{0};
+  Asid next_asid{0};
+  std::array<AsidState, kDynamicAsids> asids{};
+  /// Page-table isolation: bit s + 1 says that ASID s's user PCID must be flushed before user mode
   /// (R9). A user root does not map it: the way to user mode takes it over into its EntryBlock.
-  std::uint16_t user_flush{0};
-  /// A kernel page that is not global was invalidated in the loaded slot and its twin only.
+  std::uint16_t user_pcid_flush_mask{0};
+  /// A kernel page that is not global was invalidated in the loaded ASID and its user PCID only.
   bool invalidate_other{false};
   /// A flush was answered early and is not done yet: user memory means what it meant before. A word
   /// of its own kind because an NMI on this CPU reads it in the middle of everything.
-  typename H::template Atomic<bool> owes_answered_flush{false};
+  typename H::template Atomic<bool> early_acked_flush_pending{false};
   /// The CPU is part of the core, from `initialize_cpu` to `take_cpu_offline`.
   bool is_up{false};
   /// Owner of `request` while a flush that started here is on its way; traps nesting (R10), and
@@ -58,17 +59,17 @@ struct alignas(kCacheLine) CpuPrivate {
   std::uint64_t cr4{0};
   Counters counters{};
 
-  /// Notes that `slot` is loaded now. Release: a flusher that sees the CPU on a global slot takes
+  /// Notes that `asid` is loaded now. Release: a flusher that sees the CPU on a global ASID takes
   /// it that CR3 has left the old one.
-  void set_loaded_slot(Slot slot) {
-    loaded_slot = slot;
-    if (on_global.owner_load() != is_global_slot(slot)) {
-      on_global.store(is_global_slot(slot), std::memory_order_release);
+  void set_loaded_asid(Asid asid) {
+    loaded_asid = asid;
+    if (on_global.owner_load() != is_global_asid(asid)) {
+      on_global.store(is_global_asid(asid), std::memory_order_release);
     }
   }
-  /// What a slot has recorded; a global slot records nothing.
-  [[nodiscard]] Generation generation_of(Slot slot) const {
-    return is_global_slot(slot) ? kNoGeneration : slots[slot].generation;
+  /// What an ASID has recorded; a global ASID records nothing.
+  [[nodiscard]] Generation generation_of(Asid asid) const {
+    return is_global_asid(asid) ? kNoGeneration : asids[asid].generation;
   }
 };
 

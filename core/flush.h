@@ -23,10 +23,10 @@ namespace internal {
 struct FlushOptions {
   bool frees_tables{false};
   bool early{false};
-  bool retires{false};  // the last flush of the space: afterwards no CPU has it loaded
+  bool retires{false};  // the last flush of the mm: afterwards no CPU has it loaded
 };
 
-/// The flush of any other space. One that runs on many CPUs gets a global slot for the next time.
+/// The flush of any other mm. One that runs on many CPUs gets a global ASID for the next time.
 template <Hal H>
 std::uint64_t flush_by_interrupt(System<H>& system, Mm<H>& mm, FlushRequest<H>& request,
                                  bool retires) {
@@ -34,7 +34,7 @@ std::uint64_t flush_by_interrupt(System<H>& system, Mm<H>& mm, FlushRequest<H>& 
   const std::uint64_t ticks = flush_on_cpus(system, members, request);
   if constexpr (HalBroadcast<H>) {
     if (broadcasts(system) && !retires && members.count() > system.config.broadcast.threshold) {
-      grant_global_slot(system, mm);
+      grant_global_asid(system, mm);
     }
   }
   return ticks;
@@ -45,17 +45,17 @@ template <Hal H>
 [[gnu::always_inline]] inline std::uint64_t send_flush(System<H>& system, Mm<H>& mm,
                                                        FlushRequest<H>& request, bool retires) {
   if constexpr (HalBroadcast<H>) {
-    // M14: load the global slot after the increment of the generation. Loaded earlier, a flusher
-    // can miss a slot granted in between, and no flush invalidates stale entries cached under it.
-    const Slot global = global_slot_of(system, mm);
-    if (global != kNoGlobalSlot) return flush_by_broadcast(system, mm, request, global, retires);
+    // M14: load the global ASID after the increment of the generation. Loaded earlier, a flusher
+    // can miss an ASID granted in between, and no flush invalidates stale entries cached under it.
+    const Asid global = global_asid_of(system, mm);
+    if (global != kNoGlobalAsid) return flush_by_broadcast(system, mm, request, global, retires);
   }
   return flush_by_interrupt(system, mm, request, retires);
 }
 
 template <Hal H>
 void flush_mm(System<H>& system, Mm<H>& mm, const FlushRange& asked, FlushOptions options) {
-  require<H>(!mm.is_kernel, Rule::r13, "the kernel's space is not flushed by range");
+  require<H>(!mm.is_kernel, Rule::r13, "the kernel's mm is not flushed by range");
   const FlushRange range = enter_range<H>(asked, system.config.limits.ceiling_strides);
   PreemptionOff<H> guard;
   H::trace(TraceEvent{
@@ -67,8 +67,8 @@ void flush_mm(System<H>& system, Mm<H>& mm, const FlushRange& asked, FlushOption
   request.stride_shift = range.stride_shift;
   request.frees_tables = options.frees_tables;
   request.acknowledges_early = options.early;
-  // The space is destroyed next: lazy CPUs have to leave it.
-  request.by_hand = options.retires;
+  // The mm is destroyed next: lazy CPUs have to leave it.
+  request.needs_ipi_handler = options.retires;
   request.reason = request.all() ? FlushReason::local_mm_shootdown : FlushReason::local_shootdown;
   // R1, M1: the locked add is the full barrier between the caller's page-table stores and the reads
   // of the mask, of loaded_mm and of is_lazy below, against the switcher's set-then-read (R2) and
@@ -87,7 +87,7 @@ void flush_mm(System<H>& system, Mm<H>& mm, const FlushRange& asked, FlushOption
 }
 
 /// After the last flush of `mm`: with lazily kept masks CPUs that were offline then have left their
-/// bits behind. They know nothing of the space, whether they are back or not.
+/// bits behind. They know nothing of the mm, whether they are back or not.
 template <Hal H>
 void empty_mask(const System<H>& system, Mm<H>& mm) {
   if (system.config.targets.mask_policy == MaskPolicy::kept_lazily) mm.cpus.reset();
@@ -109,7 +109,7 @@ TranslationsQuiet flush_tlb_mm_range(System<H>& system, Mm<H>& mm, FlushRange ra
 
 /// The same for a range whose page tables were unhooked as well: it reaches lazy CPUs (R6). The
 /// tables may be released when software walkers are quiet as well (`exclude_walkers`). A lazy CPU
-/// need not have left the space, only its old tables: the top table goes with `retire_mm`. Context:
+/// need not have left the mm, only its old tables: the top table goes with `retire_mm`. Context:
 /// as for `flush_tlb_mm_range`.
 template <Hal H>
 TablesUnreachable flush_tlb_mm_range_freed_tables(System<H>& system, Mm<H>& mm, FlushRange range) {
@@ -138,19 +138,19 @@ TranslationsQuiet flush_tlb_mm(System<H>& system, Mm<H>& mm) {
   return flush_tlb_mm_range(system, mm, {});
 }
 
-/// The last flush of `mm`: everything, on every CPU, and every CPU that keeps the space loaded
+/// The last flush of `mm`: everything, on every CPU, and every CPU that keeps the mm loaded
 /// lazily moves to the kernel's own. No CPU is left in its mask. Its top table may be released
 /// then, the others as after `flush_tlb_mm_range_freed_tables`, and it may be initialised anew
-/// (O31). Context: as for `flush_tlb_mm_range`; no thread of the space is left, and the space
+/// (O31). Context: as for `flush_tlb_mm_range`; no thread of the mm is left, and the mm
 /// is not flushed or switched to again.
 template <Hal H>
-SpaceRetired retire_mm(System<H>& system, Mm<H>& mm) {
+MmRetired retire_mm(System<H>& system, Mm<H>& mm) {
   internal::flush_mm(system, mm, {}, {.frees_tables = true, .retires = true});
   // Lazy CPUs have left; what is left runs a thread, whose tables the caller is about to release.
-  require<H>(!internal::is_loaded(system, mm), Rule::r7, "a space is retired while a CPU runs it");
+  require<H>(!internal::is_loaded(system, mm), Rule::r7, "an mm is retired while a CPU runs it");
   internal::empty_mask(system, mm);
-  if constexpr (HalBroadcast<H>) internal::return_global_slot(system, mm);
-  return SpaceRetired(mm.context);
+  if constexpr (HalBroadcast<H>) internal::return_global_asid(system, mm);
+  return MmRetired(mm.context);
 }
 
 /// The call-function interrupt's work. Context: its handler, interrupts off.

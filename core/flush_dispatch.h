@@ -7,10 +7,10 @@
 
 #include "core/broadcast_hooks.h"
 #include "core/counters.h"
-#include "core/cross_call.h"
 #include "core/flush_function.h"
 #include "core/hal.h"
 #include "core/request.h"
+#include "core/smp_call.h"
 #include "core/system.h"
 #include "core/target_filter.h"
 #include "core/trace.h"
@@ -19,7 +19,7 @@ namespace shootdown {
 
 namespace internal {
 
-/// Binds a request to its system, because a call record carries one pointer.
+/// Binds a request to its system, because a call data entry carries one pointer.
 template <Hal H>
 struct FlushCall {
   System<H>* system;
@@ -30,7 +30,7 @@ template <Hal H>
 void run_flush_call(void* argument, Acknowledgement<H>& acknowledgement) {
   const auto& call = *static_cast<const FlushCall<H>*>(argument);
   System<H>& system = *call.system;
-  // Only for the loaded space: it lives as long as it is loaded (O31). Another one may be gone as
+  // Only for the loaded mm: it lives as long as it is loaded (O31). Another one may be gone as
   // soon as its flusher is answered, and this CPU has yet to leave its mask.
   const bool loaded = system.self().own.loaded_mm.owner_load() == call.request->mm;
   if (!call.request->acknowledges_early || !loaded) {
@@ -43,7 +43,7 @@ void run_flush_call(void* argument, Acknowledgement<H>& acknowledgement) {
   // because the flush has returned to its caller. The answer is a release, and so is the last
   // store: no compiler moves the first store behind the answer or the last before the flush;
   // the CPU shows its own NMI its stores in program order.
-  auto& owes = system.self().own.owes_answered_flush;
+  auto& owes = system.self().own.early_acked_flush_pending;
   owes.store(true, std::memory_order_relaxed);
   acknowledgement.give();
   flush_function(system, copy);
@@ -145,8 +145,8 @@ const FlushOps<H> kNativeOps{.name = "native",
 
 /// Whether a flush that frees tables interrupts every CPU that may walk them. If not, walkers that
 /// rely on interrupts being off are not excluded by it, and tables must not be released before
-/// those are quiet (`TableRemoval::after_walkers`). No under hardware broadcast: a space may get a
-/// global slot at any time, and its flushes interrupt no CPU from then on. Constant after boot.
+/// those are quiet (`TableRemoval::after_walkers`). No under hardware broadcast: an mm may get a
+/// global ASID at any time, and its flushes interrupt no CPU from then on. Constant after boot.
 template <Hal H>
 [[nodiscard]] bool flush_interrupts_targets(const System<H>& system) {
   if (internal::broadcasts(system)) return false;

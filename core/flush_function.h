@@ -1,7 +1,7 @@
 // The flush function: brings this CPU's TLB up to a request. One function for targets and
 // initiator.
 //
-// Three generations meet: the space's (G), this CPU's slot's (S), the request's (Q).
+// Three generations meet: the mm's (G), this CPU's ASID's (S), the request's (Q).
 //   Q given and Q <= S            done before: another flush already covered it.
 //   S == G                        nothing is missing.
 //   Q == S + 1 and Q == G         only this request is missing: its pages are enough, if it names
@@ -17,7 +17,7 @@
 #include "core/switch_mm.h"
 #include "core/system.h"
 #include "core/trace.h"
-#include "core/user_half.h"
+#include "core/user_pcid.h"
 
 namespace shootdown {
 
@@ -61,29 +61,29 @@ void flush_loaded_pages(System<H>& system, const FlushRequest<H>& request) {
 /// The part of the flush function that compares generations and flushes.
 template <Hal H>
 HandlerOutcome catch_up(System<H>& system, const FlushRequest<H>& request, Mm<H>& mm,
-                        SlotState& slot) {
+                        AsidState& asid) {
   const Generation wanted = request.generation;
-  if (wanted != kNoGeneration && wanted <= slot.generation) return HandlerOutcome::already_fresh;
+  if (wanted != kNoGeneration && wanted <= asid.generation) return HandlerOutcome::already_fresh;
   // R4, M5: read before the flush below, and this value is what gets recorded. M6: acquire, so that
   // the page-table stores of every flush up to this generation are visible to later walks.
   const Generation generation = mm.tlb_gen.load(std::memory_order_acquire);
-  if (generation == slot.generation) return HandlerOutcome::already_fresh;
-  require<H>(slot.generation < generation, Rule::r4, "a slot is newer than its address space");
+  if (generation == asid.generation) return HandlerOutcome::already_fresh;
+  require<H>(asid.generation < generation, Rule::r4, "an ASID is newer than its address space");
   require<H>(wanted <= generation, Rule::r1, "a request is newer than its address space");
 
-  const bool only_this_one_missing = wanted == slot.generation + 1 && wanted == generation;
+  const bool only_this_one_missing = wanted == asid.generation + 1 && wanted == generation;
   const bool by_page = request.names_pages() && only_this_one_missing;
   if (by_page) {
     flush_loaded_pages(system, request);
   } else {
     flush_loaded_context(system);
   }
-  slot.generation = generation;
+  asid.generation = generation;
   return by_page ? HandlerOutcome::partial : HandlerOutcome::full;
 }
 
 /// This CPU does not run `mm`. With lazily kept masks this is where its bit goes, on the initiator
-/// as on any target: a space is left without touching its mask.
+/// as on any target: an mm is left without touching its mask.
 template <Hal H>
 void leave_mask(System<H>& system, Mm<H>& mm) {
   const bool kept = system.config.targets.mask_policy == MaskPolicy::kept_lazily;
@@ -94,7 +94,7 @@ template <Hal H>
 HandlerOutcome flush_for(System<H>& system, const FlushRequest<H>& request) {
   CpuState<H>& self = system.self();
   Mm<H>* loaded = self.own.loaded_mm.owner_load();
-  // Also on the initiator: it may flush a space that it does not run.
+  // Also on the initiator: it may flush an mm that it does not run.
   if (request.mm != nullptr && request.mm != loaded) {
     ++self.own.counters.wrong_cpu;
     leave_mask(system, *request.mm);
@@ -102,19 +102,19 @@ HandlerOutcome flush_for(System<H>& system, const FlushRequest<H>& request) {
   }
   if (loaded->is_kernel) return HandlerOutcome::kernel_mm;
   if (self.shared.is_lazy.owner_load()) {
-    // Rare: tables are being freed, or this CPU became lazy after it was chosen. The slot's
-    // generation stays behind on purpose, so the next switch to this space flushes.
+    // Rare: tables are being freed, or this CPU became lazy after it was chosen. The ASID's
+    // generation stays behind on purpose, so the next switch to this mm flushes.
     ++self.own.counters.lazy_left_by_flush;
     leave_mm(system);
     leave_mask(system, *loaded);
     return HandlerOutcome::left_lazy;
   }
-  // Broadcasts keep a global slot fresh, and nothing older is cached under one that is new here.
-  if (join_global_slot(system, *loaded)) return HandlerOutcome::joined_global;
-  if (is_global_slot(self.own.loaded_slot)) return HandlerOutcome::already_fresh;
-  SlotState& slot = self.own.slots[self.own.loaded_slot];
-  require<H>(slot.context == loaded->context, Rule::r4, "the loaded slot belongs to another space");
-  return catch_up(system, request, *loaded, slot);
+  // Broadcasts keep a global ASID fresh, and nothing older is cached under one that is new here.
+  if (join_global_asid(system, *loaded)) return HandlerOutcome::joined_global;
+  if (is_global_asid(self.own.loaded_asid)) return HandlerOutcome::already_fresh;
+  AsidState& asid = self.own.asids[self.own.loaded_asid];
+  require<H>(asid.context == loaded->context, Rule::r4, "the loaded ASID belongs to another mm");
+  return catch_up(system, request, *loaded, asid);
 }
 
 /// Why this CPU flushes, for the trace.
@@ -135,8 +135,8 @@ void flush_function(System<H>& system, const FlushRequest<H>& request) {
   CpuPrivate<H>& own = system.self().own;
   const bool remote = request.initiator != H::this_cpu();
   if (remote) ++own.counters.remote_flush_received;
-  const Slot slot = own.loaded_slot;
-  const Generation before = own.generation_of(slot);
+  const Asid asid = own.loaded_asid;
+  const Generation before = own.generation_of(asid);
   H::trace(TraceEvent{.kind = TraceKind::handler_begin, .mm = request.mm, .request = &request});
   const HandlerOutcome outcome = internal::flush_for(system, request);
   H::trace(TraceEvent{.kind = TraceKind::handler_end,
@@ -145,7 +145,7 @@ void flush_function(System<H>& system, const FlushRequest<H>& request) {
                       .mm = request.mm,
                       .request = &request,
                       .value = before,
-                      .value2 = own.generation_of(slot)});
+                      .value2 = own.generation_of(asid)});
 }
 
 }  // namespace shootdown

@@ -1,4 +1,4 @@
-// The table of flush operations that a hypervisor or a broadcast hub may replace.
+// The table of flush operations that a hypervisor or a broadcast hub (UV BAU) may replace.
 #pragma once
 
 #include <concepts>
@@ -26,9 +26,9 @@ enum class TableRemoval : std::uint8_t {
 /// The six operations. Constant tables; `select_backend` gives one to the system at boot.
 ///
 /// Promise of the two remote ones: as of `flush_tlb_mm_range`, for the CPUs of the mask. A backend
-/// need not advance the generations of its targets' slots: a slot that stays behind is flushed once
-/// more later, which is a waste and no error (O4). It must not advance them without a flush by the
-/// target's own hand. Both return the ticks until all targets were flushed.
+/// need not advance the generations of its targets' ASIDs: an ASID that stays behind is flushed
+/// once more later, which is a waste and no error (O4). It must not advance them without a flush by
+/// the target's own hand. Both return the ticks until all targets were flushed.
 template <Hal H>
 struct FlushOps {
   using Mask = CpuMask<H::kMaxCpus>;

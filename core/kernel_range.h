@@ -13,7 +13,7 @@ namespace shootdown {
 
 namespace internal {
 
-/// What a flush of kernel mappings asks of each CPU. No space, no generation: slots are untouched.
+/// What a flush of kernel mappings asks of each CPU. No mm, no generation: ASIDs are untouched.
 template <Hal H>
 struct KernelFlushCall {
   System<H>* system;
@@ -87,7 +87,7 @@ KernelQuiet flush_tlb_kernel_range(System<H>& system, VirtAddr start, VirtAddr e
   return KernelQuiet(true);
 }
 
-/// Flushes everything, of every space, global entries included, on every CPU that is online. Also
+/// Flushes everything, of every mm, global entries included, on every CPU that is online. Also
 /// what has to follow when page tables of the kernel's half were unhooked: INVLPG reaches the
 /// cached table pointers of one PCID only. Context: as for `flush_tlb_mm_range`.
 template <Hal H>

@@ -9,12 +9,12 @@
 
 namespace shootdown {
 
-/// Notes that the user twin of `slot` must be flushed before user mode runs on it (R9). Without
+/// Notes that the user PCID of `asid` must be flushed before user mode runs on it (R9). Without
 /// PCIDs every load of the user root flushes, so there is nothing to note.
 template <Hal H>
-void mark_user_half(System<H>& system, Slot slot) {
+void mark_user_pcid(System<H>& system, Asid asid) {
   if (!system.config.isolation.enabled || !system.config.processor.pcid) return;
-  system.self().own.user_flush |= static_cast<std::uint16_t>(1U << pcid_of(slot));
+  system.self().own.user_pcid_flush_mask |= static_cast<std::uint16_t>(1U << pcid_of(asid));
 }
 
 namespace internal {
@@ -22,13 +22,13 @@ namespace internal {
 template <Hal H>
 void native_flush_user(System<H>& system) {
   CpuPrivate<H>& own = system.self().own;
-  mark_user_half(system, own.loaded_slot);
-  H::write_cr3(cr3_value(system, *own.loaded_mm.owner_load(), own.loaded_slot));
+  mark_user_pcid(system, own.loaded_asid);
+  H::write_cr3(cr3_value(system, *own.loaded_mm.owner_load(), own.loaded_asid));
   ++own.counters.local_flush_all;
 }
 
 /// Drops the entry of one address from both halves of the loaded context: the kernel's now, the
-/// user twin's now or before user mode. Context: interrupts off.
+/// user PCID's now or before user mode. Context: interrupts off.
 template <Hal H>
 void flush_one_in_both_halves(System<H>& system, VirtAddr address) {
   CpuPrivate<H>& own = system.self().own;
@@ -38,9 +38,9 @@ void flush_one_in_both_halves(System<H>& system, VirtAddr address) {
   // INVPCID faults on this PCID until CR4.PCIDE is on, which the CPU's own register tells and the
   // feature does not.
   if (system.config.processor.invpcid && (own.cr4 & kCr4Pcid) != 0) {
-    H::invpcid(InvpcidType::address, pcid_of(own.loaded_slot) | kUserPcidBit, address);
+    H::invpcid(InvpcidType::address, pcid_of(own.loaded_asid) | kUserPcidBit, address);
   } else {
-    mark_user_half(system, own.loaded_slot);
+    mark_user_pcid(system, own.loaded_asid);
   }
 }
 
@@ -51,9 +51,9 @@ void native_flush_one_user(System<H>& system, VirtAddr address) {
 
 /// Nothing is owed any more after everything has been dropped.
 template <Hal H>
-void forget_debts(CpuPrivate<H>& own) {
+void clear_pending_user_flushes(CpuPrivate<H>& own) {
   own.deferred = {};
-  own.user_flush = 0;
+  own.user_pcid_flush_mask = 0;
   own.invalidate_other = false;
 }
 
@@ -68,7 +68,7 @@ void drop_everything(System<H>& system) {
     H::write_cr4(own.cr4 ^ kCr4GlobalPages);
     H::write_cr4(own.cr4);
   }
-  forget_debts(own);
+  clear_pending_user_flushes(own);
 }
 
 template <Hal H>
@@ -101,13 +101,12 @@ void flush_everything(System<H>& system) {
 }
 
 /// Drops the entry of one kernel address. Global entries go in every PCID at once. Others exist
-/// once per slot: the loaded one is reached here, and the rest is emptied before the next switch.
-/// A load of an emptied slot marks its user twin, so the other twins are covered, too.
+/// once per ASID: the loaded one is reached here, and the rest is emptied before the next switch.
+/// A load of an emptied ASID marks its user PCID, so the other user PCIDs are covered, too.
 ///
-/// The loaded slot's twin matters because user roots map a part of the kernel: the entry code and
-/// what the processor reads at an entry. Which pages these are, only the kernel knows; an INVPCID
-/// for a page that user roots do not map is the price.
-/// Context: interrupts off.
+/// The loaded ASID's user PCID matters because user roots map a part of the kernel: the entry code
+/// and what the processor reads at an entry. Which pages these are, only the kernel knows; an
+/// INVPCID for a page that user roots do not map is the price. Context: interrupts off.
 template <Hal H>
 void flush_one_kernel(System<H>& system, VirtAddr address) {
   internal::flush_one_in_both_halves(system, address);

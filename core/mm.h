@@ -23,17 +23,17 @@ struct Mm {
   PhysAddr root{0};
   /// The same for user mode under page-table isolation: a root without the kernel's mappings.
   PhysAddr user_root{0};
-  /// True for the kernel's own space: it has no user half, is in no mask and is never flushed by
+  /// True for the kernel's own mm: it has no user half, is in no mask and is never flushed by
   /// range.
   bool is_kernel{false};
 
-  /// The slot of this space on every CPU, or kNoGlobalSlot: then each CPU chooses its own. Set
-  /// once, under the lock of the slots (global_slots.h); cleared by `retire_mm`. It shares a line
+  /// The ASID of this mm on every CPU, or kNoGlobalAsid: then each CPU chooses its own. Set
+  /// once, under the lock of the ASIDs (global_asids.h); cleared by `retire_mm`. It shares a line
   /// with the constants because it changes as rarely.
-  typename H::template Atomic<Slot> global_slot{kNoGlobalSlot};
-  /// Some CPU may still run on a slot of its own. Set before the slot is published (M14), cleared
+  typename H::template Atomic<Asid> global_asid{kNoGlobalAsid};
+  /// Some CPU may still run on an ASID of its own. Set before the ASID is published (M14), cleared
   /// by the flush that finds no such CPU.
-  typename H::template Atomic<bool> in_transition{false};
+  typename H::template Atomic<bool> asid_transition{false};
 
   /// Generation of the translations. Any CPU may bump it, by a locked add only (R1). On a line of
   /// its own: flushers write it and handlers read it, while switchers write the mask.
@@ -51,8 +51,8 @@ struct Mm {
   /// Calls `visit(name, field)` for each shared word, so that tools can label addresses.
   template <class Visit>
   void visit_shared(Visit&& visit) {
-    visit("global_slot", global_slot);
-    visit("in_transition", in_transition);
+    visit("global_asid", global_asid);
+    visit("asid_transition", asid_transition);
     visit("tlb_gen", tlb_gen);
     visit("batch_marks", batch_marks);
     cpus.visit_shared(visit);

@@ -27,7 +27,7 @@ constexpr std::uint32_t unflushed_additions(std::uint64_t marks) {
 }
 
 /// M12: the halves are equal if nothing is pending, and must not become so by counting round, after
-/// 2^32 additions that no operation has settled; a space that is only ever reclaimed from gets
+/// 2^32 additions that no operation has settled; an mm that is only ever reclaimed from gets
 /// there. So no thread leaves `add`, which the lock of an entry keeps from being preempted, while
 /// they are 2^31 apart: beyond that there is at most one addition for each CPU. The lower half
 /// moves to 2^30 below the upper, which says "some are pending" as before, and that is all that is
@@ -61,21 +61,21 @@ class ReclaimBatch {
     if (internal::unflushed_additions(marks) >= internal::kMostUnflushed) [[unlikely]] {
       internal::keep_marks_apart(mm);
     }
-    spaces_ |= BatchQuiet::bit_of(mm.context);
+    mms_ |= BatchQuiet::bit_of(mm.context);
     H::trace(TraceEvent{.kind = TraceKind::batch_add, .mm = &mm, .value = generation});
     // M14: read behind the bump, as in a flush.
-    const Slot global = internal::global_slot_of(system, mm);
-    if (global != kNoGlobalSlot) remember(global);
-    // In transition some CPUs still run the space on slots of their own: they need interrupts, the
+    const Asid global = internal::global_asid_of(system, mm);
+    if (global != kNoGlobalAsid) remember(global);
+    // In transition some CPUs still run the mm on ASIDs of their own: they need interrupts, the
     // others the broadcast, and this batch does both. M14: acquire, as in `flush_by_broadcast`.
-    if (global == kNoGlobalSlot || mm.in_transition.load(std::memory_order_acquire)) {
+    if (global == kNoGlobalAsid || mm.asid_transition.load(std::memory_order_acquire)) {
       cpus_ |= mm.cpus.read();
     }
   }
 
   [[nodiscard]] bool empty() const { return cpus_.empty() && broadcast_ == Broadcast::none; }
 
-  /// Flushes what was added since the last time: every target catches up with the space that it has
+  /// Flushes what was added since the last time: every target catches up with the mm that it has
   /// loaded. Context: as for `flush_tlb_mm_range`; no page-table lock is held.
   BatchQuiet flush(System<H>& system) {
     PreemptionOff<H> guard;
@@ -91,7 +91,7 @@ class ReclaimBatch {
     internal::release_request(system);
     cpus_ = {};
     broadcast_ = Broadcast::none;
-    return BatchQuiet(std::exchange(spaces_, 0));
+    return BatchQuiet(std::exchange(mms_, 0));
   }
 
   /// An addition, in `Mm::batch_marks`.
@@ -105,15 +105,15 @@ class ReclaimBatch {
     return internal::flush_on_cpus(system, cpus_, request);
   }
 
-  /// Both halves: the broadcast for spaces with global slots, interrupts for all others and for
-  /// stragglers. Not in `add`: TLBSYNC waits for what this CPU has issued, and the thread may have
-  /// added from another one.
+  /// Both halves: the broadcast for mms with global ASIDs, interrupts for all others and for
+  /// CPUs on a local ASID. Not in `add`: TLBSYNC waits for what this CPU has issued, and the thread
+  /// may have added from another one.
   std::uint64_t flush_by_broadcast(System<H>& system, FlushRequest<H>& request)
     requires HalBroadcast<H>
   {
     const std::uint64_t since = H::ticks();
-    if (broadcast_ == Broadcast::one_slot) {
-      internal::broadcast(system, {.scope = InvlpgbScope::context, .pcid = pcid_of(slot_)});
+    if (broadcast_ == Broadcast::one_asid) {
+      internal::broadcast(system, {.scope = InvlpgbScope::context, .pcid = pcid_of(asid_)});
     } else {
       internal::broadcast(system, {.scope = InvlpgbScope::all_contexts});
     }
@@ -122,27 +122,27 @@ class ReclaimBatch {
     return H::ticks() - since;
   }
 
-  enum class Broadcast : std::uint8_t { none, one_slot, all_slots };
+  enum class Broadcast : std::uint8_t { none, one_asid, all_asids };
 
-  void remember(Slot slot) {
-    const bool same = broadcast_ == Broadcast::one_slot && slot_ == slot;
-    broadcast_ = broadcast_ == Broadcast::none || same ? Broadcast::one_slot : Broadcast::all_slots;
-    slot_ = slot;
+  void remember(Asid asid) {
+    const bool same = broadcast_ == Broadcast::one_asid && asid_ == asid;
+    broadcast_ = broadcast_ == Broadcast::none || same ? Broadcast::one_asid : Broadcast::all_asids;
+    asid_ = asid;
   }
 
   CpuMask<H::kMaxCpus> cpus_{};
-  /// The spaces that were added, as the token has them.
-  std::uint64_t spaces_{0};
-  /// What has to be broadcast for the spaces with global slots.
+  /// The mms that were added, as the token has them.
+  std::uint64_t mms_{0};
+  /// What has to be broadcast for the mms with global ASIDs.
   Broadcast broadcast_{Broadcast::none};
-  Slot slot_{kNoGlobalSlot};
+  Asid asid_{kNoGlobalAsid};
 };
 
-/// If a batch may hold an unflushed change of `mm`, calls `flush`, which flushes the whole space.
+/// If a batch may hold an unflushed change of `mm`, calls `flush`, which flushes the whole mm.
 /// Context: as for `flush_tlb_mm_range`, under or after the page-table lock under which the entries
 /// were looked at (M12).
 template <Hal H, class Flush>
-void settle_batched_pending(Mm<H>& mm, Flush&& flush) {
+void flush_batched_pending(Mm<H>& mm, Flush&& flush) {
   // The thread stays from its look at the marks until they are written: see `keep_marks_apart`.
   const PreemptionOff<H> guard;
   // Acquire pairs with the locked addition: the mark of an entry seen gone under the lock is seen
@@ -162,10 +162,10 @@ void settle_batched_pending(Mm<H>& mm, Flush&& flush) {
 }
 
 /// For code that finds or changes entries of `mm` and promises that no stale ones are left.
-/// Context: as for `settle_batched_pending`.
+/// Context: as for `flush_batched_pending`.
 template <Hal H>
 void flush_tlb_batched_pending(System<H>& system, Mm<H>& mm) {
-  settle_batched_pending(mm, [&] { static_cast<void>(flush_tlb_mm(system, mm)); });
+  flush_batched_pending(mm, [&] { static_cast<void>(flush_tlb_mm(system, mm)); });
 }
 
 }  // namespace shootdown

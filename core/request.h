@@ -11,7 +11,7 @@
 namespace shootdown {
 
 /// One flush. Filled by its initiator, then immutable until every target has answered (R10), so
-/// plain data is enough: the call record's push publishes it and the record's release ends its
+/// plain data is enough: the call data's push publishes it and the record's release ends its
 /// life.
 template <Hal H>
 struct alignas(kCacheLine) FlushRequest {
@@ -23,9 +23,9 @@ struct alignas(kCacheLine) FlushRequest {
   FlushReason reason;         // why, for the initiator's own part
   std::uint8_t stride_shift;  // log2 of the page size unmapped
   bool frees_tables;          // page tables go away: lazy CPUs are targets too (R6)
-  bool trims_mask;            // CPUs that run another space are to leave the mask
+  bool trims_mask;            // CPUs that run another mm are to leave the mask
   bool acknowledges_early;    // targets answer before they flush
-  bool by_hand;               // each target must run the handler itself, as to leave the mm
+  bool needs_ipi_handler;     // each target must run the handler itself, as to leave the mm
 
   [[nodiscard]] FlushRange range() const {
     return {.start = start, .end = end, .stride_shift = stride_shift};
@@ -38,7 +38,7 @@ struct alignas(kCacheLine) FlushRequest {
   /// and not counted yet, and a generation tells of counts.
   [[nodiscard]] bool names_pages() const { return !all() && stride_shift == kPageShift; }
   /// Whether each target must run the flush handler itself: hypercall backends fall back to IPIs.
-  [[nodiscard]] bool needs_interrupts() const { return trims_mask || by_hand; }
+  [[nodiscard]] bool needs_interrupts() const { return trims_mask || needs_ipi_handler; }
   /// For traces: 4 KiB pages covered, 0 = all.
   [[nodiscard]] std::uint64_t pages() const { return all() ? 0 : (end - start) >> kPageShift; }
 };

@@ -8,7 +8,6 @@
 #include "core/config.h"           // IWYU pragma: export
 #include "core/counters.h"         // IWYU pragma: export
 #include "core/cpu_mask.h"         // IWYU pragma: export
-#include "core/cross_call.h"       // IWYU pragma: export
 #include "core/flush.h"            // IWYU pragma: export
 #include "core/flush_cost.h"       // IWYU pragma: export
 #include "core/flush_dispatch.h"   // IWYU pragma: export
@@ -20,11 +19,12 @@
 #include "core/mm.h"               // IWYU pragma: export
 #include "core/reclaim_batch.h"    // IWYU pragma: export
 #include "core/request.h"          // IWYU pragma: export
+#include "core/smp_call.h"         // IWYU pragma: export
 #include "core/switch_mm.h"        // IWYU pragma: export
 #include "core/system.h"           // IWYU pragma: export
 #include "core/target_filter.h"    // IWYU pragma: export
 #include "core/temporary_mm.h"     // IWYU pragma: export
 #include "core/trace.h"            // IWYU pragma: export
 #include "core/types.h"            // IWYU pragma: export
-#include "core/user_half.h"        // IWYU pragma: export
+#include "core/user_pcid.h"        // IWYU pragma: export
 #include "core/walkers.h"          // IWYU pragma: export

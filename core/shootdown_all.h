@@ -2,10 +2,10 @@
 #pragma once
 
 #include "core/broadcast.h"        // IWYU pragma: export
-#include "core/global_slots.h"     // IWYU pragma: export
-#include "core/paravirt/hub.h"     // IWYU pragma: export
+#include "core/global_asids.h"     // IWYU pragma: export
 #include "core/paravirt/hyperv.h"  // IWYU pragma: export
 #include "core/paravirt/kvm.h"     // IWYU pragma: export
 #include "core/paravirt/select.h"  // IWYU pragma: export
+#include "core/paravirt/uv_bau.h"  // IWYU pragma: export
 #include "core/paravirt/xen.h"     // IWYU pragma: export
 #include "core/shootdown.h"        // IWYU pragma: export

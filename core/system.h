@@ -9,9 +9,9 @@
 #include "core/config.h"
 #include "core/counters.h"
 #include "core/cpu_state.h"
-#include "core/cross_call.h"
 #include "core/flush_ops.h"
 #include "core/mm.h"
+#include "core/smp_call.h"
 #include "core/trace.h"
 #include "core/types.h"
 
@@ -31,9 +31,9 @@ struct System {
   /// The kernel's own address space, the refuge of CPUs that leave a dying one.
   Mm<H> kernel_mm{};
   std::array<CpuState<H>, H::kMaxCpus> cpus{};
-  CrossCall<H> calls{};
-  [[no_unique_address]] internal::GlobalSlotPool<H> global_slots{};
-  /// Next identity to give out. 1 is the kernel's own space.
+  SmpCall<H> calls{};
+  [[no_unique_address]] internal::GlobalAsidPool<H> global_asids{};
+  /// Next identity to give out. 1 is the kernel's own mm.
   typename H::template Atomic<ContextId> next_context{2};
 
   [[nodiscard]] bool is_initialized() const { return kernel_mm.context != kNoContext; }
@@ -60,7 +60,7 @@ void give_identity(Mm<H>& mm, ContextId context, PhysAddr root, PhysAddr user_ro
   mm.cpus.reset();
 }
 
-/// Whether a CPU says that it has `mm` loaded. Only of a space that the caller keeps from being
+/// Whether a CPU says that it has `mm` loaded. Only of an mm that the caller keeps from being
 /// switched to.
 template <Hal H>
 [[nodiscard]] bool is_loaded(const System<H>& system, const Mm<H>& mm) {
@@ -72,24 +72,24 @@ template <Hal H>
 
 }  // namespace internal
 
-/// Gives a space its roots and an identity that no space has had: 64 bits never wrap in a machine's
+/// Gives an mm its roots and an identity that no space has had: 64 bits never wrap in a machine's
 /// lifetime. `user_root` is the root for user mode under page-table isolation. Preconditions: no
-/// CPU has the space loaded, and no other thread can reach it. Context: any, after
+/// CPU has the mm loaded, and no other thread can reach it. Context: any, after
 /// `initialize_system`.
 template <Hal H>
 void initialize_mm(System<H>& system, Mm<H>& mm, PhysAddr root, PhysAddr user_root = 0) {
-  require<H>(system.is_initialized(), Rule::r13, "a space is initialised before the system");
-  require<H>(!mm.is_kernel, Rule::r13, "the kernel's space comes with the system");
-  require<H>(mm.global_slot.owner_load() == kNoGlobalSlot, Rule::r13,
-             "a space that has a global slot ends with retire_mm");
+  require<H>(system.is_initialized(), Rule::r13, "an mm is initialised before the system");
+  require<H>(!mm.is_kernel, Rule::r13, "the kernel's mm comes with the system");
+  require<H>(mm.global_asid.owner_load() == kNoGlobalAsid, Rule::r13,
+             "an mm that has a global ASID ends with retire_mm");
   // An entry from user mode takes a root of 0 for none.
   require<H>(!system.config.isolation.enabled || (root != 0 && user_root != 0 && user_root != root),
-             Rule::r9, "under page-table isolation a space has a user root of its own");
+             Rule::r9, "under page-table isolation an mm has a user root of its own");
   require<H>(!internal::is_loaded(system, mm), Rule::r7,
-             "a space is initialised while a CPU has it loaded");
-  // With lazily kept masks CPUs that have left a space that was not retired are still in there.
+             "an mm is initialised while a CPU has it loaded");
+  // With lazily kept masks CPUs that have left an mm that was not retired are still in there.
   require<H>(system.config.targets.mask_policy == MaskPolicy::kept_lazily || mm.cpus.empty(),
-             Rule::r7, "a space is initialised while a CPU is in its mask");
+             Rule::r7, "an mm is initialised while a CPU is in its mask");
   internal::give_identity(mm, system.next_context.fetch_add(1, std::memory_order_relaxed), root,
                           user_root);
 }
@@ -111,23 +111,23 @@ void initialize_system(System<H>& system, const Config& config, PhysAddr kernel_
   system.config = config;
   if constexpr (HalBroadcast<H>) {
     if (system.config.broadcast.enabled)
-      system.global_slots.initialize(config.broadcast.global_slots);
+      system.global_asids.initialize(config.broadcast.global_asids);
   }
-  system.calls.set_patience(config.limits.patience);
+  system.calls.set_stall_limit(config.limits.stall_limit);
   system.kernel_mm.is_kernel = true;
   internal::give_identity(system.kernel_mm, 1, kernel_root, kernel_root);
 }
 
-/// The value that CR3 has in kernel mode while `mm` is loaded in `slot`, without the keep bit.
+/// The value that CR3 has in kernel mode while `mm` is loaded in `asid`, without the keep bit.
 template <Hal H>
-[[nodiscard]] std::uint64_t cr3_value(const System<H>& system, const Mm<H>& mm, Slot slot) {
-  return mm.root | (system.config.processor.pcid ? pcid_of(slot) : 0);
+[[nodiscard]] std::uint64_t cr3_value(const System<H>& system, const Mm<H>& mm, Asid asid) {
+  return mm.root | (system.config.processor.pcid ? pcid_of(asid) : 0);
 }
 
 /// The same for user mode under page-table isolation.
 template <Hal H>
-[[nodiscard]] std::uint64_t user_cr3_value(const System<H>& system, const Mm<H>& mm, Slot slot) {
-  return mm.user_root | (system.config.processor.pcid ? pcid_of(slot) | kUserPcidBit : 0);
+[[nodiscard]] std::uint64_t user_cr3_value(const System<H>& system, const Mm<H>& mm, Asid asid) {
+  return mm.user_root | (system.config.processor.pcid ? pcid_of(asid) | kUserPcidBit : 0);
 }
 
 }  // namespace shootdown

@@ -15,7 +15,7 @@ enum class FlushReason : std::uint8_t {
   local_shootdown,     // the initiator's own part of a range flush
   local_mm_shootdown,  // the initiator's own part of a flush of a whole address space
   remote_send,         // the initiator sends to other CPUs
-  remote_wrong_cpu,    // the handler found another space loaded
+  remote_wrong_cpu,    // the handler found another mm loaded
 };
 
 /// How one run of the flush function ended.
@@ -23,8 +23,8 @@ enum class HandlerOutcome : std::uint8_t {
   other_mm,       // the request names an address space that is not loaded here
   kernel_mm,      // the kernel's own address space is loaded: it has no user entries
   left_lazy,      // the CPU was lazy and moved to the kernel's address space
-  already_fresh,  // the slot already has the wanted generation
-  joined_global,  // the CPU moved to the space's global slot
+  already_fresh,  // the ASID already has the wanted generation
+  joined_global,  // the CPU moved to the mm's global ASID
   partial,        // the pages of the request were invalidated one by one
   full,           // the whole context was invalidated
 };
@@ -36,7 +36,7 @@ enum class TraceKind : std::uint8_t {
   flush_end,      // all targets have answered; `value` = ticks from first push to last answer
   kernel_begin,   // a flush of a kernel range starts; `value` = first address asked, `value2` = end
   kernel_end,     // ... and all targets have answered; `value` = ticks
-  batch_add,      // a space joins a reclaim batch
+  batch_add,      // an mm joins a reclaim batch
   batch_begin,    // a reclaim batch is about to be flushed
   batch_end,      // ... and all targets have answered; `value` = ticks
   handler_begin,  // the flush function starts on this CPU
@@ -44,11 +44,12 @@ enum class TraceKind : std::uint8_t {
   switch_begin,   // switch_mm starts; `mm` = the next address space
   switch_end,     // switch_mm is done; `mm` = now loaded, `value` = 1 if the load flushed
   enter_lazy,     // the CPU keeps `mm` loaded but will not use its user half
-  call_queued,  // a call record was pushed; `value` = target CPU, `value2` = 1 if an IPI is needed
-  call_run,     // a call record's function is about to run; `value` = sending CPU
-  flush_broadcast,  // a flush goes by broadcast under the global slot `value`
-  slot_granted,     // `mm` is about to get the global slot `value`
-  slot_returned,    // ... and has given it back
+  call_queued,    // a call data entry was pushed; `value` = target CPU, `value2` = 1 if an IPI is
+                  // needed
+  call_run,       // a call data entry's function is about to run; `value` = sending CPU
+  flush_broadcast,  // a flush goes by broadcast under the global ASID `value`
+  asid_granted,     // `mm` is about to get the global ASID `value`
+  asid_returned,    // ... and has given it back
   vcpu_skipped,     // the host flushes a target when it runs it again; `value` = target CPU
 };
 
@@ -63,7 +64,8 @@ struct TraceEvent {
   std::uint64_t value2{0};
 };
 
-/// What a cross call is about, in words and numbers for a person. `mm` is not to be dereferenced.
+/// What an SMP function call is about, in words and numbers for a person. `mm` is not to be
+/// dereferenced.
 struct CallSubject {
   const char* what{"a call"};
   const void* mm{nullptr};

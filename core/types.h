@@ -15,25 +15,26 @@ inline constexpr CpuId kNoCpu = ~CpuId{0};
 /// Generation of an address space's translations. Only ever grows. 0 means "none given" (R13).
 using Generation = std::uint64_t;
 
-/// First generation of every address space; a slot that recorded 0 is therefore always behind.
+/// First generation of every address space; an ASID that recorded 0 is therefore always behind.
 inline constexpr Generation kFirstGeneration = 1;
 inline constexpr Generation kNoGeneration = 0;
 
-/// Identity of an address space. 64 bits wide, never reused; 0 means "empty slot" (R13).
+/// Identity of an address space. 64 bits wide, never reused; 0 means "empty ASID" (R13).
 using ContextId = std::uint64_t;
 inline constexpr ContextId kNoContext = 0;
 
 /// Index into a CPU's table of cached address spaces. Slot s uses PCID s + 1, so that PCID 0
 /// belongs only to code that knows nothing of PCIDs.
-using Slot = std::uint32_t;
-inline constexpr Slot kSlots = 6;
+using Asid = std::uint32_t;
+inline constexpr Asid kDynamicAsids = 6;
 
-/// Slots from kSlots on are global: the same PCID on every CPU, given to one space until its end,
-/// so that hardware can invalidate it everywhere (broadcast.h). No CPU keeps a generation for them.
-/// Their PCIDs end before kUserPcidBit. Slot 0 is never global, so it stands for "none" (R13).
-inline constexpr Slot kNoGlobalSlot = 0;
-inline constexpr Slot kMaxGlobalSlots = 2047 - kSlots;
-constexpr bool is_global_slot(Slot slot) { return slot >= kSlots; }
+/// ASIDs from kDynamicAsids on are global: the same PCID on every CPU, given to one mm until its
+/// end, so that hardware can invalidate it everywhere (broadcast.h). No CPU keeps a generation for
+/// them. Their PCIDs end before kUserPcidBit. ASID 0 is never global, so it stands for "none"
+/// (R13).
+inline constexpr Asid kNoGlobalAsid = 0;
+inline constexpr Asid kMaxGlobalAsids = 2047 - kDynamicAsids;
+constexpr bool is_global_asid(Asid asid) { return asid >= kDynamicAsids; }
 
 /// Virtual and physical addresses, in bytes.
 using VirtAddr = std::uint64_t;
@@ -46,12 +47,12 @@ inline constexpr std::uint8_t kPageShift = 12;
 inline constexpr std::uint8_t kLargePageShift = 21;
 inline constexpr std::uint8_t kHugePageShift = 30;
 
-/// Under page-table isolation each slot has a second PCID for its user half; they differ in this
+/// Under page-table isolation each ASID has a second PCID for its user half; they differ in this
 /// bit.
 inline constexpr std::uint64_t kUserPcidBit = std::uint64_t{1} << 11;
 
-/// The PCID of a slot. PCID 0 belongs to code that knows nothing of PCIDs.
-constexpr std::uint64_t pcid_of(Slot slot) { return std::uint64_t{slot} + 1; }
+/// The PCID of an ASID. PCID 0 belongs to code that knows nothing of PCIDs.
+constexpr std::uint64_t pcid_of(Asid asid) { return std::uint64_t{asid} + 1; }
 
 /// Contended words are placed on lines of this many bytes.
 inline constexpr std::size_t kCacheLine = 64;

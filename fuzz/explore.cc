@@ -10,7 +10,7 @@
 
 #include "fuzz/oracles/reports/catalogue.h"
 #include "fuzz/run/proof.h"
-#include "fuzz/run/story.h"
+#include "fuzz/run/trace_report.h"
 #include "hal/host/command_line.h"
 
 namespace {
@@ -30,7 +30,7 @@ constexpr const char* kHelp =
     "  fill=PAGE[:LEVEL]  a speculative walk of each CPU, to the entry of that level (default 1)\n"
     "  evict=PAGE         each CPU drops the page's translation, and the pointers on the way\n"
     "  nmi=PAGE           an NMI on each CPU whose handler reads the page (config nmi=1)\n"
-    "  device=PAGE[:LEVEL]  a walk of the device in space 0 (config device=1)\n"
+    "  device=PAGE[:LEVEL]  a walk of the device in mm 0 (config device=1)\n"
     "  lose=N, duplicate=N  interrupts to each CPU (config faults=1)\n"
     "  preemptions=N      of each virtual CPU (config backend=kvm)\n"
     "  deviations=N       a bound, as below\n"
@@ -61,7 +61,7 @@ struct Options {
   ProofOptions prove;
   bool sc{false};
   bool tso{false};
-  bool cxx{false};
+  bool compiler_reordering{false};
   unsigned deviations{shootdown::host::kUnbounded};
 };
 
@@ -102,7 +102,7 @@ bool parse_options(int argc, char** argv, Options& options) {
     } else if (word == "--tso") {
       options.tso = true;
     } else if (word == "--cxx") {
-      options.cxx = true;
+      options.compiler_reordering = true;
     } else if (word == "--expect") {
       if (!parse_oracle(value(), options.expect)) return false;
     } else if (word == "--deviations") {
@@ -118,14 +118,14 @@ bool parse_options(int argc, char** argv, Options& options) {
       options.files.emplace_back(word);
     }
   }
-  if (options.sc + options.tso + options.cxx > 1) {
+  if (options.sc + options.tso + options.compiler_reordering > 1) {
     return usage_error("only one of --sc, --tso and --cxx");
   }
   return !options.files.empty() || usage_error("no file given");
 }
 
 const char* memory_of(const Header& header) {
-  if (header.cxx) return "store buffers and a reordering compiler";
+  if (header.compiler_reordering) return "store buffers and a reordering compiler";
   return header.tso ? "store buffers" : "sequentially consistent memory";
 }
 
@@ -200,9 +200,9 @@ bool read(const std::string& file, const Options& options, Proof& proof) {
     std::fprintf(stderr, "explore: %s\n", error.c_str());
     return false;
   }
-  if (options.sc || options.tso || options.cxx) {
+  if (options.sc || options.tso || options.compiler_reordering) {
     proof.scenario.header.tso = options.tso;
-    proof.scenario.header.cxx = options.cxx;
+    proof.scenario.header.compiler_reordering = options.compiler_reordering;
   }
   if (options.deviations != shootdown::host::kUnbounded) proof.deviations = options.deviations;
   if (const std::string why = why_not_explored(proof); !why.empty()) {

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "fuzz/run/runner.h"
-#include "fuzz/run/story.h"
+#include "fuzz/run/trace_report.h"
 #include "fuzz/run/unheeded.h"
 #include "fuzz/scenario/files.h"
 #include "fuzz/scenario/minimise.h"

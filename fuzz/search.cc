@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "fuzz/run/runner.h"
-#include "fuzz/run/story.h"
 #include "fuzz/run/strategy.h"
+#include "fuzz/run/trace_report.h"
 #include "fuzz/scenario/files.h"
 #include "fuzz/scenario/generate.h"
 #include "fuzz/scenario/kinds.h"

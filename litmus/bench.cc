@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::uint64_t kTableBits = kPtePresent | kPteWritable | kPteUser;
 constexpr std::uint64_t kFlagBits = kAddressStep - 1;
-constexpr std::uint32_t kMainSpace = 1;
+constexpr std::uint32_t kMainMm = 1;
 
 }  // namespace
 
@@ -25,15 +25,15 @@ Bench::Bench(const Test& test, unsigned most_repeats)
     location_at_.emplace(test.locations[i].address, i);
     virtual_memory_ = virtual_memory_ || test.locations[i].place == Place::page;
   }
-  virtual_memory_ = virtual_memory_ || !test.initial_spaces.empty();
+  virtual_memory_ = virtual_memory_ || !test.initial_mms.empty();
   for (const Column& column : test.columns) {
     (column.role == Role::cpu ? program_of_ : handler_of_)[column.cpu] = &column;
     for (const Instruction& made : column.code) {
       virtual_memory_ = virtual_memory_ || made.op == Op::load_cr3;
     }
   }
-  first_space_.fill(kMainSpace);
-  for (const auto& [cpu, space] : test.initial_spaces) first_space_[cpu] = space;
+  first_mm_.fill(kMainMm);
+  for (const auto& [cpu, mm] : test.initial_mms) first_mm_[cpu] = mm;
 }
 
 void Bench::prepare(Setup setup) {
@@ -73,10 +73,10 @@ void Bench::prepare(Setup setup) {
 std::uint32_t Bench::new_frame(FrameKind kind) { return machine_.frames().allocate(kind, 0, 0, 0); }
 
 /// The entry for `address` at `level`; tables on the way are made.
-std::uint64_t* Bench::walk_to(std::uint64_t address, std::uint32_t space, unsigned level) {
-  if (roots_[space] == FramePool::kNoFrame) roots_[space] = new_frame(FrameKind::table);
+std::uint64_t* Bench::walk_to(std::uint64_t address, std::uint32_t mm, unsigned level) {
+  if (roots_[mm] == FramePool::kNoFrame) roots_[mm] = new_frame(FrameKind::table);
   FramePool& frames = machine_.frames();
-  std::uint32_t table = roots_[space];
+  std::uint32_t table = roots_[mm];
   for (unsigned at = 4; at > level; --at) {
     std::uint64_t& entry = frames.words(table)[table_index(address, at)];
     if (entry == 0) entry = FramePool::address(new_frame(FrameKind::table)) | kTableBits;
@@ -90,7 +90,7 @@ std::uint64_t* Bench::word_of(const Entry& entry) {
   if (entry.table != kNone) {
     return &machine_.frames().words(frame_of_[entry.table])[table_index(address, 1)];
   }
-  return walk_to(address, entry.space, entry.upper ? 2 : 1);
+  return walk_to(address, entry.mm, entry.upper ? 2 : 1);
 }
 
 void Bench::make_tables() {
@@ -104,13 +104,13 @@ void Bench::make_tables() {
       frame_of_[i] = new_frame(FrameKind::table);
     }
   }
-  // The table that all pages of space 1 are in at first has a name too.
+  // The table that all pages of mm 1 are in at first has a name too.
   for (std::size_t i = 0; i < test_.locations.size(); ++i) {
     if (test_.locations[i].place == Place::table && test_.locations[i].name == "main") {
-      frame_of_[i] = machine_.frames().frame_of(walk_to(kFirstAddress, kMainSpace, 1));
+      frame_of_[i] = machine_.frames().frame_of(walk_to(kFirstAddress, kMainMm, 1));
     }
   }
-  for (CpuId cpu = 0; cpu < test_.cpus; ++cpu) walk_to(kFirstAddress, first_space_[cpu], 1);
+  for (CpuId cpu = 0; cpu < test_.cpus; ++cpu) walk_to(kFirstAddress, first_mm_[cpu], 1);
   for (const Column& column : test_.columns) {
     for (const Instruction& made : column.code) {
       if (made.op != Op::load_cr3) continue;
@@ -149,13 +149,13 @@ std::uint64_t Bench::from_machine(std::uint64_t entry) const {
 
 void Bench::boot(void* self, CpuId cpu) {
   auto& bench = *static_cast<Bench*>(self);
-  if (bench.virtual_memory_) bench.load_space(bench.first_space_[cpu], false);
+  if (bench.virtual_memory_) bench.load_mm(bench.first_mm_[cpu], false);
   bench.machine_.instructions().set_interrupts(true, Site::current());
 }
 
-void Bench::load_space(std::uint32_t space, bool keep) {
-  const std::uint64_t pcid = machine_.setup().hardware.pcid ? space : 0;
-  const std::uint64_t root = FramePool::address(roots_[space]);
+void Bench::load_mm(std::uint32_t mm, bool keep) {
+  const std::uint64_t pcid = machine_.setup().hardware.pcid ? mm : 0;
+  const std::uint64_t root = FramePool::address(roots_[mm]);
   machine_.instructions().write_cr3(root | pcid | (std::uint64_t{keep} << 63), Site::current());
 }
 

@@ -51,9 +51,9 @@ class Bench final : private Observer {
     std::size_t index{0};  // of the location or entry
   };
 
-  // Set-up; bench.cc.
+  // Set-up; core_fixture.cc.
   void make_tables();
-  std::uint64_t* walk_to(std::uint64_t address, std::uint32_t space, unsigned level);
+  std::uint64_t* walk_to(std::uint64_t address, std::uint32_t mm, unsigned level);
   std::uint64_t* word_of(const Entry& entry);
   std::uint32_t new_frame(FrameKind kind);
   [[nodiscard]] std::uint64_t to_machine(std::uint64_t entry) const;
@@ -65,7 +65,7 @@ class Bench final : private Observer {
   static void interrupt(void* self, CpuId cpu);
 
   // Execution; execute.cc.
-  void load_space(std::uint32_t space, bool keep);
+  void load_mm(std::uint32_t mm, bool keep);
   void execute(const Column& column, Thread& thread);
   void step(const Instruction& made, Thread& thread);
   void move(const Instruction& made, Thread& thread);
@@ -135,7 +135,7 @@ class Bench final : private Observer {
   std::vector<Thread> threads_;  // by CPU
   std::array<Thread, kHostCpus> handler_threads_{};
   std::array<std::uint32_t, kHostCpus> faults_{};
-  std::array<std::uint32_t, kHostCpus> first_space_{};
+  std::array<std::uint32_t, kHostCpus> first_mm_{};
 };
 
 }  // namespace shootdown::host::litmus

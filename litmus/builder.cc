@@ -232,7 +232,7 @@ std::size_t Builder::entry(Piece text) {
   if (arguments.empty() || arguments.size() > 2) {
     throw SyntaxError{.at = text.at,
                       .what = quoted(text.text) +
-                              ": an entry is PTE(page), PTE(page,space) or "
+                              ": an entry is PTE(page), PTE(page,mm) or "
                               "PTE(page,table), and PDE likewise"};
   }
   Entry wanted;
@@ -245,9 +245,9 @@ std::size_t Builder::entry(Piece text) {
   }
   set_place(wanted.page, Place::page, arguments[0]);
   if (arguments.size() == 2) {
-    if (const auto space = number(arguments[1].text)) {
-      demand_space(arguments[1], *space);
-      wanted.space = static_cast<std::uint32_t>(*space);
+    if (const auto mm = number(arguments[1].text)) {
+      demand_mm(arguments[1], *mm);
+      wanted.mm = static_cast<std::uint32_t>(*mm);
     } else if (wanted.upper) {
       throw SyntaxError{.at = text.at,
                         .what = quoted(text.text) + ": a page table holds no upper entries"};
@@ -310,11 +310,11 @@ std::uint64_t Builder::entry_value(Piece text, const Entry& of) {
   return result | kPteUser;
 }
 
-void Builder::demand_space(Piece text, std::int64_t space) {
-  if (space >= 1 && space <= kMostSpaces) return;
-  throw SyntaxError{.at = text.at,
-                    .what = quoted(text.text) + ": address spaces have numbers 1 to " +
-                            std::to_string(kMostSpaces)};
+void Builder::demand_mm(Piece text, std::int64_t mm) {
+  if (mm >= 1 && mm <= kMostMms) return;
+  throw SyntaxError{
+      .at = text.at,
+      .what = quoted(text.text) + ": address spaces have numbers 1 to " + std::to_string(kMostMms)};
 }
 
 void Builder::demand_fits(Piece text, std::int64_t value, std::uint8_t width) {

@@ -46,7 +46,7 @@ class Builder {
 
   /// A number, or the address of a location: "x", "&x".
   std::int64_t value(Piece text);
-  static void demand_space(Piece text, std::int64_t space);
+  static void demand_mm(Piece text, std::int64_t mm);
   /// Refuses a number that so many bytes do not hold.
   static void demand_fits(Piece text, std::int64_t value, std::uint8_t width);
   /// A number only.

@@ -68,7 +68,7 @@ void Bench::step(const Instruction& made, Thread& thread) {
       break;
     }
     case Op::load_cr3:
-      load_space(static_cast<std::uint32_t>(made.operands[0].value), made.keep);
+      load_mm(static_cast<std::uint32_t>(made.operands[0].value), made.keep);
       break;
     case Op::invlpg:
     case Op::invpcid:

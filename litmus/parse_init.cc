@@ -108,10 +108,10 @@ void Builder::initial_register(Piece cpu_name, Piece name, Piece right) {
   const std::uint32_t owner = cpu(cpu_name);
   cpus_.emplace_back(cpu_name, owner);
   if (lower(name.text) == "cr3") {
-    const std::int64_t space = constant(right);
-    demand_space(right, space);
-    for (const auto& [other, known_space] : test.initial_spaces) demand_first(other != owner, name);
-    test.initial_spaces.emplace_back(owner, static_cast<std::uint32_t>(space));
+    const std::int64_t mm = constant(right);
+    demand_mm(right, mm);
+    for (const auto& [other, known_mm] : test.initial_mms) demand_first(other != owner, name);
+    test.initial_mms.emplace_back(owner, static_cast<std::uint32_t>(mm));
     return;
   }
   const auto found = find_register(name.text);

@@ -161,17 +161,17 @@ void Builder::special(std::size_t column, Instruction& made, Piece text) {
   const bool keep = texts.size() == 3 && lower(texts[2].text) == "keep";
   if (made.op != Op::mov || made.locked || (texts.size() == 3 && !keep) ||
       (!last && !is_control_register(texts[0].text))) {
-    unsupported(text, "CR3 is loaded by 'MOV CR3,$space' or 'MOV CR3,$space,keep'");
+    unsupported(text, "CR3 is loaded by 'MOV CR3,$mm' or 'MOV CR3,$mm,keep'");
   }
   const Piece value = texts[last ? 0 : 1];
   if (!value.text.starts_with("$") && !number(value.text)) {
-    unsupported(text, "CR3 is loaded by 'MOV CR3,$space' or 'MOV CR3,$space,keep'");
+    unsupported(text, "CR3 is loaded by 'MOV CR3,$mm' or 'MOV CR3,$mm,keep'");
   }
-  const std::int64_t space = immediate(value);
-  demand_space(value, space);
+  const std::int64_t mm = immediate(value);
+  demand_mm(value, mm);
   made.op = Op::load_cr3;
   made.keep = keep;
-  made.operands[0] = immediate_operand(space);
+  made.operands[0] = immediate_operand(mm);
 }
 
 Operand Builder::operand(std::size_t column, Piece text) {

@@ -154,7 +154,7 @@ Result run(const Test& test, Memory memory, const RunOptions& options) {
   result.memory = memory;
   result.options = options;
   result.explored.complete = true;
-  if (memory == Memory::cxx) {
+  if (memory == Memory::compiler_reordering) {
     run_compiled(test, result);
   } else {
     Bench bench(test, options.most_repeats);
@@ -169,7 +169,7 @@ Result run(const Test& test, Memory memory, const RunOptions& options) {
   }
   const ExploreOptions how{.reduction = options.reduction};
   result.guarantee = result.explored.guarantee(how);
-  if (memory == Memory::cxx) {
+  if (memory == Memory::compiler_reordering) {
     result.guarantee += ", of each of " + std::to_string(result.orders) +
                         " orders that stand for all that a compiler may choose";
   }

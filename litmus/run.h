@@ -21,7 +21,7 @@ struct MemoryName {
   Memory memory;
 };
 inline constexpr MemoryName kMemories[] = {
-    {"sc", Memory::sc}, {"tso", Memory::tso}, {"cxx", Memory::cxx}};
+    {"sc", Memory::sc}, {"tso", Memory::tso}, {"cxx", Memory::compiler_reordering}};
 
 [[nodiscard]] std::optional<Memory> find_memory(std::string_view name);
 [[nodiscard]] std::string_view name_of(Memory memory);

@@ -25,7 +25,7 @@ inline constexpr std::size_t kMostLocations = 200;
 inline constexpr std::size_t kMostTerms = 200;
 inline constexpr std::size_t kMostAtoms = 200;    // of a condition
 inline constexpr std::size_t kMostNesting = 100;  // of its brackets and negations
-inline constexpr std::int64_t kMostSpaces = 7;    // numbered from 1
+inline constexpr std::int64_t kMostMms = 7;       // numbered from 1
 
 /// The stack pointer's number: memory reached through it is the CPU's own.
 inline constexpr std::uint8_t kStackPointer = 7;
@@ -69,11 +69,11 @@ struct Location {
 struct Entry {
   std::size_t page{0};       // a location
   bool upper{false};         // the entry that links the page table
-  std::uint32_t space{1};    // of which address space ...
+  std::uint32_t mm{1};       // of which address space ...
   std::size_t table{kNone};  // ... or in which spare table, a location
   std::uint64_t initial{0};  // a location's address and bits of x86, see kPtePresent
   friend bool operator==(const Entry& a, const Entry& b) {
-    return a.page == b.page && a.upper == b.upper && a.space == b.space && a.table == b.table;
+    return a.page == b.page && a.upper == b.upper && a.mm == b.mm && a.table == b.table;
   }
 };
 
@@ -188,7 +188,7 @@ struct Test {
   std::vector<Location> locations;
   std::vector<Entry> entries;
   std::vector<InitialRegister> registers;
-  std::vector<std::pair<std::uint32_t, std::uint32_t>> initial_spaces;  // CPU, space
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> initial_mms;  // CPU, mm
   std::vector<Column> columns;
   std::uint32_t cpus{0};
   std::vector<Term> terms;  // what is observed; conditions refer to it by index

@@ -2,12 +2,12 @@
 // in the guest.
 //
 // Why that is enough: the hypercall drops, on each processor named, what was cached through the
-// space's root under every PCID. A CPU in the switching window may have read the old generation
-// and keep its slot; the slot is empty then, and what it fills afterwards is new. Slots'
+// mm's root under every PCID. A CPU in the switching window may have read the old generation
+// and keep its ASID; the ASID is empty then, and what it fills afterwards is new. ASIDs'
 // generations stay behind, which costs one more flush and breaks nothing (O4).
 //
 // Under page-table isolation the user half hangs from another root, so the hypercall is for all
-// spaces.
+// mms.
 #pragma once
 
 #include <concepts>
@@ -73,9 +73,9 @@ bool flush_by_hypercall(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
   if (processors.empty()) return true;  // All targets are lazy: no hypercall.
   // The list names 4 KiB pages at any stride: each small entry of a large page goes as well,
   // so it is not `names_pages` that decides here.
-  const bool every_space = request.mm == nullptr || system.config.isolation.enabled;
-  const HypervFlush flush{.space = every_space ? 0 : request.mm->root,
-                          .flags = every_space ? kHypervAllSpaces : 0,
+  const bool every_mm = request.mm == nullptr || system.config.isolation.enabled;
+  const HypervFlush flush{.address_space = every_mm ? 0 : request.mm->root,
+                          .flags = every_mm ? kHypervAllAddressSpaces : 0,
                           .start = request.all() ? 0 : request.start,
                           .end = request.all() ? 0 : request.end};
   // The input page is this CPU's, and an interrupt handler might use it.

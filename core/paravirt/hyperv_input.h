@@ -13,9 +13,9 @@
 namespace shootdown {
 
 /// Hypercall codes. The extended forms take sparse processor sets, the others one word of bits.
-inline constexpr std::uint64_t kHypervFlushSpace = 0x02;
+inline constexpr std::uint64_t kHypervFlushAddressSpace = 0x02;
 inline constexpr std::uint64_t kHypervFlushList = 0x03;
-inline constexpr std::uint64_t kHypervFlushSpaceExtended = 0x13;
+inline constexpr std::uint64_t kHypervFlushAddressSpaceExtended = 0x13;
 inline constexpr std::uint64_t kHypervFlushListExtended = 0x14;
 
 /// Fields of the control word, by their lowest bit, and of the result.
@@ -26,7 +26,7 @@ inline constexpr std::uint64_t kHypervRepetitions = 0xfff;
 inline constexpr std::uint64_t kHypervStatus = 0xffff;
 
 /// Flags of the flush hypercalls.
-inline constexpr std::uint64_t kHypervAllSpaces = 2;
+inline constexpr std::uint64_t kHypervAllAddressSpaces = 2;
 inline constexpr std::uint64_t kHypervNonGlobalOnly = 4;
 
 /// The input page, which never crosses a page boundary.
@@ -59,9 +59,9 @@ class ProcessorSet {
   std::array<std::uint64_t, kBanks> banks_{};
 };
 
-/// What a flush hypercall is asked for. `start == end` asks for the whole space.
+/// What a flush hypercall is asked for. `start == end` asks for the whole mm.
 struct HypervFlush {
-  std::uint64_t space;  // physical address of the top table, without PCID
+  std::uint64_t address_space;  // physical address of the top table, without PCID
   std::uint64_t flags;
   VirtAddr start;
   VirtAddr end;
@@ -90,11 +90,11 @@ constexpr std::size_t write_page_list(HypervPage& page, std::size_t first, VirtA
 }  // namespace internal
 
 /// Fills the input page and returns the control word. A range that has no room on the page becomes
-/// the whole space. Precondition: the set is not empty, and the range starts and ends on 4 KiB.
+/// the whole mm. Precondition: the set is not empty, and the range starts and ends on 4 KiB.
 constexpr std::uint64_t write_hyperv_flush(HypervPage& page, const HypervFlush& flush,
                                            const ProcessorSet& processors) {
   const bool plain = processors.is_plain();
-  page[0] = flush.space;
+  page[0] = flush.address_space;
   page[1] = flush.flags;
   std::size_t at = 2;
   std::uint64_t header_words = 0;
@@ -112,7 +112,7 @@ constexpr std::uint64_t write_hyperv_flush(HypervPage& page, const HypervFlush& 
   const std::size_t entries = internal::write_page_list(page, at, flush.start, flush.end);
   if (entries == 0) {
     page[1] |= kHypervNonGlobalOnly;
-    return header | (plain ? kHypervFlushSpace : kHypervFlushSpaceExtended);
+    return header | (plain ? kHypervFlushAddressSpace : kHypervFlushAddressSpaceExtended);
   }
   return header | (std::uint64_t{entries} << kHypervCountShift) |
          (plain ? kHypervFlushList : kHypervFlushListExtended);

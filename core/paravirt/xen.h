@@ -2,7 +2,7 @@
 // well, and one hypercall flushes any set of virtual CPUs, this one among them.
 //
 // An operation drops what the virtual CPU has cached from any root: everything, or one address. A
-// CPU in the switching window is therefore flushed with any root in CR3. Slots' generations stay
+// CPU in the switching window is therefore flushed with any root in CR3. ASIDs' generations stay
 // behind (O4).
 //
 // The HAL's page-table stores must have reached memory when the core is called: a HAL that queues
@@ -65,7 +65,7 @@ void xen_flush_kernel(System<H>& system) {
     native_flush_kernel(system);
     return;
   }
-  forget_debts(system.self().own);
+  clear_pending_user_flushes(system.self().own);
 }
 
 template <HalXen H>

@@ -105,7 +105,7 @@ class PctSearch(RandomSearch):
     strategy = "pct"
 
 
-class AimedSearch(RandomSearch):
+class WindowSearch(RandomSearch):
     """The same scenarios, with schedules that aim at windows between two steps."""
 
     name = "aimed"

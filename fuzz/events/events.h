@@ -1,7 +1,7 @@
 // What a kernel on the modelled machine tells its oracles, and what they may ask it. The simulated
 // kernel knows nothing else of them, and oracles of hardware truth know nothing else of a kernel.
 //
-// Spaces, pages and frames are named by number, see layout.h. All calls come on the running CPU,
+// mms, pages and frames are named by number, see layout.h. All calls come on the running CPU,
 // between two visible operations, and make none. An oracle that has something to say reports it to
 // the machine, which ends the run as soon as the kernel asks it to (`Machine::stop_if_failed`).
 #pragma once
@@ -15,18 +15,18 @@
 
 namespace shootdown::fuzz {
 
-inline constexpr unsigned kNoSpace = ~0U;
+inline constexpr unsigned kNoMm = ~0U;
 
 /// What the kernel answers at any moment.
 class KernelView {
  public:
   virtual ~KernelView() = default;
-  /// The space that trace events name by this address, or kNoSpace.
-  [[nodiscard]] virtual unsigned space_of(const void* mm) const = 0;
+  /// The mm that trace events name by this address, or kNoMm.
+  [[nodiscard]] virtual unsigned mm_of(const void* mm) const = 0;
   /// Its top table.
-  [[nodiscard]] virtual PhysAddr root(unsigned space) const = 0;
+  [[nodiscard]] virtual PhysAddr root(unsigned mm) const = 0;
   /// The entry that maps the page, as it is in memory now, or 0.
-  [[nodiscard]] virtual std::uint64_t leaf(unsigned space, unsigned page) const = 0;
+  [[nodiscard]] virtual std::uint64_t leaf(unsigned mm, unsigned page) const = 0;
   /// The word by which the CPU promises not to use the user memory that it has loaded.
   [[nodiscard]] virtual const host::HostAtomic<bool>& lazy_flag(CpuId cpu) const = 0;
   /// Whether a program may store through the entry, at once or after a copy.
@@ -45,8 +45,8 @@ class KernelEvents {
  public:
   virtual ~KernelEvents() = default;
 
-  /// A run with `spaces` spaces is about to be set up; no space exists yet.
-  virtual void on_start(const KernelView& kernel, unsigned spaces) = 0;
+  /// A run with `mms` mms is about to be set up; no space exists yet.
+  virtual void on_start(const KernelView& kernel, unsigned mms) = 0;
 
   // Page tables and frames.
 
@@ -58,8 +58,8 @@ class KernelEvents {
   virtual void on_page_allocated(std::uint32_t frame) = 0;
   /// `frame` is about to be released.
   virtual void on_release(std::uint32_t frame) = 0;
-  /// `space` is about to be destroyed and started anew.
-  virtual void on_destroy(unsigned space) = 0;
+  /// `mm` is about to be destroyed and started anew.
+  virtual void on_destroy(unsigned mm) = 0;
   /// Software uses `frame`, which may be kNoFrame, as what `kind` says.
   virtual void on_software_use(std::uint32_t frame, host::FrameKind kind, const char* verb) = 0;
   /// Software asks for a part of a page, and there are none or fewer.
@@ -78,7 +78,7 @@ class KernelEvents {
   /// The content of the page `from` is about to be copied to another frame.
   virtual void on_copy(std::uint32_t to, std::uint32_t from) = 0;
   /// Under the page-table lock: the pages of [start, end) count as clean.
-  virtual void on_cleaned(unsigned space, VirtAddr start, VirtAddr end) = 0;
+  virtual void on_cleaned(unsigned mm, VirtAddr start, VirtAddr end) = 0;
   /// The running CPU, which has a reference to the page, reads it.
   virtual void on_page_read(std::uint32_t frame) = 0;
 
@@ -90,23 +90,23 @@ class KernelEvents {
   virtual void begin_promise() = 0;
   /// Under the page-table lock: the running CPU has seen the entries of [start, end) and will
   /// promise that nothing older is left, once `on_promise` says so.
-  virtual void note_promise(unsigned space, VirtAddr start, VirtAddr end) = 0;
+  virtual void note_promise(unsigned mm, VirtAddr start, VirtAddr end) = 0;
   virtual void on_promise() = 0;
   /// It has unmapped, or write-protected, the pages `first` to `last`.
-  virtual void on_unmapped(unsigned space, unsigned first, unsigned last) = 0;
-  virtual void on_protected(unsigned space, unsigned first, unsigned last) = 0;
+  virtual void on_unmapped(unsigned mm, unsigned first, unsigned last) = 0;
+  virtual void on_protected(unsigned mm, unsigned first, unsigned last) = 0;
   /// It begins and ends a fork that could be completed.
   virtual void begin_fork(unsigned parent) = 0;
   virtual void on_forked(unsigned parent, unsigned child) = 0;
   /// It begins a lockless walk for a page, which then returns `frame`.
-  virtual void begin_lookup(unsigned space, unsigned page) = 0;
+  virtual void begin_lookup(unsigned mm, unsigned page) = 0;
   virtual void end_lookup(std::uint32_t frame) = 0;
 
   // CPUs.
 
-  /// An NMI handler was told that user memory is that of its task, which runs `space`, and is about
+  /// An NMI handler was told that user memory is that of its task, which runs `mm`, and is about
   /// to read it.
-  virtual void on_nmi_access(CpuId cpu, unsigned space) = 0;
+  virtual void on_nmi_access(CpuId cpu, unsigned mm) = 0;
   /// The CPU is through the first steps of an entry into the kernel, which used what user roots map
   /// and nothing else.
   virtual void on_kernel_entered(CpuId cpu) = 0;
@@ -127,7 +127,7 @@ enum class Ghost : std::uint8_t {
   version,  // how often the translation of a page was changed, by the oracles' number for it
   demands,  // written by a check that looks for a broken demand, read by an event that makes one
 };
-constexpr host::Place place(Ghost ghost, std::uint32_t number = 0) {
+constexpr host::Location place(Ghost ghost, std::uint32_t number = 0) {
   return host::place(host::client_part(static_cast<unsigned>(ghost)), number);
 }
 

@@ -73,13 +73,13 @@ constexpr unsigned kernel_page_of(VirtAddr address) {
   return static_cast<unsigned>((address - kKernelBase) >> kPageShift);
 }
 
-/// Frame owners: the space in the high byte (kKernelSpace for none), and in the low byte the page
+/// Frame owners: the mm in the high byte (kKernelMm for none), and in the low byte the page
 /// of a data frame, or what `table_what` says of a table.
-inline constexpr unsigned kKernelSpace = 0xff;
-constexpr std::uint16_t owner_tag(unsigned space, unsigned what) {
-  return static_cast<std::uint16_t>((space << 8) | what);
+inline constexpr unsigned kKernelMm = 0xff;
+constexpr std::uint16_t owner_tag(unsigned mm, unsigned what) {
+  return static_cast<std::uint16_t>((mm << 8) | what);
 }
-constexpr unsigned owner_space(std::uint16_t tag) { return tag >> 8; }
+constexpr unsigned owner_mm(std::uint16_t tag) { return tag >> 8; }
 constexpr unsigned owner_what(std::uint16_t tag) { return tag & 0xff; }
 
 /// A table's level, and for a page table which 2 MiB it covers.

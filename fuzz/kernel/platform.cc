@@ -5,7 +5,7 @@
 #include <string>
 
 #include "fuzz/events/layout.h"
-#include "fuzz/kernel/guest.h"
+#include "fuzz/kernel/sim_kernel.h"
 #include "hal/host/device.h"
 #include "hal/host/walk.h"
 
@@ -31,7 +31,7 @@ bool is_large_page(const FramePool& frames, std::uint32_t number) {
 // ---- Entries
 // --------------------------------------------------------------------------------------
 
-vm::Pte GuestEntry::load(std::memory_order /*order*/, Site where) const {
+vm::Pte SimEntry::load(std::memory_order /*order*/, Site where) const {
   const host::ModelScope scope;
   Machine& machine = memory_.machine_;
   machine.scheduler().visible();
@@ -39,18 +39,18 @@ vm::Pte GuestEntry::load(std::memory_order /*order*/, Site where) const {
   memory_.events_.on_software_walk(word_);
   machine.stop_if_failed();
   const vm::Pte value = *word_;
-  machine.touch(word_, false);
+  machine.record_access(word_, false);
   machine.note(host::OpClass::load, value);
   if (machine.recorder().has_timeline()) machine.recorder().operation("read", word_, value, where);
   return value;
 }
 
-vm::Pte GuestEntry::peek() const {
+vm::Pte SimEntry::peek() const {
   const host::ModelScope scope;
   return memory_.expect_table(word_, "reads an entry") ? *word_ : 0;
 }
 
-vm::Pte GuestEntry::exchange(vm::Pte value, std::memory_order /*order*/, Site where) {
+vm::Pte SimEntry::exchange(vm::Pte value, std::memory_order /*order*/, Site where) {
   const host::ModelScope scope;
   if (!memory_.expect_table(word_, "writes an entry")) return 0;
   const vm::Pte old = memory_.machine_.memory().exchange_word(word_, value, where);
@@ -58,7 +58,7 @@ vm::Pte GuestEntry::exchange(vm::Pte value, std::memory_order /*order*/, Site wh
   return old;
 }
 
-vm::Pte GuestEntry::fetch_or(vm::Pte bits, std::memory_order /*order*/, Site where) {
+vm::Pte SimEntry::fetch_or(vm::Pte bits, std::memory_order /*order*/, Site where) {
   const host::ModelScope scope;
   if (!memory_.expect_table(word_, "writes an entry")) return 0;
   const vm::Pte old = memory_.machine_.memory().set_bits(word_, bits, where);
@@ -66,7 +66,7 @@ vm::Pte GuestEntry::fetch_or(vm::Pte bits, std::memory_order /*order*/, Site whe
   return old;
 }
 
-vm::Pte GuestEntry::fetch_and(vm::Pte bits, std::memory_order /*order*/, Site where) {
+vm::Pte SimEntry::fetch_and(vm::Pte bits, std::memory_order /*order*/, Site where) {
   const host::ModelScope scope;
   if (!memory_.expect_table(word_, "writes an entry")) return 0;
   const vm::Pte old = memory_.machine_.memory().clear_bits(word_, ~bits, where);
@@ -74,17 +74,17 @@ vm::Pte GuestEntry::fetch_and(vm::Pte bits, std::memory_order /*order*/, Site wh
   return old;
 }
 
-void GuestMemory::prepare_entry(PhysAddr table, unsigned index, vm::Pte value) {
+void SimMemory::prepare_entry(PhysAddr table, unsigned index, vm::Pte value) {
   const host::ModelScope scope;
   if (expect(table, FrameKind::table, "writes an entry")) *word_of(table, index) = value;
 }
 
-std::uint64_t* GuestMemory::word_of(PhysAddr table, unsigned index) {
+std::uint64_t* SimMemory::word_of(PhysAddr table, unsigned index) {
   const std::uint32_t frame = FramePool::frame_at(table);
   return frame == FramePool::kNoFrame ? nullptr : machine_.frames().words(frame) + index;
 }
 
-bool GuestMemory::expect(PhysAddr frame, FrameKind kind, const char* verb) {
+bool SimMemory::expect(PhysAddr frame, FrameKind kind, const char* verb) {
   const std::uint32_t number = FramePool::frame_at(frame);
   if (number != FramePool::kNoFrame && machine_.frames().info(number).kind == kind) return true;
   events_.on_software_use(number, kind, verb);
@@ -92,13 +92,13 @@ bool GuestMemory::expect(PhysAddr frame, FrameKind kind, const char* verb) {
   return false;
 }
 
-bool GuestMemory::expect_table(const std::uint64_t* word, const char* verb) {
+bool SimMemory::expect_table(const std::uint64_t* word, const char* verb) {
   const std::uint32_t number = machine_.frames().frame_of(word);
   const bool exists = number != FramePool::kNoFrame;
   return expect(exists ? FramePool::address(number) : vm::kNoFrame, FrameKind::table, verb);
 }
 
-GuestMemory::Word& GuestMemory::word_for(Words& words, PhysAddr frame) {
+SimMemory::Word& SimMemory::word_for(Words& words, PhysAddr frame) {
   const std::uint32_t number = FramePool::frame_at(frame);
   if (number != FramePool::kNoFrame) return words[number];
   const host::ModelScope scope;
@@ -107,14 +107,14 @@ GuestMemory::Word& GuestMemory::word_for(Words& words, PhysAddr frame) {
   return nowhere_;
 }
 
-void GuestMemory::wrote(const std::uint64_t* word, std::uint64_t before, std::uint64_t after) {
+void SimMemory::wrote(const std::uint64_t* word, std::uint64_t before, std::uint64_t after) {
   events_.on_table_write(word, before, after);
 }
 
 // ---- Frames
 // ---------------------------------------------------------------------------------------
 
-void GuestMemory::prepare(std::uint64_t kernel_entry, std::uint64_t user_entry) {
+void SimMemory::prepare(std::uint64_t kernel_entry, std::uint64_t user_entry) {
   kernel_entry_ = kernel_entry;
   user_entry_ = user_entry;
   std::destroy_at(&locks_);
@@ -127,30 +127,30 @@ void GuestMemory::prepare(std::uint64_t kernel_entry, std::uint64_t user_entry) 
   fails_in_.fill(0);
 }
 
-bool GuestMemory::fails() {
+bool SimMemory::fails() {
   unsigned& left = fails_in_[machine_.running().id];
   if (left == 0) return false;
   --left;
   return left == 0;
 }
 
-void GuestMemory::touch_frame(std::uint32_t frame) {
-  machine_.touch(place(host::Part::frames), true);
-  machine_.touch(place(host::Part::frame, frame), true);
+void SimMemory::record_frame_access(std::uint32_t frame) {
+  machine_.record_access(place(host::LocationKind::frames), true);
+  machine_.record_access(place(host::LocationKind::frame, frame), true);
 }
 
-std::uint32_t GuestMemory::take(FrameKind kind, std::uint16_t owner) {
+std::uint32_t SimMemory::take(FrameKind kind, std::uint16_t owner) {
   if (fails()) return FramePool::kNoFrame;
   const std::uint32_t frame =
       machine_.frames().allocate(kind, owner, machine_.step(), machine_.running().id);
-  touch_frame(frame);
+  record_frame_access(frame);
   return frame;
 }
 
-PhysAddr GuestMemory::allocate_table(const vm::FrameHint<Hal>& hint) {
+PhysAddr SimMemory::allocate_table(const vm::FrameHint<Hal>& hint) {
   const host::ModelScope scope;
   const std::uint16_t owner =
-      owner_tag(guest_.index_of(*hint.mm), table_what(hint.level, hint.address));
+      owner_tag(sim_.index_of(*hint.mm), table_what(hint.level, hint.address));
   const std::uint32_t table = take(FrameKind::table, owner);
   if (table == FramePool::kNoFrame) return vm::kNoFrame;
   if (hint.level >= vm::kRootLevel) {
@@ -160,17 +160,17 @@ PhysAddr GuestMemory::allocate_table(const vm::FrameHint<Hal>& hint) {
   return FramePool::address(table);
 }
 
-PhysAddr GuestMemory::allocate_page(const vm::FrameHint<Hal>& hint) {
+PhysAddr SimMemory::allocate_page(const vm::FrameHint<Hal>& hint) {
   const host::ModelScope scope;
   const std::uint32_t page =
-      take(FrameKind::data, owner_tag(guest_.index_of(*hint.mm), page_of(hint.address)));
+      take(FrameKind::data, owner_tag(sim_.index_of(*hint.mm), page_of(hint.address)));
   if (page == FramePool::kNoFrame) return vm::kNoFrame;
   references_[page].poke(1);
   events_.on_page_allocated(page);
   return FramePool::address(page);
 }
 
-void GuestMemory::copy_page(PhysAddr to, PhysAddr from, unsigned /*level*/) {
+void SimMemory::copy_page(PhysAddr to, PhysAddr from, unsigned /*level*/) {
   const host::ModelScope scope;
   if (!expect(from, FrameKind::data, "copies a page") ||
       !expect(to, FrameKind::data, "copies a page")) {
@@ -179,12 +179,12 @@ void GuestMemory::copy_page(PhysAddr to, PhysAddr from, unsigned /*level*/) {
   events_.on_copy(FramePool::frame_at(to), FramePool::frame_at(from));
   machine_.stop_if_failed();
   FramePool& frames = machine_.frames();
-  machine_.touch(frames.words(FramePool::frame_at(to)), true);
-  machine_.touch(frames.words(FramePool::frame_at(from)), false);
+  machine_.record_access(frames.words(FramePool::frame_at(to)), true);
+  machine_.record_access(frames.words(FramePool::frame_at(from)), false);
   *frames.words(FramePool::frame_at(to)) = *frames.words(FramePool::frame_at(from));
 }
 
-PhysAddr GuestMemory::part(PhysAddr page, unsigned index) const {
+PhysAddr SimMemory::part(PhysAddr page, unsigned index) const {
   const std::uint32_t number = FramePool::frame_at(page);
   if (index < vm::kEntries && is_large_page(machine_.frames(), number)) [[likely]] {
     return index == kLargePagePart ? page : vm::kNoFrame;
@@ -196,17 +196,17 @@ PhysAddr GuestMemory::part(PhysAddr page, unsigned index) const {
   return vm::kNoFrame;
 }
 
-void GuestMemory::read_page(PhysAddr page) {
+void SimMemory::read_page(PhysAddr page) {
   const host::ModelScope scope;
   machine_.scheduler().visible();
   events_.on_page_read(FramePool::frame_at(page));
   machine_.stop_if_failed();
   const std::uint64_t* word = machine_.frames().words(FramePool::frame_at(page));
-  machine_.touch(word, false);
+  machine_.record_access(word, false);
   machine_.note(host::OpClass::load, *word);
 }
 
-bool GuestMemory::expect_allocated(PhysAddr frame, FrameKind kind, const char* verb) {
+bool SimMemory::expect_allocated(PhysAddr frame, FrameKind kind, const char* verb) {
   const std::uint32_t number = FramePool::frame_at(frame);
   // That it was released before is reported by the oracle for that, with its own words.
   const bool was_released =
@@ -214,41 +214,41 @@ bool GuestMemory::expect_allocated(PhysAddr frame, FrameKind kind, const char* v
   return was_released || expect(frame, kind, verb);
 }
 
-void GuestMemory::release(PhysAddr frame) {
+void SimMemory::release(PhysAddr frame) {
   const std::uint32_t number = FramePool::frame_at(frame);
   events_.on_release(number);
   machine_.stop_if_failed();
-  touch_frame(number);
+  record_frame_access(number);
   machine_.frames().release(number, machine_.step(), machine_.running().id);
 }
 
-void GuestMemory::release_page(PhysAddr page) {
+void SimMemory::release_page(PhysAddr page) {
   const host::ModelScope scope;
   if (!expect_allocated(page, FrameKind::data, "releases a page")) return;
   release(page);
 }
 
-void GuestMemory::release_table(PhysAddr table) {
+void SimMemory::release_table(PhysAddr table) {
   const host::ModelScope scope;
   if (!expect_allocated(table, FrameKind::table, "releases a table")) return;
   const std::uint16_t owner = machine_.frames().info(FramePool::frame_at(table)).owner;
   if (owner_level(owner) == vm::kRootLevel) {
-    events_.on_destroy(owner_space(owner));
+    events_.on_destroy(owner_mm(owner));
     machine_.stop_if_failed();
   }
   release(table);
 }
 
-void GuestMemory::discard_table(PhysAddr table) {
+void SimMemory::discard_table(PhysAddr table) {
   const host::ModelScope scope;
   if (!expect(table, FrameKind::table, "discards a table")) return;
-  touch_frame(FramePool::frame_at(table));
+  record_frame_access(FramePool::frame_at(table));
   machine_.frames().release(FramePool::frame_at(table), machine_.step(), machine_.running().id);
 }
 
-vm::DeferredTable<HostHal>* GuestMemory::allocate_record() {
+vm::DeferredTable<HostHal>* SimMemory::allocate_record() {
   const host::ModelScope scope;
-  machine_.touch(place(host::Part::frames), true);
+  machine_.record_access(place(host::LocationKind::frames), true);
   const auto free = static_cast<unsigned>(std::countr_one(records_used_));
   if (free == kRecords || fails()) return nullptr;
   records_used_ |= 1U << free;
@@ -256,7 +256,7 @@ vm::DeferredTable<HostHal>* GuestMemory::allocate_record() {
   return &records_[free];
 }
 
-void GuestMemory::release_record(vm::DeferredTable<Hal>* record) {
+void SimMemory::release_record(vm::DeferredTable<Hal>* record) {
   const host::ModelScope scope;
   const auto index = static_cast<std::size_t>(record - records_.data());
   if (record == nullptr || index >= kRecords || ((records_used_ >> index) & 1) == 0) {
@@ -265,37 +265,37 @@ void GuestMemory::release_record(vm::DeferredTable<Hal>* record) {
     return;
   }
   host::released(record);
-  machine_.touch(place(host::Part::frames), true);
+  machine_.record_access(place(host::LocationKind::frames), true);
   records_used_ &= ~(1U << index);
 }
 
 // ---- The device
 // ------------------------------------------------------------------------------------
 
-void GuestMemory::begin_secondary(const Mm<Hal>& mm) {
+void SimMemory::begin_secondary(const Mm<Hal>& mm) {
   const host::ModelScope scope;
-  if (guest_.has_device()) machine_.device().bind(guest_.index_of(mm), mm.root);
+  if (sim_.has_device()) machine_.device().bind(sim_.index_of(mm), mm.root);
 }
 
-void GuestMemory::end_secondary(const Mm<Hal>& mm) {
+void SimMemory::end_secondary(const Mm<Hal>& mm) {
   const host::ModelScope scope;
-  if (!guest_.has_device()) return;
+  if (!sim_.has_device()) return;
   machine_.scheduler().visible();
-  machine_.device().unbind(guest_.index_of(mm));
+  machine_.device().unbind(sim_.index_of(mm));
   machine_.changed();
 }
 
-void GuestMemory::flush_secondary(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
+void SimMemory::flush_secondary(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
   const host::ModelScope scope;
-  if (!guest_.has_device()) return;
+  if (!sim_.has_device()) return;
   machine_.scheduler().visible();
-  machine_.device().forget(guest_.index_of(mm), start, end);
+  machine_.device().forget(sim_.index_of(mm), start, end);
   machine_.changed();
 }
 
-void GuestMemory::flush_secondary_kernel(VirtAddr start, VirtAddr end) {
+void SimMemory::flush_secondary_kernel(VirtAddr start, VirtAddr end) {
   const host::ModelScope scope;
-  if (!guest_.has_device()) return;
+  if (!sim_.has_device()) return;
   machine_.scheduler().visible();
   machine_.device().forget_everywhere(start, end);
   machine_.changed();
@@ -304,29 +304,29 @@ void GuestMemory::flush_secondary_kernel(VirtAddr start, VirtAddr end) {
 // ---- What the oracles hear
 // ------------------------------------------------------------------------
 
-void GuestMemory::note_dirty(PhysAddr page) {
+void SimMemory::note_dirty(PhysAddr page) {
   const host::ModelScope scope;
   if (!expect(page, FrameKind::data, "remembers a store")) return;
   events_.on_store_recorded(FramePool::frame_at(page));
 }
 
-void GuestMemory::looked(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
+void SimMemory::looked(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
   const host::ModelScope scope;
-  events_.note_promise(guest_.index_of(mm), start, end);
+  events_.note_promise(sim_.index_of(mm), start, end);
 }
 
-void GuestMemory::cleaned(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
+void SimMemory::cleaned(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
   const host::ModelScope scope;
-  events_.on_cleaned(guest_.index_of(mm), start, end);
+  events_.on_cleaned(sim_.index_of(mm), start, end);
   machine_.stop_if_failed();
 }
 
-void GuestMemory::walker_holds(PhysAddr table) {
+void SimMemory::walker_holds(PhysAddr table) {
   const host::ModelScope scope;
   events_.on_walker_holds(FramePool::frame_at(table));
 }
 
-void GuestMemory::walker_done() {
+void SimMemory::walker_done() {
   const host::ModelScope scope;
   events_.on_walker_holds(FramePool::kNoFrame);
 }

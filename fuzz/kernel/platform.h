@@ -16,15 +16,15 @@ namespace shootdown::fuzz {
 using host::HostHal;
 using host::Machine;
 
-class Guest;
-class GuestMemory;
+class SimKernel;
+class SimMemory;
 
 /// One page-table entry.
-class GuestEntry {
+class SimEntry {
  public:
   using Site = host::Site;
   /// `word` is null where there is no memory.
-  GuestEntry(GuestMemory& memory, std::uint64_t* word) : memory_(memory), word_(word) {}
+  SimEntry(SimMemory& memory, std::uint64_t* word) : memory_(memory), word_(word) {}
   vm::Pte load(std::memory_order order, Site where = Site::current()) const;
   /// Not a visible operation.
   [[nodiscard]] vm::Pte peek() const;
@@ -33,31 +33,31 @@ class GuestEntry {
   vm::Pte fetch_and(vm::Pte bits, std::memory_order order, Site where = Site::current());
 
  private:
-  GuestMemory& memory_;
+  SimMemory& memory_;
   std::uint64_t* word_;
 };
 
-class GuestMemory {
+class SimMemory {
  public:
   using Hal = HostHal;
   using Word = HostHal::Atomic<std::uint32_t>;
 
-  GuestMemory(Machine& machine, Guest& guest, KernelEvents& events)
-      : machine_(machine), guest_(guest), events_(events) {}
+  SimMemory(Machine& machine, SimKernel& sim, KernelEvents& events)
+      : machine_(machine), sim_(sim), events_(events) {}
 
   /// A new run starts. Roots get `kernel_entry` as the kernel's half, user roots `user_entry`.
   void prepare(std::uint64_t kernel_entry, std::uint64_t user_entry);
   /// The allocation of `cpu` after `others` more fails.
   void fail_allocation(CpuId cpu, unsigned others) { fails_in_[cpu] = others + 1; }
   /// For exhaustive search: the frame is taken, or about to be released.
-  void touch_frame(std::uint32_t frame);
+  void record_frame_access(std::uint32_t frame);
   /// A load from the page, by whoever holds a reference to it.
   void read_page(PhysAddr page);
 
   // The platform, as kernel-glue/mm/platform.h describes it.
   PhysAddr allocate_table(const vm::FrameHint<Hal>& hint);
   PhysAddr allocate_page(const vm::FrameHint<Hal>& hint);
-  GuestEntry entry(PhysAddr table, unsigned index) { return {*this, word_of(table, index)}; }
+  SimEntry entry(PhysAddr table, unsigned index) { return {*this, word_of(table, index)}; }
   void prepare_entry(PhysAddr table, unsigned index, vm::Pte value);
   void copy_page(PhysAddr to, PhysAddr from, unsigned level);
   [[nodiscard]] PhysAddr part(PhysAddr page, unsigned index) const;
@@ -79,7 +79,7 @@ class GuestMemory {
   void flush_secondary_kernel(VirtAddr start, VirtAddr end);
 
  private:
-  friend class GuestEntry;
+  friend class SimEntry;
   static constexpr unsigned kRecords = 8;
 
   using Words = std::array<Word, host::FramePool::kFrames>;
@@ -102,7 +102,7 @@ class GuestMemory {
   void wrote(const std::uint64_t* word, std::uint64_t before, std::uint64_t after);
 
   Machine& machine_;
-  Guest& guest_;
+  SimKernel& sim_;
   KernelEvents& events_;
   std::uint64_t kernel_entry_{0};
   std::uint64_t user_entry_{0};
@@ -114,6 +114,6 @@ class GuestMemory {
   std::array<unsigned, host::kHostCpus> fails_in_{};
 };
 
-static_assert(vm::MemoryPlatform<GuestMemory>);
+static_assert(vm::MemoryPlatform<SimMemory>);
 
 }  // namespace shootdown::fuzz

@@ -18,36 +18,36 @@ void Labels::collect() {
       labels_.push_back({.address = &word, .text = prefix + name});
     };
   };
-  for (unsigned i = 0; i < Guest::kSpaces; ++i) {
-    GuestMm& space = guest_->space(i);
-    space.mm.visit_shared(add(mm_name(i) + "."));
-    labels_.push_back({.address = &space.pending, .text = mm_name(i) + ".pending"});
-    labels_.push_back({.address = &space.users, .text = mm_name(i) + ".users"});
+  for (unsigned i = 0; i < SimKernel::kMms; ++i) {
+    SimMm& mm = sim_->mm(i);
+    mm.core.visit_shared(add(mm_name(i) + "."));
+    labels_.push_back({.address = &mm.pending, .text = mm_name(i) + ".pending"});
+    labels_.push_back({.address = &mm.users, .text = mm_name(i) + ".users"});
   }
-  System<host::HostHal>& system = guest_->system();
+  System<host::HostHal>& system = sim_->system();
   system.kernel_mm.visit_shared(add("kernel_mm."));
   labels_.push_back({.address = &system.next_context, .text = "next_context"});
-  system.global_slots.visit_shared(add(""));
-  labels_.push_back({.address = &guest_->kernel_lock(), .text = "kernel_table_lock"});
-  labels_.push_back({.address = &guest_->temporary_lock(), .text = "temporary_lock"});
-  labels_.push_back({.address = &guest_->manager().deferred, .text = "deferred_tables"});
-  labels_.push_back({.address = &guest_->manager().deferred_lock, .text = "deferred_lock"});
+  system.global_asids.visit_shared(add(""));
+  labels_.push_back({.address = &sim_->kernel_lock(), .text = "kernel_table_lock"});
+  labels_.push_back({.address = &sim_->temporary_lock(), .text = "temporary_lock"});
+  labels_.push_back({.address = &sim_->manager().deferred, .text = "deferred_tables"});
+  labels_.push_back({.address = &sim_->manager().deferred_lock, .text = "deferred_lock"});
   for (CpuId id = 0; id < kMaxCpus; ++id) {
     labels_.push_back(
-        {.address = &guest_->manager().walkers[id].sequence, .text = cpu_name(id) + ".walks"});
+        {.address = &sim_->manager().walkers[id].sequence, .text = cpu_name(id) + ".walks"});
     labels_.push_back(
         {.address = &system.cpus[id].own.loaded_mm, .text = cpu_name(id) + ".loaded_mm"});
     labels_.push_back(
         {.address = &system.cpus[id].own.on_global, .text = cpu_name(id) + ".on_global"});
-    labels_.push_back({.address = &system.cpus[id].own.owes_answered_flush,
-                       .text = cpu_name(id) + ".owes_answered_flush"});
+    labels_.push_back({.address = &system.cpus[id].own.early_acked_flush_pending,
+                       .text = cpu_name(id) + ".early_acked_flush_pending"});
     labels_.push_back(
         {.address = &system.cpus[id].shared.is_lazy, .text = cpu_name(id) + ".is_lazy"});
     labels_.push_back(
-        {.address = &guest_->entry_block(id).kernel_cr3, .text = cpu_name(id) + ".kernel_cr3"});
+        {.address = &sim_->entry_block(id).kernel_cr3, .text = cpu_name(id) + ".kernel_cr3"});
     host::Hypervisor& below = machine_.hypervisor();
     labels_.push_back({.address = &below.vcpu_state(id), .text = cpu_name(id) + ".vcpu_state"});
-    labels_.push_back({.address = &below.hub_unanswered(id), .text = cpu_name(id) + ".unanswered"});
+    labels_.push_back({.address = &below.bau_unanswered(id), .text = cpu_name(id) + ".unanswered"});
   }
   unsigned queue = 0;
   unsigned record = 0;
@@ -64,11 +64,11 @@ void Labels::collect() {
 
 std::string Labels::table_name(std::uint32_t frame) const {
   const std::uint16_t owner = machine_.frames().info(frame).owner;
-  const unsigned space = owner_space(owner);
+  const unsigned mm = owner_mm(owner);
   const unsigned level = owner_level(owner);
-  return (space == kKernelSpace ? "kernel" : mm_name(space)) + (level == 1   ? ".table"
-                                                                : level == 2 ? ".directory"
-                                                                             : ".upper");
+  return (mm == kKernelMm ? "kernel" : mm_name(mm)) + (level == 1   ? ".table"
+                                                       : level == 2 ? ".directory"
+                                                                    : ".upper");
 }
 
 std::string Labels::of(const void* address) {
@@ -83,8 +83,8 @@ std::string Labels::of(const void* address) {
   }
   for (std::uint32_t number = 0; number < FramePool::kFrames; ++number) {
     const PhysAddr table = FramePool::address(number);
-    if (address == &guest_->memory().table_lock(table)) return table_name(number) + ".lock";
-    if (address == &guest_->memory().references(table)) {
+    if (address == &sim_->memory().table_lock(table)) return table_name(number) + ".lock";
+    if (address == &sim_->memory().references(table)) {
       return "references of frame " + std::to_string(number);
     }
   }
@@ -94,8 +94,8 @@ std::string Labels::of(const void* address) {
   }
   const std::uint32_t root = FramePool::frame_at(value);
   if (root != FramePool::kNoFrame && machine_.frames().info(root).kind == FrameKind::table) {
-    const unsigned space = owner_space(machine_.frames().info(root).owner);
-    return (space == kKernelSpace ? "the kernel's space" : mm_name(space)) + ", PCID " +
+    const unsigned mm = owner_mm(machine_.frames().info(root).owner);
+    return (mm == kKernelMm ? "the kernel's mm" : mm_name(mm)) + ", PCID " +
            std::to_string(value & 0xfff);
   }
   return std::to_string(value);

@@ -4,14 +4,14 @@
 #include <string>
 #include <vector>
 
-#include "fuzz/kernel/guest.h"
+#include "fuzz/kernel/sim_kernel.h"
 
 namespace shootdown::fuzz {
 
 class Labels {
  public:
   explicit Labels(host::Machine& machine) : machine_(machine) {}
-  void watch(Guest& guest) { guest_ = &guest; }
+  void watch(SimKernel& sim) { sim_ = &sim; }
   [[nodiscard]] std::string of(const void* address);
 
  private:
@@ -24,7 +24,7 @@ class Labels {
   [[nodiscard]] std::string table_name(std::uint32_t frame) const;
 
   host::Machine& machine_;
-  Guest* guest_{nullptr};
+  SimKernel* sim_{nullptr};
   std::vector<Label> labels_;
 };
 

@@ -16,8 +16,8 @@ const FlushRequest<HostHal>& request_of(const TraceEvent& event) {
 
 // ---- What the kernel tells
 
-void Oracles::on_start(const KernelView& kernel, unsigned spaces) {
-  hardware_.start(kernel, spaces);
+void Oracles::on_start(const KernelView& kernel, unsigned mms) {
+  hardware_.start(kernel, mms);
   core_.start();
 }
 
@@ -40,7 +40,7 @@ void Oracles::on_release(std::uint32_t frame) {
   if (!hardware_.releases.check_in_use(frame)) return;
   if (machine_.memory().reorders()) hardware_.order.on_release(frame);
   const bool is_table = machine_.frames().info(frame).kind == FrameKind::table;
-  if (!is_table) hardware_.truth.touch_pages();
+  if (!is_table) hardware_.truth.record_page_accesses();
   hardware_.device.on_release(frame);
   if (is_table) {
     hardware_.tables.on_release(frame);
@@ -49,12 +49,12 @@ void Oracles::on_release(std::uint32_t frame) {
   }
 }
 
-void Oracles::on_destroy(unsigned space) {
-  core_.masks.on_destroy(space);
-  hardware_.truth.on_destroy(space);
-  hardware_.contents.on_destroy(space);
-  core_.generations.on_destroy(space);
-  core_.slots.on_destroy(space);
+void Oracles::on_destroy(unsigned mm) {
+  core_.masks.on_destroy(mm);
+  hardware_.truth.on_destroy(mm);
+  hardware_.contents.on_destroy(mm);
+  core_.generations.on_destroy(mm);
+  core_.asids.on_destroy(mm);
 }
 
 void Oracles::on_software_use(std::uint32_t frame, FrameKind kind, const char* verb) {
@@ -84,8 +84,8 @@ void Oracles::on_copy(std::uint32_t to, std::uint32_t from) {
   hardware_.promises.on_copy(from);
 }
 
-void Oracles::on_cleaned(unsigned space, VirtAddr start, VirtAddr end) {
-  hardware_.promises.on_cleaned(space, start, end);
+void Oracles::on_cleaned(unsigned mm, VirtAddr start, VirtAddr end) {
+  hardware_.promises.on_cleaned(mm, start, end);
 }
 
 void Oracles::on_page_read(std::uint32_t frame) { hardware_.releases.on_page_read(frame); }
@@ -97,18 +97,18 @@ void Oracles::begin_promise() {
   hardware_.contents.begin_promise();
 }
 
-void Oracles::note_promise(unsigned space, VirtAddr start, VirtAddr end) {
-  hardware_.promises.note_promise(space, start, end);
+void Oracles::note_promise(unsigned mm, VirtAddr start, VirtAddr end) {
+  hardware_.promises.note_promise(mm, start, end);
 }
 
 void Oracles::on_promise() { hardware_.promises.on_promise(); }
 
-void Oracles::on_unmapped(unsigned space, unsigned first, unsigned last) {
-  hardware_.contents.on_unmapped(space, first, last);
+void Oracles::on_unmapped(unsigned mm, unsigned first, unsigned last) {
+  hardware_.contents.on_unmapped(mm, first, last);
 }
 
-void Oracles::on_protected(unsigned space, unsigned first, unsigned last) {
-  hardware_.contents.on_protected(space, first, last);
+void Oracles::on_protected(unsigned mm, unsigned first, unsigned last) {
+  hardware_.contents.on_protected(mm, first, last);
 }
 
 void Oracles::begin_fork(unsigned parent) { hardware_.contents.begin_fork(parent); }
@@ -117,15 +117,13 @@ void Oracles::on_forked(unsigned parent, unsigned child) {
   hardware_.contents.on_forked(parent, child);
 }
 
-void Oracles::begin_lookup(unsigned space, unsigned page) {
-  hardware_.contents.begin_lookup(space, page);
+void Oracles::begin_lookup(unsigned mm, unsigned page) {
+  hardware_.contents.begin_lookup(mm, page);
 }
 
 void Oracles::end_lookup(std::uint32_t frame) { hardware_.contents.end_lookup(frame); }
 
-void Oracles::on_nmi_access(CpuId cpu, unsigned space) {
-  hardware_.roots.on_nmi_access(cpu, space);
-}
+void Oracles::on_nmi_access(CpuId cpu, unsigned mm) { hardware_.roots.on_nmi_access(cpu, mm); }
 
 void Oracles::on_kernel_entered(CpuId cpu) { hardware_.roots.on_kernel_entered(cpu); }
 
@@ -136,14 +134,14 @@ void Oracles::on_temporary_end(CpuId cpu) { core_.temporary.on_end(cpu); }
 void Oracles::on_offline(CpuId cpu) { hardware_.truth.on_offline(cpu, true); }
 
 void Oracles::on_bring_up(CpuId cpu) {
-  core_.slots.on_bring_up(cpu);
+  core_.asids.on_bring_up(cpu);
   core_.counters.on_bring_up(cpu);
 }
 
 void Oracles::on_online(CpuId cpu) {
   hardware_.truth.on_offline(cpu, false);
   core_.counters.on_online(cpu);
-  core_.slots.on_online(cpu);
+  core_.asids.on_online(cpu);
 }
 
 void Oracles::on_program_end(CpuId cpu) { core_.counters.on_program_end(cpu); }
@@ -202,20 +200,20 @@ void Oracles::on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) {
 
 void Oracles::on_broadcast(CpuId cpu, const Invlpgb& what) {
   core_.counters.on_broadcast(cpu);
-  core_.global_slots.on_broadcast(cpu, what);
+  core_.global_asids.on_broadcast(cpu, what);
 }
 
-void Oracles::on_broadcasts_done(CpuId cpu) { core_.global_slots.on_broadcasts_done(cpu); }
+void Oracles::on_broadcasts_done(CpuId cpu) { core_.global_asids.on_broadcasts_done(cpu); }
 
 // ---- What the core tells of itself
 
 void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
-  machine_.touch(place(Ghost::cpu, cpu), true);
+  machine_.record_access(place(Ghost::cpu, cpu), true);
   if (machine_.memory().reorders()) check_order(cpu, event);
   core_.counters.on_trace(cpu, event);
   const AskedRange range{.start = event.value, .end = event.value2, .step = machine_.step()};
   const auto other = static_cast<CpuId>(event.value);
-  const auto slot = static_cast<Slot>(event.value);
+  const auto asid = static_cast<Asid>(event.value);
   switch (event.kind) {
     case TraceKind::flush_asked:
       asked_[cpu] = range;
@@ -235,7 +233,7 @@ void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
       break;
     case TraceKind::batch_add:
       hardware_.promises.on_batch_add(cpu);
-      core_.slots.on_batch_add(cpu, event.value);
+      core_.asids.on_batch_add(cpu, event.value);
       break;
     case TraceKind::batch_begin:
       core_.requests.on_batch_begun(cpu, event);
@@ -265,14 +263,14 @@ void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
       core_.requests.on_call_run(cpu, other);
       break;
     case TraceKind::flush_broadcast:
-      core_.requests.on_broadcast(cpu, slot);
-      hardware_.range.on_broadcast(cpu, slot);
+      core_.requests.on_broadcast(cpu, asid);
+      hardware_.range.on_broadcast(cpu, asid);
       break;
-    case TraceKind::slot_granted:
-      core_.global_slots.on_granted(cpu, core_.core.guest().space_of(event.mm), slot);
+    case TraceKind::asid_granted:
+      core_.global_asids.on_granted(cpu, core_.core.sim().mm_of(event.mm), asid);
       break;
-    case TraceKind::slot_returned:
-      core_.global_slots.on_returned(cpu, slot);
+    case TraceKind::asid_returned:
+      core_.global_asids.on_returned(cpu, asid);
       break;
     case TraceKind::vcpu_skipped:
       hardware_.skipped.on_skipped(cpu, other);
@@ -297,12 +295,12 @@ void Oracles::begin_switch(CpuId cpu) {
 
 void Oracles::begin_flush(CpuId cpu, const TraceEvent& event) {
   core_.requests.on_flush_begun(cpu, event);
-  const unsigned space = core_.requests.flush(cpu).space;
+  const unsigned mm = core_.requests.flush(cpu).mm;
   core_.needless.on_flush_begun(cpu);
   hardware_.skipped.on_flush_begun(cpu);
-  hardware_.range.on_flush_begun(cpu, space, asked_[cpu]);
-  hardware_.flushes.on_flush_begun(cpu, space, asked_[cpu]);
-  core_.slots.on_flush_begun(space, asked_[cpu], event.value);
+  hardware_.range.on_flush_begun(cpu, mm, asked_[cpu]);
+  hardware_.flushes.on_flush_begun(cpu, mm, asked_[cpu]);
+  core_.asids.on_flush_begun(mm, asked_[cpu], event.value);
 }
 
 void Oracles::end_flush(CpuId cpu) {
@@ -315,9 +313,9 @@ void Oracles::end_flush(CpuId cpu) {
   hardware_.flushes.on_flush_returned(cpu, request.acknowledges_early);
   hardware_.range.on_flush_returned(cpu, request.acknowledges_early);
   if (flush.frees_tables) {
-    hardware_.tables.on_flush_returned(cpu, flush.space, request.start, request.end, flush.begin);
+    hardware_.tables.on_flush_returned(cpu, flush.mm, request.start, request.end, flush.begin);
   }
-  core_.global_slots.on_flush_returned(cpu);
+  core_.global_asids.on_flush_returned(cpu);
   core_.requests.on_flush_returned(cpu);
   core_.needless.on_flush_returned(cpu);
 }
@@ -350,20 +348,20 @@ void Oracles::end_handler(CpuId cpu, const TraceEvent& event) {
 }
 
 void Oracles::check_loaded(CpuId cpu, After after) {
-  if (hardware_.truth.cpu(cpu).space == kNoSpace) return;
-  core_.slots.check_twin(cpu);
+  if (hardware_.truth.cpu(cpu).mm == kNoMm) return;
+  core_.asids.check_user_pcid(cpu);
   hardware_.tables.on_loaded(cpu);
   hardware_.flushes.on_loaded(cpu, after);
 }
 
 void Oracles::check_order(CpuId cpu, const TraceEvent& event) {
   OrderChecker& order = hardware_.order;
-  const unsigned space = core_.core.guest().space_of(event.mm);
+  const unsigned mm = core_.core.sim().mm_of(event.mm);
   const auto other = static_cast<CpuId>(event.value);
   switch (event.kind) {
     case TraceKind::flush_begin:
     case TraceKind::batch_add:
-      core_.handovers.on_bump(cpu, space, event.value);
+      core_.handovers.on_bump(cpu, mm, event.value);
       break;
     case TraceKind::call_queued:
       order.on_call_queued(cpu, other);
@@ -383,11 +381,11 @@ void Oracles::check_order(CpuId cpu, const TraceEvent& event) {
     case TraceKind::switch_end:
       core_.handovers.on_recorded(cpu);
       break;
-    case TraceKind::slot_granted:
-      core_.handovers.on_granted(cpu, space, static_cast<Slot>(event.value));
+    case TraceKind::asid_granted:
+      core_.handovers.on_granted(cpu, mm, static_cast<Asid>(event.value));
       break;
     case TraceKind::flush_broadcast:
-      core_.handovers.on_slot_seen(cpu, space);
+      core_.handovers.on_asid_seen(cpu, mm);
       break;
     case TraceKind::flush_end:
     case TraceKind::batch_end:

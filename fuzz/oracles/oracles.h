@@ -22,26 +22,26 @@ class Oracles final : public host::Observer, public KernelEvents {
         hardware_(machine),
         core_(hardware_.truth, hardware_.order),
         labels_(machine) {
-    hardware_.truth.tell(core_.slots);
+    hardware_.truth.tell(core_.asids);
   }
 
   /// The kernel whose state they look at, for all runs.
-  void watch(Guest& guest) {
-    core_.core.watch(guest);
-    labels_.watch(guest);
+  void watch(SimKernel& sim) {
+    core_.core.watch(sim);
+    labels_.watch(sim);
   }
   /// Tells a forgotten call (O17) from other runs that get stuck (O18).
   void refine(host::Report& report) const { core_.requests.refine(report); }
 
   // ---- What the kernel tells
 
-  void on_start(const KernelView& kernel, unsigned spaces) override;
+  void on_start(const KernelView& kernel, unsigned mms) override;
   void on_table_write(const std::uint64_t* word, std::uint64_t before,
                       std::uint64_t after) override;
   void on_kernel_entry_changed(unsigned page) override;
   void on_page_allocated(std::uint32_t frame) override;
   void on_release(std::uint32_t frame) override;
-  void on_destroy(unsigned space) override;
+  void on_destroy(unsigned mm) override;
   void on_software_use(std::uint32_t frame, host::FrameKind kind, const char* verb) override;
   void on_missing_part(unsigned part) override;
   void on_needless_record() override;
@@ -49,19 +49,19 @@ class Oracles final : public host::Observer, public KernelEvents {
   void on_walker_holds(std::uint32_t frame) override;
   void on_store_recorded(std::uint32_t frame) override;
   void on_copy(std::uint32_t to, std::uint32_t from) override;
-  void on_cleaned(unsigned space, VirtAddr start, VirtAddr end) override;
+  void on_cleaned(unsigned mm, VirtAddr start, VirtAddr end) override;
   void on_page_read(std::uint32_t frame) override;
   void on_operation(bool replaces) override;
   void begin_promise() override;
-  void note_promise(unsigned space, VirtAddr start, VirtAddr end) override;
+  void note_promise(unsigned mm, VirtAddr start, VirtAddr end) override;
   void on_promise() override;
-  void on_unmapped(unsigned space, unsigned first, unsigned last) override;
-  void on_protected(unsigned space, unsigned first, unsigned last) override;
+  void on_unmapped(unsigned mm, unsigned first, unsigned last) override;
+  void on_protected(unsigned mm, unsigned first, unsigned last) override;
   void begin_fork(unsigned parent) override;
   void on_forked(unsigned parent, unsigned child) override;
-  void begin_lookup(unsigned space, unsigned page) override;
+  void begin_lookup(unsigned mm, unsigned page) override;
   void end_lookup(std::uint32_t frame) override;
-  void on_nmi_access(CpuId cpu, unsigned space) override;
+  void on_nmi_access(CpuId cpu, unsigned mm) override;
   void on_kernel_entered(CpuId cpu) override;
   void on_temporary_begin(CpuId cpu) override;
   void on_temporary_end(CpuId cpu) override;

@@ -6,7 +6,7 @@
 #include <unordered_set>
 #include <utility>
 
-#include "fuzz/run/story.h"
+#include "fuzz/run/trace_report.h"
 #include "fuzz/scenario/files.h"
 #include "fuzz/scenario/kinds.h"
 #include "fuzz/scenario/random.h"
@@ -194,8 +194,9 @@ bool parse_proof(std::string_view text, const std::string& name, Proof& proof, s
 }
 
 std::string why_not_explored(const Proof& proof) {
-  if (!proof.scenario.header.cxx || proof.deviations != host::kUnbounded) return "";
-  return "with cxx=1 the exploration needs a bound, because its reduction knows the memory models "
+  if (!proof.scenario.header.compiler_reordering || proof.deviations != host::kUnbounded) return "";
+  return "with compiler_reordering=1 the exploration needs a bound, because its reduction knows "
+         "the memory models "
          "of "
          "tso=0 and tso=1 only; write deviations=N in the line '# explore:', or give --deviations "
          "N";

@@ -12,12 +12,12 @@
 // kPages on are the kernel's. `evict=PAGE`: each CPU drops at some moment the translation of the
 // page that it has then, and at another the pointers to tables on the way. `nmi=PAGE`: each CPU
 // takes an NMI at some moment, whose handler reads the page if it may (with nmi=1). `device=PAGE`,
-// `device=PAGE:LEVEL`: the device walks for the page in space 0 at some moment (with device=1).
+// `device=PAGE:LEVEL`: the device walks for the page in mm 0 at some moment (with device=1).
 // `lose=N`, `duplicate=N`: at so many moments it is decided for each CPU that the next interrupt to
 // it gets lost, or one arrives that no CPU has sent (with faults=1).
 // `preemptions=N`: so often the host may take each CPU's processor (with backend=kvm).
 // `deviations=N`: not every interleaving, but every run with at most N steps that differ from the
-// default schedule. With cxx=1 there must be such a bound.
+// default schedule. With compiler_reordering=1 there must be such a bound.
 #pragma once
 
 #include <cstdint>

@@ -10,7 +10,7 @@ namespace {
 static_assert(shape(EventKind::stale).arg_count == host::CxxMemory::kPast);
 
 host::Memory memory_of(const Header& header) {
-  if (header.cxx) return host::Memory::cxx;
+  if (header.compiler_reordering) return host::Memory::compiler_reordering;
   return header.tso ? host::Memory::tso : host::Memory::sc;
 }
 
@@ -24,12 +24,12 @@ host::Setup Runner::setup_of(const Scenario& scenario) {
                        .backend = backend_of(header)},
           .errata = {.invlpg_leaves_globals = header.invlpg_erratum},
           .memory = memory_of(header),
-          .programs = {.boot = &Guest::boot,
-                       .program = &Guest::program,
-                       .interrupt = &Guest::interrupt,
-                       .hub_interrupt = &Guest::hub_interrupt,
-                       .nmi = header.nmi ? &Guest::nmi : nullptr,
-                       .argument = &guest_},
+          .programs = {.boot = &SimKernel::boot,
+                       .program = &SimKernel::program,
+                       .interrupt = &SimKernel::interrupt,
+                       .bau_interrupt = &SimKernel::bau_interrupt,
+                       .nmi = header.nmi ? &SimKernel::nmi : nullptr,
+                       .argument = &sim_},
           .exploration = {.step_limit = kStepLimit},
           .observer = &oracles_};
 }
@@ -53,11 +53,11 @@ const host::Report& Runner::run(const Scenario& scenario, const ControlledRun& c
   host::Setup setup = setup_of(scenario);
   host::Exploration& exploration = setup.exploration;
   exploration.controller = control.controller;
-  exploration.gated = true;
+  exploration.start_barrier = true;
   exploration.preemptions = control.preemptions;
   exploration.losses = control.losses;
   exploration.duplicates = control.duplicates;
-  exploration.patience = control.losses != 0 ? Guest::kPatience : 0;
+  exploration.stall_limit = control.losses != 0 ? SimKernel::kStallLimit : 0;
   for (const auto& walk : control.fills) exploration.fills.push_back(walk_of(walk));
   for (const unsigned page : control.evictions)
     exploration.evictions.push_back(numbered_address(page));
@@ -65,13 +65,13 @@ const host::Report& Runner::run(const Scenario& scenario, const ControlledRun& c
   for (const auto& walk : control.device_walks) {
     exploration.device_walks.push_back({.context = 0, .walk = walk_of(walk)});
   }
-  guest_.set_gate(control.setup);
+  sim_.set_start_barrier(control.setup);
   return run(scenario, setup);
 }
 
 const host::Report& Runner::run(const Scenario& scenario, const host::Setup& setup) {
   machine_.prepare(setup);
-  guest_.prepare(scenario);
+  sim_.prepare(scenario);
   report_ = machine_.run();
   if (report_.failed()) oracles_.refine(report_);
   return report_;

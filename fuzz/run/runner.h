@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "fuzz/kernel/guest.h"
+#include "fuzz/kernel/sim_kernel.h"
 #include "fuzz/oracles/oracles.h"
 #include "fuzz/scenario/scenario.h"
 #include "fuzz/schedule/scenario_schedule.h"
@@ -35,7 +35,7 @@ struct ControlledRun {
   unsigned preemptions{0};
   /// For each of these pages every CPU takes an NMI whose handler reads it.
   std::vector<unsigned> nmis{};
-  /// Walks of the device in space 0.
+  /// Walks of the device in mm 0.
   std::vector<Walk> device_walks{};
   /// Interrupts to each CPU that get lost, and that arrive unsent.
   unsigned losses{0};
@@ -46,7 +46,7 @@ struct ControlledRun {
 /// time in a process.
 class Runner {
  public:
-  Runner() : oracles_(machine_), guest_(machine_, oracles_) { oracles_.watch(guest_); }
+  Runner() : oracles_(machine_), sim_(machine_, oracles_) { oracles_.watch(sim_); }
 
   /// Runs a normalised scenario to its end or to the first failure.
   const host::Report& run(const Scenario& scenario);
@@ -55,7 +55,7 @@ class Runner {
   const host::Report& run(const Scenario& scenario, const ControlledRun& control);
 
   [[nodiscard]] host::Machine& machine() { return machine_; }
-  [[nodiscard]] Guest& guest() { return guest_; }
+  [[nodiscard]] SimKernel& sim() { return sim_; }
   /// What was run last may be referred to until the next run.
   [[nodiscard]] const host::Report& report() const { return report_; }
   /// What the last run of a scenario under its own schedule did, with no `aim` left in it.
@@ -68,7 +68,7 @@ class Runner {
 
   host::Machine machine_;
   Oracles oracles_;
-  Guest guest_;
+  SimKernel sim_;
   ScenarioSchedule schedule_{machine_};
   host::Report report_;
 };

@@ -98,7 +98,7 @@ void Pct::time_interrupts() {
   constexpr unsigned kLongest = 255;
   for (unsigned id = 0; id < cpus(); ++id) {
     const host::HostCpu& one = cpu(id);
-    const bool pending = one.call_pending || one.hub_pending;
+    const bool pending = one.call_pending || one.bau_pending;
     if (pending && !interrupt_seen_[id] &&
         priority(Actor::interrupt, id) < priority(Actor::program, id)) {
       deviate(EventKind::hold, id, kLongest);
@@ -137,8 +137,8 @@ const host::Report& Search::run(std::uint64_t seed) {
       walk_.start(scenario_, stream);
       return runner_.run(scenario_, walk_);
     case Strategy::aimed:
-      aimed_.start(scenario_, stream);
-      return runner_.run(scenario_, aimed_);
+      window_targeted_.start(scenario_, stream);
+      return runner_.run(scenario_, window_targeted_);
     case Strategy::random:
     case Strategy::pct:
     case Strategy::kCount:

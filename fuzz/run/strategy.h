@@ -10,8 +10,8 @@
 
 #include "fuzz/run/runner.h"
 #include "fuzz/scenario/generate.h"
-#include "fuzz/schedule/aimed.h"
 #include "fuzz/schedule/schedule.h"
+#include "fuzz/schedule/window_targeted.h"
 
 namespace shootdown::fuzz {
 
@@ -86,7 +86,7 @@ class Search {
         options_(options),
         walk_(runner.machine()),
         pct_(runner.machine()),
-        aimed_(runner.machine()) {}
+        window_targeted_(runner.machine()) {}
 
   /// Run number `seed`, which depends on nothing but the options and the number. With pct the runs
   /// of a group share a scenario: the first measures its length under the default schedule, the
@@ -105,7 +105,7 @@ class Search {
   GenerateOptions options_;
   Walk walk_;
   Pct pct_;
-  Aimed aimed_;
+  WindowTargeted window_targeted_;
   Scenario scenario_;
   Scenario shared_;
   std::uint64_t group_{~std::uint64_t{0}};

@@ -9,13 +9,13 @@ namespace {
 /// What the configuration lacks for the deviation to mean anything, or nothing.
 std::string missing_config(const Header& header, EventKind kind) {
   const bool below = header.backend == Backend::hyperv || header.backend == Backend::xen ||
-                     header.backend == Backend::uv;
+                     header.backend == Backend::uv_bau;
   const auto without = [](bool is_there, const char* what) {
     return is_there ? std::string() : std::string("it means nothing without ") + what;
   };
   switch (kind) {
     case EventKind::drain:
-      return without(header.tso || header.cxx, "tso=1 or cxx=1");
+      return without(header.tso || header.compiler_reordering, "tso=1 or compiler_reordering=1");
     case EventKind::deliver:
       return without(header.broadcast, "broadcast=1");
     case EventKind::vcpu_preempt:
@@ -25,7 +25,7 @@ std::string missing_config(const Header& header, EventKind kind) {
       return without(below, "backend=hyperv, xen or uv");
     case EventKind::overtake:
     case EventKind::stale:
-      return without(header.cxx, "cxx=1");
+      return without(header.compiler_reordering, "compiler_reordering=1");
     case EventKind::nmi:
       return without(header.nmi, "nmi=1");
     case EventKind::device:

@@ -10,8 +10,8 @@ namespace {
 std::uint64_t deviation_kinds_for(const Header& header) {
   const auto bit = [](EventKind kind) { return 1U << static_cast<unsigned>(kind); };
   std::uint64_t kinds = (1U << kPlainDeviationKinds) - 1;
-  if (header.tso || header.cxx) kinds |= bit(EventKind::drain);
-  if (header.cxx) kinds |= bit(EventKind::overtake) | bit(EventKind::stale);
+  if (header.tso || header.compiler_reordering) kinds |= bit(EventKind::drain);
+  if (header.compiler_reordering) kinds |= bit(EventKind::overtake) | bit(EventKind::stale);
   if (header.broadcast) kinds |= bit(EventKind::deliver);
   if (header.device) kinds |= bit(EventKind::device);
   if (header.faults) kinds |= bit(EventKind::lose) | bit(EventKind::duplicate);
@@ -99,8 +99,8 @@ struct Link {
   Where where;
 };
 
-/// What makes sense one after another on the same page of the same space: what a bug needs done
-/// before, and what shows it. Only the first one's page and space are drawn.
+/// What makes sense one after another on the same page of the same mm: what a bug needs done
+/// before, and what shows it. Only the first one's page and mm are drawn.
 using Chain = std::array<Link, 6>;
 constexpr auto kChains = [] {
   using enum OpKind;
@@ -299,7 +299,7 @@ Deviation Swarm::deviation(Random& random) const {
   deviation.kind = static_cast<EventKind>(deviations_.pick(random));
   deviation.delay = random.mostly_small(longest_delay_);
   const DeviationShape& used = shape(deviation.kind);
-  deviation.cpu = used.of_space ? mm(random) : random.below(cpus_);
+  deviation.cpu = used.of_mm ? mm(random) : random.below(cpus_);
   if (used.levels > 1) {
     deviation.arg = random.chance(1, 8) ? kPages + random.below(kKernelPages) : page(random);
   } else {
@@ -360,7 +360,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
     const Swarm swarm = has_roles ? common.with_other_kinds(random) : common;
     auto& program = scenario.ops[cpu];
     fill_program(cpu, ops, swarm, chains, random, other, program);
-    // All CPUs start on space 0 with half of its small pages mapped; more pages and other spaces
+    // All CPUs start on mm 0 with half of its small pages mapped; more pages and other mms
     // must be asked for. CPU 0 maps because it goes first in the default schedule.
     if (ops > 0 && random.chance(3, 4)) program[0] = swarm.op(random, OpKind::switch_to);
     if (ops > 1 && cpu == 0 && starts_mapped) program[1] = common.map_favourites();

@@ -49,18 +49,18 @@ enum class Mix : std::uint8_t {
   all,
 };
 
-/// What one run prefers: kinds, and a few pages and spaces on which its operations meet.
+/// What one run prefers: kinds, and a few pages and mms on which its operations meet.
 class Swarm {
  public:
   Swarm(Random& random, const Header& header, Mix mix = Mix::all);
-  /// The same pages and spaces, other kinds of operation: another role in the same run.
+  /// The same pages and mms, other kinds of operation: another role in the same run.
   [[nodiscard]] Swarm with_other_kinds(Random& random) const;
   /// Operations and deviations are normalised for the header.
   [[nodiscard]] Op op(Random& random) const;
   [[nodiscard]] Op op(Random& random, OpKind kind) const;
-  /// The same page, space and count as those of `model`, as far as the kind has them.
+  /// The same page, mm and count as those of `model`, as far as the kind has them.
   [[nodiscard]] Op op_like(const Op& model, OpKind kind) const;
-  /// Maps the pages that the run prefers, in the space that it prefers.
+  /// Maps the pages that the run prefers, in the mm that it prefers.
   [[nodiscard]] Op map_favourites() const;
   [[nodiscard]] OpKind op_kind(Random& random) const;
   [[nodiscard]] bool allows(OpKind kind) const;

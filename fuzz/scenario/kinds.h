@@ -86,7 +86,7 @@ struct DeviationShape {
   unsigned arg_first;
   unsigned arg_count;
   unsigned levels{1};
-  bool of_space{false};  // the `cpu` of a deviation is a space
+  bool of_mm{false};  // the `cpu` of a deviation is an mm
   /// Whether `value` is a page that a walk is made for.
   [[nodiscard]] constexpr bool names_page() const { return arg_name == "page"; }
   /// How many values `arg` has.
@@ -130,7 +130,7 @@ inline constexpr unsigned kBackends = static_cast<unsigned>(Backend::kCount);
 
 /// In the order of Backend.
 inline constexpr std::array<std::string_view, kBackends> kBackendNames{"native", "kvm", "hyperv",
-                                                                       "xen", "uv"};
+                                                                       "xen", "uv_bau"};
 static_assert(!kBackendNames.back().empty(), "each Backend has a name");
 
 constexpr std::string_view name(Backend backend) {
@@ -181,11 +181,11 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"invlpg_erratum", &Header::invlpg_erratum},
     HeaderSwitch{"lazy_masks", &Header::lazy_masks},
     HeaderSwitch{"lazy_test_up_front", &Header::lazy_test_up_front},
-    HeaderSwitch{"by_loaded_space", &Header::by_loaded_space},
+    HeaderSwitch{"by_loaded_mm", &Header::by_loaded_mm},
     HeaderSwitch{"broadcast", &Header::broadcast},
     HeaderSwitch{"defer_tables", &Header::defer_tables},
     HeaderSwitch{"tso", &Header::tso, false},
-    HeaderSwitch{"cxx", &Header::cxx, false},
+    HeaderSwitch{"compiler_reordering", &Header::compiler_reordering, false},
     HeaderSwitch{"nmi", &Header::nmi, false},
     HeaderSwitch{"device", &Header::device, false},
     HeaderSwitch{"faults", &Header::faults, false},

@@ -99,7 +99,7 @@ Scenario without_cpu(const Scenario& from, unsigned gone, std::optional<unsigned
   Scenario to = without(from, Timing::keep, [&](unsigned element) {
     if (heir || element < ops) return false;
     const Deviation& deviation = from.deviations[element - ops];
-    return deviation.cpu == gone && !shape(deviation.kind).of_space;
+    return deviation.cpu == gone && !shape(deviation.kind).of_mm;
   });
   if (heir) {
     for (const Op& op : from.ops[gone]) {
@@ -109,7 +109,7 @@ Scenario without_cpu(const Scenario& from, unsigned gone, std::optional<unsigned
   for (unsigned cpu = gone; cpu + 1 < kMaxCpus; ++cpu) to.ops[cpu] = to.ops[cpu + 1];
   to.ops[kMaxCpus - 1].clear();
   for (Deviation& deviation : to.deviations) {
-    if (shape(deviation.kind).of_space) continue;
+    if (shape(deviation.kind).of_mm) continue;
     if (heir && deviation.cpu == gone) deviation.cpu = *heir;
     if (deviation.cpu > gone) --deviation.cpu;
   }
@@ -335,7 +335,7 @@ void Minimiser::rename_mms() {
           }
         }
         for (Deviation& deviation : candidate.deviations) {
-          if (shape(deviation.kind).of_space && deviation.cpu == from) deviation.cpu = to;
+          if (shape(deviation.kind).of_mm && deviation.cpu == from) deviation.cpu = to;
         }
       });
     }

@@ -36,7 +36,7 @@ struct MinimiseResult {
 };
 
 /// Drops CPUs, operations and deviations; moves what is left onto fewer CPUs; sets the
-/// configuration to its defaults; shrinks ranges, delays, pages and spaces. Deterministic.
+/// configuration to its defaults; shrinks ranges, delays, pages and mms. Deterministic.
 [[nodiscard]] MinimiseResult minimise(const Scenario& start, const StillFails& still_fails,
                                       const MinimiseOptions& options = {});
 

@@ -109,7 +109,7 @@ void swap_ops(Context& context) {
   if (one != nullptr) std::swap(*one, *other);
 }
 
-/// Bugs need CPUs that meet on the same page of the same space.
+/// Bugs need CPUs that meet on the same page of the same mm.
 void make_ops_meet(Context& context) {
   const Op* model = context.any_op();
   if (model == nullptr) return;

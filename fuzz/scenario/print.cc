@@ -27,7 +27,7 @@ std::string print(const Op& op) {
 std::string print(const Deviation& deviation) {
   const DeviationShape& used = shape(deviation.kind);
   std::string text(used.name);
-  append_field(text, used.of_space ? "mm" : "cpu", deviation.cpu);
+  append_field(text, used.of_mm ? "mm" : "cpu", deviation.cpu);
   if (!used.arg_name.empty()) {
     append_field(text, used.arg_name, used.value_of(deviation.arg) + used.arg_first);
   }

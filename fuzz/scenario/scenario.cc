@@ -115,7 +115,7 @@ void normalise(Op& op, unsigned mms) {
 void normalise(Deviation& deviation, const Remainders& modulo_cpus, const Remainders& modulo_mms) {
   const unsigned kind = static_cast<unsigned>(deviation.kind) % kDeviationKinds;
   deviation.kind = static_cast<EventKind>(kind);
-  deviation.cpu = (shape(deviation.kind).of_space ? modulo_mms : modulo_cpus)[deviation.cpu];
+  deviation.cpu = (shape(deviation.kind).of_mm ? modulo_mms : modulo_cpus)[deviation.cpu];
   const unsigned args = shape(deviation.kind).args();
   if (deviation.arg >= args) deviation.arg %= args;
 }

@@ -45,12 +45,12 @@ inline constexpr std::string_view kTextTitle = "shootdown-scenario";
 inline constexpr std::string_view kTextVersion = "1";
 
 /// What is below the simulated kernel.
-enum class Backend : std::uint8_t { native, kvm, hyperv, xen, uv, kCount };
+enum class Backend : std::uint8_t { native, kvm, hyperv, xen, uv_bau, kCount };
 
 /// Fixed for a whole run. Every field is one byte in the byte form: its distance from the default.
 struct Header {
   std::uint8_t cpus{4};  // 1 .. kMaxCpus
-  std::uint8_t mms{2};   // 1 .. kMaxMms; more than six recycle PCID slots
+  std::uint8_t mms{2};   // 1 .. kMaxMms; more than six recycle PCID ASIDs
   bool pcid{true};
   bool concurrent{true};     // the static key of the concurrent flush
   std::uint8_t ceiling{33};  // strides; 0 .. kMaxCeiling; 0 makes every flush a full one
@@ -58,17 +58,17 @@ struct Header {
   bool invpcid{true};
   bool global_pages{true};
   bool defer_user_pages{false};
-  bool early{false};               // early acknowledgement
-  bool invlpg_erratum{false};      // the machine has it, and the core is told
-  bool lazy_masks{false};          // masks are kept lazily
-  bool lazy_test_up_front{false};  // not when a target is queued
-  bool by_loaded_space{false};     // targets are chosen by their loaded space
-  bool broadcast{false};           // hardware broadcast; the core wants it with PCIDs, without PTI
-  bool defer_tables{false};        // page tables wait for lockless walkers
-  bool tso{false};                 // stores go through store buffers
-  bool cxx{false};                 // the same, and a compiler reorders; `tso` is not asked then
-  bool nmi{false};                 // NMIs arrive, and their handler reads user memory
-  bool device{false};              // a device with a TLB of its own walks the page tables
+  bool early{false};                // early acknowledgement
+  bool invlpg_erratum{false};       // the machine has it, and the core is told
+  bool lazy_masks{false};           // masks are kept lazily
+  bool lazy_test_up_front{false};   // not when a target is queued
+  bool by_loaded_mm{false};         // targets are chosen by their loaded mm
+  bool broadcast{false};            // hardware broadcast; the core wants it with PCIDs, without PTI
+  bool defer_tables{false};         // page tables wait for lockless walkers
+  bool tso{false};                  // stores go through store buffers
+  bool compiler_reordering{false};  // the same, and a compiler reorders; `tso` is not asked then
+  bool nmi{false};                  // NMIs arrive, and their handler reads user memory
+  bool device{false};               // a device with a TLB of its own walks the page tables
   bool faults{false};  // interrupts get lost or double, and generations are near their end
   Backend backend{Backend::native};
   friend bool operator==(const Header&, const Header&) = default;
@@ -77,8 +77,8 @@ struct Header {
 enum class OpKind : std::uint8_t {
   switch_to,        // run a task of `mm`
   idle,             // a kernel thread runs: enter lazy mode
-  resume,           // the task whose space is loaded runs again: leave lazy mode
-  leave,            // move to the kernel's space
+  resume,           // the task whose mm is loaded runs again: leave lazy mode
+  leave,            // move to the kernel's mm
   read,             // user load from `page`
   write,            // user store to `page`
   map,              // map `count` pages from `page` that are not mapped, writable
@@ -87,8 +87,8 @@ enum class OpKind : std::uint8_t {
   unprotect,        // make `count` pages writable; no flush is needed
   replace,          // move `page` to a new frame, flush, release the old one
   free_table,       // unmap everything in the page table of `page`, unhook it, flush, release it
-  flush_mm,         // flush all of the space
-  exit,             // if no CPU runs `mm`: unmap all, flush, release everything, start a new space
+  flush_mm,         // flush all of the mm
+  exit,             // if no CPU runs `mm`: unmap all, flush, release everything, start a new mm
   protect_early,    // as protect, but targets may answer before they flush
   reclaim,          // take `page` away and leave the flush to this CPU's batch
   batch_flush,      // flush this CPU's batch, release its frames
@@ -96,7 +96,7 @@ enum class OpKind : std::uint8_t {
   kernel_map,       // map kernel page `page` if it is not mapped
   kernel_unmap,     // unmap `count` kernel pages from `page`, flush, release
   flush_all,        // flush everything on every CPU
-  temporary,        // write to `page` through a temporary space
+  temporary,        // write to `page` through a temporary mm
   offline,          // this CPU goes offline; other operations do nothing until it comes back
   online,           // this CPU comes back
   move,             // move small page `page` to the small page `to`
@@ -106,19 +106,19 @@ enum class OpKind : std::uint8_t {
   collapse,         // make large page `page` of small ones
   clean,            // clear the dirty bits of `count` pages from `page`
   reclaim_tables,   // release the page table of `page` if it maps nothing
-  walk,             // look `page` up in the loaded space without locks, and use it for a moment
+  walk,             // look `page` up in the loaded mm without locks, and use it for a moment
   fail_allocation,  // the allocation after `count` - 1 more of this CPU fails
   flush_range,      // flush from the middle of `page` to that of the last of `count` pages
   kCount,
 };
 
 /// One operation. `mm` names an address space. `page` and `count` select pages where the kind uses
-/// them; a range never leaves the small or the large pages. Kinds with a second page or space,
+/// them; a range never leaves the small or the large pages. Kinds with a second page or mm,
 /// `to`, keep it in `count`, plus 1. A field that the kind does not use has its default value
 /// (fuzz/scenario/kinds.h says which kind uses what).
 struct Op {
   OpKind kind{OpKind::switch_to};
-  std::uint8_t mm{0};     // 0 .. mms - 1; read and write have none: they use the loaded space
+  std::uint8_t mm{0};     // 0 .. mms - 1; read and write have none: they use the loaded mm
   std::uint8_t page{0};   // 0 .. kPages - 1
   std::uint8_t count{1};  // 1 .. kSmallPages
   [[nodiscard]] unsigned to() const { return count - 1U; }
@@ -132,7 +132,7 @@ using host::EventKind;
 struct Deviation {
   std::uint8_t delay{0};
   EventKind kind{EventKind::preempt};  // a deviation, see is_deviation
-  std::uint8_t cpu{0};                 // 0 .. cpus - 1, or a space, 0 .. mms - 1, as the kind says
+  std::uint8_t cpu{0};                 // 0 .. cpus - 1, or an mm, 0 .. mms - 1, as the kind says
   std::uint8_t arg{0};
   friend bool operator==(const Deviation&, const Deviation&) = default;
 };

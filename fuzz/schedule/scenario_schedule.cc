@@ -20,12 +20,12 @@ void ScenarioSchedule::unfold() {
   const unsigned seed = aim.arg + (256U * aim.cpu);
   aim.kind = EventKind::preempt;
   aim.arg = 0;
-  aimed_.resume(unfolded_, first_aim_ + 1, seed);
+  window_targeted_.resume(unfolded_, first_aim_ + 1, seed);
 }
 
 bool ScenarioSchedule::next(host::Action& action) {
   const auto& deviations = unfolded().deviations;
-  if (aims() && index_ > first_aim_) return aimed_.next(action);
+  if (aims() && index_ > first_aim_) return window_targeted_.next(action);
   if (index_ == deviations.size()) return false;
   action = action_of(scenario_->header, deviations[index_++]);
   return true;

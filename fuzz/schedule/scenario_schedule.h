@@ -3,7 +3,7 @@
 #pragma once
 
 #include "fuzz/scenario/scenario.h"
-#include "fuzz/schedule/aimed.h"
+#include "fuzz/schedule/window_targeted.h"
 #include "hal/host/machine.h"
 #include "hal/host/schedule.h"
 
@@ -13,7 +13,7 @@ namespace shootdown::fuzz {
 /// still do nothing but deviate, so every such run is one without an `aim`, too: `unfolded`.
 class ScenarioSchedule final : public host::ScheduleSource {
  public:
-  explicit ScenarioSchedule(host::Machine& machine) : aimed_(machine) {}
+  explicit ScenarioSchedule(host::Machine& machine) : window_targeted_(machine) {}
 
   /// `scenario` must live as long as the run.
   void start(const Scenario& scenario);
@@ -26,7 +26,7 @@ class ScenarioSchedule final : public host::ScheduleSource {
   [[nodiscard]] bool aims() const { return first_aim_ < scenario_->deviations.size(); }
   void unfold();
 
-  Aimed aimed_;
+  WindowTargeted window_targeted_;
   const Scenario* scenario_{nullptr};
   Scenario unfolded_;
   unsigned index_{0};

@@ -14,7 +14,7 @@ namespace shootdown::host {
 /// A shared word. Every access is a visible operation. Loads and stores are what x86 makes of them:
 /// a store may stay in its CPU's store buffer, see shared_memory.h; a read-modify-write,
 /// and a store that is sequentially consistent, is a locked instruction. The memory orders matter
-/// under `Memory::cxx`, see cxx_memory.h.
+/// under `Memory::compiler_reordering`, see cxx_memory.h.
 template <class T>
 class HostAtomic {
  public:
@@ -56,7 +56,7 @@ class HostAtomic {
     before(order);
     order_.store(order);
     if (machine.memory().buffers_stores()) [[unlikely]] {
-      machine.touch(stored(machine.running().id, machine.running().stores_buffered), true);
+      machine.record_access(stored(machine.running().id, machine.running().stores_buffered), true);
       machine.memory().buffer_store(machine.running(),
                                     {.word = this,
                                      .bits = raw(value),
@@ -68,7 +68,7 @@ class HostAtomic {
       return;
     }
     value_ = value;
-    machine.touch(this, true);
+    machine.record_access(this, true);
     wrote(OpClass::store, "store", where);
   }
 
@@ -96,7 +96,7 @@ class HostAtomic {
     if (same) value_ = desired;
     modified(expected, order);
     if (current_machine->controlled().is_on()) [[unlikely]] {
-      current_machine->touch(this, same);
+      current_machine->record_access(this, same);
       if (!same) look(expected);
     }
     wrote(OpClass::modify, same ? "compare-exchange" : "compare-exchange fails", where);
@@ -115,7 +115,7 @@ class HostAtomic {
   void poke(T value) {
     value_ = value;
     if (current_machine != nullptr && current_machine->memory().reorders()) [[unlikely]] {
-      current_machine->memory().cxx().forget(this);
+      current_machine->memory().compiler_reordering().forget(this);
     }
   }
 
@@ -128,7 +128,7 @@ class HostAtomic {
     const T old = value_;
     value_ = change(old);
     modified(old, order);
-    current_machine->touch(this, true);
+    current_machine->record_access(this, true);
     read_by(where);
     wrote(OpClass::modify, "modify", where);
     return old;
@@ -163,10 +163,10 @@ class HostAtomic {
     Machine& machine = *current_machine;
     const HostCpu& self = machine.running();
     const BufferedStore* own = self.stores.find(this);
-    const T value =
-        from_raw(own != nullptr ? own->bits
-                                : machine.memory().cxx().load(self.id, this, raw(value_), order));
-    const bool stale = own == nullptr && machine.memory().cxx().was_stale();
+    const T value = from_raw(own != nullptr ? own->bits
+                                            : machine.memory().compiler_reordering().load(
+                                                  self.id, this, raw(value_), order));
+    const bool stale = own == nullptr && machine.memory().compiler_reordering().was_stale();
     if (stale) machine.scheduler().looks_again();
     if (machine.controlled().is_on()) look(value);
     read(stale ? "load, stale," : "load", value, where);
@@ -177,14 +177,15 @@ class HostAtomic {
     before_locked(std::memory_order_seq_cst);
     order_.modify(std::memory_order_seq_cst);
     const T old = std::exchange(value_, value);
-    current_machine->touch(this, true);
+    current_machine->record_access(this, true);
     modified(old, std::memory_order_seq_cst);
     wrote(OpClass::modify, "store, locked,", where);
   }
   void modified(T old, std::memory_order order) {
     Machine& machine = *current_machine;
     if (machine.memory().reorders()) [[unlikely]] {
-      machine.memory().cxx().modify(machine.running().id, this, raw(old), raw(value_), order);
+      machine.memory().compiler_reordering().modify(machine.running().id, this, raw(old),
+                                                    raw(value_), order);
     }
   }
 
@@ -215,12 +216,12 @@ class HostAtomic {
     auto& word = *static_cast<HostAtomic*>(store.word);
     Machine& machine = *current_machine;
     if (machine.memory().reorders()) [[unlikely]] {
-      machine.memory().cxx().commit(store.cpu, &word, raw(word.value_), store.bits);
+      machine.memory().compiler_reordering().commit(store.cpu, &word, raw(word.value_), store.bits);
     }
     word.value_ = from_raw(store.bits);
     word.writer_cpu_ = store.cpu;
     word.writer_site_ = store.site;
-    machine.touch(&word, true);
+    machine.record_access(&word, true);
     machine.note(OpClass::drain, shown(word.value_));
     if (machine.recorder().has_timeline()) [[unlikely]] {
       machine.recorder().drained(store.cpu, &word, shown(word.value_));
@@ -233,9 +234,9 @@ class HostAtomic {
     HostCpu& cpu = machine.running();
     const BufferedStore* own = cpu.stores.find(this);
     if (own != nullptr) {
-      machine.touch(stored(cpu.id, own->number), false);
+      machine.record_access(stored(cpu.id, own->number), false);
     } else {
-      machine.touch(this, false);
+      machine.record_access(this, false);
     }
     cpu.looks.push_back({.word = this, .read = &HostAtomic::bits_seen, .bits = raw(value)});
   }

@@ -94,7 +94,7 @@ void Broadcasts::invlpgb(const Invlpgb& what, Site where) {
   if (observer != nullptr) observer->on_broadcast(self, what);
   BroadcastMessage message{.issuer = self, .what = what, .left = {}};
   for (CpuId id = 0; id < machine_.setup().hardware.cpus; ++id) {
-    machine_.touch(place(Part::broadcasts, id), true);
+    machine_.record_access(place(LocationKind::broadcasts, id), true);
     message.left.set(id);
   }
   in_flight_.push_back(message);
@@ -109,7 +109,7 @@ void Broadcasts::tlbsync(Site where) {
     // Another CPU, or an interrupt, may run before each arrival; so the search starts anew.
     machine_.scheduler().visible();
     for (CpuId id = 0; id < machine_.setup().hardware.cpus; ++id)
-      machine_.touch(place(Part::broadcasts, id), false);
+      machine_.record_access(place(LocationKind::broadcasts, id), false);
     std::size_t index = 0;
     while (index < in_flight_.size() && in_flight_[index].issuer != self) ++index;
     if (index == in_flight_.size()) break;
@@ -127,8 +127,8 @@ void Broadcasts::deliver(std::size_t message, CpuId target) {
   Recorder& recorder = machine_.recorder();
   Observer* const observer = machine_.observer();
   BroadcastMessage& broadcast = in_flight_[message];
-  machine_.touch(place(Part::broadcasts, target), true);
-  machine_.footprint().touch_all_dropped(target);
+  machine_.record_access(place(LocationKind::broadcasts, target), true);
+  machine_.footprint().record_all_dropped(target);
   invalidate(machine_.cpu(target).tlb, broadcast.what);
   if (observer != nullptr) {
     for_each_dropped(broadcast.what,

@@ -30,11 +30,11 @@ struct Step {
 };
 
 /// A place that steps share: a word of memory, or a part of a CPU that others act on.
-using Place = std::uint64_t;
+using Location = std::uint64_t;
 
 /// Parts of a CPU that others act on or look at, and things that are not words. Words are places by
 /// their addresses, which are far above these numbers.
-enum class Part : std::uint8_t {
+enum class LocationKind : std::uint8_t {
   control,      // what the CPU executes next; interrupts change it
   processor,    // whether the CPU has a processor; the host changes it
   pending,      // whether an interrupt waits for it and can be taken
@@ -52,33 +52,34 @@ enum class Part : std::uint8_t {
   client,       // the first of the parts that the machine's user numbers; see `client_part`
 };
 /// `number` is a CPU, or what the part says.
-constexpr Place place(Part part, std::uint32_t number = 0) {
-  return (static_cast<Place>(part) << 8) + number;
+constexpr Location place(LocationKind part, std::uint32_t number = 0) {
+  return (static_cast<Location>(part) << 8) + number;
 }
 /// A part of what the machine's user keeps beside it, such as an observer's notes.
-constexpr Part client_part(unsigned number) {
-  return static_cast<Part>(static_cast<unsigned>(Part::client) + number);
+constexpr LocationKind client_part(unsigned number) {
+  return static_cast<LocationKind>(static_cast<unsigned>(LocationKind::client) + number);
 }
-/// What a CPU has cached for the page of an address. A step that uses it uses `Part::tlb`, too; a
-/// step that concerns all entries of the CPU writes that one.
-constexpr Place cached(CpuId cpu, VirtAddr address) {
-  return (Place{1} << 60) + (Place{cpu} << 50) + ((address >> kPageShift) & ((Place{1} << 50) - 1));
+/// What a CPU has cached for the page of an address. A step that uses it uses `LocationKind::tlb`,
+/// too; a step that concerns all entries of the CPU writes that one.
+constexpr Location cached(CpuId cpu, VirtAddr address) {
+  return (Location{1} << 60) + (Location{cpu} << 50) +
+         ((address >> kPageShift) & ((Location{1} << 50) - 1));
 }
-/// That a CPU drops what it has cached for the page of an address, with `Part::drops` in the same
-/// manner. An oracle that asks whether an outdated entry is left uses this place: an entry cached
-/// from now on is not outdated, so only drops matter to the answer.
-constexpr Place dropped(CpuId cpu, VirtAddr address) { return cached(cpu, address) << 1; }
+/// That a CPU drops what it has cached for the page of an address, with `LocationKind::drops` in
+/// the same manner. An oracle that asks whether an outdated entry is left uses this place: an entry
+/// cached from now on is not outdated, so only drops matter to the answer.
+constexpr Location dropped(CpuId cpu, VirtAddr address) { return cached(cpu, address) << 1; }
 /// The store that a CPU buffered as its `number`th.
-constexpr Place stored(CpuId cpu, std::uint64_t number) {
-  return (Place{1} << 62) + (Place{cpu} << 40) + number;
+constexpr Location stored(CpuId cpu, std::uint64_t number) {
+  return (Location{1} << 62) + (Location{cpu} << 40) + number;
 }
 
-struct Touch {
-  Place place;
+struct Access {
+  Location place;
   bool write;
-  friend bool operator==(const Touch&, const Touch&) = default;
+  friend bool operator==(const Access&, const Access&) = default;
 };
-using Footprint = std::vector<Touch>;
+using Footprint = std::vector<Access>;
 
 /// Picks the next step of a run, each time.
 class Controller {

@@ -11,27 +11,27 @@ void ControlledScheduler::prepare() {
   footprint_.clear();
   hardware_.prepare();
   in_step_ = false;
-  at_gate_ = 0;
+  at_start_barrier_ = 0;
   outcomes_ = {};
 }
 
 const Exploration& ControlledScheduler::exploration() const { return machine_.setup().exploration; }
 
 void ControlledScheduler::start() {
-  footprint_.turn(exploration().controller != nullptr && !exploration().gated);
+  footprint_.turn(exploration().controller != nullptr && !exploration().start_barrier);
 }
 
-void ControlledScheduler::gate() {
-  if (exploration().controller == nullptr || !exploration().gated || is_on()) return;
+void ControlledScheduler::start_barrier() {
+  if (exploration().controller == nullptr || !exploration().start_barrier || is_on()) return;
   HostCpu& self = machine_.running();
   Scheduler& scheduler = machine_.scheduler();
   machine_.memory().serialise(self);
-  self.at_gate = true;
-  if (++at_gate_ == machine_.cpu_count()) {
+  self.at_start_barrier = true;
+  if (++at_start_barrier_ == machine_.cpu_count()) {
     footprint_.turn(true);
     scheduler.stop_at_next_operation();
     // Every CPU knows the set-up.
-    machine_.memory().settle();
+    machine_.memory().publish_all();
     control(Pending::plain);
     return;
   }
@@ -47,7 +47,7 @@ void ControlledScheduler::gate() {
     self.blocked = false;
   }
   // The controller has picked this CPU's first step, or it would not run.
-  footprint_.touch(place(Part::control, self.id), false);
+  footprint_.record_access(place(LocationKind::control, self.id), false);
 }
 
 // ---- Taking steps
@@ -65,7 +65,7 @@ void ControlledScheduler::control(Pending kind, bool interruptible) {
     machine_.scheduler().switch_to(*next);
     if (machine_.scheduler().is_done()) return;
     if (machine_.setup().hardware.backend == Backend::kvm) {
-      footprint_.touch(place(Part::processor, self.id), false);
+      footprint_.record_access(place(LocationKind::processor, self.id), false);
     }
     if (self.takes_interrupt || self.takes_nmi) {
       take_interrupt_now();
@@ -73,9 +73,9 @@ void ControlledScheduler::control(Pending kind, bool interruptible) {
     }
     const bool leaves =
         step_now_.kind == EventKind::leave || step_now_.kind == EventKind::leave_nmi;
-    footprint_.touch(place(Part::control, self.id), leaves);
+    footprint_.record_access(place(LocationKind::control, self.id), leaves);
     if (kind == Pending::drained && machine_.memory().buffers_stores()) {
-      footprint_.touch(place(Part::buffer, self.id), false);
+      footprint_.record_access(place(LocationKind::buffer, self.id), false);
     }
     if (kind == Pending::pause) finish_pause(self);
     return;
@@ -84,13 +84,13 @@ void ControlledScheduler::control(Pending kind, bool interruptible) {
 
 void ControlledScheduler::take_interrupt_now() {
   HostCpu& self = machine_.running();
-  footprint_.touch(place(Part::control, self.id), true);
+  footprint_.record_access(place(LocationKind::control, self.id), true);
   // What the handler reads does not keep the program from waiting.
   const std::size_t looks = self.looks.size();
   self.loads = nullptr;
   if (std::exchange(self.takes_nmi, false)) {
     // Only the state of the store buffer decides whether it can come.
-    footprint_.touch(place(Part::buffer, self.id), false);
+    footprint_.record_access(place(LocationKind::buffer, self.id), false);
     self.nmis_left &= ~(std::uint32_t{1} << step_now_.argument);
     self.nmi_number = step_now_.argument;
     self.nmi_address = exploration().nmis[step_now_.argument];
@@ -99,7 +99,7 @@ void ControlledScheduler::take_interrupt_now() {
     self.leaves = leaves;
   } else {
     self.takes_interrupt = false;
-    footprint_.touch(place(Part::pending, self.id), true);
+    footprint_.record_access(place(LocationKind::pending, self.id), true);
     machine_.interrupts().serve_pending();
   }
   self.looks.resize(looks);
@@ -109,9 +109,9 @@ void ControlledScheduler::finish_pause(HostCpu& cpu) {
   const bool in_vain = !sees_change(cpu);
   cpu.vain_pauses = in_vain ? cpu.vain_pauses + 1 : 0;
   for (CpuId id = 0; in_vain && id < machine_.cpu_count(); ++id) {
-    footprint_.touch(place(Part::lost, id), false);
+    footprint_.record_access(place(LocationKind::lost, id), false);
   }
-  for (const Look& look : cpu.looks) machine_.touch(look.word, false);
+  for (const Look& look : cpu.looks) machine_.record_access(look.word, false);
   cpu.looks.clear();
 }
 
@@ -135,7 +135,7 @@ HostCpu* ControlledScheduler::next_step() {
     in_step_ = true;
     HostCpu& cpu = machine_.cpu(step_now_.cpu);
     if (step_now_.kind == EventKind::stale) {
-      machine_.memory().cxx().make_stale(cpu.id, step_now_.argument);
+      machine_.memory().compiler_reordering().make_stale(cpu.id, step_now_.argument);
       step_now_ = own_step(cpu);
     }
     if (is_of_cpu(step_now_.kind)) {
@@ -190,7 +190,7 @@ bool ControlledScheduler::may_run(const HostCpu& cpu) const {
     case Pending::drained:
       return cpu.stores.empty();
     case Pending::pause:
-      return sees_change(cpu) || may_lose_patience(cpu);
+      return sees_change(cpu) || may_stall(cpu);
     case Pending::idle:
       break;
   }
@@ -204,8 +204,8 @@ bool ControlledScheduler::sees_change(const HostCpu& cpu) {
   return cpu.looks.empty();
 }
 
-bool ControlledScheduler::may_lose_patience(const HostCpu& cpu) const {
-  return cpu.vain_pauses < exploration().patience && machine_.interrupts().has_lost_one();
+bool ControlledScheduler::may_stall(const HostCpu& cpu) const {
+  return cpu.vain_pauses < exploration().stall_limit && machine_.interrupts().has_lost_one();
 }
 
 // ---- Outcomes

@@ -34,7 +34,7 @@ class ControlledScheduler {
 
   /// For set-up before the controller takes over: waits until every CPU is here, with empty store
   /// buffers. Without a controller it does nothing.
-  void gate();
+  void start_barrier();
   /// The running CPU stands before a visible operation: other steps are taken until the controller
   /// picks this CPU's.
   void control(Pending kind, bool interruptible = true);
@@ -58,13 +58,13 @@ class ControlledScheduler {
   /// A word that a waiting CPU has looked at holds another value by now.
   [[nodiscard]] static bool sees_change(const HostCpu& cpu);
   /// Whether the CPU may pause in vain, because time may pass while an interrupt is lost.
-  [[nodiscard]] bool may_lose_patience(const HostCpu& cpu) const;
+  [[nodiscard]] bool may_stall(const HostCpu& cpu) const;
 
   Machine& machine_;
   FootprintLog footprint_;
   HardwareSteps hardware_;
   bool in_step_{false};
-  CpuId at_gate_{0};
+  CpuId at_start_barrier_{0};
   Step step_now_{};
   std::vector<Step> steps_;
   std::array<std::uint64_t, static_cast<std::size_t>(EventKind::kCount) * kHostCpus> outcomes_{};

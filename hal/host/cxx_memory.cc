@@ -16,7 +16,7 @@ void CxxMemory::prepare() {
   was_stale_ = false;
 }
 
-void CxxMemory::settle() {
+void CxxMemory::publish_all() {
   for (Cpu& one : cpus_) {
     for (const Cpu& other : cpus_) one.knows.join(other.knows);
   }

@@ -58,7 +58,7 @@ class CxxMemory {
 
   /// All that has happened so far happens before what each CPU does next. Precondition: no store
   /// waits in a buffer.
-  void settle();
+  void publish_all();
 
   // ---- Accesses of `cpu`. `newest` is what memory holds.
 

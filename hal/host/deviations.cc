@@ -53,7 +53,8 @@ void Deviations::perform(const Action& action) {
       break;
     case EventKind::stale:
       if (!machine_.memory().reorders()) break;
-      machine_.memory().cxx().make_stale(target.id, static_cast<unsigned>(action.argument));
+      machine_.memory().compiler_reordering().make_stale(target.id,
+                                                         static_cast<unsigned>(action.argument));
       break;
     case EventKind::deliver:
       machine_.broadcasts().deliver_some(target.id, action.argument);

@@ -13,18 +13,18 @@ void Device::prepare() {
 }
 
 void Device::bind(unsigned context, PhysAddr root) {
-  machine_.touch(place(Part::device), true);
+  machine_.record_access(place(LocationKind::device), true);
   roots_[context] = root;
 }
 
 void Device::unbind(unsigned context) {
-  machine_.touch(place(Part::device), true);
+  machine_.record_access(place(LocationKind::device), true);
   roots_[context] = 0;
   tlb_.flush_pcid(static_cast<std::uint16_t>(context));
 }
 
 void Device::forget(unsigned context, VirtAddr start, VirtAddr end) {
-  machine_.touch(place(Part::device), true);
+  machine_.record_access(place(LocationKind::device), true);
   tlb_.flush_range_in(static_cast<std::uint16_t>(context), start, end);
 }
 
@@ -33,7 +33,7 @@ void Device::forget_everywhere(VirtAddr start, VirtAddr end) {
 }
 
 void Device::walk(unsigned context, VirtAddr address, unsigned level) {
-  machine_.touch(place(Part::device), false);
+  machine_.record_access(place(LocationKind::device), false);
   if (!is_bound(context)) return;
   const auto tag = static_cast<std::uint16_t>(context);
   walked_context_ = context;
@@ -51,8 +51,8 @@ void Device::cache_page(unsigned context, VirtAddr address) {
       walk_tables(machine_, {.id = kDevice, .cr3 = roots_[context], .pcid = tag, .tlb = tlb_},
                   {.address = address, .write = false, .stop = 1}, machine_.observer());
   if (!found.present || machine_.report().failed()) return;
-  machine_.touch(place(Part::device), true);
-  machine_.touch(place(Part::frame, found.frame), false);
+  machine_.record_access(place(LocationKind::device), true);
+  machine_.record_access(place(LocationKind::frame, found.frame), false);
   TlbEntry entry{.page = address >> found.shift,
                  .frame = found.frame,
                  .root = FramePool::frame_at(roots_[context]),

@@ -32,12 +32,12 @@ class Device {
   // the command that it sends.
 
   void bind(unsigned context, PhysAddr root);
-  /// Ends all use of the space: nothing is cached, and no walk begins any more.
+  /// Ends all use of the mm: nothing is cached, and no walk begins any more.
   void unbind(unsigned context);
-  /// Forgets the translations of [start, end) in one space, and the pointers to tables on the way
+  /// Forgets the translations of [start, end) in one mm, and the pointers to tables on the way
   /// to any address there, of every level.
   void forget(unsigned context, VirtAddr start, VirtAddr end);
-  /// The same in every space, for the kernel's half.
+  /// The same in every mm, for the kernel's half.
   void forget_everywhere(VirtAddr start, VirtAddr end);
 
   // ---- For the schedule
@@ -49,7 +49,7 @@ class Device {
 
   [[nodiscard]] const Tlb& tlb() const { return tlb_; }
   [[nodiscard]] bool is_bound(unsigned context) const { return roots_[context] != 0; }
-  /// The space of the walk that is going on.
+  /// The mm of the walk that is going on.
   [[nodiscard]] unsigned walked_context() const { return walked_context_; }
 
  private:

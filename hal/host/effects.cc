@@ -112,7 +112,7 @@ const char* Effects::why_nothing(const Action& action) const {
     case EventKind::nmi:
       return target.nmi_pending ? "an NMI waits at the CPU already" : nullptr;
     case EventKind::device:
-      if (!machine_.device().is_bound(action.cpu)) return "the device does not use the space then";
+      if (!machine_.device().is_bound(action.cpu)) return "the device does not use the mm then";
       return has_cached(action) ? "the device has it cached already" : nullptr;
     case EventKind::hold:
     case EventKind::fail:
@@ -129,7 +129,7 @@ std::uint64_t Effects::begin(const Action& action) {
   const std::uint64_t before = what_it_changes(action);
   const CpuId cpu = action.cpu % kHostCpus;
   const bool is_waiting = waits(action, machine_.setup().hardware.backend);
-  if (is_waiting) settle(action.kind, cpu, "the next one like it came first");
+  if (is_waiting) publish_all(action.kind, cpu, "the next one like it came first");
   effects_.push_back({.kind = action.kind,
                       .cpu = cpu,
                       .nothing = why_nothing(action),
@@ -156,11 +156,11 @@ bool Effects::still_waits(const Effect& effect) const {
     case EventKind::fail:
       return machine_.hypervisor().fails_next(effect.cpu);
     default:
-      return machine_.memory().cxx().makes_stale(effect.cpu);
+      return machine_.memory().compiler_reordering().makes_stale(effect.cpu);
   }
 }
 
-void Effects::settle(EventKind kind, CpuId cpu, const char* why_nothing) {
+void Effects::publish_all(EventKind kind, CpuId cpu, const char* why_nothing) {
   for (Effect& effect : effects_) {
     if (!effect.waits || effect.kind != kind || effect.cpu != cpu) continue;
     effect.waits = false;
@@ -170,7 +170,7 @@ void Effects::settle(EventKind kind, CpuId cpu, const char* why_nothing) {
 
 void Effects::finish() {
   for (Effect& effect : effects_) {
-    if (effect.waits) settle(effect.kind, effect.cpu, why_nothing_came(effect.kind));
+    if (effect.waits) publish_all(effect.kind, effect.cpu, why_nothing_came(effect.kind));
   }
 }
 

@@ -36,7 +36,7 @@ class Effects {
   [[nodiscard]] bool still_waits(const Effect& effect) const;
   /// An action of that kind at that CPU waits no longer: what it was to change has come, or it did
   /// nothing.
-  void settle(EventKind kind, CpuId cpu, const char* why_nothing);
+  void publish_all(EventKind kind, CpuId cpu, const char* why_nothing);
 
   const Machine& machine_;
   std::vector<Effect> effects_;

@@ -32,13 +32,13 @@ bool conflict(const Footprint& a, const Footprint& b) {
 
 void tidy(Footprint& footprint) {
   std::sort(footprint.begin(), footprint.end(),
-            [](const Touch& a, const Touch& b) { return a.place < b.place; });
+            [](const Access& a, const Access& b) { return a.place < b.place; });
   std::size_t kept = 0;
-  for (const Touch& touch : footprint) {
-    if (kept != 0 && footprint[kept - 1].place == touch.place) {
-      footprint[kept - 1].write = footprint[kept - 1].write || touch.write;
+  for (const Access& record_access : footprint) {
+    if (kept != 0 && footprint[kept - 1].place == record_access.place) {
+      footprint[kept - 1].write = footprint[kept - 1].write || record_access.write;
     } else {
-      footprint[kept++] = touch;
+      footprint[kept++] = record_access;
     }
   }
   footprint.resize(kept);
@@ -175,9 +175,9 @@ void Explorer::done(Footprint& footprint) {
     event.footprint = std::move(footprint);
     footprint = {};
     event.places.clear();
-    for (const Touch& touch : event.footprint) {
+    for (const Access& record_access : event.footprint) {
       const auto next = static_cast<std::uint32_t>(uses_.size());
-      const auto [at, inserted] = place_numbers_.try_emplace(touch.place, next);
+      const auto [at, inserted] = place_numbers_.try_emplace(record_access.place, next);
       if (inserted) uses_.emplace_back();
       event.places.push_back(at->second);
     }

@@ -142,7 +142,7 @@ class Explorer final : public Controller {
   bool gave_up_{false};
   std::array<std::uint16_t, kProcesses> numbers_{};  // events of each process so far
   std::array<std::uint32_t, kProcesses> last_{};     // its last event plus 1
-  std::unordered_map<Place, std::uint32_t> place_numbers_;
+  std::unordered_map<Location, std::uint32_t> place_numbers_;
   std::vector<Use> uses_;
   std::vector<std::uint64_t> process_keys_;
 };

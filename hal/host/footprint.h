@@ -16,19 +16,20 @@ class FootprintLog {
   void turn(bool on) { on_ = on; }
   [[nodiscard]] bool is_on() const { return on_; }
 
-  void touch(Place where, bool write) {
+  void record_access(Location where, bool write) {
     if (on_) [[unlikely]] {
       footprint_.push_back({.place = where, .write = write});
     }
   }
   /// What the CPU has cached for an address.
-  void touch_cached(CpuId cpu, VirtAddr address, bool write);
+  void record_cached(CpuId cpu, VirtAddr address, bool write);
   /// The same, and that the CPU drops it.
-  void touch_dropped(CpuId cpu, VirtAddr address);
+  void record_dropped(CpuId cpu, VirtAddr address);
   /// All that the CPU has cached, and that the CPU drops it.
-  void touch_all_dropped(CpuId cpu) {
-    for (const Part part : {Part::tlb, Part::tables, Part::drops, Part::table_drops}) {
-      touch(place(part, cpu), true);
+  void record_all_dropped(CpuId cpu) {
+    for (const LocationKind part : {LocationKind::tlb, LocationKind::tables, LocationKind::drops,
+                                    LocationKind::table_drops}) {
+      record_access(place(part, cpu), true);
     }
   }
 

@@ -6,9 +6,9 @@
 #include <string>
 
 #include "core/hal.h"
-#include "core/paravirt/hub.h"
 #include "core/paravirt/hyperv.h"
 #include "core/paravirt/kvm.h"
+#include "core/paravirt/uv_bau.h"
 #include "core/paravirt/xen.h"
 #include "hal/host/atomic.h"
 #include "hal/host/hypervisor.h"
@@ -88,21 +88,21 @@ struct HostHal {
   static int xen_operation(const XenOperation& operation, Site where = Site::current()) {
     return host()->xen_operation(operation, where);
   }
-  static HostCpuMask hub_send(const HubMessage& message, const HostCpuMask& targets,
+  static HostCpuMask bau_send(const BauMessage& message, const HostCpuMask& targets,
                               Site where = Site::current()) {
-    return host()->hub_send(message, targets, where);
+    return host()->bau_send(message, targets, where);
   }
-  static bool hub_outstanding(Site where = Site::current()) {
-    return host()->hub_outstanding(where);
+  static bool bau_outstanding(Site where = Site::current()) {
+    return host()->bau_outstanding(where);
   }
-  static bool hub_receive(HubMessage& message, Site where = Site::current()) {
-    return host()->hub_receive(message, where);
+  static bool bau_receive(BauMessage& message, Site where = Site::current()) {
+    return host()->bau_receive(message, where);
   }
-  static void hub_acknowledge(const HubMessage& message, Site where = Site::current()) {
-    host()->hub_acknowledge(message, where);
+  static void bau_acknowledge(const BauMessage& message, Site where = Site::current()) {
+    host()->bau_acknowledge(message, where);
   }
-  static void hub_open() { host()->hub_open(this_cpu()); }
-  static void hub_close() { host()->hub_close(this_cpu()); }
+  static void bau_open() { host()->bau_open(this_cpu()); }
+  static void bau_close() { host()->bau_close(this_cpu()); }
 
   static void pause(Site where = Site::current()) { instructions()->pause(where); }
   static std::uint64_t ticks() { return current_machine->step(); }

@@ -86,7 +86,7 @@ void HardwareSteps::list_reorderings(const HostCpu& cpu, std::vector<Step>& step
   }
   if (cpu.loads == nullptr || cpu.place == VcpuPlace::descheduled) return;
   if (cpu.stores.find(cpu.loads) != nullptr) return;
-  const unsigned older = machine_.memory().cxx().older_values(cpu.id, cpu.loads);
+  const unsigned older = machine_.memory().compiler_reordering().older_values(cpu.id, cpu.loads);
   for (std::uint32_t age = 1; age <= older; ++age) {
     steps.push_back({.kind = EventKind::stale, .cpu = cpu.id, .argument = age});
   }
@@ -114,11 +114,11 @@ void HardwareSteps::take(const Step& step) {
       break;
     case EventKind::vcpu_preempt:
       --cpu.preemptions_left;
-      machine_.touch(place(Part::processor, cpu.id), true);
+      machine_.record_access(place(LocationKind::processor, cpu.id), true);
       machine_.hypervisor().deschedule(cpu);
       break;
     case EventKind::vcpu_resume:
-      machine_.touch(place(Part::processor, cpu.id), true);
+      machine_.record_access(place(LocationKind::processor, cpu.id), true);
       machine_.hypervisor().resume(cpu);
       break;
     case EventKind::device: {
@@ -129,12 +129,12 @@ void HardwareSteps::take(const Step& step) {
     }
     case EventKind::lose:
       --cpu.losses_left;
-      machine_.touch(place(Part::lost, cpu.id), true);
+      machine_.record_access(place(LocationKind::lost, cpu.id), true);
       cpu.loses_next = true;
       break;
     case EventKind::duplicate:
       --cpu.duplicates_left;
-      machine_.touch(place(Part::pending, cpu.id), true);
+      machine_.record_access(place(LocationKind::pending, cpu.id), true);
       cpu.call_pending = true;
       break;
     default:
@@ -149,14 +149,14 @@ void HardwareSteps::try_fill(HostCpu& cpu, std::uint32_t number) {
   cpu.fills_left &= ~(std::uint32_t{1} << number);
   const SpeculativeWalk& walk = exploration().fills[number];
   if (machine_.setup().hardware.backend == Backend::kvm) {
-    machine_.touch(place(Part::processor, cpu.id), false);
+    machine_.record_access(place(LocationKind::processor, cpu.id), false);
   }
-  machine_.touch(place(Part::root, cpu.id), false);
+  machine_.record_access(place(LocationKind::root, cpu.id), false);
   // A virtual CPU without a processor has no walker.
   if (cpu.place != VcpuPlace::running) return;
   if (walk.level == 1) {
     const bool is_cached = cpu.tlb.find(walk.address, machine_.pcid_of(cpu.cr3)) != nullptr;
-    machine_.footprint().touch_cached(cpu.id, walk.address, !is_cached);
+    machine_.footprint().record_cached(cpu.id, walk.address, !is_cached);
   }
   machine_.translation().speculate(cpu, walk);
 }
@@ -165,19 +165,19 @@ void HardwareSteps::try_evict(HostCpu& cpu, std::uint32_t number) {
   // In vain or not, as with fills.
   cpu.evictions_left &= ~(std::uint32_t{1} << number);
   const VirtAddr address = exploration().evictions[number / 2];
-  machine_.touch(place(Part::root, cpu.id), false);
+  machine_.record_access(place(LocationKind::root, cpu.id), false);
   if (number % 2 != 0) return try_evict_pointers(cpu, address);
   const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
-  machine_.footprint().touch_cached(cpu.id, address, /*write=*/false);
+  machine_.footprint().record_cached(cpu.id, address, /*write=*/false);
   const TlbEntry* entry = cpu.tlb.find(address, pcid);
   if (entry == nullptr) return;
   // An oracle's question whether an outdated entry is left depends on this, as on any other drop.
   // An entry for a large page is found by any address in it.
   const bool large = entry->shift != kPageShift;
-  machine_.touch(place(Part::tlb, cpu.id), large);
-  machine_.touch(place(Part::drops, cpu.id), large);
-  machine_.touch(cached(cpu.id, address), true);
-  machine_.touch(dropped(cpu.id, address), true);
+  machine_.record_access(place(LocationKind::tlb, cpu.id), large);
+  machine_.record_access(place(LocationKind::drops, cpu.id), large);
+  machine_.record_access(cached(cpu.id, address), true);
+  machine_.record_access(dropped(cpu.id, address), true);
   cpu.tlb.entries.remove_if([&](const TlbEntry& each) {
     return each.covers(address) && (each.global || each.pcid == pcid);
   });
@@ -189,8 +189,8 @@ void HardwareSteps::try_evict_pointers(HostCpu& cpu, VirtAddr address) {
   cpu.tlb.psc.remove_if(
       [&](const PscEntry& entry) { return entry.pcid == pcid && entry.covers(address); });
   const bool drops = cpu.tlb.psc.size() != before;
-  machine_.touch(place(Part::tables, cpu.id), drops);
-  if (drops) machine_.touch(place(Part::table_drops, cpu.id), true);
+  machine_.record_access(place(LocationKind::tables, cpu.id), drops);
+  if (drops) machine_.record_access(place(LocationKind::table_drops, cpu.id), true);
 }
 
 }  // namespace shootdown::host

@@ -15,7 +15,7 @@ void HostCpu::prepare(const Setup& setup) {
   interrupts_enabled = false;
   in_interrupt = false;
   call_pending = false;
-  hub_pending = false;
+  bau_pending = false;
   loses_next = false;
   has_lost = false;
   nmi_pending = false;
@@ -30,7 +30,7 @@ void HostCpu::prepare(const Setup& setup) {
   preemption_off = 0;
   pause_saw = ~std::uint64_t{0};
   tlb.clear();
-  at_gate = false;
+  at_start_barrier = false;
   pending = Pending::plain;
   interruptible = true;
   started = false;

@@ -55,7 +55,7 @@ struct HostCpu {
   bool interrupts_enabled{false};
   bool in_interrupt{false};
   bool call_pending{false};
-  bool hub_pending{false};
+  bool bau_pending{false};
   bool loses_next{false};   // the next interrupt to this CPU gets lost
   bool has_lost{false};     // an interrupt to this CPU got lost and was not sent again
   bool nmi_pending{false};  // for the next visible operation, or for the end of the NMI before
@@ -74,7 +74,7 @@ struct HostCpu {
   std::uint64_t pause_saw{~std::uint64_t{0}};
   Tlb tlb;
   Fiber fiber;
-  bool at_gate{false};
+  bool at_start_barrier{false};
   // Under a Controller only.
   Pending pending{Pending::plain};
   bool interruptible{true};
@@ -97,9 +97,9 @@ struct HostCpu {
   /// A new run starts: what the run before left is forgotten, and what may happen is as in `setup`.
   void prepare(const Setup& setup);
 
-  [[nodiscard]] bool is_awaited() const { return call_pending || hub_pending || nmi_pending; }
+  [[nodiscard]] bool is_awaited() const { return call_pending || bau_pending || nmi_pending; }
   [[nodiscard]] bool must_interrupt() const {
-    return ((call_pending || hub_pending) && interrupts_enabled) || (nmi_pending && !in_nmi);
+    return ((call_pending || bau_pending) && interrupts_enabled) || (nmi_pending && !in_nmi);
   }
 };
 

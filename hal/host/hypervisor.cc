@@ -13,7 +13,7 @@ void Hypervisor::prepare() {
     std::destroy_at(&vcpu);
     std::construct_at(&vcpu);
   }
-  for (HubPort& port : hub_) {
+  for (BauPort& port : bau_) {
     std::destroy_at(&port);
     std::construct_at(&port);
   }
@@ -28,7 +28,7 @@ void Hypervisor::fail_next(HostCpu& cpu, std::uint64_t how) {
     case Backend::xen:
       vcpu.fails = true;
       break;
-    case Backend::uv:
+    case Backend::uv_bau:
       vcpu.unreachable = how;
       break;
     case Backend::native:
@@ -57,7 +57,7 @@ void Hypervisor::flush_each(const HostCpuMask& targets, const Dropped& what, Flu
   targets.for_each([&](CpuId id) {
     // The caller is in the hypervisor: it takes no interrupt, but others go on.
     machine_.scheduler().visible_uninterrupted();
-    machine_.footprint().touch_all_dropped(id);
+    machine_.footprint().record_all_dropped(id);
     flush(machine_.cpu(id).tlb);
     if (Observer* observer = machine_.observer()) observer->on_dropped(id, what);
     machine_.note(OpClass::hypervisor, id);
@@ -76,7 +76,7 @@ void Hypervisor::deschedule(HostCpu& cpu) {
   machine_.note(OpClass::hypervisor, cpu.id);
   // A CPU in the middle of an emulated access has used its translations already. A flush before its
   // next entry would come too late, so it has to be waited for.
-  machine_.touch(&vcpus_[cpu.id].state, true);
+  machine_.record_access(&vcpus_[cpu.id].state, true);
   if (!cpu.in_emulation) vcpus_[cpu.id].state.poke(kVcpuPreempted);
   if (machine_.recorder().has_timeline()) {
     machine_.recorder().line("the host deschedules cpu" + std::to_string(cpu.id), Site());
@@ -89,7 +89,7 @@ void Hypervisor::resume(HostCpu& cpu) {
   // M17: read and cleared in one step, on the copy that guests see. With a read now and a write
   // later, a flush that is asked for in between would be lost.
   const std::uint8_t state = vcpu.state.peek();
-  machine_.touch(&vcpu.state, true);
+  machine_.record_access(&vcpu.state, true);
   vcpu.state.poke(0);
   vcpu.flush_taken = (state & kVcpuFlushOnEntry) != 0;
   cpu.place = VcpuPlace::entering;
@@ -103,7 +103,7 @@ void Hypervisor::enter(HostCpu& cpu) {
   Vcpu& vcpu = vcpus_[cpu.id];
   cpu.place = VcpuPlace::running;
   if (!std::exchange(vcpu.flush_taken, false)) return;
-  machine_.footprint().touch_all_dropped(cpu.id);
+  machine_.footprint().record_all_dropped(cpu.id);
   cpu.tlb.clear();
   if (Observer* observer = machine_.observer()) {
     observer->on_dropped(cpu.id, {.every_pcid = true, .globals = true});
@@ -161,13 +161,12 @@ std::uint64_t Hypervisor::hyperv_call(std::uint64_t control, Site where) {
   if (fails_now()) return kInvalidInput;
 
   const std::uint32_t root = FramePool::frame_at(page[0]);
-  const bool every_space = (page[1] & 2) != 0;
+  const bool every_mm = (page[1] & 2) != 0;
   const bool non_global = (page[1] & 4) != 0;
   Dropped dropped{.every_pcid = true, .globals = !non_global};
-  if (!every_space) dropped.root = root;
+  if (!every_mm) dropped.root = root;
   if (!list) {
-    flush_each(targets, dropped,
-               [&](Tlb& tlb) { tlb.flush_space(root, every_space, non_global, 0, 0); });
+    flush_each(targets, dropped, [&](Tlb& tlb) { tlb.flush_mm(root, every_mm, non_global, 0, 0); });
     return 0;
   }
   // A part of a long list at a time, as a hypervisor does that must not run for too long.
@@ -180,7 +179,7 @@ std::uint64_t Hypervisor::hyperv_call(std::uint64_t control, Site where) {
     dropped.address = word & ~std::uint64_t{0xfff};
     dropped.pages = (word & 0xfff) + 1;
     flush_each(targets, dropped, [&](Tlb& tlb) {
-      tlb.flush_space(root, every_space, non_global, dropped.address, dropped.pages);
+      tlb.flush_mm(root, every_mm, non_global, dropped.address, dropped.pages);
     });
   }
   return end << 32;
@@ -226,7 +225,7 @@ int Hypervisor::xen_operation(const XenOperation& operation, Site where) {
 
 // ---- Hub
 
-HostCpuMask Hypervisor::hub_send(const HubMessage& message, const HostCpuMask& targets,
+HostCpuMask Hypervisor::bau_send(const BauMessage& message, const HostCpuMask& targets,
                                  Site where) {
   machine_.scheduler().visible(Pending::drained);
   machine_.memory().serialise(machine_.running());
@@ -236,29 +235,29 @@ HostCpuMask Hypervisor::hub_send(const HubMessage& message, const HostCpuMask& t
   HostCpuMask leftover;
   std::uint64_t reached = 0;
   targets.for_each([&](CpuId id) {
-    HubPort& port = hub_[id];
+    BauPort& port = bau_[id];
     if (!port.open || ((unreachable >> id) & 1) != 0) {
       leftover.set(id);
       return;
     }
     port.inbox[port.size++] = message;
     reached |= std::uint64_t{1} << id;
-    machine_.cpu(id).hub_pending = true;
+    machine_.cpu(id).bau_pending = true;
   });
-  hub_[self].unanswered.poke(reached);
+  bau_[self].unanswered.poke(reached);
   machine_.changed();
   return leftover;
 }
 
-bool Hypervisor::hub_outstanding(Site where) {
-  return hub_[machine_.running().id].unanswered.load(std::memory_order_acquire, where) != 0;
+bool Hypervisor::bau_outstanding(Site where) {
+  return bau_[machine_.running().id].unanswered.load(std::memory_order_acquire, where) != 0;
 }
 
-bool Hypervisor::hub_receive(HubMessage& message, Site where) {
-  if (machine_.setup().hardware.backend != Backend::uv) return false;
+bool Hypervisor::bau_receive(BauMessage& message, Site where) {
+  if (machine_.setup().hardware.backend != Backend::uv_bau) return false;
   machine_.scheduler().visible(Pending::drained);
   machine_.memory().serialise(machine_.running());
-  HubPort& port = hub_[machine_.running().id];
+  BauPort& port = bau_[machine_.running().id];
   machine_.note(OpClass::hypervisor, port.size);
   if (port.size == 0) return false;
   message = port.inbox[0];
@@ -270,9 +269,9 @@ bool Hypervisor::hub_receive(HubMessage& message, Site where) {
   return true;
 }
 
-void Hypervisor::hub_acknowledge(const HubMessage& message, Site where) {
+void Hypervisor::bau_acknowledge(const BauMessage& message, Site where) {
   const std::uint64_t bit = std::uint64_t{1} << machine_.running().id;
-  hub_[message.sender].unanswered.fetch_and(~bit, std::memory_order_release, where);
+  bau_[message.sender].unanswered.fetch_and(~bit, std::memory_order_release, where);
 }
 
 }  // namespace shootdown::host

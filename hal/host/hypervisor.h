@@ -1,4 +1,4 @@
-// What runs below the simulated kernel: KVM's host, Hyper-V, Xen or a broadcast hub.
+// What runs below the simulated kernel: KVM's host, Hyper-V, Xen or a broadcast hub (UV BAU).
 //
 // Each is an actor of the modelled machine. The host deschedules and resumes virtual CPUs where the
 // schedule says so; a hypercall is a row of visible operations of its caller, one for each target;
@@ -9,8 +9,8 @@
 #include <array>
 #include <cstdint>
 
-#include "core/paravirt/hub.h"
 #include "core/paravirt/hyperv_input.h"
+#include "core/paravirt/uv_bau.h"
 #include "core/paravirt/xen.h"
 #include "hal/host/atomic.h"
 #include "hal/host/machine.h"
@@ -60,15 +60,15 @@ class Hypervisor {
 
   // ---- Hub
 
-  HostCpuMask hub_send(const HubMessage& message, const HostCpuMask& targets, Site where);
-  bool hub_outstanding(Site where);
-  bool hub_receive(HubMessage& message, Site where);
-  void hub_acknowledge(const HubMessage& message, Site where);
-  void hub_open(CpuId cpu) { hub_[cpu].open = true; }
-  void hub_close(CpuId cpu) { hub_[cpu].open = false; }
+  HostCpuMask bau_send(const BauMessage& message, const HostCpuMask& targets, Site where);
+  bool bau_outstanding(Site where);
+  bool bau_receive(BauMessage& message, Site where);
+  void bau_acknowledge(const BauMessage& message, Site where);
+  void bau_open(CpuId cpu) { bau_[cpu].open = true; }
+  void bau_close(CpuId cpu) { bau_[cpu].open = false; }
   /// The targets that have not answered the CPU's message.
-  [[nodiscard]] const HostAtomic<std::uint64_t>& hub_unanswered(CpuId cpu) const {
-    return hub_[cpu].unanswered;
+  [[nodiscard]] const HostAtomic<std::uint64_t>& bau_unanswered(CpuId cpu) const {
+    return bau_[cpu].unanswered;
   }
 
   // ---- Faults
@@ -92,9 +92,9 @@ class Hypervisor {
     std::uint64_t unreachable{0};
   };
   /// A CPU's end of the hub.
-  struct HubPort {
+  struct BauPort {
     bool open{false};
-    std::array<HubMessage, kHostCpus> inbox{};
+    std::array<BauMessage, kHostCpus> inbox{};
     unsigned size{0};
     HostAtomic<std::uint64_t> unanswered;  // targets of this CPU's message
   };
@@ -109,7 +109,7 @@ class Hypervisor {
   Machine& machine_;
   std::array<Vcpu, kHostCpus> vcpus_;
   std::array<HypervPage, kHostCpus> inputs_{};
-  std::array<HubPort, kHostCpus> hub_;
+  std::array<BauPort, kHostCpus> bau_;
 };
 
 }  // namespace shootdown::host

@@ -34,7 +34,7 @@ void Instructions::full_fence(Site where) {
   begin_serialising();
   SharedMemory& memory = machine_.memory();
   if (memory.reorders()) [[unlikely]] {
-    memory.cxx().fence(machine_.running().id);
+    memory.compiler_reordering().fence(machine_.running().id);
   }
   machine_.note(OpClass::fence, 0);
   Recorder& recorder = machine_.recorder();
@@ -46,8 +46,8 @@ void Instructions::write_cr3(std::uint64_t value, Site where) {
   HostCpu& self = machine_.running();
   const bool pcid = machine_.setup().hardware.pcid;
   const bool keep = (value >> 63) != 0;
-  machine_.touch(place(Part::root, self.id), true);
-  machine_.footprint().touch_all_dropped(self.id);
+  machine_.record_access(place(LocationKind::root, self.id), true);
+  machine_.footprint().record_all_dropped(self.id);
   if (keep && !pcid) {
     fault("a load of CR3 faults", "Bit 63, the keep bit, is reserved while CR4.PCIDE is 0.",
           "loads CR3 with the keep bit");
@@ -81,7 +81,7 @@ void Instructions::invlpg(VirtAddr address, Site where) {
   const std::uint16_t pcid = machine_.pcid_of(self.cr3);
   const bool leaves_globals =
       machine_.setup().errata.invlpg_leaves_globals && machine_.setup().hardware.pcid;
-  machine_.footprint().touch_dropped(self.id, address);
+  machine_.footprint().record_dropped(self.id, address);
   ++self.executed.pages;
   if (!is_canonical(address)) {
     // Like a NOP as far as the TLB goes (SDM vol. 2, INVLPG in 64-bit mode).
@@ -115,7 +115,7 @@ void Instructions::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr addres
           "executes INVPCID");
   }
   const auto tag = static_cast<std::uint16_t>(pcid);
-  machine_.footprint().touch_all_dropped(self.id);
+  machine_.footprint().record_all_dropped(self.id);
   switch (type) {
     case InvpcidType::address:
       if (tag == machine_.pcid_of(self.cr3)) ++self.executed.pages;
@@ -171,7 +171,7 @@ void Instructions::write_cr4(std::uint64_t value, Site where) {
   if (machine_.setup().errata.pge_toggle_flushes_nothing) {
     self.cr4 = (self.cr4 & ~kCr4GlobalPages) | (value & kCr4GlobalPages);
   }
-  machine_.footprint().touch_all_dropped(self.id);
+  machine_.footprint().record_all_dropped(self.id);
   const std::uint64_t before = self.tlb.invalidations;
   if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) self.tlb.clear();
   const bool cleared = self.tlb.invalidations != before;
@@ -195,7 +195,7 @@ void Instructions::set_interrupts(bool on, Site where) {
   machine_.memory().barrier(self);
   self.interrupts_enabled = on;
   // Whether an interrupt can be taken depends on the order of this and its arrival.
-  if (!on) machine_.touch(place(Part::pending, self.id), true);
+  if (!on) machine_.record_access(place(LocationKind::pending, self.id), true);
   machine_.note(OpClass::interrupt_flag, static_cast<std::uint64_t>(on));
   Recorder& recorder = machine_.recorder();
   if (recorder.has_timeline()) recorder.line(on ? "interrupts on" : "interrupts off", where);

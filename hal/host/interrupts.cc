@@ -47,9 +47,9 @@ void Interrupts::send_call_function(const HostCpuMask& targets, Site where) {
     machine_.stop_if_failed();
   }
   targets.for_each([&](CpuId id) {
-    machine_.touch(place(Part::pending, id), true);
+    machine_.record_access(place(LocationKind::pending, id), true);
     HostCpu& target = machine_.cpu(id);
-    machine_.touch(place(Part::lost, id), target.loses_next || target.has_lost);
+    machine_.record_access(place(LocationKind::lost, id), target.loses_next || target.has_lost);
     if (std::exchange(target.loses_next, false)) {
       target.has_lost = true;
       if (recorder.has_timeline()) {
@@ -65,9 +65,9 @@ void Interrupts::send_call_function(const HostCpuMask& targets, Site where) {
 
 void Interrupts::send_again(CpuId target) {
   HostCpu& cpu = machine_.cpu(target);
-  machine_.touch(place(Part::lost, target), cpu.has_lost);
+  machine_.record_access(place(LocationKind::lost, target), cpu.has_lost);
   if (!std::exchange(cpu.has_lost, false)) return;
-  machine_.touch(place(Part::pending, target), true);
+  machine_.record_access(place(LocationKind::pending, target), true);
   Recorder& recorder = machine_.recorder();
   if (recorder.has_timeline()) {
     recorder.line("the interrupt to cpu" + std::to_string(target) + " is sent again", {});
@@ -108,8 +108,8 @@ void Interrupts::serve_pending() {
     self.call_pending = false;
     serve(programs.interrupt, "interrupt: call function {");
   } else {
-    self.hub_pending = false;
-    serve(programs.hub_interrupt, "interrupt: message from the hub {");
+    self.bau_pending = false;
+    serve(programs.bau_interrupt, "interrupt: message from the hub {");
   }
 }
 

@@ -92,7 +92,7 @@ void Machine::start_run() {
   if (memory_.reorders()) {
     // Every CPU knows how the machine was brought up.
     for (CpuId id = 0; id < cpu_count(); ++id) memory_.drain(cpus_[id], StoreBuffer::kStores);
-    memory_.settle();
+    memory_.publish_all();
   }
   for (HostCpu& cpu : cpus_) cpu.executed = {};
   recorder_.start();

@@ -106,9 +106,11 @@ class Machine {
   }
   void changed() { changed(running().id); }
   /// Under a controller: the running step uses a place.
-  void touch(Place where, bool write) { controlled_.footprint().touch(where, write); }
-  void touch(const void* word, bool write) {
-    touch(static_cast<Place>(reinterpret_cast<std::uintptr_t>(word)), write);
+  void record_access(Location where, bool write) {
+    controlled_.footprint().record_access(where, write);
+  }
+  void record_access(const void* word, bool write) {
+    record_access(static_cast<Location>(reinterpret_cast<std::uintptr_t>(word)), write);
   }
   void trace(const TraceEvent& event) {
     if (!observing_) return;

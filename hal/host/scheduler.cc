@@ -22,7 +22,7 @@ void Scheduler::prepare() {
   unfinished_ = machine_.cpu_count();
   done_ = false;
   have_action_ = false;
-  rounds_of_patience_ = 0;
+  stall_rounds_ = 0;
 }
 
 void Scheduler::restart() {
@@ -89,7 +89,7 @@ bool Scheduler::can_run(const HostCpu& cpu) const {
 bool Scheduler::has_work(const HostCpu& cpu) const {
   if (cpu.must_interrupt()) return true;
   if (!cpu.blocked) return true;
-  return !cpu.finished && !cpu.at_gate && changes_ != cpu.pause_saw;
+  return !cpu.finished && !cpu.at_start_barrier && changes_ != cpu.pause_saw;
 }
 
 HostCpu* Scheduler::next_runnable() {
@@ -108,13 +108,13 @@ HostCpu* Scheduler::next_runnable() {
   return nullptr;
 }
 
-HostCpu* Scheduler::next_after_patience() {
+HostCpu* Scheduler::next_stalled() {
   // More than any wait needs that counts its pauses.
   constexpr unsigned kRounds = 1000;
   HostCpu* next = next_runnable();
-  if (next != nullptr || rounds_of_patience_ == kRounds) return next;
+  if (next != nullptr || stall_rounds_ == kRounds) return next;
   if (!machine_.interrupts().has_lost_one()) return nullptr;
-  ++rounds_of_patience_;
+  ++stall_rounds_;
   // Every waiting CPU looks again and waits on, as if something had happened.
   ++changes_;
   return next_runnable();
@@ -155,7 +155,7 @@ void Scheduler::block() {
   // No store stays in a buffer for ever.
   machine_.memory().serialise(self);
   self.blocked = true;
-  HostCpu* next = next_after_patience();
+  HostCpu* next = next_stalled();
   if (next == nullptr) report_deadlock();
   // An interrupt held back by the schedule arrives when the CPU has nothing else to do.
   if (next->blocked) next->hold = 0;
@@ -184,7 +184,7 @@ void Scheduler::idle() {
       continue;
     }
     self.blocked = true;
-    HostCpu* next = next_after_patience();
+    HostCpu* next = next_stalled();
     if (next != nullptr) {
       switch_to(*next);
     } else if (unfinished_ == 0) {
@@ -205,7 +205,7 @@ void Scheduler::report_deadlock() {
     report.detail +=
         "cpu" + std::to_string(id) + (cpu.finished ? ": has no more work" : ": waits") +
         (cpu.interrupts_enabled ? ", interrupts on" : ", interrupts off") +
-        (cpu.call_pending || cpu.hub_pending ? ", an interrupt is pending" : "") + ". ";
+        (cpu.call_pending || cpu.bau_pending ? ", an interrupt is pending" : "") + ". ";
   }
   report.second = {.step = step_, .cpu = running_->id, .what = "no CPU can run"};
   machine_.fail(std::move(report));

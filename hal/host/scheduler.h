@@ -92,7 +92,7 @@ class Scheduler {
   void idle();
   /// As next_runnable; if an interrupt got lost, time passes until a waiting CPU reaches the limit
   /// of its patience.
-  HostCpu* next_after_patience();
+  HostCpu* next_stalled();
 
   Machine& machine_;
   HostCpu* running_{nullptr};
@@ -103,7 +103,7 @@ class Scheduler {
   bool done_{false};
   bool have_action_{false};
   Action action_{};  // the schedule's next, due at next_stop_
-  unsigned rounds_of_patience_{0};
+  unsigned stall_rounds_{0};
 };
 
 }  // namespace shootdown::host

@@ -14,13 +14,13 @@ class Observer;
 class ScheduleSource;
 
 /// What is below the simulated kernel.
-enum class Backend : std::uint8_t { native, kvm, hyperv, xen, uv };
+enum class Backend : std::uint8_t { native, kvm, hyperv, xen, uv_bau };
 
 /// How stores reach memory, and what loads return.
 enum class Memory : std::uint8_t {
-  sc,   // at once: sequential consistency
-  tso,  // through a store buffer
-  cxx,  // and a compiler reorders as the C++ model lets it (cxx_memory.h)
+  sc,                   // at once: sequential consistency
+  tso,                  // through a store buffer
+  compiler_reordering,  // and a compiler reorders as the C++ model lets it (cxx_memory.h)
 };
 
 struct Hardware {
@@ -49,7 +49,7 @@ struct Programs {
   CpuCode boot{nullptr};           // brings the CPU up, one after the other, undisturbed
   CpuCode program{nullptr};        // what the CPU does then
   CpuCode interrupt{nullptr};      // the call-function interrupt's handler
-  CpuCode hub_interrupt{nullptr};  // the broadcast hub's, if there is one
+  CpuCode bau_interrupt{nullptr};  // the broadcast hub (UV BAU)'s, if there is one
   CpuCode nmi{nullptr};            // the NMI handler, if there are NMIs
   void* argument{nullptr};
 };
@@ -60,7 +60,7 @@ struct SpeculativeWalk {
   VirtAddr address;
   unsigned level{1};
 };
-/// One of a device, in one of the spaces that it is bound to.
+/// One of a device, in one of the mms that it is bound to.
 struct DeviceWalk {
   unsigned context;
   SpeculativeWalk walk;
@@ -73,7 +73,7 @@ struct Exploration {
   ScheduleSource* schedule{nullptr};
   Controller* controller{nullptr};  // in the place of the schedule
   /// The controller takes over when every CPU has come to the gate. Else at the start.
-  bool gated{false};
+  bool start_barrier{false};
   /// Each CPU attempts each of these walks, at most 31, at some moment.
   std::vector<SpeculativeWalk> fills{};
   /// For each of these addresses, at most 15, each CPU drops the entry that it has cached at some
@@ -92,7 +92,7 @@ struct Exploration {
   unsigned duplicates{0};
   /// While an interrupt is lost: how many pauses in a row a CPU may do although no word that it
   /// polls has changed. A core whose own limit is lower reports, and the interrupt is sent again.
-  unsigned patience{0};
+  unsigned stall_limit{0};
 };
 
 struct Setup {

@@ -28,9 +28,10 @@ void SharedMemory::leave_buffer(HostCpu& cpu, unsigned index) {
   if (reorders()) [[unlikely]] {
     cxx_.leave(cpu.id, index);
   }
-  machine_.touch(stored(cpu.id, store.number), true);
-  machine_.touch(place(Part::buffer, cpu.id), true);
-  machine_.touch(place(Part::pending, cpu.id), true);  // interrupts wait for an empty buffer
+  machine_.record_access(stored(cpu.id, store.number), true);
+  machine_.record_access(place(LocationKind::buffer, cpu.id), true);
+  machine_.record_access(place(LocationKind::pending, cpu.id),
+                         true);  // interrupts wait for an empty buffer
   store.commit(store);
 }
 
@@ -85,7 +86,7 @@ std::uint64_t SharedMemory::read_word(const std::uint64_t* word, Site where) {
   const ModelScope scope;
   machine_.scheduler().visible();
   const std::uint64_t value = *word;
-  machine_.touch(word, false);
+  machine_.record_access(word, false);
   machine_.note(OpClass::load, value);
   Recorder& recorder = machine_.recorder();
   if (recorder.has_timeline()) recorder.operation("read", word, value, where);
@@ -100,7 +101,7 @@ static std::uint64_t modify_word(Machine& machine, std::uint64_t* word, Site whe
   machine.scheduler().visible(Pending::drained);
   machine.memory().serialise(machine.running());
   const std::uint64_t old = std::exchange(*word, change(*word));
-  machine.touch(word, true);
+  machine.record_access(word, true);
   machine.note(OpClass::modify, *word);
   Recorder& recorder = machine.recorder();
   if (recorder.has_timeline()) recorder.operation("write", word, *word, where);

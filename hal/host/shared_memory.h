@@ -24,14 +24,14 @@ class SharedMemory {
 
   void prepare(Memory model);
   /// Every CPU knows all that has happened so far. No store waits in a buffer.
-  void settle() {
-    if (reorders()) cxx_.settle();
+  void publish_all() {
+    if (reorders()) cxx_.publish_all();
   }
 
   [[nodiscard]] bool buffers_stores() const { return model_ != Memory::sc; }
-  [[nodiscard]] bool reorders() const { return model_ == Memory::cxx; }
-  [[nodiscard]] CxxMemory& cxx() { return cxx_; }
-  [[nodiscard]] const CxxMemory& cxx() const { return cxx_; }
+  [[nodiscard]] bool reorders() const { return model_ == Memory::compiler_reordering; }
+  [[nodiscard]] CxxMemory& compiler_reordering() { return cxx_; }
+  [[nodiscard]] const CxxMemory& compiler_reordering() const { return cxx_; }
 
   // ---- For the CPU `self` that runs
 

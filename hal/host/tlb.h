@@ -10,7 +10,7 @@ namespace shootdown::host {
 
 /// What a translation was when it was read from memory. The oracles fill it; hardware ignores it.
 struct Provenance {
-  std::uint16_t space{0};    // the address space whose root was loaded
+  std::uint16_t mm{0};       // the address space whose root was loaded
   std::uint32_t life{0};     // ... and which life of it, because spaces are reused
   std::uint64_t version{0};  // of the page-table entry
   std::uint64_t step{0};     // when
@@ -21,7 +21,7 @@ struct Provenance {
 struct TlbEntry {
   std::uint64_t page;  // virtual address >> shift
   std::uint32_t frame;
-  std::uint32_t root;  // frame of the top table; hypervisors name a space by it
+  std::uint32_t root;  // frame of the top table; hypervisors name an mm by it
   std::uint16_t pcid;
   std::uint8_t shift;  // 12 or 21
   bool global;
@@ -184,10 +184,10 @@ class Tlb {
     flush_address_in(address, pcid);
     psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid; });
   }
-  /// A hypervisor flushes a set of pages, `count` of 4 KiB from `address`, in the space of `root`
-  /// or in every space, under every PCID. `count` 0: all of the space.
-  void flush_space(std::uint32_t root, bool every_space, bool non_global_only, VirtAddr address,
-                   std::uint64_t count) {
+  /// A hypervisor flushes a set of pages, `count` of 4 KiB from `address`, in the mm of `root`
+  /// or in every mm, under every PCID. `count` 0: all of the mm.
+  void flush_mm(std::uint32_t root, bool every_mm, bool non_global_only, VirtAddr address,
+                std::uint64_t count) {
     ++invalidations;
     const auto hits = [&](std::uint64_t number, unsigned shift) {
       const VirtAddr start = number << shift;
@@ -195,12 +195,11 @@ class Tlb {
       return count == 0 || (start - address < count << kPageShift) || (address - start < size);
     };
     entries.remove_if([&](const TlbEntry& e) {
-      return (every_space || e.root == root) && !(non_global_only && e.global) &&
+      return (every_mm || e.root == root) && !(non_global_only && e.global) &&
              hits(e.page, e.shift);
     });
-    psc.remove_if([&](const PscEntry& e) {
-      return (every_space || e.root == root) && hits(e.prefix, e.shift);
-    });
+    psc.remove_if(
+        [&](const PscEntry& e) { return (every_mm || e.root == root) && hits(e.prefix, e.shift); });
   }
   /// INVLPGB for one address of each PCID: global entries go as well, and the cached table pointers
   /// on the way.

@@ -33,17 +33,17 @@ AccessResult Translation::access(VirtAddr address, bool write, Site where) {
     return entry != nullptr && (!write || (entry->writable && entry->dirty));
   };
   TlbEntry* entry = self.tlb.find(address, pcid);
-  footprint.touch_cached(self.id, address, !permits(entry));
+  footprint.record_cached(self.id, address, !permits(entry));
   const bool cached = entry != nullptr;
   if (!permits(entry)) {
     // A clean entry walks again. One without the right faults, and then the access starts anew.
-    if (cached) footprint.touch_dropped(self.id, address);
+    if (cached) footprint.record_dropped(self.id, address);
     if (cached && !entry->writable) self.tlb.drop_faulting(address, pcid);
     entry = fill(self, address, write, /*speculative=*/false);
   }
   const bool fault = !permits(entry);
   if (fault) {
-    footprint.touch_dropped(self.id, address);
+    footprint.record_dropped(self.id, address);
     self.tlb.drop_faulting(address, pcid);
   }
   machine_.note(OpClass::access, address ^ static_cast<std::uint64_t>(fault));
@@ -67,7 +67,7 @@ AccessResult Translation::access(VirtAddr address, bool write, Site where) {
     machine_.stop_if_failed();
   }
   std::uint64_t* word = machine_.frames().words(used.frame);
-  machine_.touch(word, write);
+  machine_.record_access(word, write);
   if (write) {
     ++*word;
     machine_.changed();
@@ -90,7 +90,7 @@ void Translation::device_walk(unsigned context, const SpeculativeWalk& walk) {
   machine_.stop_if_failed();
   Recorder& recorder = machine_.recorder();
   if (!recorder.has_timeline()) return;
-  recorder.line("a device walks for " + recorder.name_of(walk.address) + " of space " +
+  recorder.line("a device walks for " + recorder.name_of(walk.address) + " of mm " +
                     std::to_string(context) + ", to level " + std::to_string(walk.level),
                 Site());
 }
@@ -99,14 +99,14 @@ TlbEntry* Translation::fill(HostCpu& cpu, VirtAddr address, bool write, bool spe
   const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
   if (speculative && cpu.tlb.find(address, pcid) != nullptr) return nullptr;
   Observer* observer = machine_.observer();
-  machine_.touch(place(Part::tables, cpu.id), false);
+  machine_.record_access(place(LocationKind::tables, cpu.id), false);
   const WalkResult walk = walk_tables(
       machine_, {.id = cpu.id, .cr3 = cpu.cr3, .pcid = pcid, .tlb = cpu.tlb},
       {.address = address, .write = write, .stop = 1, .is_instruction = !speculative}, observer);
   machine_.stop_if_failed();
   if (!walk.present) return nullptr;
-  if (walk.shift != kPageShift) machine_.touch(place(Part::tlb, cpu.id), true);
-  machine_.touch(place(Part::frame, walk.frame), false);
+  if (walk.shift != kPageShift) machine_.record_access(place(LocationKind::tlb, cpu.id), true);
+  machine_.record_access(place(LocationKind::frame, walk.frame), false);
   TlbEntry entry{.page = address >> walk.shift,
                  .frame = walk.frame,
                  .root = FramePool::frame_at(cpu.cr3),
@@ -135,7 +135,7 @@ TlbEntry* Translation::fill(HostCpu& cpu, VirtAddr address, bool write, bool spe
 
 void Translation::fill_pointers(HostCpu& cpu, VirtAddr address, unsigned level) {
   const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
-  machine_.touch(place(Part::tables, cpu.id), false);
+  machine_.record_access(place(LocationKind::tables, cpu.id), false);
   // The pointer that this walk is for points to the table below.
   if (cpu.tlb.find_table(address, pcid, level - 1) != nullptr) return;
   walk_tables(machine_, {.id = cpu.id, .cr3 = cpu.cr3, .pcid = pcid, .tlb = cpu.tlb},

@@ -41,7 +41,7 @@ std::uint64_t set(Walk& walk, std::uint64_t& entry, std::uint64_t bits) {
     const bool is_there = info.kind == FrameKind::table && info.life == walk.at.life;
     if (!may_use_table(walk) || !is_there) return read | bits;
   }
-  machine.touch(&entry, changes);
+  machine.record_access(&entry, changes);
   entry = errata.walker_overwrites ? read | bits : entry | bits;
   return read | bits;
 }
@@ -90,7 +90,7 @@ WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose
   for (unsigned level = at.level();; --level) {
     if (!may_use_table(walk)) return {};
     std::uint64_t& entry = frames.words(at.table)[table_index(purpose.address, level)];
-    machine.touch(&entry, false);
+    machine.record_access(&entry, false);
     const bool is_leaf = maps_page(entry, level);
     if (is_leaf && purpose.stop > 1) return {};
     if (!is_leaf && (entry & kPtePresent) == 0) return {};
@@ -101,7 +101,7 @@ WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose
     at.writable = at.writable && (seen & kPteWritable) != 0;
     at.table = FramePool::frame_at(seen);
     if (at.table == FramePool::kNoFrame) return {};
-    machine.touch(place(Part::frame, at.table), false);
+    machine.record_access(place(LocationKind::frame, at.table), false);
     at.life = frames.info(at.table).life;
     at.shift = shift_of_level(level);
     at.prefix = purpose.address >> at.shift;
@@ -109,8 +109,9 @@ WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose
       observer->on_fill(walker.id, purpose.address, at.from);
     }
     is_stamped = true;
-    machine.touch(walker.id == kDevice ? place(Part::device) : place(Part::tables, walker.id),
-                  true);
+    machine.record_access(
+        walker.id == kDevice ? place(LocationKind::device) : place(LocationKind::tables, walker.id),
+        true);
     walker.tlb.psc.insert(at);
     if (level == purpose.stop) return {};
   }

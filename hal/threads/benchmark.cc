@@ -30,7 +30,7 @@ using shootdown::threads::Processors;
 using H = shootdown::threads::ThreadHal;
 using Clock = std::chrono::steady_clock;
 
-/// Two CPUs that run one space.
+/// Two CPUs that run one mm.
 struct Pair {
   shootdown::System<H> system{};
   shootdown::Mm<H> mm{};

@@ -16,7 +16,7 @@ namespace shootdown::x86 {
 /// The most CPUs the HAL serves; one x2APIC cluster.
 inline constexpr CpuId kMaxCpus = 16;
 
-/// The interrupt of the cross call. High, so it is served before device interrupts.
+/// The interrupt of the SMP function call. High, so it is served before device interrupts.
 inline constexpr std::uint8_t kCallFunctionVector = 0xf0;
 inline constexpr std::uint8_t kSpuriousVector = 0xff;
 

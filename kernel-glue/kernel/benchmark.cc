@@ -32,37 +32,37 @@ void print_samples(const char* kind, std::uint64_t pages, const Samples& sorted)
         " min=", sorted.front(), " max=", sorted.back(), "\n");
 }
 
-void measure_range(AddressSpace& space, std::uint64_t pages) {
+void measure_range(AddressSpace& mm, std::uint64_t pages) {
   const FlushRange range{.start = test_page(0), .end = test_page(pages)};
   print_samples("range", pages,
-                measure([&] { static_cast<void>(flush_tlb_mm_range(tlb, space.mm, range)); }));
+                measure([&] { static_cast<void>(flush_tlb_mm_range(tlb, mm.core, range)); }));
 }
 
 }  // namespace
 
 void run_benchmark(Report& report) {
-  AddressSpace space;
+  AddressSpace mm;
   MarkedFrame frame;
-  for (std::uint64_t i = 0; i < 33; ++i) space.map(test_page(i), frame.address());
-  load(space.mm);
+  for (std::uint64_t i = 0; i < 33; ++i) mm.map(test_page(i), frame.address());
+  load(mm.core);
   {
-    SpinningReaders readers{space, other_cpus()};
+    SpinningReaders readers{mm, other_cpus()};
     readers.read(test_page(0));
     const std::uint64_t queued_before = counters_of(0).targets_queued;
 
     print_samples("rdtsc", 0, measure([] {}));
-    for (const std::uint64_t pages : {1, 10, 33}) measure_range(space, pages);
-    print_samples("all", 0, measure([&] { static_cast<void>(flush_tlb_mm(tlb, space.mm)); }));
+    for (const std::uint64_t pages : {1, 10, 33}) measure_range(mm, pages);
+    print_samples("all", 0, measure([&] { static_cast<void>(flush_tlb_mm(tlb, mm.core)); }));
     const FlushRange one{.start = test_page(0), .end = test_page(1)};
     print_samples("freed_tables", 1, measure([&] {
-                    static_cast<void>(flush_tlb_mm_range_freed_tables(tlb, space.mm, one));
+                    static_cast<void>(flush_tlb_mm_range_freed_tables(tlb, mm.core, one));
                   }));
 
     report.expect(
         counters_of(0).targets_queued - queued_before == 5 * kRepetitions * (cpu_count() - 1),
         "every flush reached every other CPU");
   }
-  load_kernel_space();
+  load_kernel_mm();
 }
 
 }  // namespace shootdown::kernel

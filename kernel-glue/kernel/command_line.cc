@@ -61,8 +61,7 @@ constexpr auto kWords = std::to_array<Word>({
     {"early=on", [](Options& o) { o.config.targets.early_acknowledgement = true; }},
     {"masks=kept", [](Options& o) { o.config.targets.mask_policy = MaskPolicy::kept_lazily; }},
     {"lazy=up-front", [](Options& o) { o.config.targets.lazy_test = LazyTest::up_front; }},
-    {"targets=loaded",
-     [](Options& o) { o.config.targets.target_test = TargetTest::by_loaded_space; }},
+    {"targets=loaded", [](Options& o) { o.config.targets.target_test = TargetTest::by_loaded_mm; }},
 });
 
 void apply_word(Options& options, const char* text) {

@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "core/user_half.h"
+#include "core/user_pcid.h"
 #include "hal/x86_64/local_apic.h"
 #include "hal/x86_64/per_cpu.h"
 #include "hal/x86_64/x86_hal.h"

@@ -27,7 +27,7 @@
 #define SHOOTDOWN_ENTRY_ISOLATES 112
 #define SHOOTDOWN_ENTRY_NMI_TOP 0x3000
 
-// Interrupt vectors of the kernel; the cross call's is the HAL's.
+// Interrupt vectors of the kernel; the SMP function call's is the HAL's.
 #define SHOOTDOWN_SYSTEM_CALL_VECTOR 128
 #define SHOOTDOWN_WAKE_VECTOR 241
 #define SHOOTDOWN_WATCHDOG_VECTOR 242

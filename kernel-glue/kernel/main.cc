@@ -24,7 +24,7 @@ namespace {
 
 /// Looks at an answer that does not come before the run ends: every CPU here answers in a small
 /// part of that time.
-constexpr std::uint64_t kPatience = std::uint64_t{1} << 20;
+constexpr std::uint64_t kStallLimit = std::uint64_t{1} << 20;
 
 constexpr std::array<Test, 1> kBenchmarks = {{{"benchmark: range flush", run_benchmark}}};
 
@@ -52,7 +52,7 @@ void prepare_boot(const Options& options, const x86::CpuFeatures& features) {
   x86::enable_local_apic(0);
   x86::enable_translation_features(features);
   Config config = options.config;
-  config.limits.patience = kPatience;
+  config.limits.stall_limit = kStallLimit;
   config.processor.pcid = features.pcid;
   config.processor.invpcid = features.invpcid;
   config.broadcast.enabled =
@@ -81,7 +81,7 @@ void print_configuration(const Options& options, const x86::CpuFeatures& feature
   const auto on = [](bool value) { return value ? "on" : "off"; };
   const bool kept = config.targets.mask_policy == MaskPolicy::kept_lazily;
   const bool up_front = config.targets.lazy_test == LazyTest::up_front;
-  const bool loaded = config.targets.target_test == TargetTest::by_loaded_space;
+  const bool loaded = config.targets.target_test == TargetTest::by_loaded_mm;
   print("# cpus=", cpu_count(), " apic=", features.x2apic ? "x2apic" : "xapic",
         " pcid=", features.pcid ? "yes" : "no", " invpcid=", features.invpcid ? "yes" : "no",
         " flush=", options.serial_flush ? "serial" : "concurrent",

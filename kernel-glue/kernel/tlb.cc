@@ -21,7 +21,7 @@ void load(Mm& mm) {
   switch_mm(tlb, mm);
 }
 
-void load_kernel_space() {
+void load_kernel_mm() {
   InterruptsOff<Hal> guard;
   leave_mm(tlb);
 }

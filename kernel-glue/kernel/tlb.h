@@ -23,8 +23,8 @@ void initialize_tlb_on_this_cpu();
 /// Makes `mm` the address space of this CPU, not lazy.
 void load(Mm& mm);
 
-/// Leaves the loaded space for the kernel's own.
-void load_kernel_space();
+/// Leaves the loaded mm for the kernel's own.
+void load_kernel_mm();
 
 /// Promises not to use the user half until the next `load`.
 void become_lazy();

@@ -1,4 +1,4 @@
-// CPUs that do not answer a cross call, and where that is reported.
+// CPUs that do not answer an SMP function call, and where that is reported.
 #pragma once
 
 #include <atomic>

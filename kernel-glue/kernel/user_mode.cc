@@ -31,7 +31,7 @@ extern "C" [[noreturn]] void end_user_mode();
 /// The root that the entry code has loaded is the one that the core wants in the kernel.
 void check_root() {
   const auto& own = tlb.self().own;
-  if (x86::read_cr3() != cr3_value(tlb, *own.loaded_mm.owner_load(), own.loaded_slot)) {
+  if (x86::read_cr3() != cr3_value(tlb, *own.loaded_mm.owner_load(), own.loaded_asid)) {
     fatal("CPU ", x86::this_cpu(), " entered the kernel on another root: cr3 ",
           Hex{x86::read_cr3()});
   }

@@ -28,7 +28,7 @@ struct UserExit {
   std::uint64_t error_code{0};
 };
 
-/// Where a stay begins: addresses of the loaded space, and two arguments.
+/// Where a stay begins: addresses of the loaded mm, and two arguments.
 struct UserStart {
   VirtAddr entry;
   VirtAddr stack;
@@ -42,7 +42,7 @@ inline constexpr std::uint64_t kFaultWrite = 1U << 1;
 inline constexpr std::uint64_t kFaultUser = 1U << 2;
 
 /// Runs user code until it exits or faults for good. Context: a thread with interrupts on, a user
-/// space loaded and not lazy; one stay at a time on a CPU.
+/// mm loaded and not lazy; one stay at a time on a CPU.
 [[nodiscard]] UserExit run_user(const UserStart& start, const UserServices& services = {});
 
 }  // namespace shootdown::kernel

@@ -48,7 +48,7 @@ AddressSpace::AddressSpace() {
 
 AddressSpace::~AddressSpace() {
   for (const auto& cpu : tlb.cpus) {
-    if (cpu.own.loaded_mm.load(std::memory_order_acquire) == &mm) {
+    if (cpu.own.loaded_mm.load(std::memory_order_acquire) == &core) {
       fatal("an address space is destroyed while a CPU has it loaded");
     }
   }
@@ -62,7 +62,7 @@ Entry& AddressSpace::entry_at(VirtAddr address, unsigned level) {
   // change roots faults at once.
   if (isolated()) {
     const unsigned index = vm::entry_index(address, vm::kRootLevel);
-    direct_map<Entry>(mm.root)[index].fetch_or(kNoExecute, std::memory_order_relaxed);
+    direct_map<Entry>(core.root)[index].fetch_or(kNoExecute, std::memory_order_relaxed);
   }
   return direct_map<Entry>(table)[vm::entry_index(address, level)];
 }

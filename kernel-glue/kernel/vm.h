@@ -78,7 +78,7 @@ extern constinit vm::Manager<KernelMemory> memory_manager;
 /// A user address space. Context: created and destroyed by one thread, with interrupts on,
 /// destroyed when no CPU has it loaded. The memory manager's operations take it as it is; the
 /// functions here are for tests that change entries without flushing.
-class AddressSpace : public vm::Space<KernelMemory> {
+class AddressSpace : public vm::AddressSpace<KernelMemory> {
  public:
   AddressSpace();
   ~AddressSpace();
@@ -91,7 +91,7 @@ class AddressSpace : public vm::Space<KernelMemory> {
   [[nodiscard]] Entry& large_entry(VirtAddr address) { return entry_at(address, 2); }
   [[nodiscard]] Entry& huge_entry(VirtAddr address) { return entry_at(address, 3); }
 
-  /// Points the page at `address` to `frame`, which the space does not own. Flushes nothing.
+  /// Points the page at `address` to `frame`, which the mm does not own. Flushes nothing.
   void map(VirtAddr address, PhysAddr frame, std::uint64_t flags = kUserData) {
     set_entry(page_entry(address), frame | flags);
   }

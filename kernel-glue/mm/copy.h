@@ -1,4 +1,4 @@
-// Sharing pages between spaces, and giving a page a new frame.
+// Sharing pages between mms, and giving a page a new frame.
 #pragma once
 
 #include <atomic>
@@ -15,7 +15,7 @@ namespace internal {
 /// Moves the page behind a present entry to the new page `fresh`, with `set` added to its bits.
 /// Under the entry's lock, which the flush does not drop.
 template <MemoryPlatform P, class Entry>
-void give_new_page(Manager<P>& manager, Space<P>& space, Entry&& entry, VirtAddr address,
+void give_new_page(Manager<P>& manager, AddressSpace<P>& mm, Entry&& entry, VirtAddr address,
                    unsigned level, PhysAddr fresh, Pte set) {
   // Break, flush, copy, make. The flush also covers what other operations have taken from this
   // entry and not flushed yet: after it no CPU can store to the old page through the entry, so no
@@ -23,19 +23,19 @@ void give_new_page(Manager<P>& manager, Space<P>& space, Entry&& entry, VirtAddr
   const Pte old = entry.exchange(0, std::memory_order_seq_cst);
   const std::uint8_t shift = shift_of(level);
   const TranslationsQuiet quiet = flush_range(
-      manager, space,
+      manager, mm,
       {.start = address, .end = address + (VirtAddr{1} << shift), .stride_shift = shift});
   if ((old & kPteDirty) != 0) manager.platform.note_dirty(frame_of(old));
   manager.platform.copy_page(fresh, frame_of(old), level);
   // Release: the copy comes before the entry. Dirty, because nothing else holds this content.
   entry.exchange(fresh | (old & ~(kPteFrame | kPteCow)) | set | kPteDirty,
                  std::memory_order_release);
-  drop_mapping(manager, space, frame_of(old), quiet);
+  drop_mapping(manager, mm, frame_of(old), quiet);
 }
 
 template <MemoryPlatform P>
-PhysAddr allocate_for(Manager<P>& manager, Space<P>& space, VirtAddr address, unsigned level) {
-  return manager.platform.allocate_page({.mm = &space.mm, .address = address, .level = level});
+PhysAddr allocate_for(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address, unsigned level) {
+  return manager.platform.allocate_page({.mm = &mm.core, .address = address, .level = level});
 }
 
 /// Shares the page of a parent's present entry with a child's empty one. Under the parent's lock;
@@ -60,8 +60,8 @@ bool share(Manager<P>& manager, Entry& entry, ChildEntry&& child) {
 /// is copied, one that is shared no longer becomes writable. Returns false if there is no memory.
 /// Context: a task with interrupts on, no page-table lock held.
 template <MemoryPlatform P>
-bool copy_on_write(Manager<P>& manager, Space<P>& space, VirtAddr address) {
-  LockedRegion<P> region(manager, space, address);
+bool copy_on_write(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address) {
+  LockedRegion<P> region(manager, mm, address);
   if (!region.has_table() && !region.is_large_page()) return true;
   auto&& entry = region.entry(address);
   const Pte now = entry.peek();
@@ -73,10 +73,10 @@ bool copy_on_write(Manager<P>& manager, Space<P>& space, VirtAddr address) {
     return true;
   }
   const VirtAddr start = entry_start(address, region.level());
-  const PhysAddr fresh = internal::allocate_for(manager, space, start, region.level());
+  const PhysAddr fresh = internal::allocate_for(manager, mm, start, region.level());
   if (fresh == kNoFrame) return false;
-  internal::give_new_page(manager, space, entry, start, region.level(), fresh, kPteWritable);
-  manager.platform.looked(space.mm, start, start + (VirtAddr{1} << shift_of(region.level())));
+  internal::give_new_page(manager, mm, entry, start, region.level(), fresh, kPteWritable);
+  manager.platform.looked(mm.core, start, start + (VirtAddr{1} << shift_of(region.level())));
   return true;
 }
 
@@ -84,30 +84,30 @@ bool copy_on_write(Manager<P>& manager, Space<P>& space, VirtAddr address) {
 /// for compaction. When it returns, no CPU can use the old frame through this address. Returns
 /// false if there is no memory. Context: as for `copy_on_write`.
 template <MemoryPlatform P>
-bool migrate(Manager<P>& manager, Space<P>& space, VirtAddr address) {
-  LockedRegion<P> region(manager, space, address);
+bool migrate(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address) {
+  LockedRegion<P> region(manager, mm, address);
   if (!region.has_table() && !region.is_large_page()) return true;
   auto&& entry = region.entry(address);
-  // A shared page has entries in other spaces, which one lock does not guard.
+  // A shared page has entries in other mms, which one lock does not guard.
   const Pte now = entry.peek();
   if (!is_present(now) ||
       manager.platform.references(frame_of(now)).load(std::memory_order_acquire) != 1) {
     return true;
   }
   const VirtAddr start = entry_start(address, region.level());
-  const PhysAddr fresh = internal::allocate_for(manager, space, start, region.level());
+  const PhysAddr fresh = internal::allocate_for(manager, mm, start, region.level());
   if (fresh == kNoFrame) return false;
-  internal::give_new_page(manager, space, entry, start, region.level(), fresh, 0);
-  manager.platform.looked(space.mm, start, start + (VirtAddr{1} << shift_of(region.level())));
+  internal::give_new_page(manager, mm, entry, start, region.level(), fresh, 0);
+  manager.platform.looked(mm.core, start, start + (VirtAddr{1} << shift_of(region.level())));
   return true;
 }
 
-/// Maps every page of `parent` in `child`, a new space that no other CPU can reach. Pages that
+/// Maps every page of `parent` in `child`, a new mm that no other CPU can reach. Pages that
 /// could be stored to are shared until the next store; when it returns, no CPU can store to one
 /// through `parent` without a copy. Returns false if memory ran out: destroy the child then.
 /// Context: as for `copy_on_write`.
 template <MemoryPlatform P>
-bool fork(Manager<P>& manager, Space<P>& parent, Space<P>& child) {
+bool fork(Manager<P>& manager, AddressSpace<P>& parent, AddressSpace<P>& child) {
   bool complete = true;
   Gather<P> gather(manager, parent);
   for_each_hooked(manager, parent, [&](VirtAddr at) {
@@ -123,10 +123,10 @@ bool fork(Manager<P>& manager, Space<P>& parent, Space<P>& child) {
       auto&& target = manager.platform.entry(table, entry_index(address, level));
       if (internal::share(manager, entry, target)) gather.changed(address, level);
     });
-    manager.platform.looked(parent.mm, region.start(), region.end());
+    manager.platform.looked(parent.core, region.start(), region.end());
   });
   gather.finish();
-  settle(manager, parent);
+  flush_pending(manager, parent);
   return complete;
 }
 

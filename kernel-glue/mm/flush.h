@@ -1,5 +1,5 @@
 // Flushes of the memory manager. What keeps translations outside the CPUs, such as a device that
-// walks a space's page tables, hears of each one behind the CPUs and before anything is released:
+// walks an mm's page tables, hears of each one behind the CPUs and before anything is released:
 // the entries are gone or weaker by then, so that no walk can cache an old one anew.
 #pragma once
 
@@ -10,35 +10,35 @@ namespace shootdown::vm {
 
 /// Leaf entries of `range` have lost something. Context: as for `flush_tlb_mm_range`.
 template <MemoryPlatform P>
-TranslationsQuiet flush_range(Manager<P>& manager, Space<P>& space, const FlushRange& range) {
-  TranslationsQuiet quiet = flush_tlb_mm_range(manager.system, space.mm, range);
-  manager.platform.flush_secondary(space.mm, range.start, range.end);
+TranslationsQuiet flush_range(Manager<P>& manager, AddressSpace<P>& mm, const FlushRange& range) {
+  TranslationsQuiet quiet = flush_tlb_mm_range(manager.system, mm.core, range);
+  manager.platform.flush_secondary(mm.core, range.start, range.end);
   return quiet;
 }
 
 /// The same for one 4 KiB page, after which nothing is released.
 template <MemoryPlatform P>
-void flush_page(Manager<P>& manager, Space<P>& space, VirtAddr page) {
-  static_cast<void>(flush_tlb_page(manager.system, space.mm, page));
-  manager.platform.flush_secondary(space.mm, page, page + kSmallPage);
+void flush_page(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr page) {
+  static_cast<void>(flush_tlb_page(manager.system, mm.core, page));
+  manager.platform.flush_secondary(mm.core, page, page + kSmallPage);
 }
 
 /// Tables of `range` were unhooked as well. Context: as for `flush_tlb_mm_range`.
 template <MemoryPlatform P>
-TablesUnreachable flush_tables(Manager<P>& manager, Space<P>& space, const FlushRange& range) {
-  TablesUnreachable quiet = flush_tlb_mm_range_freed_tables(manager.system, space.mm, range);
-  manager.platform.flush_secondary(space.mm, range.start, range.end);
+TablesUnreachable flush_tables(Manager<P>& manager, AddressSpace<P>& mm, const FlushRange& range) {
+  TablesUnreachable quiet = flush_tlb_mm_range_freed_tables(manager.system, mm.core, range);
+  manager.platform.flush_secondary(mm.core, range.start, range.end);
   return quiet;
 }
 
 /// As `flush_range`, if nothing is released: CPUs may answer before they flush.
 template <MemoryPlatform P>
-void flush_range_early(Manager<P>& manager, Space<P>& space, const FlushRange& range) {
-  static_cast<void>(flush_tlb_mm_range_early(manager.system, space.mm, range));
-  manager.platform.flush_secondary(space.mm, range.start, range.end);
+void flush_range_early(Manager<P>& manager, AddressSpace<P>& mm, const FlushRange& range) {
+  static_cast<void>(flush_tlb_mm_range_early(manager.system, mm.core, range));
+  manager.platform.flush_secondary(mm.core, range.start, range.end);
 }
 
-/// Leaf entries of [start, end) in the kernel's half have lost something. Every space shares that
+/// Leaf entries of [start, end) in the kernel's half have lost something. Every mm shares that
 /// half, and so does every device that walks one. Context: as for `flush_tlb_mm_range`.
 template <MemoryPlatform P>
 KernelQuiet flush_kernel_range(Manager<P>& manager, VirtAddr start, VirtAddr end) {

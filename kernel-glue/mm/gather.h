@@ -2,9 +2,9 @@
 //
 // Begin, change entries under their locks, finish. In between the entries are gone but CPUs may
 // still use them, which is what everything here is about:
-//   the space's pending count is up from before the first change until after the flush (M13);
+//   the mm's pending count is up from before the first change until after the flush (M13);
 //   an operation that finds entries already changed by another flushes for them, if the other has
-//   not yet (`finish` sees the count; `settle` sees reclaim's mark; O21);
+//   not yet (`finish` sees the count; `flush_pending` sees reclaim's mark; O21);
 //   a page or a table leaves the gather only with the token of the flush.
 #pragma once
 
@@ -15,9 +15,9 @@
 
 #include "core/shootdown.h"
 #include "kernel-glue/mm/flush.h"
+#include "kernel-glue/mm/flush_pending.h"
 #include "kernel-glue/mm/lock.h"
 #include "kernel-glue/mm/manager.h"
-#include "kernel-glue/mm/settle.h"
 #include "kernel-glue/mm/walkers.h"
 
 namespace shootdown::vm {
@@ -35,21 +35,21 @@ void put_page(Manager<P>& manager, PhysAddr page) {
 
 }  // namespace internal
 
-/// Ends a reference that a mapping in `space` held to a page, which is released with the last one.
-/// The token is of a flush of that space after the mapping's entry was removed. Context: any in
+/// Ends a reference that a mapping in `mm` held to a page, which is released with the last one.
+/// The token is of a flush of that mm after the mapping's entry was removed. Context: any in
 /// which a page can be released.
 template <MemoryPlatform P>
-void drop_mapping(Manager<P>& manager, const Space<P>& space, PhysAddr page,
+void drop_mapping(Manager<P>& manager, const AddressSpace<P>& mm, PhysAddr page,
                   const TranslationsQuiet& proof) {
-  internal::require_covered<P>(proof.covers(space.mm));
+  internal::require_covered<P>(proof.covers(mm.core));
   internal::put_page(manager, page);
 }
 
-/// The same for a page that waited for a reclaim batch: the space may have ended meanwhile, so it
+/// The same for a page that waited for a reclaim batch: the mm may have ended meanwhile, so it
 /// is named by its identity at the time.
 template <MemoryPlatform P>
-void drop_mapping(Manager<P>& manager, ContextId space, PhysAddr page, const BatchQuiet& proof) {
-  internal::require_covered<P>(proof.covers(space));
+void drop_mapping(Manager<P>& manager, ContextId mm, PhysAddr page, const BatchQuiet& proof) {
+  internal::require_covered<P>(proof.covers(mm));
   internal::put_page(manager, page);
 }
 
@@ -59,10 +59,10 @@ class Gather {
  public:
   using H = typename P::Hal;
 
-  Gather(Manager<P>& manager, Space<P>& space) : manager_(manager), space_(space) {
+  Gather(Manager<P>& manager, AddressSpace<P>& mm) : manager_(manager), mm_(mm) {
     // M13: before any entry changes. An operation that looks at an entry under its lock sees the
     // count.
-    space.pending.fetch_add(1, std::memory_order_seq_cst);
+    mm.pending.fetch_add(1, std::memory_order_seq_cst);
   }
   ~Gather() { require<H>(finished_, Rule::r1, "a gather ends without its flush"); }
   Gather(const Gather&) = delete;
@@ -107,9 +107,9 @@ class Gather {
     if (end_ == 0) return;
     const FlushRange range{.start = start_, .end = end_, .stride_shift = shift_};
     if (tables_held_ != 0) {
-      release_all(flush_tables(manager_, space_, range));
+      release_all(flush_tables(manager_, mm_, range));
     } else {
-      release_pages(flush_range(manager_, space_, range));
+      release_pages(flush_range(manager_, mm_, range));
     }
     forget();
   }
@@ -124,10 +124,10 @@ class Gather {
     end();
   }
 
-  /// The same for a space that ends: retires it, after which no CPU has it loaded, and releases all
-  /// that was gathered. No task runs the space, and no later operation flushes it.
-  [[nodiscard]] SpaceRetired finish_whole() {
-    SpaceRetired quiet = retire_mm(manager_.system, space_.mm);
+  /// The same for an mm that ends: retires it, after which no CPU has it loaded, and releases all
+  /// that was gathered. No task runs the mm, and no later operation flushes it.
+  [[nodiscard]] MmRetired finish_whole() {
+    MmRetired quiet = retire_mm(manager_.system, mm_.core);
     release_all(quiet);
     forget();
     end();
@@ -141,7 +141,7 @@ class Gather {
     if (!is_alone()) {
       flush_for_others();
     } else if (end_ != 0) {
-      flush_range_early(manager_, space_, {.start = start_, .end = end_, .stride_shift = shift_});
+      flush_range_early(manager_, mm_, {.start = start_, .end = end_, .stride_shift = shift_});
     }
     end();
   }
@@ -152,27 +152,25 @@ class Gather {
 
   /// Acquire pairs with the release in `end`: if the others are seen gone, so are their flushes
   /// done.
-  [[nodiscard]] bool is_alone() const {
-    return space_.pending.load(std::memory_order_acquire) == 1;
-  }
+  [[nodiscard]] bool is_alone() const { return mm_.pending.load(std::memory_order_acquire) == 1; }
 
-  /// Another operation works on this space. It may have changed what this one found gone or
+  /// Another operation works on this mm. It may have changed what this one found gone or
   /// weakened, and its range is not known, nor whether it frees tables: all translations and
   /// pointers to tables are flushed.
   void flush_for_others() {
-    release_all(flush_tables(manager_, space_, {}));
+    release_all(flush_tables(manager_, mm_, {}));
     forget();
   }
 
   void release_pages(const TranslationsQuiet& quiet) {
     for (std::size_t i = 0; i < pages_held_; ++i) {
-      drop_mapping(manager_, space_, pages_[i], quiet);
+      drop_mapping(manager_, mm_, pages_[i], quiet);
     }
   }
   void release_all(const TablesUnreachable& quiet) {
     release_pages(quiet);
     for (std::size_t i = 0; i < tables_held_; ++i) {
-      retire_table(manager_, space_, tables_[i], quiet);
+      retire_table(manager_, mm_, tables_[i], quiet);
     }
   }
   void forget() {
@@ -185,11 +183,11 @@ class Gather {
   void end() {
     finished_ = true;
     // M13: after the flush. Release pairs with the acquire in `is_alone`.
-    space_.pending.fetch_add(~std::uint32_t{0}, std::memory_order_acq_rel);
+    mm_.pending.fetch_add(~std::uint32_t{0}, std::memory_order_acq_rel);
   }
 
   Manager<P>& manager_;
-  Space<P>& space_;
+  AddressSpace<P>& mm_;
   VirtAddr start_{kFlushAll};
   VirtAddr end_{0};
   std::uint8_t shift_{kHugePageShift};

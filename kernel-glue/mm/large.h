@@ -36,12 +36,12 @@ unsigned fill_with_parts(Manager<P>& manager, PhysAddr table, Pte large) {
 /// Splits the large page at `address` into small ones. Returns false if there is none, or no memory
 /// for the table. Context: a task with interrupts on, no page-table lock held.
 template <MemoryPlatform P>
-bool split(Manager<P>& manager, Space<P>& space, VirtAddr address) {
+bool split(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address) {
   const VirtAddr start = entry_start(address, 2);
-  const PhysAddr directory = find_table(manager, space, start, 2);
+  const PhysAddr directory = find_table(manager, mm, start, 2);
   if (directory == kNoFrame) return false;
   const PhysAddr table =
-      manager.platform.allocate_table({.mm = &space.mm, .address = start, .level = 1});
+      manager.platform.allocate_table({.mm = &mm.core, .address = start, .level = 1});
   if (table == kNoFrame) return false;
   const TableLock<P> lock(manager, directory);
   auto&& entry = manager.platform.entry(directory, entry_index(start, 2));
@@ -51,10 +51,9 @@ bool split(Manager<P>& manager, Space<P>& space, VirtAddr address) {
   }
   const Pte old = entry.exchange(0, std::memory_order_seq_cst);
   // No table is freed; the stronger flush is for the lazy CPUs.
-  static_cast<void>(
-      flush_tables(manager, space,
-                   {.start = start, .end = start + kLargePage, .stride_shift = kLargePageShift}));
-  manager.platform.looked(space.mm, start, start + kLargePage);
+  static_cast<void>(flush_tables(
+      manager, mm, {.start = start, .end = start + kLargePage, .stride_shift = kLargePageShift}));
+  manager.platform.looked(mm.core, start, start + kLargePage);
   const unsigned parts = internal::fill_with_parts(manager, table, old);
   // Each part's entry holds a reference of its own; one is the large entry's.
   manager.platform.references(frame_of(old)).fetch_add(parts - 1, std::memory_order_relaxed);
@@ -81,14 +80,14 @@ bool can_collapse(Manager<P>& manager, PhysAddr table, PhysAddr page) {
 
 /// Copies the small pages of an unhooked table to the parts of `page`, and drops them.
 template <MemoryPlatform P>
-void copy_parts(Manager<P>& manager, const Space<P>& space, PhysAddr table, PhysAddr page,
+void copy_parts(Manager<P>& manager, const AddressSpace<P>& mm, PhysAddr table, PhysAddr page,
                 const TranslationsQuiet& quiet) {
   for (unsigned index = 0; index < kEntries; ++index) {
     const Pte entry = manager.platform.entry(table, index).peek();
     if (!is_present(entry)) continue;
     if ((entry & kPteDirty) != 0) manager.platform.note_dirty(frame_of(entry));
     manager.platform.copy_page(manager.platform.part(page, index), frame_of(entry), 1);
-    drop_mapping(manager, space, frame_of(entry), quiet);
+    drop_mapping(manager, mm, frame_of(entry), quiet);
   }
 }
 
@@ -97,9 +96,9 @@ void copy_parts(Manager<P>& manager, const Space<P>& space, PhysAddr table, Phys
 /// Makes a large page of the small ones in the 2 MiB around `address`; holes read as zero. Returns
 /// false if there are none, if one is read-only, or without memory. Context: as for `split`.
 template <MemoryPlatform P>
-bool collapse(Manager<P>& manager, Space<P>& space, VirtAddr address) {
+bool collapse(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address) {
   const VirtAddr start = entry_start(address, 2);
-  const PhysAddr directory = find_table(manager, space, start, 2);
+  const PhysAddr directory = find_table(manager, mm, start, 2);
   if (directory == kNoFrame) return false;
   const TableLock<P> lock(manager, directory);
   auto&& entry = manager.platform.entry(directory, entry_index(start, 2));
@@ -107,7 +106,7 @@ bool collapse(Manager<P>& manager, Space<P>& space, VirtAddr address) {
   if (!is_table(old)) return false;
   const TableLock<P> table_lock(manager, frame_of(old));
   const PhysAddr page =
-      manager.platform.allocate_page({.mm = &space.mm, .address = start, .level = 2});
+      manager.platform.allocate_page({.mm = &mm.core, .address = start, .level = 2});
   if (page == kNoFrame) return false;
   if (!internal::can_collapse(manager, frame_of(old), page)) {
     internal::put_page(manager, page);
@@ -115,11 +114,11 @@ bool collapse(Manager<P>& manager, Space<P>& space, VirtAddr address) {
   }
   entry.exchange(0, std::memory_order_seq_cst);
   const TablesUnreachable quiet = flush_tables(
-      manager, space, {.start = start, .end = start + kLargePage, .stride_shift = kPageShift});
-  internal::copy_parts(manager, space, frame_of(old), page, quiet);
-  manager.platform.looked(space.mm, start, start + kLargePage);
+      manager, mm, {.start = start, .end = start + kLargePage, .stride_shift = kPageShift});
+  internal::copy_parts(manager, mm, frame_of(old), page, quiet);
+  manager.platform.looked(mm.core, start, start + kLargePage);
   entry.exchange(page | kTableBits | kPteLarge | kPteDirty, std::memory_order_release);
-  retire_table(manager, space, frame_of(old), quiet);
+  retire_table(manager, mm, frame_of(old), quiet);
   return true;
 }
 

@@ -2,7 +2,7 @@
 //
 // A table's lock keeps all other CPUs from its entries, except hardware walkers, which set accessed
 // and dirty bits, and lockless ones, which only read. Order: a directory's before a page table's;
-// of two page tables of a space, the one with the lower addresses first. A lock may be held across
+// of two page tables of an mm, the one with the lower addresses first. A lock may be held across
 // a flush: a CPU that waits for the lock has interrupts on and answers.
 #pragma once
 

@@ -30,13 +30,13 @@ constexpr bool same_mapping(Pte before, Pte now) {
 }  // namespace internal
 
 /// A reference to the page mapped at `address`, or kNoFrame. It keeps the frame from being reused,
-/// not the mapping from going away. Give it back with `put`. Context: a task of `space`, on the CPU
+/// not the mapping from going away. Give it back with `put`. Context: a task of `mm`, on the CPU
 /// that has it loaded; interrupts may be on or off.
 template <MemoryPlatform P>
-[[nodiscard]] PhysAddr get_page(Manager<P>& manager, Space<P>& space, VirtAddr address) {
+[[nodiscard]] PhysAddr get_page(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address) {
   P& platform = manager.platform;
   const LocklessWalk<P> walk(manager);
-  PhysAddr table = space.mm.root;
+  PhysAddr table = mm.core.root;
   unsigned level = kRootLevel;
   Pte upper = 0;
   // Acquire: a table's content comes before the pointer to it.

@@ -1,4 +1,4 @@
-// The memory manager's state: one manager for the machine, and one space for each address space.
+// The memory manager's state: one manager for the machine, and one mm for each address space.
 #pragma once
 
 #include <array>
@@ -13,7 +13,7 @@ namespace shootdown::vm {
 /// Fixed after boot.
 struct ManagerConfig {
   /// Believe the core if it says that a flush that frees tables does not return before each CPU
-  /// that runs the space has taken an interrupt. Then no lockless walker, which has interrupts off,
+  /// that runs the mm has taken an interrupt. Then no lockless walker, which has interrupts off,
   /// is in the tables any more, and they are released at once. False: tables always wait for
   /// walkers.
   bool flush_interrupts_targets{true};
@@ -27,11 +27,11 @@ struct Range {
 
 /// One address space.
 template <MemoryPlatform P>
-struct Space {
+struct AddressSpace {
   using H = typename P::Hal;
 
   /// What the flush core knows of it. The roots are in there.
-  Mm<H> mm;
+  Mm<H> core;
 
   /// Operations that have taken something from entries and not flushed yet. Any CPU, by locked
   /// operations. M13: it goes up before the first entry changes, and so an operation that finds an

@@ -1,6 +1,6 @@
 // Mapping, unmapping and changing the rights of pages.
 //
-// Every operation here may run on any CPU, for any space that its caller keeps alive, at the same
+// Every operation here may run on any CPU, for any mm that its caller keeps alive, at the same
 // time as any other. Context: a task with interrupts on, no page-table lock held. A range may hold
 // large pages, if it covers them whole.
 #pragma once
@@ -8,10 +8,10 @@
 #include <atomic>
 
 #include "kernel-glue/mm/flush.h"
+#include "kernel-glue/mm/flush_pending.h"
 #include "kernel-glue/mm/gather.h"
 #include "kernel-glue/mm/lock.h"
 #include "kernel-glue/mm/manager.h"
-#include "kernel-glue/mm/settle.h"
 #include "kernel-glue/mm/tables.h"
 
 namespace shootdown::vm {
@@ -21,10 +21,10 @@ namespace internal {
 /// Gives `entry`, which maps nothing, a new page. Under its lock, and settled. False if there is no
 /// memory.
 template <MemoryPlatform P, class Entry>
-bool map_entry(Manager<P>& manager, Space<P>& space, Entry&& entry, VirtAddr address,
+bool map_entry(Manager<P>& manager, AddressSpace<P>& mm, Entry&& entry, VirtAddr address,
                unsigned level, Pte bits) {
   const PhysAddr page =
-      manager.platform.allocate_page({.mm = &space.mm, .address = address, .level = level});
+      manager.platform.allocate_page({.mm = &mm.core, .address = address, .level = level});
   if (page == kNoFrame) return false;
   // Release: the page's zeroes come before the entry. No flush afterwards: that nothing was mapped
   // here is never cached, and what was mapped before is settled.
@@ -34,8 +34,8 @@ bool map_entry(Manager<P>& manager, Space<P>& space, Entry&& entry, VirtAddr add
 
 /// Takes rights away in the range. Returns with the gather unfinished.
 template <MemoryPlatform P>
-void take_rights(Manager<P>& manager, Space<P>& space, Range range, Gather<P>& gather) {
-  for_each_region(manager, space, range, [&](LockedRegion<P>& region) {
+void take_rights(Manager<P>& manager, AddressSpace<P>& mm, Range range, Gather<P>& gather) {
+  for_each_region(manager, mm, range, [&](LockedRegion<P>& region) {
     region.for_each_present(range, [&](auto& entry, VirtAddr address) {
       // Compare with what the entry was at the moment of the change, not before or after it.
       const Pte old = entry.fetch_and(~(kPteWritable | kPteCow), std::memory_order_seq_cst);
@@ -51,16 +51,16 @@ namespace internal {
 
 /// Maps a new page wherever `range`, which lies in `region`, has none. False if there is no memory.
 template <MemoryPlatform P>
-bool map_region(Manager<P>& manager, Space<P>& space, LockedRegion<P>& region, Range range,
+bool map_region(Manager<P>& manager, AddressSpace<P>& mm, LockedRegion<P>& region, Range range,
                 Pte bits) {
   bool settled = false;
   for (VirtAddr at = range.start; at < range.end; at += kSmallPage) {
     auto&& entry = region.entry(at);
     if (is_present(entry.peek())) continue;
     // Once is enough: under the lock no operation removes anything more.
-    if (!settled) settle_pages(manager, space, {.start = at, .end = range.end});
+    if (!settled) flush_pending_in(manager, mm, {.start = at, .end = range.end});
     settled = true;
-    if (!map_entry(manager, space, entry, at, 1, bits)) return false;
+    if (!map_entry(manager, mm, entry, at, 1, bits)) return false;
   }
   return true;
 }
@@ -70,16 +70,16 @@ bool map_region(Manager<P>& manager, Space<P>& space, LockedRegion<P>& region, R
 /// Maps new 4 KiB pages where nothing is mapped. `bits` are the rights, of pte.h. Returns false if
 /// memory ran out, or if a large page is in the way; then only a part is mapped.
 template <MemoryPlatform P>
-bool map(Manager<P>& manager, Space<P>& space, Range range, Pte bits) {
+bool map(Manager<P>& manager, AddressSpace<P>& mm, Range range, Pte bits) {
   bool complete = true;
   for (VirtAddr at = range.start; complete && at < range.end;) {
     const VirtAddr end = std::min(range.end, entry_start(at, 2) + kLargePage);
-    complete = make_table(manager, space, at, 1) != kNoFrame;
-    LockedRegion<P> region(manager, space, at);
+    complete = make_table(manager, mm, at, 1) != kNoFrame;
+    LockedRegion<P> region(manager, mm, at);
     // Another operation has found the table empty and unhooked it meanwhile: make a new one.
     if (complete && !region.has_table() && !region.is_large_page()) continue;
     complete = complete && region.has_table() &&
-               internal::map_region(manager, space, region, {.start = at, .end = end}, bits);
+               internal::map_region(manager, mm, region, {.start = at, .end = end}, bits);
     at = end;
   }
   return complete;
@@ -87,16 +87,16 @@ bool map(Manager<P>& manager, Space<P>& space, Range range, Pte bits) {
 
 /// Maps new 2 MiB pages where nothing is mapped and no page table is. Returns as `map` does.
 template <MemoryPlatform P>
-bool map_large(Manager<P>& manager, Space<P>& space, Range range, Pte bits) {
+bool map_large(Manager<P>& manager, AddressSpace<P>& mm, Range range, Pte bits) {
   for (VirtAddr at = range.start; at < range.end; at += kLargePage) {
-    const PhysAddr directory = make_table(manager, space, at, 2);
+    const PhysAddr directory = make_table(manager, mm, at, 2);
     if (directory == kNoFrame) return false;
     const TableLock<P> lock(manager, directory);
     auto&& entry = manager.platform.entry(directory, entry_index(at, 2));
     if (is_table(entry.peek())) return false;
     if (is_large(entry.peek())) continue;
-    settle_region(manager, space);
-    if (!internal::map_entry(manager, space, entry, at, 2, bits | kPteLarge)) return false;
+    flush_pending_in_region(manager, mm);
+    if (!internal::map_entry(manager, mm, entry, at, 2, bits | kPteLarge)) return false;
   }
   return true;
 }
@@ -105,8 +105,8 @@ namespace internal {
 
 /// Removes every page of the range.
 template <MemoryPlatform P>
-void clear_pages(Manager<P>& manager, Space<P>& space, Range range, Gather<P>& gather) {
-  for_each_region(manager, space, range, [&](LockedRegion<P>& region) {
+void clear_pages(Manager<P>& manager, AddressSpace<P>& mm, Range range, Gather<P>& gather) {
+  for_each_region(manager, mm, range, [&](LockedRegion<P>& region) {
     region.for_each_present(range, [&](auto& entry, VirtAddr address) {
       gather.removed(address, region.level(), entry.exchange(0, std::memory_order_seq_cst));
     });
@@ -124,8 +124,8 @@ template <MemoryPlatform P>
 
 /// Unhooks the page table of the 2 MiB at `region` if it maps nothing.
 template <MemoryPlatform P>
-void unhook_if_empty(Manager<P>& manager, Space<P>& space, VirtAddr region, Gather<P>& gather) {
-  const PhysAddr directory = find_table(manager, space, region, 2);
+void unhook_if_empty(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr region, Gather<P>& gather) {
+  const PhysAddr directory = find_table(manager, mm, region, 2);
   if (directory == kNoFrame) return;
   auto&& entry = manager.platform.entry(directory, entry_index(region, 2));
   if (!is_table(entry.peek())) return;
@@ -146,25 +146,25 @@ enum class EmptyTables : std::uint8_t { keep, release };
 /// Unmaps every page of the range. When it returns no CPU can use one through this range, and the
 /// pages that have no other reference are released.
 template <MemoryPlatform P>
-void unmap(Manager<P>& manager, Space<P>& space, Range range,
+void unmap(Manager<P>& manager, AddressSpace<P>& mm, Range range,
            EmptyTables tables = EmptyTables::keep) {
-  Gather<P> gather(manager, space);
-  internal::clear_pages(manager, space, range, gather);
+  Gather<P> gather(manager, mm);
+  internal::clear_pages(manager, mm, range, gather);
   if (tables == EmptyTables::release) {
     for (VirtAddr at = entry_start(range.start, 2); at < range.end; at += kLargePage) {
-      internal::unhook_if_empty(manager, space, at, gather);
+      internal::unhook_if_empty(manager, mm, at, gather);
     }
   }
   gather.finish();
-  settle(manager, space);
+  flush_pending(manager, mm);
 }
 
 /// Releases the page tables of the range that map nothing.
 template <MemoryPlatform P>
-void reclaim_tables(Manager<P>& manager, Space<P>& space, Range range) {
-  Gather<P> gather(manager, space);
+void reclaim_tables(Manager<P>& manager, AddressSpace<P>& mm, Range range) {
+  Gather<P> gather(manager, mm);
   for (VirtAddr at = entry_start(range.start, 2); at < range.end; at += kLargePage) {
-    internal::unhook_if_empty(manager, space, at, gather);
+    internal::unhook_if_empty(manager, mm, at, gather);
   }
   gather.finish();
 }
@@ -172,28 +172,28 @@ void reclaim_tables(Manager<P>& manager, Space<P>& space, Range range) {
 /// Makes every page of the range read-only. When it returns no CPU can store to one through this
 /// range.
 template <MemoryPlatform P>
-void protect(Manager<P>& manager, Space<P>& space, Range range) {
-  Gather<P> gather(manager, space);
-  internal::take_rights(manager, space, range, gather);
+void protect(Manager<P>& manager, AddressSpace<P>& mm, Range range) {
+  Gather<P> gather(manager, mm);
+  internal::take_rights(manager, mm, range, gather);
   gather.finish();
-  settle(manager, space);
+  flush_pending(manager, mm);
 }
 
 /// The same with early acknowledgement, where the configuration permits it: when it returns no CPU
 /// will store to a page of the range in user mode.
 template <MemoryPlatform P>
-void protect_early(Manager<P>& manager, Space<P>& space, Range range) {
-  Gather<P> gather(manager, space);
-  internal::take_rights(manager, space, range, gather);
+void protect_early(Manager<P>& manager, AddressSpace<P>& mm, Range range) {
+  Gather<P> gather(manager, mm);
+  internal::take_rights(manager, mm, range, gather);
   gather.finish_early();
-  settle(manager, space);
+  flush_pending(manager, mm);
 }
 
 /// Permits stores to every page of the range; shared ones are copied at the first. No flush: an
 /// entry with fewer rights than memory grants causes a fault that drops it.
 template <MemoryPlatform P>
-void unprotect(Manager<P>& manager, Space<P>& space, Range range) {
-  for_each_region(manager, space, range, [&](LockedRegion<P>& region) {
+void unprotect(Manager<P>& manager, AddressSpace<P>& mm, Range range) {
+  for_each_region(manager, mm, range, [&](LockedRegion<P>& region) {
     region.for_each_present(range, [&](auto& entry, VirtAddr /*address*/) {
       const Pte now = entry.peek();
       if ((now & (kPteWritable | kPteCow)) != 0) return;
@@ -207,13 +207,13 @@ void unprotect(Manager<P>& manager, Space<P>& space, Range range) {
 }
 
 /// Makes every page of the range clean: the next store to one sets its dirty bit. For write-back,
-/// which finds pages by their frames and not by the space's operations; so it looks
+/// which finds pages by their frames and not by the mm's operations; so it looks
 /// at entries only, and what it finds unmapped is clean because dirty entries are never unflushed
 /// outside their lock.
 template <MemoryPlatform P>
-void clean(Manager<P>& manager, Space<P>& space, Range range) {
+void clean(Manager<P>& manager, AddressSpace<P>& mm, Range range) {
   for (VirtAddr at = range.start; at < range.end; at = entry_start(at, 2) + kLargePage) {
-    LockedRegion<P> region(manager, space, at);
+    LockedRegion<P> region(manager, mm, at);
     bool dirty = false;
     region.for_each_present(range, [&](auto& entry, VirtAddr /*address*/) {
       const Pte old = entry.fetch_and(~kPteDirty, std::memory_order_seq_cst);
@@ -225,10 +225,9 @@ void clean(Manager<P>& manager, Space<P>& space, Range range) {
     if (dirty) {
       // Before the lock is dropped: a cached entry with the dirty bit stores without setting it.
       const auto shift = shift_of(region.level());
-      static_cast<void>(
-          flush_range(manager, space, {.start = at, .end = end, .stride_shift = shift}));
+      static_cast<void>(flush_range(manager, mm, {.start = at, .end = end, .stride_shift = shift}));
     }
-    manager.platform.cleaned(space.mm, at, end);
+    manager.platform.cleaned(mm.core, at, end);
   }
 }
 

@@ -1,4 +1,4 @@
-// Moving a page to another address of its space.
+// Moving a page to another address of its mm.
 #pragma once
 
 #include <algorithm>
@@ -6,9 +6,9 @@
 #include <optional>
 
 #include "kernel-glue/mm/flush.h"
+#include "kernel-glue/mm/flush_pending.h"
 #include "kernel-glue/mm/gather.h"
 #include "kernel-glue/mm/manager.h"
-#include "kernel-glue/mm/settle.h"
 #include "kernel-glue/mm/tables.h"
 
 namespace shootdown::vm {
@@ -18,9 +18,10 @@ namespace internal {
 /// Moves what one entry maps to another, which is that of `to_address`, both under their locks.
 /// Returns whether it did.
 template <MemoryPlatform P, class From, class To>
-bool move_entry(Manager<P>& manager, Space<P>& space, From&& from, To&& to, VirtAddr to_address) {
+bool move_entry(Manager<P>& manager, AddressSpace<P>& mm, From&& from, To&& to,
+                VirtAddr to_address) {
   if (!is_present(from.peek()) || is_present(to.peek())) return false;
-  settle_pages(manager, space, {.start = to_address, .end = to_address + kSmallPage});
+  flush_pending_in(manager, mm, {.start = to_address, .end = to_address + kSmallPage});
   // The old value as it was when it went: the walker may have set its dirty bit just before.
   to.exchange(from.exchange(0, std::memory_order_seq_cst), std::memory_order_seq_cst);
   return true;
@@ -32,29 +33,28 @@ bool move_entry(Manager<P>& manager, Space<P>& space, From&& from, To&& to, Virt
 /// way, when it returns no CPU can use what was mapped at `from`. A large page has to be split
 /// first. Context: a task with interrupts on, no page-table lock held.
 template <MemoryPlatform P>
-bool move_page(Manager<P>& manager, Space<P>& space, VirtAddr from, VirtAddr to) {
+bool move_page(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr from, VirtAddr to) {
   bool moved = false;
-  if (make_table(manager, space, to, 1) != kNoFrame) {
-    LockedRegion<P> low(manager, space, std::min(from, to), Lock::tables);
+  if (make_table(manager, mm, to, 1) != kNoFrame) {
+    LockedRegion<P> low(manager, mm, std::min(from, to), Lock::tables);
     std::optional<LockedRegion<P>> high;
     if (entry_start(from, 2) != entry_start(to, 2)) {
-      high.emplace(manager, space, std::max(from, to), Lock::tables);
+      high.emplace(manager, mm, std::max(from, to), Lock::tables);
     }
     LockedRegion<P>& other = high ? *high : low;
     LockedRegion<P>& from_region = from < to ? low : other;
     LockedRegion<P>& to_region = from < to ? other : low;
     if (from_region.has_table() && to_region.has_table()) {
-      moved =
-          internal::move_entry(manager, space, from_region.entry(from), to_region.entry(to), to);
+      moved = internal::move_entry(manager, mm, from_region.entry(from), to_region.entry(to), to);
       // The page is at its new address now. As soon as that lock is free another operation may find
       // it there, unmap it, flush the new address and release the page, or clean it, while a CPU
       // that still has the old address cached stores to it. So the flush comes before the locks go,
       // be the page dirty or not.
-      if (moved) flush_page(manager, space, from);
-      manager.platform.looked(space.mm, from, from + kSmallPage);
+      if (moved) flush_page(manager, mm, from);
+      manager.platform.looked(mm.core, from, from + kSmallPage);
     }
   }
-  settle_all(manager, space);
+  flush_all_pending(manager, mm);
   return moved;
 }
 

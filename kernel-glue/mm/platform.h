@@ -45,7 +45,7 @@ class AtomicEntry {
 /// What a frame is for. Allocators may use it for placement, and tools for reports.
 template <Hal H>
 struct FrameHint {
-  const Mm<H>* mm;   // the space that asks
+  const Mm<H>* mm;   // the mm that asks
   VirtAddr address;  // the first address that it will map or cover
   /// Of a table: its own level, kRootLevel and kUserRootLevel being the roots. Of a page: the level
   /// of the entry that maps it, 1 for 4 KiB and 2 for 2 MiB.
@@ -125,15 +125,15 @@ concept PlatformHooks =
 /// kernel without any does nothing here. Context: a task with interrupts on; locks of page tables
 /// may be held. A call returns when it is done.
 ///
-/// `begin_secondary`         the space exists: walks may begin.
-/// `end_secondary`           before the first table of the space goes: nothing is kept of the space
+/// `begin_secondary`         the mm exists: walks may begin.
+/// `end_secondary`           before the first table of the mm goes: nothing is kept of the mm
 ///                           when it returns, and no device walks it any more.
 /// `flush_secondary`         entries or tables of [start, end) are gone or weaker, CPUs have been
 ///                           flushed, and nothing is released yet. When it returns, no translation
 ///                           of the range is kept, and no pointer to a table on the way there.
 ///                           The range is every page that holds a byte of it; an `end` of 0 is
 ///                           2^64, and kFlushAll stands for everything.
-/// `flush_secondary_kernel`  the same for the kernel's half, which every space shares.
+/// `flush_secondary_kernel`  the same for the kernel's half, which every mm shares.
 template <class P>
 concept PlatformSecondary = requires(P& platform, const Mm<typename P::Hal>& mm, VirtAddr address) {
   { platform.begin_secondary(mm) };

@@ -62,11 +62,11 @@ constexpr VirtAddr entry_start(VirtAddr address, unsigned level) {
 /// Whether a TLB may hold a translation made from `before` that `after` no longer justifies.
 ///
 /// An entry that is not present is never cached itself, so making it present needs no flush, if
-/// what it mapped before has been flushed (settle.h). One that lacks a right which memory grants
-/// causes a fault that drops it, so widening needs nothing. Accessed and dirty bits matter when
-/// they are cleared: a cached entry with the dirty bit set stores without setting it again. Frame,
-/// size, caching and protection key mean something else after any change. Software's bits mean
-/// nothing to hardware. (SDM vol. 3, 4.10.2 to 4.10.4.)
+/// what it mapped before has been flushed (flush_pending.h). One that lacks a right which memory
+/// grants causes a fault that drops it, so widening needs nothing. Accessed and dirty bits matter
+/// when they are cleared: a cached entry with the dirty bit set stores without setting it again.
+/// Frame, size, caching and protection key mean something else after any change. Software's bits
+/// mean nothing to hardware. (SDM vol. 3, 4.10.2 to 4.10.4.)
 constexpr bool needs_flush(Pte before, Pte after) {
   if (!is_present(before)) return false;
   if (!is_present(after)) return true;

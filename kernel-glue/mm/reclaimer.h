@@ -13,32 +13,33 @@
 namespace shootdown::vm {
 
 /// One reclaiming task's batch. CPUs may still use its pages until `flush`; an operation that meets
-/// one of their entries sees the space's mark (`settle`, M12). Context: a task with interrupts on.
+/// one of their entries sees the mm's mark (`flush_pending`, M12). Context: a task with interrupts
+/// on.
 template <MemoryPlatform P>
 class Reclaimer {
  public:
   using H = typename P::Hal;
 
   /// Unmaps the page that holds `address`. Returns whether there was one.
-  bool reclaim(Manager<P>& manager, Space<P>& space, VirtAddr address) {
+  bool reclaim(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address) {
     if (held_ == pages_.size()) flush(manager);
-    LockedRegion<P> region(manager, space, address);
+    LockedRegion<P> region(manager, mm, address);
     if (!region.has_table() && !region.is_large_page()) return false;
     auto&& entry = region.entry(address);
     if (!is_present(entry.peek())) return false;
     const Pte old = entry.exchange(0, std::memory_order_seq_cst);
     if ((old & kPteDirty) != 0) {
-      flush_dirty(manager, space, address, region.level(), old);
+      flush_dirty(manager, mm, address, region.level(), old);
     } else {
       // M12: the mark is set before the lock goes, so an operation that finds the entry gone finds
       // the mark.
-      batch_.add(manager.system, space.mm);
+      batch_.add(manager.system, mm.core);
       // Only CPUs wait for the batch: secondary TLBs are flushed at once, and so the operation that
       // settles the batch later has only CPUs to flush.
       const VirtAddr start = entry_start(address, region.level());
-      manager.platform.flush_secondary(space.mm, start,
+      manager.platform.flush_secondary(mm.core, start,
                                        start + (VirtAddr{1} << shift_of(region.level())));
-      pages_[held_++] = {.frame = frame_of(old), .space = space.mm.context};
+      pages_[held_++] = {.frame = frame_of(old), .mm = mm.core.context};
     }
     return true;
   }
@@ -48,7 +49,7 @@ class Reclaimer {
     if (held_ == 0) return;
     const BatchQuiet quiet = batch_.flush(manager.system);
     for (std::size_t i = 0; i < held_; ++i) {
-      drop_mapping(manager, pages_[i].space, pages_[i].frame, quiet);
+      drop_mapping(manager, pages_[i].mm, pages_[i].frame, quiet);
     }
     held_ = 0;
   }
@@ -58,20 +59,20 @@ class Reclaimer {
 
   struct Page {
     PhysAddr frame;
-    ContextId space;  // whose mapping held it
+    ContextId mm;  // whose mapping held it
   };
 
   /// A dirty page is about to be written back, and must not be stored to afterwards through an
   /// entry that keeps the store to itself. So it does not wait for the batch.
-  static void flush_dirty(Manager<P>& manager, Space<P>& space, VirtAddr address, unsigned level,
-                          Pte old) {
+  static void flush_dirty(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address,
+                          unsigned level, Pte old) {
     manager.platform.note_dirty(frame_of(old));
     const std::uint8_t shift = shift_of(level);
     const VirtAddr start = entry_start(address, level);
     const TranslationsQuiet quiet =
-        flush_range(manager, space,
+        flush_range(manager, mm,
                     {.start = start, .end = start + (VirtAddr{1} << shift), .stride_shift = shift});
-    drop_mapping(manager, space, frame_of(old), quiet);
+    drop_mapping(manager, mm, frame_of(old), quiet);
   }
 
   ReclaimBatch<H> batch_;

@@ -1,7 +1,7 @@
 // Finding, hooking and locking page tables.
 //
-// Tables of levels 4 to 2 stay where they are until the space is destroyed, so a pointer to one is
-// good as long as the space is. A page table (level 1) may be unhooked under its directory's lock
+// Tables of levels 4 to 2 stay where they are until the mm is destroyed, so a pointer to one is
+// good as long as the mm is. A page table (level 1) may be unhooked under its directory's lock
 // and its own: an operation that finds one without a lock takes its lock and looks again.
 #pragma once
 
@@ -11,17 +11,17 @@
 #include <cstdint>
 #include <optional>
 
+#include "kernel-glue/mm/flush_pending.h"
 #include "kernel-glue/mm/lock.h"
 #include "kernel-glue/mm/manager.h"
-#include "kernel-glue/mm/settle.h"
 
 namespace shootdown::vm {
 
 /// The table of `level`, at least 2, that covers `address`, or kNoFrame.
 template <MemoryPlatform P>
-[[nodiscard]] PhysAddr find_table(Manager<P>& manager, const Space<P>& space, VirtAddr address,
+[[nodiscard]] PhysAddr find_table(Manager<P>& manager, const AddressSpace<P>& mm, VirtAddr address,
                                   unsigned level) {
-  PhysAddr table = space.mm.root;
+  PhysAddr table = mm.core.root;
   for (unsigned at = kRootLevel; at > level; --at) {
     const Pte entry = manager.platform.entry(table, entry_index(address, at)).peek();
     if (!is_table(entry)) return kNoFrame;
@@ -35,11 +35,11 @@ namespace internal {
 /// Hooks a new table below `parent`, which has level `at`. Returns the entry, which is another
 /// operation's if that came first, and not present if there is no memory.
 template <MemoryPlatform P>
-Pte hook_table(Manager<P>& manager, Space<P>& space, PhysAddr parent, unsigned at,
+Pte hook_table(Manager<P>& manager, AddressSpace<P>& mm, PhysAddr parent, unsigned at,
                VirtAddr address) {
   P& platform = manager.platform;
   const PhysAddr table = platform.allocate_table(
-      {.mm = &space.mm, .address = entry_start(address, at), .level = at - 1});
+      {.mm = &mm.core, .address = entry_start(address, at), .level = at - 1});
   if (table == kNoFrame) return 0;
   const TableLock<P> lock(manager, parent);
   auto&& entry = platform.entry(parent, entry_index(address, at));
@@ -49,12 +49,12 @@ Pte hook_table(Manager<P>& manager, Space<P>& space, PhysAddr parent, unsigned a
     return now;
   }
   // Tables of higher levels stay, so nothing can have been there before.
-  if (at == 2) settle_region(manager, space);
+  if (at == 2) flush_pending_in_region(manager, mm);
   const Pte hooked = table | kTableBits;
   // Release: the table's zeroes come before the pointer to it, against walkers that follow it.
   entry.exchange(hooked, std::memory_order_release);
   if (at == kRootLevel && manager.system.config.isolation.enabled) {
-    platform.entry(space.mm.user_root, entry_index(address, at))
+    platform.entry(mm.core.user_root, entry_index(address, at))
         .exchange(hooked, std::memory_order_release);
   }
   return hooked;
@@ -63,14 +63,14 @@ Pte hook_table(Manager<P>& manager, Space<P>& space, PhysAddr parent, unsigned a
 }  // namespace internal
 
 /// The table of `level` that covers `address`, made if need be; kNoFrame if there is no memory or a
-/// large page is in the way. Context: no lock of the space is held.
+/// large page is in the way. Context: no lock of the mm is held.
 template <MemoryPlatform P>
-[[nodiscard]] PhysAddr make_table(Manager<P>& manager, Space<P>& space, VirtAddr address,
+[[nodiscard]] PhysAddr make_table(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address,
                                   unsigned level) {
-  PhysAddr table = space.mm.root;
+  PhysAddr table = mm.core.root;
   for (unsigned at = kRootLevel; at > level; --at) {
     Pte entry = manager.platform.entry(table, entry_index(address, at)).peek();
-    if (!is_present(entry)) entry = internal::hook_table(manager, space, table, at, address);
+    if (!is_present(entry)) entry = internal::hook_table(manager, mm, table, at, address);
     if (!is_table(entry)) return kNoFrame;
     table = frame_of(entry);
   }
@@ -92,10 +92,10 @@ class LockedRegion {
  public:
   using H = typename P::Hal;
 
-  LockedRegion(Manager<P>& manager, Space<P>& space, VirtAddr address, Lock which = Lock::any)
+  LockedRegion(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address, Lock which = Lock::any)
       : platform_(manager.platform),
         start_(entry_start(address, 2)),
-        directory_(find_table(manager, space, address, 2)) {
+        directory_(find_table(manager, mm, address, 2)) {
     // Without a directory nothing was ever mapped here, and there is nothing to lock.
     while (directory_ != kNoFrame) {
       const Pte hint = directory_entry().peek();
@@ -170,9 +170,9 @@ template <MemoryPlatform P>
 }  // namespace internal
 
 /// Calls `visit(address)` for the start of each 2 MiB of the user half that something is hooked
-/// for. What is hooked meanwhile may be missed. Context: no lock of the space is held.
+/// for. What is hooked meanwhile may be missed. Context: no lock of the mm is held.
 template <MemoryPlatform P, class Visit>
-void for_each_hooked(Manager<P>& manager, Space<P>& space, Visit&& visit) {
+void for_each_hooked(Manager<P>& manager, AddressSpace<P>& mm, Visit&& visit) {
   P& platform = manager.platform;
   const auto descend = [&](const auto& self, PhysAddr table, unsigned level,
                            VirtAddr start) -> void {
@@ -193,17 +193,17 @@ void for_each_hooked(Manager<P>& manager, Space<P>& space, Visit&& visit) {
       self(self, frame_of(entry), level - 1, address);
     }
   };
-  descend(descend, space.mm.root, kRootLevel, 0);
+  descend(descend, mm.core.root, kRootLevel, 0);
 }
 
 /// Calls `visit(region)` for each 2 MiB that `range` touches, with its lock held, and tells the
 /// platform what was looked at.
 template <MemoryPlatform P, class Visit>
-void for_each_region(Manager<P>& manager, Space<P>& space, Range range, Visit&& visit) {
+void for_each_region(Manager<P>& manager, AddressSpace<P>& mm, Range range, Visit&& visit) {
   for (VirtAddr at = range.start; at < range.end; at = entry_start(at, 2) + kLargePage) {
-    LockedRegion<P> region(manager, space, at);
+    LockedRegion<P> region(manager, mm, at);
     visit(region);
-    manager.platform.looked(space.mm, at, std::min(range.end, region.end()));
+    manager.platform.looked(mm.core, at, std::min(range.end, region.end()));
   }
 }
 

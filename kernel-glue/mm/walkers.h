@@ -21,7 +21,7 @@
 
 namespace shootdown::vm {
 
-/// A lockless walk, for a scope. Interrupts are off meanwhile. Context: a task of the space that it
+/// A lockless walk, for a scope. Interrupts are off meanwhile. Context: a task of the mm that it
 /// walks, on the CPU that has it loaded.
 template <MemoryPlatform P>
 class LocklessWalk {
@@ -62,11 +62,11 @@ template <MemoryPlatform P>
   return true;
 }
 
-/// What is released was mapped or walked in a space that the token's flush was of.
+/// What is released was mapped or walked in an mm that the token's flush was of.
 template <MemoryPlatform P>
 void require_covered(bool covered) {
   require<typename P::Hal>(covered, Rule::r1,
-                           "memory is released with a token that is spent or of another space");
+                           "memory is released with a token that is spent or of another mm");
 }
 
 /// Whether a flush that frees tables has excluded software walkers when it returns.
@@ -99,12 +99,12 @@ void collect_tables(Manager<P>& manager) {
 }
 
 /// Releases an unhooked table, now or when walkers permit. The token is of the flush after the
-/// unhooking, of the same space: it speaks for hardware walkers. Context: as for a flush.
+/// unhooking, of the same mm: it speaks for hardware walkers. Context: as for a flush.
 template <MemoryPlatform P>
-void retire_table(Manager<P>& manager, const Space<P>& space, PhysAddr table,
+void retire_table(Manager<P>& manager, const AddressSpace<P>& mm, PhysAddr table,
                   const TablesUnreachable& proof) {
   using H = typename P::Hal;
-  internal::require_covered<P>(proof.covers(space.mm));
+  internal::require_covered<P>(proof.covers(mm.core));
   if (internal::flush_excludes_walkers(manager)) {
     manager.platform.release_table(table);
     return;

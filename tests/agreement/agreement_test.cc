@@ -10,7 +10,7 @@
 #include "fuzz/run/runner.h"
 #include "fuzz/scenario/generate.h"
 #include "fuzz/scenario/scenario.h"
-#include "tests/oracles/trial.h"
+#include "tests/oracles/oracle_fixture.h"
 
 namespace shootdown::fuzz {
 namespace {
@@ -76,20 +76,20 @@ TEST(O30_Agreement, AllSettingsComeToTheSameVerdictOnEveryScenario) {
 /// What user code and the kernel saw: for each access that succeeded its page and right, and whose
 /// page it reached.
 std::string outcomes(const Scenario& scenario, std::uint64_t& accesses) {
-  Trial trial;
+  OracleFixture fixture;
   std::string seen;
-  trial.on_access = [&](CpuId cpu, VirtAddr address, const host::TlbEntry& entry) {
+  fixture.on_access = [&](CpuId cpu, VirtAddr address, const host::TlbEntry& entry) {
     // Under isolation each entry from user mode reads this page.
     if (kernel_page_of(address) == kPageOfEntries) return;
     ++accesses;
     seen += std::to_string(cpu) + ":" + std::to_string(address) + (entry.writable ? "w" : "r") +
-            std::to_string(trial.machine.frames().info(entry.frame).owner) + " ";
+            std::to_string(fixture.machine.frames().info(entry.frame).owner) + " ";
   };
-  const std::string verdict = trial.run(scenario);
+  const std::string verdict = fixture.run(scenario);
   return verdict + " " + seen;
 }
 
-/// Only CPU 0 works, on the spaces of all, and nothing deviates: then the settings cannot change
+/// Only CPU 0 works, on the mms of all, and nothing deviates: then the settings cannot change
 /// who comes first, and every access must end in the same way.
 TEST(O30_Agreement, WithoutRacesEveryAccessEndsTheSame) {
   std::uint64_t accesses = 0;
@@ -97,7 +97,7 @@ TEST(O30_Agreement, WithoutRacesEveryAccessEndsTheSame) {
     Scenario generated;
     generate(seed, {.ops_per_cpu = 16, .max_deviations = 0}, generated);
     for (unsigned cpu = 1; cpu < kMaxCpus; ++cpu) generated.ops[cpu].clear();
-    // Isolation allocates one frame more for a space, so it is another allocation that would fail.
+    // Isolation allocates one frame more for an mm, so it is another allocation that would fail.
     for (Op& op : generated.ops[0]) {
       if (op.kind == OpKind::fail_allocation) op = {.kind = OpKind::read};
     }

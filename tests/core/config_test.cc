@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "tests/core/bench.h"
+#include "tests/core/core_fixture.h"
 
 namespace shootdown::test {
 namespace {
@@ -24,10 +24,10 @@ constexpr Impossible kImpossible[] = {
     {"broadcast needs PCIDs", {.processor = {.pcid = false}, .broadcast = kOn}},
     {"broadcast and page-table isolation exclude each other",
      {.isolation = {.enabled = true}, .broadcast = kOn}},
-    {"there are 1 to kMaxGlobalSlots global slots",
-     {.broadcast = {.enabled = true, .global_slots = 0}}},
-    {"there are 1 to kMaxGlobalSlots global slots",
-     {.broadcast = {.enabled = true, .global_slots = kMaxGlobalSlots + 1}}},
+    {"there are 1 to kMaxGlobalAsids global ASIDs",
+     {.broadcast = {.enabled = true, .global_asids = 0}}},
+    {"there are 1 to kMaxGlobalAsids global ASIDs",
+     {.broadcast = {.enabled = true, .global_asids = kMaxGlobalAsids + 1}}},
 };
 
 // A kernel whose configuration is a constant is told when it is compiled.
@@ -57,7 +57,7 @@ TEST(Configuration, AllElseIsPossible) {
         .isolation = {.enabled = on(3), .defer_user_pages = on(3) && on(4)},
         .targets = {.early_acknowledgement = on(5),
                     .mask_policy = on(6) ? MaskPolicy::kept_lazily : MaskPolicy::cleared_at_switch,
-                    .target_test = on(7) ? TargetTest::by_loaded_space : TargetTest::not_lazy},
+                    .target_test = on(7) ? TargetTest::by_loaded_mm : TargetTest::not_lazy},
         .broadcast = {.enabled = on(8) && on(0) && !on(3)}};
     EXPECT_EQ(validate(config, /*can_broadcast=*/true), nullptr) << bits;
   }

@@ -7,7 +7,7 @@
 #include <set>
 #include <vector>
 
-#include "tests/core/bench.h"
+#include "tests/core/core_fixture.h"
 
 namespace shootdown::test {
 namespace {
@@ -114,15 +114,15 @@ TEST(AtomicCpuMask, EachCpuChangesOneBitOfOneWordWithALockedOperation) {
 }
 
 TEST(ManyCpus, AFlushReachesThemAcrossWords) {
-  const auto bench = std::make_unique<Bench<kMany>>();
-  bench->run_mm_on({0, 63, 64, 129});
-  bench->as(64, [&] { static_cast<void>(flush_tlb_page(bench->system, bench->mm, 0x5000)); });
+  const auto fixture = std::make_unique<CoreFixture<kMany>>();
+  fixture->run_mm_on({0, 63, 64, 129});
+  fixture->as(64, [&] { static_cast<void>(flush_tlb_page(fixture->system, fixture->mm, 0x5000)); });
   std::set<CpuId> flushed;
   for (const Entry& entry : recorder.log) {
     if (is(entry, "invlpg")) flushed.insert(entry.cpu);
   }
   EXPECT_EQ(flushed, (std::set<CpuId>{0, 63, 64, 129}));
-  EXPECT_EQ(bench->own(64).counters.targets_queued, 3u);
+  EXPECT_EQ(fixture->own(64).counters.targets_queued, 3u);
 }
 
 }  // namespace

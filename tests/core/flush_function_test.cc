@@ -5,18 +5,18 @@
 
 #include <vector>
 
-#include "tests/core/bench.h"
+#include "tests/core/core_fixture.h"
 
 namespace shootdown::test {
 namespace {
 
-using TwoCpus = Bench<2>;
+using TwoCpus = CoreFixture<2>;
 using H = TwoCpus::H;
 
-/// CPU 1 runs the bench's space and answers requests of CPU 0.
+/// CPU 1 runs the bench's mm and answers requests of CPU 0.
 struct FlushFunctionTest : testing::Test {
-  TwoCpus bench;
-  FlushRequest<H> request{.mm = &bench.mm,
+  TwoCpus fixture;
+  FlushRequest<H> request{.mm = &fixture.mm,
                           .start = 0x5000,
                           .end = 0x7000,
                           .generation = 2,
@@ -28,22 +28,22 @@ struct FlushFunctionTest : testing::Test {
                           .acknowledges_early = false};
 
   FlushFunctionTest() {
-    bench.run_mm_on({1});
-    bench.mm.tlb_gen.poke(2);
+    fixture.run_mm_on({1});
+    fixture.mm.tlb_gen.poke(2);
   }
   void answer(CpuId cpu = 1) {
     recorder.clear();
-    bench.with_interrupts_off(cpu, [&] { flush_function(bench.system, request); });
+    fixture.with_interrupts_off(cpu, [&] { flush_function(fixture.system, request); });
   }
   static HandlerOutcome outcome() { return events(TraceKind::handler_end).back().outcome; }
 };
 
 // ---- R4, R5: the decision
 
-HandlerOutcome expected_outcome(Generation slot, Generation wanted, Generation space, bool all) {
-  if (wanted != kNoGeneration && wanted <= slot) return HandlerOutcome::already_fresh;
-  if (slot == space) return HandlerOutcome::already_fresh;
-  const bool exactly_this_one = slot + 1 == wanted && wanted == space;
+HandlerOutcome expected_outcome(Generation asid, Generation wanted, Generation mm, bool all) {
+  if (wanted != kNoGeneration && wanted <= asid) return HandlerOutcome::already_fresh;
+  if (asid == mm) return HandlerOutcome::already_fresh;
+  const bool exactly_this_one = asid + 1 == wanted && wanted == mm;
   return exactly_this_one && !all ? HandlerOutcome::partial : HandlerOutcome::full;
 }
 
@@ -51,23 +51,23 @@ using R5_FlushFunction = FlushFunctionTest;
 
 TEST_F(R5_FlushFunction, PagesOnlyIfExactlyTheRequestsGenerationIsMissing) {
   constexpr Generation kHighest = 5;
-  for (Generation space = 1; space <= kHighest; ++space) {
-    for (Generation slot = 0; slot <= space; ++slot) {
-      for (Generation wanted = 0; wanted <= space; ++wanted) {
+  for (Generation mm = 1; mm <= kHighest; ++mm) {
+    for (Generation asid = 0; asid <= mm; ++asid) {
+      for (Generation wanted = 0; wanted <= mm; ++wanted) {
         for (const bool all : {false, true}) {
-          SCOPED_TRACE(testing::Message() << "slot " << slot << ", wanted " << wanted << ", space "
-                                          << space << (all ? ", all" : ", two pages"));
-          bench.mm.tlb_gen.poke(space);
-          bench.loaded_slot(1).generation = slot;
+          SCOPED_TRACE(testing::Message() << "ASID " << asid << ", wanted " << wanted << ", mm "
+                                          << mm << (all ? ", all" : ", two pages"));
+          fixture.mm.tlb_gen.poke(mm);
+          fixture.loaded_asid(1).generation = asid;
           request.generation = wanted;
           request.end = all ? kFlushAll : 0x7000;
           answer();
-          const HandlerOutcome expected = expected_outcome(slot, wanted, space, all);
+          const HandlerOutcome expected = expected_outcome(asid, wanted, mm, all);
           EXPECT_EQ(outcome(), expected);
           EXPECT_COUNT(expected == HandlerOutcome::partial ? 2u : 0u, "invlpg");
           EXPECT_COUNT(expected == HandlerOutcome::full ? 1u : 0u, "write CR3");
-          EXPECT_EQ(bench.loaded_slot(1).generation,
-                    expected == HandlerOutcome::already_fresh ? slot : space);
+          EXPECT_EQ(fixture.loaded_asid(1).generation,
+                    expected == HandlerOutcome::already_fresh ? asid : mm);
         }
       }
     }
@@ -78,23 +78,23 @@ using R4_FlushFunction = FlushFunctionTest;
 
 TEST_F(R4_FlushFunction, TheRecordedGenerationWasReadBeforeTheFlush) {
   for (const char* instruction : {"invlpg", "write CR3"}) {
-    bench.loaded_slot(1).generation = 1;
-    bench.mm.tlb_gen.poke(2);
+    fixture.loaded_asid(1).generation = 1;
+    fixture.mm.tlb_gen.poke(2);
     request.end = instruction == std::string("invlpg") ? 0x7000 : kFlushAll;
     recorder.before = [&](const Entry& entry) {
-      if (is(entry, instruction)) bench.mm.tlb_gen.poke(3);
+      if (is(entry, instruction)) fixture.mm.tlb_gen.poke(3);
     };
     answer();
     EXPECT_ONCE("load mm.tlb_gen") << "it is not read again";
-    EXPECT_EQ(bench.loaded_slot(1).generation, 2u) << instruction;
+    EXPECT_EQ(fixture.loaded_asid(1).generation, 2u) << instruction;
   }
 }
 
 TEST_F(R4_FlushFunction, TheRecordedGenerationIsNotTheRequests) {
-  bench.mm.tlb_gen.poke(4);
+  fixture.mm.tlb_gen.poke(4);
   answer();
   EXPECT_EQ(outcome(), HandlerOutcome::full);
-  EXPECT_EQ(bench.loaded_slot(1).generation, 4u);
+  EXPECT_EQ(fixture.loaded_asid(1).generation, 4u);
 }
 
 using M6_FlushFunction = FlushFunctionTest;
@@ -104,39 +104,43 @@ TEST_F(M6_FlushFunction, TheGenerationIsReadWithAcquire) {
   EXPECT_ORDER("load mm.tlb_gen", std::memory_order_acquire);
 }
 
-TEST_F(R4_FlushFunction, ASlotNewerThanItsSpaceIsRefused) {
-  bench.loaded_slot(1).generation = 3;
+TEST_F(R4_FlushFunction, AnAsidNewerThanItsMmIsRefused) {
+  fixture.loaded_asid(1).generation = 3;
   request.generation = kNoGeneration;
-  bench.with_interrupts_off(
-      1, [&] { EXPECT_EQ(refused_by([&] { flush_function(bench.system, request); }), Rule::r4); });
+  fixture.with_interrupts_off(1, [&] {
+    EXPECT_EQ(refused_by([&] { flush_function(fixture.system, request); }), Rule::r4);
+  });
 }
 
-TEST_F(R4_FlushFunction, ASlotOfAnotherSpaceIsRefused) {
-  bench.loaded_slot(1).context = bench.other.context;
-  bench.with_interrupts_off(
-      1, [&] { EXPECT_EQ(refused_by([&] { flush_function(bench.system, request); }), Rule::r4); });
+TEST_F(R4_FlushFunction, AnAsidOfAnotherMmIsRefused) {
+  fixture.loaded_asid(1).context = fixture.other.context;
+  fixture.with_interrupts_off(1, [&] {
+    EXPECT_EQ(refused_by([&] { flush_function(fixture.system, request); }), Rule::r4);
+  });
 }
 
 using R1_FlushFunction = FlushFunctionTest;
 
-TEST_F(R1_FlushFunction, ARequestNewerThanItsSpaceIsRefused) {
+TEST_F(R1_FlushFunction, ARequestNewerThanItsMmIsRefused) {
   request.generation = 3;
-  bench.with_interrupts_off(
-      1, [&] { EXPECT_EQ(refused_by([&] { flush_function(bench.system, request); }), Rule::r1); });
+  fixture.with_interrupts_off(1, [&] {
+    EXPECT_EQ(refused_by([&] { flush_function(fixture.system, request); }), Rule::r1);
+  });
 }
 
 using R12_FlushFunction = FlushFunctionTest;
 
 TEST_F(R12_FlushFunction, NeedsInterruptsOff) {
-  bench.as(
-      1, [&] { EXPECT_EQ(refused_by([&] { flush_function(bench.system, request); }), Rule::r12); });
+  fixture.as(1, [&] {
+    EXPECT_EQ(refused_by([&] { flush_function(fixture.system, request); }), Rule::r12);
+  });
 }
 
 using R13_FlushFunction = FlushFunctionTest;
 
 TEST_F(R13_FlushFunction, GenerationZeroNeverShortCuts) {
   request.generation = kNoGeneration;
-  bench.loaded_slot(1).generation = 1;
+  fixture.loaded_asid(1).generation = 1;
   answer();
   EXPECT_EQ(outcome(), HandlerOutcome::full);
 }
@@ -149,44 +153,44 @@ TEST_F(FlushFunctionTest, AnsweringTwiceFlushesOnce) {
   EXPECT_NONE_OF("invlpg", "load mm.tlb_gen") << "the request says enough";
 }
 
-// ---- Which space
+// ---- Which mm
 
-TEST_F(FlushFunctionTest, ARequestForAnotherSpaceIsNotForThisCpu) {
-  request.mm = &bench.other;
-  bench.other.tlb_gen.poke(2);
+TEST_F(FlushFunctionTest, ARequestForAnotherMmIsNotForThisCpu) {
+  request.mm = &fixture.other;
+  fixture.other.tlb_gen.poke(2);
   answer();
   EXPECT_EQ(outcome(), HandlerOutcome::other_mm);
   EXPECT_NONE_OF("invlpg", "write CR3");
 }
 
-TEST_F(FlushFunctionTest, ARequestForNoSpaceInParticularCatchesUpWithTheLoadedOne) {
+TEST_F(FlushFunctionTest, ARequestForNoMmInParticularCatchesUpWithTheLoadedOne) {
   request.mm = nullptr;
   request.generation = kNoGeneration;
   request.end = kFlushAll;
   answer();
   EXPECT_EQ(outcome(), HandlerOutcome::full);
-  EXPECT_EQ(bench.loaded_slot(1).generation, 2u);
+  EXPECT_EQ(fixture.loaded_asid(1).generation, 2u);
 }
 
-TEST_F(FlushFunctionTest, OnTheKernelsOwnSpaceThereIsNothingToDo) {
-  bench.switch_to(1, bench.system.kernel_mm);
+TEST_F(FlushFunctionTest, OnTheKernelsOwnMmThereIsNothingToDo) {
+  fixture.switch_to(1, fixture.system.kernel_mm);
   request.mm = nullptr;
   answer();
   EXPECT_EQ(outcome(), HandlerOutcome::kernel_mm);
   EXPECT_NONE_OF("invlpg", "write CR3");
 }
 
-TEST_F(FlushFunctionTest, ALazyCpuMovesToTheKernelAndLeavesItsSlotBehind) {
-  bench.idle(1);
-  const Slot slot = bench.own(1).loaded_slot;
+TEST_F(FlushFunctionTest, ALazyCpuMovesToTheKernelAndLeavesItsAsidBehind) {
+  fixture.idle(1);
+  const Asid asid = fixture.own(1).loaded_asid;
   answer();
   EXPECT_EQ(outcome(), HandlerOutcome::left_lazy);
-  EXPECT_EQ(bench.loaded(1), &bench.system.kernel_mm);
-  EXPECT_FALSE(bench.mm.cpus.test(1));
-  EXPECT_EQ(bench.own(1).slots[slot].generation, kFirstGeneration) << "so that it flushes later";
-  EXPECT_EQ(bench.own(1).counters.lazy_left_by_flush, 1u);
+  EXPECT_EQ(fixture.loaded(1), &fixture.system.kernel_mm);
+  EXPECT_FALSE(fixture.mm.cpus.test(1));
+  EXPECT_EQ(fixture.own(1).asids[asid].generation, kFirstGeneration) << "so that it flushes later";
+  EXPECT_EQ(fixture.own(1).counters.lazy_left_by_flush, 1u);
   recorder.clear();
-  bench.switch_to(1, bench.mm);
+  fixture.switch_to(1, fixture.mm);
   EXPECT_EQ(values("write CR3").back() >> 63, 0u);
 }
 
@@ -205,11 +209,11 @@ class Ranges : public testing::TestWithParam<RangeCase> {};
 
 TEST_P(Ranges, AreFlushedByPageUpToTheCeiling) {
   const RangeCase& range = GetParam();
-  Bench<1> bench({.limits = {.ceiling_strides = range.ceiling}});
-  bench.run_mm_on({0});
+  CoreFixture<1> fixture({.limits = {.ceiling_strides = range.ceiling}});
+  fixture.run_mm_on({0});
   const VirtAddr end = range.start + (range.strides << range.shift);
   static_cast<void>(flush_tlb_mm_range(
-      bench.system, bench.mm, {.start = range.start, .end = end, .stride_shift = range.shift}));
+      fixture.system, fixture.mm, {.start = range.start, .end = end, .stride_shift = range.shift}));
   std::vector<std::uint64_t> addresses;
   for (std::uint64_t i = 0; i < range.strides && range.by_page; ++i) {
     addresses.push_back(range.start + (i << range.shift));
@@ -219,7 +223,7 @@ TEST_P(Ranges, AreFlushedByPageUpToTheCeiling) {
   const TraceEvent event = events(TraceKind::handler_end).back();
   EXPECT_EQ(event.reason,
             range.by_page ? FlushReason::local_shootdown : FlushReason::local_mm_shootdown);
-  const Counters& counters = bench.own(0).counters;
+  const Counters& counters = fixture.own(0).counters;
   EXPECT_EQ(counters.local_flush_one, addresses.size());
   EXPECT_EQ(counters.local_flush_all, range.by_page ? 0u : 1u);
 }
@@ -239,17 +243,17 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(Range, OfEverythingIsOneLoadOfCr3WithoutTheKeepBit) {
-  Bench<1> bench;
-  bench.run_mm_on({0});
-  static_cast<void>(flush_tlb_mm(bench.system, bench.mm));
-  EXPECT_EQ(values("write CR3"), std::vector<std::uint64_t>{Bench<1>::kRoot | 2});
+  CoreFixture<1> fixture;
+  fixture.run_mm_on({0});
+  static_cast<void>(flush_tlb_mm(fixture.system, fixture.mm));
+  EXPECT_EQ(values("write CR3"), std::vector<std::uint64_t>{CoreFixture<1>::kRoot | 2});
 }
 
 TEST(Range, WithoutPcidsEverythingIsALoadOfCr3Too) {
-  Bench<1> bench({.processor = {.pcid = false}});
-  bench.run_mm_on({0});
-  static_cast<void>(flush_tlb_mm(bench.system, bench.mm));
-  EXPECT_EQ(values("write CR3"), std::vector<std::uint64_t>{Bench<1>::kRoot});
+  CoreFixture<1> fixture({.processor = {.pcid = false}});
+  fixture.run_mm_on({0});
+  static_cast<void>(flush_tlb_mm(fixture.system, fixture.mm));
+  EXPECT_EQ(values("write CR3"), std::vector<std::uint64_t>{CoreFixture<1>::kRoot});
 }
 
 // ---- Traces
@@ -265,7 +269,7 @@ TEST_F(FlushFunctionTest, TraceTellsReasonAndGenerations) {
   answer();
   event = events(TraceKind::handler_end).back();
   EXPECT_EQ(event.reason, FlushReason::local_shootdown) << "the initiator's own part";
-  EXPECT_EQ(bench.own(1).counters.remote_flush_received, 1u) << "only the first was remote";
+  EXPECT_EQ(fixture.own(1).counters.remote_flush_received, 1u) << "only the first was remote";
 }
 
 }  // namespace

@@ -5,30 +5,30 @@
 
 #include <memory>
 
-#include "tests/core/bench.h"
+#include "tests/core/core_fixture.h"
 
 namespace shootdown::test {
 namespace {
 
-using FourCpus = Bench<4>;
+using FourCpus = CoreFixture<4>;
 constexpr FlushRange kOnePage{.start = 0x5000, .end = 0x6000};
 
 template <CpuId kCpus>
-void flush(Bench<kCpus>& bench, FlushRange range = kOnePage) {
-  static_cast<void>(flush_tlb_mm_range(bench.system, bench.mm, range));
+void flush(CoreFixture<kCpus>& fixture, FlushRange range = kOnePage) {
+  static_cast<void>(flush_tlb_mm_range(fixture.system, fixture.mm, range));
 }
 
 template <CpuId kCpus>
-void flush_tables(Bench<kCpus>& bench, FlushRange range = kOnePage) {
-  static_cast<void>(flush_tlb_mm_range_freed_tables(bench.system, bench.mm, range));
+void flush_tables(CoreFixture<kCpus>& fixture, FlushRange range = kOnePage) {
+  static_cast<void>(flush_tlb_mm_range_freed_tables(fixture.system, fixture.mm, range));
 }
 
 // ---- R1
 
 TEST(R1, TheGenerationIsBumpedBeforeTargetsAreChosenAndBeforeInterruptsLeave) {
-  FourCpus bench;
-  bench.run_mm_on({0, 1, 2});
-  flush(bench);
+  FourCpus fixture;
+  fixture.run_mm_on({0, 1, 2});
+  flush(fixture);
   EXPECT_EQ(index_of("trace flush_asked"), 0u);
   EXPECT_EQ(index_of("add mm.tlb_gen"), 1u) << "nothing shared is touched before";
   EXPECT_BEFORE("add mm.tlb_gen", "load mm.cpu_mask");
@@ -38,20 +38,20 @@ TEST(R1, TheGenerationIsBumpedBeforeTargetsAreChosenAndBeforeInterruptsLeave) {
 }
 
 TEST(R1, BumpAndReadsAreInOneTotalOrder) {
-  FourCpus bench;
-  bench.run_mm_on({0, 1});
-  flush(bench);
+  FourCpus fixture;
+  fixture.run_mm_on({0, 1});
+  flush(fixture);
   EXPECT_ORDER("add mm.tlb_gen", std::memory_order_seq_cst);
   EXPECT_ORDER("load mm.cpu_mask", std::memory_order_seq_cst);
   EXPECT_ORDER("load cpu1.is_lazy", std::memory_order_seq_cst);
 }
 
 TEST(R1, TheRequestCarriesTheGenerationOfItsOwnBump) {
-  FourCpus bench;
-  bench.run_mm_on({0, 1});
-  flush(bench);
-  flush(bench);
-  EXPECT_EQ(bench.mm.tlb_gen.peek(), kFirstGeneration + 2);
+  FourCpus fixture;
+  fixture.run_mm_on({0, 1});
+  flush(fixture);
+  flush(fixture);
+  EXPECT_EQ(fixture.mm.tlb_gen.peek(), kFirstGeneration + 2);
   const auto begins = events(TraceKind::flush_begin);
   ASSERT_EQ(begins.size(), 2u);
   EXPECT_EQ(begins[0].value, kFirstGeneration + 1);
@@ -60,10 +60,10 @@ TEST(R1, TheRequestCarriesTheGenerationOfItsOwnBump) {
 
 TEST(R1, HoldsForALocalFlushAndWithTheKeyOff) {
   for (const bool concurrent : {true, false}) {
-    FourCpus bench;
-    bench.run_mm_on({0});
+    FourCpus fixture;
+    fixture.run_mm_on({0});
     FourCpus::H::concurrent = concurrent;
-    flush(bench);
+    flush(fixture);
     EXPECT_BEFORE("add mm.tlb_gen", "load mm.cpu_mask");
     EXPECT_BEFORE("load mm.cpu_mask", "invlpg");
   }
@@ -72,9 +72,9 @@ TEST(R1, HoldsForALocalFlushAndWithTheKeyOff) {
 // ---- Concurrent and serial
 
 TEST(ConcurrentFlush, RunsTheLocalPartAfterTheInterruptsLeftAndBeforeTheWait) {
-  FourCpus bench;
-  bench.run_mm_on({0, 1, 2, 3});
-  flush(bench);
+  FourCpus fixture;
+  fixture.run_mm_on({0, 1, 2, 3});
+  flush(fixture);
   const Moment local = first("trace handler_begin", 0);
   EXPECT_BEFORE("send interrupt", local);
   EXPECT_BEFORE(last("trace handler_end", 0), "pause");
@@ -82,28 +82,28 @@ TEST(ConcurrentFlush, RunsTheLocalPartAfterTheInterruptsLeftAndBeforeTheWait) {
 }
 
 TEST(ConcurrentFlush, SendsOneInterruptMessageForAllTargets) {
-  FourCpus bench;
-  bench.run_mm_on({0, 1, 3});
-  flush(bench);
+  FourCpus fixture;
+  fixture.run_mm_on({0, 1, 3});
+  flush(fixture);
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b1010});
 }
 
 TEST(ConcurrentFlush, RunsTheLocalPartWithInterruptsOffAndRestoresThem) {
-  FourCpus bench;
-  bench.run_mm_on({0, 1});
+  FourCpus fixture;
+  fixture.run_mm_on({0, 1});
   recorder.before = [&](const Entry& entry) {
     if (is(entry, "invlpg")) EXPECT_FALSE(FourCpus::H::interrupts_enabled());
   };
-  flush(bench);
+  flush(fixture);
   EXPECT_COUNT(2, "invlpg");
   EXPECT_TRUE(FourCpus::H::interrupts_enabled());
 }
 
 TEST(SerialFlush, WithTheKeyOffTheLocalPartComesFirst) {
-  FourCpus bench;
-  bench.run_mm_on({0, 1, 2});
+  FourCpus fixture;
+  fixture.run_mm_on({0, 1, 2});
   FourCpus::H::concurrent = false;
-  flush(bench);
+  flush(fixture);
   EXPECT_BEFORE(last("trace handler_end", 0), "push cpu1.queue");
   EXPECT_BEFORE(last("trace handler_end", 0), "send interrupt");
   EXPECT_ONCE("trace handler_begin", 0) << "once, although it is in the mask";
@@ -112,12 +112,12 @@ TEST(SerialFlush, WithTheKeyOffTheLocalPartComesFirst) {
   EXPECT_ONCE("invlpg", 2);
 }
 
-TEST(SerialFlush, OfASpaceThatThisCpuDoesNotRunHasNoLocalPart) {
+TEST(SerialFlush, OfAMmThatThisCpuDoesNotRunHasNoLocalPart) {
   for (const bool concurrent : {true, false}) {
-    FourCpus bench;
-    bench.run_mm_on({1, 2});
+    FourCpus fixture;
+    fixture.run_mm_on({1, 2});
     FourCpus::H::concurrent = concurrent;
-    flush(bench);
+    flush(fixture);
     EXPECT_NEVER("trace handler_begin", 0);
     EXPECT_COUNT(2, "invlpg");
   }
@@ -126,9 +126,9 @@ TEST(SerialFlush, OfASpaceThatThisCpuDoesNotRunHasNoLocalPart) {
 // ---- Which CPUs are reached
 
 TEST(FastPath, AFlushOfOneselfTouchesNoInterruptMachinery) {
-  FourCpus bench;
-  bench.run_mm_on({0});
-  flush(bench);
+  FourCpus fixture;
+  fixture.run_mm_on({0});
+  flush(fixture);
   EXPECT_ONCE("invlpg", 0);
   for (const char* what : {"order stores", "send interrupt", "load online", "pause",
                            "push cpu0.queue", "trace flush_send"}) {
@@ -137,10 +137,10 @@ TEST(FastPath, AFlushOfOneselfTouchesNoInterruptMachinery) {
 }
 
 TEST(R13, AnEmptyMaskTouchesNothing) {
-  FourCpus bench;
+  FourCpus fixture;
   recorder.clear();
-  flush(bench);
-  EXPECT_EQ(bench.mm.tlb_gen.peek(), kFirstGeneration + 1) << "the slots must still learn of it";
+  flush(fixture);
+  EXPECT_EQ(fixture.mm.tlb_gen.peek(), kFirstGeneration + 1) << "the ASIDs must still learn of it";
   for (const Entry& entry : recorder.log) {
     EXPECT_TRUE(is(entry, "add mm.tlb_gen") || is(entry, "load mm.cpu_mask") ||
                 entry.what.starts_with("trace flush_"))
@@ -150,20 +150,20 @@ TEST(R13, AnEmptyMaskTouchesNothing) {
 
 TEST(R13, Cpu0IsATargetLikeAnyOther) {
   for (const bool concurrent : {true, false}) {
-    FourCpus bench;
-    bench.run_mm_on({0});
+    FourCpus fixture;
+    fixture.run_mm_on({0});
     FourCpus::H::concurrent = concurrent;
-    bench.as(1, [&] { flush(bench); });
+    fixture.as(1, [&] { flush(fixture); });
     EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b1});
     EXPECT_ONCE("invlpg", 0);
   }
 }
 
 TEST(R13, ACpuThatIsNotOnlineIsNoTarget) {
-  Bench<2> bench;
-  auto fresh = std::make_unique<System<Bench<2>::H>>();
-  initialize_system(*fresh, {}, Bench<2>::kKernelRoot);
-  bench.with_interrupts_off(0, [&] { initialize_cpu(*fresh); });
+  CoreFixture<2> fixture;
+  auto fresh = std::make_unique<System<CoreFixture<2>::H>>();
+  initialize_system(*fresh, {}, CoreFixture<2>::kKernelRoot);
+  fixture.with_interrupts_off(0, [&] { initialize_cpu(*fresh); });
   CpuMask<2> targets;
   targets.set(0);
   targets.set(1);
@@ -173,71 +173,71 @@ TEST(R13, ACpuThatIsNotOnlineIsNoTarget) {
 }
 
 TEST(R6, AFlushThatFreesTablesReachesLazyCpus) {
-  FourCpus bench;
-  bench.run_mm_on({0, 1, 2});
-  bench.idle(2);
+  FourCpus fixture;
+  fixture.run_mm_on({0, 1, 2});
+  fixture.idle(2);
   recorder.clear();
-  flush(bench);
+  flush(fixture);
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b010}) << "leaf entries only";
   recorder.clear();
-  flush_tables(bench);
+  flush_tables(fixture);
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b110});
-  EXPECT_EQ(bench.loaded(2), &bench.system.kernel_mm);
+  EXPECT_EQ(fixture.loaded(2), &fixture.system.kernel_mm);
 }
 
 TEST(LazyCpus, AreAskedWhenTheyAreQueuedAndNotBefore) {
-  FourCpus bench;
-  bench.run_mm_on({0, 1, 2});
+  FourCpus fixture;
+  fixture.run_mm_on({0, 1, 2});
   // CPU 2 goes idle after CPU 1 was queued: as late as possible, but in time.
   recorder.before = [&](const Entry& entry) {
-    if (is(entry, "push cpu1.queue")) bench.system.cpus[2].shared.is_lazy.poke(true);
+    if (is(entry, "push cpu1.queue")) fixture.system.cpus[2].shared.is_lazy.poke(true);
   };
-  flush(bench);
+  flush(fixture);
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b010});
 }
 
 // ---- R10
 
 TEST(R10, TheRequestBelongsToTheInitiatorAndStaysAsItIs) {
-  FourCpus bench;
-  bench.run_mm_on({0, 1, 2});
-  const FlushRequest<FourCpus::H>* request = &bench.system.cpus[0].request;
+  FourCpus fixture;
+  fixture.run_mm_on({0, 1, 2});
+  const FlushRequest<FourCpus::H>* request = &fixture.system.cpus[0].request;
   unsigned runs = 0;
   recorder.before = [&](const Entry& entry) {
     if (!is(entry, "invlpg")) return;
     ++runs;
-    EXPECT_EQ(request->mm, &bench.mm);
+    EXPECT_EQ(request->mm, &fixture.mm);
     EXPECT_EQ(request->start, kOnePage.start);
     EXPECT_EQ(request->end, kOnePage.end);
     EXPECT_EQ(request->initiator, 0u);
-    EXPECT_TRUE(bench.own(0).request_in_use);
+    EXPECT_TRUE(fixture.own(0).request_in_use);
   };
-  flush(bench);
+  flush(fixture);
   EXPECT_EQ(runs, 3u);
   for (const TraceEvent& event : events(TraceKind::handler_begin)) {
     EXPECT_EQ(event.request, request);
   }
-  EXPECT_FALSE(bench.own(0).request_in_use) << "and is given back";
+  EXPECT_FALSE(fixture.own(0).request_in_use) << "and is given back";
 }
 
 TEST(R10, AFlushInsideAFlushIsRefused) {
-  FourCpus bench;
-  bench.run_mm_on({0, 1});
+  FourCpus fixture;
+  fixture.run_mm_on({0, 1});
   std::optional<Rule> refused;
   recorder.before = [&](const Entry& entry) {
-    if (is(entry, "pause") && !refused) refused = refused_by([&] { flush(bench); });
+    if (is(entry, "pause") && !refused) refused = refused_by([&] { flush(fixture); });
   };
-  flush(bench);
+  flush(fixture);
   EXPECT_EQ(refused, Rule::r10);
 }
 
-TEST(R10, ACallRecordInUseIsNotTakenAgain) {
-  FourCpus bench;
+TEST(R10, ACallDataInUseIsNotTakenAgain) {
+  FourCpus fixture;
   std::optional<Rule> refused;
   CpuMask<4> targets;
   targets.set(1);
   const auto call = [&] {
-    bench.system.calls.call(
+    fixture.system.calls.call(
         targets, [](CpuId) { return true; }, [](void*, auto&) {}, nullptr, [] {});
   };
   recorder.before = [&](const Entry& entry) {
@@ -248,34 +248,34 @@ TEST(R10, ACallRecordInUseIsNotTakenAgain) {
 }
 
 TEST(R10, TheRecordIsFreeAgainWhenTheCallReturns) {
-  FourCpus bench;
-  bench.run_mm_on({0, 1});
-  for (int i = 0; i < 3; ++i) flush(bench);
+  FourCpus fixture;
+  fixture.run_mm_on({0, 1});
+  for (int i = 0; i < 3; ++i) flush(fixture);
   EXPECT_COUNT(3, "invlpg", 1);
 }
 
 // ---- R12
 
 TEST(R12, AFlushWithInterruptsOffIsRefused) {
-  FourCpus bench;
-  bench.run_mm_on({0});
+  FourCpus fixture;
+  fixture.run_mm_on({0});
   std::optional<Rule> refused;
-  bench.with_interrupts_off(0, [&] { refused = refused_by([&] { flush(bench); }); });
+  fixture.with_interrupts_off(0, [&] { refused = refused_by([&] { flush(fixture); }); });
   EXPECT_EQ(refused, Rule::r12);
-  EXPECT_EQ(bench.mm.tlb_gen.peek(), kFirstGeneration) << "and changes nothing";
+  EXPECT_EQ(fixture.mm.tlb_gen.peek(), kFirstGeneration) << "and changes nothing";
 }
 
 TEST(R12, AFlushInAnInterruptHandlerIsRefused) {
-  FourCpus bench;
-  bench.run_mm_on({0});
+  FourCpus fixture;
+  fixture.run_mm_on({0});
   FourCpus::H::self().in_interrupt = true;
-  EXPECT_EQ(refused_by([&] { flush(bench); }), Rule::r12);
+  EXPECT_EQ(refused_by([&] { flush(fixture); }), Rule::r12);
 }
 
 TEST(R12, NobodyWaitsWithInterruptsOff) {
   for (const bool concurrent : {true, false}) {
-    FourCpus bench;
-    bench.run_mm_on({0, 1, 2, 3});
+    FourCpus fixture;
+    fixture.run_mm_on({0, 1, 2, 3});
     FourCpus::H::concurrent = concurrent;
     unsigned waits = 0;
     recorder.before = [&](const Entry& entry) {
@@ -283,50 +283,50 @@ TEST(R12, NobodyWaitsWithInterruptsOff) {
       ++waits;
       EXPECT_TRUE(FourCpus::H::interrupts_enabled());
     };
-    flush(bench);
-    flush_tables(bench);
+    flush(fixture);
+    flush_tables(fixture);
     EXPECT_GT(waits, 0u);
   }
 }
 
 TEST(R12, PreemptionIsOffWhileTheRequestIsInUse) {
-  FourCpus bench;
-  bench.run_mm_on({0, 1});
+  FourCpus fixture;
+  fixture.run_mm_on({0, 1});
   recorder.before = [&](const Entry&) {
-    if (bench.own(0).request_in_use) EXPECT_GT(FourCpus::H::cpus[0].preemption_off, 0);
+    if (fixture.own(0).request_in_use) EXPECT_GT(FourCpus::H::cpus[0].preemption_off, 0);
   };
-  flush(bench);
+  flush(fixture);
   EXPECT_EQ(FourCpus::H::self().preemption_off, 0);
 }
 
 // ---- R13
 
-TEST(R13, TheKernelsOwnSpaceIsNotFlushedByRange) {
-  FourCpus bench;
-  EXPECT_EQ(
-      refused_by([&] { static_cast<void>(flush_tlb_mm(bench.system, bench.system.kernel_mm)); }),
-      Rule::r13);
+TEST(R13, TheKernelsOwnMmIsNotFlushedByRange) {
+  FourCpus fixture;
+  EXPECT_EQ(refused_by(
+                [&] { static_cast<void>(flush_tlb_mm(fixture.system, fixture.system.kernel_mm)); }),
+            Rule::r13);
 }
 
 TEST(R13, IdentitiesAreNeverZeroAndNeverRepeat) {
-  FourCpus bench;
-  const ContextId before = bench.mm.context;
-  EXPECT_GT(bench.other.context, before);
-  initialize_mm(bench.system, bench.mm, FourCpus::kRoot);
-  EXPECT_GT(bench.mm.context, bench.other.context);
-  EXPECT_NE(bench.system.kernel_mm.context, kNoContext);
-  EXPECT_NE(bench.system.kernel_mm.context, bench.mm.context);
+  FourCpus fixture;
+  const ContextId before = fixture.mm.context;
+  EXPECT_GT(fixture.other.context, before);
+  initialize_mm(fixture.system, fixture.mm, FourCpus::kRoot);
+  EXPECT_GT(fixture.mm.context, fixture.other.context);
+  EXPECT_NE(fixture.system.kernel_mm.context, kNoContext);
+  EXPECT_NE(fixture.system.kernel_mm.context, fixture.mm.context);
 }
 
 // ---- Counters and traces
 
 TEST(Counters, OfAFlushOfThreeCpus) {
-  FourCpus bench;
-  bench.run_mm_on({0, 1, 2});
-  flush(bench, {.start = 0x5000, .end = 0x8000});
-  flush(bench, {});
-  const Counters& sender = bench.own(0).counters;
-  const Counters& target = bench.own(1).counters;
+  FourCpus fixture;
+  fixture.run_mm_on({0, 1, 2});
+  flush(fixture, {.start = 0x5000, .end = 0x8000});
+  flush(fixture, {});
+  const Counters& sender = fixture.own(0).counters;
+  const Counters& target = fixture.own(1).counters;
   EXPECT_EQ(sender.remote_flush_sent, 2u);
   EXPECT_EQ(sender.targets_queued, 4u);
   EXPECT_EQ(sender.remote_flush_received, 0u);
@@ -339,25 +339,25 @@ TEST(Counters, OfAFlushOfThreeCpus) {
 }
 
 TEST(Trace, ASendMayReachNobody) {
-  FourCpus bench;
-  bench.run_mm_on({0, 1});
-  bench.idle(1);
+  FourCpus fixture;
+  fixture.run_mm_on({0, 1});
+  fixture.idle(1);
   recorder.clear();
-  flush(bench, {.start = 0x5000, .end = 0x7000});
+  flush(fixture, {.start = 0x5000, .end = 0x7000});
   const auto sends = events(TraceKind::flush_send);
   ASSERT_EQ(sends.size(), 1u);
   EXPECT_EQ(sends[0].reason, FlushReason::remote_send);
   EXPECT_EQ(sends[0].value, 2u) << "pages";
-  EXPECT_EQ(bench.own(0).counters.remote_flush_sent, 1u);
-  EXPECT_EQ(bench.own(0).counters.targets_queued, 0u);
+  EXPECT_EQ(fixture.own(0).counters.remote_flush_sent, 1u);
+  EXPECT_EQ(fixture.own(0).counters.targets_queued, 0u);
   EXPECT_NONE_OF("send interrupt", "order stores", "pause");
 }
 
 TEST(Trace, PagesAreSmallOnesWhateverTheStrideAndZeroMeansAll) {
-  FourCpus bench;
-  bench.run_mm_on({0, 1});
-  flush(bench, {.start = 0x20'0000, .end = 0x60'0000, .stride_shift = kLargePageShift});
-  flush(bench, {});
+  FourCpus fixture;
+  fixture.run_mm_on({0, 1});
+  flush(fixture, {.start = 0x20'0000, .end = 0x60'0000, .stride_shift = kLargePageShift});
+  flush(fixture, {});
   const auto sends = events(TraceKind::flush_send);
   ASSERT_EQ(sends.size(), 2u);
   EXPECT_EQ(sends[0].value, 1024u);
@@ -365,9 +365,9 @@ TEST(Trace, PagesAreSmallOnesWhateverTheStrideAndZeroMeansAll) {
 }
 
 TEST(Trace, AFlushBeginsSendsAndEnds) {
-  FourCpus bench;
-  bench.run_mm_on({0, 1});
-  flush(bench);
+  FourCpus fixture;
+  fixture.run_mm_on({0, 1});
+  flush(fixture);
   EXPECT_BEFORE("trace flush_begin", "trace flush_send");
   EXPECT_BEFORE("trace flush_send", "trace call_queued");
   EXPECT_BEFORE("trace call_queued", "trace call_run");

@@ -18,7 +18,8 @@ ProcessorSet set_of(std::initializer_list<std::uint32_t> processors) {
 
 std::uint64_t write(HypervPage& page, const ProcessorSet& set, VirtAddr start, VirtAddr end) {
   page.fill(~std::uint64_t{0});
-  return write_hyperv_flush(page, {.space = kRoot, .flags = 0, .start = start, .end = end}, set);
+  return write_hyperv_flush(page, {.address_space = kRoot, .flags = 0, .start = start, .end = end},
+                            set);
 }
 
 std::uint64_t entries_of(std::uint64_t control) { return (control >> 32) & 0xfff; }
@@ -46,7 +47,7 @@ TEST(ProcessorSet, RefusesWhatItCannotName) {
   EXPECT_FALSE(set.add(kNoProcessor));
 }
 
-TEST(HypervInput, AWholeSpaceOnProcessorsBelow64) {
+TEST(HypervInput, AWholeMmOnProcessorsBelow64) {
   HypervPage page;
   EXPECT_EQ(write(page, set_of({1, 5}), 0, 0), 0x0002u);
   EXPECT_EQ(page[0], kRoot);
@@ -75,7 +76,7 @@ TEST(HypervInput, ASparseSetHasItsBanksBeforeTheList) {
   EXPECT_EQ(page[7], 0x5000u);
 }
 
-TEST(HypervInput, AWholeSpaceOnASparseSet) {
+TEST(HypervInput, AWholeMmOnASparseSet) {
   HypervPage page;
   EXPECT_EQ(write(page, set_of({64}), 0, 0), 0x0013u | (std::uint64_t{1} << 17));
   EXPECT_EQ(page[3], 0b10u) << "bank 0 is empty and left out";
@@ -98,7 +99,7 @@ TEST(HypervInput, ARangeUpToTheEndOfTheAddressSpace) {
   EXPECT_EQ(page[3], (~VirtAddr{0} - 0x1fff) | 1);
 }
 
-TEST(HypervInput, AListWithoutRoomBecomesTheWholeSpace) {
+TEST(HypervInput, AListWithoutRoomBecomesTheWholeMm) {
   HypervPage page;
   constexpr std::uint64_t kFits = (512 - 3) * 4096ULL;
   EXPECT_EQ(entries_of(write(page, set_of({0}), 0, kFits << 12)), 509u);

@@ -68,7 +68,7 @@ struct Port {
   static void tlbsync();
 #endif
 #ifdef WITH_HUB
-  static void hub_open();
+  static void bau_open();
 #endif
   static void pause();
   static std::uint64_t ticks();

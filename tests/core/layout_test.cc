@@ -4,7 +4,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "tests/core/bench.h"
+#include "tests/core/core_fixture.h"
 
 namespace shootdown::test {
 namespace {
@@ -19,14 +19,14 @@ TEST(Layout, ARequestIsOneLine) {
 TEST(Layout, WhatOthersPollHasALineOfItsOwn) {
   static_assert(sizeof(CpuShared<H>) == kCacheLine && alignof(CpuShared<H>) == kCacheLine);
   static_assert(alignof(CpuPrivate<H>) == kCacheLine && sizeof(CpuPrivate<H>) % kCacheLine == 0);
-  static_assert(sizeof(CallRecord<H>) == kCacheLine && alignof(CallRecord<H>) == kCacheLine);
+  static_assert(sizeof(CallData<H>) == kCacheLine && alignof(CallData<H>) == kCacheLine);
   static_assert(sizeof(CallQueue<H>) == kCacheLine && alignof(CallQueue<H>) == kCacheLine);
   const auto line = [](const void* address) {
     return reinterpret_cast<std::uintptr_t>(address) / kCacheLine;
   };
-  const Bench<2> bench;
-  EXPECT_NE(line(&bench.mm.tlb_gen), line(&bench.mm.cpus));
-  EXPECT_NE(line(&bench.mm.tlb_gen), line(&bench.mm.context));
+  const CoreFixture<2> fixture;
+  EXPECT_NE(line(&fixture.mm.tlb_gen), line(&fixture.mm.cpus));
+  EXPECT_NE(line(&fixture.mm.tlb_gen), line(&fixture.mm.context));
 }
 
 TEST(Hal, TheRecordingHalIsOne) {

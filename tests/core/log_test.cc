@@ -7,7 +7,7 @@
 
 #include <string>
 
-#include "tests/core/bench.h"
+#include "tests/core/core_fixture.h"
 
 namespace shootdown::test {
 namespace {
@@ -123,17 +123,17 @@ TEST_F(LogDeathTest, AHalThatNotesWhatItHasNotListedIsStopped) {
 }
 
 TEST(Log, EveryKindOfTraceEventIsListed) {
-  Bench<1> bench;
+  CoreFixture<1> fixture;
   for (unsigned kind = 0; kind <= static_cast<unsigned>(TraceKind::vcpu_skipped); ++kind) {
     const auto event = TraceKind{static_cast<std::uint8_t>(kind)};
-    Bench<1>::H::trace({.kind = event});
+    CoreFixture<1>::H::trace({.kind = event});
     ASSERT_NE(trace_name(event), nullptr);
     EXPECT_ONCE(std::string("trace ") + trace_name(event));
   }
 }
 
 TEST(Log, WordsOfCpusThatDoNotExistAreRefused) {
-  Bench<2> bench;
+  CoreFixture<2> fixture;
   EXPECT_NEVER("load cpu1.is_lazy");
   EXPECT_NONFATAL_FAILURE(EXPECT_NEVER("load cpu2.is_lazy"), "Nothing can write");
   // Nor is there a hypervisor below this HAL.

@@ -5,105 +5,108 @@
 #include <memory>
 #include <string>
 
-#include "tests/core/bench.h"
+#include "tests/core/core_fixture.h"
 
 namespace shootdown::test {
 namespace {
 
-using TwoCpus = Bench<2>;
+using TwoCpus = CoreFixture<2>;
 using H = TwoCpus::H;
 
-std::string refusal_with_interrupts_off(TwoCpus& bench, CpuId cpu,
+std::string refusal_with_interrupts_off(TwoCpus& fixture, CpuId cpu,
                                         const std::function<void()>& work) {
   std::string text;
-  bench.with_interrupts_off(cpu, [&] { text = refusal_of(work); });
+  fixture.with_interrupts_off(cpu, [&] { text = refusal_of(work); });
   return text;
 }
 
-// ---- Spaces
+// ---- mms
 
-TEST(Misuse, ASpaceBeginsWhileACpuHasItLoaded) {
+TEST(Misuse, AnMmBeginsWhileACpuHasItLoaded) {
   for (const MaskPolicy policy : {MaskPolicy::cleared_at_switch, MaskPolicy::kept_lazily}) {
     for (const bool lazy : {false, true}) {
-      TwoCpus bench({.targets = {.mask_policy = policy}});
-      bench.run_mm_on({1});
-      if (lazy) bench.idle(1);
-      EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, TwoCpus::kRoot); }),
-                "R7: a space is initialised while a CPU has it loaded");
+      TwoCpus fixture({.targets = {.mask_policy = policy}});
+      fixture.run_mm_on({1});
+      if (lazy) fixture.idle(1);
+      EXPECT_EQ(refusal_of([&] { initialize_mm(fixture.system, fixture.mm, TwoCpus::kRoot); }),
+                "R7: an mm is initialised while a CPU has it loaded");
     }
   }
 }
 
-TEST(Misuse, ASpaceBeginsWhileACpuIsInItsMask) {
-  TwoCpus bench;
+TEST(Misuse, AnMmBeginsWhileACpuIsInItsMask) {
+  TwoCpus fixture;
   // Inside a switch to it, say.
-  bench.mm.cpus.set(1);
-  EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, TwoCpus::kRoot); }),
-            "R7: a space is initialised while a CPU is in its mask");
+  fixture.mm.cpus.set(1);
+  EXPECT_EQ(refusal_of([&] { initialize_mm(fixture.system, fixture.mm, TwoCpus::kRoot); }),
+            "R7: an mm is initialised while a CPU is in its mask");
 }
 
 TEST(Misuse, OfAMaskThatIsKeptTheBitsOfCpusThatHaveLeftAreNone) {
-  TwoCpus bench({.targets = {.mask_policy = MaskPolicy::kept_lazily}});
-  bench.run_mm_on({1});
-  bench.switch_to(1, bench.other);
-  ASSERT_TRUE(bench.mm.cpus.test(1));
-  initialize_mm(bench.system, bench.mm, TwoCpus::kRoot);
-  EXPECT_TRUE(bench.mm.cpus.empty());
+  TwoCpus fixture({.targets = {.mask_policy = MaskPolicy::kept_lazily}});
+  fixture.run_mm_on({1});
+  fixture.switch_to(1, fixture.other);
+  ASSERT_TRUE(fixture.mm.cpus.test(1));
+  initialize_mm(fixture.system, fixture.mm, TwoCpus::kRoot);
+  EXPECT_TRUE(fixture.mm.cpus.empty());
 }
 
 TEST(Misuse, ARootIsNoAddressOfAPage) {
   constexpr const char* kRefusal = "R13: a root is the physical address of a page, of 52 bits";
-  TwoCpus bench;
+  TwoCpus fixture;
   for (const PhysAddr root : {PhysAddr{0x2001}, PhysAddr{0x2800}, PhysAddr{1} << 52 | 0x2000,
                               PhysAddr{1} << 63 | 0x2000}) {
-    EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, root); }), kRefusal);
-    EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, 0x2000, root); }), kRefusal);
+    EXPECT_EQ(refusal_of([&] { initialize_mm(fixture.system, fixture.mm, root); }), kRefusal);
+    EXPECT_EQ(refusal_of([&] { initialize_mm(fixture.system, fixture.mm, 0x2000, root); }),
+              kRefusal);
     auto fresh = std::make_unique<System<H>>();
     EXPECT_EQ(refusal_of([&] { initialize_system(*fresh, {}, root); }), kRefusal);
   }
-  EXPECT_EQ(bench.mm.root, TwoCpus::kRoot) << "nothing was changed";
+  EXPECT_EQ(fixture.mm.root, TwoCpus::kRoot) << "nothing was changed";
 }
 
 TEST(Misuse, NoUserRootUnderIsolation) {
   constexpr const char* kRefusal =
-      "R9: under page-table isolation a space has a user root of its own";
-  TwoCpus bench({.isolation = {.enabled = true}});
-  EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, 0x2000); }), kRefusal);
-  EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, 0x2000, 0x2000); }), kRefusal);
-  EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.mm, 0x2000, 0x4000); }), "");
+      "R9: under page-table isolation an mm has a user root of its own";
+  TwoCpus fixture({.isolation = {.enabled = true}});
+  EXPECT_EQ(refusal_of([&] { initialize_mm(fixture.system, fixture.mm, 0x2000); }), kRefusal);
+  EXPECT_EQ(refusal_of([&] { initialize_mm(fixture.system, fixture.mm, 0x2000, 0x2000); }),
+            kRefusal);
+  EXPECT_EQ(refusal_of([&] { initialize_mm(fixture.system, fixture.mm, 0x2000, 0x4000); }), "");
 }
 
-TEST(Misuse, TheKernelsSpaceIsGivenAway) {
-  TwoCpus bench;
-  EXPECT_EQ(refusal_of([&] { initialize_mm(bench.system, bench.system.kernel_mm, 0x2000); }),
-            "R13: the kernel's space comes with the system");
+TEST(Misuse, TheKernelsMmIsGivenAway) {
+  TwoCpus fixture;
+  EXPECT_EQ(refusal_of([&] { initialize_mm(fixture.system, fixture.system.kernel_mm, 0x2000); }),
+            "R13: the kernel's mm comes with the system");
 }
 
-TEST(Misuse, ASwitchToASpaceThatHasNotBegun) {
-  TwoCpus bench;
+TEST(Misuse, ASwitchToAMmThatHasNotBegun) {
+  TwoCpus fixture;
   Mm<H> raw;
-  EXPECT_EQ(refusal_with_interrupts_off(bench, 0, [&] { switch_mm(bench.system, raw); }),
-            "R13: a switch to a space that was not initialised");
-  EXPECT_EQ(bench.loaded(0), &bench.system.kernel_mm);
+  EXPECT_EQ(refusal_with_interrupts_off(fixture, 0, [&] { switch_mm(fixture.system, raw); }),
+            "R13: a switch to an mm that was not initialised");
+  EXPECT_EQ(fixture.loaded(0), &fixture.system.kernel_mm);
 }
 
-TEST(Misuse, ASpaceEndsWhileACpuRunsIt) {
-  constexpr const char* kRefusal = "R7: a space is retired while a CPU runs it";
+TEST(Misuse, AnMmEndsWhileACpuRunsIt) {
+  constexpr const char* kRefusal = "R7: an mm is retired while a CPU runs it";
   for (const CpuId cpu : {0U, 1U}) {
-    TwoCpus bench;
-    bench.run_mm_on({cpu});
-    EXPECT_EQ(refusal_of([&] { static_cast<void>(retire_mm(bench.system, bench.mm)); }), kRefusal)
+    TwoCpus fixture;
+    fixture.run_mm_on({cpu});
+    EXPECT_EQ(refusal_of([&] { static_cast<void>(retire_mm(fixture.system, fixture.mm)); }),
+              kRefusal)
         << "by CPU 0, run by CPU " << cpu;
   }
 }
 
-TEST(Misuse, ASpaceThatOnlyLazyCpusHaveLoadedMayEnd) {
-  TwoCpus bench;
-  bench.run_mm_on({0, 1});
-  bench.idle(0);
-  bench.idle(1);
-  EXPECT_EQ(refusal_of([&] { static_cast<void>(retire_mm(bench.system, bench.mm)); }), "");
-  initialize_mm(bench.system, bench.mm, TwoCpus::kRoot);
+TEST(Misuse, AnMmThatOnlyLazyCpusHaveLoadedMayEnd) {
+  TwoCpus fixture;
+  fixture.run_mm_on({0, 1});
+  fixture.idle(0);
+  fixture.idle(1);
+  EXPECT_EQ(refusal_of([&] { static_cast<void>(retire_mm(fixture.system, fixture.mm)); }), "");
+  initialize_mm(fixture.system, fixture.mm, TwoCpus::kRoot);
 }
 
 // ---- CPUs
@@ -131,8 +134,8 @@ TEST(Misuse, ThisCpuIsOutOfRange) {
 }
 
 /// CPU 1 was never brought up, or has gone.
-void expect_cpu_1_refused(TwoCpus& bench) {
-  System<H>& system = bench.system;
+void expect_cpu_1_refused(TwoCpus& fixture) {
+  System<H>& system = fixture.system;
   const auto refused = [&](bool interrupts, const std::function<void()>& work) {
     recorder.current = 1;
     H::self().interrupts = interrupts;
@@ -141,7 +144,7 @@ void expect_cpu_1_refused(TwoCpus& bench) {
     recorder.current = 0;
     return text;
   };
-  EXPECT_EQ(refused(true, [&] { static_cast<void>(flush_tlb_mm(system, bench.mm)); }),
+  EXPECT_EQ(refused(true, [&] { static_cast<void>(flush_tlb_mm(system, fixture.mm)); }),
             "R2: a CPU flushes that is not up");
   EXPECT_EQ(refused(true, [&] { static_cast<void>(flush_tlb_all(system)); }),
             "R2: a CPU flushes that is not up");
@@ -154,33 +157,33 @@ void expect_cpu_1_refused(TwoCpus& bench) {
 }
 
 TEST(Misuse, ACpuThatWasNeverBroughtUp) {
-  TwoCpus bench;
+  TwoCpus fixture;
   auto fresh = std::make_unique<System<H>>();
-  std::swap(bench.own(1).is_up, fresh->cpus[1].own.is_up);
-  bench.own(1).request_in_use = fresh->cpus[1].own.request_in_use;
-  bench.own(1).loaded_mm.poke(nullptr);
-  expect_cpu_1_refused(bench);
-  EXPECT_EQ(refusal_with_interrupts_off(bench, 1, [&] { switch_mm(bench.system, bench.mm); }),
+  std::swap(fixture.own(1).is_up, fresh->cpus[1].own.is_up);
+  fixture.own(1).request_in_use = fresh->cpus[1].own.request_in_use;
+  fixture.own(1).loaded_mm.poke(nullptr);
+  expect_cpu_1_refused(fixture);
+  EXPECT_EQ(refusal_with_interrupts_off(fixture, 1, [&] { switch_mm(fixture.system, fixture.mm); }),
             "R2: a CPU switches that is not up");
-  EXPECT_EQ(refusal_with_interrupts_off(bench, 1, [&] { enter_lazy_tlb(bench.system); }),
+  EXPECT_EQ(refusal_with_interrupts_off(fixture, 1, [&] { enter_lazy_tlb(fixture.system); }),
             "R2: a CPU becomes lazy that is not up");
   EXPECT_EQ(refusal_with_interrupts_off(
-                bench, 1, [&] { const TemporaryMm<H> scope(bench.system, bench.mm); }),
+                fixture, 1, [&] { const TemporaryMm<H> scope(fixture.system, fixture.mm); }),
             "R2: a CPU switches that is not up");
 }
 
 TEST(Misuse, ACpuThatHasGone) {
-  TwoCpus bench;
-  bench.with_interrupts_off(1, [&] { take_cpu_offline(bench.system); });
-  expect_cpu_1_refused(bench);
+  TwoCpus fixture;
+  fixture.with_interrupts_off(1, [&] { take_cpu_offline(fixture.system); });
+  expect_cpu_1_refused(fixture);
 }
 
-TEST(Misuse, ACpuOrASpaceComesBeforeTheSystem) {
+TEST(Misuse, ACpuOrAMmComesBeforeTheSystem) {
   H::reset();
   auto system = std::make_unique<System<H>>();
   Mm<H> mm;
   EXPECT_EQ(refusal_of([&] { initialize_mm(*system, mm, 0x2000); }),
-            "R13: a space is initialised before the system");
+            "R13: an mm is initialised before the system");
   H::self().interrupts = false;
   EXPECT_EQ(refusal_of([&] { initialize_cpu(*system); }),
             "R13: a CPU is initialised before the system");
@@ -188,51 +191,51 @@ TEST(Misuse, ACpuOrASpaceComesBeforeTheSystem) {
 }
 
 TEST(Misuse, ASystemBeginsTwice) {
-  TwoCpus bench;
-  EXPECT_EQ(refusal_of([&] { initialize_system(bench.system, {}, TwoCpus::kKernelRoot); }),
+  TwoCpus fixture;
+  EXPECT_EQ(refusal_of([&] { initialize_system(fixture.system, {}, TwoCpus::kKernelRoot); }),
             "R13: a system is initialised twice");
 }
 
 TEST(Misuse, ACpuComesBackThatHasNotGone) {
-  TwoCpus bench;
-  bench.run_mm_on({1});
-  EXPECT_EQ(refusal_with_interrupts_off(bench, 1, [&] { initialize_cpu(bench.system); }),
+  TwoCpus fixture;
+  fixture.run_mm_on({1});
+  EXPECT_EQ(refusal_with_interrupts_off(fixture, 1, [&] { initialize_cpu(fixture.system); }),
             "R10: a CPU is brought up that has not gone offline");
-  EXPECT_EQ(bench.loaded(1), &bench.mm);
+  EXPECT_EQ(fixture.loaded(1), &fixture.mm);
 }
 
 TEST(Misuse, ACpuGoesInTheMiddleOfAFlush) {
-  TwoCpus bench;
-  static_cast<void>(internal::acquire_request(bench.system));
-  EXPECT_EQ(refusal_with_interrupts_off(bench, 0, [&] { take_cpu_offline(bench.system); }),
+  TwoCpus fixture;
+  static_cast<void>(internal::acquire_request(fixture.system));
+  EXPECT_EQ(refusal_with_interrupts_off(fixture, 0, [&] { take_cpu_offline(fixture.system); }),
             "R10: a CPU goes offline in the middle of a flush");
 }
 
 TEST(Misuse, NothingIsLeftOfACpusEarlierLife) {
-  TwoCpus bench({.isolation = {.enabled = true}});
-  bench.with_interrupts_off(1, [&] { take_cpu_offline(bench.system); });
-  CpuPrivate<H>& own = bench.own(1);
-  bench.system.cpus[1].shared.is_lazy.poke(true);
-  own.owes_answered_flush.poke(true);
+  TwoCpus fixture({.isolation = {.enabled = true}});
+  fixture.with_interrupts_off(1, [&] { take_cpu_offline(fixture.system); });
+  CpuPrivate<H>& own = fixture.own(1);
+  fixture.system.cpus[1].shared.is_lazy.poke(true);
+  own.early_acked_flush_pending.poke(true);
   own.request_in_use = true;
-  own.user_flush = 0xff;
+  own.user_pcid_flush_mask = 0xff;
   own.invalidate_other = true;
   own.deferred = {.start = 0x1000, .end = 0x3000};
   own.on_global.poke(true);
-  own.slots[3] = {.context = bench.mm.context, .generation = 1};
-  bench.with_interrupts_off(1, [&] { initialize_cpu(bench.system); });
-  EXPECT_FALSE(bench.system.cpus[1].shared.is_lazy.peek());
-  EXPECT_FALSE(own.owes_answered_flush.peek());
+  own.asids[3] = {.context = fixture.mm.context, .generation = 1};
+  fixture.with_interrupts_off(1, [&] { initialize_cpu(fixture.system); });
+  EXPECT_FALSE(fixture.system.cpus[1].shared.is_lazy.peek());
+  EXPECT_FALSE(own.early_acked_flush_pending.peek());
   EXPECT_FALSE(own.request_in_use);
-  EXPECT_EQ(own.user_flush, 0u);
+  EXPECT_EQ(own.user_pcid_flush_mask, 0u);
   EXPECT_FALSE(own.invalidate_other);
   EXPECT_TRUE(own.deferred.empty());
   EXPECT_FALSE(own.on_global.peek());
-  EXPECT_EQ(own.slots[3].context, kNoContext);
-  bench.switch_to(1, bench.mm);
-  bench.as(1, [&] {
-    EXPECT_TRUE(user_access_ok(bench.system, bench.mm));
-    EXPECT_EQ(refusal_of([&] { static_cast<void>(flush_tlb_mm(bench.system, bench.mm)); }), "");
+  EXPECT_EQ(own.asids[3].context, kNoContext);
+  fixture.switch_to(1, fixture.mm);
+  fixture.as(1, [&] {
+    EXPECT_TRUE(user_access_ok(fixture.system, fixture.mm));
+    EXPECT_EQ(refusal_of([&] { static_cast<void>(flush_tlb_mm(fixture.system, fixture.mm)); }), "");
   });
 }
 
@@ -240,16 +243,16 @@ TEST(Misuse, NothingIsLeftOfACpusEarlierLife) {
 
 TEST(Misuse, AFlushOfAnyKindInAnInterruptOrWithInterruptsOff) {
   for (const bool broadcast : {false, true}) {
-    TwoCpus bench({.broadcast = {.enabled = broadcast}});
-    System<H>& system = bench.system;
+    TwoCpus fixture({.broadcast = {.enabled = broadcast}});
+    System<H>& system = fixture.system;
     ReclaimBatch<H> batch;
-    batch.add(system, bench.mm);
+    batch.add(system, fixture.mm);
     const std::function<void()> flushes[] = {
-        [&] { static_cast<void>(flush_tlb_mm(system, bench.mm)); },
+        [&] { static_cast<void>(flush_tlb_mm(system, fixture.mm)); },
         [&] { static_cast<void>(flush_tlb_kernel_range(system, 0x100000, 0x101000)); },
         [&] { static_cast<void>(flush_tlb_all(system)); },
         [&] { static_cast<void>(batch.flush(system)); },
-        [&] { flush_tlb_batched_pending(system, bench.mm); },
+        [&] { flush_tlb_batched_pending(system, fixture.mm); },
         [&] { wait_for_walkers(system); },
     };
     for (const auto& flush : flushes) {

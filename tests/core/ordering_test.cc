@@ -6,126 +6,126 @@
 
 #include "core/flush.h"
 #include "core/switch_mm.h"
-#include "tests/core/bench.h"
+#include "tests/core/core_fixture.h"
 
 namespace shootdown::test {
 namespace {
 
-using Two = Bench<2>;
+using Two = CoreFixture<2>;
 
 constexpr FlushRange kOnePage{.start = 0x5000, .end = 0x6000};
 
-void flush(Two& bench, FlushRange range = kOnePage) {
-  static_cast<void>(flush_tlb_mm_range(bench.system, bench.mm, range));
+void flush(Two& fixture, FlushRange range = kOnePage) {
+  static_cast<void>(flush_tlb_mm_range(fixture.system, fixture.mm, range));
 }
 
 TEST(M1, AFlushBumpsTheGenerationBeforeItReadsWhomToFlush) {
-  Two bench({.targets = {.target_test = TargetTest::by_loaded_space}});
-  bench.run_mm_on({0, 1});
-  flush(bench);
+  Two fixture({.targets = {.target_test = TargetTest::by_loaded_mm}});
+  fixture.run_mm_on({0, 1});
+  flush(fixture);
   EXPECT_BEFORE("add mm.tlb_gen", "load mm.cpu_mask");
   EXPECT_BEFORE("add mm.tlb_gen", "load cpu1.loaded_mm");
   EXPECT_BEFORE("add mm.tlb_gen", "load cpu1.is_lazy");
 }
 
 TEST(M2, ASwitchSetsItsBitThenReadsTheGenerationThenLoadsCr3) {
-  Two bench;
-  bench.switch_to(0, bench.mm);
+  Two fixture;
+  fixture.switch_to(0, fixture.mm);
   EXPECT_BEFORE("or mm.cpu_mask", "load mm.tlb_gen");
   EXPECT_BEFORE("load mm.tlb_gen", "write CR3");
 }
 
 TEST(M3, TheLazyExitClearsTheFlagThenReadsTheGeneration) {
-  Two bench;
-  bench.run_mm_on({0});
-  bench.idle(0);
+  Two fixture;
+  fixture.run_mm_on({0});
+  fixture.idle(0);
   recorder.clear();
-  bench.switch_to(0, bench.mm);
+  fixture.switch_to(0, fixture.mm);
   EXPECT_EQ(entry_at("store cpu0.is_lazy").value, 0u);
   EXPECT_BEFORE("store cpu0.is_lazy", "load mm.tlb_gen");
 }
 
 TEST(M4, TheLazyEntryReleasesAndNothingOrderedFollows) {
-  Two bench;
-  bench.run_mm_on({0});
-  bench.idle(0);
+  Two fixture;
+  fixture.run_mm_on({0});
+  fixture.idle(0);
   EXPECT_EQ(entry_at("store cpu0.is_lazy").value, 1u);
   EXPECT_ORDER("store cpu0.is_lazy", std::memory_order_release);
   EXPECT_NONE_OF("fence", "write CR3", "load mm.tlb_gen");
 }
 
 TEST(M5, TheHandlerReadsTheGenerationThenFlushesThenRecordsIt) {
-  Two bench;
-  bench.run_mm_on({0, 1});
-  const Generation before = bench.loaded_slot(1).generation;
+  Two fixture;
+  fixture.run_mm_on({0, 1});
+  const Generation before = fixture.loaded_asid(1).generation;
   unsigned flushes = 0;
   recorder.before = [&](const Entry& entry) {
     if (!is(entry, "invlpg") || entry.cpu != 1) return;
     ++flushes;
-    EXPECT_EQ(bench.loaded_slot(1).generation, before) << "recorded before the flush";
+    EXPECT_EQ(fixture.loaded_asid(1).generation, before) << "recorded before the flush";
   };
-  flush(bench);
+  flush(fixture);
   EXPECT_EQ(flushes, 1u);
   EXPECT_BEFORE(first("load mm.tlb_gen", 1), first("invlpg", 1));
-  EXPECT_EQ(bench.loaded_slot(1).generation, before + 1);
+  EXPECT_EQ(fixture.loaded_asid(1).generation, before + 1);
 }
 
 TEST(M9, ARecordIsFoundUnlockedThenLockedThenPushed) {
-  Two bench;
-  bench.run_mm_on({0, 1});
-  flush(bench);
+  Two fixture;
+  fixture.run_mm_on({0, 1});
+  flush(fixture);
   EXPECT_BEFORE(first("load record 0->1", 0), first("store record 0->1", 0));
   EXPECT_BEFORE(first("store record 0->1", 0), "push cpu1.queue");
   EXPECT_ORDER(first("load record 0->1", 0), std::memory_order_acquire);
 }
 
 TEST(M10, LoadedMmIsEmptyThenCr3ChangesThenItNamesTheNewMm) {
-  Two bench;
-  bench.run_mm_on({0});
-  bench.switch_to(0, bench.other);
+  Two fixture;
+  fixture.run_mm_on({0});
+  fixture.switch_to(0, fixture.other);
   EXPECT_BEFORE("store cpu0.loaded_mm", "write CR3");
   EXPECT_BEFORE("write CR3", last("store cpu0.loaded_mm"));
   EXPECT_EQ(entry_at("store cpu0.loaded_mm").value, 0u);
   EXPECT_EQ(entry_at(last("store cpu0.loaded_mm")).value,
-            reinterpret_cast<std::uintptr_t>(&bench.other));
+            reinterpret_cast<std::uintptr_t>(&fixture.other));
 }
 
 TEST(M16, AFullBarrierStandsBetweenTheCallersStoreAndUserModeWhereTheMmOrTheLazinessChanges) {
-  Two bench;
-  bench.run_mm_on({0});
-  bench.switch_to(0, bench.other);
+  Two fixture;
+  fixture.run_mm_on({0});
+  fixture.switch_to(0, fixture.other);
   EXPECT_ONCE("write CR3") << "the mm changes: the load serialises";
-  bench.idle(0);
+  fixture.idle(0);
   recorder.clear();
-  bench.switch_to(0, bench.other);
+  fixture.switch_to(0, fixture.other);
   EXPECT_NEVER("write CR3");
   EXPECT_ONCE("fence") << "the laziness changes: R3's fence";
 }
 
 TEST(M18, TheRequestIsRewrittenOnlyAfterTheLastAnswer) {
-  Two bench;
-  bench.run_mm_on({0, 1});
-  const FlushRequest<Two::H>& request = bench.system.cpus[0].request;
+  Two fixture;
+  fixture.run_mm_on({0, 1});
+  const FlushRequest<Two::H>& request = fixture.system.cpus[0].request;
   VirtAddr asked = 0;
   unsigned looks = 0;
   recorder.before = [&](const Entry&) {
-    bench.system.calls.visit_shared([&](const char* name, auto& word) {
+    fixture.system.calls.visit_shared([&](const char* name, auto& word) {
       if (std::strcmp(name, "call_locked") != 0 || word.peek() == 0) return;
       ++looks;
       EXPECT_EQ(request.start, asked) << "while a record is locked";
     });
   };
   for (asked = 0x5000; asked < 0x8000; asked += 0x1000) {
-    flush(bench, {.start = asked, .end = asked + 0x1000});
+    flush(fixture, {.start = asked, .end = asked + 0x1000});
   }
   recorder.before = nullptr;
   EXPECT_GE(looks, 9u);
 }
 
 TEST(M19, TheOldBitIsClearedAfterCr3HasLeft) {
-  Two bench;
-  bench.run_mm_on({0});
-  bench.switch_to(0, bench.other);
+  Two fixture;
+  fixture.run_mm_on({0});
+  fixture.switch_to(0, fixture.other);
   EXPECT_BEFORE("write CR3", "and mm.cpu_mask");
   EXPECT_ORDER("and mm.cpu_mask", std::memory_order_release);
 }

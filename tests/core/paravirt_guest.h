@@ -4,20 +4,20 @@
 #include <cstdint>
 #include <vector>
 
-#include "tests/core/bench.h"
+#include "tests/core/core_fixture.h"
 #include "tests/core/paravirt_hal.h"
 
 namespace shootdown::test {
 
 template <CpuId kCpus>
-struct Guest : Bench<kCpus, ParavirtHal<kCpus>> {
+struct Guest : CoreFixture<kCpus, ParavirtHal<kCpus>> {
   using H = ParavirtHal<kCpus>;
-  using Base = Bench<kCpus, H>;
+  using Base = CoreFixture<kCpus, H>;
 
   explicit Guest(const FlushOps<H>& backend, bool concurrent = true, const Config& config = {})
       : Base(config), ops(concurrent ? backend : remote_only(backend)) {
     select_backend(this->system, ops);
-    H::hub_handler = [this] { handle_hub_interrupt(this->system); };
+    H::bau_handler = [this] { handle_bau_interrupt(this->system); };
   }
   ~Guest() { H::reset(); }
 
@@ -28,7 +28,7 @@ struct Guest : Bench<kCpus, ParavirtHal<kCpus>> {
   void flush_all() { static_cast<void>(flush_tlb_mm(this->system, this->mm)); }
   void exit() { static_cast<void>(retire_mm(this->system, this->mm)); }
   Counters& counters(CpuId cpu = 0) { return this->own(cpu).counters; }
-  Generation generation(CpuId cpu) { return this->loaded_slot(cpu).generation; }
+  Generation generation(CpuId cpu) { return this->loaded_asid(cpu).generation; }
 
   FlushOps<H> ops;
 };

@@ -24,8 +24,8 @@ struct ParavirtHal : RecordingHal<kCpus> {
     XenOperation operation;
     std::uint64_t processors;
   };
-  struct HubCall {
-    HubMessage message;
+  struct BauCall {
+    BauMessage message;
     Mask targets;
   };
 
@@ -39,12 +39,12 @@ struct ParavirtHal : RecordingHal<kCpus> {
   static inline HypervPage page{};
   static inline std::vector<XenCall> xen_calls;
   static inline int xen_result = 0;
-  static inline std::vector<HubCall> hub_calls;
-  static inline Mask hub_unreachable;
+  static inline std::vector<BauCall> bau_calls;
+  static inline Mask bau_unreachable;
   /// Messages that CPUs have not taken yet, and whose are not acknowledged.
-  static inline std::array<std::vector<HubMessage>, kCpus> inboxes{};
+  static inline std::array<std::vector<BauMessage>, kCpus> inboxes{};
   static inline std::array<unsigned, kCpus> unanswered{};
-  static inline std::function<void()> hub_handler;
+  static inline std::function<void()> bau_handler;
 
   static void reset() {
     RecordingHal<kCpus>::reset();
@@ -62,9 +62,9 @@ struct ParavirtHal : RecordingHal<kCpus> {
     hyperv_results.clear();
     xen_calls.clear();
     xen_result = 0;
-    hub_calls.clear();
-    hub_unreachable = {};
-    hub_handler = nullptr;
+    bau_calls.clear();
+    bau_unreachable = {};
+    bau_handler = nullptr;
   }
 
   static bool native_flush() { return native; }
@@ -92,11 +92,11 @@ struct ParavirtHal : RecordingHal<kCpus> {
     return xen_result;
   }
 
-  static Mask hub_send(const HubMessage& message, const Mask& targets) {
+  static Mask bau_send(const BauMessage& message, const Mask& targets) {
     recorder.note("hub message", message.address);
-    hub_calls.push_back({.message = message, .targets = targets});
+    bau_calls.push_back({.message = message, .targets = targets});
     Mask leftover = targets;
-    leftover &= hub_unreachable;
+    leftover &= bau_unreachable;
     targets.for_each([&](CpuId cpu) {
       if (leftover.test(cpu)) return;
       inboxes[cpu].push_back(message);
@@ -105,7 +105,7 @@ struct ParavirtHal : RecordingHal<kCpus> {
     return leftover;
   }
   /// A CPU that waits gives the others time to take their messages.
-  static bool hub_outstanding() { return unanswered[recorder.current] != 0; }
+  static bool bau_outstanding() { return unanswered[recorder.current] != 0; }
   static void pause() {
     RecordingHal<kCpus>::pause();
     const CpuId before = recorder.current;
@@ -114,24 +114,24 @@ struct ParavirtHal : RecordingHal<kCpus> {
       if (inboxes[cpu].empty() || !self.interrupts) continue;
       recorder.current = cpu;
       self.interrupts = false;
-      hub_handler();
+      bau_handler();
       self.interrupts = true;
     }
     recorder.current = before;
   }
-  static bool hub_receive(HubMessage& message) {
+  static bool bau_receive(BauMessage& message) {
     auto& inbox = inboxes[recorder.current];
     if (inbox.empty()) return false;
     message = inbox.front();
     inbox.erase(inbox.begin());
     return true;
   }
-  static void hub_acknowledge(const HubMessage& message) {
+  static void bau_acknowledge(const BauMessage& message) {
     recorder.note("hub answer", message.sender);
     --unanswered[message.sender];
   }
-  static void hub_open() { recorder.note("hub open"); }
-  static void hub_close() { recorder.note("hub close"); }
+  static void bau_open() { recorder.note("hub open"); }
+  static void bau_close() { recorder.note("hub close"); }
 };
 
 }  // namespace shootdown::test

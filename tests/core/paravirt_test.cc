@@ -14,7 +14,8 @@ namespace {
 // ---- The table
 
 TEST(Backends, SixOperationsEach) {
-  for (const auto* ops : {&kNativeOps<H>, &kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
+  for (const auto* ops :
+       {&kNativeOps<H>, &kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kUvBauOps<H>}) {
     EXPECT_NE(ops->flush_user, nullptr) << ops->name;
     EXPECT_NE(ops->flush_kernel, nullptr) << ops->name;
     EXPECT_NE(ops->flush_one_user, nullptr) << ops->name;
@@ -44,18 +45,18 @@ TEST(Backends, TheNativeTableIsNotLookedAt) {
 
 TEST(Backends, WhoeverDoesNotInterruptLetsTablesWaitForWalkers) {
   EXPECT_EQ(kNativeOps<H>.remove_table, TableRemoval::at_once);
-  EXPECT_EQ(kHubOps<H>.remove_table, TableRemoval::at_once);
+  EXPECT_EQ(kUvBauOps<H>.remove_table, TableRemoval::at_once);
   for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>}) {
     EXPECT_EQ(ops->remove_table, TableRemoval::after_walkers) << ops->name;
     Four guest(*ops);
     EXPECT_FALSE(flush_interrupts_targets(guest.system));
   }
-  Four hub(kHubOps<H>);
-  EXPECT_TRUE(flush_interrupts_targets(hub.system));
+  Four bau(kUvBauOps<H>);
+  EXPECT_TRUE(flush_interrupts_targets(bau.system));
 }
 
 TEST(Backends, TheTokenOfFreedTablesPermitsTheirReleaseBehindTheWalkers) {
-  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
+  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kUvBauOps<H>}) {
     Four guest(*ops);
     guest.run_mm_on({0, 1});
     TablesUnreachable tables = flush_tlb_mm_range_freed_tables(guest.system, guest.mm, {});
@@ -67,35 +68,35 @@ TEST(Backends, TheTokenOfFreedTablesPermitsTheirReleaseBehindTheWalkers) {
 }
 
 TEST(Backends, NobodyElseIsNobodyToAsk) {
-  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
+  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kUvBauOps<H>}) {
     for (const bool concurrent : {true, false}) {
       Four guest(*ops, concurrent);
       guest.run_mm_on({0});
       H::xen_calls.clear();
       guest.flush();
       EXPECT_EQ(guest.counters().remote_hypercalls, 0u) << ops->name;
-      EXPECT_TRUE(H::hyperv_calls.empty() && H::hub_calls.empty()) << ops->name;
+      EXPECT_TRUE(H::hyperv_calls.empty() && H::bau_calls.empty()) << ops->name;
       EXPECT_TRUE(interrupted().empty()) << ops->name;
     }
   }
 }
 
 TEST(Backends, ATargetSetThatIsAllLazyIsNobodyToAsk) {
-  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
+  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kUvBauOps<H>}) {
     Four guest(*ops, /*concurrent=*/false);
     guest.run_mm_on({0, 1});
     guest.idle(1);
     recorder.clear();
     guest.flush();
     EXPECT_EQ(guest.counters().remote_hypercalls, 0u) << ops->name;
-    EXPECT_TRUE(H::hyperv_calls.empty() && H::hub_calls.empty()) << ops->name;
+    EXPECT_TRUE(H::hyperv_calls.empty() && H::bau_calls.empty()) << ops->name;
     EXPECT_TRUE(interrupted().empty()) << ops->name;
   }
 }
 
-TEST(Backends, TheLastFlushOfASpaceInterrupts) {
+TEST(Backends, TheLastFlushOfAMmInterrupts) {
   // Lazy CPUs have to leave it, and no other CPU or host can do that for them.
-  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
+  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kUvBauOps<H>}) {
     Four guest(*ops);
     guest.run_mm_on({1});
     guest.idle(1);
@@ -109,7 +110,7 @@ TEST(Backends, TheLastFlushOfASpaceInterrupts) {
 }
 
 TEST(Backends, AFlushThatTrimsTheMaskInterrupts) {
-  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
+  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kUvBauOps<H>}) {
     Four guest(*ops, true,
                {.targets = {.mask_policy = MaskPolicy::kept_lazily, .trim_interval = 1}});
     guest.switch_to(1, guest.mm);
@@ -122,7 +123,7 @@ TEST(Backends, AFlushThatTrimsTheMaskInterrupts) {
 }
 
 TEST(Backends, TheLocalPartComesFirstInTheRemoteOnlyForm) {
-  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kHubOps<H>}) {
+  for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kUvBauOps<H>}) {
     Four guest(*ops, /*concurrent=*/false);
     guest.run_mm_on({0, 1});
     guest.flush();
@@ -135,7 +136,7 @@ TEST(Backends, TheLocalPartComesFirstInTheRemoteOnlyForm) {
 }
 
 TEST(Backends, AHypercallAdvancesNobodysGeneration) {
-  for (const auto* ops : {&kHypervOps<H>, &kXenOps<H>, &kHubOps<H>}) {
+  for (const auto* ops : {&kHypervOps<H>, &kXenOps<H>, &kUvBauOps<H>}) {
     Four guest(*ops, /*concurrent=*/false);
     guest.run_mm_on({0, 1});
     const Generation before = guest.generation(1);
@@ -259,12 +260,12 @@ TEST(Hyperv, TheConcurrentFormNamesThisCpuAsWell) {
   EXPECT_EQ(H::hyperv_calls[0].page[2], 0b1100u);
 }
 
-TEST(Hyperv, SpacesAreNotToldApartUnderIsolationAndInBatches) {
+TEST(Hyperv, MmsAreNotToldApartUnderIsolationAndInBatches) {
   Four isolated(kHypervOps<H>, false, {.isolation = {.enabled = true}});
   isolated.run_mm_on({0, 1});
   isolated.flush();
   ASSERT_EQ(H::hyperv_calls.size(), 1u);
-  EXPECT_EQ(H::hyperv_calls[0].page[1], kHypervAllSpaces);
+  EXPECT_EQ(H::hyperv_calls[0].page[1], kHypervAllAddressSpaces);
 
   Four guest(kHypervOps<H>, false);
   guest.run_mm_on({0, 1});
@@ -272,7 +273,7 @@ TEST(Hyperv, SpacesAreNotToldApartUnderIsolationAndInBatches) {
   batch.add(guest.system, guest.mm);
   static_cast<void>(batch.flush(guest.system));
   ASSERT_EQ(H::hyperv_calls.size(), 1u);
-  EXPECT_EQ(H::hyperv_calls[0].page[1], kHypervAllSpaces | kHypervNonGlobalOnly);
+  EXPECT_EQ(H::hyperv_calls[0].page[1], kHypervAllAddressSpaces | kHypervNonGlobalOnly);
 }
 
 TEST(Hyperv, AProcessorThatIsNotKnownIsNotProcessor0) {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/shootdown_all.h"
-#include "tests/core/bench.h"
+#include "tests/core/core_fixture.h"
 #include "tests/core/paravirt_hal.h"
 
 namespace shootdown::test {
@@ -106,41 +106,41 @@ const std::vector<Asked> kOddRanges{
 
 TEST(Range, IsCoveredByInterrupt) {
   for (const Asked& asked : kOddRanges) {
-    Bench<2> bench;
-    bench.run_mm_on({0, 1});
+    CoreFixture<2> fixture;
+    fixture.run_mm_on({0, 1});
     recorder.clear();
     static_cast<void>(
-        flush_tlb_mm_range(bench.system, bench.mm, {.start = asked.start, .end = asked.end}));
+        flush_tlb_mm_range(fixture.system, fixture.mm, {.start = asked.start, .end = asked.end}));
     for (CpuId cpu : {0U, 1U}) EXPECT_EQ(values("invlpg", cpu), asked.pages);
     recorder.clear();
-    static_cast<void>(flush_tlb_kernel_range(bench.system, asked.start, asked.end));
+    static_cast<void>(flush_tlb_kernel_range(fixture.system, asked.start, asked.end));
     for (CpuId cpu : {0U, 1U}) EXPECT_EQ(values("invlpg", cpu), asked.pages) << "kernel";
   }
 }
 
 TEST(Range, OfOnePageIsThePageAroundTheByte) {
-  Bench<1> bench;
-  bench.run_mm_on({0});
+  CoreFixture<1> fixture;
+  fixture.run_mm_on({0});
   for (const VirtAddr address : {VirtAddr{0x5000}, VirtAddr{0x5fff}, kTopPage, ~VirtAddr{0}}) {
     recorder.clear();
-    static_cast<void>(flush_tlb_page(bench.system, bench.mm, address));
+    static_cast<void>(flush_tlb_page(fixture.system, fixture.mm, address));
     EXPECT_EQ(values("invlpg"), Addresses{address & ~VirtAddr{0xfff}});
   }
 }
 
 TEST(Range, IsCoveredByBroadcastAndEnds) {
-  using Four = Bench<4>;
+  using Four = CoreFixture<4>;
   for (const Asked& asked : kOddRanges) {
-    Four bench({.broadcast = {.enabled = true, .max_pages = 1, .threshold = 1}});
-    bench.run_mm_on({0, 1});
-    for (int i = 0; i < 3; ++i) static_cast<void>(flush_tlb_mm(bench.system, bench.mm));
+    Four fixture({.broadcast = {.enabled = true, .max_pages = 1, .threshold = 1}});
+    fixture.run_mm_on({0, 1});
+    for (int i = 0; i < 3; ++i) static_cast<void>(flush_tlb_mm(fixture.system, fixture.mm));
     for (const bool kernel : {false, true}) {
       Four::H::broadcasts.clear();
       if (kernel) {
-        static_cast<void>(flush_tlb_kernel_range(bench.system, asked.start, asked.end));
+        static_cast<void>(flush_tlb_kernel_range(fixture.system, asked.start, asked.end));
       } else {
-        static_cast<void>(
-            flush_tlb_mm_range(bench.system, bench.mm, {.start = asked.start, .end = asked.end}));
+        static_cast<void>(flush_tlb_mm_range(fixture.system, fixture.mm,
+                                             {.start = asked.start, .end = asked.end}));
       }
       Addresses pages;
       for (const Invlpgb& one : Four::H::broadcasts) {
@@ -155,17 +155,17 @@ TEST(Range, IsCoveredByBroadcastAndEnds) {
 
 TEST(Range, IsCoveredOnTheWayToUserMode) {
   for (const Asked& asked : kOddRanges) {
-    Bench<1> bench({.isolation = {.enabled = true, .defer_user_pages = true}});
-    bench.run_mm_on({0});
-    EntryBlock<Bench<1>::H> block;
-    bench.with_interrupts_off(0, [&] {
-      return_to_user(bench.system, block);
+    CoreFixture<1> fixture({.isolation = {.enabled = true, .defer_user_pages = true}});
+    fixture.run_mm_on({0});
+    EntryBlock<CoreFixture<1>::H> block;
+    fixture.with_interrupts_off(0, [&] {
+      return_to_user(fixture.system, block);
       enter_from_user(block);
     });
     static_cast<void>(
-        flush_tlb_mm_range(bench.system, bench.mm, {.start = asked.start, .end = asked.end}));
+        flush_tlb_mm_range(fixture.system, fixture.mm, {.start = asked.start, .end = asked.end}));
     recorder.clear();
-    bench.with_interrupts_off(0, [&] { return_to_user(bench.system, block); });
+    fixture.with_interrupts_off(0, [&] { return_to_user(fixture.system, block); });
     EXPECT_EQ(values("invlpg"), asked.pages);
   }
 }
@@ -173,14 +173,14 @@ TEST(Range, IsCoveredOnTheWayToUserMode) {
 TEST(Range, IsCoveredByHypercallsAndByTheHub) {
   using P = ParavirtHal<4>;
   for (const Asked& asked : kOddRanges) {
-    for (const auto* ops : {&kHypervOps<P>, &kXenOps<P>, &kHubOps<P>}) {
-      Bench<4, P> bench;
+    for (const auto* ops : {&kHypervOps<P>, &kXenOps<P>, &kUvBauOps<P>}) {
+      CoreFixture<4, P> fixture;
       FlushOps<P> copy = *ops;
-      select_backend(bench.system, copy);
-      P::hub_handler = [&] { handle_hub_interrupt(bench.system); };
-      bench.run_mm_on({0, 1});
+      select_backend(fixture.system, copy);
+      P::bau_handler = [&] { handle_bau_interrupt(fixture.system); };
+      fixture.run_mm_on({0, 1});
       static_cast<void>(
-          flush_tlb_mm_range(bench.system, bench.mm, {.start = asked.start, .end = asked.end}));
+          flush_tlb_mm_range(fixture.system, fixture.mm, {.start = asked.start, .end = asked.end}));
       if (ops == &kHypervOps<P>) {
         ASSERT_EQ(P::hyperv_calls.size(), 1u);
         EXPECT_EQ(P::hyperv_calls[0].page[3], asked.pages[0] | (asked.pages.size() - 1));
@@ -189,8 +189,8 @@ TEST(Range, IsCoveredByHypercallsAndByTheHub) {
         EXPECT_EQ(P::xen_calls[0].operation.command,
                   asked.pages.size() == 1 ? kXenInvlpgMulti : kXenFlushMulti);
       } else {
-        ASSERT_EQ(P::hub_calls.size(), 1u);
-        EXPECT_EQ(P::hub_calls[0].message.address,
+        ASSERT_EQ(P::bau_calls.size(), 1u);
+        EXPECT_EQ(P::bau_calls[0].message.address,
                   asked.pages.size() == 1 ? asked.pages[0] : kFlushAll);
       }
     }
@@ -202,38 +202,38 @@ TEST(Range, IsCoveredByHypercallsAndByTheHub) {
 TEST(R5_Range, OneAddressOfALargePageIsNeverEnough) {
   const FlushRange large{.start = 0x20'0000, .end = 0x40'0000, .stride_shift = kLargePageShift};
   {
-    Bench<2> bench;
-    bench.run_mm_on({0, 1});
+    CoreFixture<2> fixture;
+    fixture.run_mm_on({0, 1});
     recorder.clear();
-    static_cast<void>(flush_tlb_mm_range(bench.system, bench.mm, large));
+    static_cast<void>(flush_tlb_mm_range(fixture.system, fixture.mm, large));
     EXPECT_NEVER("invlpg");
     for (CpuId cpu : {0U, 1U}) EXPECT_EQ(values("write CR3", cpu).size(), 1u);
     EXPECT_EQ(events(TraceKind::handler_end).back().outcome, HandlerOutcome::full);
   }
   using P = ParavirtHal<4>;
-  Bench<4, P> bench;
-  FlushOps<P> hub = kHubOps<P>;
-  select_backend(bench.system, hub);
-  P::hub_handler = [&] { handle_hub_interrupt(bench.system); };
-  bench.run_mm_on({0, 1});
-  static_cast<void>(flush_tlb_mm_range(bench.system, bench.mm, large));
-  ASSERT_EQ(P::hub_calls.size(), 1u);
-  EXPECT_EQ(P::hub_calls[0].message.address, kFlushAll);
+  CoreFixture<4, P> fixture;
+  FlushOps<P> bau = kUvBauOps<P>;
+  select_backend(fixture.system, bau);
+  P::bau_handler = [&] { handle_bau_interrupt(fixture.system); };
+  fixture.run_mm_on({0, 1});
+  static_cast<void>(flush_tlb_mm_range(fixture.system, fixture.mm, large));
+  ASSERT_EQ(P::bau_calls.size(), 1u);
+  EXPECT_EQ(P::bau_calls[0].message.address, kFlushAll);
 }
 
 TEST(Range, DeferredPagesAreForBackendsWithoutAnOperationOfTheirOwn) {
   using P = ParavirtHal<4>;
   const Config config{.isolation = {.enabled = true, .defer_user_pages = true}};
   for (const auto* ops : {&kKvmOps<P>, &kXenOps<P>}) {
-    Bench<4, P> bench(config);
+    CoreFixture<4, P> fixture(config);
     FlushOps<P> copy = *ops;
-    select_backend(bench.system, copy);
-    bench.run_mm_on({0});
+    select_backend(fixture.system, copy);
+    fixture.run_mm_on({0});
     recorder.clear();
-    static_cast<void>(flush_tlb_page(bench.system, bench.mm, 0x5000));
+    static_cast<void>(flush_tlb_page(fixture.system, fixture.mm, 0x5000));
     const bool xen = ops == &kXenOps<P>;
     EXPECT_COUNT(xen ? 0u : 1u, "invlpg");
-    EXPECT_EQ(bench.own(0).deferred.empty(), xen);
+    EXPECT_EQ(fixture.own(0).deferred.empty(), xen);
     EXPECT_EQ(P::xen_calls.size(), xen ? 1u : 0u);
   }
 }

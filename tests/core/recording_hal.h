@@ -70,10 +70,10 @@ constexpr const char* trace_name(TraceKind kind) {
       return "call_run";
     case TraceKind::flush_broadcast:
       return "flush_broadcast";
-    case TraceKind::slot_granted:
-      return "slot_granted";
-    case TraceKind::slot_returned:
-      return "slot_returned";
+    case TraceKind::asid_granted:
+      return "asid_granted";
+    case TraceKind::asid_returned:
+      return "asid_returned";
     case TraceKind::vcpu_skipped:
       return "vcpu_skipped";
   }
@@ -122,10 +122,10 @@ struct Recorder {
   /// Whether the log can ever have an entry with this label.
   [[nodiscard]] bool can_note(const std::string& what) const {
     if (operations.contains(what)) return true;
-    const std::size_t space = what.find(' ');
-    if (space == std::string::npos) return false;
-    const std::string word = what.substr(space + 1);
-    return std::find(kVerbs.begin(), kVerbs.end(), what.substr(0, space)) != kVerbs.end() &&
+    const std::size_t mm = what.find(' ');
+    if (mm == std::string::npos) return false;
+    const std::string word = what.substr(mm + 1);
+    return std::find(kVerbs.begin(), kVerbs.end(), what.substr(0, mm)) != kVerbs.end() &&
            std::any_of(names.begin(), names.end(),
                        [&](const auto& name) { return name.second == word; });
   }

@@ -10,7 +10,7 @@ using H = RecordingHal<2>;
 void release_data(const TranslationsQuiet& proof);
 void release_batch(const BatchQuiet& proof);
 void release_kernel_data(const KernelQuiet& proof);
-void release_root(const SpaceRetired& proof);
+void release_root(const MmRetired& proof);
 void release_table(const WalkersQuiet& proof);
 void release_kernel_table(const KernelWalkersQuiet& proof);
 void misuse(System<H>& system, Mm<H>& mm, ReclaimBatch<H>& batch);
@@ -56,7 +56,7 @@ void misuse(System<H>& system, Mm<H>& mm, ReclaimBatch<H>& batch) {
   release_batch(Forged{});
 #endif
 #ifdef MUST_NOT_ASSIGN_A_WEAKER_ONE
-  SpaceRetired retired = retire_mm(system, mm);
+  MmRetired retired = retire_mm(system, mm);
   static_cast<UserReturnClosed&>(retired) = flush_tlb_mm_range_early(system, mm, {});
 #endif
 #ifdef MUST_NOT_ASSIGN_A_WEAKER_KERNEL_ONE

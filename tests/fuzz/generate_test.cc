@@ -160,7 +160,8 @@ TEST(Generate, UsesEveryKindOftenAndSwitchesEveryKindOffOften) {
     for (const Deviation& each : scenario.deviations)
       ++deviations[static_cast<unsigned>(each.kind)];
     // What a compiler reorders comes only if it is asked for.
-    for (const Deviation& each : generated(seed, {.turned = {switch_named("cxx")}}).deviations) {
+    for (const Deviation& each :
+         generated(seed, {.turned = {switch_named("compiler_reordering")}}).deviations) {
       const bool asked = each.kind == EventKind::overtake || each.kind == EventKind::stale;
       if (asked) ++deviations[static_cast<unsigned>(each.kind)];
     }
@@ -168,7 +169,7 @@ TEST(Generate, UsesEveryKindOftenAndSwitchesEveryKindOffOften) {
   // What comes behind these comes with `any_switch` only.
   for (unsigned kind = 0; kind < static_cast<unsigned>(OpKind::flush_range); ++kind) {
     EXPECT_GT(runs_with[kind], kSeeds / 12) << kOpShapes[kind].name;
-    // Most runs start by switching to a space and by mapping, so these are rarely off.
+    // Most runs start by switching to an mm and by mapping, so these are rarely off.
     const bool is_start = kind == 0 || static_cast<OpKind>(kind) == OpKind::map;
     EXPECT_LT(runs_with[kind], is_start ? kSeeds : kSeeds * 4 / 5) << kOpShapes[kind].name;
     EXPECT_GT(runs_full_of[kind], 0u) << kOpShapes[kind].name;
@@ -278,7 +279,8 @@ TEST(Generate, RareSwitchesAndBackendsComeOnRequest) {
     for (const bool any : {false, true}) {
       const Header header = generated(seed, {.any_switch = any}).header;
       above[any ? 1 : 0] += header.backend != Backend::native ? 1 : 0;
-      turned[any ? 1 : 0] += header.nmi || header.device || header.faults || header.cxx ? 1 : 0;
+      turned[any ? 1 : 0] +=
+          header.nmi || header.device || header.faults || header.compiler_reordering ? 1 : 0;
     }
   }
   EXPECT_EQ(turned[0], 0u);
@@ -291,7 +293,7 @@ TEST(Generate, SwitchesTurnTogetherOnRequest) {
   for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
     for (const bool any : {false, true}) {
       const Header header = generated(seed, {.any_switch = any}).header;
-      both[any ? 1 : 0] += header.lazy_masks && header.by_loaded_space ? 1 : 0;
+      both[any ? 1 : 0] += header.lazy_masks && header.by_loaded_mm ? 1 : 0;
     }
   }
   EXPECT_GT(both[0], 0u);

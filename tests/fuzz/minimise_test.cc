@@ -152,7 +152,7 @@ TEST(Minimise, MovesProgramsOntoFewerCpus) {
   EXPECT_EQ(minimise(start, fails).scenario.header.cpus, 1);
 }
 
-TEST(Minimise, RenamesPagesAndSpacesEverywhereAtOnce) {
+TEST(Minimise, RenamesPagesAndMmsEverywhereAtOnce) {
   Scenario start;
   start.header.mms = 8;
   start.ops[0].push_back({OpKind::map, 5, 11, 1});
@@ -171,7 +171,7 @@ TEST(Minimise, RenamesPagesAndSpacesEverywhereAtOnce) {
   EXPECT_EQ(result.ops[1][0], (Op{OpKind::unmap, 0, 0, 1}));
 }
 
-TEST(Minimise, RenamesSpacesEvenIfTheirNumberMatters) {
+TEST(Minimise, RenamesMmsEvenIfTheirNumberMatters) {
   Scenario start;
   start.header.mms = 8;
   start.ops[0].push_back({OpKind::flush_mm, 5, 0, 1});

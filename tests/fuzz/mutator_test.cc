@@ -126,7 +126,7 @@ TEST(Mutator, ReachesEveryPartOfAScenario) {
     mutate(next, random);
     note(next.header.cpus < start.header.cpus, "fewer CPUs");
     note(next.header.cpus > start.header.cpus, "more CPUs");
-    note(next.header.mms != start.header.mms, "spaces");
+    note(next.header.mms != start.header.mms, "mms");
     note(next.header.pcid != start.header.pcid, "PCID");
     note(next.header.concurrent != start.header.concurrent, "concurrent");
     note(next.header.ceiling != start.header.ceiling, "ceiling");

@@ -143,8 +143,8 @@ const char* spelled(Backend kind) {
       return "hyperv";
     case Backend::xen:
       return "xen";
-    case Backend::uv:
-      return "uv";
+    case Backend::uv_bau:
+      return "uv_bau";
     case Backend::kCount:
       break;
   }

@@ -56,7 +56,7 @@ void expect_in_range(const Scenario& scenario) {
   }
   for (const Deviation& deviation : scenario.deviations) {
     EXPECT_TRUE(host::is_deviation(deviation.kind));
-    EXPECT_LT(deviation.cpu, shape(deviation.kind).of_space ? header.mms : header.cpus);
+    EXPECT_LT(deviation.cpu, shape(deviation.kind).of_mm ? header.mms : header.cpus);
     EXPECT_LT(deviation.arg, shape(deviation.kind).args());
   }
 }
@@ -75,9 +75,9 @@ TEST(Decode, OverwritesWhateverTheScenarioHeld) {
 
 TEST(Decode, ReadsTheDocumentedLayout) {
   const Bytes bytes{
-      0xff, 6, 1, 1, 1, 3, 1, 2,       // 3 CPUs, 8 spaces, no PCID, serial, ceiling 0, PTI, no
-                                       // INVPCID, by loaded space
-      7, 0x52, 14, 15,                 // unmap of CPU 2, space 5, page 14, 16 pages
+      0xff, 6, 1, 1, 1, 3, 1, 2,       // 3 CPUs, 8 mms, no PCID, serial, ceiling 0, PTI, no
+                                       // INVPCID, by loaded mm
+      7, 0x52, 14, 15,                 // unmap of CPU 2, mm 5, page 14, 16 pages
       4 + kOpKinds, 0xf4, 18 + 17, 3,  // read of CPU 4 % 3, page 17
       200, 1 + kDeviationKinds, 7, 3,  // hold, CPU 7 % 3
   };
@@ -85,7 +85,7 @@ TEST(Decode, ReadsTheDocumentedLayout) {
   Header header{3, 8, false, false, 0};
   header.pti = true;
   header.invpcid = false;
-  header.by_loaded_space = true;
+  header.by_loaded_mm = true;
   EXPECT_EQ(scenario.header, header);
   ASSERT_EQ(scenario.ops[2].size(), 1u);
   EXPECT_EQ(scenario.ops[2][0], (Op{OpKind::unmap, 5, 14, 2}));
@@ -117,9 +117,9 @@ TEST(Decode, ReducesEveryValueOfEveryByteOfARecord) {
   for (unsigned value = 0; value < 256; ++value) {
     const std::uint8_t byte = value;
     const Bytes bytes{
-        3,    5,    0,    0,    0, 0, 0, 4,  // 7 CPUs, 7 spaces
+        3,    5,    0,    0,    0, 0, 0, 4,  // 7 CPUs, 7 mms
         byte, 0,    0,    0,                 // kind
-        6,    byte, 0,    0,                 // CPU and space of a map
+        6,    byte, 0,    0,                 // CPU and mm of a map
         6,    1,    0,    byte,              // count of a map
         4,    2,    byte, 0,                 // page of a read
         1,    byte, 0,    0,                 // kind

@@ -48,7 +48,7 @@ std::string error_of(std::string_view text) {
   return print(error);
 }
 
-/// The error of one line after a title and a configuration of four CPUs and two spaces.
+/// The error of one line after a title and a configuration of four CPUs and two mms.
 std::string error_of_line(const std::string& line) {
   return error_of("shootdown-scenario 1\nconfig\n" + line + "\n");
 }

@@ -235,7 +235,7 @@ class Watch final : public host::ScheduleSource {
   bool due_{false};
 };
 
-TEST(Aimed, PreemptsMoreOftenWhereInterruptsAreOff) {
+TEST(WindowTargeted, PreemptsMoreOftenWhereInterruptsAreOff) {
   auto runner = std::make_unique<Runner>();
   Search search(*runner, Strategy::aimed, {.vary_header = false});
   Watch preemptions(*runner);

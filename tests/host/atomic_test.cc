@@ -5,16 +5,16 @@
 #include <cstdint>
 #include <string>
 
-#include "tests/host/lab.h"
+#include "tests/host/machine_fixture.h"
 
 namespace shootdown::host {
 namespace {
 
 TEST(Atomic, DoesWhatTheNameSays) {
-  Lab lab;
+  MachineFixture fixture;
   HostAtomic<std::uint64_t> word{5};
   constexpr auto kOrder = std::memory_order_seq_cst;
-  lab.run([&] {
+  fixture.run([&] {
     EXPECT_EQ(word.load(kOrder), 5u);
     word.store(6, kOrder);
     EXPECT_EQ(word.exchange(7, kOrder), 6u);
@@ -27,9 +27,9 @@ TEST(Atomic, DoesWhatTheNameSays) {
 }
 
 TEST(Atomic, CompareExchangeTellsWhatItFound) {
-  Lab lab;
+  MachineFixture fixture;
   HostAtomic<std::uint64_t> word{5};
-  lab.run([&] {
+  fixture.run([&] {
     std::uint64_t expected = 4;
     EXPECT_FALSE(word.compare_exchange(expected, 9, std::memory_order_seq_cst));
     EXPECT_EQ(expected, 5u);
@@ -39,19 +39,19 @@ TEST(Atomic, CompareExchangeTellsWhatItFound) {
 }
 
 TEST(Atomic, EachAccessIsOneVisibleOperation) {
-  Lab lab;
+  MachineFixture fixture;
   HostAtomic<std::uint64_t> word;
   constexpr auto kOrder = std::memory_order_relaxed;
-  lab.run([&] {
+  fixture.run([&] {
     std::uint64_t expected = 0;
     static_cast<void>(word.load(kOrder));
     word.store(1, kOrder);
     word.fetch_add(1, kOrder);
     word.compare_exchange(expected, 9, kOrder);
-    EXPECT_EQ(lab.machine().step(), 4u);
+    EXPECT_EQ(fixture.machine().step(), 4u);
     static_cast<void>(word.peek());
     word.poke(3);
-    EXPECT_EQ(lab.machine().step(), 4u) << "set-up and oracles are invisible";
+    EXPECT_EQ(fixture.machine().step(), 4u) << "set-up and oracles are invisible";
   });
 }
 
@@ -59,8 +59,8 @@ TEST(Atomic, OperationsOfTwoCpusInterleaveBetweenOperationsOnly) {
   // A locked add is one step; a load and a store are two, and an addition in between gets lost.
   for (const bool locked : {true, false}) {
     HostAtomic<std::uint64_t> word;
-    Lab lab({.hardware = {.cpus = 2}});
-    lab.at(2, EventKind::preempt, 1);
+    MachineFixture fixture({.hardware = {.cpus = 2}});
+    fixture.at(2, EventKind::preempt, 1);
     const auto add = [&] {
       if (locked) {
         word.fetch_add(1, std::memory_order_relaxed);
@@ -69,18 +69,18 @@ TEST(Atomic, OperationsOfTwoCpusInterleaveBetweenOperationsOnly) {
         word.store(word.load(std::memory_order_relaxed) + 2, std::memory_order_relaxed);
       }
     };
-    lab.on(0, add);
-    lab.on(1, add);
-    EXPECT_FALSE(lab.run().failed());
+    fixture.on(0, add);
+    fixture.on(1, add);
+    EXPECT_FALSE(fixture.run().failed());
     EXPECT_EQ(word.peek(), locked ? 4u : 2u);
   }
 }
 
 TEST(PageTableWord, IsChangedInOneStep) {
-  Lab lab;
+  MachineFixture fixture;
   std::uint64_t word = 0b1100;
-  lab.run([&] {
-    Machine& machine = lab.machine();
+  fixture.run([&] {
+    Machine& machine = fixture.machine();
     EXPECT_EQ(machine.memory().read_word(&word), 0b1100u);
     EXPECT_EQ(machine.memory().set_bits(&word, 0b0011), 0b1100u);
     EXPECT_EQ(machine.memory().clear_bits(&word, 0b1000), 0b1111u);
@@ -91,23 +91,23 @@ TEST(PageTableWord, IsChangedInOneStep) {
 }
 
 TEST(Timeline, HasOneLineForEachOperationWithItsPlace) {
-  Lab lab({.hardware = {.cpus = 2}});
-  Tables tables(lab.frames());
+  MachineFixture fixture({.hardware = {.cpus = 2}});
+  Tables tables(fixture.frames());
   tables.map(0x1000);
   HostAtomic<std::uint64_t> word;
-  lab.machine().recorder().turn_timeline(true);
-  lab.at(2, EventKind::fill, 0, 0x1000);
-  lab.on(0, [&] {
+  fixture.machine().recorder().turn_timeline(true);
+  fixture.at(2, EventKind::fill, 0, 0x1000);
+  fixture.on(0, [&] {
     HostHal::write_cr3(tables.cr3(1));
     word.store(7, std::memory_order_relaxed);
-    lab.machine().translation().access(0x1000, false);
-    lab.machine().translation().access(0x5000, true);
+    fixture.machine().translation().access(0x1000, false);
+    fixture.machine().translation().access(0x5000, true);
     HostHal::invlpg(0x1000);
   });
-  EXPECT_FALSE(lab.run().failed());
-  lab.machine().recorder().turn_timeline(false);
+  EXPECT_FALSE(fixture.run().failed());
+  fixture.machine().recorder().turn_timeline(false);
   std::string text;
-  for (const TimelineEntry& entry : lab.machine().recorder().timeline()) {
+  for (const TimelineEntry& entry : fixture.machine().recorder().timeline()) {
     text += std::to_string(entry.step) + " " + entry.what + "\n";
     if (entry.what == "store word = 7") {
       EXPECT_TRUE(std::string(entry.where.file_name()).ends_with("atomic_test.cc"));
@@ -123,9 +123,9 @@ TEST(Timeline, HasOneLineForEachOperationWithItsPlace) {
 }
 
 TEST(Timeline, IsEmptyUnlessAskedFor) {
-  Lab lab;
-  lab.run([] { HostHal::full_fence(); });
-  EXPECT_TRUE(lab.machine().recorder().timeline().empty());
+  MachineFixture fixture;
+  fixture.run([] { HostHal::full_fence(); });
+  EXPECT_TRUE(fixture.machine().recorder().timeline().empty());
 }
 
 }  // namespace

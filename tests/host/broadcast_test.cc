@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "tests/host/world.h"
+#include "tests/host/two_mm_fixture.h"
 
 namespace shootdown::host {
 namespace {
@@ -16,37 +16,37 @@ Invlpgb pages(VirtAddr address, std::uint32_t count = 1) {
 struct Broadcast : testing::Test {
   static constexpr VirtAddr kShared = kPage + 0x60'0000;  // global
 
-  World world{{.hardware = {.cpus = 2}}};
+  TwoMmFixture mms{{.hardware = {.cpus = 2}}};
 
   Broadcast() {
-    for (Tables* space : {&world.tables, &world.other}) {
-      for (const VirtAddr page : {kPage, kNext, kFar}) space->map(page);
+    for (Tables* mm : {&mms.tables, &mms.other}) {
+      for (const VirtAddr page : {kPage, kNext, kFar}) mm->map(page);
     }
-    world.tables.map(kShared, Tables::kLeaf | kPteGlobal);
+    mms.tables.map(kShared, Tables::kLeaf | kPteGlobal);
   }
   void fill() {
-    world.load(world.other, kSecond);
-    for (const VirtAddr page : {kPage, kNext, kFar}) ASSERT_TRUE(world.read(page));
-    world.load(world.tables, kFirst);
-    for (const VirtAddr page : {kPage, kNext, kFar, kShared}) ASSERT_TRUE(world.read(page));
+    mms.load(mms.other, kSecond);
+    for (const VirtAddr page : {kPage, kNext, kFar}) ASSERT_TRUE(mms.read(page));
+    mms.load(mms.tables, kFirst);
+    for (const VirtAddr page : {kPage, kNext, kFar, kShared}) ASSERT_TRUE(mms.read(page));
   }
   /// Issues and waits, after CPU 1 has filled its TLB.
   void issue(const Invlpgb& what) {
-    world.lab.on(0, [what] {
+    mms.fixture.on(0, [what] {
       HostHal::full_fence();
       HostHal::invlpgb(what);
       HostHal::tlbsync();
     });
-    world.lab.on(1, [this] { fill(); });
-    world.lab.at(0, EventKind::preempt, 1);
-    const Report& report = world.lab.run();
+    mms.fixture.on(1, [this] { fill(); });
+    mms.fixture.at(0, EventKind::preempt, 1);
+    const Report& report = mms.fixture.run();
     EXPECT_FALSE(report.failed()) << report.title;
   }
   bool has(VirtAddr address, std::uint16_t pcid) {
-    return world.lab.tlb(1).find(address, pcid) != nullptr;
+    return mms.fixture.tlb(1).find(address, pcid) != nullptr;
   }
   bool has_table(VirtAddr address, std::uint16_t pcid) {
-    return world.lab.tlb(1).find_table(address, pcid) != nullptr;
+    return mms.fixture.tlb(1).find_table(address, pcid) != nullptr;
   }
 };
 
@@ -105,27 +105,27 @@ TEST_F(Broadcast, AllContextsLeaveGlobalEntries) {
 
 TEST_F(Broadcast, EverythingLeavesNothing) {
   issue({.scope = InvlpgbScope::everything});
-  EXPECT_EQ(world.lab.tlb(1).entries.size() + world.lab.tlb(1).psc.size(), 0u);
+  EXPECT_EQ(mms.fixture.tlb(1).entries.size() + mms.fixture.tlb(1).psc.size(), 0u);
 }
 
 TEST_F(Broadcast, NothingArrivesBeforeTheSync) {
   bool there = false;
-  world.lab.on(0, [&] {
+  mms.fixture.on(0, [&] {
     HostHal::full_fence();
     HostHal::invlpgb(pages(kPage));
     there = has(kPage, kFirst);
     HostHal::tlbsync();
   });
-  world.lab.on(1, [this] { fill(); });
-  world.lab.at(0, EventKind::preempt, 1);
-  EXPECT_FALSE(world.lab.run().failed());
+  mms.fixture.on(1, [this] { fill(); });
+  mms.fixture.at(0, EventKind::preempt, 1);
+  EXPECT_FALSE(mms.fixture.run().failed());
   EXPECT_TRUE(there);
   EXPECT_FALSE(has(kPage, kFirst));
 }
 
 TEST_F(Broadcast, TheScheduleMayDeliverEarlierAndInAnyOrder) {
   std::vector<bool> there;
-  world.lab.on(0, [&] {
+  mms.fixture.on(0, [&] {
     HostHal::full_fence();  // The other CPU fills first.
     HostHal::invlpgb(pages(kPage));
     HostHal::invlpgb(pages(kFar));
@@ -134,62 +134,62 @@ TEST_F(Broadcast, TheScheduleMayDeliverEarlierAndInAnyOrder) {
     HostHal::full_fence();  // And now the first.
     there.push_back(has(kPage, kFirst));
   });
-  world.lab.on(1, [this] { fill(); });
-  world.lab.at(0, EventKind::preempt, 1);
-  world.lab.at(13, EventKind::deliver, 1, 1);
-  world.lab.at(1, EventKind::deliver, 1, 7);
-  const Report& report = world.lab.run();
+  mms.fixture.on(1, [this] { fill(); });
+  mms.fixture.at(0, EventKind::preempt, 1);
+  mms.fixture.at(13, EventKind::deliver, 1, 1);
+  mms.fixture.at(1, EventKind::deliver, 1, 7);
+  const Report& report = mms.fixture.run();
   EXPECT_FALSE(report.failed()) << report.title;
   EXPECT_EQ(there, (std::vector<bool>{true, false, false}));
 }
 
 TEST_F(Broadcast, DeliveringNothingIsNothing) {
-  world.lab.on(1, [this] { fill(); });
-  world.lab.at(3, EventKind::deliver, 0, 5);
-  EXPECT_FALSE(world.lab.run().failed());
+  mms.fixture.on(1, [this] { fill(); });
+  mms.fixture.at(3, EventKind::deliver, 0, 5);
+  EXPECT_FALSE(mms.fixture.run().failed());
   EXPECT_TRUE(has(kPage, kFirst));
 }
 
 TEST_F(Broadcast, SyncWaitsForThisCpusOnly) {
   bool there = false;
-  world.lab.on(0, [&] { HostHal::invlpgb(pages(kPage)); });
-  world.lab.on(1, [&] {
+  mms.fixture.on(0, [&] { HostHal::invlpgb(pages(kPage)); });
+  mms.fixture.on(1, [&] {
     fill();
     HostHal::tlbsync();
     there = has(kPage, kFirst);
   });
-  EXPECT_FALSE(world.lab.run().failed());
+  EXPECT_FALSE(mms.fixture.run().failed());
   EXPECT_TRUE(there) << "CPU 0 has not waited, and no other CPU can";
 }
 
 TEST_F(Broadcast, EachArrivalIsAStepInWhichOthersMayAct) {
   std::uint64_t issued = 0;
   std::uint64_t synced = 0;
-  world.lab.on(0, [&] {
+  mms.fixture.on(0, [&] {
     HostHal::invlpgb(pages(kPage));
-    issued = world.lab.machine().step();
+    issued = mms.fixture.machine().step();
     HostHal::tlbsync();
-    synced = world.lab.machine().step();
+    synced = mms.fixture.machine().step();
   });
-  EXPECT_FALSE(world.lab.run().failed());
+  EXPECT_FALSE(mms.fixture.run().failed());
   EXPECT_EQ(synced - issued, 3u) << "two arrivals and the end of the wait";
 }
 
 TEST_F(Broadcast, ItInterruptsNobody) {
   issue({.scope = InvlpgbScope::everything});
-  EXPECT_EQ(world.lab.machine().interrupts().delivered(), 0u);
+  EXPECT_EQ(mms.fixture.machine().interrupts().delivered(), 0u);
 }
 
 TEST_F(Broadcast, FaultsOnTooManyPages) {
-  world.lab.on(0, [] { HostHal::invlpgb(pages(kPage, kInvlpgbMaxPages + 1)); });
-  const Report& report = world.lab.run();
+  mms.fixture.on(0, [] { HostHal::invlpgb(pages(kPage, kInvlpgbMaxPages + 1)); });
+  const Report& report = mms.fixture.run();
   EXPECT_EQ(report.kind, &kFault);
   EXPECT_EQ(report.title, "INVLPGB faults");
 }
 
 TEST(BroadcastWithoutPcids, FaultsOnAPcid) {
-  World world({.hardware = {.pcid = false}});
-  EXPECT_EQ(world.lab.run([] { HostHal::invlpgb(pages(kPage)); }).kind, &kFault);
+  TwoMmFixture mms({.hardware = {.pcid = false}});
+  EXPECT_EQ(mms.fixture.run([] { HostHal::invlpgb(pages(kPage)); }).kind, &kFault);
 }
 
 }  // namespace

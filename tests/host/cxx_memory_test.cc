@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "hal/host/hal.h"
-#include "tests/host/lab.h"
+#include "tests/host/machine_fixture.h"
 
 namespace shootdown::host {
 namespace {
@@ -49,18 +49,18 @@ Outcomes outcomes(Memory memory, const Program& first, const Program& second) {
   constexpr unsigned kDelays = 4;
   const auto kinds = static_cast<unsigned>(kMoves.size()) * kDelays;
   Outcomes all;
-  Lab lab;
+  MachineFixture fixture;
   for (unsigned script = 0; script < kinds * kinds * kinds; ++script) {
-    lab.restart({.hardware = {.cpus = 2}, .memory = memory});
+    fixture.restart({.hardware = {.cpus = 2}, .memory = memory});
     Shape shape;
     shape.seen.assign(2, 9);
-    lab.on(0, [&] { first(shape); });
-    lab.on(1, [&] { second(shape); });
+    fixture.on(0, [&] { first(shape); });
+    fixture.on(1, [&] { second(shape); });
     for (unsigned rest = script, i = 0; i < 3; ++i, rest /= kinds) {
       const Move& move = kMoves[rest % kinds / kDelays];
-      lab.at(rest % kDelays + (i == 0 ? 1 : 0), move.kind, move.cpu, move.argument);
+      fixture.at(rest % kDelays + (i == 0 ? 1 : 0), move.kind, move.cpu, move.argument);
     }
-    EXPECT_FALSE(lab.run().failed());
+    EXPECT_FALSE(fixture.run().failed());
     shape.seen.push_back(shape.x.peek());
     shape.seen.push_back(shape.y.peek());
     all.insert(shape.seen);
@@ -103,9 +103,11 @@ Outcomes message_passing(
 }
 
 TEST(CxxMemory, MP_NeedsReleaseAndAcquire) {
-  EXPECT_TRUE(can_see(message_passing(Memory::cxx, kRelaxed, kAcquire), {1, 0})) << "stores sink";
-  EXPECT_TRUE(can_see(message_passing(Memory::cxx, kRelease, kRelaxed), {1, 0})) << "loads rise";
-  const Outcomes right = message_passing(Memory::cxx, kRelease, kAcquire);
+  EXPECT_TRUE(can_see(message_passing(Memory::compiler_reordering, kRelaxed, kAcquire), {1, 0}))
+      << "stores sink";
+  EXPECT_TRUE(can_see(message_passing(Memory::compiler_reordering, kRelease, kRelaxed), {1, 0}))
+      << "loads rise";
+  const Outcomes right = message_passing(Memory::compiler_reordering, kRelease, kAcquire);
   EXPECT_FALSE(can_see(right, {1, 0}));
   for (const Values& allowed : {Values{0, 0}, Values{0, 1}, Values{1, 1}}) {
     EXPECT_TRUE(can_see(right, allowed));
@@ -129,7 +131,8 @@ TEST(CxxMemory, InstructionsOfTheHalAreCompilerBarriers) {
       [] { HostHal::write_cr4(HostHal::read_cr4()); },
   };
   for (const auto& instruction : instructions) {
-    EXPECT_FALSE(can_see(message_passing(Memory::cxx, kRelaxed, kRelaxed, instruction), {1, 0}))
+    EXPECT_FALSE(can_see(
+        message_passing(Memory::compiler_reordering, kRelaxed, kRelaxed, instruction), {1, 0}))
         << &instruction - instructions.data();
   }
 }
@@ -148,16 +151,16 @@ TEST(CxxMemory, SB_NeedsTwoFullBarriers) {
           s.seen[1] = s.x.load(load);
         });
   };
-  EXPECT_TRUE(can_see(store_buffering(Memory::cxx, kRelease, kAcquire), {0, 0}));
+  EXPECT_TRUE(can_see(store_buffering(Memory::compiler_reordering, kRelease, kAcquire), {0, 0}));
   EXPECT_TRUE(can_see(store_buffering(Memory::tso, kRelease, kAcquire), {0, 0}));
-  EXPECT_FALSE(can_see(store_buffering(Memory::cxx, kSeqCst, kSeqCst), {0, 0}));
+  EXPECT_FALSE(can_see(store_buffering(Memory::compiler_reordering, kSeqCst, kSeqCst), {0, 0}));
   EXPECT_FALSE(can_see(store_buffering(Memory::tso, kSeqCst, kSeqCst), {0, 0}));
 }
 
 // It is in the litmus mode of this name; README.md of hal/host says why it is not here.
 TEST(CxxMemory, LB_IsNotModelled) {
   const Outcomes all = outcomes(
-      Memory::cxx,
+      Memory::compiler_reordering,
       [](Shape& s) {
         s.seen[0] = s.x.load(kRelaxed);
         s.y.store(1, kRelaxed);
@@ -186,14 +189,14 @@ TEST(CxxMemory, TwoPlusTwoW_RelaxedStoresEndInAnyOrder) {
           for (int i = 0; i < 2; ++i) static_cast<void>(s.x.load(kRelaxed));
         });
   };
-  EXPECT_TRUE(can_end(two_plus_two(Memory::cxx, kRelaxed), 1, 1));
-  EXPECT_FALSE(can_end(two_plus_two(Memory::cxx, kRelease), 1, 1));
+  EXPECT_TRUE(can_end(two_plus_two(Memory::compiler_reordering, kRelaxed), 1, 1));
+  EXPECT_FALSE(can_end(two_plus_two(Memory::compiler_reordering, kRelease), 1, 1));
   EXPECT_FALSE(can_end(two_plus_two(Memory::tso, kRelaxed), 1, 1));
 }
 
 TEST(CxxMemory, AWordNeverGoesBack) {
   const Outcomes all = outcomes(
-      Memory::cxx,
+      Memory::compiler_reordering,
       [](Shape& s) {
         s.x.store(1, kRelaxed);
         s.x.store(2, kRelaxed);
@@ -218,7 +221,7 @@ TEST(CxxMemory, ACpuReadsItsOwnStores) {
     s.x.store(2, kRelaxed);
     s.seen[1] = s.x.load(kRelaxed);
   };
-  for (const Values& one : outcomes(Memory::cxx, stores_and_reads,
+  for (const Values& one : outcomes(Memory::compiler_reordering, stores_and_reads,
                                     [](Shape& s) { static_cast<void>(s.x.load(kRelaxed)); })) {
     EXPECT_EQ(one[0], 1u);
     EXPECT_EQ(one[1], 2u);
@@ -232,7 +235,7 @@ TEST(CxxMemory, AReadModifyWriteActsOnTheNewestValue) {
       seen = s.x.fetch_add(1, order);
     };
     const Outcomes all = outcomes(
-        Memory::cxx, [&](Shape& s) { increment(s.seen[0], s); },
+        Memory::compiler_reordering, [&](Shape& s) { increment(s.seen[0], s); },
         [&](Shape& s) { increment(s.seen[1], s); });
     for (const Values& one : all) {
       EXPECT_EQ(one[0] + one[1], 1u);
@@ -255,17 +258,17 @@ TEST(CxxMemory, AReadModifyWriteWaitsForOlderStoresOnlyIfItReleases) {
           s.seen[1] = s.x.load(kRelaxed);
         });
   };
-  EXPECT_TRUE(can_see(publish(Memory::cxx, kRelaxed), {1, 0}));
-  EXPECT_TRUE(can_see(publish(Memory::cxx, kAcquire), {1, 0}));
-  EXPECT_FALSE(can_see(publish(Memory::cxx, kRelease), {1, 0}));
-  EXPECT_FALSE(can_see(publish(Memory::cxx, kAcqRel), {1, 0}));
+  EXPECT_TRUE(can_see(publish(Memory::compiler_reordering, kRelaxed), {1, 0}));
+  EXPECT_TRUE(can_see(publish(Memory::compiler_reordering, kAcquire), {1, 0}));
+  EXPECT_FALSE(can_see(publish(Memory::compiler_reordering, kRelease), {1, 0}));
+  EXPECT_FALSE(can_see(publish(Memory::compiler_reordering, kAcqRel), {1, 0}));
   EXPECT_FALSE(can_see(publish(Memory::tso, kRelaxed), {1, 0})) << "it is a locked instruction";
 }
 
 TEST(CxxMemory, AReadModifyWriteKeepsLoadsBehindItOnlyIfItAcquires) {
   const auto take = [](std::memory_order order) {
     return outcomes(
-        Memory::cxx,
+        Memory::compiler_reordering,
         [&](Shape& s) {
           s.x.store(1, kRelaxed);
           s.y.fetch_add(1, kRelease);
@@ -282,7 +285,7 @@ TEST(CxxMemory, AReadModifyWriteKeepsLoadsBehindItOnlyIfItAcquires) {
 
 TEST(CxxMemory, AReadModifyWriteComesAfterOlderStoresToItsWord) {
   const Outcomes all = outcomes(
-      Memory::cxx,
+      Memory::compiler_reordering,
       [](Shape& s) {
         s.y.store(1, kRelaxed);
         s.x.store(5, kRelaxed);
@@ -296,32 +299,32 @@ TEST(CxxMemory, AReadModifyWriteComesAfterOlderStoresToItsWord) {
 }
 
 TEST(CxxMemory, AStaleLookIsNoWait) {
-  Lab lab({.hardware = {.cpus = 2}, .memory = Memory::cxx});
+  MachineFixture fixture({.hardware = {.cpus = 2}, .memory = Memory::compiler_reordering});
   Word word{0};
-  lab.on(0, [&] {
+  fixture.on(0, [&] {
     while (word.load(kRelaxed) == 0) HostHal::pause();
   });
-  lab.on(1, [&] { word.store(1, kRelaxed); });
-  lab.at(0, EventKind::stale, 0, 1);
-  EXPECT_FALSE(lab.run().failed()) << "a wait looks again behind its pause, and sees the store";
+  fixture.on(1, [&] { word.store(1, kRelaxed); });
+  fixture.at(0, EventKind::stale, 0, 1);
+  EXPECT_FALSE(fixture.run().failed()) << "a wait looks again behind its pause, and sees the store";
 }
 
 /// CPU 0 does `first`, then CPU 1 does `second`. Whether what CPU 0 did before `first` happens
 /// before what CPU 1 does after `second`.
 bool passes(const std::function<void(Word&)>& first, const std::function<void(Word&)>& second) {
-  Lab lab({.hardware = {.cpus = 2}, .memory = Memory::cxx});
+  MachineFixture fixture({.hardware = {.cpus = 2}, .memory = Memory::compiler_reordering});
   Word word{0};
   std::uint32_t time = 0;
   bool known = false;
-  lab.on(0, [&] {
-    time = lab.machine().memory().cxx().now(0);
+  fixture.on(0, [&] {
+    time = fixture.machine().memory().compiler_reordering().now(0);
     first(word);
   });
-  lab.on(1, [&] {
+  fixture.on(1, [&] {
     second(word);
-    known = lab.machine().memory().cxx().knows(1, 0, time);
+    known = fixture.machine().memory().compiler_reordering().knows(1, 0, time);
   });
-  EXPECT_FALSE(lab.run().failed());
+  EXPECT_FALSE(fixture.run().failed());
   return known;
 }
 
@@ -369,22 +372,22 @@ TEST(HappensBefore, GoesOnThroughOthersReadModifyWrites) {
 }
 
 TEST(HappensBefore, IsThatOfTheValueThatWasRead) {
-  Lab lab({.hardware = {.cpus = 2}, .memory = Memory::cxx});
+  MachineFixture fixture({.hardware = {.cpus = 2}, .memory = Memory::compiler_reordering});
   Word word{0};
   std::uint32_t time = 0;
   std::vector<bool> known;
-  lab.on(0, [&] {
-    time = lab.machine().memory().cxx().now(0);
+  fixture.on(0, [&] {
+    time = fixture.machine().memory().compiler_reordering().now(0);
     word.store(1, kRelease);
   });
-  lab.on(1, [&] {
+  fixture.on(1, [&] {
     for (int i = 0; i < 2; ++i) {
       static_cast<void>(word.load(kAcquire));
-      known.push_back(lab.machine().memory().cxx().knows(1, 0, time));
+      known.push_back(fixture.machine().memory().compiler_reordering().knows(1, 0, time));
     }
   });
-  lab.at(2, EventKind::stale, 1, 1);
-  EXPECT_FALSE(lab.run().failed());
+  fixture.at(2, EventKind::stale, 1, 1);
+  EXPECT_FALSE(fixture.run().failed());
   EXPECT_EQ(known, (std::vector<bool>{false, true}));
 }
 

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "fuzz/run/runner.h"
-#include "fuzz/run/story.h"
+#include "fuzz/run/trace_report.h"
 #include "fuzz/scenario/generate.h"
 
 namespace shootdown::fuzz {

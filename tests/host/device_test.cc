@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/host/world.h"
+#include "tests/host/two_mm_fixture.h"
 
 namespace shootdown::host {
 namespace {
@@ -11,14 +11,14 @@ namespace {
 constexpr unsigned kContext = 3;
 constexpr VirtAddr kKernelPage = 0xffff'8000'0000'0000;
 
-/// A device bound to the world's first space; the schedule lets it walk for kPage at once.
+/// A device bound to the world's first mm; the schedule lets it walk for kPage at once.
 struct Bench {
-  World world;
-  Device& device = world.lab.machine().device();
+  TwoMmFixture mms;
+  Device& device = mms.fixture.machine().device();
   explicit Bench(unsigned level = 1) {
-    world.tables.map(kPage);
-    world.lab.at(1, EventKind::device, kContext, kPage, level);
-    device.bind(kContext, FramePool::address(FramePool::frame_at(world.tables.cr3(0))));
+    mms.tables.map(kPage);
+    mms.fixture.at(1, EventKind::device, kContext, kPage, level);
+    device.bind(kContext, FramePool::address(FramePool::frame_at(mms.tables.cr3(0))));
   }
   [[nodiscard]] bool caches(VirtAddr address) {
     Tlb tlb = device.tlb();
@@ -31,17 +31,17 @@ struct Bench {
 
 TEST(Device, WalksWhenTheScheduleSaysSoAndSetsAccessedBits) {
   Bench bench;
-  bench.world.run([&] {
+  bench.mms.run([&] {
     HostHal::full_fence();
     EXPECT_TRUE(bench.caches(kPage) && bench.points(kPage, 1) && bench.points(kPage, 3));
-    EXPECT_NE(bench.world.tables.entry(kPage, 1) & kPteAccessed, 0u);
-    EXPECT_EQ(bench.world.lab.tlb().entries.size(), 0u) << "nothing of a CPU's changes";
+    EXPECT_NE(bench.mms.tables.entry(kPage, 1) & kPteAccessed, 0u);
+    EXPECT_EQ(bench.mms.fixture.tlb().entries.size(), 0u) << "nothing of a CPU's changes";
   });
 }
 
 TEST(Device, AWalkMayStopEarly) {
   Bench bench(3);
-  bench.world.run([&] {
+  bench.mms.run([&] {
     HostHal::full_fence();
     EXPECT_TRUE(bench.points(kPage, 2));
     EXPECT_FALSE(bench.points(kPage, 1) || bench.caches(kPage));
@@ -50,22 +50,22 @@ TEST(Device, AWalkMayStopEarly) {
 
 TEST(Device, HearsNoInvalidationOfACpu) {
   Bench bench;
-  bench.world.run([&] {
+  bench.mms.run([&] {
     HostHal::full_fence();
     HostHal::invlpg(kPage);
     HostHal::invpcid(InvpcidType::everything, 0, 0);
     HostHal::invlpgb({.scope = InvlpgbScope::everything});
     HostHal::tlbsync();
-    bench.world.load(bench.world.tables, kFirst);
+    bench.mms.load(bench.mms.tables, kFirst);
     EXPECT_TRUE(bench.caches(kPage) && bench.points(kPage, 1));
   });
 }
 
 TEST(Device, ForgetsARangeWithThePointersOnTheWay) {
   Bench bench;
-  bench.world.tables.map(kFar);
-  bench.world.lab.at(1, EventKind::device, kContext, kFar);
-  bench.world.run([&] {
+  bench.mms.tables.map(kFar);
+  bench.mms.fixture.at(1, EventKind::device, kContext, kFar);
+  bench.mms.run([&] {
     HostHal::full_fence();
     HostHal::full_fence();
     EXPECT_TRUE(bench.caches(kFar));
@@ -87,12 +87,11 @@ TEST(Device, ForgetsARangeWithThePointersOnTheWay) {
 
 TEST(Device, KnowsContextsApartAndTheKernelsHalfInEach) {
   Bench bench;
-  bench.world.tables.map(kKernelPage, Tables::kLeaf | kPteGlobal);
-  bench.device.bind(kContext + 1,
-                    FramePool::address(FramePool::frame_at(bench.world.tables.cr3(0))));
-  bench.world.lab.at(1, EventKind::device, kContext, kKernelPage);
-  bench.world.lab.at(0, EventKind::device, kContext + 1, kKernelPage);
-  bench.world.run([&] {
+  bench.mms.tables.map(kKernelPage, Tables::kLeaf | kPteGlobal);
+  bench.device.bind(kContext + 1, FramePool::address(FramePool::frame_at(bench.mms.tables.cr3(0))));
+  bench.mms.fixture.at(1, EventKind::device, kContext, kKernelPage);
+  bench.mms.fixture.at(0, EventKind::device, kContext + 1, kKernelPage);
+  bench.mms.run([&] {
     HostHal::full_fence();
     HostHal::full_fence();
     EXPECT_EQ(bench.device.tlb().entries.size(), 3u) << "a global page is cached in each";
@@ -105,8 +104,8 @@ TEST(Device, KnowsContextsApartAndTheKernelsHalfInEach) {
 
 TEST(Device, ThatIsUnboundHasForgottenAndDoesNotWalk) {
   Bench bench;
-  bench.world.lab.at(1, EventKind::device, kContext, kPage);
-  bench.world.run([&] {
+  bench.mms.fixture.at(1, EventKind::device, kContext, kPage);
+  bench.mms.run([&] {
     HostHal::full_fence();
     bench.device.unbind(kContext);
     EXPECT_FALSE(bench.caches(kPage) || bench.points(kPage, 1));

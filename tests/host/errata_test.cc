@@ -2,7 +2,7 @@
 // flush that is none.
 #include <gtest/gtest.h>
 
-#include "tests/host/world.h"
+#include "tests/host/two_mm_fixture.h"
 
 namespace shootdown::host {
 namespace {
@@ -10,27 +10,28 @@ namespace {
 /// CPU 0 accesses kPage; CPU 1 changes the entry while CPU 0's walker has read it and not yet set
 /// its bits.
 struct Bench {
-  World world;
+  TwoMmFixture mms;
   std::uint32_t other_frame;
   std::uint64_t* entry;
 
   explicit Bench(Setup setup, std::uint64_t preset = 0)
-      : world([&] {
+      : mms([&] {
           setup.hardware.cpus = 2;
           return setup;
         }()),
-        other_frame(world.lab.frames().allocate(FrameKind::data, 0, 0, 0)) {
-    world.tables.map(kPage, Tables::kLeaf | preset);
-    entry = &world.tables.entry(kPage, 1);
-    for (unsigned level = 2; level <= 4; ++level) world.tables.entry(kPage, level) |= kPteAccessed;
-    world.lab.machine().cpu(0).cr3 = world.tables.cr3(kFirst);
+        other_frame(mms.fixture.frames().allocate(FrameKind::data, 0, 0, 0)) {
+    mms.tables.map(kPage, Tables::kLeaf | preset);
+    entry = &mms.tables.entry(kPage, 1);
+    for (unsigned level = 2; level <= 4; ++level) mms.tables.entry(kPage, level) |= kPteAccessed;
+    mms.fixture.machine().cpu(0).cr3 = mms.tables.cr3(kFirst);
     // The first operation is the access, the second the step in its middle, if there is one.
-    world.lab.at(2, EventKind::preempt, 1);
+    mms.fixture.at(2, EventKind::preempt, 1);
   }
   void run(bool write, std::uint64_t value) {
-    world.lab.on(0, [this, write] { world.lab.machine().translation().access(kPage, write); });
-    world.lab.on(1, [this, value] { world.lab.machine().memory().exchange_word(entry, value); });
-    const Report& report = world.lab.run();
+    mms.fixture.on(0, [this, write] { mms.fixture.machine().translation().access(kPage, write); });
+    mms.fixture.on(1,
+                   [this, value] { mms.fixture.machine().memory().exchange_word(entry, value); });
+    const Report& report = mms.fixture.run();
     EXPECT_FALSE(report.failed()) << report.title;
   }
   [[nodiscard]] std::uint64_t other_page() const {
@@ -67,15 +68,15 @@ TEST(Erratum, AWalkerThatOverwritesDoesNotIfTheBitsAreThere) {
 TEST(Erratum, AWalkDoesNotGoOnBehindABroadcast) {
   Bench bench({.errata = {.walker_is_late = true}});
   std::uint64_t* const entry = bench.entry;
-  host::Machine& machine = bench.world.lab.machine();
+  host::Machine& machine = bench.mms.fixture.machine();
   AccessResult result = AccessResult::done;
-  bench.world.lab.on(0, [&] { result = machine.translation().access(kPage, /*write=*/false); });
-  bench.world.lab.on(1, [&] {
+  bench.mms.fixture.on(0, [&] { result = machine.translation().access(kPage, /*write=*/false); });
+  bench.mms.fixture.on(1, [&] {
     machine.memory().exchange_word(entry, 0);
     machine.broadcasts().invlpgb({.scope = InvlpgbScope::everything}, Site::current());
     machine.broadcasts().tlbsync(Site::current());
   });
-  EXPECT_FALSE(bench.world.lab.run().failed());
+  EXPECT_FALSE(bench.mms.fixture.run().failed());
   EXPECT_EQ(result, AccessResult::fault) << "CPU 1 may have released the page by now";
 }
 
@@ -103,56 +104,56 @@ TEST(Erratum, WithoutOneAWalkIsOneStep) {
   Bench bench({});
   bench.run(/*write=*/true, 0);
   EXPECT_EQ(*bench.entry, 0u) << "CPU 1 came later";
-  EXPECT_TRUE(bench.world.caches(kPage, kFirst));
+  EXPECT_TRUE(bench.mms.caches(kPage, kFirst));
 }
 
 TEST(Erratum, AWalkerWritesNothingIntoATableThatWasReleasedMeanwhile) {
   Bench bench({.errata = {.walker_overwrites = true}});
-  World& world = bench.world;
-  const std::uint32_t table = FramePool::frame_at(world.tables.entry(kPage, 2));
-  world.lab.on(0, [&] { world.lab.machine().translation().access(kPage, /*write=*/false); });
-  world.lab.on(1, [&] {
+  TwoMmFixture& mms = bench.mms;
+  const std::uint32_t table = FramePool::frame_at(mms.tables.entry(kPage, 2));
+  mms.fixture.on(0, [&] { mms.fixture.machine().translation().access(kPage, /*write=*/false); });
+  mms.fixture.on(1, [&] {
     HostHal::full_fence();
-    world.lab.frames().release(table, 0, 1);
-    EXPECT_EQ(world.lab.frames().allocate(FrameKind::table, 0, 0, 1), table);
+    mms.fixture.frames().release(table, 0, 1);
+    EXPECT_EQ(mms.fixture.frames().allocate(FrameKind::table, 0, 0, 1), table);
   });
-  EXPECT_FALSE(world.lab.run().failed());
+  EXPECT_FALSE(mms.fixture.run().failed());
   EXPECT_EQ(*bench.entry, 0u);
 }
 
 TEST(Erratum, AToggleOfTheGlobalBitFlushesNothing) {
   for (const bool erratum : {false, true}) {
-    World world({.errata = {.pge_toggle_flushes_nothing = erratum}});
-    world.tables.map(kPage);
-    world.tables.map(kFar, Tables::kLeaf | kPteGlobal);
-    world.run([&] {
+    TwoMmFixture mms({.errata = {.pge_toggle_flushes_nothing = erratum}});
+    mms.tables.map(kPage);
+    mms.tables.map(kFar, Tables::kLeaf | kPteGlobal);
+    mms.run([&] {
       const std::uint64_t cr4 = HostHal::read_cr4();
-      world.load(world.tables, kFirst);
-      EXPECT_TRUE(world.read(kPage) && world.read(kFar));
+      mms.load(mms.tables, kFirst);
+      EXPECT_TRUE(mms.read(kPage) && mms.read(kFar));
       HostHal::write_cr4(cr4 ^ kCr4GlobalPages);
       EXPECT_EQ(HostHal::read_cr4(), cr4 ^ kCr4GlobalPages);
       HostHal::write_cr4(cr4);
-      EXPECT_EQ(world.caches(kPage, kFirst) && world.caches(kFar, kFirst), erratum);
-      EXPECT_EQ(world.caches_table(kPage, kFirst), erratum);
+      EXPECT_EQ(mms.caches(kPage, kFirst) && mms.caches(kFar, kFirst), erratum);
+      EXPECT_EQ(mms.caches_table(kPage, kFirst), erratum);
     });
   }
 }
 
 TEST(Erratum, WhatFlushesInThePlaceOfTheToggle) {
-  World world({.errata = {.pge_toggle_flushes_nothing = true}});
-  world.tables.map(kPage);
-  world.tables.map(kFar, Tables::kLeaf | kPteGlobal);
-  world.run([&] {
-    world.load(world.tables, kFirst);
-    EXPECT_TRUE(world.read(kPage) && world.read(kFar));
-    world.load(world.tables, kFirst);
-    EXPECT_FALSE(world.caches(kPage, kFirst)) << "a load of CR3, where nothing is global";
-    EXPECT_TRUE(world.caches(kFar, kFirst));
+  TwoMmFixture mms({.errata = {.pge_toggle_flushes_nothing = true}});
+  mms.tables.map(kPage);
+  mms.tables.map(kFar, Tables::kLeaf | kPteGlobal);
+  mms.run([&] {
+    mms.load(mms.tables, kFirst);
+    EXPECT_TRUE(mms.read(kPage) && mms.read(kFar));
+    mms.load(mms.tables, kFirst);
+    EXPECT_FALSE(mms.caches(kPage, kFirst)) << "a load of CR3, where nothing is global";
+    EXPECT_TRUE(mms.caches(kFar, kFirst));
     HostHal::invpcid(InvpcidType::everything, 0, 0);
-    EXPECT_FALSE(world.caches(kFar, kFirst));
-    EXPECT_TRUE(world.read(kPage));
+    EXPECT_FALSE(mms.caches(kFar, kFirst));
+    EXPECT_TRUE(mms.read(kPage));
     HostHal::write_cr4(HostHal::read_cr4() ^ kCr4Pcid);
-    EXPECT_EQ(world.lab.tlb().entries.size(), 0u) << "the other bit still does";
+    EXPECT_EQ(mms.fixture.tlb().entries.size(), 0u) << "the other bit still does";
   });
 }
 

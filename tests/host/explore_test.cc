@@ -82,7 +82,7 @@ TEST(Explore, ABoundLimitsDeviations) {
 }
 
 TEST(Explore, ListsWhatACompilerReorders) {
-  SmallProgram program{.memory = Memory::cxx};
+  SmallProgram program{.memory = Memory::compiler_reordering};
   program.code[0] = {{store, 0}, {store, 1}};
   program.code[1] = {{load, 1}, {load, 0}};
   const auto outcomes = [&](unsigned deviations) {
@@ -95,7 +95,7 @@ TEST(Explore, ListsWhatACompilerReorders) {
 }
 
 TEST(Explore, AnOlderValueIsReadOnlyUpToAFence) {
-  SmallProgram program{.memory = Memory::cxx};
+  SmallProgram program{.memory = Memory::compiler_reordering};
   program.code[0] = {{store, 0}, {fence, 0}, {store, 1}};
   program.code[1] = {{load, 1}, {load, 0}};
   const ExploreOptions all{.reduction = Reduction::none};
@@ -237,19 +237,20 @@ TEST(Explore, AnInterruptThatNobodySendsArrivesAtAnyMoment) {
 
 TEST(Explore, SetUpBeforeTheGateIsNotExplored) {
   Explorer explorer({});
-  Lab lab;
+  MachineFixture fixture;
   HostAtomic<std::uint32_t> word;
   const ExploreResult result = explorer.explore([&]() -> const Report& {
-    lab.restart({.hardware = {.cpus = 2}, .exploration = {.controller = &explorer, .gated = true}});
+    fixture.restart(
+        {.hardware = {.cpus = 2}, .exploration = {.controller = &explorer, .start_barrier = true}});
     word.poke(0);
     for (CpuId cpu = 0; cpu < 2; ++cpu) {
-      lab.on(cpu, [&] {
+      fixture.on(cpu, [&] {
         for (unsigned i = 0; i < 10; ++i) word.store(i, std::memory_order_relaxed);
-        lab.machine().controlled().gate();
+        fixture.machine().controlled().start_barrier();
         word.store(11, std::memory_order_relaxed);
       });
     }
-    return lab.run();
+    return fixture.run();
   });
   EXPECT_TRUE(result.complete);
   EXPECT_EQ(result.executions, 2U);

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/host/lab.h"
+#include "tests/host/machine_fixture.h"
 
 namespace shootdown::host {
 namespace {
@@ -25,13 +25,13 @@ void wait_for(const Word& word, std::uint64_t value) {
 
 /// Two CPUs; the handler counts its runs in a shared word.
 struct Pair {
-  Lab lab{{.hardware = {.cpus = 2}}};
+  MachineFixture fixture{{.hardware = {.cpus = 2}}};
   Word count;
   Pair() {
-    lab.on_interrupt([this] { count.fetch_add(1, std::memory_order_release); });
+    fixture.on_interrupt([this] { count.fetch_add(1, std::memory_order_release); });
   }
   void run() {
-    const Report& report = lab.run();
+    const Report& report = fixture.run();
     EXPECT_FALSE(report.failed()) << report.title << ": " << report.detail;
   }
 };
@@ -43,15 +43,15 @@ void interrupt_all(std::initializer_list<CpuId> cpus) {
 }
 
 TEST(Interrupt, GoesTheCheapestWay) {
-  Lab lab({.hardware = {.cpus = 6}});
-  lab.on(0, [] {
+  MachineFixture fixture({.hardware = {.cpus = 6}});
+  fixture.on(0, [] {
     interrupt_all({3});
     interrupt_all({1, 2, 3});
     interrupt_all({1, 2, 3, 4});
     interrupt_all({1, 2, 3, 4, 5});
   });
-  EXPECT_FALSE(lab.run().failed());
-  const IpiCounts& counts = lab.machine().interrupts().counts();
+  EXPECT_FALSE(fixture.run().failed());
+  const IpiCounts& counts = fixture.machine().interrupts().counts();
   EXPECT_EQ(counts.sends[static_cast<unsigned>(IpiMethod::one_by_one)], 1u);
   EXPECT_EQ(counts.sends[static_cast<unsigned>(IpiMethod::by_group)], 2u);
   EXPECT_EQ(counts.sends[static_cast<unsigned>(IpiMethod::all_but_self)], 1u) << "all five others";
@@ -63,12 +63,12 @@ TEST(Interrupt, ThatIsHeldBackArrivesBetweenLoadsOfTheCpusOwnWords) {
     Pair pair;
     Word ready;
     std::vector<std::uint64_t> seen;
-    pair.lab.at(0, EventKind::hold, 1, 2);
-    pair.lab.on(0, [&] {
+    pair.fixture.at(0, EventKind::hold, 1, 2);
+    pair.fixture.on(0, [&] {
       interrupt(1);
       ready.store(1, std::memory_order_release);
     });
-    pair.lab.on(1, [&] {
+    pair.fixture.on(1, [&] {
       if (!enabled) HostHal::disable_interrupts();
       // The interrupt waits for two operations, of whichever kind.
       static_cast<void>(ready.load(std::memory_order_acquire));
@@ -85,15 +85,15 @@ TEST(Interrupt, ThatIsHeldBackArrivesBetweenLoadsOfTheCpusOwnWords) {
 TEST(Interrupt, ThatGetsLostIsSentAgainWhenSomebodyHasWaitedForLong) {
   for (const bool reports : {true, false}) {
     Pair pair;
-    pair.lab.at(0, EventKind::lose, 1);
-    pair.lab.on(0, [&] {
+    pair.fixture.at(0, EventKind::lose, 1);
+    pair.fixture.on(0, [&] {
       interrupt(1);
       for (unsigned pauses = 0; pair.count.load(std::memory_order_acquire) == 0;) {
         HostHal::pause();
         if (++pauses == 10 && reports) HostHal::report_unanswered({.target = 1});
       }
     });
-    const Report& report = pair.lab.run();
+    const Report& report = pair.fixture.run();
     EXPECT_EQ(report.failed(), !reports) << report.title;
     EXPECT_EQ(pair.count.peek(), reports ? 1u : 0u);
     if (!reports) EXPECT_EQ(report.kind, &kStuck) << "the interrupt is not sent again";
@@ -102,8 +102,8 @@ TEST(Interrupt, ThatGetsLostIsSentAgainWhenSomebodyHasWaitedForLong) {
 
 TEST(Interrupt, OnlyTheNextOneGetsLost) {
   Pair pair;
-  pair.lab.at(0, EventKind::lose, 1);
-  pair.lab.on(0, [&] {
+  pair.fixture.at(0, EventKind::lose, 1);
+  pair.fixture.on(0, [&] {
     interrupt(1);
     interrupt(1);
     wait_for(pair.count, 1);
@@ -113,26 +113,26 @@ TEST(Interrupt, OnlyTheNextOneGetsLost) {
 
 TEST(Interrupt, MayArriveThoughNobodyHasSentIt) {
   Pair pair;
-  pair.lab.at(0, EventKind::duplicate, 1);
-  pair.lab.on(0, [&] { wait_for(pair.count, 1); });
+  pair.fixture.at(0, EventKind::duplicate, 1);
+  pair.fixture.on(0, [&] { wait_for(pair.count, 1); });
   pair.run();
 }
 
 TEST(Interrupt, ReachesACpuThatHasFinished) {
   Pair pair;
-  pair.lab.at(1, EventKind::preempt, 1);
-  pair.lab.on(0, [&] {
+  pair.fixture.at(1, EventKind::preempt, 1);
+  pair.fixture.on(0, [&] {
     interrupt(1);
     wait_for(pair.count, 1);
   });
   pair.run();
-  EXPECT_EQ(pair.lab.machine().interrupts().delivered(), 1u);
+  EXPECT_EQ(pair.fixture.machine().interrupts().delivered(), 1u);
 }
 
 TEST(Interrupt, ReachesACpuThatWaits) {
   Pair pair;
-  pair.lab.on(0, [&] { wait_for(pair.count, 1); });
-  pair.lab.on(1, [&] { interrupt(0); });
+  pair.fixture.on(0, [&] { wait_for(pair.count, 1); });
+  pair.fixture.on(1, [&] { interrupt(0); });
   pair.run();
   EXPECT_EQ(pair.count.peek(), 1u);
 }
@@ -140,22 +140,22 @@ TEST(Interrupt, ReachesACpuThatWaits) {
 TEST(Interrupt, ReachesARunningCpuBeforeItsNextOperation) {
   Pair pair;
   std::string log;
-  pair.lab.on_interrupt([&] { log += 'i'; });
-  pair.lab.at(2, EventKind::preempt, 1);
-  pair.lab.on(0, [&] {
+  pair.fixture.on_interrupt([&] { log += 'i'; });
+  pair.fixture.at(2, EventKind::preempt, 1);
+  pair.fixture.on(0, [&] {
     for (int i = 0; i < 3; ++i) {
       HostHal::full_fence();
       log += 'a';
     }
   });
-  pair.lab.on(1, [&] { interrupt(0); });
+  pair.fixture.on(1, [&] { interrupt(0); });
   pair.run();
   EXPECT_EQ(log, "aiaa");
 }
 
 TEST(Interrupt, IsDeliveredBeforeTheRunEnds) {
   Pair pair;
-  pair.lab.on(1, [&] { interrupt(0); });
+  pair.fixture.on(1, [&] { interrupt(0); });
   pair.run();
   EXPECT_EQ(pair.count.peek(), 1u);
 }
@@ -163,9 +163,9 @@ TEST(Interrupt, IsDeliveredBeforeTheRunEnds) {
 TEST(Interrupt, WaitsUntilInterruptsAreOn) {
   Pair pair;
   std::string log;
-  pair.lab.on_interrupt([&] { log += 'i'; });
-  pair.lab.at(2, EventKind::preempt, 1);
-  pair.lab.on(0, [&] {
+  pair.fixture.on_interrupt([&] { log += 'i'; });
+  pair.fixture.at(2, EventKind::preempt, 1);
+  pair.fixture.on(0, [&] {
     HostHal::disable_interrupts();
     HostHal::full_fence();
     HostHal::full_fence();
@@ -174,36 +174,36 @@ TEST(Interrupt, WaitsUntilInterruptsAreOn) {
     HostHal::full_fence();
     log += 'b';
   });
-  pair.lab.on(1, [&] { interrupt(0); });
+  pair.fixture.on(1, [&] { interrupt(0); });
   pair.run();
   EXPECT_EQ(log, "aib");
 }
 
 TEST(Interrupt, MergesWithOneThatIsPending) {
   Pair pair;
-  pair.lab.at(2, EventKind::preempt, 1);
-  pair.lab.on(0, [&] {
+  pair.fixture.at(2, EventKind::preempt, 1);
+  pair.fixture.on(0, [&] {
     HostHal::disable_interrupts();
     HostHal::full_fence();
     HostHal::enable_interrupts();
   });
-  pair.lab.on(1, [&] {
+  pair.fixture.on(1, [&] {
     for (int i = 0; i < 3; ++i) interrupt(0);
   });
   pair.run();
-  EXPECT_EQ(pair.lab.machine().interrupts().delivered(), 1u);
+  EXPECT_EQ(pair.fixture.machine().interrupts().delivered(), 1u);
 }
 
 TEST(Interrupt, ThatArrivesInTheHandlerComesAfterIt) {
   Pair pair;
   std::string log;
-  pair.lab.on_interrupt([&] {
+  pair.fixture.on_interrupt([&] {
     log += '<';
     if (log.size() == 1) interrupt(0);
     HostHal::full_fence();
     log += '>';
   });
-  pair.lab.on(1, [&] { interrupt(0); });
+  pair.fixture.on(1, [&] { interrupt(0); });
   pair.run();
   EXPECT_EQ(log, "<><>");
 }
@@ -211,30 +211,30 @@ TEST(Interrupt, ThatArrivesInTheHandlerComesAfterIt) {
 TEST(Interrupt, HandlerRunsWithInterruptsOffAndSaysSo) {
   Pair pair;
   bool inside = false;
-  pair.lab.on_interrupt([&] {
+  pair.fixture.on_interrupt([&] {
     inside = true;
     EXPECT_FALSE(HostHal::interrupts_enabled());
     EXPECT_TRUE(HostHal::in_interrupt());
     EXPECT_EQ(HostHal::this_cpu(), 0u);
   });
-  pair.lab.on(1, [&] { interrupt(0); });
+  pair.fixture.on(1, [&] { interrupt(0); });
   pair.run();
   EXPECT_TRUE(inside);
-  EXPECT_TRUE(pair.lab.machine().cpu(0).interrupts_enabled) << "the return restores the flag";
-  EXPECT_FALSE(pair.lab.machine().cpu(0).in_interrupt);
+  EXPECT_TRUE(pair.fixture.machine().cpu(0).interrupts_enabled) << "the return restores the flag";
+  EXPECT_FALSE(pair.fixture.machine().cpu(0).in_interrupt);
 }
 
 TEST(Interrupt, GoesToEachTargetOnce) {
-  Lab lab({.hardware = {.cpus = 4}});
+  MachineFixture fixture({.hardware = {.cpus = 4}});
   std::string log;
-  lab.on_interrupt([&] { log += static_cast<char>('0' + HostHal::this_cpu()); });
-  lab.on(0, [] {
+  fixture.on_interrupt([&] { log += static_cast<char>('0' + HostHal::this_cpu()); });
+  fixture.on(0, [] {
     HostCpuMask targets;
     targets.set(1);
     targets.set(3);
     HostHal::send_call_function_ipi(targets);
   });
-  EXPECT_FALSE(lab.run().failed());
+  EXPECT_FALSE(fixture.run().failed());
   EXPECT_EQ(log, "13");
 }
 
@@ -242,16 +242,16 @@ TEST(Hold, KeepsTheInterruptAwayForThatManyOperations) {
   for (unsigned hold = 0; hold < 4; ++hold) {
     Pair pair;
     std::string log;
-    pair.lab.on_interrupt([&] { log += 'i'; });
-    pair.lab.at(1, EventKind::hold, 0, hold);
-    pair.lab.at(1, EventKind::preempt, 1);
-    pair.lab.on(0, [&] {
+    pair.fixture.on_interrupt([&] { log += 'i'; });
+    pair.fixture.at(1, EventKind::hold, 0, hold);
+    pair.fixture.at(1, EventKind::preempt, 1);
+    pair.fixture.on(0, [&] {
       for (int i = 0; i < 5; ++i) {
         HostHal::full_fence();
         log += 'a';
       }
     });
-    pair.lab.on(1, [&] { interrupt(0); });
+    pair.fixture.on(1, [&] { interrupt(0); });
     pair.run();
     std::string expected = "aaaaa";
     expected.insert(1 + hold, "i");
@@ -261,18 +261,18 @@ TEST(Hold, KeepsTheInterruptAwayForThatManyOperations) {
 
 TEST(Hold, EndsWhenTheCpuHasNothingElseToDo) {
   Pair pair;
-  pair.lab.at(1, EventKind::hold, 0, 200);
-  pair.lab.on(0, [&] { wait_for(pair.count, 1); });
-  pair.lab.on(1, [&] { interrupt(0); });
+  pair.fixture.at(1, EventKind::hold, 0, 200);
+  pair.fixture.on(0, [&] { wait_for(pair.count, 1); });
+  pair.fixture.on(1, [&] { interrupt(0); });
   pair.run();
   EXPECT_EQ(pair.count.peek(), 1u);
 }
 
 TEST(Hold, EndsWhenTheCpuHasFinished) {
   Pair pair;
-  pair.lab.at(1, EventKind::hold, 0, 200);
-  pair.lab.on(0, [] { HostHal::full_fence(); });
-  pair.lab.on(1, [&] {
+  pair.fixture.at(1, EventKind::hold, 0, 200);
+  pair.fixture.on(0, [] { HostHal::full_fence(); });
+  pair.fixture.on(1, [&] {
     interrupt(0);
     wait_for(pair.count, 1);
   });
@@ -288,16 +288,16 @@ TEST(Interrupt, ObserverHearsOfItBeforeItIsPending) {
     Machine* machine{nullptr};
     bool heard{false};
   } ear;
-  Lab lab({.hardware = {.cpus = 2}, .observer = &ear});
-  ear.machine = &lab.machine();
-  lab.on(1, [&] { interrupt(0); });
-  EXPECT_FALSE(lab.run().failed());
+  MachineFixture fixture({.hardware = {.cpus = 2}, .observer = &ear});
+  ear.machine = &fixture.machine();
+  fixture.on(1, [&] { interrupt(0); });
+  EXPECT_FALSE(fixture.run().failed());
   EXPECT_TRUE(ear.heard);
 }
 
 TEST(Guards, RestoreWhatWasBefore) {
-  Lab lab;
-  lab.run([&] {
+  MachineFixture fixture;
+  fixture.run([&] {
     {
       const InterruptsOff<HostHal> outer;
       {
@@ -306,10 +306,10 @@ TEST(Guards, RestoreWhatWasBefore) {
       }
       EXPECT_FALSE(HostHal::interrupts_enabled()) << "only the outer one turns them on";
       const PreemptionOff<HostHal> preemption;
-      EXPECT_EQ(lab.machine().running().preemption_off, 1u);
+      EXPECT_EQ(fixture.machine().running().preemption_off, 1u);
     }
     EXPECT_TRUE(HostHal::interrupts_enabled());
-    EXPECT_EQ(lab.machine().running().preemption_off, 0u);
+    EXPECT_EQ(fixture.machine().running().preemption_off, 0u);
   });
 }
 

@@ -9,7 +9,7 @@
 
 #include "hal/host/hal.h"
 #include "hal/host/race_detector.h"
-#include "tests/host/lab.h"
+#include "tests/host/machine_fixture.h"
 
 namespace shootdown::host {
 namespace {
@@ -30,12 +30,12 @@ struct Shared {
 [[noreturn]] void run_and_exit(const std::function<void(Shared&)>& first,
                                const std::function<void(Shared&)>& second,
                                const std::function<void(Shared&)>& interrupt = nullptr) {
-  auto* lab = new Lab({.hardware = {.cpus = 2}});
+  auto* fixture = new MachineFixture({.hardware = {.cpus = 2}});
   auto* shared = new Shared;
-  lab->on(0, [&] { first(*shared); });
-  lab->on(1, [&] { second(*shared); });
-  if (interrupt) lab->on_interrupt([&] { interrupt(*shared); });
-  const bool failed = lab->run().failed();
+  fixture->on(0, [&] { first(*shared); });
+  fixture->on(1, [&] { second(*shared); });
+  if (interrupt) fixture->on_interrupt([&] { interrupt(*shared); });
+  const bool failed = fixture->run().failed();
   std::_Exit(failed ? 2 : 0);
 }
 
@@ -156,17 +156,17 @@ TEST_F(Races, AFrameIsHandedOnInOrder) {
 TEST_F(Races, RunsFollowEachOther) {
   EXPECT_EXIT(
       {
-        Lab lab({.hardware = {.cpus = 2}});
+        MachineFixture fixture({.hardware = {.cpus = 2}});
         std::uint64_t plain = 0;
         for (int i = 0; i < 2; ++i) {
-          lab.restart({.hardware = {.cpus = 2}});
+          fixture.restart({.hardware = {.cpus = 2}});
           // The second time CPU 1 writes, after what CPU 0 did in a run that was abandoned.
-          lab.on(static_cast<CpuId>(i), [&] {
+          fixture.on(static_cast<CpuId>(i), [&] {
             ++plain;
             HostHal::disable_interrupts();
             HostHal::pause();
           });
-          lab.run();
+          fixture.run();
         }
         std::_Exit(plain == 2 ? 0 : 2);
       },

@@ -6,7 +6,7 @@
 #include <atomic>
 #include <string>
 
-#include "tests/host/lab.h"
+#include "tests/host/machine_fixture.h"
 
 namespace shootdown::host {
 namespace {
@@ -14,7 +14,7 @@ namespace {
 using Word = HostAtomic<std::uint64_t>;
 
 /// Writes the CPU's number down before each of `count` visible operations.
-Lab::Program steps(std::string& log, char name, unsigned count) {
+MachineFixture::Program steps(std::string& log, char name, unsigned count) {
   return [&log, name, count] {
     for (unsigned i = 0; i < count; ++i) {
       HostHal::full_fence();
@@ -29,101 +29,101 @@ void wait_for(Word& word, std::uint64_t value) {
 
 TEST(DefaultSchedule, RunsEachCpuToItsEndInTurn) {
   std::string log;
-  Lab lab({.hardware = {.cpus = 3}});
-  for (CpuId cpu = 0; cpu < 3; ++cpu) lab.on(cpu, steps(log, static_cast<char>('a' + cpu), 3));
-  EXPECT_FALSE(lab.run().failed());
+  MachineFixture fixture({.hardware = {.cpus = 3}});
+  for (CpuId cpu = 0; cpu < 3; ++cpu) fixture.on(cpu, steps(log, static_cast<char>('a' + cpu), 3));
+  EXPECT_FALSE(fixture.run().failed());
   EXPECT_EQ(log, "aaabbbccc");
 }
 
 TEST(DefaultSchedule, GoesToTheNextCpuInTurnWhenOneWaits) {
   std::string log;
   Word word;
-  Lab lab({.hardware = {.cpus = 3}});
-  lab.on(0, [&] {
+  MachineFixture fixture({.hardware = {.cpus = 3}});
+  fixture.on(0, [&] {
     wait_for(word, 1);
     log += 'a';
   });
-  lab.on(1, steps(log, 'b', 2));
-  lab.on(2, [&] {
+  fixture.on(1, steps(log, 'b', 2));
+  fixture.on(2, [&] {
     log += 'c';
     word.store(1, std::memory_order_release);
     log += 'c';
   });
-  EXPECT_FALSE(lab.run().failed());
+  EXPECT_FALSE(fixture.run().failed());
   EXPECT_EQ(log, "bbcca");
 }
 
 TEST(DefaultSchedule, CpusOutsideTheMachineDoNotRun) {
   std::string log;
-  Lab lab({.hardware = {.cpus = 2}});
+  MachineFixture fixture({.hardware = {.cpus = 2}});
   for (CpuId cpu = 0; cpu < kHostCpus; ++cpu) {
-    lab.on(cpu, steps(log, static_cast<char>('a' + cpu), 1));
+    fixture.on(cpu, steps(log, static_cast<char>('a' + cpu), 1));
   }
-  EXPECT_FALSE(lab.run().failed());
+  EXPECT_FALSE(fixture.run().failed());
   EXPECT_EQ(log, "ab");
 }
 
 TEST(Preempt, LetsAnotherCpuRunBeforeTheOperation) {
   std::string log;
-  Lab lab({.hardware = {.cpus = 2}});
-  lab.at(2, EventKind::preempt, 1);
-  lab.on(0, steps(log, 'a', 3));
-  lab.on(1, steps(log, 'b', 2));
-  EXPECT_FALSE(lab.run().failed());
+  MachineFixture fixture({.hardware = {.cpus = 2}});
+  fixture.at(2, EventKind::preempt, 1);
+  fixture.on(0, steps(log, 'a', 3));
+  fixture.on(1, steps(log, 'b', 2));
+  EXPECT_FALSE(fixture.run().failed());
   EXPECT_EQ(log, "abbaa") << "before the second operation of the first CPU";
 }
 
 TEST(Preempt, CountsTheOperationsOfAllCpusFromThePreviousAction) {
   std::string log;
-  Lab lab({.hardware = {.cpus = 2}});
-  lab.at(2, EventKind::preempt, 1);
-  lab.at(1, EventKind::preempt, 0);
-  lab.at(2, EventKind::preempt, 1);
-  lab.on(0, steps(log, 'a', 4));
-  lab.on(1, steps(log, 'b', 4));
-  EXPECT_FALSE(lab.run().failed());
+  MachineFixture fixture({.hardware = {.cpus = 2}});
+  fixture.at(2, EventKind::preempt, 1);
+  fixture.at(1, EventKind::preempt, 0);
+  fixture.at(2, EventKind::preempt, 1);
+  fixture.on(0, steps(log, 'a', 4));
+  fixture.on(1, steps(log, 'b', 4));
+  EXPECT_FALSE(fixture.run().failed());
   EXPECT_EQ(log, "aaabbbba");
 }
 
 TEST(Preempt, OfTheRunningOrAWaitingCpuChangesNothing) {
   std::string log;
   Word word;
-  Lab lab({.hardware = {.cpus = 2}});
-  lab.on(0, [&] {
+  MachineFixture fixture({.hardware = {.cpus = 2}});
+  fixture.on(0, [&] {
     wait_for(word, 1);
     log += 'a';
   });
-  lab.on(1, [&] {
+  fixture.on(1, [&] {
     steps(log, 'b', 4)();
     word.store(1, std::memory_order_release);
   });
-  lab.at(1, EventKind::preempt, 0);  // It runs.
-  lab.at(6, EventKind::preempt, 0);  // It waits, and nothing has changed.
-  EXPECT_FALSE(lab.run().failed());
+  fixture.at(1, EventKind::preempt, 0);  // It runs.
+  fixture.at(6, EventKind::preempt, 0);  // It waits, and nothing has changed.
+  EXPECT_FALSE(fixture.run().failed());
   EXPECT_EQ(log, "bbbba");
 }
 
 TEST(Actions, OfOneMomentAreAllDone) {
-  Lab lab({.hardware = {.cpus = 2}});
-  Tables tables(lab.frames());
+  MachineFixture fixture({.hardware = {.cpus = 2}});
+  Tables tables(fixture.frames());
   tables.map(0x1000);
   tables.map(0x2000);
-  lab.at(2, EventKind::fill, 0, 0x1000);
-  lab.at(0, EventKind::fill, 0, 0x2000);
-  lab.run([&] {
+  fixture.at(2, EventKind::fill, 0, 0x1000);
+  fixture.at(0, EventKind::fill, 0, 0x2000);
+  fixture.run([&] {
     HostHal::write_cr3(tables.cr3(1));
-    EXPECT_EQ(lab.tlb().entries.size(), 0u);
+    EXPECT_EQ(fixture.tlb().entries.size(), 0u);
     HostHal::full_fence();
-    EXPECT_EQ(lab.tlb().entries.size(), 2u);
+    EXPECT_EQ(fixture.tlb().entries.size(), 2u);
   });
 }
 
 TEST(Actions, BehindTheEndOfTheRunAreIgnored) {
   std::string log;
-  Lab lab({.hardware = {.cpus = 2}});
-  lab.at(100, EventKind::preempt, 1);
-  lab.on(0, steps(log, 'a', 1));
-  EXPECT_FALSE(lab.run().failed());
+  MachineFixture fixture({.hardware = {.cpus = 2}});
+  fixture.at(100, EventKind::preempt, 1);
+  fixture.on(0, steps(log, 'a', 1));
+  EXPECT_FALSE(fixture.run().failed());
   EXPECT_EQ(log, "a");
 }
 
@@ -132,15 +132,15 @@ TEST(Actions, BehindTheEndOfTheRunAreIgnored) {
 TEST(Pause, BlocksUntilSomethingChanges) {
   Word word;
   unsigned looks = 0;
-  Lab lab({.hardware = {.cpus = 2}});
-  lab.on(0, [&] {
+  MachineFixture fixture({.hardware = {.cpus = 2}});
+  fixture.on(0, [&] {
     for (; word.load(std::memory_order_acquire) == 0; ++looks) HostHal::pause();
   });
-  lab.on(1, [&] {
+  fixture.on(1, [&] {
     for (int i = 0; i < 50; ++i) HostHal::full_fence();
     word.store(1, std::memory_order_release);
   });
-  EXPECT_FALSE(lab.run().failed());
+  EXPECT_FALSE(fixture.run().failed());
   EXPECT_LE(looks, 3u) << "a waiting CPU does not spin";
 }
 
@@ -148,11 +148,11 @@ TEST(Pause, AChangeBetweenTheLookAndThePauseIsNotLost) {
   // The word changes after the load that sees 0 and before the pause that follows, for each pause.
   for (std::uint64_t delay = 1; delay < 8; ++delay) {
     Word word;
-    Lab lab({.hardware = {.cpus = 2}});
-    lab.at(delay, EventKind::preempt, 1);
-    lab.on(0, [&] { wait_for(word, 1); });
-    lab.on(1, [&] { word.store(1, std::memory_order_release); });
-    EXPECT_FALSE(lab.run().failed()) << "preempted at " << delay;
+    MachineFixture fixture({.hardware = {.cpus = 2}});
+    fixture.at(delay, EventKind::preempt, 1);
+    fixture.on(0, [&] { wait_for(word, 1); });
+    fixture.on(1, [&] { word.store(1, std::memory_order_release); });
+    EXPECT_FALSE(fixture.run().failed()) << "preempted at " << delay;
   }
 }
 
@@ -160,26 +160,26 @@ TEST(Pause, TwoWaitsInARowEachSeeTheirOwnChange) {
   Word first;
   Word second;
   std::string log;
-  Lab lab({.hardware = {.cpus = 2}});
-  lab.on(0, [&] {
+  MachineFixture fixture({.hardware = {.cpus = 2}});
+  fixture.on(0, [&] {
     wait_for(first, 1);
     log += '1';
     wait_for(second, 1);
     log += '2';
   });
-  lab.on(1, [&] {
+  fixture.on(1, [&] {
     first.store(1, std::memory_order_release);
     for (int i = 0; i < 5; ++i) HostHal::full_fence();
     second.store(1, std::memory_order_release);
   });
-  EXPECT_FALSE(lab.run().failed());
+  EXPECT_FALSE(fixture.run().failed());
   EXPECT_EQ(log, "12");
 }
 
 TEST(Pause, WithInterruptsOffFailsAtOnce) {
-  Lab lab;
+  MachineFixture fixture;
   bool reached = false;
-  const Report& report = lab.run([&] {
+  const Report& report = fixture.run([&] {
     HostHal::disable_interrupts();
     HostHal::pause();
     reached = true;
@@ -193,10 +193,10 @@ TEST(Pause, WithInterruptsOffFailsAtOnce) {
 
 TEST(Deadlock, IsToldWhenNobodyCanRun) {
   Word word;
-  Lab lab({.hardware = {.cpus = 2}});
-  lab.on(0, [&] { wait_for(word, 1); });
-  lab.on(1, [&] { wait_for(word, 2); });
-  const Report& report = lab.run();
+  MachineFixture fixture({.hardware = {.cpus = 2}});
+  fixture.on(0, [&] { wait_for(word, 1); });
+  fixture.on(1, [&] { wait_for(word, 2); });
+  const Report& report = fixture.run();
   EXPECT_EQ(report.kind, &kStuck);
   EXPECT_EQ(report.title, "all CPUs wait");
   EXPECT_EQ(report.detail, "cpu0: waits, interrupts on. cpu1: waits, interrupts on. ");
@@ -204,42 +204,42 @@ TEST(Deadlock, IsToldWhenNobodyCanRun) {
 
 TEST(Deadlock, IsToldWhenTheOthersHaveFinished) {
   Word word;
-  Lab lab({.hardware = {.cpus = 2}});
-  lab.on(0, [&] { wait_for(word, 1); });
-  const Report& report = lab.run();
+  MachineFixture fixture({.hardware = {.cpus = 2}});
+  fixture.on(0, [&] { wait_for(word, 1); });
+  const Report& report = fixture.run();
   EXPECT_EQ(report.kind, &kStuck);
   EXPECT_EQ(report.detail, "cpu0: waits, interrupts on. cpu1: has no more work, interrupts on. ");
 }
 
 TEST(StepLimit, EndsALivelock) {
   Word word;
-  Lab lab({.hardware = {.cpus = 2}, .exploration = {.step_limit = 1000}});
+  MachineFixture fixture({.hardware = {.cpus = 2}, .exploration = {.step_limit = 1000}});
   const auto flip = [&] {
     for (;;) word.fetch_add(1, std::memory_order_relaxed);
   };
-  lab.on(0, flip);
-  lab.on(1, flip);
-  const Report& report = lab.run();
+  fixture.on(0, flip);
+  fixture.on(1, flip);
+  const Report& report = fixture.run();
   EXPECT_EQ(report.kind, &kStuck);
   EXPECT_EQ(report.title, "a run does not end");
-  EXPECT_EQ(lab.machine().step(), 1000u);
+  EXPECT_EQ(fixture.machine().step(), 1000u);
 }
 
 TEST(StepLimit, EndsALivelockWithActionsLeft) {
-  Lab lab({.exploration = {.step_limit = 50}});
-  lab.at(10, EventKind::preempt, 0);
-  lab.at(1000, EventKind::preempt, 0);
-  const Report& report = lab.run([] {
+  MachineFixture fixture({.exploration = {.step_limit = 50}});
+  fixture.at(10, EventKind::preempt, 0);
+  fixture.at(1000, EventKind::preempt, 0);
+  const Report& report = fixture.run([] {
     for (;;) HostHal::full_fence();
   });
   EXPECT_EQ(report.title, "a run does not end");
-  EXPECT_EQ(lab.machine().step(), 50u);
+  EXPECT_EQ(fixture.machine().step(), 50u);
 }
 
 TEST(StepLimit, DoesNotTouchARunThatEndsBefore) {
   std::string log;
-  Lab lab({.exploration = {.step_limit = 5}});
-  EXPECT_FALSE(lab.run(steps(log, 'a', 4)).failed());
+  MachineFixture fixture({.exploration = {.step_limit = 5}});
+  EXPECT_FALSE(fixture.run(steps(log, 'a', 4)).failed());
 }
 
 // ---- Runs after runs
@@ -247,51 +247,51 @@ TEST(StepLimit, DoesNotTouchARunThatEndsBefore) {
 TEST(Machine, RunsAgainAfterAFailureAndAfterASuccess) {
   Word word;
   std::string log;
-  Lab lab({.hardware = {.cpus = 3}});
+  MachineFixture fixture({.hardware = {.cpus = 3}});
   for (int round = 0; round < 10; ++round) {
-    lab.restart({.hardware = {.cpus = 3}});
-    lab.on(0, [&] { wait_for(word, 1); });
-    EXPECT_EQ(lab.run().kind, &kStuck);
-    lab.restart({.hardware = {.cpus = 2}});
-    lab.on(0, steps(log, 'a', 1));
-    lab.on(1, steps(log, 'b', 1));
-    EXPECT_FALSE(lab.run().failed());
+    fixture.restart({.hardware = {.cpus = 3}});
+    fixture.on(0, [&] { wait_for(word, 1); });
+    EXPECT_EQ(fixture.run().kind, &kStuck);
+    fixture.restart({.hardware = {.cpus = 2}});
+    fixture.on(0, steps(log, 'a', 1));
+    fixture.on(1, steps(log, 'b', 1));
+    EXPECT_FALSE(fixture.run().failed());
   }
   EXPECT_EQ(log, "abababababababababab");
 }
 
 TEST(Machine, ForgetsThePreviousRun) {
-  Lab lab({.hardware = {.cpus = 2}});
-  Tables tables(lab.frames());
+  MachineFixture fixture({.hardware = {.cpus = 2}});
+  Tables tables(fixture.frames());
   tables.map(0x1000);
-  lab.run([&] {
+  fixture.run([&] {
     HostHal::write_cr3(tables.cr3(1));
-    lab.machine().translation().access(0x1000, false);
+    fixture.machine().translation().access(0x1000, false);
     HostHal::disable_interrupts();
     HostHal::disable_preemption();
     HostHal::fail({.rule = Rule::r1, .what = "on purpose", .where = Site::current()});
   });
-  ASSERT_TRUE(lab.machine().report().failed());
-  lab.restart({.hardware = {.cpus = 2}});
-  const HostCpu& cpu = lab.machine().cpu(0);
+  ASSERT_TRUE(fixture.machine().report().failed());
+  fixture.restart({.hardware = {.cpus = 2}});
+  const HostCpu& cpu = fixture.machine().cpu(0);
   EXPECT_EQ(cpu.cr3, 0u);
   EXPECT_EQ(cpu.tlb.entries.size(), 0u);
   EXPECT_EQ(cpu.tlb.psc.size(), 0u);
   EXPECT_FALSE(cpu.interrupts_enabled);
   EXPECT_EQ(cpu.preemption_off, 0u);
-  EXPECT_FALSE(lab.machine().report().failed());
-  EXPECT_EQ(lab.machine().step(), 0u);
-  EXPECT_EQ(lab.frames().info(0).kind, FrameKind::free);
+  EXPECT_FALSE(fixture.machine().report().failed());
+  EXPECT_EQ(fixture.machine().step(), 0u);
+  EXPECT_EQ(fixture.frames().info(0).kind, FrameKind::free);
 }
 
 TEST(Machine, AFailureInTheCoreNamesTheRuleAndEndsTheRun) {
-  Lab lab({.hardware = {.cpus = 2}});
+  MachineFixture fixture({.hardware = {.cpus = 2}});
   bool reached = false;
-  lab.on(0, [] {
+  fixture.on(0, [] {
     HostHal::fail({.rule = Rule::r12, .what = "the flush waits", .where = Site::current()});
   });
-  lab.on(1, [&] { reached = true; });
-  const Report& report = lab.run();
+  fixture.on(1, [&] { reached = true; });
+  const Report& report = fixture.run();
   EXPECT_EQ(report.kind, &kCheck);
   EXPECT_EQ(report.title, "the flush waits");
   EXPECT_NE(report.detail.find("R12"), std::string::npos);
@@ -309,11 +309,11 @@ TEST(Machine, TheFirstReportOfACallbackCountsAndEndsTheRun) {
     }
     Machine* machine{nullptr};
   } judge;
-  Lab lab({.observer = &judge});
-  judge.machine = &lab.machine();
+  MachineFixture fixture({.observer = &judge});
+  judge.machine = &fixture.machine();
   Word word;
   bool reached = false;
-  const Report& report = lab.run([&] {
+  const Report& report = fixture.run([&] {
     word.store(1, std::memory_order_relaxed);
     reached = true;
   });
@@ -324,8 +324,8 @@ TEST(Machine, TheFirstReportOfACallbackCountsAndEndsTheRun) {
 
 TEST(Machine, TwoOfThemTakeTurnsInOneProcess) {
   std::string log;
-  Lab first;
-  Lab second;
+  MachineFixture first;
+  MachineFixture second;
   for (int round = 0; round < 3; ++round) {
     first.restart({});
     first.run(steps(log, '1', 1));

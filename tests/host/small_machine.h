@@ -11,7 +11,7 @@
 
 #include "hal/host/device.h"
 #include "hal/host/explore.h"
-#include "tests/host/lab.h"
+#include "tests/host/machine_fixture.h"
 #include "tests/host/small_program.h"
 
 namespace shootdown::host {
@@ -53,7 +53,7 @@ class SmallMachine {
   [[nodiscard]] std::uint64_t outcome_hash() { return lab_.machine().controlled().outcome_hash(); }
 
  private:
-  static constexpr unsigned kPatience = 2;
+  static constexpr unsigned kStallLimit = 2;
 
   static VirtAddr address(unsigned page) {
     return VirtAddr{0x4000} + (VirtAddr{page} << kPageShift);
@@ -76,7 +76,7 @@ class SmallMachine {
     }
     exploration.losses = program_.losses;
     exploration.duplicates = program_.duplicates;
-    exploration.patience = program_.losses != 0 ? kPatience : 0;
+    exploration.stall_limit = program_.losses != 0 ? kStallLimit : 0;
     exploration.preemptions = program_.preemptions;
     return setup;
   }
@@ -185,14 +185,14 @@ class SmallMachine {
       unsigned pauses = 0;
       while (words_[op.object].load(std::memory_order_relaxed) == 0) {
         HostHal::pause();
-        if (++pauses == kPatience)
+        if (++pauses == kStallLimit)
           machine.interrupts().send_again((machine.running().id + 1) % program_.cpus);
       }
     }
   }
 
   const SmallProgram program_;
-  Lab lab_;
+  MachineFixture lab_;
   std::array<HostAtomic<std::uint32_t>, 2> words_;
   std::array<std::vector<std::uint64_t>, SmallProgram::kMaxCpus> seen_;
   std::array<std::uint64_t*, 3> entries_{};  // of both pages, and of their page table

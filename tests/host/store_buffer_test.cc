@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "hal/host/hal.h"
-#include "tests/host/lab.h"
+#include "tests/host/machine_fixture.h"
 
 namespace shootdown::host {
 namespace {
@@ -26,24 +26,24 @@ struct Pair {
 /// CPU 0 stores to x and reads y, with `between` in between, which has as many `operations`. Then
 /// CPU 1 stores to y and reads x, while CPU 0's store is held back unless something drains it.
 Pair store_buffering(Memory memory, const Code& between, std::uint64_t operations) {
-  Lab lab({.hardware = {.cpus = 2}, .memory = memory});
+  MachineFixture fixture({.hardware = {.cpus = 2}, .memory = memory});
   Word x{0};
   Word y{0};
   Pair seen{9, 9};
-  lab.on(0, [&] {
+  fixture.on(0, [&] {
     x.store(1, kRelaxed);
     between();
     seen.first = y.load(kRelaxed);
     // Something to do, so that the end of the program does not drain.
     for (int i = 0; i < 4; ++i) static_cast<void>(y.load(kRelaxed));
   });
-  lab.on(1, [&] {
+  fixture.on(1, [&] {
     y.store(1, kRelaxed);
     seen.second = x.load(kRelaxed);
   });
   // The first operation has number 1, and an action comes before the operation of its number.
-  lab.at(3 + operations, EventKind::preempt, 1);
-  EXPECT_FALSE(lab.run().failed());
+  fixture.at(3 + operations, EventKind::preempt, 1);
+  EXPECT_FALSE(fixture.run().failed());
   return seen;
 }
 
@@ -105,17 +105,18 @@ TEST(StoreBuffer, IsNotDrainedByWhatDoesNotWait) {
 }
 
 TEST(StoreBuffer, ACpuReadsItsOwnStores) {
-  Lab lab({.memory = Memory::tso});
+  MachineFixture fixture({.memory = Memory::tso});
   Word word{0};
   std::vector<std::uint64_t> seen;
-  EXPECT_FALSE(lab.run([&] {
-                    word.store(1, kRelaxed);
-                    seen.push_back(word.load(kRelaxed));
-                    word.store(2, kRelaxed);
-                    seen.push_back(word.load(kRelaxed));
-                    seen.push_back(word.owner_load());
-                    seen.push_back(word.peek());
-                  })
+  EXPECT_FALSE(fixture
+                   .run([&] {
+                     word.store(1, kRelaxed);
+                     seen.push_back(word.load(kRelaxed));
+                     word.store(2, kRelaxed);
+                     seen.push_back(word.load(kRelaxed));
+                     seen.push_back(word.owner_load());
+                     seen.push_back(word.peek());
+                   })
                    .failed());
   EXPECT_EQ(seen, (std::vector<std::uint64_t>{1, 2, 2, 0})) << "and memory is last to know";
   EXPECT_EQ(word.peek(), 2u) << "nothing stays in the buffer for ever";
@@ -125,104 +126,106 @@ TEST(StoreBuffer, MP_StoresArriveInOrder) {
   // CPU 1 sees the flag and so the data, wherever CPU 0's buffer drains.
   for (std::uint64_t drained = 0; drained < 4; ++drained) {
     for (std::uint64_t delay = 0; delay < 10; ++delay) {
-      Lab lab({.hardware = {.cpus = 2}, .memory = Memory::tso});
+      MachineFixture fixture({.hardware = {.cpus = 2}, .memory = Memory::tso});
       Word data{0};
       Word flag{0};
       Pair seen{9, 9};
-      lab.on(0, [&] {
+      fixture.on(0, [&] {
         data.store(1, kRelaxed);
         flag.store(1, kRelaxed);
         for (int i = 0; i < 4; ++i) static_cast<void>(data.load(kRelaxed));
       });
-      lab.on(1, [&] {
+      fixture.on(1, [&] {
         seen.first = flag.load(kRelaxed);
         seen.second = data.load(kRelaxed);
       });
-      lab.at(delay, EventKind::drain, 0, drained);
-      lab.at(0, EventKind::preempt, 1);
-      EXPECT_FALSE(lab.run().failed());
+      fixture.at(delay, EventKind::drain, 0, drained);
+      fixture.at(0, EventKind::preempt, 1);
+      EXPECT_FALSE(fixture.run().failed());
       EXPECT_FALSE((seen == Pair{1, 0})) << drained << " " << delay;
     }
   }
 }
 
 TEST(StoreBuffer, IsDrainedOnTheWayIntoAnInterrupt) {
-  Lab lab({.hardware = {.cpus = 2}, .memory = Memory::tso});
+  MachineFixture fixture({.hardware = {.cpus = 2}, .memory = Memory::tso});
   Word word{0};
   std::uint64_t in_handler = 9;
-  lab.on(0, [&] {
+  fixture.on(0, [&] {
     word.store(1, kRelaxed);
     for (int i = 0; i < 8; ++i) static_cast<void>(word.load(kRelaxed));
   });
-  lab.on(1, [&] {
+  fixture.on(1, [&] {
     CpuMask<kHostCpus> target;
     target.set(0);
     HostHal::send_call_function_ipi(target);
   });
-  lab.on_interrupt([&] { in_handler = word.peek(); });
-  lab.at(2, EventKind::preempt, 1);
-  EXPECT_FALSE(lab.run().failed());
+  fixture.on_interrupt([&] { in_handler = word.peek(); });
+  fixture.at(2, EventKind::preempt, 1);
+  EXPECT_FALSE(fixture.run().failed());
   EXPECT_EQ(in_handler, 1u);
 }
 
 TEST(StoreBuffer, AnInterruptOvertakesStoresUnlessItIsItselfOne) {
   for (const bool xapic : {false, true}) {
-    Lab lab({.hardware = {.cpus = 2, .xapic = xapic}, .memory = Memory::tso});
+    MachineFixture fixture({.hardware = {.cpus = 2, .xapic = xapic}, .memory = Memory::tso});
     Word word{0};
     std::uint64_t in_handler = 9;
-    lab.on(0, [&] {
+    fixture.on(0, [&] {
       word.store(1, kRelaxed);
       CpuMask<kHostCpus> target;
       target.set(1);
       HostHal::send_call_function_ipi(target);
       for (int i = 0; i < 4; ++i) static_cast<void>(word.load(kRelaxed));
     });
-    lab.on_interrupt([&] { in_handler = word.load(kRelaxed); });
-    lab.at(3, EventKind::preempt, 1);
-    EXPECT_FALSE(lab.run().failed());
+    fixture.on_interrupt([&] { in_handler = word.load(kRelaxed); });
+    fixture.at(3, EventKind::preempt, 1);
+    EXPECT_FALSE(fixture.run().failed());
     EXPECT_EQ(in_handler, xapic ? 1u : 0u);
   }
 }
 
 TEST(StoreBuffer, DrainsWhenItsCpuWaits) {
-  Lab lab({.hardware = {.cpus = 2}, .memory = Memory::tso});
+  MachineFixture fixture({.hardware = {.cpus = 2}, .memory = Memory::tso});
   Word ping{0};
   Word pong{0};
-  lab.on(0, [&] {
+  fixture.on(0, [&] {
     ping.store(1, kRelaxed);
     while (pong.load(kRelaxed) == 0) HostHal::pause();
   });
-  lab.on(1, [&] {
+  fixture.on(1, [&] {
     while (ping.load(kRelaxed) == 0) HostHal::pause();
     pong.store(1, kRelaxed);
   });
-  EXPECT_FALSE(lab.run().failed()) << "a store that is held back is no deadlock";
+  EXPECT_FALSE(fixture.run().failed()) << "a store that is held back is no deadlock";
 }
 
 TEST(StoreBuffer, TheScheduleDrainsTheOldestStores) {
-  Lab lab({.memory = Memory::tso});
+  MachineFixture fixture({.memory = Memory::tso});
   Word first{0};
   Word second{0};
   Pair seen{9, 9};
-  lab.at(3, EventKind::drain, 0, 1);
-  EXPECT_FALSE(lab.run([&] {
-                    first.store(1, kRelaxed);
-                    second.store(1, kRelaxed);
-                    static_cast<void>(first.load(kRelaxed));
-                    seen = {first.peek(), second.peek()};
-                  })
+  fixture.at(3, EventKind::drain, 0, 1);
+  EXPECT_FALSE(fixture
+                   .run([&] {
+                     first.store(1, kRelaxed);
+                     second.store(1, kRelaxed);
+                     static_cast<void>(first.load(kRelaxed));
+                     seen = {first.peek(), second.peek()};
+                   })
                    .failed());
   EXPECT_EQ(seen, (Pair{1, 0}));
 }
 
 TEST(StoreBuffer, AFullOneDrainsItsOldestStore) {
-  Lab lab({.memory = Memory::tso});
+  MachineFixture fixture({.memory = Memory::tso});
   std::vector<Word> words(StoreBuffer::kStores + 1);
   Pair seen{9, 9};
-  EXPECT_FALSE(lab.run([&] {
-                    for (Word& word : words) word.store(1, kRelaxed);
-                    seen = {words[0].peek(), words[1].peek()};
-                  })
+  EXPECT_FALSE(fixture
+                   .run([&] {
+                     for (Word& word : words) word.store(1, kRelaxed);
+                     seen = {words[0].peek(), words[1].peek()};
+                   })
                    .failed());
   EXPECT_EQ(seen, (Pair{1, 0}));
 }

@@ -176,7 +176,7 @@ TEST(Bench, ConditionsCompareWholeEntries) {
   EXPECT_EQ(holds("PTE(x)=0"), Observation::never);
 }
 
-TEST(Bench, SpacesNeedNoPages) {
+TEST(Bench, MmsNeedNoPages) {
   EXPECT_EQ(result_of("X86 a\n{ x=1; 0:CR3=2; }\n P0 ;\n MOV CR3,$3 ;\n MOV EAX,[x] ;\n"
                       "forall (0:EAX=1)")
                 .observation(),

@@ -187,7 +187,7 @@ class OnTheMachine {
 
  private:
   static Setup setup() {
-    return {.memory = Memory::cxx, .exploration = {.step_limit = kMostSteps}};
+    return {.memory = Memory::compiler_reordering, .exploration = {.step_limit = kMostSteps}};
   }
   State state() {
     State all = bench_.state();
@@ -200,7 +200,7 @@ class OnTheMachine {
 };
 
 States allowed(const Test& test, bool load_buffering) {
-  const Result result = run(test, Memory::cxx, {.load_buffering = load_buffering});
+  const Result result = run(test, Memory::compiler_reordering, {.load_buffering = load_buffering});
   EXPECT_EQ(result.problem, "");
   EXPECT_TRUE(result.explored.complete);
   States states;

@@ -251,14 +251,14 @@ TEST(Parse, ReadsPageTables) {
   EXPECT_EQ(place_of("b"), Place::frame);
   EXPECT_EQ(place_of("t"), Place::table);
   ASSERT_EQ(test.entries.size(), 4U) << "three of the page, and the upper one";
-  EXPECT_EQ(test.entries[1].space, 2U);
+  EXPECT_EQ(test.entries[1].mm, 2U);
   EXPECT_TRUE(test.entries[3].upper);
   EXPECT_EQ(test.columns[2].role, Role::interrupt);
   EXPECT_EQ(test.cpus, 2U);
   EXPECT_TRUE(test.columns[0].code[1].locked);
   EXPECT_EQ(test.columns[0].code[1].operands[1].value, 6) << "the dirty bit's number";
   EXPECT_TRUE(test.columns[1].code[2].keep);
-  EXPECT_EQ(test.initial_spaces.size(), 1U);
+  EXPECT_EQ(test.initial_mms.size(), 1U);
   EXPECT_EQ(print(test, test.condition), "PTE(x).dirty=0 /\\ 1:EBX.frame=a /\\ 1:FAULT=0");
 }
 
@@ -284,8 +284,8 @@ TEST(Parse, ErrorsOfPageTables) {
       vm(x, "INVPCID $1"),
       "4: operand '$1' is not supported: INVPCID is '$0,pcid,[page]', '$1,pcid', '$2' or '$3'");
   EXPECT_EQ(vm(x, "MOV EAX,CR3"),
-            "4: operand 'EAX,CR3' is not supported: CR3 is loaded by 'MOV CR3,$space' or 'MOV "
-            "CR3,$space,keep'");
+            "4: operand 'EAX,CR3' is not supported: CR3 is loaded by 'MOV CR3,$mm' or 'MOV "
+            "CR3,$mm,keep'");
   EXPECT_EQ(vm(x, "IPI P1"), "4: operand 'P1' is not supported: there is no such column");
   EXPECT_EQ(vm(x, "NOP", "x=1"), "5: 'x' has no value of its own; name the frame or the entry");
   EXPECT_EQ(vm(x, "NOP", "PTE(x).size=1"),

@@ -37,7 +37,8 @@ bool explains_compilers(const Test& test, const std::vector<Expectation>& expect
                                     [&](const Expectation& one) { return one.memory == memory; });
     return found == expected.end() ? Observation::never : found->observation;
   };
-  return test.find("Cxx") != nullptr || verdict(Memory::cxx) == verdict(Memory::tso);
+  return test.find("Cxx") != nullptr ||
+         verdict(Memory::compiler_reordering) == verdict(Memory::tso);
 }
 
 /// Runs all files of a folder and returns how many outcomes were produced that a mode allows.
@@ -60,7 +61,7 @@ unsigned run_all(const std::string& folder, const RunOptions& options, std::size
     for (const Expectation& one : *expected) {
       RunOptions used = options;
       // Each round of a loop multiplies the orders of its instructions.
-      if (one.memory == Memory::cxx) used.most_repeats = 2;
+      if (one.memory == Memory::compiler_reordering) used.most_repeats = 2;
       const Result result = run(*test, one.memory, used);
       EXPECT_EQ(result.problem, "");
       EXPECT_TRUE(result.explored.complete);
@@ -99,7 +100,7 @@ TEST(Suite, AWrongVerdictIsNoticed) {
   ASSERT_TRUE(expected.has_value()) << error;
   EXPECT_FALSE(as_expected(run(*test, Memory::sc, {}), *expected));
   EXPECT_FALSE(as_expected(run(*test, Memory::tso, {}), *expected));
-  EXPECT_FALSE(as_expected(run(*test, Memory::cxx, {}), *expected));
+  EXPECT_FALSE(as_expected(run(*test, Memory::compiler_reordering, {}), *expected));
 }
 
 /// Compares the states that the reduction finds with those of every interleaving, where these are
@@ -115,7 +116,8 @@ unsigned compare_with_plain(const std::string& folder) {
     EXPECT_TRUE(test.has_value()) << wrong.what;
     if (!test || test->cpus > 2) continue;
     for (const MemoryName& mode : kMemories) {
-      const std::uint64_t few = mode.memory == Memory::cxx ? kFewOfManyOrders : kFew;
+      const std::uint64_t few =
+          mode.memory == Memory::compiler_reordering ? kFewOfManyOrders : kFew;
       const Result plain =
           run(*test, mode.memory, {.reduction = Reduction::none, .most_executions = few});
       if (!plain.explored.complete) continue;

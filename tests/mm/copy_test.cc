@@ -1,4 +1,4 @@
-// Moving, sharing, copying, page sizes, and spaces that end.
+// Moving, sharing, copying, page sizes, and mms that end.
 #include <gtest/gtest.h>
 
 #include "tests/mm/fake_memory.h"
@@ -11,11 +11,11 @@ using vm::kPteDirty;
 using vm::kPteWritable;
 
 struct CopyTest : testing::Test {
-  MemoryBench b;
-  VirtAddr large = MemoryBench::kLargeBase;
+  MemoryFixture b;
+  VirtAddr large = MemoryFixture::kLargeBase;
   vm::Pte child_pte(unsigned number) { return b.entry(b.other, b.page(number)).peek(); }
   void map_large() {
-    ASSERT_TRUE(vm::map_large(b.manager, b.space, b.large(), MemoryBench::kRights));
+    ASSERT_TRUE(vm::map_large(b.manager, b.mm, b.large(), MemoryFixture::kRights));
     recorder.clear();
   }
 };
@@ -25,7 +25,7 @@ struct CopyTest : testing::Test {
 TEST_F(CopyTest, AMoveFlushesTheOldAddressBeforeTheLocksGo) {
   b.run_on({1});
   const vm::Pte before = b.pte(1);
-  EXPECT_TRUE(vm::move_page(b.manager, b.space, b.page(1), b.page(600)));
+  EXPECT_TRUE(vm::move_page(b.manager, b.mm, b.page(1), b.page(600)));
   EXPECT_EQ(b.pte(1), 0u);
   EXPECT_EQ(b.pte(600), before);
   EXPECT_EQ(values("invlpg"), std::vector<std::uint64_t>{b.page(1)});
@@ -35,21 +35,21 @@ TEST_F(CopyTest, AMoveFlushesTheOldAddressBeforeTheLocksGo) {
 TEST_F(CopyTest, AMoveKeepsTheDirtyBitAndFlushesDirtyAndCleanPagesAlike) {
   b.run_on({1});
   b.set_dirty(1);
-  EXPECT_TRUE(vm::move_page(b.manager, b.space, b.page(1), b.page(9)));
+  EXPECT_TRUE(vm::move_page(b.manager, b.mm, b.page(1), b.page(9)));
   EXPECT_NE(b.pte(9) & kPteDirty, 0u);
-  EXPECT_TRUE(vm::move_page(b.manager, b.space, b.page(2), b.page(10)));
+  EXPECT_TRUE(vm::move_page(b.manager, b.mm, b.page(2), b.page(10)));
   EXPECT_COUNT(2, "invlpg");
 }
 
 TEST_F(CopyTest, NothingMovesFromNowhereToSomewhereTakenOrPastALargePage) {
   map_large();
-  EXPECT_FALSE(vm::move_page(b.manager, b.space, b.page(8), b.page(9)));
-  EXPECT_FALSE(vm::move_page(b.manager, b.space, b.page(1), b.page(2)));
-  EXPECT_FALSE(vm::move_page(b.manager, b.space, b.page(1), large));
-  EXPECT_FALSE(vm::move_page(b.manager, b.space, large, b.page(9)));
+  EXPECT_FALSE(vm::move_page(b.manager, b.mm, b.page(8), b.page(9)));
+  EXPECT_FALSE(vm::move_page(b.manager, b.mm, b.page(1), b.page(2)));
+  EXPECT_FALSE(vm::move_page(b.manager, b.mm, b.page(1), large));
+  EXPECT_FALSE(vm::move_page(b.manager, b.mm, large, b.page(9)));
   EXPECT_NEVER("add tlb_gen");
   b.memory.allocations_left = 0;
-  EXPECT_FALSE(vm::move_page(b.manager, b.space, b.page(1), b.page(5000)));
+  EXPECT_FALSE(vm::move_page(b.manager, b.mm, b.page(1), b.page(5000)));
 }
 
 // ---- Fork and copy on write
@@ -57,7 +57,7 @@ TEST_F(CopyTest, NothingMovesFromNowhereToSomewhereTakenOrPastALargePage) {
 TEST_F(CopyTest, AForkSharesPagesAndTakesTheParentsRightToStore) {
   b.run_on({1});
   b.set_dirty(1);
-  EXPECT_TRUE(vm::fork(b.manager, b.space, b.other));
+  EXPECT_TRUE(vm::fork(b.manager, b.mm, b.other));
   EXPECT_EQ(vm::frame_of(child_pte(1)), vm::frame_of(b.pte(1)));
   EXPECT_EQ(b.pte(1) & (kPteWritable | kPteCow | kPteDirty), kPteCow | kPteDirty);
   EXPECT_EQ(child_pte(1) & (kPteWritable | kPteCow | kPteDirty), kPteCow);
@@ -68,26 +68,26 @@ TEST_F(CopyTest, AForkSharesPagesAndTakesTheParentsRightToStore) {
 
 TEST_F(CopyTest, AForkSharesLargePages) {
   map_large();
-  EXPECT_TRUE(vm::fork(b.manager, b.space, b.other));
+  EXPECT_TRUE(vm::fork(b.manager, b.mm, b.other));
   EXPECT_TRUE(vm::is_large(b.entry(b.other, large, 2).peek()));
   EXPECT_TRUE(vm::copy_on_write(b.manager, b.other, large + 0x5000));
   EXPECT_NE(vm::frame_of(b.entry(b.other, large, 2).peek()),
-            vm::frame_of(b.entry(b.space, large, 2).peek()));
+            vm::frame_of(b.entry(b.mm, large, 2).peek()));
 }
 
 TEST_F(CopyTest, AForkWithoutMemorySaysSoAndFlushesWhatItTook) {
   b.run_on({1});
   b.memory.allocations_left = 2;
-  EXPECT_FALSE(vm::fork(b.manager, b.space, b.other));
-  EXPECT_EQ(b.space.pending.peek(), 0u);
+  EXPECT_FALSE(vm::fork(b.manager, b.mm, b.other));
+  EXPECT_EQ(b.mm.pending.peek(), 0u);
 }
 
 TEST_F(CopyTest, ASharedPageIsCopiedAfterTheFlush) {
-  ASSERT_TRUE(vm::fork(b.manager, b.space, b.other));
+  ASSERT_TRUE(vm::fork(b.manager, b.mm, b.other));
   b.run_on({1});
   const PhysAddr shared = vm::frame_of(b.pte(1));
   b.memory.at(shared).content = 42;
-  EXPECT_TRUE(vm::copy_on_write(b.manager, b.space, b.page(1)));
+  EXPECT_TRUE(vm::copy_on_write(b.manager, b.mm, b.page(1)));
   EXPECT_NE(vm::frame_of(b.pte(1)), shared);
   EXPECT_NE(b.pte(1) & kPteWritable, 0u);
   EXPECT_EQ(b.memory.at(vm::frame_of(b.pte(1))).content, 42u);
@@ -98,8 +98,8 @@ TEST_F(CopyTest, ASharedPageIsCopiedAfterTheFlush) {
 }
 
 TEST_F(CopyTest, TheLastOneDoesNotCopy) {
-  ASSERT_TRUE(vm::fork(b.manager, b.space, b.other));
-  ASSERT_TRUE(vm::copy_on_write(b.manager, b.space, b.page(1)));
+  ASSERT_TRUE(vm::fork(b.manager, b.mm, b.other));
+  ASSERT_TRUE(vm::copy_on_write(b.manager, b.mm, b.page(1)));
   recorder.clear();
   EXPECT_TRUE(vm::copy_on_write(b.manager, b.other, b.page(1)));
   EXPECT_NONE_OF("copy page", "invlpg", "write CR3");
@@ -108,22 +108,22 @@ TEST_F(CopyTest, TheLastOneDoesNotCopy) {
 
 TEST_F(CopyTest, NoCopyWhereNoneIsAskedForOrWithoutMemory) {
   recorder.clear();
-  EXPECT_TRUE(vm::copy_on_write(b.manager, b.space, b.page(1))) << "writable";
-  EXPECT_TRUE(vm::copy_on_write(b.manager, b.space, b.page(9))) << "not mapped";
-  EXPECT_TRUE(vm::copy_on_write(b.manager, b.space, large)) << "no table";
-  vm::protect(b.manager, b.space, b.pages(2, 1));
-  EXPECT_TRUE(vm::copy_on_write(b.manager, b.space, b.page(2))) << "no CPU may store to it";
+  EXPECT_TRUE(vm::copy_on_write(b.manager, b.mm, b.page(1))) << "writable";
+  EXPECT_TRUE(vm::copy_on_write(b.manager, b.mm, b.page(9))) << "not mapped";
+  EXPECT_TRUE(vm::copy_on_write(b.manager, b.mm, large)) << "no table";
+  vm::protect(b.manager, b.mm, b.pages(2, 1));
+  EXPECT_TRUE(vm::copy_on_write(b.manager, b.mm, b.page(2))) << "no CPU may store to it";
   EXPECT_NEVER("copy page");
-  ASSERT_TRUE(vm::fork(b.manager, b.space, b.other));
+  ASSERT_TRUE(vm::fork(b.manager, b.mm, b.other));
   b.memory.allocations_left = 0;
-  EXPECT_FALSE(vm::copy_on_write(b.manager, b.space, b.page(1)));
+  EXPECT_FALSE(vm::copy_on_write(b.manager, b.mm, b.page(1)));
 }
 
 TEST_F(CopyTest, AMigratedPageKeepsItsRightsAndItsContent) {
-  vm::protect(b.manager, b.space, b.pages(1, 1));
+  vm::protect(b.manager, b.mm, b.pages(1, 1));
   const PhysAddr before = vm::frame_of(b.pte(1));
   b.memory.at(before).content = 7;
-  EXPECT_TRUE(vm::migrate(b.manager, b.space, b.page(1)));
+  EXPECT_TRUE(vm::migrate(b.manager, b.mm, b.page(1)));
   EXPECT_NE(vm::frame_of(b.pte(1)), before);
   EXPECT_EQ(b.pte(1) & kPteWritable, 0u);
   EXPECT_EQ(b.memory.at(vm::frame_of(b.pte(1))).content, 7u);
@@ -131,14 +131,14 @@ TEST_F(CopyTest, AMigratedPageKeepsItsRightsAndItsContent) {
 }
 
 TEST_F(CopyTest, ASharedPageIsNotMigrated) {
-  ASSERT_TRUE(vm::fork(b.manager, b.space, b.other));
+  ASSERT_TRUE(vm::fork(b.manager, b.mm, b.other));
   const vm::Pte before = b.pte(1);
-  EXPECT_TRUE(vm::migrate(b.manager, b.space, b.page(1)));
-  EXPECT_TRUE(vm::migrate(b.manager, b.space, large)) << "nothing to do";
+  EXPECT_TRUE(vm::migrate(b.manager, b.mm, b.page(1)));
+  EXPECT_TRUE(vm::migrate(b.manager, b.mm, large)) << "nothing to do";
   EXPECT_EQ(b.pte(1), before);
   vm::unmap(b.manager, b.other, b.pages(0, 4));
   b.memory.allocations_left = 0;
-  EXPECT_FALSE(vm::migrate(b.manager, b.space, b.page(1)));
+  EXPECT_FALSE(vm::migrate(b.manager, b.mm, b.page(1)));
 }
 
 // ---- Page sizes
@@ -146,31 +146,31 @@ TEST_F(CopyTest, ASharedPageIsNotMigrated) {
 TEST_F(CopyTest, ASplitBreaksFlushesAndMakes) {
   map_large();
   b.run_on({1});
-  auto& upper = b.entry(b.space, large, 2);
+  auto& upper = b.entry(b.mm, large, 2);
   recorder.names[&upper] = "upper";
   const PhysAddr page = vm::frame_of(upper.peek());
-  EXPECT_TRUE(vm::split(b.manager, b.space, large + 0x3000));
-  EXPECT_EQ(b.entry(b.space, large + 0x3000).peek(), (page + 0x3000) | MemoryBench::kRights | 1);
+  EXPECT_TRUE(vm::split(b.manager, b.mm, large + 0x3000));
+  EXPECT_EQ(b.entry(b.mm, large + 0x3000).peek(), (page + 0x3000) | MemoryFixture::kRights | 1);
   EXPECT_EQ(b.memory.references(page).peek(), FakeMemory::kParts);
   EXPECT_BEFORE("exchange upper", "write CR3");
   EXPECT_BEFORE("write CR3", last("exchange upper"));
-  EXPECT_FALSE(vm::split(b.manager, b.space, large)) << "it is done";
-  EXPECT_FALSE(vm::split(b.manager, b.space, VirtAddr{1} << 40));
+  EXPECT_FALSE(vm::split(b.manager, b.mm, large)) << "it is done";
+  EXPECT_FALSE(vm::split(b.manager, b.mm, VirtAddr{1} << 40));
 }
 
 TEST_F(CopyTest, ASplitReachesLazyCpus) {
   map_large();
   b.run_on({1});
-  b.bench.idle(1);
-  EXPECT_TRUE(vm::split(b.manager, b.space, large));
-  EXPECT_EQ(b.bench.loaded(1), &b.bench.system.kernel_mm) << "it may fill the other size";
+  b.fixture.idle(1);
+  EXPECT_TRUE(vm::split(b.manager, b.mm, large));
+  EXPECT_EQ(b.fixture.loaded(1), &b.fixture.system.kernel_mm) << "it may fill the other size";
 }
 
 TEST_F(CopyTest, TheLastPartReleasesTheLargePage) {
   map_large();
   const unsigned used = b.memory.in_use();
-  ASSERT_TRUE(vm::split(b.manager, b.space, large));
-  vm::unmap(b.manager, b.space, b.large(), vm::EmptyTables::release);
+  ASSERT_TRUE(vm::split(b.manager, b.mm, large));
+  vm::unmap(b.manager, b.mm, b.large(), vm::EmptyTables::release);
   EXPECT_ONCE("release page");
   EXPECT_EQ(b.memory.in_use(), used - FakeMemory::kParts);
 }
@@ -179,8 +179,8 @@ TEST_F(CopyTest, ACollapseCopiesTheSmallPagesAndRetiresTheirTable) {
   b.run_on({1});
   b.memory.at(vm::frame_of(b.pte(2))).content = 5;
   b.set_dirty(2);
-  EXPECT_TRUE(vm::collapse(b.manager, b.space, b.page(1)));
-  const vm::Pte upper = b.entry(b.space, b.page(0), 2).peek();
+  EXPECT_TRUE(vm::collapse(b.manager, b.mm, b.page(1)));
+  const vm::Pte upper = b.entry(b.mm, b.page(0), 2).peek();
   ASSERT_TRUE(vm::is_large(upper));
   EXPECT_EQ(b.memory.at(vm::frame_of(upper) + 0x2000).content, 5u);
   EXPECT_BEFORE("write CR3", "copy page");
@@ -190,28 +190,28 @@ TEST_F(CopyTest, ACollapseCopiesTheSmallPagesAndRetiresTheirTable) {
 }
 
 TEST_F(CopyTest, NothingCollapsesThatCannot) {
-  vm::protect(b.manager, b.space, b.pages(1, 1));
-  EXPECT_FALSE(vm::collapse(b.manager, b.space, b.page(0))) << "one is read-only";
-  vm::unmap(b.manager, b.space, b.pages(0, 4));
-  EXPECT_FALSE(vm::collapse(b.manager, b.space, b.page(0))) << "nothing is mapped";
-  EXPECT_FALSE(vm::collapse(b.manager, b.space, large)) << "no table";
-  EXPECT_FALSE(vm::collapse(b.manager, b.space, VirtAddr{1} << 40));
-  ASSERT_TRUE(vm::map(b.manager, b.space, b.pages(9, 1), MemoryBench::kRights));
-  EXPECT_FALSE(vm::collapse(b.manager, b.space, b.page(0))) << "there is no part for it";
+  vm::protect(b.manager, b.mm, b.pages(1, 1));
+  EXPECT_FALSE(vm::collapse(b.manager, b.mm, b.page(0))) << "one is read-only";
+  vm::unmap(b.manager, b.mm, b.pages(0, 4));
+  EXPECT_FALSE(vm::collapse(b.manager, b.mm, b.page(0))) << "nothing is mapped";
+  EXPECT_FALSE(vm::collapse(b.manager, b.mm, large)) << "no table";
+  EXPECT_FALSE(vm::collapse(b.manager, b.mm, VirtAddr{1} << 40));
+  ASSERT_TRUE(vm::map(b.manager, b.mm, b.pages(9, 1), MemoryFixture::kRights));
+  EXPECT_FALSE(vm::collapse(b.manager, b.mm, b.page(0))) << "there is no part for it";
   b.memory.allocations_left = 0;
-  EXPECT_FALSE(vm::collapse(b.manager, b.space, b.page(0)));
-  EXPECT_FALSE(vm::split(b.manager, b.space, b.page(0)));
+  EXPECT_FALSE(vm::collapse(b.manager, b.mm, b.page(0)));
+  EXPECT_FALSE(vm::split(b.manager, b.mm, b.page(0)));
 }
 
 // ---- The end
 
-TEST_F(CopyTest, ADestroyedSpaceGivesEverythingBackAndIsLoadedNowhere) {
+TEST_F(CopyTest, ADestroyedMmGivesEverythingBackAndIsLoadedNowhere) {
   map_large();
-  ASSERT_TRUE(vm::fork(b.manager, b.space, b.other));
+  ASSERT_TRUE(vm::fork(b.manager, b.mm, b.other));
   b.run_on({1});
-  b.bench.idle(1);
-  vm::destroy(b.manager, b.space);
-  EXPECT_EQ(b.bench.loaded(1), &b.bench.system.kernel_mm);
+  b.fixture.idle(1);
+  vm::destroy(b.manager, b.mm);
+  EXPECT_EQ(b.fixture.loaded(1), &b.fixture.system.kernel_mm);
   EXPECT_BEFORE("write CR3", "release table");
   EXPECT_NEVER("release page") << "the child has them all";
   vm::destroy(b.manager, b.other);
@@ -219,19 +219,19 @@ TEST_F(CopyTest, ADestroyedSpaceGivesEverythingBackAndIsLoadedNowhere) {
 }
 
 TEST(Isolation, BothRootsShareTheUserHalf) {
-  MemoryBench b({}, {.isolation = {.enabled = true}});
+  MemoryFixture b({}, {.isolation = {.enabled = true}});
   const auto top = [&](PhysAddr root) {
-    return b.memory.at(root).words[vm::entry_index(MemoryBench::kBase, 4)].peek();
+    return b.memory.at(root).words[vm::entry_index(MemoryFixture::kBase, 4)].peek();
   };
-  EXPECT_EQ(top(b.space.mm.root), top(b.space.mm.user_root));
-  EXPECT_TRUE(vm::is_table(top(b.space.mm.root)));
-  vm::destroy(b.manager, b.space);
+  EXPECT_EQ(top(b.mm.core.root), top(b.mm.core.user_root));
+  EXPECT_TRUE(vm::is_table(top(b.mm.core.root)));
+  vm::destroy(b.manager, b.mm);
   vm::destroy(b.manager, b.other);
   EXPECT_EQ(b.memory.in_use(), 0u);
 }
 
-TEST(Isolation, ASpaceWithoutMemoryForBothRootsIsNotMade) {
-  MemoryBench b({}, {.isolation = {.enabled = true}});
+TEST(Isolation, AnMmWithoutMemoryForBothRootsIsNotMade) {
+  MemoryFixture b({}, {.isolation = {.enabled = true}});
   vm::destroy(b.manager, b.other);
   const unsigned used = b.memory.in_use();
   for (const unsigned left : {0U, 1U}) {

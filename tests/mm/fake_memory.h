@@ -1,10 +1,10 @@
-// The memory manager on the recording HAL, with a fake of physical memory. Sets up two spaces on
+// The memory manager on the recording HAL, with a fake of physical memory. Sets up two mms on
 // four CPUs, of which none runs them; pages 0 to 3 of the first are mapped. Records releases,
 // copies and hooks in the log of the core's operations, so that tests can ask what came first.
 //
-//   MemoryBench b;
+//   MemoryFixture b;
 //   b.run_on({1});
-//   vm::unmap(b.manager, b.space, b.pages(1, 2));
+//   vm::unmap(b.manager, b.mm, b.pages(1, 2));
 //   EXPECT_BEFORE("invlpg", "release page");
 #pragma once
 
@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "kernel-glue/mm/mm.h"
-#include "tests/core/bench.h"
+#include "tests/core/core_fixture.h"
 #include "tests/core/recording_hal.h"
 
 namespace shootdown::test {
@@ -167,19 +167,19 @@ class FakeMemory {
 
 static_assert(vm::MemoryPlatform<FakeMemory>);
 
-/// Two spaces on four CPUs. Space 0 has the pages 0 to 3 of `kBase` mapped; no CPU runs it.
-struct MemoryBench {
+/// Two mms on four CPUs. mm 0 has the pages 0 to 3 of `kBase` mapped; no CPU runs it.
+struct MemoryFixture {
   using P = FakeMemory;
   using H = P::Hal;
   static constexpr VirtAddr kBase = 0x4000'0000;
   static constexpr VirtAddr kLargeBase = kBase + vm::kLargePage;
   static constexpr vm::Pte kRights = vm::kPteWritable | vm::kPteUser;
 
-  explicit MemoryBench(const vm::ManagerConfig& config = {}, const Config& core_config = {})
-      : bench(core_config), manager(bench.system, memory, config) {
-    EXPECT_TRUE(vm::create(manager, space));
+  explicit MemoryFixture(const vm::ManagerConfig& config = {}, const Config& core_config = {})
+      : fixture(core_config), manager(fixture.system, memory, config) {
+    EXPECT_TRUE(vm::create(manager, mm));
     EXPECT_TRUE(vm::create(manager, other));
-    EXPECT_TRUE(vm::map(manager, space, pages(0, 4), kRights));
+    EXPECT_TRUE(vm::map(manager, mm, pages(0, 4), kRights));
     name();
     recorder.clear();
   }
@@ -195,8 +195,8 @@ struct MemoryBench {
   static VirtAddr page(unsigned number) { return pages(number, 1).start; }
 
   /// The entry of `level` at `address`; a word of zero if there is no table.
-  RecordedWord<vm::Pte>& entry(vm::Space<P>& in, VirtAddr address, unsigned level = 1) {
-    PhysAddr table = in.mm.root;
+  RecordedWord<vm::Pte>& entry(vm::AddressSpace<P>& in, VirtAddr address, unsigned level = 1) {
+    PhysAddr table = in.core.root;
     for (unsigned at = vm::kRootLevel; at > level; --at) {
       const vm::Pte value = memory.at(table).words[vm::entry_index(address, at)].peek();
       if (!vm::is_table(value)) return nothing;
@@ -204,28 +204,28 @@ struct MemoryBench {
     }
     return memory.at(table).words[vm::entry_index(address, level)];
   }
-  vm::Pte pte(unsigned number) { return entry(space, page(number)).peek(); }
+  vm::Pte pte(unsigned number) { return entry(mm, page(number)).peek(); }
   void set_dirty(unsigned number) {
-    entry(space, page(number)).poke(pte(number) | vm::kPteDirty | vm::kPteAccessed);
+    entry(mm, page(number)).poke(pte(number) | vm::kPteDirty | vm::kPteAccessed);
   }
   void name() {
-    recorder.names[&space.pending] = "pending";
-    recorder.names[&space.mm.tlb_gen] = "tlb_gen";
+    recorder.names[&mm.pending] = "pending";
+    recorder.names[&mm.core.tlb_gen] = "tlb_gen";
     for (unsigned number = 0; number < 16; ++number) {
-      auto& word = entry(space, page(number));
+      auto& word = entry(mm, page(number));
       if (&word != &nothing) recorder.names[&word] = "pte" + std::to_string(number);
     }
   }
   void run_on(std::initializer_list<CpuId> cpus) {
-    for (const CpuId cpu : cpus) bench.switch_to(cpu, space.mm);
+    for (const CpuId cpu : cpus) fixture.switch_to(cpu, mm.core);
     recorder.clear();
   }
 
-  Bench<4> bench;
+  CoreFixture<4> fixture;
   FakeMemory memory;
   vm::Manager<P> manager;
-  vm::Space<P> space;
-  vm::Space<P> other;
+  vm::AddressSpace<P> mm;
+  vm::AddressSpace<P> other;
   RecordedWord<vm::Pte> nothing{0};
 };
 

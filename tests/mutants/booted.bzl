@@ -4,12 +4,12 @@
 # which options of the boot. These are the patches that say "bochs: yes". pages.py reads this file, a line for each.
 BOOTED_MUTANTS = {
     "m01_lazy_skipped_on_freed_tables": ("freed tables to a lazy CPU", "--cpus 2"),
-    "m07_local_space_not_tested": ("leave_mm", "--cpus 2 --masks kept"),
+    "m07_local_mm_not_tested": ("leave_mm", "--cpus 2 --masks kept"),
     "m08_generation_zero_means_done": ("reclaim batch", "--cpus 2"),
     "m09_local_part_with_interrupts_on": ("interrupts: sequential", "--cpus 2"),
     "m10_interrupts_on_in_the_switch": ("interrupt that waits for a switch", "--cpus 2"),
     "m11_no_window": ("user access in NMIs", "--cpus 2"),
-    "m12_temporary_while_lazy": ("temporary space", "--cpus 2"),
+    "m12_temporary_while_lazy": ("temporary mm", "--cpus 2"),
     "m14_page_without_end": ("a generation that is missing", "--cpus 2"),
     "m15_flush_received_not_counted": ("counters", "--cpus 2"),
     "m17_queue_not_drained": ("CPU parked with a call in its queue", "--cpus 2"),
@@ -30,7 +30,7 @@ BOOTED_MUTANTS = {
     "m48_reclaimed_page_unlocked_before_flush": ("page reclaimed while cached", "--cpus 2"),
     "m49_dirty_page_unlocked_before_flush": ("page unmapped while cached", "--cpus 2"),
     "m50_parallel_gather_ignored": ("page unmapped while cached", "--cpus 2"),
-    "m52_reference_dropped_before_flush": ("page of two spaces unmapped while cached", "--cpus 2"),
+    "m52_reference_dropped_before_flush": ("page of two mms unmapped while cached", "--cpus 2"),
     "m56_copied_before_flush": ("page copied while cached", "--cpus 2"),
     "m72_flushed_before_the_change": ("page copied while cached", "--cpus 2"),
     "m73_changed_entry_compared": ("page unmapped while cached", "--cpus 2"),

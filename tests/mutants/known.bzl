@@ -11,12 +11,12 @@ MUTANTS = {
     "c08a_wait_relaxed": (1000, 0),
     "c08b_lazy_entry_relaxed": (100000, 0),
     "c08c_closed_queue_relaxed": (0, 0),
-    "c14_slot_published_relaxed": (100000, 0),
-    "c14a_slot_read_relaxed": (100000, 0),
+    "c14_asid_published_relaxed": (100000, 0),
+    "c14a_asid_read_relaxed": (100000, 0),
     "m01_lazy_skipped_on_freed_tables": (200000, 0),
     "m04_no_barrier_at_switch_in": (100000, 0),
     "m06_window_is_no_target": (100000, 0),
-    "m07_local_space_not_tested": (200000, 0),
+    "m07_local_mm_not_tested": (200000, 0),
     "m08_generation_zero_means_done": (200000, 0),
     "m09_local_part_with_interrupts_on": (200000, 0),
     "m10_interrupts_on_in_the_switch": (200000, 0),
@@ -24,7 +24,7 @@ MUTANTS = {
     "m12_temporary_while_lazy": (200000, 0),
     "m14_page_without_end": (200000, 0),
     "m15_flush_received_not_counted": (1000, 0),
-    "m16_slots_kept_at_bring_up": (200000, 0),
+    "m16_asids_kept_at_bring_up": (200000, 0),
     "m17_queue_not_drained": (200000, 0),
     "m18_merged_with_an_empty_range": (20000, 0),
     "m20_flush_before_queued_writes": (1000, 0),
@@ -36,8 +36,8 @@ MUTANTS = {
     "m30a_bell_without_barrier": (1000, 0),
     "m32_waits_with_interrupts_off": (10000, 0),
     "m33_offline_cpu_is_called": (10000, 0),
-    "m35_user_half_forgotten": (200000, 0),
-    "m38_other_slots_keep_kernel_pages": (200000, 0),
+    "m35_user_pcid_forgotten": (200000, 0),
+    "m38_other_asids_keep_kernel_pages": (200000, 0),
     "m40_pcids_enabled_too_late": (1000, 0),
     "m41_generation_before_mask": (100000, 0),
     "m42_partial_with_gap": (10000, 10000),
@@ -68,15 +68,15 @@ MUTANTS = {
     "m75_nmi_restores_bookkeeping": (200000, 0),
     "m76_answer_overtaken_by_the_lock": (1000, 0),
     "m78_bit_cleared_early": (10000, 10000),
-    "m81_lazy_exit_trusts_the_old_slot": (100000, 0),
-    "m82_broadcast_names_the_loaded_slot": (200000, 0),
+    "m81_lazy_exit_trusts_the_old_asid": (100000, 0),
+    "m82_broadcast_names_the_loaded_asid": (200000, 0),
     "m84_erratum_ignored": (200000, 0),
     "m85_accessed_bit_written_in_two_steps": (30000, 0),
     "m86_made_before_broken": (40000, 0),
     "m87_bits_set_in_an_entry_that_is_gone": (150000, 0),
     "m88_toggled_bit_flushes_nothing": (20000, 0),
-    "m89_slot_before_transition": (200000, 0),
-    "m90_slot_used_again_unflushed": (100000, 0),
+    "m89_asid_before_transition": (200000, 0),
+    "m90_asid_used_again_unflushed": (100000, 0),
     "m91_batch_without_interrupts": (200000, 0),
     "m92_broadcast_not_awaited": (20000, 0),
     "m93_lazy_cpus_interrupted": (10000, 0),
@@ -91,15 +91,15 @@ MUTANTS = {
     "o18_second_noted_range_is_forgotten": (15000, 0),
     "o19_batch_reads_the_mask_first": (400000, 0),
     "o01_large_page_by_one_invalidation": (10000, 0),
-    "o02_hub_sends_one_address_for_a_large_page": (10000, 0),
+    "o02_bau_sends_one_address_for_a_large_page": (10000, 0),
     "o03_broadcast_counts_as_interrupt": (120000, 0),
     "o05_range_ends_early": (10000, 0),
     "o06_range_starts_late": (10000, 0),
     "o07_top_page_missed": (10000, 0),
-    "o20_user_twin_keeps_entry_pages": (15000, 0),
-    "o21_debts_cleared_on_the_user_root": (1000, 0),
+    "o20_user_pcid_keeps_entry_pages": (15000, 0),
+    "o21_pending_user_flushes_cleared_on_the_user_root": (1000, 0),
     "o22_kernel_root_forgotten_too_early": (5000, 0),
-    "o30_lazy_on_the_kernels_space": (200000, 0),
+    "o30_lazy_on_the_kernels_mm": (200000, 0),
 }
 
 # How the random search looks for the rarest. Their windows are one or two operations long: with schedules
@@ -120,7 +120,7 @@ _MEETING = _AIMED + [
 HOW = {
     "m04_no_barrier_at_switch_in": _AIMED + [
         "--turn",
-        "tso+lazy_masks+by_loaded_space",
+        "tso+lazy_masks+by_loaded_mm",
     ],
     "m06_window_is_no_target": _AIMED,
     "m11_no_window": [
@@ -159,12 +159,12 @@ HOW = {
         "--turn",
         "tso",
     ],
-    "m81_lazy_exit_trusts_the_old_slot": _AIMED + [
+    "m81_lazy_exit_trusts_the_old_asid": _AIMED + [
         "--turn",
         "broadcast",
     ],
     "m86_made_before_broken": _MEETING,
-    "m89_slot_before_transition": _AIMED,
+    "m89_asid_before_transition": _AIMED,
     "m91_batch_without_interrupts": _AIMED,
     "o10_fork_judges_without_the_lock": _MEETING,
     "o11_mapped_over_an_unflushed_removal": _MEETING,
@@ -175,7 +175,7 @@ HOW = {
     "o16_shared_page_stays_writable": _MEETING,
     "o18_second_noted_range_is_forgotten": _MEETING,
     "o19_batch_reads_the_mask_first": _MEETING,
-    "o02_hub_sends_one_address_for_a_large_page": [
+    "o02_bau_sends_one_address_for_a_large_page": [
         "--backend",
         "uv",
     ],
@@ -203,15 +203,15 @@ HOW.update({
 
 # What scenarios do not show: killed by a unit test that sees the order of operations. In 30 the push is a
 # locked operation and so drains the store buffer anyway; there is no flush before PCIDs are on (37) and no
-# change of CR4 at run time (39). The window of o04 is one operation wide, on a lazy CPU of a space that ends.
+# change of CR4 at run time (39). The window of o04 is one operation wide, on a lazy CPU of a mm that ends.
 # 2^32 additions are more than a search makes (o31).
 UNIT_MUTANTS = {
     # name: the test of //tests/core that must fail
-    "m23_not_a_target": "SerialFlush.OfASpaceThatThisCpuDoesNotRunHasNoLocalPart",
-    "m30_no_barrier_before_ipi": "R11_CrossCall.StoresAreOrderedBetweenTheLastPushAndTheInterrupt",
+    "m23_not_a_target": "SerialFlush.OfAMmThatThisCpuDoesNotRunHasNoLocalPart",
+    "m30_no_barrier_before_ipi": "R11_SmpCall.StoresAreOrderedBetweenTheLastPushAndTheInterrupt",
     "m37_invpcid_before_pcide": "R9.InvpcidIsNotUsedWhileThisCpusCr4HasNoPcids",
     "m39_cr4_with_interrupts_on": "M15_Cr4.RegisterAndShadowChangeTogetherWithInterruptsOff",
-    "o04_last_flush_trusts_the_loaded_space": "BroadcastTest.RetiringWaitsForACpuThatIsAboutToLeaveTheMask",
+    "o04_last_flush_trusts_the_loaded_mm": "BroadcastTest.RetiringWaitsForACpuThatIsAboutToLeaveTheMask",
     "o31_marks_come_round": "BatchTest.AdditionsThatNobodySettlesDoNotComeRoundToNothingPending",
 }
 
@@ -219,5 +219,5 @@ UNIT_MUTANTS = {
 CORRECT_CHANGES = [
     "context_by_invpcid",
     "local_part_first",
-    "slots_emptied_later",
+    "asids_emptied_later",
 ]

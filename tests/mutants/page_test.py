@@ -25,7 +25,7 @@ CONFIGURATION
 INTERLEAVING (one column per CPU; memory is sequentially consistent)
 step   cpu0                cpu1          where
 0                          == switch_to  x
-1      load tlb_gen = 1                  guest.cc:259
+1      load tlb_gen = 1                  sim_kernel.cc:259
 
 VERDICT
   O7 a CPU is not in the mask

@@ -13,10 +13,10 @@ from fuzz.campaign.crashes import Title
 from fuzz.campaign.engine import Engine, Find, Settings
 from fuzz.campaign.exhaustive import Exhaustive, Proofs
 from fuzz.campaign.libfuzzer import LibFuzzer
-from fuzz.campaign.random_search import AimedSearch, PctSearch, RandomSearch
+from fuzz.campaign.random_search import WindowSearch, PctSearch, RandomSearch
 
 ENGINES: dict[str, type[Engine]] = {
-    "random": RandomSearch, "pct": PctSearch, "aimed": AimedSearch, "exhaustive": Exhaustive,
+    "random": RandomSearch, "pct": PctSearch, "aimed": WindowSearch, "exhaustive": Exhaustive,
     "libfuzzer": LibFuzzer, "afl": Afl}
 # One trial says all.
 SEEDLESS = {"exhaustive"}

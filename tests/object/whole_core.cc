@@ -10,7 +10,7 @@ using H = x86::X86Hal;
 
 template struct Mm<H>;
 template struct System<H>;
-template class CrossCall<H>;
+template class SmpCall<H>;
 template class ReclaimBatch<H>;
 template class TemporaryMm<H>;
 template class InterruptsOff<H>;
@@ -31,7 +31,7 @@ template TablesUnreachable flush_tlb_mm_range_freed_tables(System<H>&, Mm<H>&, F
 template UserReturnClosed flush_tlb_mm_range_early(System<H>&, Mm<H>&, FlushRange);
 template TranslationsQuiet flush_tlb_page(System<H>&, Mm<H>&, VirtAddr);
 template TranslationsQuiet flush_tlb_mm(System<H>&, Mm<H>&);
-template SpaceRetired retire_mm(System<H>&, Mm<H>&);
+template MmRetired retire_mm(System<H>&, Mm<H>&);
 template KernelQuiet flush_tlb_kernel_range(System<H>&, VirtAddr, VirtAddr);
 template KernelTablesUnreachable flush_tlb_all(System<H>&);
 template void wait_for_walkers(System<H>&);

@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "fuzz/events/layout.h"
-#include "tests/oracles/trial.h"
+#include "tests/oracles/oracle_fixture.h"
 
 namespace shootdown::fuzz {
 namespace {
@@ -12,35 +12,35 @@ namespace {
 using host::FramePool;
 
 struct ContentsTest : testing::Test {
-  Trial trial;
+  OracleFixture fixture;
 
   /// The entry that maps the small page.
-  GuestEntry entry(unsigned space, unsigned page) {
+  SimEntry entry(unsigned mm, unsigned page) {
     const PhysAddr table =
-        vm::find_table(trial.guest.manager(), trial.guest.space(space), page_address(page), 1);
-    return trial.guest.memory().entry(table, vm::entry_index(page_address(page), 1));
+        vm::find_table(fixture.sim.manager(), fixture.sim.mm(mm), page_address(page), 1);
+    return fixture.sim.memory().entry(table, vm::entry_index(page_address(page), 1));
   }
   /// Gives the page another frame, as an operation that forgets to flush does.
-  void map_anew(unsigned space, unsigned page) {
-    entry(space, page).exchange(0, std::memory_order_seq_cst);
-    const PhysAddr frame = trial.guest.memory().allocate_page(
-        {.mm = &trial.mm(space), .address = page_address(page), .level = 1});
-    entry(space, page).exchange(frame | kUserRights | vm::kPtePresent, std::memory_order_seq_cst);
-    trial.machine.stop_if_failed();
+  void map_anew(unsigned mm, unsigned page) {
+    entry(mm, page).exchange(0, std::memory_order_seq_cst);
+    const PhysAddr frame = fixture.sim.memory().allocate_page(
+        {.mm = &fixture.core_mm(mm), .address = page_address(page), .level = 1});
+    entry(mm, page).exchange(frame | kUserRights | vm::kPtePresent, std::memory_order_seq_cst);
+    fixture.machine.stop_if_failed();
   }
   /// Tells the oracles that an operation is done, which was not even begun.
   void claim(std::string_view text) {
     const host::ModelScope scope;
-    trial.oracles.begin_promise();
-    trial.guest.tell_what_is_left(op(text).op);
-    trial.machine.stop_if_failed();
+    fixture.oracles.begin_promise();
+    fixture.sim.tell_what_is_left(op(text).op);
+    fixture.machine.stop_if_failed();
   }
   void claim_fork(unsigned parent, unsigned child) {
     const host::ModelScope scope;
-    trial.oracles.begin_promise();
-    trial.oracles.begin_fork(parent);
-    trial.oracles.on_forked(parent, child);
-    trial.machine.stop_if_failed();
+    fixture.oracles.begin_promise();
+    fixture.oracles.begin_fork(parent);
+    fixture.oracles.on_forked(parent, child);
+    fixture.machine.stop_if_failed();
   }
 };
 
@@ -48,19 +48,20 @@ struct O33 : ContentsTest {};
 struct O34 : ContentsTest {};
 
 TEST_F(O33, FiresWhenAPageIsMappedWhileACpuCanUseAnotherOne) {
-  trial.expect("O33 a page is mapped while a CPU can use another one at its address",
-               {{await(1), wrong([&] { map_anew(0, 1); })}, {op("read page=1"), go(1)}});
+  fixture.expect("O33 a page is mapped while a CPU can use another one at its address",
+                 {{await(1), wrong([&] { map_anew(0, 1); })}, {op("read page=1"), go(1)}});
 }
 
 TEST_F(O33, FiresWhenACpuUsesAnotherPageThanTheOneThatIsMapped) {
   // A lazy CPU cannot use what it has when the page is mapped, and comes back with it.
-  trial.expect("O33 a CPU uses another page than the one that is mapped at the address",
-               {{await(1), wrong([&] { map_anew(0, 1); }), go(2)},
-                {op("read page=1"), op("idle"), go(1), await(2), op("resume"), op("read page=1")}});
+  fixture.expect(
+      "O33 a CPU uses another page than the one that is mapped at the address",
+      {{await(1), wrong([&] { map_anew(0, 1); }), go(2)},
+       {op("read page=1"), op("idle"), go(1), await(2), op("resume"), op("read page=1")}});
 }
 
-TEST_F(O33, FiresWhenASpaceReadsWhatAnotherOneHasStored) {
-  trial.expect(
+TEST_F(O33, FiresWhenAMmReadsWhatAnotherOneHasStored) {
+  fixture.expect(
       "O33 a page does not hold what was stored to it last",
       {{op("write page=1"), wrong([&] {
           const vm::Pte shared = entry(0, 1).peek();
@@ -70,69 +71,69 @@ TEST_F(O33, FiresWhenASpaceReadsWhatAnotherOneHasStored) {
 }
 
 TEST_F(O33, FiresWhenACopyLosesAStore) {
-  trial.expect("O33 a page does not hold what was stored to it last",
-               {{op("write page=1"), op("fork mm=0 to=1"), op("cow mm=0 page=1"), wrong([&] {
-                   const PhysAddr frame = vm::frame_of(entry(0, 1).peek());
-                   const PhysAddr empty = vm::frame_of(entry(0, 2).peek());
-                   trial.guest.memory().copy_page(frame, empty, 1);
-                 }),
-                 op("read page=1")}});
+  fixture.expect("O33 a page does not hold what was stored to it last",
+                 {{op("write page=1"), op("fork mm=0 to=1"), op("cow mm=0 page=1"), wrong([&] {
+                     const PhysAddr frame = vm::frame_of(entry(0, 1).peek());
+                     const PhysAddr empty = vm::frame_of(entry(0, 2).peek());
+                     fixture.sim.memory().copy_page(frame, empty, 1);
+                   }),
+                   op("read page=1")}});
 }
 
 TEST_F(O34, FiresWhenAPageIsStillMappedAfterUnmap) {
-  trial.expect("O34 a page is still mapped when it has been unmapped",
-               {{wrong([&] { claim("unmap mm=0 page=2 count=2"); })}});
+  fixture.expect("O34 a page is still mapped when it has been unmapped",
+                 {{wrong([&] { claim("unmap mm=0 page=2 count=2"); })}});
 }
 
 TEST_F(O34, FiresWhenAPageIsStillMappedAfterItsTableWasFreed) {
-  trial.expect("O34 a page is still mapped when it has been unmapped",
-               {{wrong([&] { claim("free_table mm=0 page=15"); })}});
+  fixture.expect("O34 a page is still mapped when it has been unmapped",
+                 {{wrong([&] { claim("free_table mm=0 page=15"); })}});
 }
 
 TEST_F(O34, FiresWhenARightIsLeft) {
-  trial.expect("O34 a page may still be stored to when it has been protected",
-               {{op("protect mm=0 page=2"), op("unprotect mm=0 page=2"),
-                 wrong([&] { claim("protect mm=0 page=2"); })}});
+  fixture.expect("O34 a page may still be stored to when it has been protected",
+                 {{op("protect mm=0 page=2"), op("unprotect mm=0 page=2"),
+                   wrong([&] { claim("protect mm=0 page=2"); })}});
 }
 
 TEST_F(O34, IsSilentWhereNothingIsMappedAndNoRightIsLeft) {
-  trial.expect("ok", {{op("unmap mm=0 page=2"), op("protect mm=0 page=1"), wrong([&] {
-                         claim("unmap mm=0 page=2");
-                         claim("protect mm=0 page=1 count=2");
-                       })}});
+  fixture.expect("ok", {{op("unmap mm=0 page=2"), op("protect mm=0 page=1"), wrong([&] {
+                           claim("unmap mm=0 page=2");
+                           claim("protect mm=0 page=1 count=2");
+                         })}});
 }
 
 TEST_F(O34, FiresWhenAForkLosesAPage) {
-  trial.expect("O34 a fork loses a page",
-               {{op("unmap mm=1 page=3"), wrong([&] { claim_fork(0, 1); })}});
+  fixture.expect("O34 a fork loses a page",
+                 {{op("unmap mm=1 page=3"), wrong([&] { claim_fork(0, 1); })}});
 }
 
 TEST_F(O34, FiresWhenAChildHasOtherContent) {
-  trial.expect("O34 a fork's child has other content than the parent",
-               {{op("write page=3"), wrong([&] { claim_fork(0, 1); })}});
+  fixture.expect("O34 a fork's child has other content than the parent",
+                 {{op("write page=3"), wrong([&] { claim_fork(0, 1); })}});
 }
 
 TEST_F(O34, FiresWhenAWalkReturnsAForeignPage) {
-  trial.expect("O34 a lockless walk returns a page that was not mapped there", {{wrong([&] {
-                 const host::ModelScope scope;
-                 trial.oracles.begin_lookup(0, 1);
-                 trial.oracles.end_lookup(FramePool::frame_at(entry(0, 2).peek()));
-                 trial.machine.stop_if_failed();
-               })}});
+  fixture.expect("O34 a lockless walk returns a page that was not mapped there", {{wrong([&] {
+                   const host::ModelScope scope;
+                   fixture.oracles.begin_lookup(0, 1);
+                   fixture.oracles.end_lookup(FramePool::frame_at(entry(0, 2).peek()));
+                   fixture.machine.stop_if_failed();
+                 })}});
 }
 
 TEST_F(O34, IsSilentWhenAPageCameOrWentDuringTheWalk) {
-  trial.expect("ok", {{wrong([&] {
-                 trial.oracles.begin_lookup(0, 1);
-                 const std::uint32_t before = FramePool::frame_at(entry(0, 1).peek());
-                 map_anew(0, 1);
-                 const std::uint32_t after = FramePool::frame_at(entry(0, 1).peek());
-                 trial.oracles.end_lookup(after);
-                 trial.oracles.begin_lookup(0, 1);
-                 trial.oracles.end_lookup(after);
-                 EXPECT_NE(before, after);
-                 trial.machine.stop_if_failed();
-               })}});
+  fixture.expect("ok", {{wrong([&] {
+                   fixture.oracles.begin_lookup(0, 1);
+                   const std::uint32_t before = FramePool::frame_at(entry(0, 1).peek());
+                   map_anew(0, 1);
+                   const std::uint32_t after = FramePool::frame_at(entry(0, 1).peek());
+                   fixture.oracles.end_lookup(after);
+                   fixture.oracles.begin_lookup(0, 1);
+                   fixture.oracles.end_lookup(after);
+                   EXPECT_NE(before, after);
+                   fixture.machine.stop_if_failed();
+                 })}});
 }
 
 }  // namespace

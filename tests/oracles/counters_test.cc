@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "tests/oracles/trial.h"
+#include "tests/oracles/oracle_fixture.h"
 
 namespace shootdown::fuzz {
 namespace {
@@ -16,14 +16,14 @@ Script two_flushes() {
 
 /// The counter is one too high on `cpu` from the end of the first flush function there on.
 void expect_wrong(const char* name, Counter Counters::* counter, CpuId cpu) {
-  Trial trial;
+  OracleFixture fixture;
   bool once = false;
-  trial.after(TraceKind::handler_end, cpu, [&] {
+  fixture.after(TraceKind::handler_end, cpu, [&] {
     if (once) return;
     once = true;
-    ++(trial.own(cpu).counters.*counter);
+    ++(fixture.own(cpu).counters.*counter);
   });
-  trial.expect("O29 the counter " + std::string(name) + " is wrong", two_flushes());
+  fixture.expect("O29 the counter " + std::string(name) + " is wrong", two_flushes());
 }
 
 TEST(O29, FiresWhenASendIsCountedTwice) {
@@ -52,63 +52,63 @@ TEST(O29, FiresWhenABroadcastIsCountedThatNobodyIssued) {
 }
 
 TEST(O29, SaysHowOftenItHappened) {
-  Trial trial;
-  trial.after(TraceKind::flush_send, 0, [&] { ++trial.own(0).counters.remote_flush_sent; });
-  trial.expect("O29 the counter remote_flush_sent is wrong", two_flushes());
-  EXPECT_EQ(trial.report.detail, "cpu0 has counted 2, and it happened 1 time.");
+  OracleFixture fixture;
+  fixture.after(TraceKind::flush_send, 0, [&] { ++fixture.own(0).counters.remote_flush_sent; });
+  fixture.expect("O29 the counter remote_flush_sent is wrong", two_flushes());
+  EXPECT_EQ(fixture.report.detail, "cpu0 has counted 2, and it happened 1 time.");
 }
 
 TEST(O29, IsNotMistakenAboutASwitchThatSaysThatItFlushed) {
-  Trial trial;
+  OracleFixture fixture;
   unsigned told = 0;
-  trial.distort = [&](CpuId, TraceEvent& event) {
+  fixture.distort = [&](CpuId, TraceEvent& event) {
     if (event.kind != TraceKind::switch_end || event.value != 0) return;
     event.value = 1;
     ++told;
   };
-  trial.expect_clean({{op("switch_to mm=1"), op("switch_to mm=0"), op("protect mm=0 page=1")}});
+  fixture.expect_clean({{op("switch_to mm=1"), op("switch_to mm=0"), op("protect mm=0 page=1")}});
   EXPECT_GT(told, 0u);
 }
 
 TEST(O29, LeavesOpenWhenAFlushIsCounted) {
-  Trial trial;
-  trial.after(TraceKind::flush_send, 0,
-              [&] { trial.own(0).counters.remote_flush_sent += ~std::uint64_t{0}; });
-  trial.after(TraceKind::flush_end, 0, [&] { ++trial.own(0).counters.remote_flush_sent; });
-  trial.expect_clean({{await(1), op("protect mm=0 page=1")}, {op("read page=1"), go(1)}});
+  OracleFixture fixture;
+  fixture.after(TraceKind::flush_send, 0,
+                [&] { fixture.own(0).counters.remote_flush_sent += ~std::uint64_t{0}; });
+  fixture.after(TraceKind::flush_end, 0, [&] { ++fixture.own(0).counters.remote_flush_sent; });
+  fixture.expect_clean({{await(1), op("protect mm=0 page=1")}, {op("read page=1"), go(1)}});
 }
 
 TEST(O29, KnowsInvpcidOfTheLoadedContextAndOfAPageInIt) {
   for (const InvpcidType type :
        {InvpcidType::context, InvpcidType::all_contexts, InvpcidType::address}) {
-    Trial trial;
+    OracleFixture fixture;
     Counter Counters::* counter =
         type == InvpcidType::address ? &Counters::local_flush_one : &Counters::local_flush_all;
     const auto flush = [&] {
-      HostHal::invpcid(type, pcid_of(trial.own(0).loaded_slot), 0x1000);
-      ++(trial.own(0).counters.*counter);
+      HostHal::invpcid(type, pcid_of(fixture.own(0).loaded_asid), 0x1000);
+      ++(fixture.own(0).counters.*counter);
     };
-    trial.expect_clean({{wrong(flush), op("read page=1")}}, {.invpcid = true});
+    fixture.expect_clean({{wrong(flush), op("read page=1")}}, {.invpcid = true});
     const auto uncounted = [&] {
-      HostHal::invpcid(type, pcid_of(trial.own(0).loaded_slot), 0x1000);
+      HostHal::invpcid(type, pcid_of(fixture.own(0).loaded_asid), 0x1000);
     };
     EXPECT_NE(
-        trial.run({{wrong(uncounted), op("read page=1")}}, {.invpcid = true}, /*honestly=*/false),
+        fixture.run({{wrong(uncounted), op("read page=1")}}, {.invpcid = true}, /*honestly=*/false),
         "ok")
-        << trial.trace_report();
+        << fixture.trace_report();
   }
 }
 
 TEST(O29, CountsWithoutPcids) {
-  Trial trial;
-  trial.after(TraceKind::handler_end, 0, [&] { ++trial.own(0).counters.local_flush_all; });
-  trial.expect("O29 the counter local_flush_all is wrong", two_flushes(), {.pcid = false});
+  OracleFixture fixture;
+  fixture.after(TraceKind::handler_end, 0, [&] { ++fixture.own(0).counters.local_flush_all; });
+  fixture.expect("O29 the counter local_flush_all is wrong", two_flushes(), {.pcid = false});
 }
 
 TEST(O29, FiresWhenAnInvalidationIsNotCounted) {
-  Trial trial;
-  trial.after(TraceKind::handler_end, 0, [&] { HostHal::invlpg(0); });
-  trial.expect("O29 the counter local_flush_one is wrong", two_flushes());
+  OracleFixture fixture;
+  fixture.after(TraceKind::handler_end, 0, [&] { HostHal::invlpg(0); });
+  fixture.expect("O29 the counter local_flush_one is wrong", two_flushes());
 }
 
 }  // namespace

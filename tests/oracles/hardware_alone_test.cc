@@ -1,5 +1,5 @@
 // The oracles of hardware truth judge a kernel that has no core. They link without one, and know
-// the kernel by fuzz/events alone: this one has one space, one page and no flush function.
+// the kernel by fuzz/events alone: this one has one mm, one page and no flush function.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -45,11 +45,11 @@ class TinyKernel final : public KernelView, public host::Observer {
   }
 
   // KernelView.
-  [[nodiscard]] unsigned space_of(const void* /*mm*/) const override { return 0; }
-  [[nodiscard]] PhysAddr root(unsigned /*space*/) const override {
+  [[nodiscard]] unsigned mm_of(const void* /*mm*/) const override { return 0; }
+  [[nodiscard]] PhysAddr root(unsigned /*mm*/) const override {
     return FramePool::address(tables_[4]);
   }
-  [[nodiscard]] std::uint64_t leaf(unsigned /*space*/, unsigned page) const override {
+  [[nodiscard]] std::uint64_t leaf(unsigned /*mm*/, unsigned page) const override {
     return page == kPage ? *entry_ : 0;
   }
   [[nodiscard]] const host::HostAtomic<bool>& lazy_flag(CpuId cpu) const override {

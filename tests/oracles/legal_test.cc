@@ -10,7 +10,7 @@
 
 #include "fuzz/events/layout.h"
 #include "fuzz/scenario/files.h"
-#include "tests/oracles/trial.h"
+#include "tests/oracles/oracle_fixture.h"
 
 namespace shootdown::fuzz {
 namespace {
@@ -45,103 +45,104 @@ Scenario with(const Scenario& scenario, std::initializer_list<Preemption> preemp
   return result;
 }
 
-unsigned steps_of(Trial& trial, const Scenario& scenario) {
-  trial.expect_clean(scenario);
-  return static_cast<unsigned>(trial.machine.step());
+unsigned steps_of(OracleFixture& fixture, const Scenario& scenario) {
+  fixture.expect_clean(scenario);
+  return static_cast<unsigned>(fixture.machine.step());
 }
 
 /// Each schedule in which `first` is let run at some step and `second` at some later one.
-void sweep_pairs(Trial& trial, const Scenario& scenario, CpuId first, CpuId second) {
-  const unsigned steps = steps_of(trial, scenario);
+void sweep_pairs(OracleFixture& fixture, const Scenario& scenario, CpuId first, CpuId second) {
+  const unsigned steps = steps_of(fixture, scenario);
   for (unsigned i = 1; i < steps && !testing::Test::HasFailure(); ++i) {
     for (unsigned k = i + 1; k < steps; ++k) {
-      trial.expect_clean(with(scenario, {{i, first}, {k, second}}));
+      fixture.expect_clean(with(scenario, {{i, first}, {k, second}}));
     }
   }
 }
 
-TEST(Legal, ALazyCpuWithAnOldTranslationAnswersForAnotherSpace) {
-  Trial trial;
+TEST(Legal, ALazyCpuWithAnOldTranslationAnswersForAnotherMm) {
+  OracleFixture fixture;
   unsigned seen = 0;
-  trial.distort = [&](CpuId cpu, TraceEvent& event) {
+  fixture.distort = [&](CpuId cpu, TraceEvent& event) {
     if (event.kind == TraceKind::handler_end && event.outcome == HandlerOutcome::other_mm &&
-        trial.system().cpus[cpu].shared.is_lazy.peek() && trial.holds_stale(cpu, 0, 1)) {
+        fixture.system().cpus[cpu].shared.is_lazy.peek() && fixture.holds_stale(cpu, 0, 1)) {
       ++seen;
     }
   };
-  sweep_pairs(trial, scenario_in(kFolder / "lazy_and_another_space.txt"), 0, 2);
+  sweep_pairs(fixture, scenario_in(kFolder / "lazy_and_another_mm.txt"), 0, 2);
   EXPECT_GT(seen, 0u);
 }
 
 TEST(Legal, AFlushReturnsWhileACpuWithAnOldTranslationIsInTheSwitchingWindow) {
-  Trial trial;
+  OracleFixture fixture;
   unsigned seen_window = 0;
-  unsigned seen_slot = 0;
-  trial.distort = [&](CpuId /*cpu*/, TraceEvent& event) {
-    if (event.kind != TraceKind::flush_end || !trial.holds_stale(1, 0, 1)) return;
-    if (trial.loaded(1) == nullptr) ++seen_window;
-    if (trial.loaded(1) == &trial.mm(1)) ++seen_slot;
+  unsigned seen_asid = 0;
+  fixture.distort = [&](CpuId /*cpu*/, TraceEvent& event) {
+    if (event.kind != TraceKind::flush_end || !fixture.holds_stale(1, 0, 1)) return;
+    if (fixture.loaded(1) == nullptr) ++seen_window;
+    if (fixture.loaded(1) == &fixture.core_mm(1)) ++seen_asid;
   };
-  sweep_pairs(trial, scenario_in(kFolder / "switching_window.txt"), 0, 1);
+  sweep_pairs(fixture, scenario_in(kFolder / "switching_window.txt"), 0, 1);
   EXPECT_GT(seen_window, 0u);
-  EXPECT_GT(seen_slot, 0u) << "or has the old translation in a slot that is not loaded";
+  EXPECT_GT(seen_asid, 0u) << "or has the old translation in an ASID that is not loaded";
 }
 
 TEST(Legal, AnOldTranslationIsUsedBeforeTheFlushHasReturned) {
-  Trial trial;
+  OracleFixture fixture;
   unsigned seen = 0;
-  trial.on_access = [&](CpuId cpu, VirtAddr, const host::TlbEntry&) {
-    if (trial.holds_stale(cpu, 0, 1)) ++seen;
+  fixture.on_access = [&](CpuId cpu, VirtAddr, const host::TlbEntry&) {
+    if (fixture.holds_stale(cpu, 0, 1)) ++seen;
   };
-  sweep_pairs(trial, scenario_in(kFolder / "use_before_the_flush.txt"), 1, 0);
+  sweep_pairs(fixture, scenario_in(kFolder / "use_before_the_flush.txt"), 1, 0);
   EXPECT_GT(seen, 0u);
 }
 
 TEST(Legal, ALazyCpuKeepsATranslationToAFrameThatIsReused) {
-  Trial trial;
+  OracleFixture fixture;
   unsigned seen = 0;
-  trial.before_change = [&](CpuId) {
-    if (!trial.system().cpus[1].shared.is_lazy.peek()) return;
-    for (const host::TlbEntry& entry : trial.machine.cpu(1).tlb.entries) {
-      const host::FrameInfo& info = trial.machine.frames().info(entry.frame);
-      if (info.kind == host::FrameKind::data && owner_space(info.owner) == 1) ++seen;
+  fixture.before_change = [&](CpuId) {
+    if (!fixture.system().cpus[1].shared.is_lazy.peek()) return;
+    for (const host::TlbEntry& entry : fixture.machine.cpu(1).tlb.entries) {
+      const host::FrameInfo& info = fixture.machine.frames().info(entry.frame);
+      if (info.kind == host::FrameKind::data && owner_mm(info.owner) == 1) ++seen;
     }
   };
-  sweep_pairs(trial, scenario_in(kFolder / "lazy_and_a_reused_frame.txt"), 0, 1);
+  sweep_pairs(fixture, scenario_in(kFolder / "lazy_and_a_reused_frame.txt"), 0, 1);
   EXPECT_GT(seen, 0u);
 }
 
 TEST(Legal, TheUserHalfIsOldWhenAFlushReturnsAndPaysLater) {
-  Trial trial;
+  OracleFixture fixture;
   unsigned seen = 0;
-  trial.distort = [&](CpuId /*cpu*/, TraceEvent& event) {
-    const bool marked = trial.own(1).user_flush != 0 && trial.loaded(1) == &trial.mm(0);
-    if (event.kind == TraceKind::flush_end && marked && trial.holds_stale(1, 0, 1)) ++seen;
+  fixture.distort = [&](CpuId /*cpu*/, TraceEvent& event) {
+    const bool marked =
+        fixture.own(1).user_pcid_flush_mask != 0 && fixture.loaded(1) == &fixture.core_mm(0);
+    if (event.kind == TraceKind::flush_end && marked && fixture.holds_stale(1, 0, 1)) ++seen;
   };
-  sweep_pairs(trial, scenario_in(kFolder / "isolation_marked.txt"), 0, 1);
+  sweep_pairs(fixture, scenario_in(kFolder / "isolation_marked.txt"), 0, 1);
   EXPECT_GT(seen, 0u);
 }
 
 TEST(Legal, ATargetThatAnsweredEarlyHasNotFlushedYet) {
-  Trial trial;
+  OracleFixture fixture;
   unsigned seen = 0;
-  trial.distort = [&](CpuId /*cpu*/, TraceEvent& event) {
-    if (event.kind == TraceKind::flush_end && trial.machine.cpu(1).in_interrupt &&
-        trial.holds_stale(1, 0, 1)) {
+  fixture.distort = [&](CpuId /*cpu*/, TraceEvent& event) {
+    if (event.kind == TraceKind::flush_end && fixture.machine.cpu(1).in_interrupt &&
+        fixture.holds_stale(1, 0, 1)) {
       ++seen;
     }
   };
-  sweep_pairs(trial, scenario_in(kFolder / "early_answer.txt"), 1, 0);
+  sweep_pairs(fixture, scenario_in(kFolder / "early_answer.txt"), 1, 0);
   EXPECT_GT(seen, 0u);
 }
 
 TEST(Legal, AReclaimedPageIsUsedUntilItsBatchIsFlushed) {
-  Trial trial;
+  OracleFixture fixture;
   unsigned seen = 0;
-  trial.on_access = [&](CpuId cpu, VirtAddr, const host::TlbEntry&) {
-    if (trial.entry_of(0, 1) == 0 && trial.holds_stale(cpu, 0, 1)) ++seen;
+  fixture.on_access = [&](CpuId cpu, VirtAddr, const host::TlbEntry&) {
+    if (fixture.entry_of(0, 1) == 0 && fixture.holds_stale(cpu, 0, 1)) ++seen;
   };
-  sweep_pairs(trial, scenario_in(kFolder / "reclaim.txt"), 1, 0);
+  sweep_pairs(fixture, scenario_in(kFolder / "reclaim.txt"), 1, 0);
   EXPECT_GT(seen, 0u);
 }
 
@@ -150,36 +151,36 @@ TEST(Legal, AReclaimedPageIsUsedUntilItsBatchIsFlushed) {
 class EveryScenario : public testing::TestWithParam<std::string> {};
 
 TEST_P(EveryScenario, IsCleanWithAPreemptionAnywhere) {
-  Trial trial;
+  OracleFixture fixture;
   const Scenario scenario = scenario_in(kFolder / (GetParam() + ".txt"));
-  const unsigned steps = steps_of(trial, scenario);
+  const unsigned steps = steps_of(fixture, scenario);
   for (CpuId cpu = 0; cpu < scenario.header.cpus; ++cpu) {
     for (unsigned step = 1; step < steps; ++step) {
-      trial.expect_clean(with(scenario, {{step, cpu}}));
+      fixture.expect_clean(with(scenario, {{step, cpu}}));
     }
   }
 }
 
 TEST_P(EveryScenario, IsCleanWithASpeculativeFillAnywhere) {
-  Trial trial;
+  OracleFixture fixture;
   const Scenario scenario = scenario_in(kFolder / (GetParam() + ".txt"));
-  const unsigned steps = steps_of(trial, scenario);
+  const unsigned steps = steps_of(fixture, scenario);
   for (CpuId cpu = 0; cpu < scenario.header.cpus; ++cpu) {
     for (unsigned step = 1; step < steps; ++step) {
       Scenario filled = with(scenario, {{step, cpu}});
       Deviation& fill = filled.deviations[filled.deviations.size() - 1];
       fill.kind = EventKind::fill;
       fill.arg = 1;
-      trial.expect_clean(filled);
+      fixture.expect_clean(filled);
     }
   }
 }
 
 TEST_P(EveryScenario, IsCleanWithAnNmiAnywhere) {
-  Trial trial;
+  OracleFixture fixture;
   Scenario scenario = scenario_in(kFolder / (GetParam() + ".txt"));
   scenario.header.nmi = true;
-  const unsigned steps = steps_of(trial, scenario);
+  const unsigned steps = steps_of(fixture, scenario);
   std::uint64_t taken = 0;
   for (CpuId cpu = 0; cpu < scenario.header.cpus; ++cpu) {
     for (unsigned step = 1; step < steps; ++step) {
@@ -187,24 +188,24 @@ TEST_P(EveryScenario, IsCleanWithAnNmiAnywhere) {
       Deviation& nmi = interrupted.deviations[interrupted.deviations.size() - 1];
       nmi.kind = EventKind::nmi;
       nmi.arg = 1;
-      trial.expect_clean(interrupted);
-      taken += trial.machine.interrupts().nmis_delivered();
+      fixture.expect_clean(interrupted);
+      taken += fixture.machine.interrupts().nmis_delivered();
     }
   }
   EXPECT_GT(taken, 0u);
 }
 
 TEST_P(EveryScenario, IsCleanWithAnInterruptLostOrDoubledAnywhere) {
-  Trial trial;
+  OracleFixture fixture;
   Scenario scenario = scenario_in(kFolder / (GetParam() + ".txt"));
   scenario.header.faults = true;
-  const unsigned steps = steps_of(trial, scenario);
+  const unsigned steps = steps_of(fixture, scenario);
   for (const EventKind kind : {EventKind::lose, EventKind::duplicate}) {
     for (CpuId cpu = 0; cpu < scenario.header.cpus; ++cpu) {
       for (unsigned step = 1; step < steps; ++step) {
         Scenario disturbed = with(scenario, {{step, cpu}});
         disturbed.deviations[disturbed.deviations.size() - 1].kind = kind;
-        trial.expect_clean(disturbed);
+        fixture.expect_clean(disturbed);
       }
     }
   }

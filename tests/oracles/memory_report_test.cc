@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "fuzz/events/layout.h"
-#include "tests/oracles/trial.h"
+#include "tests/oracles/oracle_fixture.h"
 
 namespace shootdown::fuzz {
 namespace {
@@ -28,24 +28,24 @@ constexpr std::string_view kPartThatIsNone =
     "O6 the memory manager looks for a part that a page does not have";
 
 struct MemoryReport : testing::Test {
-  Trial trial;
+  OracleFixture fixture;
 
-  GuestMemory& memory() { return trial.guest.memory(); }
-  /// The table that maps the small page in space 0.
+  SimMemory& memory() { return fixture.sim.memory(); }
+  /// The table that maps the small page in mm 0.
   PhysAddr table_of(unsigned page) {
-    return vm::find_table(trial.guest.manager(), trial.guest.space(0), page_address(page), 1);
+    return vm::find_table(fixture.sim.manager(), fixture.sim.mm(0), page_address(page), 1);
   }
-  PhysAddr frame_of(unsigned page) { return vm::frame_of(trial.entry_of(0, page)); }
+  PhysAddr frame_of(unsigned page) { return vm::frame_of(fixture.entry_of(0, page)); }
   /// A table that was released, and that nothing points to.
   PhysAddr released_table() {
-    const PhysAddr table =
-        memory().allocate_table({.mm = &trial.mm(0), .address = page_address(0), .level = 1});
+    const PhysAddr table = memory().allocate_table(
+        {.mm = &fixture.core_mm(0), .address = page_address(0), .level = 1});
     memory().discard_table(table);
     return table;
   }
   PhysAddr released_page(unsigned page = 5, unsigned level = 1) {
-    const PhysAddr frame =
-        memory().allocate_page({.mm = &trial.mm(0), .address = page_address(page), .level = level});
+    const PhysAddr frame = memory().allocate_page(
+        {.mm = &fixture.core_mm(0), .address = page_address(page), .level = level});
     memory().references(frame).poke(0);
     memory().release_page(frame);
     return frame;
@@ -54,11 +54,11 @@ struct MemoryReport : testing::Test {
   /// beyond that.
   void expect(std::string_view title, const std::function<void()>& code) {
     bool survived = false;
-    trial.expect(title, {{op("map mm=0 page=16"), op("write page=1"), wrong([&] {
-                            code();
-                            survived = true;
-                          }),
-                          op("read page=1")}});
+    fixture.expect(title, {{op("map mm=0 page=16"), op("write page=1"), wrong([&] {
+                              code();
+                              survived = true;
+                            }),
+                            op("read page=1")}});
     EXPECT_FALSE(survived) << "the run goes on after the wrong access";
   }
 };
@@ -69,17 +69,17 @@ using O6_MemoryReport = MemoryReport;
 
 TEST_F(O6_MemoryReport, PeekInAReleasedTable) {
   expect(kReadsNoTable, [&] { (void)memory().entry(released_table(), 3).peek(); });
-  EXPECT_EQ(trial.report.detail, "The frame was released.");
+  EXPECT_EQ(fixture.report.detail, "The frame was released.");
 }
 
 TEST_F(O6_MemoryReport, PeekInAPage) {
   expect(kReadsNoTable, [&] { (void)memory().entry(frame_of(1), 0).peek(); });
-  EXPECT_EQ(trial.report.detail, "The frame is something else.");
+  EXPECT_EQ(fixture.report.detail, "The frame is something else.");
 }
 
 TEST_F(O6_MemoryReport, PeekInNoTable) {
   expect(kReadsNowhere, [&] { (void)memory().entry(vm::kNoFrame, 3).peek(); });
-  EXPECT_EQ(trial.report.detail, "No such memory was ever allocated.");
+  EXPECT_EQ(fixture.report.detail, "No such memory was ever allocated.");
 }
 
 TEST_F(O6_MemoryReport, PeekBeyondMemory) {
@@ -144,7 +144,7 @@ TEST_F(O6_MemoryReport, LockOfNoFrame) {
 }
 
 TEST_F(O6_MemoryReport, LocksAndCountsOutliveTheFramesUse) {
-  trial.expect(
+  fixture.expect(
       "ok", {{wrong([&] {
         EXPECT_EQ(memory().table_lock(released_table()).load(std::memory_order_acquire), 0U);
         EXPECT_EQ(memory().references(released_page()).load(std::memory_order_acquire), 0U);
@@ -205,15 +205,15 @@ TEST_F(O6_MemoryReport, PartOfNoFrame) {
 }
 
 TEST_F(O6_MemoryReport, LargePagesHaveAllParts) {
-  trial.expect("ok", {{op("map mm=0 page=16"), wrong([&] {
-                         const PhysAddr page = frame_of(kSmallPages);
-                         for (unsigned index = 0; index < vm::kEntries; ++index) {
-                           EXPECT_EQ(memory().part(page, index),
-                                     index == kLargePagePart ? page : vm::kNoFrame);
-                         }
-                       }),
-                       op("split mm=0 page=16"), op("write page=16"), op("collapse mm=0 page=16"),
-                       op("read page=16")}});
+  fixture.expect("ok", {{op("map mm=0 page=16"), wrong([&] {
+                           const PhysAddr page = frame_of(kSmallPages);
+                           for (unsigned index = 0; index < vm::kEntries; ++index) {
+                             EXPECT_EQ(memory().part(page, index),
+                                       index == kLargePagePart ? page : vm::kNoFrame);
+                           }
+                         }),
+                         op("split mm=0 page=16"), op("write page=16"), op("collapse mm=0 page=16"),
+                         op("read page=16")}});
 }
 
 // ---- Releases

@@ -1,10 +1,10 @@
 // A trial that ends in another report than the expected one explains itself.
-#include "tests/oracles/trial.h"
-
 #include <gtest/gtest-spi.h>
 #include <gtest/gtest.h>
 
 #include <string>
+
+#include "tests/oracles/oracle_fixture.h"
 
 namespace shootdown::fuzz {
 namespace {
@@ -19,32 +19,32 @@ Script unmap_behind_a_reader() {
 
 struct TrialTest : testing::Test {
   void keep_the_translation() {
-    trial.before(TraceKind::handler_begin, 1, [this] { loot.take(1); });
-    trial.after(TraceKind::handler_end, 1, [this] { loot.put_entries(1); });
+    fixture.before(TraceKind::handler_begin, 1, [this] { snapshot.take(1); });
+    fixture.after(TraceKind::handler_end, 1, [this] { snapshot.put_entries(1); });
   }
-  Trial trial;
-  Loot loot{trial};
+  OracleFixture fixture;
+  TlbSnapshot snapshot{fixture};
 };
 
 TEST_F(TrialTest, TellsTheReportThatCameAndTheOneThatWasExpected) {
   keep_the_translation();
-  trial.expect(kReaches, unmap_behind_a_reader());
-  EXPECT_NONFATAL_FAILURE(trial.expect("O2 something else", unmap_behind_a_reader()),
+  fixture.expect(kReaches, unmap_behind_a_reader());
+  EXPECT_NONFATAL_FAILURE(fixture.expect("O2 something else", unmap_behind_a_reader()),
                           "The run with the wrong steps and hooks ends in\n  " +
                               std::string(kReaches) + "\ninstead of\n  O2 something else\n");
 }
 
 TEST_F(TrialTest, TellsWhatEachCpuWasToDo) {
   keep_the_translation();
-  EXPECT_NONFATAL_FAILURE(trial.expect_clean(unmap_behind_a_reader()),
+  EXPECT_NONFATAL_FAILURE(fixture.expect_clean(unmap_behind_a_reader()),
                           "SCRIPT\ncpu 0: await 1; unmap mm=0 page=1 count=1;\n"
                           "cpu 1: read page=1; go 1; a wrong step;\n");
 }
 
 TEST_F(TrialTest, TellsTheInterleavingAndTheReport) {
   keep_the_translation();
-  trial.run(unmap_behind_a_reader(), {}, /*honestly=*/false);
-  const std::string told = trial.trace_report();
+  fixture.run(unmap_behind_a_reader(), {}, /*honestly=*/false);
+  const std::string told = fixture.trace_report();
   const std::size_t interleaving = told.find("\nINTERLEAVING\nstep   cpu0");
   const std::size_t report = told.find("\nREPORT\n  " + std::string(kReaches) + "\n");
   ASSERT_NE(interleaving, std::string::npos) << told;
@@ -57,10 +57,10 @@ TEST_F(TrialTest, TellsTheInterleavingAndTheReport) {
 }
 
 TEST_F(TrialTest, SaysThatTheHonestRunWasWrongAlready) {
-  EXPECT_NONFATAL_FAILURE(
-      trial.expect("O3 a slot is newer than its address space",
-                   {{act([this] { trial.loaded_slot(0).generation = 9; }), op("switch_to mm=0")}}),
-      "The run without the wrong steps and hooks ends in\n  O3 ");
+  EXPECT_NONFATAL_FAILURE(fixture.expect("O3 an ASID is newer than its address space",
+                                         {{act([this] { fixture.loaded_asid(0).generation = 9; }),
+                                           op("switch_to mm=0")}}),
+                          "The run without the wrong steps and hooks ends in\n  O3 ");
 }
 
 TEST_F(TrialTest, AScenarioThatFailsIsRepeatedAndRecorded) {
@@ -71,9 +71,9 @@ TEST_F(TrialTest, AScenarioThatFailsIsRepeatedAndRecorded) {
             "cpu 1: read page=1\nat +0: preempt cpu=1\n",
             scenario, error))
       << print(error);
-  trial.expect_clean(scenario);
-  trial.before(TraceKind::flush_send, 0, [this] { trial.loaded_slot(0).generation = 100; });
-  EXPECT_NONFATAL_FAILURE(trial.expect_clean(scenario), "\nINTERLEAVING\nstep   cpu0");
+  fixture.expect_clean(scenario);
+  fixture.before(TraceKind::flush_send, 0, [this] { fixture.loaded_asid(0).generation = 100; });
+  EXPECT_NONFATAL_FAILURE(fixture.expect_clean(scenario), "\nINTERLEAVING\nstep   cpu0");
 }
 
 }  // namespace

@@ -93,7 +93,7 @@ TEST_F(UnheededTest, NothingIsThereToAct) {
       << "the first one caches pointers to tables";
   EXPECT_EQ(found("tso=1", with("at +0: drain cpu=1 stores=1\n")),
             "0: the CPU's store buffer is empty\n");
-  EXPECT_EQ(found("cxx=1", with("at +0: overtake cpu=1 store=0\n")),
+  EXPECT_EQ(found("compiler_reordering=1", with("at +0: overtake cpu=1 store=0\n")),
             "0: no store of the CPU may overtake another\n");
   EXPECT_EQ(found("broadcast=1", with("at +0: deliver cpu=1 message=0\n")),
             "0: no broadcast is on its way to the CPU\n");
@@ -117,22 +117,23 @@ TEST_F(UnheededTest, WhatItWasToChangeNeverCame) {
             "0: the next one like it came first\n1: no interrupt to the CPU came after it\n");
   EXPECT_EQ(found("backend=xen", alone + "at +0: fail cpu=1 how=0\n"),
             "0: no hypercall or message of the CPU came after it\n");
-  EXPECT_EQ(found("cxx=1", "at +0: stale cpu=1 age=1\n"),
-            found("cxx=1", "at +0: stale cpu=1 age=1\n"));
+  EXPECT_EQ(found("compiler_reordering=1", "at +0: stale cpu=1 age=1\n"),
+            found("compiler_reordering=1", "at +0: stale cpu=1 age=1\n"));
 }
 
 TEST_F(UnheededTest, TheConfigurationHasNothingOfTheKind) {
-  for (const auto& [deviation, needed] : {std::pair{"drain cpu=1 stores=1", "tso=1 or cxx=1"},
-                                          {"overtake cpu=1 store=0", "cxx=1"},
-                                          {"stale cpu=1 age=1", "cxx=1"},
-                                          {"deliver cpu=1 message=0", "broadcast=1"},
-                                          {"vcpu_preempt cpu=1", "backend=kvm"},
-                                          {"vcpu_resume cpu=1", "backend=kvm"},
-                                          {"fail cpu=1 how=0", "backend=hyperv, xen or uv"},
-                                          {"nmi cpu=1 page=1", "nmi=1"},
-                                          {"device mm=0 page=1", "device=1"},
-                                          {"lose cpu=1", "faults=1"},
-                                          {"duplicate cpu=1", "faults=1"}}) {
+  for (const auto& [deviation, needed] :
+       {std::pair{"drain cpu=1 stores=1", "tso=1 or compiler_reordering=1"},
+        {"overtake cpu=1 store=0", "compiler_reordering=1"},
+        {"stale cpu=1 age=1", "compiler_reordering=1"},
+        {"deliver cpu=1 message=0", "broadcast=1"},
+        {"vcpu_preempt cpu=1", "backend=kvm"},
+        {"vcpu_resume cpu=1", "backend=kvm"},
+        {"fail cpu=1 how=0", "backend=hyperv, xen or uv"},
+        {"nmi cpu=1 page=1", "nmi=1"},
+        {"device mm=0 page=1", "device=1"},
+        {"lose cpu=1", "faults=1"},
+        {"duplicate cpu=1", "faults=1"}}) {
     EXPECT_EQ(found("", with("at +0: " + std::string(deviation) + "\n")),
               "0: it means nothing without " + std::string(needed) + "\n");
   }

@@ -21,7 +21,7 @@ expect() {
 cd "$TEST_TMPDIR/" || exit 1
 sed 's/^# explore:.*//' "$OLDPWD/$proof" > unexplained.txt
 sed 's/setup=/set=/' "$OLDPWD/$proof" > misspelt.txt
-sed 's/tso=1/cxx=1/' "$OLDPWD/$proof" > reordered.txt
+sed 's/tso=1/compiler_reordering=1/' "$OLDPWD/$proof" > reordered.txt
 sed 's/fill=1/nmi=1/' "$OLDPWD/$proof" > without_nmis.txt
 sed 's/fill=1/lose=1/' "$OLDPWD/$proof" > without_faults.txt
 sed 's/fill=1/device=1:2/' "$OLDPWD/$proof" > without_device.txt
@@ -36,8 +36,8 @@ expect 2 "no file given" "$explore"
 expect 2 "missing.txt: No such file" "$explore" missing.txt
 expect 2 "unexplained.txt: no line says how to explore it" "$explore" unexplained.txt
 expect 2 "misspelt.txt: line 2: unknown word 'set'" "$explore" misspelt.txt
-expect 2 "reordered.txt: with cxx=1 the exploration needs a bound" "$explore" reordered.txt
-expect 2 "with cxx=1 the exploration needs a bound" "$explore" --cxx "$OLDPWD/$proof"
+expect 2 "reordered.txt: with compiler_reordering=1 the exploration needs a bound" "$explore" reordered.txt
+expect 2 "with compiler_reordering=1 the exploration needs a bound" "$explore" --cxx "$OLDPWD/$proof"
 expect 2 "only one of --sc, --tso and --cxx" "$explore" --cxx --tso "$OLDPWD/$proof"
 expect 0 "at most 1 times" "$explore" --deviations 1 reordered.txt
 expect 2 "without_nmis.txt: 'nmi' has no effect without 'config nmi=1'" "$explore" without_nmis.txt

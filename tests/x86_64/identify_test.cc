@@ -125,15 +125,15 @@ TEST(Identify, XenByTheWayInAndNotByCpuid) {
 }
 
 TEST(Identify, UvByFirmwareAndOnlyWithADriver) {
-  const PlatformFacts uv{.oem_id = "SGI", .oem_table_id = "UVX", .hub_driver = true, .cpus = 4};
-  EXPECT_EQ(Processor().backend(uv), FlushBackend::uv);
-  PlatformFacts other = uv;
-  other.hub_driver = false;
+  const PlatformFacts uv_bau{.oem_id = "SGI", .oem_table_id = "UVX", .bau_driver = true, .cpus = 4};
+  EXPECT_EQ(Processor().backend(uv_bau), FlushBackend::uv_bau);
+  PlatformFacts other = uv_bau;
+  other.bau_driver = false;
   EXPECT_EQ(Processor().backend(other), FlushBackend::native);
-  other = uv;
+  other = uv_bau;
   other.oem_table_id = "ICE";
   EXPECT_EQ(Processor().backend(other), FlushBackend::native);
-  EXPECT_EQ(Processor().hypervisor(kBase, "KVMKVMKVM").backend(uv), FlushBackend::native)
+  EXPECT_EQ(Processor().hypervisor(kBase, "KVMKVMKVM").backend(uv_bau), FlushBackend::native)
       << "a guest does not own the hub";
 }
 

@@ -9,14 +9,16 @@ namespace {
 
 /// What a CPU knows of itself. Not its counters.
 std::uint64_t checksum_of(const CpuPrivate<host::HostHal>& own) {
-  const auto& [loaded_mm, on_global, loaded_slot, next_slot, slots, user_flush, invalidate_other,
-               owes_answered_flush, is_up, request_in_use, deferred, cr4, counters] = own;
+  const auto& [loaded_mm, on_global, loaded_asid, next_asid, asids, user_pcid_flush_mask,
+               invalidate_other, early_acked_flush_pending, is_up, request_in_use, deferred, cr4,
+               counters] = own;
   static_cast<void>(counters);
   const auto& [deferred_start, deferred_end] = deferred;
-  std::uint64_t sum = checksum(loaded_mm.peek(), on_global.peek(), loaded_slot, next_slot,
-                               user_flush, invalidate_other, owes_answered_flush.peek(), is_up,
-                               request_in_use, deferred_start, deferred_end, cr4);
-  for (const auto& [context, generation] : slots) sum = checksum(sum, context, generation);
+  std::uint64_t sum =
+      checksum(loaded_mm.peek(), on_global.peek(), loaded_asid, next_asid, user_pcid_flush_mask,
+               invalidate_other, early_acked_flush_pending.peek(), is_up, request_in_use,
+               deferred_start, deferred_end, cr4);
+  for (const auto& [context, generation] : asids) sum = checksum(sum, context, generation);
   return sum;
 }
 
@@ -35,11 +37,11 @@ void BookkeepingChecker::compare_own_state(CpuId cpu) const {
 }
 
 void BookkeepingChecker::on_switch_end(CpuId cpu) const {
-  const auto& slots = core_.own(cpu).slots;
-  for (Slot a = 0; a < kSlots; ++a) {
-    for (Slot b = a + 1; b < kSlots; ++b) {
-      if (slots[a].context == kNoContext || slots[a].context != slots[b].context) continue;
-      core_.truth().fail(Oracle::o14, "two slots of a CPU name the same space",
+  const auto& asids = core_.own(cpu).asids;
+  for (Asid a = 0; a < kDynamicAsids; ++a) {
+    for (Asid b = a + 1; b < kDynamicAsids; ++b) {
+      if (asids[a].context == kNoContext || asids[a].context != asids[b].context) continue;
+      core_.truth().fail(Oracle::o14, "two ASIDs of a CPU name the same mm",
                          cpu_name(cpu) + " may load the older of the two.", {},
                          core_.truth().event(cpu, "ends a switch"));
     }
@@ -47,10 +49,9 @@ void BookkeepingChecker::on_switch_end(CpuId cpu) const {
 }
 
 void BookkeepingChecker::report_root(CpuId cpu) const {
-  core_.truth().fail(
-      Oracle::o22, "user_access_ok would be true while CR3 holds another space",
-      "An NMI on " + cpu_name(cpu) + " now would take the wrong space for its task's.", {},
-      core_.truth().event(cpu, "may be interrupted by an NMI"));
+  core_.truth().fail(Oracle::o22, "user_access_ok would be true while CR3 holds another mm",
+                     "An NMI on " + cpu_name(cpu) + " now would take the wrong mm for its task's.",
+                     {}, core_.truth().event(cpu, "may be interrupted by an NMI"));
 }
 
 void BookkeepingChecker::report_disagreement(CpuId cpu, const char* disagrees) const {
@@ -68,7 +69,7 @@ void BookkeepingChecker::report_cr4(CpuId cpu) const {
 }
 
 void BookkeepingChecker::report_lazy(CpuId cpu) const {
-  core_.truth().fail(Oracle::o9, "a CPU is lazy on the kernel's own space",
+  core_.truth().fail(Oracle::o9, "a CPU is lazy on the kernel's own mm",
                      cpu_name(cpu) + " has no user half loaded that it could leave alone.", {},
                      core_.truth().event(cpu, "is lazy"));
 }

@@ -1,8 +1,8 @@
 // Verifies: what a CPU records of itself agrees with its registers whenever an interrupt or an NMI
 // may ask (O8, O22, O23); a lazy CPU has a user space loaded (O9); a CPU does not write its own
-// state while a user root is loaded, which does not map it (O32); its slots name each space at most
+// state while a user root is loaded, which does not map it (O32); its ASIDs name each mm at most
 // once (O14).
-// Does not verify: that the records are recent (generations.h, slots.h).
+// Does not verify: that the records are recent (generations.h, ASIDs.h).
 #pragma once
 
 #include <array>
@@ -23,16 +23,16 @@ class BookkeepingChecker {
   /// O22: what user_access_ok would say, and CR3.
   void check_root(CpuId cpu) const {
     // Where NMIs arrive, they ask for themselves.
-    if (core_.guest().takes_nmis()) return;
+    if (core_.sim().takes_nmis()) return;
     const Mm<host::HostHal>* loaded = core_.loaded(cpu);
     const Truth::Cpu& state = core_.truth().cpu(cpu);
     if (loaded == nullptr || state.offline) return;
     // Then user_access_ok is false, whatever is loaded.
     if (core_.truth().is_lazy(cpu) ||
-        core_.own(cpu).owes_answered_flush.seen_by(core_.machine().cpu(cpu))) {
+        core_.own(cpu).early_acked_flush_pending.seen_by(core_.machine().cpu(cpu))) {
       return;
     }
-    if (state.space == kNoSpace ? loaded->is_kernel : loaded == &core_.mm(state.space)) return;
+    if (state.mm == kNoMm ? loaded->is_kernel : loaded == &core_.core_mm(state.mm)) return;
     report_root(cpu);
   }
   void check_user_root(CpuId cpu) const {
@@ -56,19 +56,19 @@ class BookkeepingChecker {
   [[nodiscard]] const char* what_disagrees(CpuId cpu, const Mm<host::HostHal>* loaded) const {
     const CpuPrivate<host::HostHal>& own = core_.own(cpu);
     const host::HostCpu& hardware = core_.machine().cpu(cpu);
-    const Slot slot = own.loaded_slot;
+    const Asid asid = own.loaded_asid;
     if (loaded == nullptr) return "says that it is inside a switch.";
-    if (hardware.cr3 != (core_.guest().in_user_mode(cpu)
-                             ? user_cr3_value(core_.system(), *loaded, slot)
-                             : cr3_value(core_.system(), *loaded, slot))) {
-      return "names another space, half or slot than CR3.";
+    if (hardware.cr3 != (core_.sim().in_user_mode(cpu)
+                             ? user_cr3_value(core_.system(), *loaded, asid)
+                             : cr3_value(core_.system(), *loaded, asid))) {
+      return "names another mm, half or ASID than CR3.";
     }
-    if (own.on_global.seen_by(hardware) != is_global_slot(slot)) {
-      return "is wrong about whether the slot is global.";
+    if (own.on_global.seen_by(hardware) != is_global_asid(asid)) {
+      return "is wrong about whether the ASID is global.";
     }
-    if (is_global_slot(slot) ? loaded->global_slot.seen_by(hardware) != slot
-                             : own.slots[slot].context != loaded->context) {
-      return "names a slot that belongs to another space.";
+    if (is_global_asid(asid) ? loaded->global_asid.seen_by(hardware) != asid
+                             : own.asids[asid].context != loaded->context) {
+      return "names an ASID that belongs to another mm.";
     }
     return nullptr;
   }

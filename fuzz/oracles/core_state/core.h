@@ -5,7 +5,7 @@
 #include <array>
 
 #include "core/shootdown_all.h"
-#include "fuzz/kernel/guest.h"
+#include "fuzz/kernel/sim_kernel.h"
 #include "fuzz/oracles/hardware/truth.h"
 
 namespace shootdown::fuzz {
@@ -15,13 +15,13 @@ class Core {
   explicit Core(const Truth& truth) : truth_(truth) {}
 
   /// The kernel whose state it is, for all runs.
-  void watch(Guest& guest) { guest_ = &guest; }
+  void watch(SimKernel& sim) { sim_ = &sim; }
   void start();
 
   [[nodiscard]] const Truth& truth() const { return truth_; }
   [[nodiscard]] host::Machine& machine() const { return truth_.machine(); }
-  [[nodiscard]] Guest& guest() const { return *guest_; }
-  [[nodiscard]] System<host::HostHal>& system() const { return guest_->system(); }
+  [[nodiscard]] SimKernel& sim() const { return *sim_; }
+  [[nodiscard]] System<host::HostHal>& system() const { return sim_->system(); }
   [[nodiscard]] const Config& config() const { return system().config; }
   [[nodiscard]] const CpuPrivate<host::HostHal>& own(CpuId cpu) const {
     return system().cpus[cpu].own;
@@ -30,25 +30,23 @@ class Core {
   [[nodiscard]] const Mm<host::HostHal>* loaded(CpuId cpu) const {
     return own(cpu).loaded_mm.seen_by(machine().cpu(cpu));
   }
-  [[nodiscard]] const Mm<host::HostHal>& mm(unsigned space) const {
-    return guest_->space(space).mm;
+  [[nodiscard]] const Mm<host::HostHal>& core_mm(unsigned mm) const { return sim_->mm(mm).core; }
+  [[nodiscard]] std::uint64_t mask_word(unsigned mm) const { return mask_words_[mm]->peek(); }
+  [[nodiscard]] bool is_in_mask(CpuId cpu, unsigned mm) const {
+    return ((mask_word(mm) >> cpu) & 1) != 0;
   }
-  [[nodiscard]] std::uint64_t mask_word(unsigned space) const { return mask_words_[space]->peek(); }
-  [[nodiscard]] bool is_in_mask(CpuId cpu, unsigned space) const {
-    return ((mask_word(space) >> cpu) & 1) != 0;
-  }
-  /// Under page-table isolation: the user twin, or its entry for the address, will be flushed on
+  /// Under page-table isolation: the user PCID, or its entry for the address, will be flushed on
   /// the way to user mode.
-  [[nodiscard]] bool twin_is_owed(CpuId cpu, Slot slot) const;
-  [[nodiscard]] bool twin_is_owed(CpuId cpu, Slot slot, VirtAddr address) const;
-  /// A switch to the space that the slot names would keep its entries.
-  [[nodiscard]] bool loads_without_flush(CpuId cpu, Slot slot) const;
+  [[nodiscard]] bool user_flush_is_pending(CpuId cpu, Asid asid) const;
+  [[nodiscard]] bool user_flush_is_pending(CpuId cpu, Asid asid, VirtAddr address) const;
+  /// A switch to the mm that the ASID names would keep its entries.
+  [[nodiscard]] bool loads_without_flush(CpuId cpu, Asid asid) const;
   /// The CPU may use what it holds under this PCID without a flush before.
   [[nodiscard]] bool trusts(CpuId cpu, std::uint16_t pcid, bool global) const;
 
  private:
   const Truth& truth_;
-  Guest* guest_{nullptr};
+  SimKernel* sim_{nullptr};
   std::array<const host::HostAtomic<std::uint64_t>*, kMaxMms + 1> mask_words_{};
 };
 

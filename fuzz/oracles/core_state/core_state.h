@@ -1,16 +1,16 @@
 // The checkers of the core's state together.
 #pragma once
 
+#include "fuzz/oracles/core_state/asids.h"
 #include "fuzz/oracles/core_state/bookkeeping.h"
 #include "fuzz/oracles/core_state/core.h"
 #include "fuzz/oracles/core_state/counters.h"
 #include "fuzz/oracles/core_state/generations.h"
-#include "fuzz/oracles/core_state/global_slots.h"
+#include "fuzz/oracles/core_state/global_asids.h"
 #include "fuzz/oracles/core_state/handovers.h"
 #include "fuzz/oracles/core_state/masks.h"
 #include "fuzz/oracles/core_state/needless.h"
 #include "fuzz/oracles/core_state/requests.h"
-#include "fuzz/oracles/core_state/slots.h"
 #include "fuzz/oracles/core_state/temporary.h"
 
 namespace shootdown::fuzz {
@@ -23,8 +23,8 @@ struct CoreState {
     requests.start();
     needless.start();
     generations.start();
-    slots.start();
-    global_slots.start();
+    asids.start();
+    global_asids.start();
     counters.start();
     if (core.machine().memory().reorders()) handovers.start();
   }
@@ -35,8 +35,8 @@ struct CoreState {
   RequestChecker requests{core};
   NeedlessChecker needless{core, requests};
   GenerationChecker generations{core, requests};
-  SlotChecker slots{core, requests};
-  GlobalSlotChecker global_slots{core, requests};
+  AsidChecker asids{core, requests};
+  GlobalAsidChecker global_asids{core, requests};
   CounterChecker counters{core};
   TemporaryChecker temporary{core};
   HandoverChecker handovers;

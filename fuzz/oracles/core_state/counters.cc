@@ -53,7 +53,7 @@ void CounterChecker::on_program_end(CpuId cpu) const {
   check(cpu, "targets_queued", counters.targets_queued, tally.queued);
   check(cpu, "broadcasts", counters.broadcasts, tally.broadcasts);
   // A message from the hub counts as received, too, and is no call.
-  if (core_.machine().setup().hardware.backend != host::Backend::uv) {
+  if (core_.machine().setup().hardware.backend != host::Backend::uv_bau) {
     check(cpu, "remote_flush_received", counters.remote_flush_received, tally.calls_run);
   }
   // Xen flushes by hypercall.

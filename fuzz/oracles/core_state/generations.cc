@@ -15,17 +15,17 @@ void GenerationChecker::start() {
 }
 
 void GenerationChecker::report_too_new(CpuId cpu, const Mm<HostHal>& mm) const {
-  const Generation recorded = core_.own(cpu).generation_of(core_.own(cpu).loaded_slot);
-  core_.truth().fail(Oracle::o3, "a slot is newer than its address space",
+  const Generation recorded = core_.own(cpu).generation_of(core_.own(cpu).loaded_asid);
+  core_.truth().fail(Oracle::o3, "an ASID is newer than its address space",
                      cpu_name(cpu) + " recorded generation " + std::to_string(recorded) + ", " +
-                         mm_name(core_.guest().index_of(mm)) + " is at " +
+                         mm_name(core_.sim().index_of(mm)) + " is at " +
                          std::to_string(mm.tlb_gen.peek()) + ".",
-                     {}, core_.truth().event(cpu, "holds the slot"));
+                     {}, core_.truth().event(cpu, "holds the ASID"));
 }
 
 void GenerationChecker::report_backwards(CpuId cpu, const Mm<HostHal>& mm, Generation last) const {
   core_.truth().fail(Oracle::o3, "a generation went backwards",
-                     mm_name(core_.guest().index_of(mm)) + " went from " + std::to_string(last) +
+                     mm_name(core_.sim().index_of(mm)) + " went from " + std::to_string(last) +
                          " to " + std::to_string(mm.tlb_gen.peek()) + ".",
                      {}, core_.truth().event(cpu, "sees it"));
 }

@@ -1,7 +1,7 @@
 // Verifies: generations stay in their bounds (O3); a flush function that invalidates page by page
 // covers exactly one missing generation (O10), records one that it read before it flushed (O11),
 // and flushes everything only where pages would not have been enough (O19).
-// Does not verify: that translations are as recent as the recorded generation says (slots.h).
+// Does not verify: that translations are as recent as the recorded generation says (ASIDs.h).
 #pragma once
 
 #include <array>
@@ -17,16 +17,16 @@ class GenerationChecker {
       : core_(core), requests_(requests) {}
 
   void start();
-  void on_destroy(unsigned space) { last_[space] = kFirstGeneration; }
+  void on_destroy(unsigned mm) { last_[mm] = kFirstGeneration; }
   void after_change(CpuId cpu) {
     const Mm<host::HostHal>* loaded = core_.loaded(cpu);
     if (loaded == nullptr || loaded->is_kernel) return;
     const CpuPrivate<host::HostHal>& own = core_.own(cpu);
     const Generation now = loaded->tlb_gen.peek();
     const bool owned =
-        !is_global_slot(own.loaded_slot) && own.slots[own.loaded_slot].context == loaded->context;
-    if (owned && own.generation_of(own.loaded_slot) > now) report_too_new(cpu, *loaded);
-    Generation& last = last_[core_.guest().index_of(*loaded)];
+        !is_global_asid(own.loaded_asid) && own.asids[own.loaded_asid].context == loaded->context;
+    if (owned && own.generation_of(own.loaded_asid) > now) report_too_new(cpu, *loaded);
+    Generation& last = last_[core_.sim().index_of(*loaded)];
     if (now < last) report_backwards(cpu, *loaded, last);
     last = now;
   }

@@ -9,36 +9,36 @@ void HandoverChecker::start() {
   grants_ = {};
 }
 
-void HandoverChecker::on_bump(CpuId cpu, unsigned space, Generation generation) {
-  bumps_[space][generation % kBumps] = {.what = generation,
-                                        .life = core_.truth().space(space).life,
-                                        .cpu = cpu,
-                                        .time = order_.last_change(cpu)};
+void HandoverChecker::on_bump(CpuId cpu, unsigned mm, Generation generation) {
+  bumps_[mm][generation % kBumps] = {.what = generation,
+                                     .life = core_.truth().mm(mm).life,
+                                     .cpu = cpu,
+                                     .time = order_.last_change(cpu)};
 }
 
 void HandoverChecker::on_recorded(CpuId cpu) const {
-  const unsigned space = core_.guest().space_of(core_.loaded(cpu));
-  if (space == kNoSpace) return;
-  const Generation recorded = core_.own(cpu).generation_of(core_.own(cpu).loaded_slot);
-  const Made& bump = bumps_[space][recorded % kBumps];
-  if (bump.what != recorded || bump.life != core_.truth().space(space).life) return;
-  if (core_.machine().memory().cxx().knows(cpu, bump.cpu, bump.time)) return;
+  const unsigned mm = core_.sim().mm_of(core_.loaded(cpu));
+  if (mm == kNoMm) return;
+  const Generation recorded = core_.own(cpu).generation_of(core_.own(cpu).loaded_asid);
+  const Made& bump = bumps_[mm][recorded % kBumps];
+  if (bump.what != recorded || bump.life != core_.truth().mm(mm).life) return;
+  if (core_.machine().memory().compiler_reordering().knows(cpu, bump.cpu, bump.time)) return;
   order_.report("a generation is recorded before what it stands for is visible (M6)",
                 "Nothing orders " + cpu_name(bump.cpu) + "'s change of the entries before " +
                     cpu_name(cpu) + "'s record that they are flushed.",
                 bump.cpu, cpu);
 }
 
-void HandoverChecker::on_granted(CpuId cpu, unsigned space, Slot slot) {
-  grants_[space] = {
-      .what = slot, .life = core_.truth().space(space).life, .cpu = cpu, .time = order_.now(cpu)};
+void HandoverChecker::on_granted(CpuId cpu, unsigned mm, Asid asid) {
+  grants_[mm] = {
+      .what = asid, .life = core_.truth().mm(mm).life, .cpu = cpu, .time = order_.now(cpu)};
 }
 
-void HandoverChecker::on_slot_seen(CpuId cpu, unsigned space) const {
-  const Made& grant = grants_[space];
-  if (grant.time == 0 || grant.life != core_.truth().space(space).life) return;
-  if (core_.machine().memory().cxx().knows(cpu, grant.cpu, grant.time)) return;
-  order_.report("a global slot is seen before what came before it (M14)",
+void HandoverChecker::on_asid_seen(CpuId cpu, unsigned mm) const {
+  const Made& grant = grants_[mm];
+  if (grant.time == 0 || grant.life != core_.truth().mm(mm).life) return;
+  if (core_.machine().memory().compiler_reordering().knows(cpu, grant.cpu, grant.time)) return;
+  order_.report("a global ASID is seen before what came before it (M14)",
                 "Nothing orders the start of the transition on " + cpu_name(grant.cpu) +
                     " before the flush on " + cpu_name(cpu) + " that asks about it.",
                 grant.cpu, cpu);

@@ -1,5 +1,5 @@
 // Verifies, by the clocks of the C++ memory model: a generation is recorded only where the changes
-// that it stands for are visible (M6), and a global slot is seen only with what came before its
+// that it stands for are visible (M6), and a global ASID is seen only with what came before its
 // grant (M14).
 // Does not verify: handovers of calls and pages (hardware/order.h, whose clocks it uses).
 #pragma once
@@ -17,15 +17,15 @@ class HandoverChecker {
 
   void start();
   /// The CPU has made the generation, which stands for its changes of entries until now.
-  void on_bump(CpuId cpu, unsigned space, Generation generation);
+  void on_bump(CpuId cpu, unsigned mm, Generation generation);
   /// It has recorded a generation.
   void on_recorded(CpuId cpu) const;
-  void on_granted(CpuId cpu, unsigned space, Slot slot);
-  /// A flush of the space has seen its global slot.
-  void on_slot_seen(CpuId cpu, unsigned space) const;
+  void on_granted(CpuId cpu, unsigned mm, Asid asid);
+  /// A flush of the mm has seen its global ASID.
+  void on_asid_seen(CpuId cpu, unsigned mm) const;
 
  private:
-  /// Which CPU made something for a space, and when on its own clock.
+  /// Which CPU made something for an mm, and when on its own clock.
   struct Made {
     std::uint64_t what;
     std::uint32_t life;

@@ -1,4 +1,4 @@
-// Verifies: a CPU whose CR3 holds a space is in that space's mask (O7); a space is not destroyed
+// Verifies: a CPU whose CR3 holds an mm is in that mm's mask (O7); an mm is not destroyed
 // while a CPU has it loaded or is in its mask (O31; O5 where the CPU is lazy: it can walk).
 // Does not verify: that bits of CPUs that have left are cleared; they cost an interrupt.
 #pragma once
@@ -11,15 +11,15 @@ class MaskChecker {
  public:
   explicit MaskChecker(const Core& core) : core_(core) {}
   void after_change(CpuId cpu) const {
-    const unsigned space = core_.truth().cpu(cpu).space;
-    if (space != kNoSpace && !core_.is_in_mask(cpu, space)) [[unlikely]] {
-      report(cpu, space);
+    const unsigned mm = core_.truth().cpu(cpu).mm;
+    if (mm != kNoMm && !core_.is_in_mask(cpu, mm)) [[unlikely]] {
+      report(cpu, mm);
     }
   }
-  void on_destroy(unsigned space) const;
+  void on_destroy(unsigned mm) const;
 
  private:
-  void report(CpuId cpu, unsigned space) const;
+  void report(CpuId cpu, unsigned mm) const;
   const Core& core_;
 };
 

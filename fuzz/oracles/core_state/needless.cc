@@ -11,7 +11,7 @@ void NeedlessChecker::start() {
 
 void NeedlessChecker::on_flush_begun(CpuId cpu) {
   in_mask_[cpu] = {};
-  in_mask_[cpu].set_word(0, core_.mask_word(requests_.flush(cpu).space));
+  in_mask_[cpu].set_word(0, core_.mask_word(requests_.flush(cpu).mm));
   flushing_.set(cpu);
 }
 
@@ -22,14 +22,14 @@ void NeedlessChecker::on_call_queued(CpuId cpu, CpuId target, bool needs_interru
 
 void NeedlessChecker::check_target(CpuId cpu, CpuId target, Asked asked) const {
   const RequestChecker::Flush& flush = requests_.flush(cpu);
-  if (flush.request == nullptr || flush.space == kNoSpace) return;
+  if (flush.request == nullptr || flush.mm == kNoMm) return;
   const Truth& truth = core_.truth();
   const bool interrupts = asked == Asked::by_interrupt;
   const std::string subject = interrupts ? "a flush interrupts " : "a hypervisor is to flush ";
   const std::string verb = interrupts ? "queues a call for " : "asks for a flush of ";
   if (!in_mask_[cpu].test(target)) {
     truth.fail(Oracle::o19, subject + "a CPU outside the mask",
-               cpu_name(target) + " was not in the mask of " + mm_name(flush.space) +
+               cpu_name(target) + " was not in the mask of " + mm_name(flush.mm) +
                    " at any time since the flush began.",
                {.step = flush.begin, .cpu = cpu, .what = "starts the flush"},
                truth.event(cpu, verb + cpu_name(target)));

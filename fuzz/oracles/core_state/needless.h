@@ -20,7 +20,7 @@ class NeedlessChecker {
   void after_change() {
     flushing_.for_each([&](CpuId id) {
       host::HostCpuMask& mask = in_mask_[id];
-      mask.set_word(0, mask.word(0) | core_.mask_word(requests_.flush(id).space));
+      mask.set_word(0, mask.word(0) | core_.mask_word(requests_.flush(id).mm));
     });
   }
   void on_call_queued(CpuId cpu, CpuId target, bool needs_interrupt);

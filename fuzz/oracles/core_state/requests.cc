@@ -14,9 +14,9 @@ namespace {
 
 std::uint64_t checksum_of(const FlushRequest<HostHal>& request) {
   const auto& [mm, start, end, generation, initiator, reason, stride_shift, frees_tables,
-               trims_mask, acknowledges_early, by_hand] = request;
+               trims_mask, acknowledges_early, needs_ipi_handler] = request;
   return checksum(mm, start, end, generation, initiator, reason, stride_shift, frees_tables,
-                  trims_mask, acknowledges_early, by_hand);
+                  trims_mask, acknowledges_early, needs_ipi_handler);
 }
 
 }  // namespace
@@ -30,15 +30,15 @@ bool RequestChecker::is_current(const FlushRequest<HostHal>& request) const {
 void RequestChecker::on_flush_begun(CpuId cpu, const TraceEvent& event) {
   on_batch_begun(cpu, event);
   Flush& flush = flush_[cpu];
-  flush.space = core_.guest().space_of(event.mm);
-  flush.global = kNoGlobalSlot;
+  flush.mm = core_.sim().mm_of(event.mm);
+  flush.global = kNoGlobalAsid;
   flush.frees_tables = flush.request->frees_tables;
 }
 
 void RequestChecker::on_batch_begun(CpuId cpu, const TraceEvent& event) {
   Flush& flush = flush_[cpu];
   flush.request = static_cast<const FlushRequest<HostHal>*>(event.request);
-  flush.space = kNoSpace;
+  flush.mm = kNoMm;
   flush.checksum = checksum_of(*flush.request);
   flush.begin = core_.machine().step();
   flush.queued = {};
@@ -46,8 +46,8 @@ void RequestChecker::on_batch_begun(CpuId cpu, const TraceEvent& event) {
   flush.ran_locally = false;
 }
 
-void RequestChecker::on_broadcast(CpuId cpu, Slot slot) {
-  flush_[cpu].global = slot;
+void RequestChecker::on_broadcast(CpuId cpu, Asid asid) {
+  flush_[cpu].global = asid;
   // No target has been given the request yet.
   flush_[cpu].checksum = checksum_of(*flush_[cpu].request);
 }
@@ -98,7 +98,7 @@ void RequestChecker::on_handler_begin(CpuId cpu, const FlushRequest<HostHal>& re
   if (core_.machine().cpu(cpu).interrupts_enabled) {
     core_.truth().fail(
         Oracle::o15, "the flush function runs with interrupts on",
-        "Another flush may interrupt it on " + cpu_name(cpu) + ", and work on the same slot.", {},
+        "Another flush may interrupt it on " + cpu_name(cpu) + ", and work on the same ASID.", {},
         core_.truth().event(cpu, "begins"));
   }
   if (request.initiator != cpu) return;

@@ -15,9 +15,9 @@ class RequestChecker {
   /// The flush that a CPU has started, between its begin and its return.
   struct Flush {
     const FlushRequest<host::HostHal>* request{nullptr};  // null: none
-    unsigned space{kNoSpace};                             // of a batch: none
-    Slot global{kNoGlobalSlot};                           // the space's, as the flush saw it
-    // As it was asked for. A transition to a global slot treats any flush like one that does.
+    unsigned mm{kNoMm};                                   // of a batch: none
+    Asid global{kNoGlobalAsid};                           // the mm's, as the flush saw it
+    // As it was asked for. A transition to a global ASID treats any flush like one that does.
     bool frees_tables{false};
     std::uint64_t begin{0};
     std::uint64_t checksum{0};
@@ -36,7 +36,7 @@ class RequestChecker {
   void on_flush_begun(CpuId cpu, const TraceEvent& event);
   void on_batch_begun(CpuId cpu, const TraceEvent& event);
   void on_kernel_flush_begun(CpuId cpu) { flush_[cpu].queued = {}; }
-  void on_broadcast(CpuId cpu, Slot slot);
+  void on_broadcast(CpuId cpu, Asid asid);
   void on_call_queued(CpuId cpu, CpuId target);
   void on_call_run(CpuId cpu, CpuId sender);
   void on_handler_begin(CpuId cpu, const FlushRequest<host::HostHal>& request);

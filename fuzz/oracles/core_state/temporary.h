@@ -1,5 +1,5 @@
-// Verifies: a CPU leaves a temporary space as it entered it: with the space loaded that it had
-// before, not lazy, and out of the temporary space's mask (O25).
+// Verifies: a CPU leaves a temporary mm as it entered it: with the mm loaded that it had
+// before, not lazy, and out of the temporary mm's mask (O25).
 // Does not verify: what it does meanwhile, which other oracles judge as anywhere.
 #pragma once
 

@@ -25,22 +25,22 @@ void ContentsChecker::on_table_write(const std::uint64_t* word) {
   const std::uint16_t owner = machine.frames().info(frame).owner;
   const unsigned level = owner_level(owner);
   if (level > 2) return;
-  const unsigned space = owner_space(owner);
+  const unsigned mm = owner_mm(owner);
   const VirtAddr address = mapped_by(owner, machine.frames().words(frame), word);
   if (level == 1) {
-    if (page_of(address) != kPages) note_mapping(space, page_of(address));
+    if (page_of(address) != kPages) note_mapping(mm, page_of(address));
     return;
   }
   for (unsigned page = 0; page < kPages; ++page) {
     if (page_address(page) >> kLargePageShift == address >> kLargePageShift) {
-      note_mapping(space, page);
+      note_mapping(mm, page);
     }
   }
 }
 
-void ContentsChecker::note_mapping(unsigned space, unsigned page) {
-  const std::uint64_t entry = truth_.kernel().leaf(space, page);
-  Mapping& mapping = mapping_[space][page];
+void ContentsChecker::note_mapping(unsigned mm, unsigned page) {
+  const std::uint64_t entry = truth_.kernel().leaf(mm, page);
+  Mapping& mapping = mapping_[mm][page];
   if (entry == 0) {
     if (!self().replaces) mapping.mapped = false;
     return;
@@ -49,7 +49,7 @@ void ContentsChecker::note_mapping(unsigned space, unsigned page) {
   if (frame == FramePool::kNoFrame) {
     const CpuId cpu = truth_.machine().running().id;
     truth_.fail(Oracle::o6, "an entry is made that names no memory", "There is no such frame.", {},
-                truth_.event(cpu, "maps " + page_name(page) + " of " + mm_name(space)));
+                truth_.event(cpu, "maps " + page_name(page) + " of " + mm_name(mm)));
     return;
   }
   const bool may_store = truth_.kernel().may_store(entry);
@@ -62,22 +62,22 @@ void ContentsChecker::note_mapping(unsigned space, unsigned page) {
   mapping.may_store = may_store;
   mapping.frame = frame;
   if (!other_frame) return;
-  add_to_lookups(space, page, frame);
-  check_one_frame(space, page, frame);
+  add_to_lookups(mm, page, frame);
+  check_one_frame(mm, page, frame);
 }
 
-void ContentsChecker::check_one_frame(unsigned space, unsigned page, std::uint32_t frame) const {
-  truth_.machine().touch(Truth::version_place(space, page), true);
-  truth_.touch_page(page);
+void ContentsChecker::check_one_frame(unsigned mm, unsigned page, std::uint32_t frame) const {
+  truth_.machine().record_access(Truth::version_place(mm, page), true);
+  truth_.record_page_access(page);
   const auto leads_elsewhere = [&](const TlbEntry& entry) {
-    return entry.from.space == space && entry.from.life == truth_.space(space).life &&
+    return entry.from.mm == mm && entry.from.life == truth_.mm(mm).life &&
            page_of(entry.page << entry.shift) == page && entry.frame != frame;
   };
   truth_.for_each_usable(leads_elsewhere, [&](CpuId target, const TlbEntry& entry) {
     truth_.fail(Oracle::o33, "a page is mapped while a CPU can use another one at its address",
                 cpu_name(target) + " can use frame " + std::to_string(entry.frame) + ", and " +
-                    page_name(page) + " of " + mm_name(space) + " is frame " +
-                    std::to_string(frame) + " from now on.",
+                    page_name(page) + " of " + mm_name(mm) + " is frame " + std::to_string(frame) +
+                    " from now on.",
                 truth_.fill_event(target, entry),
                 truth_.event(truth_.machine().running().id, "makes the entry present"));
   });
@@ -89,14 +89,13 @@ void ContentsChecker::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry,
   const unsigned page = page_of(address);
   const bool outdated = truth_.is_outdated(entry, page);
   check_content(cpu, page, entry, outdated);
-  if (write) note_store(entry.from.space, page, entry, outdated);
+  if (write) note_store(entry.from.mm, page, entry, outdated);
 }
 
-void ContentsChecker::note_store(unsigned space, unsigned page, const TlbEntry& entry,
-                                 bool outdated) {
+void ContentsChecker::note_store(unsigned mm, unsigned page, const TlbEntry& entry, bool outdated) {
   content_[entry.frame] = ++clock_;
   if (!outdated) {
-    mapping_[space][page].content = clock_;
+    mapping_[mm][page].content = clock_;
     return;
   }
   // The right is being taken away and the flush for that is not complete, so the store counts for
@@ -110,49 +109,49 @@ void ContentsChecker::note_store(unsigned space, unsigned page, const TlbEntry& 
 
 void ContentsChecker::check_content(CpuId cpu, unsigned page, const TlbEntry& entry,
                                     bool outdated) const {
-  const unsigned space = entry.from.space;
-  const Mapping& mapping = mapping_[space][page];
+  const unsigned mm = entry.from.mm;
+  const Mapping& mapping = mapping_[mm][page];
   // An entry that is outdated may be used until the flush is complete.
   if (!mapping.mapped) return;
   if (mapping.frame != entry.frame) {
-    if (truth_.kernel().leaf(space, page) == 0) return;  // about to be replaced
+    if (truth_.kernel().leaf(mm, page) == 0) return;  // about to be replaced
     truth_.fail(Oracle::o33, "a CPU uses another page than the one that is mapped at the address",
                 cpu_name(cpu) + " uses frame " + std::to_string(entry.frame) + ", and " +
-                    page_name(page) + " of " + mm_name(space) + " is frame " +
+                    page_name(page) + " of " + mm_name(mm) + " is frame " +
                     std::to_string(mapping.frame) + ".",
                 truth_.fill_event(cpu, entry), truth_.event(cpu, "uses it"));
   } else if (!outdated && content_[entry.frame] != mapping.content) {
     truth_.fail(Oracle::o33, "a page does not hold what was stored to it last",
                 "Somebody else has stored to the frame of " + page_name(page) + " of " +
-                    mm_name(space) + ", or a store is lost.",
+                    mm_name(mm) + ", or a store is lost.",
                 truth_.fill_event(cpu, entry), truth_.event(cpu, "accesses the page"));
   }
 }
 
 // ---- What operations leave
 
-bool ContentsChecker::was_mapped_throughout(unsigned space, unsigned page) const {
-  truth_.machine().touch(Truth::version_place(space, page), false);
-  const Mapping& mapping = mapping_[space][page];
+bool ContentsChecker::was_mapped_throughout(unsigned mm, unsigned page) const {
+  truth_.machine().record_access(Truth::version_place(mm, page), false);
+  const Mapping& mapping = mapping_[mm][page];
   return mapping.mapped && mapping.mapped_at <= self().began;
 }
 
-void ContentsChecker::on_unmapped(unsigned space, unsigned first, unsigned last) const {
+void ContentsChecker::on_unmapped(unsigned mm, unsigned first, unsigned last) const {
   for (unsigned page = first; page <= last; ++page) {
-    if (!was_mapped_throughout(space, page)) continue;
+    if (!was_mapped_throughout(mm, page)) continue;
     truth_.fail(Oracle::o34, "a page is still mapped when it has been unmapped",
-                page_name(page) + " of " + mm_name(space) + " was there before, and still is.", {},
+                page_name(page) + " of " + mm_name(mm) + " was there before, and still is.", {},
                 truth_.event(truth_.machine().running().id, "has unmapped the range"));
   }
 }
 
-void ContentsChecker::on_protected(unsigned space, unsigned first, unsigned last) const {
+void ContentsChecker::on_protected(unsigned mm, unsigned first, unsigned last) const {
   for (unsigned page = first; page <= last; ++page) {
-    if (!was_mapped_throughout(space, page)) continue;
-    const Mapping& mapping = mapping_[space][page];
+    if (!was_mapped_throughout(mm, page)) continue;
+    const Mapping& mapping = mapping_[mm][page];
     if (!mapping.may_store || mapping.granted_at > self().began) continue;
     truth_.fail(Oracle::o34, "a page may still be stored to when it has been protected",
-                page_name(page) + " of " + mm_name(space) + " has kept the right.", {},
+                page_name(page) + " of " + mm_name(mm) + " has kept the right.", {},
                 truth_.event(truth_.machine().running().id, "has protected the range"));
   }
 }
@@ -172,38 +171,38 @@ void ContentsChecker::on_forked(unsigned parent, unsigned child) const {
       truth_.fail(Oracle::o34, "a fork loses a page",
                   page_name(page) + " was mapped in " + mm_name(parent) + " all the time, and " +
                       mm_name(child) + " has not got it.",
-                  {}, truth_.event(cpu, "has forked the space"));
+                  {}, truth_.event(cpu, "has forked the mm"));
     } else if (mapping.content != self().before_fork[page] && mapping.content <= self().began) {
       truth_.fail(Oracle::o34, "a fork's child has other content than the parent",
                   page_name(page) + " of " + mm_name(child) + " holds what " + mm_name(parent) +
                       " had not there since the fork began.",
-                  {}, truth_.event(cpu, "has forked the space"));
+                  {}, truth_.event(cpu, "has forked the mm"));
     }
   }
 }
 
 // ---- What lockless walks find
 
-void ContentsChecker::begin_lookup(unsigned space, unsigned page) {
+void ContentsChecker::begin_lookup(unsigned mm, unsigned page) {
   Machine& machine = truth_.machine();
-  machine.touch(place(Ghost::walker, machine.running().id), true);
+  machine.record_access(place(Ghost::walker, machine.running().id), true);
   Lookup& lookup = self().lookup;
   lookup.active = true;
-  lookup.space = space;
+  lookup.mm = mm;
   lookup.page = page;
   lookup.size = 0;
-  const Mapping& mapping = mapping_[space][page];
+  const Mapping& mapping = mapping_[mm][page];
   if (!mapping.mapped) return;
   lookup.seen[lookup.size++] = {.frame = mapping.frame,
                                 .life = machine.frames().info(mapping.frame).life};
 }
 
-void ContentsChecker::add_to_lookups(unsigned space, unsigned page, std::uint32_t frame) {
+void ContentsChecker::add_to_lookups(unsigned mm, unsigned page, std::uint32_t frame) {
   Machine& machine = truth_.machine();
   for (CpuId cpu = 0; cpu < machine.cpu_count(); ++cpu) {
     Lookup& lookup = operation_[cpu].lookup;
-    if (!lookup.active || lookup.space != space || lookup.page != page) continue;
-    machine.touch(place(Ghost::walker, cpu), true);
+    if (!lookup.active || lookup.mm != mm || lookup.page != page) continue;
+    machine.record_access(place(Ghost::walker, cpu), true);
     if (lookup.size == lookup.seen.size()) continue;
     lookup.seen[lookup.size++] = {.frame = frame, .life = machine.frames().info(frame).life};
   }
@@ -215,7 +214,7 @@ void ContentsChecker::end_lookup(std::uint32_t frame) {
   lookup.active = false;
   // A full list may lack the page.
   if (frame == FramePool::kNoFrame || lookup.size == lookup.seen.size()) return;
-  machine.touch(host::place(host::Part::frame, frame), false);
+  machine.record_access(host::place(host::LocationKind::frame, frame), false);
   const host::FrameInfo& info = machine.frames().info(frame);
   for (unsigned i = 0; i < lookup.size; ++i) {
     if (lookup.seen[i].frame == frame && lookup.seen[i].life == info.life) return;
@@ -223,7 +222,7 @@ void ContentsChecker::end_lookup(std::uint32_t frame) {
   truth_.fail(
       Oracle::o34, "a lockless walk returns a page that was not mapped there",
       "Frame " + std::to_string(frame) + " was not " + page_name(lookup.page) + " of " +
-          mm_name(lookup.space) + " at any moment of the walk.",
+          mm_name(lookup.mm) + " at any moment of the walk.",
       {.step = info.changed_at, .cpu = info.changed_by, .what = "gave the frame to somebody else"},
       truth_.event(machine.running().id, "gets the page"));
 }

@@ -3,7 +3,7 @@
 // and a lockless walk returns a page that was mapped there during the walk (O34).
 // Does not verify: what pages hold while the right to store is being taken away.
 //
-// It keeps, for each page of each space, whether a program may rely on it and when it was stored to
+// It keeps, for each page of each mm, whether a program may rely on it and when it was stored to
 // last; and for each frame the time of the last store to it. A load has to find the frame that was
 // stored to at the page's time.
 #pragma once
@@ -20,23 +20,23 @@ class ContentsChecker {
 
   void start();
   void on_table_write(const std::uint64_t* word);
-  void on_destroy(unsigned space) { mapping_[space].fill({}); }
+  void on_destroy(unsigned mm) { mapping_[mm].fill({}); }
   void on_page_allocated(std::uint32_t frame) { content_[frame] = 0; }
   void on_copy(std::uint32_t to, std::uint32_t from) { content_[to] = content_[from]; }
-  /// Through a translation of the space that the CPU runs.
+  /// Through a translation of the mm that the CPU runs.
   void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry, bool write);
 
   void on_operation(bool replaces) { self().replaces = replaces; }
   void begin_promise() { self().began = clock_; }
-  void on_unmapped(unsigned space, unsigned first, unsigned last) const;
-  void on_protected(unsigned space, unsigned first, unsigned last) const;
+  void on_unmapped(unsigned mm, unsigned first, unsigned last) const;
+  void on_protected(unsigned mm, unsigned first, unsigned last) const;
   void begin_fork(unsigned parent);
   void on_forked(unsigned parent, unsigned child) const;
-  void begin_lookup(unsigned space, unsigned page);
+  void begin_lookup(unsigned mm, unsigned page);
   void end_lookup(std::uint32_t frame);
 
  private:
-  /// What a program of the space may rely on at a page. An operation that only replaces an entry,
+  /// What a program of the mm may rely on at a page. An operation that only replaces an entry,
   /// such as a migration, takes nothing from it, although the entry is gone for a moment. Times are
   /// those of `clock_`.
   struct Mapping {
@@ -54,7 +54,7 @@ class ContentsChecker {
       std::uint32_t life;
     };
     bool active{false};
-    unsigned space{0};
+    unsigned mm{0};
     unsigned page{0};
     std::array<Page, 16> seen;
     unsigned size{0};
@@ -69,12 +69,12 @@ class ContentsChecker {
 
   [[nodiscard]] Operation& self() { return operation_[truth_.machine().running().id]; }
   [[nodiscard]] const Operation& self() const { return operation_[truth_.machine().running().id]; }
-  void note_mapping(unsigned space, unsigned page);
-  void add_to_lookups(unsigned space, unsigned page, std::uint32_t frame);
-  void check_one_frame(unsigned space, unsigned page, std::uint32_t frame) const;
+  void note_mapping(unsigned mm, unsigned page);
+  void add_to_lookups(unsigned mm, unsigned page, std::uint32_t frame);
+  void check_one_frame(unsigned mm, unsigned page, std::uint32_t frame) const;
   void check_content(CpuId cpu, unsigned page, const host::TlbEntry& entry, bool outdated) const;
-  void note_store(unsigned space, unsigned page, const host::TlbEntry& entry, bool outdated);
-  [[nodiscard]] bool was_mapped_throughout(unsigned space, unsigned page) const;
+  void note_store(unsigned mm, unsigned page, const host::TlbEntry& entry, bool outdated);
+  [[nodiscard]] bool was_mapped_throughout(unsigned mm, unsigned page) const;
 
   const Truth& truth_;
   /// Counts stores, and pages and rights that are given.

@@ -11,7 +11,7 @@ using host::TlbEntry;
 void DeviceChecker::on_release(std::uint32_t frame) const {
   const host::Device& device = truth_.machine().device();
   const CpuId self = truth_.machine().running().id;
-  truth_.machine().touch(host::place(host::Part::device), false);
+  truth_.machine().record_access(host::place(host::LocationKind::device), false);
   for (const TlbEntry& entry : device.tlb().entries) {
     if (entry.frame != frame) continue;
     truth_.fail(Oracle::o6, "a frame is released while a device can use it",
@@ -30,17 +30,17 @@ void DeviceChecker::on_release(std::uint32_t frame) const {
   }
 }
 
-void DeviceChecker::on_promised(CpuId cpu, unsigned space, std::uint32_t life, unsigned page,
+void DeviceChecker::on_promised(CpuId cpu, unsigned mm, std::uint32_t life, unsigned page,
                                 std::uint64_t version, Oracle oracle) const {
-  truth_.machine().touch(host::place(host::Part::device), false);
+  truth_.machine().record_access(host::place(host::LocationKind::device), false);
   for (const TlbEntry& entry : truth_.machine().device().tlb().entries) {
-    if (space != entry.from.space || life != entry.from.life ||
+    if (mm != entry.from.mm || life != entry.from.life ||
         page != page_of(entry.page << entry.shift) || entry.from.version >= version) {
       continue;
     }
     truth_.fail(
         oracle, "a change is complete while a device can use what was before",
-        "A device has " + page_name(page) + " of " + mm_name(space) + " from before the change.",
+        "A device has " + page_name(page) + " of " + mm_name(mm) + " from before the change.",
         {.step = entry.from.step, .cpu = cpu, .what = "ran when the device cached it"},
         truth_.event(cpu, "completes"));
   }

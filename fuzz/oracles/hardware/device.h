@@ -12,8 +12,8 @@ class DeviceChecker {
   explicit DeviceChecker(const Truth& truth) : truth_(truth) {}
   void on_release(std::uint32_t frame) const;
   /// Nothing of the page from before `version` is left, says the operation of the CPU.
-  void on_promised(CpuId cpu, unsigned space, std::uint32_t life, unsigned page,
-                   std::uint64_t version, Oracle oracle) const;
+  void on_promised(CpuId cpu, unsigned mm, std::uint32_t life, unsigned page, std::uint64_t version,
+                   Oracle oracle) const;
 
  private:
   const Truth& truth_;

@@ -8,24 +8,24 @@ using host::HostCpu;
 using host::Machine;
 using host::TlbEntry;
 
-void FlushChecker::on_flush_begun(CpuId cpu, unsigned space, const AskedRange& asked) {
+void FlushChecker::on_flush_begun(CpuId cpu, unsigned mm, const AskedRange& asked) {
   Flush& flush = flush_[cpu];
-  flush.space = space;
+  flush.mm = mm;
   for (unsigned page = 0; page < kPages; ++page) {
     flush.wanted[page] = 0;
     if (!holds_part_of(probe_address(page), asked.start, asked.end)) continue;
-    truth_.machine().touch(Truth::version_place(space, page), false);
-    flush.wanted[page] = truth_.space(space).pages[page].version;
+    truth_.machine().record_access(Truth::version_place(mm, page), false);
+    flush.wanted[page] = truth_.mm(mm).pages[page].version;
   }
 }
 
 void FlushChecker::on_flush_returns(CpuId cpu) {
   const Flush& flush = flush_[cpu];
-  truth_.machine().touch(place(Ghost::demands), false);
+  truth_.machine().record_access(place(Ghost::demands), false);
   for (unsigned page = 0; page < kPages; ++page) {
     if (flush.wanted[page] == 0) continue;
-    truth_.touch_page(page);
-    truth_.demand(flush.space, page,
+    truth_.record_page_access(page);
+    truth_.demand(flush.mm, page,
                   {.version = flush.wanted[page], .step = truth_.machine().step(), .cpu = cpu});
   }
 }
@@ -42,18 +42,18 @@ void FlushChecker::check_target(CpuId cpu, const Flush& flush, CpuId target, boo
   const Truth::Cpu& state = truth_.cpu(target);
   const std::uint16_t loaded_pcid = machine.pcid_of(hardware.cr3);
   for (const TlbEntry& entry : hardware.tlb.entries) {
-    if (entry.from.space != flush.space || entry.from.life != truth_.space(flush.space).life) {
+    if (entry.from.mm != flush.mm || entry.from.life != truth_.mm(flush.mm).life) {
       continue;
     }
     const unsigned page = page_of(entry.page << entry.shift);
     if (entry.from.version >= flush.wanted[page]) continue;
-    truth_.touch_cpu(target);
+    truth_.record_cpu_access(target);
     // Inside switch_mm the CPU uses nothing; what it may use afterwards is looked at behind it. A
     // target that answered early flushes before it leaves its handler.
     if (state.in_switch || state.offline || (early && hardware.in_interrupt)) return;
-    if (state.space == flush.space && entry.pcid == loaded_pcid && truth_.uses_user_half(target)) {
+    if (state.mm == flush.mm && entry.pcid == loaded_pcid && truth_.uses_user_pcid(target)) {
       truth_.fail(Oracle::o1, "a flush returns while a CPU can still use an older translation",
-                  cpu_name(target) + " runs " + mm_name(flush.space) + " with " + page_name(page) +
+                  cpu_name(target) + " runs " + mm_name(flush.mm) + " with " + page_name(page) +
                       " from before the change that " + cpu_name(cpu) + " flushed.",
                   truth_.fill_event(target, entry), truth_.event(cpu, "the flush returns"));
     }
@@ -62,29 +62,29 @@ void FlushChecker::check_target(CpuId cpu, const Flush& flush, CpuId target, boo
 }
 
 void FlushChecker::on_loaded(CpuId cpu, After after) const {
-  const unsigned space = truth_.cpu(cpu).space;
+  const unsigned mm = truth_.cpu(cpu).mm;
   const HostCpu& hardware = truth_.machine().cpu(cpu);
   const std::uint16_t pcid = truth_.machine().pcid_of(hardware.cr3);
   for (const TlbEntry& entry : hardware.tlb.entries) {
-    if (entry.pcid != pcid || entry.from.space == kKernelSpace) continue;
+    if (entry.pcid != pcid || entry.from.mm == kKernelMm) continue;
     const unsigned page = page_of(entry.page << entry.shift);
-    if (entry.from.space != space || entry.from.life != truth_.space(space).life) {
-      truth_.fail(Oracle::o4, "a slot holds translations of another address space",
-                  cpu_name(cpu) + " has " + mm_name(space) + " loaded, with entries of " +
+    if (entry.from.mm != mm || entry.from.life != truth_.mm(mm).life) {
+      truth_.fail(Oracle::o4, "an ASID holds translations of another address space",
+                  cpu_name(cpu) + " has " + mm_name(mm) + " loaded, with entries of " +
                       truth_.origin_name(entry.from) + truth_.same_pcid() + ".",
                   truth_.fill_event(cpu, entry), truth_.event(cpu, "may use it now"));
     }
     truth_.leftovers().on_loaded(cpu, entry, page);
-    // A lazy CPU may hold it: a request for another space finds it so, and changes nothing.
+    // A lazy CPU may hold it: a request for another mm finds it so, and changes nothing.
     if (truth_.cpu(cpu).lazy) continue;
-    const Demand& demand = truth_.space(space).pages[page].demand;
+    const Demand& demand = truth_.mm(mm).pages[page].demand;
     if (!truth_.is_outdated(entry, page) || entry.from.version >= demand.version) continue;
     static constexpr const char* kAfter[] = {"switches in with", "leaves lazy mode with",
                                              "ends a flush function and keeps"};
     truth_.fail(after == After::lazy_exit ? Oracle::o2 : Oracle::o1,
                 std::string("a CPU ") + kAfter[static_cast<unsigned>(after)] + " a translation " +
                     older_than(demand),
-                cpu_name(cpu) + " may use " + page_name(page) + " of " + mm_name(space) +
+                cpu_name(cpu) + " may use " + page_name(page) + " of " + mm_name(mm) +
                     " from now on, but " + made_by(demand) + ".",
                 truth_.fill_event(cpu, entry), truth_.event(cpu, "may use it now"));
   }
@@ -95,14 +95,14 @@ void FlushChecker::on_loaded(CpuId cpu, After after) const {
 void FlushChecker::on_kernel_flush_begun(CpuId cpu, const AskedRange& asked) {
   for (unsigned page = 0; page < kKernelPages; ++page) {
     const bool covered = holds_part_of(kernel_address(page), asked.start, asked.end);
-    if (covered) truth_.machine().touch(Truth::kernel_version_place(page), false);
+    if (covered) truth_.machine().record_access(Truth::kernel_version_place(page), false);
     flush_[cpu].kernel_wanted[page] = covered ? truth_.kernel_page(page).version : 0;
   }
 }
 
 void FlushChecker::on_kernel_flush_returned(CpuId cpu) {
-  truth_.machine().touch(place(Ghost::demands), false);
-  truth_.touch_pages();
+  truth_.machine().record_access(place(Ghost::demands), false);
+  truth_.record_page_accesses();
   for (unsigned page = 0; page < kKernelPages; ++page) {
     truth_.demand_of_kernel(
         page,
@@ -116,14 +116,14 @@ void FlushChecker::on_kernel_flush_returned(CpuId cpu) {
 void FlushChecker::check_kernel_target(CpuId cpu, CpuId target) const {
   const Machine& machine = truth_.machine();
   for (const TlbEntry& entry : machine.cpu(target).tlb.entries) {
-    if (entry.from.space != kKernelSpace) continue;
+    if (entry.from.mm != kKernelMm) continue;
     const unsigned page = kernel_page_of(entry.page << entry.shift);
     if (entry.from.version >= flush_[cpu].kernel_wanted[page]) continue;
-    truth_.touch_cpu(target);
+    truth_.record_cpu_access(target);
     if (truth_.cpu(target).offline) break;
     // User roots map some of these pages, too, and their entries are paid for on the way there.
-    const bool twin = machine.setup().hardware.pcid && (entry.pcid & kUserPcidBit) != 0;
-    if (!twin && (entry.global || !machine.setup().hardware.pcid)) {
+    const bool user_pcid = machine.setup().hardware.pcid && (entry.pcid & kUserPcidBit) != 0;
+    if (!user_pcid && (entry.global || !machine.setup().hardware.pcid)) {
       report_kernel_translation(truth_, cpu, target, entry, page, ".");
     } else {
       truth_.leftovers().on_kernel_translation_left(cpu, target, entry, page);
@@ -142,7 +142,7 @@ void FlushChecker::on_kernel_loaded(CpuId cpu) const {
   if (truth_.cpu(cpu).offline) return;
   const HostCpu& hardware = truth_.machine().cpu(cpu);
   for (const TlbEntry& entry : hardware.tlb.entries) {
-    if (entry.from.space != kKernelSpace) continue;
+    if (entry.from.mm != kKernelMm) continue;
     if (entry.global || entry.pcid == truth_.machine().pcid_of(hardware.cr3)) {
       report_kernel_switch(truth_, cpu, entry);
     } else {

@@ -1,6 +1,6 @@
 // Verifies: when a flush returns, no CPU can use a translation of the asked pages from before it
 // (O1), and none goes on after a switch or a flush function with one that a completed flush or
-// operation has ruled out (O1, O2, O13); a CPU goes on with translations of the space that its CR3
+// operation has ruled out (O1, O2, O13); a CPU goes on with translations of the mm that its CR3
 // holds only (O4).
 // Does not verify: what no instruction reaches right now, which are `Leftovers`.
 #pragma once
@@ -18,21 +18,21 @@ class FlushChecker {
  public:
   explicit FlushChecker(Truth& truth) : truth_(truth) {}
 
-  /// A flush of the space begins on the CPU. From here on its pages are to be as they are now.
-  void on_flush_begun(CpuId cpu, unsigned space, const AskedRange& asked);
+  /// A flush of the mm begins on the CPU. From here on its pages are to be as they are now.
+  void on_flush_begun(CpuId cpu, unsigned mm, const AskedRange& asked);
   /// It returns; then what it demands is in force.
   void on_flush_returns(CpuId cpu);
   /// ... and each CPU is looked at. `early`: targets may have answered before they flush.
   void on_flush_returned(CpuId cpu, bool early) const;
   void on_kernel_flush_begun(CpuId cpu, const AskedRange& asked);
   void on_kernel_flush_returned(CpuId cpu);
-  /// The CPU goes on, with the kernel's pages and with those of its space.
+  /// The CPU goes on, with the kernel's pages and with those of its mm.
   void on_kernel_loaded(CpuId cpu) const;
   void on_loaded(CpuId cpu, After after) const;
 
  private:
   struct Flush {
-    unsigned space{kNoSpace};
+    unsigned mm{kNoMm};
     std::array<std::uint64_t, kPages> wanted{};
     std::array<std::uint64_t, kKernelPages> kernel_wanted{};
   };

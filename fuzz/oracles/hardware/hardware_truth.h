@@ -20,8 +20,8 @@ namespace shootdown::fuzz {
 struct HardwareTruth {
   explicit HardwareTruth(host::Machine& machine) : truth(machine) {}
 
-  void start(const KernelView& kernel, unsigned spaces) {
-    truth.start(kernel, spaces);
+  void start(const KernelView& kernel, unsigned mms) {
+    truth.start(kernel, mms);
     tables.start();
     promises.start();
     contents.start();

@@ -19,7 +19,7 @@ class Leftovers {
   /// A table is about to be released, and `target` keeps a pointer to it under a PCID that is not
   /// the loaded one.
   virtual void on_pointer_left(CpuId /*target*/, const host::PscEntry& /*pointer*/) {}
-  /// The CPU goes on after a switch or a flush function with this translation of its space.
+  /// The CPU goes on after a switch or a flush function with this translation of its mm.
   virtual void on_loaded(CpuId /*cpu*/, const host::TlbEntry& /*entry*/, unsigned /*page*/) {}
   /// It goes on after a switch with this translation of a kernel page beside the loaded PCID.
   virtual void on_kernel_beside(CpuId /*cpu*/, const host::TlbEntry& /*entry*/) {}

@@ -12,7 +12,8 @@ void OrderChecker::start() {
 }
 
 void OrderChecker::on_call_run(CpuId cpu, CpuId sender) {
-  if (!truth_.machine().memory().cxx().knows(cpu, sender, cpu_[sender].queued[cpu])) {
+  if (!truth_.machine().memory().compiler_reordering().knows(cpu, sender,
+                                                             cpu_[sender].queued[cpu])) {
     report("a call runs before its record is visible (M7)",
            "Nothing orders what " + cpu_name(sender) + " wrote before what " + cpu_name(cpu) +
                " reads.",
@@ -24,7 +25,8 @@ void OrderChecker::on_call_run(CpuId cpu, CpuId sender) {
 void OrderChecker::on_flush_returned(CpuId cpu) {
   for (CpuId target = 0; target < truth_.machine().cpu_count(); ++target) {
     const std::uint32_t time = std::exchange(cpu_[cpu].answered[target], 0);
-    if (time == 0 || truth_.machine().memory().cxx().knows(cpu, target, time)) continue;
+    if (time == 0 || truth_.machine().memory().compiler_reordering().knows(cpu, target, time))
+      continue;
     report("a flush returns before what its targets did is visible (M8)",
            "Nothing orders " + cpu_name(target) + "'s last use before what " + cpu_name(cpu) +
                " releases.",
@@ -40,7 +42,8 @@ void OrderChecker::on_release(std::uint32_t frame) {
     return;
   const CpuId self = truth_.machine().running().id;
   for (CpuId cpu = 0; cpu < machine.cpu_count(); ++cpu) {
-    if (used[cpu] == 0 || machine.memory().cxx().knows(self, cpu, used[cpu])) continue;
+    if (used[cpu] == 0 || machine.memory().compiler_reordering().knows(self, cpu, used[cpu]))
+      continue;
     report("a page is released before its last use is visible (M8)",
            "Nothing orders an access of " + cpu_name(cpu) + " to the page before its next owner's.",
            cpu, self);

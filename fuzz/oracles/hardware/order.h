@@ -1,7 +1,7 @@
 // Verifies, by the clocks of the C++ memory model and whatever the hardware adds: what a call hands
 // over is visible before the call runs (M7), what its targets did before a flush returns, and a
 // page's last use before its release (M8).
-// Does not verify: handovers of generations and global slots (core_state/handovers.h). Only
+// Does not verify: handovers of generations and global ASIDs (core_state/handovers.h). Only
 // Memory::cxx keeps the clocks that tell.
 #pragma once
 
@@ -32,7 +32,7 @@ class OrderChecker {
   /// When the CPU changed a page-table entry last, on its own clock.
   [[nodiscard]] std::uint32_t last_change(CpuId cpu) const { return cpu_[cpu].last_change; }
   [[nodiscard]] std::uint32_t now(CpuId cpu) const {
-    return truth_.machine().memory().cxx().now(cpu);
+    return truth_.machine().memory().compiler_reordering().now(cpu);
   }
   /// Nothing orders what `first` did before what `second` does next.
   void report(const char* title, const std::string& detail, CpuId first, CpuId second) const;

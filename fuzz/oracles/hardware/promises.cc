@@ -13,13 +13,13 @@ void PromiseChecker::start() {
 }
 
 void PromiseChecker::on_batch_add(CpuId cpu) {
-  truth_.machine().touch(place(Ghost::demands), false);
-  const unsigned space = truth_.changed_space(cpu);
+  truth_.machine().record_access(place(Ghost::demands), false);
+  const unsigned mm = truth_.changed_mm(cpu);
   const unsigned page = truth_.changed_page(cpu);
-  batch_[cpu].add({.space = space,
-                   .life = truth_.space(space).life,
+  batch_[cpu].add({.mm = mm,
+                   .life = truth_.mm(mm).life,
                    .page = page,
-                   .version = truth_.space(space).pages[page].version});
+                   .version = truth_.mm(mm).pages[page].version});
 }
 
 void PromiseChecker::on_batch_returned(CpuId cpu) {
@@ -28,16 +28,15 @@ void PromiseChecker::on_batch_returned(CpuId cpu) {
   batch_[cpu].size = 0;
 }
 
-void PromiseChecker::note_promise(unsigned space, VirtAddr start, VirtAddr end) {
+void PromiseChecker::note_promise(unsigned mm, VirtAddr start, VirtAddr end) {
   Promises& promises = promise_[truth_.machine().running().id];
   for (unsigned page = 0; page < kPages; ++page) {
     const VirtAddr address = probe_address(page);
     if (address < start || address >= end) continue;
-    truth_.machine().touch(Truth::version_place(space, page), false);
-    const std::uint64_t version = truth_.space(space).pages[page].version;
+    truth_.machine().record_access(Truth::version_place(mm, page), false);
+    const std::uint64_t version = truth_.mm(mm).pages[page].version;
     if (version == 0) continue;
-    promises.add(
-        {.space = space, .life = truth_.space(space).life, .page = page, .version = version});
+    promises.add({.mm = mm, .life = truth_.mm(mm).life, .page = page, .version = version});
   }
 }
 
@@ -52,8 +51,8 @@ bool PromiseChecker::Promises::are_broken_by(const TlbEntry& entry) const {
   const unsigned page = page_of(entry.page << entry.shift);
   for (unsigned i = 0; i < size; ++i) {
     const Promise& promise = items[i];
-    if (promise.space == entry.from.space && promise.page == page &&
-        promise.life == entry.from.life && entry.from.version < promise.version) {
+    if (promise.mm == entry.from.mm && promise.page == page && promise.life == entry.from.life &&
+        entry.from.version < promise.version) {
       return true;
     }
   }
@@ -62,29 +61,29 @@ bool PromiseChecker::Promises::are_broken_by(const TlbEntry& entry) const {
 
 void PromiseChecker::check(CpuId cpu, const Promises& promises, Oracle oracle, const char* title) {
   if (promises.size == 0) return;
-  truth_.machine().touch(place(Ghost::demands), false);
+  truth_.machine().record_access(place(Ghost::demands), false);
   const auto by = oracle == Oracle::o20 ? Demand::By::batch : Demand::By::operation;
   for (unsigned i = 0; i < promises.size; ++i) {
     const Promise& promise = promises.items[i];
-    truth_.touch_page(promise.page);
-    if (promise.life != truth_.space(promise.space).life) continue;
+    truth_.record_page_access(promise.page);
+    if (promise.life != truth_.mm(promise.mm).life) continue;
     truth_.demand(
-        promise.space, promise.page,
+        promise.mm, promise.page,
         {.version = promise.version, .step = truth_.machine().step(), .cpu = cpu, .by = by});
-    device_.on_promised(cpu, promise.space, promise.life, promise.page, promise.version, oracle);
+    device_.on_promised(cpu, promise.mm, promise.life, promise.page, promise.version, oracle);
   }
   truth_.for_each_usable(
       [&](const TlbEntry& entry) { return promises.are_broken_by(entry); },
       [&](CpuId target, const TlbEntry& entry) {
         truth_.fail(oracle, title,
-                    cpu_name(target) + " runs " + mm_name(entry.from.space) + " with " +
+                    cpu_name(target) + " runs " + mm_name(entry.from.mm) + " with " +
                         page_name(page_of(entry.page << entry.shift)) + " from before the change.",
                     truth_.fill_event(target, entry), truth_.event(cpu, "completes"));
       });
 }
 
 void PromiseChecker::on_copy(std::uint32_t from) const {
-  truth_.touch_pages();
+  truth_.record_page_accesses();
   const CpuId self = truth_.machine().running().id;
   // Without the dirty bit in the entry a store walks first, and sees what memory says.
   const auto writes = [&](const TlbEntry& entry) {
@@ -97,19 +96,19 @@ void PromiseChecker::on_copy(std::uint32_t from) const {
   });
 }
 
-void PromiseChecker::on_cleaned(unsigned space, VirtAddr start, VirtAddr end) const {
-  truth_.touch_pages();
+void PromiseChecker::on_cleaned(unsigned mm, VirtAddr start, VirtAddr end) const {
+  truth_.record_page_accesses();
   const CpuId self = truth_.machine().running().id;
   const auto writes = [&](const TlbEntry& entry) {
     const unsigned page = page_of(entry.page << entry.shift);
     const VirtAddr address = probe_address(page);
-    return entry.from.space == space && start <= address && address < end && entry.writable &&
-           entry.dirty && (truth_.kernel().leaf(space, page) & host::kPteDirty) == 0;
+    return entry.from.mm == mm && start <= address && address < end && entry.writable &&
+           entry.dirty && (truth_.kernel().leaf(mm, page) & host::kPteDirty) == 0;
   };
   truth_.for_each_usable(writes, [&](CpuId target, const TlbEntry& entry) {
     const unsigned page = page_of(entry.page << entry.shift);
     truth_.fail(Oracle::o21, "a page counts as clean while a CPU can store to it unseen",
-                cpu_name(target) + " has " + page_name(page) + " of " + mm_name(space) +
+                cpu_name(target) + " has " + page_name(page) + " of " + mm_name(mm) +
                     " cached with the dirty bit set.",
                 truth_.fill_event(target, entry), truth_.event(self, "takes the page for clean"));
   });

@@ -17,18 +17,18 @@ class PromiseChecker {
 
   void start();
   void begin_promise() { promise_[truth_.machine().running().id].size = 0; }
-  void note_promise(unsigned space, VirtAddr start, VirtAddr end);
+  void note_promise(unsigned mm, VirtAddr start, VirtAddr end);
   void on_promise();
   /// The CPU's last change joins its batch, which a flush then completes.
   void on_batch_add(CpuId cpu);
   void on_batch_returned(CpuId cpu);
   void on_copy(std::uint32_t from) const;
-  void on_cleaned(unsigned space, VirtAddr start, VirtAddr end) const;
+  void on_cleaned(unsigned mm, VirtAddr start, VirtAddr end) const;
 
  private:
   /// What one operation promises about one page.
   struct Promise {
-    unsigned space;
+    unsigned mm;
     std::uint32_t life;
     unsigned page;
     std::uint64_t version;

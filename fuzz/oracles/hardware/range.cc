@@ -14,13 +14,13 @@ using host::Machine;
 
 namespace {
 
-constexpr unsigned kUserHalf = 9;  // behind the PCIDs of the kernel's half, 0 to 8
+constexpr unsigned kUserPcids = 9;  // behind the PCIDs of the kernel's half, 0 to 8
 
 /// Which of the PCIDs that scenarios use it is, or none of them.
 unsigned index_of(std::uint16_t pcid) {
   const unsigned number = pcid & ~static_cast<unsigned>(kUserPcidBit);
-  if (number >= kUserHalf) return 2 * kUserHalf;
-  return number + ((pcid & kUserPcidBit) != 0 ? kUserHalf : 0);
+  if (number >= kUserPcids) return 2 * kUserPcids;
+  return number + ((pcid & kUserPcidBit) != 0 ? kUserPcids : 0);
 }
 
 std::string hex(VirtAddr address) {
@@ -71,13 +71,13 @@ bool RangeChecker::Coverage::is_complete(CpuId cpu, std::uint16_t pcid) const {
   const unsigned index = index_of(pcid);
   if (index >= dropped[cpu].size() || (dropped[cpu][index] & wanted) != wanted) return false;
   // In user mode the kernel's half has been flushed, too.
-  return index < kUserHalf || is_complete(cpu, pcid & ~static_cast<unsigned>(kUserPcidBit));
+  return index < kUserPcids || is_complete(cpu, pcid & ~static_cast<unsigned>(kUserPcidBit));
 }
 
-void RangeChecker::on_flush_begun(CpuId cpu, unsigned space, const AskedRange& asked) {
+void RangeChecker::on_flush_begun(CpuId cpu, unsigned mm, const AskedRange& asked) {
   Flush& flush = flush_[cpu];
-  flush.space = space;
-  flush.global = kNoGlobalSlot;
+  flush.mm = mm;
+  flush.global = kNoGlobalAsid;
   flush.asked = asked;
   flush.coverage.ask(asked.start, asked.end);
   flush.carried_out = {};
@@ -94,7 +94,7 @@ void RangeChecker::on_dropped(CpuId cpu, const Dropped& what) {
   if (truth_.machine().controlled().is_on()) return;
   flushing_.for_each([&](CpuId initiator) {
     Flush& flush = flush_[initiator];
-    if (what.root != ~0U && what.root != FramePool::frame_at(truth_.kernel().root(flush.space))) {
+    if (what.root != ~0U && what.root != FramePool::frame_at(truth_.kernel().root(flush.mm))) {
       return;
     }
     flush.coverage.add(cpu, what, what.every_pcid);
@@ -107,9 +107,9 @@ void RangeChecker::on_dropped(CpuId cpu, const Dropped& what) {
   });
 }
 
-bool RangeChecker::is_loaded(CpuId cpu, Slot slot) const {
+bool RangeChecker::is_loaded(CpuId cpu, Asid asid) const {
   const Machine& machine = truth_.machine();
-  return machine.setup().hardware.pcid && machine.pcid_of(machine.cpu(cpu).cr3) == pcid_of(slot);
+  return machine.setup().hardware.pcid && machine.pcid_of(machine.cpu(cpu).cr3) == pcid_of(asid);
 }
 
 void RangeChecker::on_flush_returned(CpuId cpu, bool early) const {
@@ -118,16 +118,16 @@ void RangeChecker::on_flush_returned(CpuId cpu, bool early) const {
   const Flush& flush = flush_[cpu];
   for (CpuId target = 0; target < machine.cpu_count(); ++target) {
     const Truth::Cpu& state = truth_.cpu(target);
-    const bool hears_broadcasts = flush.global != kNoGlobalSlot && is_loaded(target, flush.global);
+    const bool hears_broadcasts = flush.global != kNoGlobalAsid && is_loaded(target, flush.global);
     if (!flush.carried_out.test(target) && !hears_broadcasts) continue;
-    if (state.space != flush.space || state.in_switch || state.offline ||
-        (early && machine.cpu(target).in_interrupt) || !truth_.uses_user_half(target)) {
+    if (state.mm != flush.mm || state.in_switch || state.offline ||
+        (early && machine.cpu(target).in_interrupt) || !truth_.uses_user_pcid(target)) {
       continue;
     }
     const std::uint16_t pcid = machine.pcid_of(machine.cpu(target).cr3);
-    // A CPU that has moved to a slot which was granted meanwhile has left what is to be dropped.
-    const Slot slot = (pcid & ~kUserPcidBit) - 1U;
-    if (machine.setup().hardware.pcid && is_global_slot(slot) && slot != flush.global) continue;
+    // A CPU that has moved to an ASID which was granted meanwhile has left what is to be dropped.
+    const Asid asid = (pcid & ~kUserPcidBit) - 1U;
+    if (machine.setup().hardware.pcid && is_global_asid(asid) && asid != flush.global) continue;
     if (!flush.coverage.is_complete(target, pcid)) report_uncovered(cpu, target, flush.asked);
   }
 }

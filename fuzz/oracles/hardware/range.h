@@ -1,7 +1,7 @@
 // Verifies: on each CPU that has carried a flush out, what its hardware has dropped since the flush
 // began covers every page that holds a byte of the range asked (O28).
 // Does not verify: that no CPU is left out (flushes.h, tables.h); what the core made of the range,
-// and what it believes of its slots, is not looked at. Silent under exhaustive search, which does
+// and what it believes of its ASIDs, is not looked at. Silent under exhaustive search, which does
 // not follow which CPU drops what when.
 #pragma once
 
@@ -17,9 +17,9 @@ class RangeChecker {
   explicit RangeChecker(const Truth& truth) : truth_(truth) {}
 
   void start() { flushing_ = kernel_flushing_ = {}; }
-  void on_flush_begun(CpuId cpu, unsigned space, const AskedRange& asked);
-  /// It goes by broadcast under the PCID of this slot.
-  void on_broadcast(CpuId cpu, Slot slot) { flush_[cpu].global = slot; }
+  void on_flush_begun(CpuId cpu, unsigned mm, const AskedRange& asked);
+  /// It goes by broadcast under the PCID of this ASID.
+  void on_broadcast(CpuId cpu, Asid asid) { flush_[cpu].global = asid; }
   /// `target` says that it has flushed for the flush of `cpu`, or a hypervisor is to flush it.
   void on_carried_out(CpuId cpu, CpuId target) { flush_[cpu].carried_out.set(target); }
   void on_flush_returned(CpuId cpu, bool early) const;
@@ -41,8 +41,8 @@ class RangeChecker {
     [[nodiscard]] std::uint64_t hit_by(const host::Dropped& what) const;
   };
   struct Flush {
-    unsigned space{kNoSpace};
-    Slot global{kNoGlobalSlot};
+    unsigned mm{kNoMm};
+    Asid global{kNoGlobalAsid};
     AskedRange asked;
     Coverage coverage;
     host::HostCpuMask carried_out;
@@ -50,7 +50,7 @@ class RangeChecker {
     Coverage kernel_coverage;
   };
 
-  [[nodiscard]] bool is_loaded(CpuId cpu, Slot slot) const;
+  [[nodiscard]] bool is_loaded(CpuId cpu, Asid asid) const;
   void report_uncovered(CpuId cpu, CpuId target, const AskedRange& asked) const;
 
   const Truth& truth_;

@@ -29,11 +29,11 @@ void ReleaseChecker::on_page_release(std::uint32_t frame) const {
     const std::uint16_t pcid = machine.pcid_of(cpu.cr3);
     for (const TlbEntry& entry : cpu.tlb.entries) {
       if (entry.frame != frame) continue;
-      truth_.touch_cpu(id);
+      truth_.record_cpu_access(id);
       if (truth_.cpu(id).offline) break;
       if (entry.pcid != pcid && !entry.global) continue;
       // A lazy CPU may keep a user entry: it does not use it, and flushes before it does (R3).
-      if (entry.from.space != kKernelSpace && !truth_.uses_user_half(id)) continue;
+      if (entry.from.mm != kKernelMm && !truth_.uses_user_pcid(id)) continue;
       truth_.fail(Oracle::o6, "a frame is released while a CPU can use it",
                   cpu_name(id) + " still has a usable translation to the frame.",
                   truth_.fill_event(id, entry), truth_.event(self, "releases the frame"));
@@ -55,7 +55,7 @@ void ReleaseChecker::on_software_use(std::uint32_t frame, FrameKind kind, const 
                 "No such memory was ever allocated.", {}, truth_.event(machine.running().id, verb));
     return;
   }
-  machine.touch(host::place(host::Part::frame, frame), false);
+  machine.record_access(host::place(host::LocationKind::frame, frame), false);
   const FrameInfo& info = machine.frames().info(frame);
   if (info.kind == kind) return;
   truth_.fail(
@@ -82,7 +82,7 @@ void ReleaseChecker::on_needless_record() const {
 
 void ReleaseChecker::on_page_read(std::uint32_t frame) const {
   Machine& machine = truth_.machine();
-  machine.touch(host::place(host::Part::frame, frame), false);
+  machine.record_access(host::place(host::LocationKind::frame, frame), false);
   const FrameInfo& info = machine.frames().info(frame);
   if (info.kind == FrameKind::data) return;
   truth_.fail(Oracle::o6, "a page is released while somebody holds a reference to it",

@@ -6,7 +6,7 @@
 namespace shootdown::fuzz {
 
 void SkippedChecker::on_skipped(CpuId cpu, CpuId target) {
-  truth_.touch_cpu(target);
+  truth_.record_cpu_access(target);
   const host::Machine& machine = truth_.machine();
   flush_[cpu].skipped.set(target);
   flush_[cpu].entry_flushes[target] = machine.hypervisor().entry_flushes(target);
@@ -23,7 +23,7 @@ void SkippedChecker::on_flush_returned(CpuId cpu) const {
   const host::Machine& machine = truth_.machine();
   const Flush& flush = flush_[cpu];
   flush.skipped.for_each([&](CpuId target) {
-    truth_.touch_cpu(target);
+    truth_.record_cpu_access(target);
     if (machine.hypervisor().will_flush(machine.cpu(target)) ||
         machine.hypervisor().entry_flushes(target) != flush.entry_flushes[target]) {
       return;

@@ -1,4 +1,4 @@
-// Verifies: no walk reads a page table that was released or is another space's; no CPU keeps, where
+// Verifies: no walk reads a page table that was released or is another mm's; no CPU keeps, where
 // it could walk it, a pointer to a table that is released, or that a completed flush for freed
 // tables has ruled out (O5, O4); no lockless walker is in a table that is released (O6).
 // Does not verify: pointers under a PCID that is not loaded, which are `Leftovers`; the device's
@@ -22,7 +22,7 @@ class TableChecker {
   /// False: the run has failed, and the walk must not read.
   bool on_walk(CpuId walker, std::uint32_t frame, std::uint32_t life);
   /// A flush of [start, end) that frees tables, begun at step `begin`, returns on `cpu`.
-  void on_flush_returned(CpuId cpu, unsigned space, VirtAddr start, VirtAddr end,
+  void on_flush_returned(CpuId cpu, unsigned mm, VirtAddr start, VirtAddr end,
                          std::uint64_t begin) const;
   /// The CPU goes on after a switch or a flush function.
   void on_loaded(CpuId cpu) const;

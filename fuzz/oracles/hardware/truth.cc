@@ -37,12 +37,12 @@ bool is_table(std::uint64_t entry) {
 
 }  // namespace
 
-void Truth::start(const KernelView& kernel, unsigned spaces) {
+void Truth::start(const KernelView& kernel, unsigned mms) {
   kernel_ = &kernel;
-  spaces_ = spaces;
-  for (unsigned i = 0; i < spaces; ++i) {
-    space_[i].life = 1;
-    space_[i].pages.fill({});
+  mms_ = mms;
+  for (unsigned i = 0; i < mms; ++i) {
+    mm_[i].life = 1;
+    mm_[i].pages.fill({});
   }
   kernel_pages_.fill({});
   unhooked_.fill({});
@@ -53,32 +53,32 @@ void Truth::start(const KernelView& kernel, unsigned spaces) {
 }
 
 const Truth::Page& Truth::page_behind(const TlbEntry& entry, unsigned page) const {
-  if (entry.from.space == kKernelSpace) return kernel_pages_[page];
-  return space_[entry.from.space].pages[page];
+  if (entry.from.mm == kKernelMm) return kernel_pages_[page];
+  return mm_[entry.from.mm].pages[page];
 }
 
 // ---- CPUs
 
 void Truth::on_cr3(CpuId cpu) {
   const std::uint32_t root = FramePool::frame_at(machine_.cpu(cpu).cr3);
-  cpu_[cpu].space = kNoSpace;
+  cpu_[cpu].mm = kNoMm;
   cpu_[cpu].on_user_root = false;
   if (root == FramePool::kNoFrame) return;
   const std::uint16_t owner = machine_.frames().info(root).owner;
-  if (owner_space(owner) != kKernelSpace) cpu_[cpu].space = owner_space(owner);
+  if (owner_mm(owner) != kKernelMm) cpu_[cpu].mm = owner_mm(owner);
   cpu_[cpu].on_user_root = owner_level(owner) == kUserRootLevel;
 }
 
 void Truth::on_offline(CpuId cpu, bool offline) {
-  machine_.touch(place(Ghost::cpu, cpu), true);
+  machine_.record_access(place(Ghost::cpu, cpu), true);
   cpu_[cpu].offline = offline;
 }
 
-bool Truth::uses_user_half(CpuId cpu) const {
+bool Truth::uses_user_pcid(CpuId cpu) const {
   if (cpu_[cpu].in_switch || cpu_[cpu].offline || is_lazy(cpu)) return false;
   if (machine_.hypervisor().will_flush(machine_.cpu(cpu))) return false;
-  const bool on_twin = (machine_.pcid_of(machine_.cpu(cpu).cr3) & kUserPcidBit) != 0;
-  return !on_twin || kernel_->in_user_mode(cpu);
+  const bool on_user_pcid = (machine_.pcid_of(machine_.cpu(cpu).cr3) & kUserPcidBit) != 0;
+  return !on_user_pcid || kernel_->in_user_mode(cpu);
 }
 
 // ---- Page tables
@@ -92,29 +92,29 @@ void Truth::on_table_write(const std::uint64_t* word, std::uint64_t before, std:
     note_unhooked(FramePool::frame_at(before), 0, /*is_page_table=*/false);
     return;
   }
-  const unsigned space = owner_space(info.owner);
+  const unsigned mm = owner_mm(info.owner);
   const VirtAddr address = mapped_by(info.owner, machine_.frames().words(frame), word);
   if (level == 2 && is_table(before)) {
-    on_table_unhooked(space, address, FramePool::frame_at(before));
+    on_table_unhooked(mm, address, FramePool::frame_at(before));
   } else if (page_of(address) != kPages) {
-    on_entry_changed(space, page_of(address));
+    on_entry_changed(mm, page_of(address));
   }
 }
 
-void Truth::on_entry_changed(unsigned space, unsigned page) {
-  changed_[machine_.running().id] = {.space = space, .page = page};
-  machine_.touch(version_place(space, page), true);
-  ++space_[space].pages[page].version;
+void Truth::on_entry_changed(unsigned mm, unsigned page) {
+  changed_[machine_.running().id] = {.mm = mm, .page = page};
+  machine_.record_access(version_place(mm, page), true);
+  ++mm_[mm].pages[page].version;
 }
 
 void Truth::on_kernel_entry_changed(unsigned page) {
-  machine_.touch(kernel_version_place(page), true);
+  machine_.record_access(kernel_version_place(page), true);
   ++kernel_pages_[page].version;
 }
 
 void Truth::note_unhooked(std::uint32_t table, VirtAddr region, bool is_page_table) {
   // What a walk finds through an old pointer to the table counts as old from here on.
-  machine_.touch(host::place(host::Part::frame, table), true);
+  machine_.record_access(host::place(host::LocationKind::frame, table), true);
   unhooked_[table] = {.life = machine_.frames().info(table).life,
                       .step = machine_.step(),
                       .region = region,
@@ -125,7 +125,7 @@ bool Truth::is_unhooked(std::uint32_t table) const {
   return unhooked_[table].life == machine_.frames().info(table).life;
 }
 
-void Truth::on_table_unhooked(unsigned space, VirtAddr region, std::uint32_t table) {
+void Truth::on_table_unhooked(unsigned mm, VirtAddr region, std::uint32_t table) {
   note_unhooked(table, region, /*is_page_table=*/true);
   const std::uint64_t* words = machine_.frames().words(table);
   for (unsigned page = 0; page < kPages; ++page) {
@@ -133,21 +133,21 @@ void Truth::on_table_unhooked(unsigned space, VirtAddr region, std::uint32_t tab
     if (address >> kLargePageShift != region >> kLargePageShift) continue;
     const std::uint64_t entry = words[(address >> kPageShift) % FramePool::kWords];
     if ((entry & kPtePresent) == 0) continue;
-    Page& state = space_[space].pages[page];
+    Page& state = mm_[mm].pages[page];
     state.before_unhook = state.version;
-    on_entry_changed(space, page);
+    on_entry_changed(mm, page);
   }
 }
 
-void Truth::on_destroy(unsigned space) {
-  ++space_[space].life;
-  for (Page& page : space_[space].pages) page.demand = {};
+void Truth::on_destroy(unsigned mm) {
+  ++mm_[mm].life;
+  for (Page& page : mm_[mm].pages) page.demand = {};
 }
 
 // ---- Walks and demands
 
-unsigned Truth::space_walked_by(CpuId walker) const {
-  return walker == host::kDevice ? machine_.device().walked_context() : cpu_[walker].space;
+unsigned Truth::mm_walked_by(CpuId walker) const {
+  return walker == host::kDevice ? machine_.device().walked_context() : cpu_[walker].mm;
 }
 
 void Truth::on_walk(CpuId walker, std::uint32_t table) {
@@ -155,30 +155,30 @@ void Truth::on_walk(CpuId walker, std::uint32_t table) {
 }
 
 void Truth::on_fill(CpuId walker, VirtAddr address, Provenance& from) const {
-  const unsigned space = space_walked_by(walker);
+  const unsigned mm = mm_walked_by(walker);
   const unsigned page = page_of(address);
   const unsigned kernel_page = kernel_page_of(address);
   from.step = machine_.step();
   if (kernel_page != kKernelPages || page != kPages) {
-    machine_.touch(kernel_page != kKernelPages ? kernel_version_place(kernel_page)
-                                               : version_place(space, page),
-                   false);
+    machine_.record_access(
+        kernel_page != kKernelPages ? kernel_version_place(kernel_page) : version_place(mm, page),
+        false);
   }
   if (kernel_page != kKernelPages) {
-    from.space = kKernelSpace;
+    from.mm = kKernelMm;
     from.version = kernel_pages_[kernel_page].version;
     return;
   }
-  if (space == kNoSpace || page == kPages) return;
-  from.space = static_cast<std::uint16_t>(space);
-  from.life = space_[space].life;
-  const Page& state = space_[space].pages[page];
+  if (mm == kNoMm || page == kPages) return;
+  from.mm = static_cast<std::uint16_t>(mm);
+  from.life = mm_[mm].life;
+  const Page& state = mm_[mm].pages[page];
   const std::uint32_t walked = walker == host::kDevice ? walked_by_device_ : cpu_[walker].walked;
   from.version = is_unhooked(walked) ? state.before_unhook : state.version;
 }
 
-void Truth::demand(unsigned space, unsigned page, const Demand& demand) {
-  Demand& last = space_[space].pages[page].demand;
+void Truth::demand(unsigned mm, unsigned page, const Demand& demand) {
+  Demand& last = mm_[mm].pages[page].demand;
   if (demand.version > last.version) last = demand;
 }
 
@@ -189,41 +189,41 @@ void Truth::demand_of_kernel(unsigned page, const Demand& demand) {
 
 bool Truth::is_outdated(const TlbEntry& entry, unsigned page) const {
   // Only what is outdated can break a demand, so only then does it matter when demands are made.
-  machine_.touch(entry.from.space == kKernelSpace ? kernel_version_place(page)
-                                                  : version_place(entry.from.space, page),
-                 false);
+  machine_.record_access(
+      entry.from.mm == kKernelMm ? kernel_version_place(page) : version_place(entry.from.mm, page),
+      false);
   if (entry.from.version >= page_behind(entry, page).version) return false;
-  machine_.touch(place(Ghost::demands), true);
+  machine_.record_access(place(Ghost::demands), true);
   return true;
 }
 
 // ---- Exhaustive search
 
-host::Place Truth::version_place(unsigned space, unsigned page) {
+host::Location Truth::version_place(unsigned mm, unsigned page) {
   static_assert((kMaxMms + 2) * kPages <= 256);
-  return place(Ghost::version, ((space % (kMaxMms + 2)) * kPages) + page);
+  return place(Ghost::version, ((mm % (kMaxMms + 2)) * kPages) + page);
 }
 
-void Truth::touch_page(unsigned page) const {
+void Truth::record_page_access(unsigned page) const {
   if (!machine_.controlled().is_on()) return;
   for (CpuId cpu = 0; cpu < machine_.cpu_count(); ++cpu) {
-    machine_.touch(host::place(host::Part::drops, cpu), false);
-    machine_.touch(host::dropped(cpu, numbered_address(page)), false);
+    machine_.record_access(host::place(host::LocationKind::drops, cpu), false);
+    machine_.record_access(host::dropped(cpu, numbered_address(page)), false);
   }
 }
 
-void Truth::touch_pages() const {
-  for (unsigned page = 0; page < kPages + kKernelPages; ++page) touch_page(page);
+void Truth::record_page_accesses() const {
+  for (unsigned page = 0; page < kPages + kKernelPages; ++page) record_page_access(page);
 }
 
-void Truth::touch_cpu(CpuId cpu) const {
+void Truth::record_cpu_access(CpuId cpu) const {
   if (!machine_.controlled().is_on()) return;
-  machine_.touch(host::place(host::Part::root, cpu), false);
-  machine_.touch(place(Ghost::cpu, cpu), false);
-  machine_.touch(lazy_flag_[cpu], false);
+  machine_.record_access(host::place(host::LocationKind::root, cpu), false);
+  machine_.record_access(place(Ghost::cpu, cpu), false);
+  machine_.record_access(lazy_flag_[cpu], false);
   if (machine_.setup().hardware.backend != host::Backend::kvm) return;
-  machine_.touch(host::place(host::Part::processor, cpu), false);
-  machine_.touch(&machine_.hypervisor().vcpu_state(cpu), false);
+  machine_.record_access(host::place(host::LocationKind::processor, cpu), false);
+  machine_.record_access(&machine_.hypervisor().vcpu_state(cpu), false);
 }
 
 // ---- Reports
@@ -250,18 +250,18 @@ Event Truth::fill_event(CpuId cpu, const TlbEntry& entry) const {
 
 std::string Truth::entry_name(const TlbEntry& entry) const {
   const VirtAddr address = entry.page << entry.shift;
-  if (entry.from.space == kKernelSpace) return kernel_page_name(kernel_page_of(address));
+  if (entry.from.mm == kKernelMm) return kernel_page_name(kernel_page_of(address));
   return page_name(page_of(address)) + " of " + origin_name(entry.from);
 }
 
-std::string Truth::space_name(unsigned space) const {
-  return space < spaces_ ? mm_name(space) : "the kernel's space";
+std::string Truth::mm_name(unsigned mm) const {
+  return mm < mms_ ? mm_name(mm) : "the kernel's mm";
 }
 
 std::string Truth::origin_name(const Provenance& from) const {
-  if (from.space >= spaces_) return "the kernel";
+  if (from.mm >= mms_) return "the kernel";
   if (from.life == 0) return "no space";
-  return (from.life == space_[from.space].life ? "" : "an earlier ") + mm_name(from.space);
+  return (from.life == mm_[from.mm].life ? "" : "an earlier ") + mm_name(from.mm);
 }
 
 const char* Truth::same_pcid() const {

@@ -1,5 +1,5 @@
 // What is true of the machine, whatever the kernel believes: how often each translation was
-// changed, which tables are unhooked, which space each CPU's CR3 holds, and what completed flushes
+// changed, which tables are unhooked, which mm each CPU's CR3 holds, and what completed flushes
 // and operations have promised. It judges nothing; the checkers of this folder do.
 //
 // Nothing here knows the core. A kernel is known by fuzz/events/events.h alone.
@@ -44,7 +44,7 @@ class Truth {
     /// that table finds anything newer.
     std::uint64_t before_unhook{0};
   };
-  struct Space {
+  struct Mm {
     std::uint32_t life{0};
     std::array<Page, kPages> pages;
   };
@@ -56,7 +56,7 @@ class Truth {
     bool is_page_table{false};  // otherwise only flushes of everything speak of it
   };
   struct Cpu {
-    unsigned space{kNoSpace};  // whose root is in CR3
+    unsigned mm{kNoMm};        // whose root is in CR3
     bool on_user_root{false};  // under page-table isolation
     bool in_switch{false};
     bool offline{false};
@@ -69,14 +69,14 @@ class Truth {
 
   /// From now on hears of what is left.
   void tell(Leftovers& leftovers) { leftovers_ = &leftovers; }
-  void start(const KernelView& kernel, unsigned spaces);
+  void start(const KernelView& kernel, unsigned mms);
 
   [[nodiscard]] host::Machine& machine() const { return machine_; }
   [[nodiscard]] const KernelView& kernel() const { return *kernel_; }
-  [[nodiscard]] unsigned spaces() const { return spaces_; }
+  [[nodiscard]] unsigned mms() const { return mms_; }
   [[nodiscard]] Leftovers& leftovers() const { return *leftovers_; }
   [[nodiscard]] const Cpu& cpu(CpuId cpu) const { return cpu_[cpu]; }
-  [[nodiscard]] const Space& space(unsigned space) const { return space_[space]; }
+  [[nodiscard]] const Mm& mm(unsigned mm) const { return mm_[mm]; }
   [[nodiscard]] const Page& kernel_page(unsigned page) const { return kernel_pages_[page]; }
   [[nodiscard]] const UnhookedTable& unhooked(std::uint32_t table) const {
     return unhooked_[table];
@@ -89,7 +89,7 @@ class Truth {
   void on_cr3(CpuId cpu);
   void on_table_write(const std::uint64_t* word, std::uint64_t before, std::uint64_t after);
   void on_kernel_entry_changed(unsigned page);
-  void on_destroy(unsigned space);
+  void on_destroy(unsigned mm);
   void on_offline(CpuId cpu, bool offline);
   void on_switch(CpuId cpu, bool begins) { cpu_[cpu].in_switch = begins; }
   void track_lazy(CpuId cpu) {
@@ -103,15 +103,15 @@ class Truth {
   /// Stamps what a walk has found.
   void on_fill(CpuId walker, VirtAddr address, host::Provenance& from) const;
   /// Nothing of the page that is older than `version` may be used from now on.
-  void demand(unsigned space, unsigned page, const Demand& demand);
+  void demand(unsigned mm, unsigned page, const Demand& demand);
   void demand_of_kernel(unsigned page, const Demand& demand);
 
   // ---- What checkers ask
 
   /// Where the running CPU changed an entry last.
-  [[nodiscard]] unsigned changed_space(CpuId cpu) const { return changed_[cpu].space; }
+  [[nodiscard]] unsigned changed_mm(CpuId cpu) const { return changed_[cpu].mm; }
   [[nodiscard]] unsigned changed_page(CpuId cpu) const { return changed_[cpu].page; }
-  [[nodiscard]] unsigned space_walked_by(CpuId walker) const;
+  [[nodiscard]] unsigned mm_walked_by(CpuId walker) const;
   /// The CPU has promised not to use the user memory that it has loaded, as it sees that itself.
   [[nodiscard]] bool is_lazy(CpuId cpu) const {
     return lazy_flag_[cpu]->seen_by(machine_.cpu(cpu));
@@ -121,7 +121,7 @@ class Truth {
   /// The CPU's instructions may use its loaded user translations right now. Not while it is lazy,
   /// inside a switch, offline, without a processor and owed a flush, or on the last steps to user
   /// mode, where page-table isolation pays its debts.
-  [[nodiscard]] bool uses_user_half(CpuId cpu) const;
+  [[nodiscard]] bool uses_user_pcid(CpuId cpu) const;
   /// Calls `visit(cpu, entry)` for each translation that a CPU may use for user memory right now,
   /// of those that concern the caller.
   template <class Concerns, class Visit>
@@ -129,13 +129,13 @@ class Truth {
 
   // ---- For exhaustive search: what a check looks at besides the running CPU
 
-  [[nodiscard]] static host::Place version_place(unsigned space, unsigned page);
-  [[nodiscard]] static host::Place kernel_version_place(unsigned page) {
+  [[nodiscard]] static host::Location version_place(unsigned mm, unsigned page);
+  [[nodiscard]] static host::Location kernel_version_place(unsigned page) {
     return version_place(kMaxMms + 1, page);
   }
-  void touch_page(unsigned page) const;
-  void touch_pages() const;
-  void touch_cpu(CpuId cpu) const;
+  void record_page_access(unsigned page) const;
+  void record_page_accesses() const;
+  void record_cpu_access(CpuId cpu) const;
 
   // ---- Reports. The first of a callback counts, and the machine ends the run behind it.
 
@@ -145,20 +145,20 @@ class Truth {
   [[nodiscard]] host::Event fill_event(CpuId cpu, const host::TlbEntry& entry) const;
   /// What a translation is of, such as "page 3 of mm0".
   [[nodiscard]] std::string entry_name(const host::TlbEntry& entry) const;
-  [[nodiscard]] std::string space_name(unsigned space) const;
-  /// The space that something cached is from, which may be one of an earlier life.
+  [[nodiscard]] std::string mm_name(unsigned mm) const;
+  /// The mm that something cached is from, which may be one of an earlier life.
   [[nodiscard]] std::string origin_name(const host::Provenance& from) const;
   /// Where PCIDs are on, those of entries that are mixed up are the same.
   [[nodiscard]] const char* same_pcid() const;
 
  private:
   struct Changed {
-    unsigned space{0};
+    unsigned mm{0};
     unsigned page{0};
   };
 
-  void on_entry_changed(unsigned space, unsigned page);
-  void on_table_unhooked(unsigned space, VirtAddr region, std::uint32_t table);
+  void on_entry_changed(unsigned mm, unsigned page);
+  void on_table_unhooked(unsigned mm, VirtAddr region, std::uint32_t table);
   void note_unhooked(std::uint32_t table, VirtAddr region, bool is_page_table);
   [[nodiscard]] bool is_unhooked(std::uint32_t table) const;
 
@@ -166,8 +166,8 @@ class Truth {
   const KernelView* kernel_{nullptr};
   Leftovers unheard_;
   Leftovers* leftovers_{&unheard_};
-  unsigned spaces_{0};
-  std::array<Space, kMaxMms + 1> space_{};
+  unsigned mms_{0};
+  std::array<Mm, kMaxMms + 1> mm_{};
   std::array<Page, kKernelPages> kernel_pages_{};
   std::array<UnhookedTable, host::FramePool::kFrames> unhooked_{};
   std::array<Cpu, kMaxCpus> cpu_{};
@@ -181,9 +181,9 @@ void Truth::for_each_usable(Concerns&& concerns, Visit&& visit) const {
   for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
     const host::HostCpu& cpu = machine_.cpu(id);
     for (const host::TlbEntry& entry : cpu.tlb.entries) {
-      if (entry.from.space == kKernelSpace || !concerns(entry)) continue;
-      touch_cpu(id);
-      if (cpu_[id].space == kNoSpace || cpu_[id].offline || !uses_user_half(id)) break;
+      if (entry.from.mm == kKernelMm || !concerns(entry)) continue;
+      record_cpu_access(id);
+      if (cpu_[id].mm == kNoMm || cpu_[id].offline || !uses_user_pcid(id)) break;
       // A target that answered early flushes before it leaves its handler.
       if (kernel_->answers_early() && cpu.in_interrupt) break;
       if (entry.pcid == machine_.pcid_of(cpu.cr3)) visit(id, entry);

@@ -16,18 +16,18 @@ bool UseChecker::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) cons
                 truth_.fill_event(cpu, entry), truth_.event(cpu, "uses it"));
     return false;
   }
-  truth_.machine().touch(host::place(host::Part::frame, entry.frame), false);
-  const bool kernel = entry.from.space == kKernelSpace;
+  truth_.machine().record_access(host::place(host::LocationKind::frame, entry.frame), false);
+  const bool kernel = entry.from.mm == kKernelMm;
   const unsigned page = kernel ? kernel_page_of(address) : page_of(address);
-  const unsigned space = kernel ? kKernelSpace : truth_.cpu(cpu).space;
+  const unsigned mm = kernel ? kKernelMm : truth_.cpu(cpu).mm;
   const std::string_view half = kernel ? "kernel page " : "page ";
   const auto use = [&] {
     return truth_.event(cpu,
                         "uses it for an access to " + std::string(half) + std::to_string(page));
   };
-  if (!kernel && (entry.from.space != space || entry.from.life != truth_.space(space).life)) {
+  if (!kernel && (entry.from.mm != mm || entry.from.life != truth_.mm(mm).life)) {
     truth_.fail(Oracle::o4, "a CPU uses a translation of another address space",
-                cpu_name(cpu) + " runs " + truth_.space_name(space) + " but the entry is from " +
+                cpu_name(cpu) + " runs " + truth_.mm_name(mm) + " but the entry is from " +
                     truth_.origin_name(entry.from) + ".",
                 truth_.fill_event(cpu, entry), use());
     return false;

@@ -1,4 +1,4 @@
-// Verifies: each access goes through a translation of the space that CR3 holds, of memory that is
+// Verifies: each access goes through a translation of the mm that CR3 holds, of memory that is
 // in use, and none that a completed flush or operation has ruled out (O2, O13); a lazy CPU uses no
 // user memory (O9).
 // Does not verify: what a CPU could use and does not, nor what the memory holds (contents.h).
@@ -11,7 +11,7 @@ namespace shootdown::fuzz {
 class UseChecker {
  public:
   explicit UseChecker(const Truth& truth) : truth_(truth) {}
-  /// False: the translation is none of this space's memory.
+  /// False: the translation is none of this mm's memory.
   bool on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry) const;
 
  private:

@@ -18,26 +18,26 @@ const std::array<CatalogueEntry, kOracles> kCatalogue{{
     {.kind = {.name = "O3", .promise = "generations stay in their bounds (R1, R4)"},
      .fires = "a generation leaves its bounds"},
     {.kind = {.name = "O4",
-              .promise = "a slot holds nothing older than the generation it records (R4)"},
-     .fires = "a slot holds something older than the generation it records, a global one something "
-              "older than a flush of it, or either something of another space"},
+              .promise = "an ASID holds nothing older than the generation it records (R4)"},
+     .fires =
+         "an ASID holds something older than the generation it records, a global one something "
+         "older than a flush of it, or either something of another mm"},
     {.kind = {.name = "O5", .promise = "no CPU can walk a page table that was released (R6)"},
-     .fires = "a walk reads a released page table, or another space's, or one is released, or the "
-              "flush for it returns, while a CPU can walk it; a slot is loaded with a pointer to "
+     .fires = "a walk reads a released page table, or another mm's, or one is released, or the "
+              "flush for it returns, while a CPU can walk it; an ASID is loaded with a pointer to "
               "one (tables of every level)"},
     {.kind = {.name = "O6",
               .promise = "no CPU can use a frame that was released (completion tokens)"},
      .fires =
          "a frame is released while a CPU can use it, used afterwards, or released twice; a table "
          "is released while a lockless walker is in it; a page that somebody holds a reference to"},
-    {.kind = {.name = "O7",
-              .promise = "a CPU whose CR3 holds a space is in that space's mask (R7)"},
-     .fires = "a CPU has a space in CR3 but is not in its mask"},
+    {.kind = {.name = "O7", .promise = "a CPU whose CR3 holds an mm is in that mm's mask (R7)"},
+     .fires = "a CPU has an mm in CR3 but is not in its mask"},
     {.kind = {.name = "O8", .promise = "with interrupts on, the bookkeeping agrees with CR3 (R2)"},
      .fires = "interrupts are on while CR3 and the bookkeeping disagree"},
     {.kind = {.name = "O9",
               .promise = "a lazy CPU has a user space loaded and does not use its addresses (R3)"},
-     .fires = "a lazy CPU uses user memory, or is lazy on the kernel's own space"},
+     .fires = "a lazy CPU uses user memory, or is lazy on the kernel's own mm"},
     {.kind = {.name = "O10",
               .promise = "a partial flush covers exactly one missing generation (R5)"},
      .fires = "a partial flush skips a generation"},
@@ -48,8 +48,8 @@ const std::array<CatalogueEntry, kOracles> kCatalogue{{
     {.kind = {.name = "O13", .promise = "no CPU can use an older kernel translation"},
      .fires = "a kernel range is flushed but a CPU can use an older kernel translation, under "
               "isolation also in user mode or at the next entry, or it switches in with one"},
-    {.kind = {.name = "O14", .promise = "a CPU's slots name each space at most once (R13)"},
-     .fires = "two slots of a CPU name the same space"},
+    {.kind = {.name = "O14", .promise = "a CPU's ASIDs name each mm at most once (R13)"},
+     .fires = "two ASIDs of a CPU name the same mm"},
     {.kind = {.name = "O15", .promise = "each call runs exactly once, with interrupts off (R10)"},
      .fires = "a call does not run exactly once with interrupts off"},
     {.kind = {.name = "O16", .promise = "a published request does not change (R10)"},
@@ -71,25 +71,25 @@ const std::array<CatalogueEntry, kOracles> kCatalogue{{
      .fires = "an operation completes over an unflushed change; a page is copied, or counts as "
               "clean, while a CPU can store to it unseen"},
     {.kind = {.name = "O22",
-              .promise = "user_access_ok is true only if user addresses mean the task's space"},
+              .promise = "user_access_ok is true only if user addresses mean the task's mm"},
      .fires = "`user_access_ok` would lie to an NMI, or has (`nmi`)"},
     {.kind = {.name = "O23", .promise = "CR4 and its shadow agree when interrupts are on"},
      .fires = "CR4 and its shadow differ"},
     {.kind = {.name = "O24",
               .promise = "a CPU that comes up uses nothing that its TLB held before"},
      .fires = "a CPU that comes up would use what its TLB held before"},
-    {.kind = {.name = "O25", .promise = "a temporary space ends as it began"},
-     .fires = "a temporary space does not end as it began"},
+    {.kind = {.name = "O25", .promise = "a temporary mm ends as it began"},
+     .fires = "a temporary mm does not end as it began"},
     {.kind = {.name = "O26", .promise = "a skipped vCPU flushes before it runs again"},
      .fires =
          "a preempted virtual CPU is skipped although the host will not flush it before it runs"},
     {.kind =
          {.name = "O27",
           .promise =
-              "a global slot has one space, is clean when granted, and no CPU beside it is missed"},
-     .fires = "a global slot is shared, used again unflushed, or a CPU beside it is passed over"},
+              "a global ASID has one mm, is clean when granted, and no CPU beside it is missed"},
+     .fires = "a global ASID is shared, used again unflushed, or a CPU beside it is passed over"},
     {.kind = {.name = "O28", .promise = "a flush covers its whole range"},
-     .fires = "a CPU that may use the space, or the kernel's half, has not dropped every page that "
+     .fires = "a CPU that may use the mm, or the kernel's half, has not dropped every page that "
               "holds a byte of the range asked, by its hardware's account"},
     {.kind = {.name = "O29", .promise = "counters agree with what was executed"},
      .fires =
@@ -98,8 +98,8 @@ const std::array<CatalogueEntry, kOracles> kCatalogue{{
     {.kind = {.name = "O30", .promise = "all configurations give the same verdicts"}, .fires = ""},
     {.kind = {.name = "O31",
               .promise =
-                  "a space is not destroyed while a CPU has it loaded, and not loaded afterwards"},
-     .fires = "a space is destroyed while a CPU has it loaded, or is in its mask"},
+                  "an mm is not destroyed while a CPU has it loaded, and not loaded afterwards"},
+     .fires = "an mm is destroyed while a CPU has it loaded, or is in its mask"},
     {.kind = {.name = "O32",
               .promise = "on a user root, nothing of the kernel is used but the entry block"},
      .fires = "under isolation, a CPU changes its own state, or an entry into the kernel goes on, "
@@ -109,7 +109,7 @@ const std::array<CatalogueEntry, kOracles> kCatalogue{{
                   "an address leads to one page at a time, which reads as it was stored last"},
      .fires = "an address leads to two frames at once: an entry becomes present, or is, while a "
               "CPU can use, or uses, another page there; a load does not return what was stored "
-              "last to that page of that space, through copies, forks, moves and other page sizes"},
+              "last to that page of that mm, through copies, forks, moves and other page sizes"},
     {.kind = {.name = "O34",
               .promise = "an operation on memory leaves what it says that it leaves"},
      .fires = "`unmap` leaves a page that was there before, `protect` a right; a fork's child "
@@ -121,7 +121,8 @@ const std::array<CatalogueEntry, kOracles> kCatalogue{{
      .fires =
          "by the C++ memory model, nothing orders a handover: a generation and the changes that it "
          "stands for (M6), a call and its record (M7), an answer and the flush's return, a page's "
-         "last use and its release (M8), a global slot and its transition (M14). With `cxx` only"},
+         "last use and its release (M8), a global ASID and its transition (M14). With "
+         "`compiler_reordering` only"},
 }};
 
 const ReportKind* kind_named(std::string_view name) {

@@ -43,7 +43,7 @@ void enable_paravirt_on_this_cpu() {
       break;
     case FlushBackend::native:
     case FlushBackend::xen:
-    case FlushBackend::uv:
+    case FlushBackend::uv_bau:
       break;
   }
 }

@@ -14,7 +14,7 @@ struct CpuidLeaf {
   std::uint32_t edx{0};
 };
 
-enum class FlushBackend : std::uint8_t { native, kvm, hyperv, xen, uv };
+enum class FlushBackend : std::uint8_t { native, kvm, hyperv, xen, uv_bau };
 
 [[nodiscard]] constexpr const char* name(FlushBackend backend) {
   switch (backend) {
@@ -26,8 +26,8 @@ enum class FlushBackend : std::uint8_t { native, kvm, hyperv, xen, uv };
       return "hyperv";
     case FlushBackend::xen:
       return "xen";
-    case FlushBackend::uv:
-      return "uv";
+    case FlushBackend::uv_bau:
+      return "uv_bau";
   }
   return "unknown";
 }
@@ -41,8 +41,8 @@ struct PlatformFacts {
   /// "UV".
   std::string_view oem_id{};
   std::string_view oem_table_id{};
-  /// A driver of the machine's broadcast hub is at work.
-  bool hub_driver{false};
+  /// A driver of the machine's broadcast hub (UV BAU) is at work.
+  bool bau_driver{false};
   /// CPUs that will run.
   unsigned cpus{1};
 };
@@ -135,7 +135,7 @@ template <class Cpuid>
     return {};
   }
   const bool is_uv = facts.oem_id.starts_with("SGI"sv) && facts.oem_table_id.starts_with("UV"sv);
-  if (is_uv && facts.hub_driver) return {.backend = FlushBackend::uv};
+  if (is_uv && facts.bau_driver) return {.backend = FlushBackend::uv_bau};
   return {};
 }
 

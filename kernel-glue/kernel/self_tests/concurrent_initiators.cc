@@ -19,7 +19,7 @@ class InitiatorScene {
 
   explicit InitiatorScene(Initiators is_initiator) : is_initiator_(is_initiator) {
     for (CpuId cpu = 0; cpu < cpu_count(); ++cpu) {
-      space_.map(test_page(cpu), frames_[0][cpu].address());
+      mm_.map(test_page(cpu), frames_[0][cpu].address());
     }
   }
 
@@ -34,7 +34,7 @@ class InitiatorScene {
   /// CPU reads it.
   void operator()(CpuId cpu) {
     Random random{cpu + 1};
-    load(space_.mm);
+    load(mm_.core);
     for (std::uint64_t round = 0; round < kRounds; ++round) {
       // Reading everything also fills the TLB with the entries that go stale now.
       stale_after_flush_.fetch_add(count_stale(), std::memory_order_relaxed);
@@ -43,7 +43,7 @@ class InitiatorScene {
       barrier_.wait();
     }
     stale_after_flush_.fetch_add(count_stale(), std::memory_order_relaxed);
-    load_kernel_space();
+    load_kernel_mm();
   }
 
  private:
@@ -58,19 +58,19 @@ class InitiatorScene {
 
   void change_own_page(CpuId cpu, Random& random) {
     const std::uint64_t version = ++versions_[cpu];
-    space_.map(test_page(cpu), frame_of(cpu, version).address());
+    mm_.map(test_page(cpu), frame_of(cpu, version).address());
     if (read_marker(test_page(cpu)) == frame_of(cpu, version - 1).marker()) {
       stale_before_flush_.fetch_add(1, std::memory_order_relaxed);
     }
     for (std::uint64_t pauses = random.below(64); pauses > 0; --pauses) x86::pause();
-    flush_pages(space_, test_page(cpu), 1);
+    flush_pages(mm_, test_page(cpu), 1);
   }
 
   [[nodiscard]] const MarkedFrame& frame_of(CpuId cpu, std::uint64_t version) const {
     return frames_[version % 2][cpu];
   }
 
-  AddressSpace space_;
+  AddressSpace mm_;
   Initiators is_initiator_;
   std::array<std::array<MarkedFrame, x86::kMaxCpus>, 2> frames_;
   std::array<std::uint64_t, x86::kMaxCpus> versions_{};

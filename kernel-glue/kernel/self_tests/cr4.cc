@@ -55,11 +55,11 @@ void test_no_pcids_yet(Report& report) {
   if (!config.processor.pcid || !config.isolation.enabled) {
     return report.note("no user PCIDs in this configuration");
   }
-  AddressSpace space;
+  AddressSpace mm;
   MarkedFrame old_frame;
   MarkedFrame new_frame;
-  space.map(test_page(0), old_frame.address());
-  load(space.mm);
+  mm.map(test_page(0), old_frame.address());
+  load(mm.core);
   std::uint64_t found = 0;
   {
     const InterruptsOff<Hal> guard;
@@ -71,7 +71,7 @@ void test_no_pcids_yet(Report& report) {
     own.cr4 = cr4 & ~kCr4Pcid;
     x86::write_cr4(own.cr4);
     report.expect(read_marker(test_page(0)) == old_frame.marker(), "the page is cached");
-    space.map(test_page(0), new_frame.address());
+    mm.map(test_page(0), new_frame.address());
     shootdown::internal::native_flush_one_user(tlb, test_page(0));
     found = read_marker(test_page(0));
     own.cr4 = cr4;
@@ -79,7 +79,7 @@ void test_no_pcids_yet(Report& report) {
     x86::write_cr3(cr3);
   }
   report.expect(found == new_frame.marker(), "a page is flushed without naming a PCID");
-  load_kernel_space();
+  load_kernel_mm();
 }
 
 }  // namespace shootdown::kernel

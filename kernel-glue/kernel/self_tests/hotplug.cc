@@ -40,17 +40,17 @@ std::uint64_t change_meanwhile(HotplugScene& scene) {
 
 /// The CPU is a target as any other.
 void check_back(Report& report) {
-  AddressSpace space;
+  AddressSpace mm;
   MarkedFrame old_frame;
   MarkedFrame new_frame;
-  space.map(test_page(0), old_frame.address());
+  mm.map(test_page(0), old_frame.address());
   Mask reader;
   reader.set(traveller());
-  SpinningReaders readers{space, reader};
+  SpinningReaders readers{mm, reader};
   readers.read(test_page(0));
   report.expect(readers.all_found(old_frame.marker()), "the CPU that came back runs user code");
-  space.map(test_page(0), new_frame.address());
-  static_cast<void>(flush_tlb_page(tlb, space.mm, test_page(0)));
+  mm.map(test_page(0), new_frame.address());
+  static_cast<void>(flush_tlb_page(tlb, mm.core, test_page(0)));
   readers.read(test_page(0));
   report.expect(readers.all_found(new_frame.marker()), "a shootdown reaches it again");
 }
@@ -80,17 +80,17 @@ void test_cpu_parked(Report& report) {
 
 void test_cpu_parked_with_a_call(Report& report) {
   AddressSpace left;
-  AddressSpace space;
+  AddressSpace mm;
   x86::Atomic<bool> deaf{false};
   x86::Atomic<bool> offline{false};
   x86::Atomic<bool> may_return{false};
   auto park = [&](CpuId) {
-    load(left.mm);
-    load(space.mm);
+    load(left.core);
+    load(mm.core);
     const InterruptsOff<Hal> guard;
-    const Generation before = space.mm.tlb_gen.load(std::memory_order_acquire);
+    const Generation before = mm.core.tlb_gen.load(std::memory_order_acquire);
     deaf.store(true, std::memory_order_release);
-    wait_until([&] { return space.mm.tlb_gen.load(std::memory_order_acquire) != before; },
+    wait_until([&] { return mm.core.tlb_gen.load(std::memory_order_acquire) != before; },
                "a flush to begin");
     // In this time the flusher queues its call, whose interrupt this CPU does not take.
     for (int pauses = 0; pauses < 2000; ++pauses) x86::pause();
@@ -102,10 +102,10 @@ void test_cpu_parked_with_a_call(Report& report) {
   start_on(traveller(), park);
   wait_until([&] { return deaf.load(std::memory_order_acquire); }, "a CPU to become deaf");
   const std::uint64_t queued = counters_of(0).targets_queued;
-  static_cast<void>(flush_tlb_mm_range(tlb, space.mm, {}));
+  static_cast<void>(flush_tlb_mm_range(tlb, mm.core, {}));
   report.expect(counters_of(0).targets_queued - queued == 1, "the call came before the CPU went");
   wait_until([&] { return offline.load(std::memory_order_acquire); }, "the CPU to go offline");
-  static_cast<void>(flush_tlb_mm_range(tlb, left.mm, {}));
+  static_cast<void>(flush_tlb_mm_range(tlb, left.core, {}));
   report.expect(counters_of(0).targets_queued - queued == 1,
                 "no call comes later, though a lazily kept mask may name the CPU");
   may_return.store(true, std::memory_order_release);

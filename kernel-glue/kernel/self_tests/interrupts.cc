@@ -1,5 +1,5 @@
-// The cross call without any flush: each function runs exactly once, on the right CPU, in interrupt
-// context with interrupts off; and no CPU deadlocks when every CPU calls all others.
+// The SMP function call without any flush: each function runs exactly once, on the right CPU, in
+// interrupt context with interrupts off; and no CPU deadlocks when every CPU calls all others.
 #include <array>
 
 #include "kernel-glue/kernel/self_tests/self_tests.h"
@@ -44,8 +44,8 @@ class Tally {
   x86::Atomic<bool> wrong_context_{false};
 };
 
-/// One cross call; true if it queued every other CPU of `targets` and ran the local part with
-/// interrupts off.
+/// One SMP function call; true if it queued every other CPU of `targets` and ran the local part
+/// with interrupts off.
 bool call_all(const Mask& targets, Tally& tally) {
   PreemptionOff<Hal> guard;
   bool ran_local = false;
@@ -123,12 +123,12 @@ void test_ipi_concurrent_broadcast(Report& report) {
 
 void test_ipi_unanswered(Report& report) {
   constexpr CpuId kDeaf = 1;
-  constexpr std::uint64_t kPatience = 100;
+  constexpr std::uint64_t kStallLimit = 100;
   Tally tally;
   x86::Atomic<bool> deaf{false};
   report_count.store(0, std::memory_order_relaxed);
   unanswered_hook.store(note_report, std::memory_order_release);
-  tlb.calls.set_patience(kPatience);
+  tlb.calls.set_stall_limit(kStallLimit);
   // CPU 1 takes no interrupts until it has been reported twice.
   auto be_deaf = [&](CpuId) {
     const InterruptsOff<Hal> guard;
@@ -141,13 +141,13 @@ void test_ipi_unanswered(Report& report) {
   target.set(kDeaf);
   report.expect(call_all(target, tally), "the call was answered in the end");
   wait_for(kDeaf);
-  tlb.calls.set_patience(tlb.config.limits.patience);
+  tlb.calls.set_stall_limit(tlb.config.limits.stall_limit);
   unanswered_hook.store(nullptr, std::memory_order_release);
   report.expect(!waits_with_interrupts_off.load(std::memory_order_relaxed),
                 "the waiting CPU has interrupts on, and answers others");
   report.expect(latest_report.sender == 0, "the report names the waiting CPU");
   report.expect(latest_report.target == kDeaf, "the report names the CPU that does not answer");
-  report.expect(latest_report.pauses == 2 * kPatience,
+  report.expect(latest_report.pauses == 2 * kStallLimit,
                 "the second report came after twice as long");
   report.expect(latest_report.now > latest_report.since, "the report says since when");
 }

@@ -35,33 +35,33 @@ class LazyBystander {
  public:
   LazyBystander() {
     run_on(cpu_, [this](CpuId) {
-      load(space_.mm);
+      load(mm_.core);
       become_lazy();
     });
   }
   ~LazyBystander() {
-    run_on(cpu_, [](CpuId) { load_kernel_space(); });
+    run_on(cpu_, [](CpuId) { load_kernel_mm(); });
   }
   LazyBystander(const LazyBystander&) = delete;
   LazyBystander& operator=(const LazyBystander&) = delete;
 
  private:
-  AddressSpace space_;
+  AddressSpace mm_;
   CpuId cpu_{cpu_count() - 1};
 };
 
 /// Pages 1 and 2 were flushed one by one, after `full` flushes of everything.
 void check_single_pages(Report& report, const KernelScene& scene, std::uint64_t full) {
-  // Under isolation the user twin's entry goes by INVPCID, at which the emulator drops more.
+  // Under isolation the user PCID's entry goes by INVPCID, at which the emulator drops more.
   const bool drops_more = isolated() && tlb.config.processor.pcid && tlb.config.processor.invpcid;
   report.expect(drops_more || scene.all_read(0, 1, false), "the page before was kept");
   report.expect(drops_more || scene.all_read(3, 1, false), "the page behind was kept");
   report.expect(full_flushes() == full, "no CPU flushed everything");
-  // Not global, an entry may be left in the PCID of any other slot.
+  // Not global, an entry may be left in the PCID of any other ASID.
   const bool owes = !tlb.config.kernel_is_global() && tlb.config.processor.pcid;
   for (CpuId cpu = 0; cpu < cpu_count(); ++cpu) {
     report.expect(tlb.cpus[cpu].own.invalidate_other == owes,
-                  "other slots are emptied later exactly if kernel pages are not global");
+                  "other ASIDs are emptied later exactly if kernel pages are not global");
   }
 }
 

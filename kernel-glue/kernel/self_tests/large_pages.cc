@@ -43,11 +43,11 @@ bool has_huge_pages() {
   return x86::cpuid(0x8000'0000).eax >= kExtended && ((x86::cpuid(kExtended).edx >> 26) & 1) != 0;
 }
 
-void flush(AddressSpace& space, VirtAddr start, std::uint8_t shift) {
+void flush(AddressSpace& mm, VirtAddr start, std::uint8_t shift) {
   const FlushRange range{
       .start = start, .end = start + (VirtAddr{1} << shift), .stride_shift = shift};
   if (ordinary_shootdown == Shootdown::complete) {
-    static_cast<void>(flush_tlb_mm_range(tlb, space.mm, range));
+    static_cast<void>(flush_tlb_mm_range(tlb, mm.core, range));
   } else {
     x86::invlpg(start);
   }
@@ -56,25 +56,25 @@ void flush(AddressSpace& space, VirtAddr start, std::uint8_t shift) {
 }  // namespace
 
 void test_large_page(Report& report) {
-  AddressSpace space;
+  AddressSpace mm;
   mark(kOldFrame, kOldMarker);
   mark(kNewFrame, kNewMarker);
-  set_entry(space.large_entry(kLargePage), kOldFrame | kUserLarge);
+  set_entry(mm.large_entry(kLargePage), kOldFrame | kUserLarge);
   {
-    SpinningReaders readers{space, other_cpus()};
+    SpinningReaders readers{mm, other_cpus()};
     report.expect(all_parts_read(readers, kOldMarker), "every CPU reads the first mapping");
-    set_entry(space.large_entry(kLargePage), kNewFrame | kUserLarge);
+    set_entry(mm.large_entry(kLargePage), kNewFrame | kUserLarge);
     report.expect(all_parts_read(readers, kOldMarker), "without a flush the entries are stale");
 
     const Counters before = counters_of(1);
-    flush(space, kLargePage, kLargePageShift);
+    flush(mm, kLargePage, kLargePageShift);
     report.expect(all_parts_read(readers, kNewMarker), "one flush covers every part");
     const Counters after = counters_of(1);
     report.expect(after.local_flush_one == before.local_flush_one &&
                       after.local_flush_all - before.local_flush_all == 1,
                   "it was one flush of everything");
   }
-  set_entry(space.large_entry(kLargePage), 0);
+  set_entry(mm.large_entry(kLargePage), 0);
 }
 
 void test_huge_page(Report& report) {
@@ -82,13 +82,13 @@ void test_huge_page(Report& report) {
   constexpr CpuId kCpu = 1;
   // Its number modulo the emulator's TLB is below those of the kernel's image.
   constexpr std::uint64_t kPart = 0x8'0000;
-  AddressSpace space;
+  AddressSpace mm;
   *direct_map<volatile std::uint64_t>(kOldFrame + kPart) = kOldMarker;
   const VirtAddr address = kHugePage + kOldFrame + kPart;
   std::uint64_t found = 0;
-  set_entry(space.huge_entry(kHugePage), kUserLarge);
+  set_entry(mm.huge_entry(kHugePage), kUserLarge);
   run_on(kCpu, [&](CpuId) {
-    load(space.mm);
+    load(mm.core);
     found = read_marker(address);
   });
   report.expect(found == kOldMarker, "the page shows physical memory");
@@ -97,11 +97,11 @@ void test_huge_page(Report& report) {
     run_on(kCpu, [&](CpuId) { ok = probe_read(address, found); });
     return ok;
   };
-  set_entry(space.huge_entry(kHugePage), 0);
+  set_entry(mm.huge_entry(kHugePage), 0);
   report.expect(readable(), "without a flush the unmapped page is readable");
-  flush(space, kHugePage, kHugePageShift);
+  flush(mm, kHugePage, kHugePageShift);
   report.expect(!readable(), "after the flush it is out of reach");
-  run_on(kCpu, [](CpuId) { load_kernel_space(); });
+  run_on(kCpu, [](CpuId) { load_kernel_mm(); });
 }
 
 }  // namespace shootdown::kernel

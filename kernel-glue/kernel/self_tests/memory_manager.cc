@@ -21,7 +21,7 @@ vm::Range page_at(VirtAddr address) {
 
 /// The kernel's side of one stay in user mode.
 struct Services {
-  AddressSpace& space;
+  AddressSpace& mm;
   std::uint64_t calls{0};
   std::uint64_t faults{0};
 
@@ -36,28 +36,28 @@ struct Services {
     ++calls;
     switch (number) {
       case StressCall::unmap:
-        vm::unmap(memory_manager, space, page_at(a));
+        vm::unmap(memory_manager, mm, page_at(a));
         return 0;
       case StressCall::unmap_all:
-        vm::unmap(memory_manager, space, {.start = a, .end = a + kStressPages * kPageBytes},
+        vm::unmap(memory_manager, mm, {.start = a, .end = a + kStressPages * kPageBytes},
                   vm::EmptyTables::release);
         return 0;
       case StressCall::protect:
-        vm::protect(memory_manager, space, page_at(a));
+        vm::protect(memory_manager, mm, page_at(a));
         return 0;
       case StressCall::protect_early:
-        vm::protect_early(memory_manager, space, page_at(a));
+        vm::protect_early(memory_manager, mm, page_at(a));
         return 0;
       case StressCall::move:
-        return vm::move_page(memory_manager, space, a, b) ? 1 : 0;
+        return vm::move_page(memory_manager, mm, a, b) ? 1 : 0;
       case StressCall::migrate:
-        return vm::migrate(memory_manager, space, a) ? 1 : 0;
+        return vm::migrate(memory_manager, mm, a) ? 1 : 0;
       case StressCall::clean:
-        vm::clean(memory_manager, space, page_at(a));
+        vm::clean(memory_manager, mm, page_at(a));
         return 0;
       case StressCall::reclaim: {
         vm::Reclaimer<KernelMemory> reclaimer;
-        reclaimer.reclaim(memory_manager, space, a);
+        reclaimer.reclaim(memory_manager, mm, a);
         reclaimer.flush(memory_manager);
         return 0;
       }
@@ -73,34 +73,34 @@ struct Services {
     const bool in_own_page = address >= kUserPages && address < user_page_of(x86::kMaxCpus);
     if (!in_pages && !in_own_page) return false;
     if ((error_code & kFaultPresent) == 0) {
-      return vm::map(memory_manager, space, page_at(address), kPageRights);
+      return vm::map(memory_manager, mm, page_at(address), kPageRights);
     }
     if ((error_code & kFaultWrite) == 0) return false;
-    if (!vm::copy_on_write(memory_manager, space, address)) return false;
-    vm::unprotect(memory_manager, space, page_at(address));
+    if (!vm::copy_on_write(memory_manager, mm, address)) return false;
+    vm::unprotect(memory_manager, mm, page_at(address));
     return true;
   }
 };
 
-/// The load: one space, and a program on every CPU.
+/// The load: one mm, and a program on every CPU.
 class Load {
  public:
   explicit Load(std::uint64_t steps) : steps_(steps) {
     for (std::uint64_t page = 0; page < user_program_pages(); ++page) {
-      space_.map(kUserPrograms + page * kPageBytes, user_program_frame(page), kUserCode);
+      mm_.map(kUserPrograms + page * kPageBytes, user_program_frame(page), kUserCode);
     }
   }
 
   void operator()(CpuId /*cpu*/) {
-    load(space_.mm);
-    bool ok = run(space_, begin_stress, steps_ << 8 | cpu_count()) == StressExit::done;
+    load(mm_.core);
+    bool ok = run(mm_, begin_stress, steps_ << 8 | cpu_count()) == StressExit::done;
     StressExit exit = StressExit::wants_fork;
     while (ok && exit == StressExit::wants_fork) {
-      exit = run(space_, stress, 0);
+      exit = run(mm_, stress, 0);
       if (exit == StressExit::wants_fork) ok = fork();
     }
     if (!ok || exit != StressExit::done) failed_.fetch_add(1, std::memory_order_relaxed);
-    load_kernel_space();
+    load_kernel_mm();
   }
 
   [[nodiscard]] std::uint64_t failed() const { return failed_.load(std::memory_order_relaxed); }
@@ -109,9 +109,9 @@ class Load {
   [[nodiscard]] std::uint64_t forks() const { return forks_.load(std::memory_order_relaxed); }
 
  private:
-  /// Runs a program on this CPU, which has `space` loaded.
-  StressExit run(AddressSpace& space, UserProgram program, std::uint64_t argument) {
-    Services services{.space = space};
+  /// Runs a program on this CPU, which has `mm` loaded.
+  StressExit run(AddressSpace& mm, UserProgram program, std::uint64_t argument) {
+    Services services{.mm = mm};
     const VirtAddr page = user_page_of(x86::this_cpu());
     const UserExit exit =
         run_user({.entry = user_address(program),
@@ -131,17 +131,17 @@ class Load {
     bool ok = true;
     if (forking_.fetch_add(1, std::memory_order_acq_rel) < kForksAtOnce) {
       AddressSpace child;
-      ok = vm::fork(memory_manager, space_, child);
-      load(child.mm);
+      ok = vm::fork(memory_manager, mm_, child);
+      load(child.core);
       ok = ok && run(child, check_child, 0) == StressExit::done;
-      load(space_.mm);
+      load(mm_.core);
       forks_.fetch_add(1, std::memory_order_relaxed);
     }
     forking_.fetch_add(~std::uint32_t{0}, std::memory_order_acq_rel);
     return ok;
   }
 
-  AddressSpace space_;
+  AddressSpace mm_;
   std::uint64_t steps_;
   x86::Atomic<std::uint32_t> forking_{0};
   x86::Atomic<std::uint64_t> failed_{0};

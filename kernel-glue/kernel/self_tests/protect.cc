@@ -7,32 +7,32 @@ namespace shootdown::kernel {
 namespace {
 
 /// How the page is flushed after it has become read-only.
-using Flush = void (*)(AddressSpace& space, const FlushRange& range);
+using Flush = void (*)(AddressSpace& mm, const FlushRange& range);
 
 /// A page in which every CPU counts, each in a word of its own, until it is stopped.
 class ProtectScene {
  public:
-  ProtectScene() : programs_(space_, other_cpus()), frame_(allocate_frame()) {
-    space_.map(page_, frame_);
+  ProtectScene() : programs_(mm_, other_cpus()), frame_(allocate_frame()) {
+    mm_.map(page_, frame_);
   }
   ~ProtectScene() { free_frame(frame_); }
   ProtectScene(const ProtectScene&) = delete;
   ProtectScene& operator=(const ProtectScene&) = delete;
 
   void operator()(CpuId cpu) {
-    load(space_.mm);
+    load(mm_.core);
     exits_[cpu] = programs_.run(count_until_stopped, page_ + cpu * sizeof(std::uint64_t));
     ended_.fetch_add(1, std::memory_order_release);
-    load_kernel_space();
+    load_kernel_mm();
   }
 
   void run(Report& report, Flush flush) {
     for (CpuId cpu = 1; cpu < cpu_count(); ++cpu) start_on(cpu, *this);
     wait_for_progress();
-    set_entry(space_.page_entry(page_), frame_ | (kUserData & ~kWritable));
+    set_entry(mm_.page_entry(page_), frame_ | (kUserData & ~kWritable));
     // No CPU was told yet: stale entries still let all of them write.
     wait_for_progress();
-    flush(space_, {.start = page_, .end = page_ + kPageBytes});
+    flush(mm_, {.start = page_, .end = page_ + kPageBytes});
     const auto counts = read_counts();
     give_time_to_fault();
     for (CpuId cpu = 1; cpu < cpu_count(); ++cpu) {
@@ -83,7 +83,7 @@ class ProtectScene {
                   "because the page is read-only");
   }
 
-  AddressSpace space_;
+  AddressSpace mm_;
   UserPrograms programs_;
   PhysAddr frame_;
   VirtAddr page_{test_page(11)};
@@ -95,16 +95,15 @@ class ProtectScene {
 
 void test_protect(Report& report) {
   ProtectScene scene;
-  scene.run(report, [](AddressSpace& space, const FlushRange& range) {
-    flush_pages(space, range.start, 1);
-  });
+  scene.run(report,
+            [](AddressSpace& mm, const FlushRange& range) { flush_pages(mm, range.start, 1); });
 }
 
 void test_protect_early(Report& report) {
   ProtectScene scene;
-  scene.run(report, [](AddressSpace& space, const FlushRange& range) {
+  scene.run(report, [](AddressSpace& mm, const FlushRange& range) {
     if (ordinary_shootdown == Shootdown::complete) {
-      static_cast<void>(flush_tlb_mm_range_early(tlb, space.mm, range));
+      static_cast<void>(flush_tlb_mm_range_early(tlb, mm.core, range));
     }
   });
 }

@@ -1,4 +1,4 @@
-// The reclaim batch: one flush for pages of several spaces, and the mark for operations that come
+// The reclaim batch: one flush for pages of several mms, and the mark for operations that come
 // before it.
 #include "kernel-glue/kernel/self_tests/self_tests.h"
 #include "kernel-glue/kernel/self_tests/support.h"
@@ -6,7 +6,7 @@
 namespace shootdown::kernel {
 namespace {
 
-/// Two spaces with the same page; CPU 1 runs the first, every other CPU runs the second.
+/// Two mms with the same page; CPU 1 runs the first, every other CPU runs the second.
 struct ReclaimScene {
   AddressSpace first;
   AddressSpace second;
@@ -43,7 +43,7 @@ void flush_batch(ReclaimBatch<Hal>& batch, VirtAddr page) {
 
 void test_reclaim_batch(Report& report) {
   ReclaimScene scene;
-  load(scene.second.mm);
+  load(scene.second.core);
   {
     SpinningReaders first{scene.first, ReclaimScene::first_cpus()};
     SpinningReaders second{scene.second, ReclaimScene::second_cpus()};
@@ -56,9 +56,9 @@ void test_reclaim_batch(Report& report) {
     report.expect(all_read(scene.old_frame), "every CPU reads the first mapping");
 
     ReclaimBatch<Hal> batch;
-    for (AddressSpace* space : {&scene.first, &scene.second}) {
-      space->map(scene.page, scene.new_frame.address());
-      batch.add(tlb, space->mm);
+    for (AddressSpace* mm : {&scene.first, &scene.second}) {
+      mm->map(scene.page, scene.new_frame.address());
+      batch.add(tlb, mm->core);
     }
     report.expect(all_read(scene.old_frame), "until the batch is flushed the entries are stale");
     const std::uint64_t queued = counters_of(0).targets_queued;
@@ -70,7 +70,7 @@ void test_reclaim_batch(Report& report) {
                   "every other CPU was told once");
     report.expect(batch.empty(), "the batch is empty again");
   }
-  load_kernel_space();
+  load_kernel_mm();
 }
 
 void test_pending_batch(Report& report) {
@@ -80,20 +80,20 @@ void test_pending_batch(Report& report) {
     first.read(scene.page);
     report.expect(first.all_found(scene.old_frame.marker()), "CPU 1 reads the first mapping");
 
-    // The reclaimer has added the space and has not flushed yet.
+    // The reclaimer has added the mm and has not flushed yet.
     ReclaimBatch<Hal> batch;
     scene.first.map(scene.page, scene.new_frame.address());
-    batch.add(tlb, scene.first.mm);
+    batch.add(tlb, scene.first.core);
     first.read(scene.page);
     report.expect(first.all_found(scene.old_frame.marker()), "until then its entry is stale");
-    if (ordinary_shootdown == Shootdown::complete) flush_tlb_batched_pending(tlb, scene.first.mm);
+    if (ordinary_shootdown == Shootdown::complete) flush_tlb_batched_pending(tlb, scene.first.core);
     first.read(scene.page);
     report.expect(first.all_found(scene.new_frame.marker()),
                   "an operation that depends on it flushes what is pending");
 
     const std::uint64_t queued = counters_of(0).targets_queued;
-    flush_tlb_batched_pending(tlb, scene.first.mm);
-    flush_tlb_batched_pending(tlb, scene.second.mm);
+    flush_tlb_batched_pending(tlb, scene.first.core);
+    flush_tlb_batched_pending(tlb, scene.second.core);
     report.expect(counters_of(0).targets_queued == queued, "nothing is pending any more");
     static_cast<void>(batch.flush(tlb));
   }

@@ -28,26 +28,26 @@ std::uint64_t answers_so_far() {
 /// One remap under spinning readers, with or without telling them.
 Observation observe(Shootdown how) {
   Observation seen;
-  AddressSpace space;
+  AddressSpace mm;
   MarkedFrame old_frame;
   MarkedFrame new_frame;
   const VirtAddr page = test_page(3);
-  space.map(page, old_frame.address());
-  load(space.mm);
+  mm.map(page, old_frame.address());
+  load(mm.core);
   {
-    SpinningReaders readers{space, other_cpus()};
+    SpinningReaders readers{mm, other_cpus()};
     readers.read(page);
     seen.old_before =
         readers.all_found(old_frame.marker()) && read_marker(page) == old_frame.marker();
 
-    space.map(page, new_frame.address());
+    mm.map(page, new_frame.address());
     readers.read(page);
     seen.stale_between =
         readers.all_found(old_frame.marker()) && read_marker(page) == old_frame.marker();
 
     const std::uint64_t queued_before = counters_of(0).targets_queued;
     const std::uint64_t answers_before = answers_so_far();
-    flush_pages(space, page, 1, how);
+    flush_pages(mm, page, 1, how);
     seen.targets_queued = counters_of(0).targets_queued - queued_before;
     seen.answers = answers_so_far() - answers_before;
     readers.read(page);
@@ -55,7 +55,7 @@ Observation observe(Shootdown how) {
     seen.fresh_after = readers.all_found(new_frame.marker());
     seen.local_fresh = read_marker(page) == new_frame.marker();
   }
-  load_kernel_space();
+  load_kernel_mm();
   return seen;
 }
 
@@ -81,27 +81,27 @@ void test_positive_control(Report& report) {
 }
 
 void test_generation_missing(Report& report) {
-  AddressSpace space;
+  AddressSpace mm;
   MarkedFrame old_frame;
   MarkedFrame new_frame;
   const VirtAddr first = test_page(3);
   const VirtAddr second = test_page(4);
   std::array<std::uint64_t, 2> found{};
   const auto read_both = [&](CpuId) { found = {read_marker(first), read_marker(second)}; };
-  space.map(first, old_frame.address());
-  space.map(second, old_frame.address());
+  mm.map(first, old_frame.address());
+  mm.map(second, old_frame.address());
   run_on(1, [&](CpuId cpu) {
-    load(space.mm);
+    load(mm.core);
     read_both(cpu);
   });
   // A flush of the first page has got as far as to count its generation. It will interrupt later.
-  space.map(first, new_frame.address());
-  space.mm.tlb_gen.fetch_add(1, std::memory_order_seq_cst);
-  space.map(second, new_frame.address());
-  static_cast<void>(flush_tlb_page(tlb, space.mm, second));
+  mm.map(first, new_frame.address());
+  mm.core.tlb_gen.fetch_add(1, std::memory_order_seq_cst);
+  mm.map(second, new_frame.address());
+  static_cast<void>(flush_tlb_page(tlb, mm.core, second));
   run_on(1, [&](CpuId cpu) {
     read_both(cpu);
-    load_kernel_space();
+    load_kernel_mm();
   });
   report.expect(found[1] == new_frame.marker(), "a flush of one page covers that page");
   report.expect(found[0] == new_frame.marker(),

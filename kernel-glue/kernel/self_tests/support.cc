@@ -14,13 +14,13 @@ MarkedFrame::MarkedFrame() : address_(allocate_frame()), marker_(next_marker++) 
   *direct_map<volatile std::uint64_t>(address_) = marker_;
 }
 
-void flush_pages(AddressSpace& space, VirtAddr start, std::uint64_t pages, Shootdown how) {
+void flush_pages(AddressSpace& mm, VirtAddr start, std::uint64_t pages, Shootdown how) {
   const VirtAddr end = start + pages * kPageBytes;
   const bool complete = how == Shootdown::complete && ordinary_shootdown == Shootdown::complete;
-  const bool nobody_to_tell = space.mm.cpus.read().first_except(Hal::this_cpu()) == kNoCpu;
+  const bool nobody_to_tell = mm.core.cpus.read().first_except(Hal::this_cpu()) == kNoCpu;
   if (complete || nobody_to_tell) {
     // The token is not needed: the tests keep their frames.
-    static_cast<void>(flush_tlb_mm_range(tlb, space.mm, {.start = start, .end = end}));
+    static_cast<void>(flush_tlb_mm_range(tlb, mm.core, {.start = start, .end = end}));
     return;
   }
   for (VirtAddr page = start; page < end; page += kPageBytes) x86::invlpg(page);
@@ -32,13 +32,13 @@ Mask other_cpus() {
   return others;
 }
 
-UserPrograms::UserPrograms(AddressSpace& space, const Mask& cpus) {
+UserPrograms::UserPrograms(AddressSpace& mm, const Mask& cpus) {
   for (std::uint64_t page = 0; page < user_program_pages(); ++page) {
-    space.map(kUserPrograms + page * kPageBytes, user_program_frame(page), kUserCode);
+    mm.map(kUserPrograms + page * kPageBytes, user_program_frame(page), kUserCode);
   }
   cpus.for_each([&](CpuId cpu) {
     frames_[cpu] = allocate_frame();
-    space.map(user_page_of(cpu), frames_[cpu]);
+    mm.map(user_page_of(cpu), frames_[cpu]);
   });
 }
 
@@ -58,8 +58,8 @@ UserExit UserPrograms::run(UserProgram program, std::uint64_t argument,
                   services);
 }
 
-SpinningReaders::SpinningReaders(AddressSpace& space, const Mask& cpus)
-    : space_(space), cpus_(cpus), programs_(space, cpus) {
+SpinningReaders::SpinningReaders(AddressSpace& mm, const Mask& cpus)
+    : mm_(mm), cpus_(cpus), programs_(mm, cpus) {
   cpus_.for_each([&](CpuId cpu) { start_on(cpu, *this); });
   ask(0);
 }
@@ -71,10 +71,10 @@ SpinningReaders::~SpinningReaders() {
 }
 
 void SpinningReaders::operator()(CpuId /*cpu*/) {
-  load(space_.mm);
+  load(mm_.core);
   const UserExit exit = programs_.run(read_on_demand, 0);
   if (exit.faulted) fatal("a reader's exception ", exit.vector, " at ", Hex{exit.value});
-  load_kernel_space();
+  load_kernel_mm();
 }
 
 void SpinningReaders::ask(VirtAddr address) {

@@ -57,7 +57,7 @@ extern Shootdown ordinary_shootdown;
 extern Shootdown kernel_shootdown;
 
 /// What follows a change of the entries of `pages` pages from `start` on.
-void flush_pages(AddressSpace& space, VirtAddr start, std::uint64_t pages,
+void flush_pages(AddressSpace& mm, VirtAddr start, std::uint64_t pages,
                  Shootdown how = ordinary_shootdown);
 
 /// Does this emulator drop only the pages of a partial flush? It takes INVPCID of one address,
@@ -83,12 +83,12 @@ void run_on(CpuId cpu, Work work) {
 /// its own, the stack included.
 class UserPrograms {
  public:
-  UserPrograms(AddressSpace& space, const Mask& cpus);
+  UserPrograms(AddressSpace& mm, const Mask& cpus);
   ~UserPrograms();
   UserPrograms(const UserPrograms&) = delete;
   UserPrograms& operator=(const UserPrograms&) = delete;
 
-  /// Runs a program on this CPU, one of `cpus`, in the space, which is loaded. It gets the address
+  /// Runs a program on this CPU, one of `cpus`, in the mm, which is loaded. It gets the address
   /// of its CPU's page and `argument`.
   [[nodiscard]] UserExit run(UserProgram program, std::uint64_t argument,
                              const UserServices& services = {}) const;
@@ -104,7 +104,7 @@ class UserPrograms {
 /// construction and destruction, so only a shootdown makes them drop an entry.
 class SpinningReaders {
  public:
-  SpinningReaders(AddressSpace& space, const Mask& cpus);
+  SpinningReaders(AddressSpace& mm, const Mask& cpus);
   ~SpinningReaders();
   SpinningReaders(const SpinningReaders&) = delete;
   SpinningReaders& operator=(const SpinningReaders&) = delete;
@@ -122,7 +122,7 @@ class SpinningReaders {
   /// Tells every reader the next round, and waits for all.
   void ask(VirtAddr address);
 
-  AddressSpace& space_;
+  AddressSpace& mm_;
   Mask cpus_;
   UserPrograms programs_;
   std::uint64_t round_{0};

@@ -1,4 +1,4 @@
-// Leaving a space, visiting a temporary one, and NMIs that ask in the middle of it all whether user
+// Leaving an mm, visiting a temporary one, and NMIs that ask in the middle of it all whether user
 // addresses mean what the running task thinks.
 #include "kernel-glue/kernel/interrupts.h"
 #include "kernel-glue/kernel/self_tests/self_tests.h"
@@ -18,7 +18,7 @@ struct UnderNmis {
   x86::Atomic<std::uint64_t> refused{0};
   x86::Atomic<std::uint64_t> lied{0};
   x86::Atomic<std::uint64_t> unannounced{0};
-  std::array<const AddressSpace*, kTasks + 1> spaces{};
+  std::array<const AddressSpace*, kTasks + 1> mms{};
 };
 constinit UnderNmis under_nmis{};
 
@@ -26,11 +26,11 @@ void add_one(x86::Atomic<std::uint64_t>& counter) {
   counter.fetch_add(1, std::memory_order_relaxed);
 }
 
-/// R7: at every moment a flusher finds this CPU in the mask of the space in its CR3.
+/// R7: at every moment a flusher finds this CPU in the mask of the mm in its CR3.
 void look_at_masks() {
   const PhysAddr root = x86::read_cr3() & kFrameMask;
-  for (const AddressSpace* space : under_nmis.spaces) {
-    if (space->mm.root == root && !space->mm.cpus.test(x86::this_cpu())) {
+  for (const AddressSpace* mm : under_nmis.mms) {
+    if (mm->core.root == root && !mm->core.cpus.test(x86::this_cpu())) {
       add_one(under_nmis.unannounced);
     }
   }
@@ -40,11 +40,11 @@ void look_at_masks() {
 void look_at_user_memory() {
   look_at_masks();
   const AddressSpace* current = under_nmis.current.load(std::memory_order_relaxed);
-  if (current == nullptr || !user_access_ok(tlb, current->mm)) {
+  if (current == nullptr || !user_access_ok(tlb, current->core)) {
     add_one(under_nmis.refused);
   } else {
     add_one(under_nmis.permitted);
-    const bool right_root = (x86::read_cr3() & kFrameMask) == current->mm.root;
+    const bool right_root = (x86::read_cr3() & kFrameMask) == current->core.root;
     const bool right_data =
         read_marker(test_page(0)) == under_nmis.marker.load(std::memory_order_relaxed);
     if (!right_root || !right_data) add_one(under_nmis.lied);
@@ -52,24 +52,24 @@ void look_at_user_memory() {
   under_nmis.seen.fetch_add(1, std::memory_order_release);
 }
 
-/// A CPU flushes a space that it has left, whose mask may still name it.
+/// A CPU flushes an mm that it has left, whose mask may still name it.
 void check_space_left(Report& report) {
   AddressSpace left;
   AddressSpace loaded;
   const auto& own = tlb.cpus[0].own;
-  load(left.mm);
-  load(loaded.mm);
-  // A flush of the loaded space has begun elsewhere, and has not come here yet.
-  loaded.mm.tlb_gen.fetch_add(1, std::memory_order_seq_cst);
-  const Generation before = own.slots[own.loaded_slot].generation;
+  load(left.core);
+  load(loaded.core);
+  // A flush of the loaded mm has begun elsewhere, and has not come here yet.
+  loaded.core.tlb_gen.fetch_add(1, std::memory_order_seq_cst);
+  const Generation before = own.asids[own.loaded_asid].generation;
   const std::uint64_t wrong_cpu = own.counters.wrong_cpu;
-  static_cast<void>(flush_tlb_page(tlb, left.mm, test_page(0)));
+  static_cast<void>(flush_tlb_page(tlb, left.core, test_page(0)));
   if (tlb.config.targets.mask_policy == MaskPolicy::cleared_at_switch) {
     report.expect(own.counters.wrong_cpu == wrong_cpu, "and has no local part");
   }
-  report.expect(own.slots[own.loaded_slot].generation == before,
-                "a flush of a space that was left says nothing of the loaded one");
-  load_kernel_space();
+  report.expect(own.asids[own.loaded_asid].generation == before,
+                "a flush of an mm that was left says nothing of the loaded one");
+  load_kernel_mm();
 }
 
 /// What an interrupt found that came during a switch, or behind it.
@@ -83,51 +83,51 @@ struct Interrupted {
     const Mm* loaded = own.loaded_mm.owner_load();
     found.came = true;
     found.in_the_window =
-        loaded == nullptr || x86::read_cr3() != cr3_value(tlb, *loaded, own.loaded_slot);
+        loaded == nullptr || x86::read_cr3() != cr3_value(tlb, *loaded, own.loaded_asid);
   }
 };
 
-/// What a scheduler does: says which space runs now, then switches.
-void run_as(AddressSpace& space, const MarkedFrame& frame) {
+/// What a scheduler does: says which mm runs now, then switches.
+void run_as(AddressSpace& mm, const MarkedFrame& frame) {
   InterruptsOff<Hal> guard;
   under_nmis.current.store(nullptr, std::memory_order_relaxed);
   under_nmis.marker.store(frame.marker(), std::memory_order_relaxed);
-  under_nmis.current.store(&space, std::memory_order_relaxed);
-  switch_mm(tlb, space.mm);
+  under_nmis.current.store(&mm, std::memory_order_relaxed);
+  switch_mm(tlb, mm.core);
 }
 
 }  // namespace
 
 void test_leave_mm(Report& report) {
-  AddressSpace space;
+  AddressSpace mm;
   MarkedFrame frame;
   std::uint64_t found = 0;
   std::uint64_t cr3 = 0;
-  space.map(test_page(0), frame.address());
+  mm.map(test_page(0), frame.address());
   run_on(1, [&](CpuId) {
-    load(space.mm);
+    load(mm.core);
     found = read_marker(test_page(0));
-    load_kernel_space();
+    load_kernel_mm();
     cr3 = x86::read_cr3();
   });
-  report.expect(found == frame.marker(), "the CPU has run the space");
+  report.expect(found == frame.marker(), "the CPU has run the mm");
   report.expect((cr3 & kFrameMask) == kernel_tables().root(), "it runs on the kernel's root now");
 
   const bool kept = tlb.config.targets.mask_policy == MaskPolicy::kept_lazily;
   const bool by_mask = tlb.config.targets.target_test == TargetTest::not_lazy;
-  report.expect(space.mm.cpus.test(1) == kept, "its bit is as the policy says");
+  report.expect(mm.core.cpus.test(1) == kept, "its bit is as the policy says");
   const std::uint64_t queued = counters_of(0).targets_queued;
   const FlushRange range{.start = test_page(0), .end = test_page(1)};
-  static_cast<void>(flush_tlb_mm_range(tlb, space.mm, range));
+  static_cast<void>(flush_tlb_mm_range(tlb, mm.core, range));
   const std::uint64_t told = counters_of(0).targets_queued - queued;
   report.expect(told == (kept && by_mask ? 1 : 0),
                 "it is told only if the initiator cannot see that it has left");
-  report.expect(space.mm.cpus.test(1) == (kept && !by_mask), "a flush that finds it gone says so");
+  report.expect(mm.core.cpus.test(1) == (kept && !by_mask), "a flush that finds it gone says so");
   check_space_left(report);
 }
 
 void test_interrupt_in_switch(Report& report) {
-  AddressSpace space;
+  AddressSpace mm;
   Interrupted found;
   x86::Atomic<bool> deaf{false};
   auto switch_late = [&](CpuId) {
@@ -136,9 +136,9 @@ void test_interrupt_in_switch(Report& report) {
       deaf.store(true, std::memory_order_release);
       // In this time the interrupt comes, and waits.
       for (int pauses = 0; pauses < 2000; ++pauses) x86::pause();
-      switch_mm(tlb, space.mm);
+      switch_mm(tlb, mm.core);
     }
-    load_kernel_space();
+    load_kernel_mm();
   };
   start_on(1, switch_late);
   wait_until([&] { return deaf.load(std::memory_order_acquire); }, "CPU 1 to become deaf");
@@ -153,56 +153,56 @@ void test_interrupt_in_switch(Report& report) {
                 "when it comes, CR3 is what the bookkeeping says");
 }
 
-void test_temporary_space(Report& report) {
-  AddressSpace space;
+void test_temporary_mm(Report& report) {
+  AddressSpace mm;
   AddressSpace temporary;
   MarkedFrame own;
   MarkedFrame other;
-  space.map(test_page(0), own.address());
+  mm.map(test_page(0), own.address());
   temporary.map(test_page(0), other.address());
-  load(space.mm);
+  load(mm.core);
   {
     PreemptionOff<Hal> preemption_off;
-    TemporaryMm<Hal> visit(tlb, temporary.mm);
+    TemporaryMm<Hal> visit(tlb, temporary.core);
     report.expect(read_marker(test_page(0)) == other.marker(), "the temporary mapping is in use");
-    report.expect(!user_access_ok(tlb, space.mm), "the task's addresses mean something else");
+    report.expect(!user_access_ok(tlb, mm.core), "the task's addresses mean something else");
     report.expect(!x86::interrupts_enabled(), "interrupts are off meanwhile");
   }
   report.expect(read_marker(test_page(0)) == own.marker(), "the task's own mapping is back");
-  report.expect(user_access_ok(tlb, space.mm), "and its addresses mean what they meant");
-  report.expect(temporary.mm.cpus.read().empty(), "no CPU is left in the temporary space");
+  report.expect(user_access_ok(tlb, mm.core), "and its addresses mean what they meant");
+  report.expect(temporary.core.cpus.read().empty(), "no CPU is left in the temporary mm");
 
   become_lazy();
   {
     PreemptionOff<Hal> preemption_off;
-    TemporaryMm<Hal> visit(tlb, temporary.mm);
+    TemporaryMm<Hal> visit(tlb, temporary.core);
     report.expect(read_marker(test_page(0)) == other.marker(), "a lazy CPU can visit, too");
   }
   const Mm* loaded = tlb.cpus[0].own.loaded_mm.load(std::memory_order_relaxed);
-  report.expect(loaded == &tlb.kernel_mm, "and does not come back to a space it was lazy on");
-  load_kernel_space();
+  report.expect(loaded == &tlb.kernel_mm, "and does not come back to an mm it was lazy on");
+  load_kernel_mm();
 }
 
 void test_user_access_in_nmis(Report& report) {
   constexpr std::uint64_t kRounds = 600;
-  std::array<AddressSpace, kTasks> spaces;
+  std::array<AddressSpace, kTasks> mms;
   AddressSpace temporary;
   std::array<MarkedFrame, kTasks + 1> frames;
-  for (std::size_t i = 0; i < kTasks; ++i) spaces[i].map(test_page(0), frames[i].address());
+  for (std::size_t i = 0; i < kTasks; ++i) mms[i].map(test_page(0), frames[i].address());
   temporary.map(test_page(0), frames[kTasks].address());
-  for (std::size_t i = 0; i < kTasks; ++i) under_nmis.spaces[i] = &spaces[i];
-  under_nmis.spaces[kTasks] = &temporary;
+  for (std::size_t i = 0; i < kTasks; ++i) under_nmis.mms[i] = &mms[i];
+  under_nmis.mms[kTasks] = &temporary;
   x86::Atomic<bool> done{false};
   auto switch_often = [&](CpuId) {
     Random random{3};
     for (std::uint64_t round = 0; round < kRounds; ++round) {
       const std::uint64_t index = random.below(kTasks);
-      run_as(spaces[index], frames[index]);
+      run_as(mms[index], frames[index]);
       if (random.below(4) != 0) continue;
       PreemptionOff<Hal> preemption_off;
-      TemporaryMm<Hal> visit(tlb, temporary.mm);
+      TemporaryMm<Hal> visit(tlb, temporary.core);
     }
-    load_kernel_space();
+    load_kernel_mm();
     done.store(true, std::memory_order_release);
   };
   set_nmi_handler(look_at_user_memory);
@@ -223,11 +223,11 @@ void test_user_access_in_nmis(Report& report) {
   set_nmi_handler(nullptr);
   report.expect(under_nmis.permitted.load(std::memory_order_relaxed) > 20, "NMIs used user memory");
   report.expect(under_nmis.refused.load(std::memory_order_relaxed) > 20,
-                "NMIs came inside switches and temporary spaces");
+                "NMIs came inside switches and temporary mms");
   report.expect(under_nmis.lied.load(std::memory_order_relaxed) == 0,
                 "an NMI that may use user memory finds its task's");
   report.expect(under_nmis.unannounced.load(std::memory_order_relaxed) == 0,
-                "a CPU is in the mask of the space in its CR3 at any moment");
+                "a CPU is in the mask of the mm in its CR3 at any moment");
 }
 
 }  // namespace shootdown::kernel

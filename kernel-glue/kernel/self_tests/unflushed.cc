@@ -12,27 +12,27 @@ constexpr CpuId kHolder = 1;
 
 constexpr vm::Pte kHeldRights = vm::kPteUser | vm::kPteWritable | vm::kPteNoExecute;
 
-/// A space that the holder has loaded, and one page in it.
+/// An mm that the holder has loaded, and one page in it.
 class HeldPage {
  public:
   HeldPage() {
     map();
-    run_on(kHolder, [&](CpuId) { load(space_.mm); });
+    run_on(kHolder, [&](CpuId) { load(mm_.core); });
   }
   ~HeldPage() {
-    run_on(kHolder, [](CpuId) { load_kernel_space(); });
+    run_on(kHolder, [](CpuId) { load_kernel_mm(); });
   }
   HeldPage(const HeldPage&) = delete;
   HeldPage& operator=(const HeldPage&) = delete;
 
-  [[nodiscard]] AddressSpace& space() { return space_; }
+  [[nodiscard]] AddressSpace& mm() { return mm_; }
   [[nodiscard]] static VirtAddr address() { return test_page(13); }
   [[nodiscard]] static vm::Range range() {
     return {.start = address(), .end = address() + kPageBytes};
   }
 
   void map() {
-    if (!vm::map(memory_manager, space_, range(), kHeldRights)) fatal("no memory for a page");
+    if (!vm::map(memory_manager, mm_, range(), kHeldRights)) fatal("no memory for a page");
   }
 
   /// What the holder can do now, with the entry that it has or with the one in memory.
@@ -46,7 +46,7 @@ class HeldPage {
 
   /// Is the lock of the page's table free?
   [[nodiscard]] bool is_unlocked() {
-    const PhysAddr table = vm::find_table(memory_manager, space_, address(), 1);
+    const PhysAddr table = vm::find_table(memory_manager, mm_, address(), 1);
     return memory_manager.platform.table_lock(table).load(std::memory_order_acquire) == 0;
   }
 
@@ -58,7 +58,7 @@ class HeldPage {
     return answer;
   }
 
-  AddressSpace space_;
+  AddressSpace mm_;
 };
 
 /// What happens at a moment of an operation, and what the holder could do then.
@@ -78,7 +78,7 @@ void interrupt_operation(MemoryMoment moment) {
   HeldPage& page = *interruption.page;
   if (interruption.unmaps) {
     if (!page.is_unlocked()) return;
-    vm::unmap(memory_manager, page.space(), HeldPage::range());
+    vm::unmap(memory_manager, page.mm(), HeldPage::range());
   }
   interruption.stored = page.can_store(interruption.address);
 }
@@ -103,7 +103,7 @@ void test_page_moved(Report& report) {
   const VirtAddr from = HeldPage::address();
   const VirtAddr to = test_page(14);
   const auto move = [&](VirtAddr source, VirtAddr target) {
-    return vm::move_page(memory_manager, page.space(), source, target);
+    return vm::move_page(memory_manager, page.mm(), source, target);
   };
   report.expect(page.can_read(), "the page is cached, and no CPU has stored to it");
   report.expect(move(from, to), "it moves");
@@ -116,7 +116,7 @@ void test_page_moved(Report& report) {
 void test_page_copied(Report& report) {
   HeldPage page;
   const auto migrate = [&] {
-    report.expect(vm::migrate(memory_manager, page.space(), HeldPage::address()),
+    report.expect(vm::migrate(memory_manager, page.mm(), HeldPage::address()),
                   "there is memory for a copy");
   };
   Interruption copying{
@@ -128,8 +128,8 @@ void test_page_copied(Report& report) {
                   migrate);
   // Another operation has taken the right to store out of the entry, and will flush later.
   report.expect(page.can_store(), "the copy is cached");
-  vm::Gather<KernelMemory> gather(memory_manager, page.space());
-  vm::internal::take_rights(memory_manager, page.space(), HeldPage::range(), gather);
+  vm::Gather<KernelMemory> gather(memory_manager, page.mm());
+  vm::internal::take_rights(memory_manager, page.mm(), HeldPage::range(), gather);
   expect_no_store(report, copying, "a right that is gone and not flushed is no reason to copy",
                   migrate);
   gather.finish();
@@ -137,7 +137,7 @@ void test_page_copied(Report& report) {
 
 void test_page_unmapped(Report& report) {
   HeldPage page;
-  const auto unmap = [&] { vm::unmap(memory_manager, page.space(), HeldPage::range()); };
+  const auto unmap = [&] { vm::unmap(memory_manager, page.mm(), HeldPage::range()); };
   const Interruption looked{
       .page = &page, .address = HeldPage::address(), .moment = MemoryMoment::looked};
   expect_no_store(report, looked, "a page that was stored to is flushed before its lock goes",
@@ -147,14 +147,14 @@ void test_page_unmapped(Report& report) {
   Interruption flushed = looked;
   flushed.moment = MemoryMoment::secondary;
   expect_no_store(report, flushed, "a right is gone from the entry before it is flushed",
-                  [&] { vm::protect(memory_manager, page.space(), HeldPage::range()); });
+                  [&] { vm::protect(memory_manager, page.mm(), HeldPage::range()); });
   report.expect(page.can_read() && !page.can_store(), "afterwards it can be read only");
   unmap();
   page.map();
   report.expect(page.can_read(), "the next page is cached, and no CPU has stored to it");
   // Another operation unmaps it, and has not flushed yet.
-  vm::Gather<KernelMemory> gather(memory_manager, page.space());
-  vm::internal::clear_pages(memory_manager, page.space(), HeldPage::range(), gather);
+  vm::Gather<KernelMemory> gather(memory_manager, page.mm());
+  vm::internal::clear_pages(memory_manager, page.mm(), HeldPage::range(), gather);
   report.expect(page.can_read(), "until the flush the entry is stale");
   unmap();
   report.expect(!page.can_read(), "an operation that unmaps what is gone already answers for it");
@@ -165,11 +165,11 @@ void test_page_shared(Report& report) {
   HeldPage page;
   AddressSpace child;
   report.expect(page.can_read(), "the page is cached, and no CPU has stored to it");
-  report.expect(vm::fork(memory_manager, page.space(), child), "there is memory for a child");
+  report.expect(vm::fork(memory_manager, page.mm(), child), "there is memory for a child");
   report.expect(page.can_read(), "it is cached again, for reading");
   // The parent unmaps it, and has not flushed yet.
-  vm::Gather<KernelMemory> gather(memory_manager, page.space());
-  vm::internal::clear_pages(memory_manager, page.space(), HeldPage::range(), gather);
+  vm::Gather<KernelMemory> gather(memory_manager, page.mm());
+  vm::internal::clear_pages(memory_manager, page.mm(), HeldPage::range(), gather);
   const std::size_t before = frames_in_use();
   vm::unmap(memory_manager, child, HeldPage::range());
   report.expect(page.can_read() && frames_in_use() == before,
@@ -182,13 +182,13 @@ void test_page_reclaimed(Report& report) {
   HeldPage page;
   vm::Reclaimer<KernelMemory> reclaimer;
   const auto reclaim = [&] {
-    report.expect(reclaimer.reclaim(memory_manager, page.space(), HeldPage::address()),
+    report.expect(reclaimer.reclaim(memory_manager, page.mm(), HeldPage::address()),
                   "there was a page to reclaim");
   };
   report.expect(page.can_read(), "the page is cached, and no CPU has stored to it");
   reclaim();
   report.expect(page.can_read(), "until the batch is flushed the entry is stale");
-  vm::unmap(memory_manager, page.space(), HeldPage::range());
+  vm::unmap(memory_manager, page.mm(), HeldPage::range());
   report.expect(!page.can_read(), "an operation that unmaps what is in a batch answers for it");
   reclaimer.flush(memory_manager);
   page.map();

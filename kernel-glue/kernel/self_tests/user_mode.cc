@@ -26,7 +26,7 @@ bool is_page_fault(const UserExit& exit, VirtAddr address, std::uint64_t error_c
 
 /// Answers system call n with what it was asked, plus n; and page faults by mapping the page.
 struct Kernel {
-  AddressSpace& space;
+  AddressSpace& mm;
   PhysAddr frame;
   bool wrong_context{false};
 
@@ -37,7 +37,7 @@ struct Kernel {
   static bool fault(void* self, VirtAddr address, std::uint64_t /*error_code*/) {
     auto& kernel = *static_cast<Kernel*>(self);
     kernel.check_context();
-    kernel.space.map(address & ~VirtAddr{kPageBytes - 1}, kernel.frame);
+    kernel.mm.map(address & ~VirtAddr{kPageBytes - 1}, kernel.frame);
     return true;
   }
   void check_context() {
@@ -60,16 +60,16 @@ struct Findings {
 
 /// The trial of one CPU.
 struct Trial {
-  AddressSpace& space;
+  AddressSpace& mm;
   UserPrograms& programs;
   const MarkedFrame& frame;
   std::array<Findings, x86::kMaxCpus> findings{};
 
   void operator()(CpuId cpu) {
     Findings& found = findings[cpu];
-    load(space.mm);
+    load(mm.core);
     found.marker = programs.run(read_once, test_page(0)).value;
-    Kernel kernel{.space = space, .frame = frame.address()};
+    Kernel kernel{.mm = mm, .frame = frame.address()};
     const UserServices services{.self = &kernel, .call = Kernel::call, .fault = Kernel::fault};
     found.answer = programs.run(call_once, 7, services).value;
     found.kernel_text = programs.run(read_once, reinterpret_cast<VirtAddr>(&test_user_mode));
@@ -79,7 +79,7 @@ struct Trial {
     found.halted = programs.run(halt, 0);
     found.mapped_on_demand = programs.run(read_once, test_page(1 + cpu), services).value;
     found.wrong_context = kernel.wrong_context;
-    load_kernel_space();
+    load_kernel_mm();
   }
 };
 
@@ -138,8 +138,8 @@ void check_kernel_pages(Report& report, PhysAddr user_root) {
   report.expect(!pages.wrong_rights, "with no more rights than an entry needs");
 }
 
-void check_user_root(Report& report, const AddressSpace& space) {
-  const PhysAddr user_root = space.mm.user_root;
+void check_user_root(Report& report, const AddressSpace& mm) {
+  const PhysAddr user_root = mm.core.user_root;
   check_kernel_pages(report, user_root);
   const auto text = reinterpret_cast<VirtAddr>(&test_user_mode);
   report.expect(is_mapped(user_root, test_page(0)), "the user root maps user pages");
@@ -150,7 +150,7 @@ void check_user_root(Report& report, const AddressSpace& space) {
                 "the user root does not map physical memory");
   report.expect(!is_mapped(user_root, reinterpret_cast<VirtAddr>(&tlb)),
                 "the user root does not map the core's state");
-  report.expect(is_mapped(space.mm.root, text), "the kernel's root does");
+  report.expect(is_mapped(mm.core.root, text), "the kernel's root does");
 }
 
 /// Counts NMIs, and those that found the kernel's own state out of order.
@@ -167,7 +167,7 @@ void look_around() {
   const auto& own = tlb.cpus[cpu].own;
   const Mm* loaded = own.loaded_mm.owner_load();
   const bool right_root =
-      loaded == nullptr || x86::read_cr3() == cr3_value(tlb, *loaded, own.loaded_slot);
+      loaded == nullptr || x86::read_cr3() == cr3_value(tlb, *loaded, own.loaded_asid);
   if (!right_root || !Hal::in_interrupt()) {
     nmis[cpu].disordered.fetch_add(1, std::memory_order_relaxed);
   }
@@ -177,37 +177,37 @@ void look_around() {
 }  // namespace
 
 void test_user_mode(Report& report) {
-  AddressSpace space;
+  AddressSpace mm;
   MarkedFrame frame;
   {
-    UserPrograms programs{space, all_cpus()};
-    space.map(test_page(0), frame.address());
+    UserPrograms programs{mm, all_cpus()};
+    mm.map(test_page(0), frame.address());
     // The table for pages on demand is there: only CPU 0 allocates.
-    static_cast<void>(space.page_entry(test_page(x86::kMaxCpus)));
-    Trial trial{.space = space, .programs = programs, .frame = frame};
+    static_cast<void>(mm.page_entry(test_page(x86::kMaxCpus)));
+    Trial trial{.mm = mm, .programs = programs, .frame = frame};
     run_on_all(trial);
     for (CpuId cpu = 0; cpu < cpu_count(); ++cpu) check(report, cpu, trial.findings[cpu], frame);
-    if (isolated()) check_user_root(report, space);
+    if (isolated()) check_user_root(report, mm);
   }
 }
 
 void test_nmis_on_the_way(Report& report) {
   constexpr std::uint64_t kCalls = 400;
   constexpr std::uint64_t kEnough = 100;
-  AddressSpace space;
-  UserPrograms programs{space, other_cpus()};
+  AddressSpace mm;
+  UserPrograms programs{mm, other_cpus()};
   x86::Atomic<CpuId> running{cpu_count() - 1};
   x86::Atomic<std::uint64_t> wrong_answers{0};
-  Kernel kernel{.space = space, .frame = 0};
+  Kernel kernel{.mm = mm, .frame = 0};
   auto call_often = [&](CpuId) {
-    load(space.mm);
+    load(mm.core);
     const UserServices services{.self = &kernel, .call = Kernel::call};
     for (std::uint64_t i = 0; i < kCalls; ++i) {
       if (programs.run(call_once, 7, services).value != 12) {
         wrong_answers.fetch_add(1, std::memory_order_relaxed);
       }
     }
-    load_kernel_space();
+    load_kernel_mm();
     running.fetch_add(~CpuId{0}, std::memory_order_release);
   };
   for (Nmis& nmi : nmis) nmi.seen.store(0, std::memory_order_relaxed);

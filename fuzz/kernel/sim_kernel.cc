@@ -1,0 +1,480 @@
+// The simulated kernel: set-up, tasks, CPUs that come and go.
+#include "fuzz/kernel/sim_kernel.h"
+
+#include <memory>
+#include <utility>
+
+#include "fuzz/events/layout.h"
+#include "hal/host/walk.h"
+
+namespace shootdown::fuzz {
+
+using host::FrameKind;
+using host::FramePool;
+using host::kPteGlobal;
+using host::table_index;
+
+namespace {
+
+/// A header may turn on what cannot be together: then isolation wins, and what needs it or excludes
+/// it is off.
+Config config_of(const Header& header) {
+  // A guest of KVM is not given INVLPGB: the host's emulated accesses do not hear it.
+  const bool broadcasts =
+      header.broadcast && header.backend != Backend::kvm && header.pcid && !header.pti;
+  return {.processor = {.pcid = header.pcid,
+                        .invpcid = header.invpcid,
+                        .global_pages = header.global_pages,
+                        .invlpg_leaves_globals = header.invlpg_erratum},
+          .isolation = {.enabled = header.pti,
+                        .defer_user_pages = header.pti && header.defer_user_pages},
+          .targets = {.early_acknowledgement = header.early,
+                      .mask_policy = header.lazy_masks ? MaskPolicy::kept_lazily
+                                                       : MaskPolicy::cleared_at_switch,
+                      .lazy_test =
+                          header.lazy_test_up_front ? LazyTest::up_front : LazyTest::when_queued,
+                      .target_test =
+                          header.by_loaded_mm ? TargetTest::by_loaded_mm : TargetTest::not_lazy,
+                      .trim_interval = 3},
+          .broadcast = {.enabled = broadcasts,
+                        .max_pages = host::kInvlpgbMaxPages,
+                        .threshold = 1,
+                        .global_asids = SimKernel::global_asids(header.mms)},
+          // A lost interrupt is sent again by who has waited so long.
+          .limits = {
+              .ceiling_strides = header.ceiling,
+              .stall_limit = header.faults ? SimKernel::kStallLimit : LimitConfig{}.stall_limit}};
+}
+
+/// Whether the entries that the operation takes away come back, and no program is to notice.
+bool only_replaces(OpKind kind) {
+  return kind == OpKind::replace || kind == OpKind::cow || kind == OpKind::split ||
+         kind == OpKind::collapse;
+}
+
+}  // namespace
+
+host::Backend backend_of(const Header& header) {
+  return static_cast<host::Backend>(header.backend);
+}
+
+bool SimKernel::create(unsigned index) {
+  if (!vm::create(*manager_, mms_[index])) return false;
+  // So many flushes that the next ones come near the end of the numbers.
+  constexpr Generation kNearTheEnd = ~Generation{0} - 0xffff;
+  if (scenario_->header.faults) mms_[index].core.tlb_gen.poke(kNearTheEnd);
+  return true;
+}
+
+SimKernel::SimKernel(Machine& machine, KernelEvents& events)
+    : machine_(machine), events_(events), memory_(machine, *this, events) {}
+
+unsigned SimKernel::mm_of(const void* mm) const {
+  const auto first = reinterpret_cast<std::uintptr_t>(&mms_[0].core);
+  const std::uintptr_t offset = reinterpret_cast<std::uintptr_t>(mm) - first;
+  const std::uintptr_t index = offset / sizeof(SimMm);
+  return index <= scenario_->header.mms ? static_cast<unsigned>(index) : kNoMm;
+}
+
+unsigned SimKernel::index_of(const Mm<HostHal>& mm) const {
+  const auto first = reinterpret_cast<std::uintptr_t>(&mms_[0].core);
+  return static_cast<unsigned>((reinterpret_cast<std::uintptr_t>(&mm) - first) / sizeof(SimMm));
+}
+
+std::uint32_t SimKernel::take_frame(FrameKind kind, std::uint16_t owner) {
+  const host::ModelScope scope;
+  const std::uint32_t frame =
+      machine_.frames().allocate(kind, owner, machine_.step(), machine_.running().id);
+  memory_.record_frame_access(frame);
+  return frame;
+}
+
+void SimKernel::set_in_user(CpuId cpu, bool on) {
+  // Whether the CPU uses its user half is asked by others, too.
+  machine_.record_access(place(Ghost::cpu, cpu), true);
+  in_user_[cpu] = on;
+}
+
+void SimKernel::set_goes_to_user(CpuId cpu, bool on) {
+  machine_.record_access(place(Ghost::cpu, cpu), true);
+  goes_to_user_[cpu] = on;
+}
+
+// ---- Set-up
+// ---------------------------------------------------------------------------------------
+
+SimKernel::KernelTables SimKernel::take_kernel_tables() {
+  FramePool& frames = machine_.frames();
+  const std::uint32_t upper = take_frame(FrameKind::table, owner_tag(kKernelMm, 3));
+  const std::uint32_t directory = take_frame(FrameKind::table, owner_tag(kKernelMm, 2));
+  const std::uint32_t table = take_frame(FrameKind::table, owner_tag(kKernelMm, 1));
+  frames.words(upper)[table_index(kKernelBase, 3)] = FramePool::address(directory) | vm::kTableBits;
+  frames.words(directory)[table_index(kKernelBase, 2)] = FramePool::address(table) | vm::kTableBits;
+  return {.upper = upper, .table = table};
+}
+
+void SimKernel::build_kernel() {
+  FramePool& frames = machine_.frames();
+  kernel_root_ = take_frame(FrameKind::table, owner_tag(kKernelMm, 4));
+  kernel_tables_ = take_kernel_tables();
+  frames.words(kernel_root_)[table_index(kKernelBase, 4)] =
+      FramePool::address(kernel_tables_.upper) | vm::kTableBits;
+  if (system_.config.isolation.enabled) entry_tables_ = take_kernel_tables();
+  for (unsigned page = 0; page < kKernelPages; ++page) {
+    const std::uint32_t frame = take_frame(FrameKind::data, owner_tag(kKernelMm, page));
+    const std::uint64_t entry = FramePool::address(frame) | vm::kTableBits | kernel_bits();
+    frames.words(kernel_tables_.table)[table_index(kernel_address(page), 1)] = entry;
+    if (!system_.config.isolation.enabled || !is_entry_page(page)) continue;
+    frames.words(entry_tables_.table)[table_index(kernel_address(page), 1)] = entry;
+  }
+}
+
+std::uint64_t SimKernel::kernel_bits() const {
+  return system_.config.kernel_is_global() ? kPteGlobal : 0;
+}
+
+void SimKernel::premap(unsigned index) {
+  for (unsigned first : {0U, 8U}) {
+    vm::map(*manager_, mms_[index], {.start = page_address(first), .end = page_address(first + 4)},
+            kUserRights);
+  }
+}
+
+void SimKernel::prepare(const Scenario& scenario) {
+  scenario_ = &scenario;
+  ends_mms_ = false;
+  for (const auto& program : scenario.ops) {
+    for (const Op& op : program) {
+      ends_mms_ = ends_mms_ || op.kind == OpKind::exit || op.kind == OpKind::fork;
+    }
+  }
+  std::destroy_at(&system_);
+  std::construct_at(&system_);
+  system_.config = config_of(scenario.header);
+  select_backend_of(scenario.header);
+  task_.fill(kNoTask);
+  loaded_.fill(kNoTask);
+  in_user_.fill(false);
+  goes_to_user_.fill(false);
+  std::destroy_at(&entries_);
+  std::construct_at(&entries_);
+  offline_.fill(false);
+  kernel_reserved_.fill(false);
+  batches_.fill({});
+  for (SimMemory::Word* lock : {&kernel_lock_, &temporary_lock_}) {
+    std::destroy_at(lock);
+    std::construct_at(lock, 0U);
+  }
+  for (unsigned index = 0; index <= scenario.header.mms; ++index) {
+    std::destroy_at(&mms_[index]);
+    std::construct_at(&mms_[index]);
+  }
+  events_.on_start(*this, scenario.header.mms + 1U);
+  build_kernel();
+  initialize_system(system_, system_.config, FramePool::address(kernel_root_));
+  memory_.prepare(FramePool::address(kernel_tables_.upper) | vm::kTableBits,
+                  FramePool::address(entry_tables_.upper) | vm::kTableBits);
+  manager_.emplace(system_, memory_,
+                   vm::ManagerConfig{.flush_interrupts_targets = !scenario.header.defer_tables});
+  // Nobody else runs yet, but the memory manager asks for the context in which it may wait.
+  machine_.running().interrupts_enabled = true;
+  for (unsigned index = 0; index <= scenario.header.mms; ++index) {
+    create(index);
+    if (index != temporary_mm()) premap(index);
+  }
+  machine_.running().interrupts_enabled = false;
+}
+
+void SimKernel::select_backend_of(const Header& header) {
+  static_assert(static_cast<unsigned>(Backend::uv_bau) ==
+                static_cast<unsigned>(host::Backend::uv_bau));
+  HostHal::set_concurrent_flush(true);
+  switch (header.backend) {
+    case Backend::kvm:
+      ops_ = kKvmOps<HostHal>;
+      break;
+    case Backend::hyperv:
+      ops_ = kHypervOps<HostHal>;
+      break;
+    case Backend::xen:
+      ops_ = kXenOps<HostHal>;
+      break;
+    case Backend::uv_bau:
+      ops_ = kUvBauOps<HostHal>;
+      break;
+    case Backend::native:
+    case Backend::kCount:
+      HostHal::set_concurrent_flush(header.concurrent);
+      select_backend(system_, kNativeOps<HostHal>);
+      return;
+  }
+  if (!header.concurrent) ops_ = remote_only(ops_);
+  select_backend(system_, ops_);
+}
+
+void SimKernel::boot(void* self, CpuId cpu) {
+  SimKernel& sim = *static_cast<SimKernel*>(self);
+  System<HostHal>& system = sim.system_;
+  initialize_cpu(system);
+  switch_mm(system, sim.mms_[0].core);
+  sim.mms_[0].users.fetch_add(1, std::memory_order_relaxed);
+  sim.task_[cpu] = 0;
+  sim.loaded_[cpu] = 0;
+  HostHal::enable_interrupts();
+}
+
+void SimKernel::go_to_user_mode(CpuId cpu) {
+  set_goes_to_user(cpu, true);
+  return_to_user(system_, entries_[cpu]);
+  set_goes_to_user(cpu, false);
+  set_in_user(cpu, true);
+}
+
+void SimKernel::come_from_user_mode(CpuId cpu) {
+  set_in_user(cpu, false);
+  // The processor itself, on its way through the descriptor tables.
+  static_cast<void>(machine_.translation().access(kernel_address(kPageOfEntries), /*write=*/false));
+  enter_from_user(entries_[cpu]);
+  tell()->on_kernel_entered(cpu);
+  machine_.stop_if_failed();
+}
+
+template <class Work>
+void SimKernel::in_kernel(CpuId cpu, Work&& work) {
+  const bool from_user = in_user_[cpu];
+  if (from_user) come_from_user_mode(cpu);
+  work();
+  if (from_user) go_to_user_mode(cpu);
+}
+
+void SimKernel::interrupt(void* self, CpuId cpu) {
+  SimKernel& sim = *static_cast<SimKernel*>(self);
+  sim.in_kernel(cpu, [&] { handle_call_function_interrupt(sim.system_); });
+}
+
+void SimKernel::bau_interrupt(void* self, CpuId cpu) {
+  SimKernel& sim = *static_cast<SimKernel*>(self);
+  sim.in_kernel(cpu, [&] { handle_bau_interrupt(sim.system_); });
+}
+
+void SimKernel::nmi(void* self, CpuId cpu) {
+  SimKernel& sim = *static_cast<SimKernel*>(self);
+  // Not by way of the paths of interrupts: an NMI may have hit those.
+  const bool from_user = sim.in_user_[cpu];
+  if (from_user) sim.set_in_user(cpu, false);
+  const std::uint64_t cr3 = enter_nmi(sim.entries_[cpu]);
+  sim.tell()->on_kernel_entered(cpu);
+  sim.machine_.stop_if_failed();
+  sim.read_in_nmi(cpu);
+  leave_nmi(sim.entries_[cpu], cr3);
+  if (from_user) sim.set_in_user(cpu, true);
+}
+
+void SimKernel::read_in_nmi(CpuId cpu) {
+  const int task = task_[cpu];
+  if (task == kNoTask || !user_access_ok(system_, mms_[static_cast<unsigned>(task)].core)) return;
+  {
+    const host::ModelScope scope;
+    events_.on_nmi_access(cpu, static_cast<unsigned>(task));
+    machine_.stop_if_failed();
+  }
+  static_cast<void>(machine_.translation().access(machine_.cpu(cpu).nmi_address, /*write=*/false));
+}
+
+void SimKernel::program(void* self, CpuId cpu) {
+  SimKernel& sim = *static_cast<SimKernel*>(self);
+  unsigned number = 0;
+  for (const Op& op : sim.scenario_->ops[cpu]) {
+    if (number++ == sim.start_barrier_) sim.machine_.controlled().start_barrier();
+    sim.execute(cpu, op);
+  }
+  if (number <= sim.start_barrier_) sim.machine_.controlled().start_barrier();
+  sim.flush_batch(cpu);
+  sim.tell()->on_program_end(cpu);
+  sim.machine_.stop_if_failed();
+}
+
+void SimKernel::execute(CpuId cpu, const Op& op) {
+  if (machine_.recorder().has_timeline()) machine_.recorder().line("== " + print(op), {});
+  tell()->on_operation(only_replaces(op.kind));
+  if (op.kind == OpKind::online) {
+    come_online(cpu);
+  } else if (!offline_[cpu]) {
+    execute_task(cpu, op);
+  }
+}
+
+void SimKernel::execute_task(CpuId cpu, const Op& op) {
+  switch (op.kind) {
+    case OpKind::switch_to:
+      run_task(cpu, op.mm);
+      break;
+    case OpKind::idle:
+      go_idle(cpu);
+      break;
+    case OpKind::resume:
+      if (loaded_[cpu] != kNoTask) run_task(cpu, static_cast<unsigned>(loaded_[cpu]));
+      break;
+    case OpKind::leave:
+      leave(cpu);
+      break;
+    case OpKind::read:
+    case OpKind::write:
+      access(cpu, op);
+      break;
+    case OpKind::offline:
+      go_offline(cpu);
+      break;
+    case OpKind::temporary:
+      use_temporary(cpu, op);
+      break;
+    case OpKind::batch_flush:
+      flush_batch(cpu);
+      break;
+    case OpKind::kernel_map:
+      kernel_map(op);
+      break;
+    case OpKind::kernel_unmap:
+      kernel_unmap(op);
+      break;
+    case OpKind::kernel_read:
+      static_cast<void>(machine_.translation().access(kernel_address(op.page), /*write=*/false));
+      break;
+    case OpKind::flush_all:
+      static_cast<void>(flush_tlb_all(system_));
+      break;
+    case OpKind::exit:
+      exit(op);
+      break;
+    case OpKind::walk:
+      walk(cpu, op);
+      break;
+    case OpKind::fail_allocation:
+      memory_.fail_allocation(cpu, op.count - 1U);
+      break;
+    default:
+      execute_memory(op);
+      break;
+  }
+}
+
+// ---- Tasks
+// ----------------------------------------------------------------------------------------
+
+bool SimKernel::counts_users() const {
+  // Exhaustive search is spared orders of counting that nobody looks at.
+  return !machine_.controlled().is_on() || ends_mms_;
+}
+
+bool SimKernel::get_user(unsigned mm) {
+  if (!counts_users()) return true;
+  auto& users = mms_[mm].users;
+  std::int32_t count = users.load(std::memory_order_relaxed);
+  do {
+    if (count == kDying) return false;
+  } while (!users.compare_exchange(count, count + 1, std::memory_order_acq_rel));
+  return true;
+}
+
+void SimKernel::put_user(int mm) {
+  if (mm != kNoTask && counts_users()) {
+    mms_[static_cast<unsigned>(mm)].users.fetch_add(-1, std::memory_order_acq_rel);
+  }
+}
+
+void SimKernel::run_task(CpuId cpu, unsigned mm) {
+  if (!get_user(mm)) return;
+  {
+    InterruptsOff<HostHal> guard;
+    switch_mm(system_, mms_[mm].core);
+  }
+  put_user(task_[cpu]);
+  task_[cpu] = static_cast<int>(mm);
+  loaded_[cpu] = static_cast<int>(mm);
+}
+
+void SimKernel::go_idle(CpuId cpu) {
+  if (task_[cpu] == kNoTask) {
+    // From one kernel thread to the next: interrupts stay on.
+    const PreemptionOff<HostHal> guard;
+    enter_lazy_tlb(system_);
+    return;
+  }
+  {
+    const InterruptsOff<HostHal> guard;
+    enter_lazy_tlb(system_);
+  }
+  // Only now: an mm without users may be torn down, which relies on this CPU being in its mask.
+  put_user(task_[cpu]);
+  task_[cpu] = kNoTask;
+}
+
+void SimKernel::leave(CpuId cpu) {
+  {
+    InterruptsOff<HostHal> guard;
+    leave_mm(system_);
+  }
+  put_user(task_[cpu]);
+  task_[cpu] = kNoTask;
+  loaded_[cpu] = kNoTask;
+}
+
+void SimKernel::access(CpuId cpu, const Op& op) {
+  if (task_[cpu] == kNoTask) return;
+  const bool write = op.kind == OpKind::write;
+  if (!scenario_->header.pti) {
+    static_cast<void>(machine_.translation().access(probe_address(op.page), write));
+    return;
+  }
+  HostHal::disable_interrupts();
+  go_to_user_mode(cpu);
+  HostHal::enable_interrupts();
+  static_cast<void>(machine_.translation().access(probe_address(op.page), write));
+  HostHal::disable_interrupts();
+  come_from_user_mode(cpu);
+  HostHal::enable_interrupts();
+}
+
+void SimKernel::go_offline(CpuId cpu) {
+  flush_batch(cpu);
+  HostHal::disable_interrupts();
+  // From here on the CPU uses only mappings that nobody takes away.
+  tell()->on_offline(cpu);
+  take_cpu_offline(system_);
+  put_user(task_[cpu]);
+  task_[cpu] = kNoTask;
+  loaded_[cpu] = kNoTask;
+  offline_[cpu] = true;
+}
+
+void SimKernel::come_online(CpuId cpu) {
+  if (!offline_[cpu]) return;
+  tell()->on_bring_up(cpu);
+  initialize_cpu(system_);
+  tell()->on_online(cpu);
+  machine_.stop_if_failed();
+  offline_[cpu] = false;
+  HostHal::enable_interrupts();
+}
+
+void SimKernel::use_temporary(CpuId cpu, const Op& op) {
+  SimMm& mm = mms_[temporary_mm()];
+  // One at a time: each finds the mm empty.
+  const vm::LockGuard<HostHal> lock(temporary_lock_);
+  const vm::Range range = range_of(op.page, 1);
+  const bool mapped = op.page < kSmallPages ? vm::map(*manager_, mm, range, kUserRights)
+                                            : vm::map_large(*manager_, mm, range, kUserRights);
+  if (!mapped) return;
+  tell()->on_temporary_begin(cpu);
+  {
+    const TemporaryMm<HostHal> scope(system_, mm.core);
+    static_cast<void>(machine_.translation().access(probe_address(op.page), /*write=*/true));
+  }
+  tell()->on_temporary_end(cpu);
+  machine_.stop_if_failed();
+  // This CPU went back to where it was; while idle that is the kernel's mm.
+  if (task_[cpu] == kNoTask) loaded_[cpu] = kNoTask;
+  vm::unmap(*manager_, mm, range);
+}
+
+}  // namespace shootdown::fuzz

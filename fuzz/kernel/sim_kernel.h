@@ -1,0 +1,189 @@
+// The simulated kernel: tasks, CPUs, and the operations of a scenario, on top of the flush core and
+// of the reference memory manager.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+
+#include "core/shootdown_all.h"
+#include "fuzz/events/events.h"
+#include "fuzz/events/layout.h"
+#include "fuzz/kernel/platform.h"
+#include "fuzz/scenario/scenario.h"
+#include "hal/host/hal.h"
+#include "kernel-glue/mm/mm.h"
+
+namespace shootdown::fuzz {
+
+/// What the machine is to be prepared with.
+[[nodiscard]] host::Backend backend_of(const Header& header);
+
+/// One address space of the simulated kernel.
+struct SimMm : vm::AddressSpace<SimMemory> {
+  /// Tasks and operations that need this mm; kDying while it is torn down.
+  HostHal::Atomic<std::int32_t> users{0};
+};
+
+inline constexpr vm::Pte kUserRights = vm::kPteWritable | vm::kPteUser;
+
+/// The addresses of `count` pages from `first` on.
+constexpr vm::Range range_of(unsigned first, unsigned count) {
+  const VirtAddr start = page_address(first);
+  return {.start = start, .end = start + (VirtAddr{count} << page_shift(first))};
+}
+
+/// What a flush is asked for that begins and ends in the middle of two of them, or in one.
+constexpr FlushRange odd_range_of(unsigned first, unsigned count) {
+  const VirtAddr half = (VirtAddr{1} << page_shift(first)) / 2;
+  const VirtAddr start = page_address(first) + half;
+  const VirtAddr end = page_address(first + count - 1) + half;
+  return {.start = start, .end = count == 1 ? start + 1 : end, .stride_shift = page_shift(first)};
+}
+
+class SimKernel final : public KernelView {
+ public:
+  SimKernel(Machine& machine, KernelEvents& events);
+
+  /// Builds the initial state: each mm with pages 0-3 and 8-11 mapped, all CPUs running mm 0.
+  /// Call between `Machine::prepare` and `Machine::run`.
+  void prepare(const Scenario& scenario);
+  /// For exhaustive search: before its operation `op` each CPU waits for the others, once.
+  void set_start_barrier(unsigned op) { start_barrier_ = op; }
+
+  // Code for the machine's CPUs; the argument is the Guest.
+  static void boot(void* self, CpuId cpu);
+  static void program(void* self, CpuId cpu);
+  static void interrupt(void* self, CpuId cpu);
+  static void bau_interrupt(void* self, CpuId cpu);
+  static void nmi(void* self, CpuId cpu);
+
+  /// Tells the oracles what the operation says that it leaves of a range.
+  void tell_what_is_left(const Op& op);
+
+  [[nodiscard]] System<HostHal>& system() { return system_; }
+  [[nodiscard]] SimMm& mm(unsigned index) { return mms_[index]; }
+  /// The mm for temporary mappings; its number is the one after the scenario's mms.
+  [[nodiscard]] unsigned temporary_mm() const { return scenario_->header.mms; }
+  [[nodiscard]] const SimMemory::Word& kernel_lock() const { return kernel_lock_; }
+  [[nodiscard]] const SimMemory::Word& temporary_lock() const { return temporary_lock_; }
+  [[nodiscard]] SimMemory& memory() { return memory_; }
+  [[nodiscard]] vm::Manager<SimMemory>& manager() { return *manager_; }
+  [[nodiscard]] unsigned index_of(const Mm<HostHal>& mm) const;
+  /// On the last steps to user mode: what the user PCID is owed stands in the entry block.
+  [[nodiscard]] bool goes_to_user_mode(CpuId cpu) const { return goes_to_user_[cpu]; }
+  [[nodiscard]] const EntryBlock<HostHal>& entry_block(CpuId cpu) const { return entries_[cpu]; }
+  [[nodiscard]] bool takes_nmis() const { return scenario_->header.nmi; }
+  [[nodiscard]] bool has_device() const { return scenario_->header.device; }
+
+  // KernelView.
+  [[nodiscard]] unsigned mm_of(const void* mm) const override;
+  [[nodiscard]] PhysAddr root(unsigned mm) const override { return mms_[mm].core.root; }
+  [[nodiscard]] std::uint64_t leaf(unsigned mm, unsigned page) const override;
+  [[nodiscard]] const host::HostAtomic<bool>& lazy_flag(CpuId cpu) const override {
+    return system_.cpus[cpu].shared.is_lazy;
+  }
+  [[nodiscard]] bool may_store(std::uint64_t entry) const override {
+    return (entry & (vm::kPteWritable | vm::kPteCow)) != 0;
+  }
+  [[nodiscard]] bool in_user_mode(CpuId cpu) const override { return in_user_[cpu]; }
+  [[nodiscard]] bool answers_early() const override {
+    return system_.config.targets.early_acknowledgement;
+  }
+  [[nodiscard]] bool kernel_is_global() const override { return system_.config.kernel_is_global(); }
+  [[nodiscard]] bool broadcasts() const override { return system_.config.broadcast.enabled; }
+
+  /// With faults: so many pauses pass before a lost interrupt is sent again.
+  static constexpr std::uint64_t kStallLimit = 4;
+  static constexpr unsigned kMms = kMaxMms + 1;
+  /// Few, so that they are used again: one, or two for many mms.
+  static constexpr std::uint32_t global_asids(unsigned mms) { return mms > 4 ? 2 : 1; }
+
+ private:
+  static constexpr std::int32_t kDying = -1;
+  static constexpr int kNoTask = -1;
+
+  /// The oracles hear of it.
+  host::ModelCall<KernelEvents> tell() { return {&events_}; }
+
+  void select_backend_of(const Header& header);
+  // The way to user mode and back, interrupts off (sim_kernel.cc).
+  void go_to_user_mode(CpuId cpu);
+  void come_from_user_mode(CpuId cpu);
+  /// Runs the work of an interrupt, from whatever half of the mm it has hit.
+  template <class Work>
+  void in_kernel(CpuId cpu, Work&& work);
+  void read_in_nmi(CpuId cpu);
+  void execute(CpuId cpu, const Op& op);
+  void execute_task(CpuId cpu, const Op& op);
+  void execute_memory(const Op& op);
+
+  // Tasks (sim_kernel.cc).
+  [[nodiscard]] bool counts_users() const;
+  bool get_user(unsigned mm);
+  void put_user(int mm);
+  void run_task(CpuId cpu, unsigned mm);
+  void go_idle(CpuId cpu);
+  void leave(CpuId cpu);
+  void access(CpuId cpu, const Op& op);
+  void go_offline(CpuId cpu);
+  void come_online(CpuId cpu);
+  void use_temporary(CpuId cpu, const Op& op);
+
+  // Memory (sim_kernel_memory.cc).
+  void execute_promise(const Op& op);
+  void map(const Op& op);
+  void walk(CpuId cpu, const Op& op);
+  void exit(const Op& op);
+  void fork(const Op& op);
+  /// Ends an mm that nobody needs and starts it anew, empty. False if somebody needs it, or
+  /// without memory.
+  bool renew(unsigned mm);
+  /// Makes an mm that does not exist. False without memory.
+  bool create(unsigned mm);
+  void flush_batch(CpuId cpu);
+  void kernel_map(const Op& op);
+  void kernel_unmap(const Op& op);
+  /// A kernel page that was unmapped is nobody's to map until it is flushed.
+  void reserve_kernel(unsigned page, bool on);
+  /// Changes the entries of a kernel page in all the tables that have one. Returns the old one.
+  std::uint64_t exchange_kernel_entry(unsigned page, std::uint64_t value);
+  void set_in_user(CpuId cpu, bool on);
+  void set_goes_to_user(CpuId cpu, bool on);
+  std::uint32_t take_frame(host::FrameKind kind, std::uint16_t owner);
+  void build_kernel();
+  /// A root entry's subtree down to one page table for the kernel's pages.
+  struct KernelTables {
+    std::uint32_t upper;
+    std::uint32_t table;
+  };
+  KernelTables take_kernel_tables();
+  void premap(unsigned index);
+  [[nodiscard]] std::uint64_t kernel_bits() const;
+
+  Machine& machine_;
+  KernelEvents& events_;
+  const Scenario* scenario_{nullptr};
+  unsigned start_barrier_{0};
+  bool ends_mms_{false};
+  std::uint32_t kernel_root_{0};
+  KernelTables kernel_tables_{};
+  KernelTables entry_tables_{};  // what user roots map of the kernel, under page-table isolation
+  SimMemory::Word kernel_lock_{0};
+  std::array<bool, kKernelPages> kernel_reserved_{};
+  SimMemory::Word temporary_lock_{0};
+  System<HostHal> system_;
+  FlushOps<HostHal> ops_{};
+  SimMemory memory_;
+  std::optional<vm::Manager<SimMemory>> manager_;
+  std::array<SimMm, kMms> mms_;
+  std::array<vm::Reclaimer<SimMemory>, kMaxCpus> batches_;
+  std::array<int, kMaxCpus> task_{};    // mm of the running task, or kNoTask
+  std::array<int, kMaxCpus> loaded_{};  // mm kept loaded, also while idle, or kNoTask
+  std::array<EntryBlock<HostHal>, kMaxCpus> entries_;
+  std::array<bool, kMaxCpus> in_user_{};
+  std::array<bool, kMaxCpus> goes_to_user_{};
+  std::array<bool, kMaxCpus> offline_{};
+};
+
+}  // namespace shootdown::fuzz
