@@ -78,7 +78,7 @@ class SmpCall {
  public:
   using Mask = CpuMask<H::kMaxCpus>;
 
-  /// For each wait. At doubling distances the last comes after eight times the patience.
+  /// For each wait. At doubling distances the last comes after eight times the stall limit.
   static constexpr std::uint32_t kMostReports = 4;
 
   /// Opens this CPU's queue and makes it a target. Context: interrupts off.

@@ -45,7 +45,7 @@ constexpr const char* kHelp =
     "4\n"
     "                    moments; of six runs of a scenario the first measures its length;\n"
     "                    aimed, preemptions and fills where interrupts are off\n"
-    "  --backend NAME    always native, kvm, hyperv, xen or uv (default: mostly native)\n"
+    "  --backend NAME    always native, kvm, hyperv, xen or uv_bau (default: mostly native)\n"
     "  --turn SWITCH     a yes-or-no field of the configuration, such as broadcast, that is not "
     "at\n"
     "                    its default in any run; up to three with a plus between them\n"
@@ -113,7 +113,8 @@ std::string list_of(const Names& names) {
 /// A value that is one of `names`, in their order.
 template <class Value, class Names>
 bool set_named(const char* option, const char* text, const Names& names, Value& value) {
-  const auto found = std::find(names.begin(), names.end(), std::string_view(text ? text : ""));
+  const std::string_view word = text ? text : "";
+  const auto found = std::find(names.begin(), names.end(), current_name(word));
   if (found == names.end())
     return usage_error(std::string(option) + " needs one of " + list_of(names));
   value = static_cast<Value>(found - names.begin());
@@ -131,13 +132,14 @@ bool set_name(const char* option, const char* text, std::string& name) {
 bool read_turned(std::string_view text, GenerateOptions& options) {
   options.turned = {};
   for (auto& turned : options.turned) {
-    const std::string_view name = text.substr(0, text.find('+'));
+    const std::string_view word = text.substr(0, text.find('+'));
+    const std::string_view name = current_name(word);
     for (const HeaderSwitch& one : kHeaderSwitches) {
       if (one.name == name) turned = &one;
     }
     if (turned == nullptr) return false;
-    if (name.size() == text.size()) return true;
-    text.remove_prefix(name.size() + 1);
+    if (word.size() == text.size()) return true;
+    text.remove_prefix(word.size() + 1);
   }
   return false;
 }

@@ -51,7 +51,7 @@ class SimMemory {
   void fail_allocation(CpuId cpu, unsigned others) { fails_in_[cpu] = others + 1; }
   /// For exhaustive search: the frame is taken, or about to be released.
   void record_frame_access(std::uint32_t frame);
-  /// A load from the page, by whoever holds a reference to it.
+  /// A load from the page, by the holder of a reference to it.
   void read_page(PhysAddr page);
 
   // The platform, as kernel-glue/mm/platform.h describes it.

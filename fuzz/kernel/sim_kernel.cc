@@ -176,7 +176,7 @@ void SimKernel::prepare(const Scenario& scenario) {
                   FramePool::address(entry_tables_.upper) | vm::kTableBits);
   manager_.emplace(system_, memory_,
                    vm::ManagerConfig{.flush_interrupts_targets = !scenario.header.defer_tables});
-  // Nobody else runs yet, but the memory manager asks for the context in which it may wait.
+  // No other CPU runs yet, but the memory manager asks for the context in which it may wait.
   machine_.running().interrupts_enabled = true;
   for (unsigned index = 0; index <= scenario.header.mms; ++index) {
     create(index);
@@ -362,7 +362,7 @@ void SimKernel::execute_task(CpuId cpu, const Op& op) {
 // ----------------------------------------------------------------------------------------
 
 bool SimKernel::counts_users() const {
-  // Exhaustive search is spared orders of counting that nobody looks at.
+  // Exhaustive search is spared orders of counting that no oracle looks at.
   return !machine_.controlled().is_on() || ends_mms_;
 }
 
@@ -438,7 +438,7 @@ void SimKernel::access(CpuId cpu, const Op& op) {
 void SimKernel::go_offline(CpuId cpu) {
   flush_batch(cpu);
   HostHal::disable_interrupts();
-  // From here on the CPU uses only mappings that nobody takes away.
+  // From here on the CPU uses only mappings that no operation takes away.
   tell()->on_offline(cpu);
   take_cpu_offline(system_);
   put_user(task_[cpu]);

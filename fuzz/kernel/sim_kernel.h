@@ -110,7 +110,7 @@ class SimKernel final : public KernelView {
   // The way to user mode and back, interrupts off (sim_kernel.cc).
   void go_to_user_mode(CpuId cpu);
   void come_from_user_mode(CpuId cpu);
-  /// Runs the work of an interrupt, from whatever half of the mm it has hit.
+  /// Runs the work of an interrupt, from any state of the mm that it has hit.
   template <class Work>
   void in_kernel(CpuId cpu, Work&& work);
   void read_in_nmi(CpuId cpu);
@@ -136,7 +136,7 @@ class SimKernel final : public KernelView {
   void walk(CpuId cpu, const Op& op);
   void exit(const Op& op);
   void fork(const Op& op);
-  /// Ends an mm that nobody needs and starts it anew, empty. False if somebody needs it, or
+  /// Ends an mm that no task needs and starts it anew, empty. False if a task needs it, or
   /// without memory.
   bool renew(unsigned mm);
   /// Makes an mm that does not exist. False without memory.
@@ -144,7 +144,7 @@ class SimKernel final : public KernelView {
   void flush_batch(CpuId cpu);
   void kernel_map(const Op& op);
   void kernel_unmap(const Op& op);
-  /// A kernel page that was unmapped is nobody's to map until it is flushed.
+  /// A kernel page that was unmapped may not be mapped again until it is flushed.
   void reserve_kernel(unsigned page, bool on);
   /// Changes the entries of a kernel page in all the tables that have one. Returns the old one.
   std::uint64_t exchange_kernel_entry(unsigned page, std::uint64_t value);

@@ -22,7 +22,7 @@ std::uint64_t SimKernel::leaf(unsigned mm, unsigned page) const {
 }
 
 void SimKernel::execute_memory(const Op& op) {
-  // Whoever works on an mm keeps it alive, as a kernel's reference to an mm does.
+  // An operation on an mm keeps it alive, as a kernel's reference to an mm does.
   if (!get_user(op.mm)) return;
   SimMm& mm = mms_[op.mm];
   switch (op.kind) {
@@ -148,8 +148,8 @@ void SimKernel::walk(CpuId cpu, const Op& op) {
 
 bool SimKernel::renew(unsigned index) {
   SimMm& mm = mms_[index];
-  std::int32_t nobody = 0;
-  if (!mm.users.compare_exchange(nobody, kDying, std::memory_order_acq_rel)) return false;
+  std::int32_t no_user = 0;
+  if (!mm.users.compare_exchange(no_user, kDying, std::memory_order_acq_rel)) return false;
   vm::destroy(*manager_, mm);
   // Without memory the mm stays dead.
   return create(index);

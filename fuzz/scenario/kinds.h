@@ -164,6 +164,18 @@ constexpr unsigned counts(const OpShape& shape, unsigned page, unsigned mms) {
   return shape.to == Target::mm ? mms : 1;
 }
 
+/// What texts and command lines of earlier versions call a thing, and what it is called now.
+inline constexpr std::array<std::array<std::string_view, 2>, 3> kOldNames{
+    {{"by_loaded_space", "by_loaded_mm"}, {"cxx", "compiler_reordering"}, {"uv", "uv_bau"}}};
+
+/// `name` as it is now; every other name is itself.
+constexpr std::string_view current_name(std::string_view name) {
+  for (const auto& [old_name, now] : kOldNames) {
+    if (name == old_name) return now;
+  }
+  return name;
+}
+
 /// A yes-or-no field of the header.
 struct HeaderSwitch {
   std::string_view name;

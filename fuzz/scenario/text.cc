@@ -392,7 +392,7 @@ bool Parser::parse_field(std::string_view owner, std::string_view token, std::sp
   if (equals == std::string_view::npos) {
     return fail("expected 'name=value' after " + quote(owner) + ", found " + quote(token));
   }
-  const std::string_view name = token.substr(0, equals);
+  const std::string_view name = current_name(token.substr(0, equals));
   const auto field = std::find_if(fields.begin(), fields.end(),
                                   [&](const Field& known) { return known.name == name; });
   if (field == fields.end()) {
@@ -408,7 +408,7 @@ bool Parser::parse_field(std::string_view owner, std::string_view token, std::sp
 
 bool Parser::parse_number(std::string_view what, std::string_view digits, Field& field) {
   if (!field.names.empty()) {
-    const std::optional<unsigned> index = index_of(digits, field.names);
+    const std::optional<unsigned> index = index_of(current_name(digits), field.names);
     if (!index) {
       return fail("unknown " + std::string(field.name) + " " + quote(digits) +
                   advice(digits, field.names));

@@ -91,7 +91,7 @@ class Scheduler {
   void block();
   void idle();
   /// As next_runnable; if an interrupt got lost, time passes until a waiting CPU reaches the limit
-  /// of its patience.
+  /// of its stall limit.
   HostCpu* next_stalled();
 
   Machine& machine_;

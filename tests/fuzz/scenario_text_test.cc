@@ -341,5 +341,19 @@ TEST(Text, GarbageNeverCrashesAndNamesALine) {
   EXPECT_GT(parsed, 100u);
 }
 
+TEST(ScenarioText, NamesOfEarlierVersionsAreReadAndTheNewOnesWritten) {
+  const std::string old_text =
+      "shootdown-scenario 1\nconfig by_loaded_space=1 cxx=1 backend=uv\ncpu 0: idle\n";
+  Scenario scenario;
+  ParseError error;
+  ASSERT_TRUE(parse(old_text, scenario, error)) << print(error);
+  const std::string text = print(scenario);
+  for (const char* now : {"by_loaded_mm=1", "compiler_reordering=1", "backend=uv_bau"}) {
+    EXPECT_NE(text.find(now), std::string::npos) << text;
+  }
+  EXPECT_FALSE(parse("shootdown-scenario 1\nconfig cxx=1 compiler_reordering=1\n", scenario, error))
+      << "one switch by both of its names";
+}
+
 }  // namespace
 }  // namespace shootdown::fuzz

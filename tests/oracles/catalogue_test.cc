@@ -61,11 +61,12 @@ TEST(Catalogue, IsWhatTheReadmeSays) {
     const std::size_t found = left.find(row);
     EXPECT_NE(found, std::string::npos)
         << "the table in fuzz/README.md lacks this row; write it there, or change the text in "
-           "fuzz/oracles/catalogue.cc:\n"
+           "fuzz/oracles/reports/catalogue.cc:\n"
         << alone;
     if (found != std::string::npos) left.erase(found, row.size());
   }
-  EXPECT_EQ(left, "") << "rows of fuzz/README.md that fuzz/oracles/catalogue.cc does not know";
+  EXPECT_EQ(left, "")
+      << "rows of fuzz/README.md that fuzz/oracles/reports/catalogue.cc does not know";
 }
 
 }  // namespace

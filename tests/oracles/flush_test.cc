@@ -189,7 +189,7 @@ TEST(O19, FiresWhenALazyCpuGetsACallThoughNoTableIsFreed) {
 TEST(O19, FiresWhenAnInterruptIsSentToNobodyOrToOneself) {
   for (const bool to_self : {false, true}) {
     OracleFixture fixture;
-    fixture.expect("O19 an interrupt is sent to nobody or to oneself", {{wrong([&] {
+    fixture.expect("O19 an interrupt is sent to no CPU or to the sender", {{wrong([&] {
                      host::HostCpuMask targets;
                      if (to_self) targets.set(0);
                      HostHal::send_call_function_ipi(targets);
@@ -280,7 +280,7 @@ TEST(O26, FiresWhenATargetIsLeftToAHostThatWillNotFlushIt) {
     fixture.oracles.on_trace(0, {.kind = TraceKind::vcpu_skipped, .value = 1});
     fixture.machine.stop_if_failed();
   });
-  fixture.expect("O26 a virtual CPU is skipped that nobody will flush", flush_of_two(),
+  fixture.expect("O26 a virtual CPU is skipped that its host will not flush", flush_of_two(),
                  {.backend = Backend::kvm});
 }
 

@@ -263,7 +263,7 @@ void OracleFixture::on_ipi(CpuId cpu, const host::HostCpuMask& targets) {
   if (after_ipi && !honest_) after_ipi(cpu);
 }
 
-// ---- Loot
+// ---- TlbSnapshot
 
 void TlbSnapshot::take(CpuId cpu) {
   const host::Tlb& tlb = trial_.machine.cpu(cpu).tlb;

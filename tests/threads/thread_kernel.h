@@ -3,9 +3,9 @@
 // move. Everything that the flush core has to order is plain memory here, so that ThreadSanitizer
 // sees an order that is missing. Records in each CPU's diary what the checks behind the run add up.
 //
-//   Town town({.operations = 1000});
+//   ThreadKernel kernel({.operations = 1000});
 //   town.run();
-//   for (const Town::Diary& diary : town.diaries) EXPECT_EQ(diary.stale, 0u);
+//   for (const ThreadKernel::CpuLog& log : kernel.logs) EXPECT_EQ(log.stale, 0u);
 #pragma once
 
 #include <gtest/gtest.h>

@@ -27,7 +27,7 @@ class BookkeepingChecker {
     const Mm<host::HostHal>* loaded = core_.loaded(cpu);
     const Truth::Cpu& state = core_.truth().cpu(cpu);
     if (loaded == nullptr || state.offline) return;
-    // Then user_access_ok is false, whatever is loaded.
+    // Then user_access_ok is false, with any mm loaded.
     if (core_.truth().is_lazy(cpu) ||
         core_.own(cpu).early_acked_flush_pending.seen_by(core_.machine().cpu(cpu))) {
       return;

@@ -45,7 +45,7 @@ void NeedlessChecker::check_target(CpuId cpu, CpuId target, Asked asked) const {
 
 void NeedlessChecker::on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) const {
   if (targets.empty()) {
-    core_.truth().fail(Oracle::o19, "a hypervisor is asked to flush nobody",
+    core_.truth().fail(Oracle::o19, "a hypervisor is asked to flush no CPU",
                        cpu_name(cpu) + " pays for a hypercall or a message that has no effect.", {},
                        core_.truth().event(cpu, "asks for it"));
   }
@@ -57,7 +57,7 @@ void NeedlessChecker::on_remote_flush(CpuId cpu, const host::HostCpuMask& target
 void NeedlessChecker::on_ipi(CpuId cpu, const host::HostCpuMask& targets) {
   const Truth& truth = core_.truth();
   if (targets.empty() || targets.test(cpu)) {
-    truth.fail(Oracle::o19, "an interrupt is sent to nobody or to oneself",
+    truth.fail(Oracle::o19, "an interrupt is sent to no CPU or to the sender",
                cpu_name(cpu) + " touches the interrupt controller for nothing.", {},
                truth.event(cpu, "sends the interrupt"));
   }

@@ -122,7 +122,7 @@ void ContentsChecker::check_content(CpuId cpu, unsigned page, const TlbEntry& en
                 truth_.fill_event(cpu, entry), truth_.event(cpu, "uses it"));
   } else if (!outdated && content_[entry.frame] != mapping.content) {
     truth_.fail(Oracle::o33, "a page does not hold what was stored to it last",
-                "Somebody else has stored to the frame of " + page_name(page) + " of " +
+                "Another task has stored to the frame of " + page_name(page) + " of " +
                     mm_name(mm) + ", or a store is lost.",
                 truth_.fill_event(cpu, entry), truth_.event(cpu, "accesses the page"));
   }
@@ -219,12 +219,13 @@ void ContentsChecker::end_lookup(std::uint32_t frame) {
   for (unsigned i = 0; i < lookup.size; ++i) {
     if (lookup.seen[i].frame == frame && lookup.seen[i].life == info.life) return;
   }
-  truth_.fail(
-      Oracle::o34, "a lockless walk returns a page that was not mapped there",
-      "Frame " + std::to_string(frame) + " was not " + page_name(lookup.page) + " of " +
-          mm_name(lookup.mm) + " at any moment of the walk.",
-      {.step = info.changed_at, .cpu = info.changed_by, .what = "gave the frame to somebody else"},
-      truth_.event(machine.running().id, "gets the page"));
+  truth_.fail(Oracle::o34, "a lockless walk returns a page that was not mapped there",
+              "Frame " + std::to_string(frame) + " was not " + page_name(lookup.page) + " of " +
+                  mm_name(lookup.mm) + " at any moment of the walk.",
+              {.step = info.changed_at,
+               .cpu = info.changed_by,
+               .what = "gave the frame to another mapping"},
+              truth_.event(machine.running().id, "gets the page"));
 }
 
 }  // namespace shootdown::fuzz

@@ -1,4 +1,4 @@
-// Verifies, by the clocks of the C++ memory model and whatever the hardware adds: what a call hands
+// Verifies, by the clocks of the C++ memory model without what the hardware adds: what a call hands
 // over is visible before the call runs (M7), what its targets did before a flush returns, and a
 // page's last use before its release (M8).
 // Does not verify: handovers of generations and global ASIDs (core_state/handovers.h). Only

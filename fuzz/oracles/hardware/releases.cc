@@ -15,7 +15,7 @@ using host::TlbEntry;
 bool ReleaseChecker::check_in_use(std::uint32_t frame) const {
   const FrameInfo& info = truth_.machine().frames().info(frame);
   if (info.kind != FrameKind::free) return true;
-  truth_.fail(Oracle::o6, "a frame is released twice", "Nobody has asked for it since.",
+  truth_.fail(Oracle::o6, "a frame is released twice", "It was not allocated again since.",
               {.step = info.changed_at, .cpu = info.changed_by, .what = "released the frame"},
               truth_.event(truth_.machine().running().id, "releases it again"));
   return false;
@@ -85,7 +85,7 @@ void ReleaseChecker::on_page_read(std::uint32_t frame) const {
   machine.record_access(host::place(host::LocationKind::frame, frame), false);
   const FrameInfo& info = machine.frames().info(frame);
   if (info.kind == FrameKind::data) return;
-  truth_.fail(Oracle::o6, "a page is released while somebody holds a reference to it",
+  truth_.fail(Oracle::o6, "a page is released while a reference to it is held",
               "The frame is no page any more.",
               {.step = info.changed_at, .cpu = info.changed_by, .what = "released the page"},
               truth_.event(machine.running().id, "reads it"));

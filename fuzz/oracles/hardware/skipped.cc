@@ -12,7 +12,7 @@ void SkippedChecker::on_skipped(CpuId cpu, CpuId target) {
   flush_[cpu].entry_flushes[target] = machine.hypervisor().entry_flushes(target);
   if (machine.hypervisor().will_flush(machine.cpu(target))) return;
   truth_.fail(
-      Oracle::o26, "a virtual CPU is skipped that nobody will flush",
+      Oracle::o26, "a virtual CPU is skipped that its host will not flush",
       cpu_name(target) + (machine.cpu(target).in_emulation
                               ? " is in the middle of an access: its address is translated already."
                               : " has a processor, or the host has read its state already."),

@@ -1,5 +1,5 @@
-// What is true of the machine, whatever the kernel believes: how often each translation was
-// changed, which tables are unhooked, which mm each CPU's CR3 holds, and what completed flushes
+// What is true of the machine, independent of what the kernel believes: how often each translation
+// was changed, which tables are unhooked, which mm each CPU's CR3 holds, and what completed flushes
 // and operations have promised. It judges nothing; the checkers of this folder do.
 //
 // Nothing here knows the core. A kernel is known by fuzz/events/events.h alone.

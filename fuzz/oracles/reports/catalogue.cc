@@ -30,7 +30,8 @@ const std::array<CatalogueEntry, kOracles> kCatalogue{{
               .promise = "no CPU can use a frame that was released (completion tokens)"},
      .fires =
          "a frame is released while a CPU can use it, used afterwards, or released twice; a table "
-         "is released while a lockless walker is in it; a page that somebody holds a reference to"},
+         "is released while a lockless walker is in it; a page is released to which a reference is "
+         "held"},
     {.kind = {.name = "O7", .promise = "a CPU whose CR3 holds an mm is in that mm's mask (R7)"},
      .fires = "a CPU has an mm in CR3 but is not in its mask"},
     {.kind = {.name = "O8", .promise = "with interrupts on, the bookkeeping agrees with CR3 (R2)"},
@@ -57,8 +58,8 @@ const std::array<CatalogueEntry, kOracles> kCatalogue{{
     {.kind = {.name = "O17", .promise = "a queued call is not forgotten (R11)"},
      .fires = "a queued call is forgotten"},
     {.kind = {.name = "O18",
-              .promise = "everybody finishes; nobody waits with interrupts off (R12)"},
-     .fires = "somebody never finishes, or waits with interrupts off"},
+              .promise = "each CPU finishes, and none waits with interrupts off (R12)"},
+     .fires = "a CPU never finishes, or waits with interrupts off"},
     {.kind = {.name = "O19",
               .promise = "no needless interrupts, hypercalls and full flushes (R13)"},
      .fires = "a needless interrupt or call, or a full flush where a partial one of 4 KiB pages "
@@ -116,7 +117,7 @@ const std::array<CatalogueEntry, kOracles> kCatalogue{{
               "lacks a page that the parent had throughout, or has other content; a lockless walk "
               "returns a page that was not mapped there during the walk"},
     {.kind = {.name = "ORDER",
-              .promise = "what is handed over happens before its use, whatever a compiler does "
+              .promise = "what is handed over happens before its use, however a compiler orders "
                          "(M6, M7, M8, M14)"},
      .fires =
          "by the C++ memory model, nothing orders a handover: a generation and the changes that it "
