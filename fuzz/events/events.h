@@ -45,7 +45,7 @@ class KernelEvents {
  public:
   virtual ~KernelEvents() = default;
 
-  /// A run with `mms` mms is about to be set up; no space exists yet.
+  /// A run with `mms` mms is about to be set up; no mm exists yet.
   virtual void on_start(const KernelView& kernel, unsigned mms) = 0;
 
   // Page tables and frames.

@@ -341,7 +341,7 @@ TEST_F(BroadcastTest, RetiringGrantsNothing) {
 
 using R13_Broadcast = BroadcastTest;
 
-TEST_F(R13_Broadcast, AnMmWithAAsidCannotBeginAnew) {
+TEST_F(R13_Broadcast, AnMmWithAnAsidCannotBeginAnew) {
   make_global(fixture.mm);
   EXPECT_EQ(refused_by([&] { initialize_mm(fixture.system, fixture.mm, FourCpus::kRoot); }),
             Rule::r13);
@@ -363,7 +363,7 @@ TEST_F(BroadcastTest, AReturnedAsidWaitsUntilTheOthersAreUsedAndEverythingIsFlus
   EXPECT_BEFORE("tlbsync", "trace asid_granted");
 }
 
-TEST_F(BroadcastTest, WithoutAAsidLeftFlushesInterruptAsEver) {
+TEST_F(BroadcastTest, WithoutAnAsidLeftFlushesInterruptAsEver) {
   make_global(fixture.mm);
   make_global(fixture.other);
   Mm<H> third;
@@ -446,7 +446,7 @@ TEST_F(BroadcastBatchTest, DoesBothForGlobalMmsAndOthers) {
   EXPECT_BEFORE(last("pause"), "tlbsync");
 }
 
-TEST_F(BroadcastBatchTest, DoesBothForAMmInTransition) {
+TEST_F(BroadcastBatchTest, DoesBothForAnMmInTransition) {
   fixture.run_mm_on({0, 1, 2});
   flush();
   recorder.clear();

@@ -112,7 +112,7 @@ TEST(SerialFlush, WithTheKeyOffTheLocalPartComesFirst) {
   EXPECT_ONCE("invlpg", 2);
 }
 
-TEST(SerialFlush, OfAMmThatThisCpuDoesNotRunHasNoLocalPart) {
+TEST(SerialFlush, OfAnMmThatThisCpuDoesNotRunHasNoLocalPart) {
   for (const bool concurrent : {true, false}) {
     FourCpus fixture;
     fixture.run_mm_on({1, 2});

@@ -67,7 +67,7 @@ struct Port {
   static void invlpgb(const Invlpgb&);
   static void tlbsync();
 #endif
-#ifdef WITH_HUB
+#ifdef WITH_BAU
   static void bau_open();
 #endif
   static void pause();

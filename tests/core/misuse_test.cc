@@ -81,7 +81,7 @@ TEST(Misuse, TheKernelsMmIsGivenAway) {
             "R13: the kernel's mm comes with the system");
 }
 
-TEST(Misuse, ASwitchToAMmThatHasNotBegun) {
+TEST(Misuse, ASwitchToAnMmThatHasNotBegun) {
   TwoCpus fixture;
   Mm<H> raw;
   EXPECT_EQ(refusal_with_interrupts_off(fixture, 0, [&] { switch_mm(fixture.system, raw); }),
@@ -178,7 +178,7 @@ TEST(Misuse, ACpuThatHasGone) {
   expect_cpu_1_refused(fixture);
 }
 
-TEST(Misuse, ACpuOrAMmComesBeforeTheSystem) {
+TEST(Misuse, ACpuOrAnMmComesBeforeTheSystem) {
   H::reset();
   auto system = std::make_unique<System<H>>();
   Mm<H> mm;

@@ -94,7 +94,7 @@ TEST(Backends, ATargetSetThatIsAllLazyIsNobodyToAsk) {
   }
 }
 
-TEST(Backends, TheLastFlushOfAMmInterrupts) {
+TEST(Backends, TheLastFlushOfAnMmInterrupts) {
   // Lazy CPUs have to leave it, and no other CPU or host can do that for them.
   for (const auto* ops : {&kKvmOps<H>, &kHypervOps<H>, &kXenOps<H>, &kUvBauOps<H>}) {
     Four guest(*ops);

@@ -10,12 +10,12 @@
 namespace shootdown::test {
 namespace {
 
-struct PendingTest : testing::Test {
+struct FlushPendingTest : testing::Test {
   MemoryFixture b;
   vm::Reclaimer<FakeMemory> reclaimer;
   VirtAddr large = MemoryFixture::kLargeBase;
 
-  ~PendingTest() override { reclaimer.flush(b.manager); }
+  ~FlushPendingTest() override { reclaimer.flush(b.manager); }
   /// Runs `work` as CPU 2 when CPU 0 is about to flush its gather, the locks being free.
   void while_unflushed(const std::function<void()>& work) {
     recorder.before = [this, work, done = false](const Entry& entry) mutable {
@@ -29,7 +29,7 @@ struct PendingTest : testing::Test {
   }
 };
 
-TEST_F(PendingTest, NothingIsFlushedWhereNothingIsUnflushed) {
+TEST_F(FlushPendingTest, NothingIsFlushedWhereNothingIsUnflushed) {
   b.run_on({1});
   EXPECT_TRUE(vm::map(b.manager, b.mm, b.pages(4, 8), MemoryFixture::kRights));
   EXPECT_TRUE(vm::map(b.manager, b.mm, b.pages(1030, 1), MemoryFixture::kRights));
@@ -38,7 +38,7 @@ TEST_F(PendingTest, NothingIsFlushedWhereNothingIsUnflushed) {
   EXPECT_ONCE("add tlb_gen") << "the move's own";
 }
 
-using M12_Settle = PendingTest;
+using M12_Settle = FlushPendingTest;
 
 TEST_F(M12_Settle, APageIsMappedOverAReclaimedOneAfterAFlushUnderTheLock) {
   b.run_on({1});
@@ -51,7 +51,7 @@ TEST_F(M12_Settle, APageIsMappedOverAReclaimedOneAfterAFlushUnderTheLock) {
   EXPECT_TRUE(is_settled());
 }
 
-TEST_F(PendingTest, APageThatIsThereAlreadyNeedsNothing) {
+TEST_F(FlushPendingTest, APageThatIsThereAlreadyNeedsNothing) {
   b.run_on({1});
   ASSERT_TRUE(reclaimer.reclaim(b.manager, b.mm, b.page(1)));
   recorder.clear();
@@ -59,7 +59,7 @@ TEST_F(PendingTest, APageThatIsThereAlreadyNeedsNothing) {
   EXPECT_NEVER("add tlb_gen");
 }
 
-using M13_Settle = PendingTest;
+using M13_Settle = FlushPendingTest;
 
 TEST_F(M13_Settle, APageIsMappedOverAnotherGathersAfterAFlushOfThatPage) {
   b.run_on({1});
@@ -148,7 +148,7 @@ TEST_F(M12_Settle, OnlyWhatWasMarkedBeforeTheFlushCountsAsFlushed) {
 
 // ---- Fork
 
-TEST_F(PendingTest, AForkJudgesADirectorysEntriesUnderItsLock) {
+TEST_F(FlushPendingTest, AForkJudgesADirectorysEntriesUnderItsLock) {
   ASSERT_TRUE(vm::map_large(b.manager, b.mm, b.large(), MemoryFixture::kRights));
   name_upper(large);
   recorder.clear();

@@ -50,7 +50,7 @@ TEST_F(Secondary, HearsOfAMovedAndOfACopiedPageUnderTheLock) {
   EXPECT_BEFORE("flush secondary", "release page");
 }
 
-TEST_F(Secondary, LetsGoOfAMmBeforeItsFirstTableGoes) {
+TEST_F(Secondary, LetsGoOfAnMmBeforeItsFirstTableGoes) {
   vm::destroy(b.manager, b.mm);
   EXPECT_ONCE("secondary ends");
   EXPECT_BEFORE("secondary ends", "add pending");

@@ -69,7 +69,7 @@ TEST_F(Tokens, OfABatchAreOfTheMmsThatWereAdded) {
   EXPECT_ONCE("release page");
 }
 
-TEST_F(Tokens, OfABatchCoverAMmThatHasEndedMeanwhile) {
+TEST_F(Tokens, OfABatchCoverAnMmThatHasEndedMeanwhile) {
   vm::Reclaimer<FakeMemory> reclaimer;
   ASSERT_TRUE(reclaimer.reclaim(b.manager, b.mm, b.page(1)));
   vm::destroy(b.manager, b.mm);

@@ -28,7 +28,7 @@ TEST(O27, FiresWhenTwoMmsHaveTheSameGlobalAsid) {
   fixture.expect("O27 two mms have the same global ASID", third_flush(), kBroadcast);
 }
 
-TEST(O27, FiresWhenAAsidIsUsedAgainWithoutAFullBroadcast) {
+TEST(O27, FiresWhenAnAsidIsUsedAgainWithoutAFullBroadcast) {
   OracleFixture fixture;
   fixture.after(TraceKind::asid_granted, 0, [&] {
     fixture.oracles.on_trace(0, kReturned);
@@ -50,7 +50,7 @@ TEST(O27, ABroadcastThatWasOnItsWayBeforeTheReturnCleansNothing) {
                  kBroadcast);
 }
 
-TEST(O27, FiresWhenACpuHoldsTranslationsUnderAAsidThatIsGranted) {
+TEST(O27, FiresWhenACpuHoldsTranslationsUnderAnAsidThatIsGranted) {
   OracleFixture fixture;
   fixture.before(TraceKind::asid_granted, 0, [&] {
     ASSERT_NE(fixture.machine.cpu(1).tlb.entries.size(), 0u);
@@ -61,7 +61,7 @@ TEST(O27, FiresWhenACpuHoldsTranslationsUnderAAsidThatIsGranted) {
                  {{await(1), op("protect mm=0 page=1")}, {op("read page=2"), go(1)}}, kBroadcast);
 }
 
-TEST(O27, FiresWhenAAsidIsGivenBackWhileACpuHasItLoaded) {
+TEST(O27, FiresWhenAnAsidIsGivenBackWhileACpuHasItLoaded) {
   OracleFixture fixture;
   fixture.before(TraceKind::flush_begin, 0, [&] {
     if (fixture.own(1).loaded_asid == kFirstGlobal) fixture.oracles.on_trace(0, kReturned);
@@ -70,7 +70,7 @@ TEST(O27, FiresWhenAAsidIsGivenBackWhileACpuHasItLoaded) {
                  kBroadcast);
 }
 
-TEST(O27, FiresWhenAFlushPassesOverACpuOnAAsidOfItsOwn) {
+TEST(O27, FiresWhenAFlushPassesOverACpuOnAnAsidOfItsOwn) {
   OracleFixture fixture;
   unsigned flushes = 0;
   fixture.before(TraceKind::flush_end, 0, [&] {

@@ -60,7 +60,7 @@ TEST_F(O33, FiresWhenACpuUsesAnotherPageThanTheOneThatIsMapped) {
        {op("read page=1"), op("idle"), go(1), await(2), op("resume"), op("read page=1")}});
 }
 
-TEST_F(O33, FiresWhenAMmReadsWhatAnotherOneHasStored) {
+TEST_F(O33, FiresWhenAnMmReadsWhatAnotherOneHasStored) {
   fixture.expect(
       "O33 a page does not hold what was stored to it last",
       {{op("write page=1"), wrong([&] {

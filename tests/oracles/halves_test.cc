@@ -30,7 +30,7 @@ TEST(O12, FiresWhenTheHandlerForgetsTheUserHalf) {
   }
 }
 
-TEST(O12, FiresWhenAAsidThatIsNotLoadedKeepsItsUserHalf) {
+TEST(O12, FiresWhenAnAsidThatIsNotLoadedKeepsItsUserHalf) {
   OracleFixture fixture;
   fixture.before(TraceKind::flush_end, 0,
                  [&] { fixture.asid_of(1, 0).generation = fixture.core_mm(0).tlb_gen.peek(); });
@@ -74,7 +74,7 @@ TEST(O13, FiresWhenAKernelRangeIsFlushedAndACpuKeepsIt) {
                  {{await(1), op("kernel_unmap page=1")}, {op("kernel_read page=1"), go(1)}});
 }
 
-TEST(O13, FiresWhenAAsidThatWillBeLoadedKeepsIt) {
+TEST(O13, FiresWhenAnAsidThatWillBeLoadedKeepsIt) {
   for (const Header& header : {Header{.pti = true}, Header{.global_pages = false}}) {
     OracleFixture fixture;
     fixture.before(TraceKind::kernel_end, 0, [&] { fixture.own(1).invalidate_other = false; });
@@ -312,7 +312,7 @@ TEST(O24, FiresWhenACpuComesUpWithOldAsids) {
   fixture.expect("O24 a CPU comes up with old translations", away_and_back());
 }
 
-TEST(O24, LeavesAAsidAloneThatASwitchWouldFlushOrThatIsEmpty) {
+TEST(O24, LeavesAnAsidAloneThatASwitchWouldFlushOrThatIsEmpty) {
   for (const bool behind : {true, false}) {
     OracleFixture fixture;
     const OldAsid asid(fixture, behind ? kNoGeneration : kFirstGeneration, /*with_entries=*/behind);

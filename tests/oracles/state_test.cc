@@ -94,7 +94,7 @@ TEST(O2, FiresWhenACpuLeavesLazyModeWithAnOlderTranslation) {
 
 // ---- O3
 
-TEST(O3, FiresWhenAAsidIsNewerThanItsMm) {
+TEST(O3, FiresWhenAnAsidIsNewerThanItsMm) {
   OracleFixture fixture;
   fixture.expect("O3 an ASID is newer than its address space",
                  {{wrong([&] { fixture.loaded_asid(0).generation = 2; }), op("switch_to mm=0")}});
@@ -112,7 +112,7 @@ TEST(O3, FiresWhenAGenerationGoesBackwards) {
 
 // ---- O4
 
-TEST(O4, FiresWhenAAsidHoldsTranslationsOfAnotherMm) {
+TEST(O4, FiresWhenAnAsidHoldsTranslationsOfAnotherMm) {
   OracleFixture fixture;
   TlbSnapshot snapshot(fixture);
   fixture.before(TraceKind::switch_begin, 0, [&] { snapshot.take(0); });
@@ -121,7 +121,7 @@ TEST(O4, FiresWhenAAsidHoldsTranslationsOfAnotherMm) {
                  {{op("read page=1"), op("switch_to mm=1")}});
 }
 
-TEST(O4, FiresWhenAAsidHoldsTablePointersOfAnotherMm) {
+TEST(O4, FiresWhenAnAsidHoldsTablePointersOfAnotherMm) {
   for (unsigned level = 1; level <= 3; ++level) {
     OracleFixture fixture;
     TlbSnapshot snapshot(fixture);
@@ -160,7 +160,7 @@ TEST(O4, FiresWhenTheHandlerRecordsAGenerationThatTheTlbHasNotReached) {
                  change_behind_a_reader("unmap mm=0 page=1"));
 }
 
-TEST(O4, FiresWhenAAsidThatIsNotLoadedClaimsTheNewGeneration) {
+TEST(O4, FiresWhenAnAsidThatIsNotLoadedClaimsTheNewGeneration) {
   OracleFixture fixture;
   fixture.before(TraceKind::flush_end, 0,
                  [&] { fixture.asid_of(1, 0).generation = fixture.core_mm(0).tlb_gen.peek(); });
@@ -231,7 +231,7 @@ TEST(O5, FiresWhenAFlushReturnsWhileACpuCanWalkATableThatWasUnhooked) {
   }
 }
 
-TEST(O5, FiresWhenAAsidIsLoadedWithAPointerToAReleasedTable) {
+TEST(O5, FiresWhenAnAsidIsLoadedWithAPointerToAReleasedTable) {
   OracleFixture fixture;
   TlbSnapshot snapshot(fixture);
   fixture.before(TraceKind::switch_begin, 1, [&] {
@@ -389,7 +389,7 @@ TEST(O14, FiresWhenTwoAsidsNameTheSameMm) {
       {{wrong([&] { fixture.own(0).asids[5] = fixture.loaded_asid(0); }), op("switch_to mm=1")}});
 }
 
-TEST(O31, FiresWhenAMmIsDestroyedWhileACpuHasItLoaded) {
+TEST(O31, FiresWhenAnMmIsDestroyedWhileACpuHasItLoaded) {
   OracleFixture fixture;
   fixture.after(TraceKind::flush_begin, 0, [&] { fixture.set_in_mask(1, 1, false); });
   fixture.after(TraceKind::flush_end, 0, [&] {
@@ -400,7 +400,7 @@ TEST(O31, FiresWhenAMmIsDestroyedWhileACpuHasItLoaded) {
                  {{await(1), op("exit mm=1")}, {op("switch_to mm=1"), op("idle"), go(1)}});
 }
 
-TEST(O5, FiresWhenAMmIsDestroyedWhileALazyCpuHasItLoaded) {
+TEST(O5, FiresWhenAnMmIsDestroyedWhileALazyCpuHasItLoaded) {
   OracleFixture fixture;
   fixture.after(TraceKind::flush_begin, 0, [&] { fixture.set_in_mask(1, 1, false); });
   fixture.after(TraceKind::flush_end, 0, [&] { fixture.hide_loaded(1); });

@@ -23,7 +23,7 @@ TEST(Text, OfAKernelPageNamesTheKernelPage) {
   EXPECT_EQ(fixture.report.first.what, "cached kernel page 1");
 }
 
-TEST(Text, TellsAnEarlierLifeOfAMmFromThisOne) {
+TEST(Text, TellsAnEarlierLifeOfAnMmFromThisOne) {
   OracleFixture fixture;
   const auto age = [&] {
     for (host::TlbEntry& entry : fixture.machine.cpu(0).tlb.entries) --entry.from.life;

@@ -50,8 +50,8 @@ PRONOUNS = ["somebody", "nobody", "everybody", "whoever", "whatever"]
 
 # Folders and files in which every sentence names the initiator, the target, the walker, the oracle.
 PLAIN_FOLDERS = [
-    "core", "fuzz", "hal", "kernel-glue", "litmus", "tests/agreement", "tests/build", "tests/core", "tests/fuzz", "tests/host",
-    "tests/litmus", "tests/mm", "tests/proofs", "tests/threads", "tests/x86_64", "tools",
+    "core", "fuzz", "hal", "kernel-glue", "litmus", "tests/agreement", "tests/build", "tests/core", "tests/fuzz",
+    "tests/host", "tests/litmus", "tests/mm", "tests/proofs", "tests/threads", "tests/x86_64", "tools",
 ]
 
 

@@ -136,7 +136,7 @@ void AsidChecker::check_user_pcid(CpuId cpu) const {
                foreign ? "the user half holds translations of another address space"
                        : "the user half keeps what the kernel half has flushed",
                cpu_name(cpu) + " would go to user mode with " + truth.entry_name(entry) +
-                   (foreign ? " under the PCID of " + truth.mm_name(mm) + "."
+                   (foreign ? " under the PCID of " + truth.owner_name(mm) + "."
                             : " from before generation " + std::to_string(recorded) + "."),
                truth.fill_event(cpu, entry), truth.event(cpu, "records the generation"));
   }

@@ -23,7 +23,7 @@ void RootChecker::on_nmi_access(CpuId cpu, unsigned mm) const {
   if (truth_.cpu(cpu).mm == mm) return;
   truth_.fail(Oracle::o22, "an NMI reads another mm than its task's",
               cpu_name(cpu) + " runs a task of " + mm_name(mm) + ", and CR3 holds " +
-                  truth_.mm_name(truth_.cpu(cpu).mm) + ".",
+                  truth_.owner_name(truth_.cpu(cpu).mm) + ".",
               {}, truth_.event(cpu, "reads user memory in an NMI handler"));
 }
 

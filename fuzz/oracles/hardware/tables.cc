@@ -41,8 +41,8 @@ bool TableChecker::on_walk(CpuId walker, std::uint32_t frame, std::uint32_t life
   std::string detail =
       walks + (info.kind == FrameKind::free ? "free." : "used for something else.");
   if (is_alive) {
-    detail = walker_name(walker) + " walks for " + truth_.mm_name(mm) + " and reads a table of " +
-             truth_.mm_name(owner) + ".";
+    detail = walker_name(walker) + " walks for " + truth_.owner_name(mm) +
+             " and reads a table of " + truth_.owner_name(owner) + ".";
   }
   truth_.fail(Oracle::o5,
               is_alive ? "a walk reads a page table of another address space"

@@ -254,13 +254,13 @@ std::string Truth::entry_name(const TlbEntry& entry) const {
   return page_name(page_of(address)) + " of " + origin_name(entry.from);
 }
 
-std::string Truth::mm_name(unsigned mm) const {
+std::string Truth::owner_name(unsigned mm) const {
   return mm < mms_ ? mm_name(mm) : "the kernel's mm";
 }
 
 std::string Truth::origin_name(const Provenance& from) const {
   if (from.mm >= mms_) return "the kernel";
-  if (from.life == 0) return "no space";
+  if (from.life == 0) return "no mm";
   return (from.life == mm_[from.mm].life ? "" : "an earlier ") + mm_name(from.mm);
 }
 

@@ -145,7 +145,7 @@ class Truth {
   [[nodiscard]] host::Event fill_event(CpuId cpu, const host::TlbEntry& entry) const;
   /// What a translation is of, such as "page 3 of mm0".
   [[nodiscard]] std::string entry_name(const host::TlbEntry& entry) const;
-  [[nodiscard]] std::string mm_name(unsigned mm) const;
+  [[nodiscard]] std::string owner_name(unsigned mm) const;
   /// The mm that something cached is from, which may be one of an earlier life.
   [[nodiscard]] std::string origin_name(const host::Provenance& from) const;
   /// Where PCIDs are on, those of entries that are mixed up are the same.

@@ -27,7 +27,7 @@ bool UseChecker::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) cons
   };
   if (!kernel && (entry.from.mm != mm || entry.from.life != truth_.mm(mm).life)) {
     truth_.fail(Oracle::o4, "a CPU uses a translation of another address space",
-                cpu_name(cpu) + " runs " + truth_.mm_name(mm) + " but the entry is from " +
+                cpu_name(cpu) + " runs " + truth_.owner_name(mm) + " but the entry is from " +
                     truth_.origin_name(entry.from) + ".",
                 truth_.fill_event(cpu, entry), use());
     return false;
