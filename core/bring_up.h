@@ -42,7 +42,7 @@ template <Hal H>
 void initialize_cpu(System<H>& system) {
   static_assert(
       BackendHotplug<H>::kAttends || !requires { H::bau_open(); },
-      "this HAL has a hub: include core/paravirt/uv_bau.h, and see HalHub");
+      "this HAL has a hub: include core/paravirt/uv_bau.h, and see HalUvBau");
   require<H>(!H::interrupts_enabled(), Rule::r2, "initialize_cpu needs interrupts off");
   require<H>(H::this_cpu() < H::kMaxCpus, Rule::r13, "this_cpu() is out of range");
   require<H>(system.is_initialized(), Rule::r13, "a CPU is initialised before the system");

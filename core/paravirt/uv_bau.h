@@ -32,8 +32,8 @@ struct BauMessage {
 /// `bau_acknowledge` tells its sender; release. `bau_open` makes this CPU reachable, `bau_close`
 /// unreachable: what the hub has taken before stays to be received.
 template <class H>
-concept HalHub = HalParavirt<H> && requires(BauMessage& message, const BauMessage& constant,
-                                            CpuMask<H::kMaxCpus> targets) {
+concept HalUvBau = HalParavirt<H> && requires(BauMessage& message, const BauMessage& constant,
+                                              CpuMask<H::kMaxCpus> targets) {
   { H::bau_send(constant, targets) } -> std::same_as<CpuMask<H::kMaxCpus>>;
   { H::bau_outstanding() } -> std::same_as<bool>;
   { H::bau_receive(message) } -> std::same_as<bool>;
@@ -41,7 +41,7 @@ concept HalHub = HalParavirt<H> && requires(BauMessage& message, const BauMessag
 };
 
 /// The work of the hub's interrupt. Context: its handler, interrupts off.
-template <HalHub H>
+template <HalUvBau H>
 void handle_bau_interrupt(System<H>& system) {
   require<H>(!H::interrupts_enabled(), Rule::r12,
              "the hub's messages are read with interrupts off");
@@ -62,7 +62,7 @@ void handle_bau_interrupt(System<H>& system) {
 
 /// A CPU that comes up becomes reachable; one that goes becomes unreachable first, then answers
 /// what the hub has taken before, or its sender waits for ever.
-template <HalHub H>
+template <HalUvBau H>
 struct BackendHotplug<H> {
   static constexpr bool kAttends = true;
   static void cpu_online() { H::bau_open(); }
@@ -76,7 +76,7 @@ namespace internal {
 
 /// Sends, runs `local` with interrupts off meanwhile, waits, and interrupts whom the hub has left
 /// out. `others` does not contain this CPU.
-template <HalHub H, class Local>
+template <HalUvBau H, class Local>
 std::uint64_t bau_flush(System<H>& system, const CpuMask<H::kMaxCpus>& others,
                         FlushRequest<H>& request, Local&& local) {
   const std::uint64_t start = H::ticks();
@@ -106,7 +106,7 @@ std::uint64_t bau_flush(System<H>& system, const CpuMask<H::kMaxCpus>& others,
   return native_flush_others(system, leftover, request);
 }
 
-template <HalHub H>
+template <HalUvBau H>
 std::uint64_t bau_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
                               FlushRequest<H>& request) {
   CpuMask<H::kMaxCpus> others = targets;
@@ -117,7 +117,7 @@ std::uint64_t bau_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& tar
 }
 
 /// This CPU's own part has been done before, with interrupts off.
-template <HalHub H>
+template <HalUvBau H>
 std::uint64_t bau_flush_others(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
                                FlushRequest<H>& request) {
   CpuMask<H::kMaxCpus> others = targets;
@@ -129,7 +129,7 @@ std::uint64_t bau_flush_others(System<H>& system, const CpuMask<H::kMaxCpus>& ta
 
 /// Tables go at once: the hub's interrupt waits for walkers as any other does, and so does the
 /// sender for the answer.
-template <HalHub H>
+template <HalUvBau H>
 inline constexpr FlushOps<H> kUvBauOps{.name = "uv_bau",
                                        .flush_user = internal::native_flush_user<H>,
                                        .flush_kernel = internal::native_flush_kernel<H>,

@@ -127,6 +127,6 @@ struct HostHal {
 };
 
 static_assert(Hal<HostHal> && HalBroadcast<HostHal>);
-static_assert(HalKvm<HostHal> && HalHyperv<HostHal> && HalXen<HostHal> && HalHub<HostHal>);
+static_assert(HalKvm<HostHal> && HalHyperv<HostHal> && HalXen<HostHal> && HalUvBau<HostHal>);
 
 }  // namespace shootdown::host
