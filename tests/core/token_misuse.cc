@@ -37,7 +37,7 @@ void misuse(System<H>& system, Mm<H>& mm, ReclaimBatch<H>& batch) {
 #ifdef MUST_NOT_MAKE
   release_data(TranslationsQuiet{});
 #endif
-#ifdef MUST_NOT_MAKE_FOR_A_SPACE
+#ifdef MUST_NOT_MAKE_FOR_AN_MM
   release_data(TranslationsQuiet{mm.context});
 #endif
 #ifdef MUST_NOT_MAKE_WALKERS

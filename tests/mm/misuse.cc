@@ -25,7 +25,7 @@ void misuse(vm::Manager<P>& manager, vm::AddressSpace<P>& mm, PhysAddr frame) {
 #ifdef MUST_NOT_DROP_WITHOUT_A_FLUSH
   vm::drop_mapping(manager, mm, frame);
 #endif
-#ifdef MUST_NOT_DROP_WITHOUT_A_SPACE
+#ifdef MUST_NOT_DROP_WITHOUT_AN_MM
   vm::drop_mapping(manager, frame, flush_tlb_mm(system, mm.core));
 #endif
 #ifdef MUST_NOT_DROP_AFTER_A_KERNEL_FLUSH

@@ -177,7 +177,7 @@ HOW = {
     "o19_batch_reads_the_mask_first": _MEETING,
     "o02_bau_sends_one_address_for_a_large_page": [
         "--backend",
-        "uv",
+        "uv_bau",
     ],
     "o03_broadcast_counts_as_interrupt": _MEETING + [
         "--turn",
@@ -195,7 +195,7 @@ HOW = {
 HOW.update({
     name: [
         "--turn",
-        "cxx",
+        "compiler_reordering",
     ]
     for name in MUTANTS
     if name.startswith("c")
