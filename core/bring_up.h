@@ -57,7 +57,8 @@ void initialize_cpu(System<H>& system) {
   // CPU.
   system.calls.set_online(H::this_cpu());
   BackendHotplug<H>::cpu_online();
-  // R4, M6: as in `switch_mm`, read before the load, with the page-table stores that go with it.
+  // R4, M5, M6: as in `switch_mm`, read before the load, with the page-table stores that go with
+  // it.
   load_mm(system, system.kernel_mm, 0, true,
           system.kernel_mm.tlb_gen.load(std::memory_order_acquire));
   // Release: after CR3, as in `switch_mm`.

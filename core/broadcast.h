@@ -12,10 +12,9 @@
 // be on their way while another CPU grants the ASID, loads it and caches an old entry.
 //
 // Transition. Until each CPU has moved, some run the mm on ASIDs of their own, which broadcasts
-// do not reach. A flush interrupts these CPUs on a local ASID, lazy ones included, and they move in
-// their handler; so does any CPU in `switch_mm`, also one that only leaves lazy mode. No CPU can
-// become a CPU on a local ASID later: a CPU that switches in makes itself visible, then reads the
-// ASID.
+// do not reach. A flush interrupts these CPUs, lazy ones included, and they move in their handler;
+// so does any CPU in `switch_mm`, also one that only leaves lazy mode. No CPU can move to a dynamic
+// ASID later: a CPU that switches in makes itself visible, then reads the global ASID.
 #pragma once
 
 #include <algorithm>
@@ -105,8 +104,9 @@ void return_global_asid(System<H>& system, Mm<H>& mm) {
 
 /// The CPUs of `members` that may have `mm` loaded on an ASID of their own.
 template <HalBroadcast H>
-[[nodiscard]] CpuMask<H::kMaxCpus> find_cpus_on_local_asid(const System<H>& system, const Mm<H>& mm,
-                                                           const CpuMask<H::kMaxCpus>& members) {
+[[nodiscard]] CpuMask<H::kMaxCpus> find_cpus_on_dynamic_asid(const System<H>& system,
+                                                             const Mm<H>& mm,
+                                                             const CpuMask<H::kMaxCpus>& members) {
   CpuMask<H::kMaxCpus> found;
   members.for_each([&](CpuId cpu) {
     const CpuPrivate<H>& target = system.cpus[cpu].own;
@@ -116,8 +116,9 @@ template <HalBroadcast H>
     // the HAL (hal.h), not of C++.
     const Mm<H>* loaded = target.loaded_mm.load(std::memory_order_seq_cst);
     if (loaded != nullptr && loaded != &mm) return;
-    // After loaded_mm, in one seq_cst order with it: what is seen here is at least as new. A CPU
-    // that has meanwhile gone on to another mm's global ASID has left this mm, too.
+    // After loaded_mm, whose load acquires: the CPU stores on_global before it names the mm, so
+    // what is seen here is at least as new. A CPU that has meanwhile gone on to another mm's
+    // global ASID has left this mm, too.
     if (loaded == nullptr || !target.on_global.load(std::memory_order_seq_cst)) {
       found.set(cpu);
     }
@@ -133,8 +134,8 @@ template <HalBroadcast H>
 template <HalBroadcast H>
 std::uint64_t flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& request, Asid asid,
                                  bool retires) {
-  // M14: acquire, against the release of the flush that found no CPU on a local ASID and ended the
-  // transition: what it read comes before what this flush does without a look at other CPUs.
+  // M14: acquire, against the release of the flush that found no CPU on a dynamic ASID and ended
+  // the transition: what it read comes before what this flush does without a look at other CPUs.
   const bool asid_transition = mm.asid_transition.load(std::memory_order_acquire);
   // A lazy CPU on an ASID of its own keeps the transition from ending, so it is a target too.
   request.frees_tables |= asid_transition;
@@ -148,11 +149,11 @@ std::uint64_t flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& 
     // The last flush is for the whole mask. A CPU that has just named another mm as its loaded
     // one clears its bit behind that, when the mm's memory may be in other use; its answer
     // comes behind both.
-    const auto on_local_asid = retires ? members : find_cpus_on_local_asid(system, mm, members);
-    if (!on_local_asid.empty()) {
-      static_cast<void>(flush_on_cpus(system, on_local_asid, request));
+    const auto targets = retires ? members : find_cpus_on_dynamic_asid(system, mm, members);
+    if (!targets.empty()) {
+      static_cast<void>(flush_on_cpus(system, targets, request));
     } else if (asid_transition) {
-      // No CPU on a local ASID is left, and no CPU can come back to an ASID of its own. Release
+      // No CPU on a dynamic ASID is left, and no CPU can come back to an ASID of its own. Release
       // orders the reads above before the store, against the acquire of the next flush, which will
       // not look.
       mm.asid_transition.store(false, std::memory_order_release);

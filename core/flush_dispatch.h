@@ -43,11 +43,11 @@ void run_flush_call(void* argument, Acknowledgement<H>& acknowledgement) {
   // because the flush has returned to its caller. The answer is a release, and so is the last
   // store: no compiler moves the first store behind the answer or the last before the flush;
   // the CPU shows its own NMI its stores in program order.
-  auto& owes = system.self().own.early_acked_flush_pending;
-  owes.store(true, std::memory_order_relaxed);
+  auto& pending = system.self().own.early_acked_flush_pending;
+  pending.store(true, std::memory_order_relaxed);
   acknowledgement.give();
   flush_function(system, copy);
-  owes.store(false, std::memory_order_release);
+  pending.store(false, std::memory_order_release);
 }
 
 /// Counts and traces one send, which may reach no CPU when every target is lazy.

@@ -52,7 +52,7 @@ template <Hal H>
 extern const FlushOps<H> kNativeOps;
 
 /// What a backend does when a CPU comes and goes, besides what the core does. A backend that has
-/// something to do specialises it (paravirt/hub.h).
+/// something to do specialises it (paravirt/uv_bau.h).
 template <Hal H>
 struct BackendHotplug {
   static constexpr bool kAttends = false;

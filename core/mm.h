@@ -28,7 +28,7 @@ struct Mm {
   bool is_kernel{false};
 
   /// The ASID of this mm on every CPU, or kNoGlobalAsid: then each CPU chooses its own. Set
-  /// once, under the lock of the ASIDs (global_asids.h); cleared by `retire_mm`. It shares a line
+  /// once, under the lock of the pool (global_asids.h); cleared by `retire_mm`. It shares a line
   /// with the constants because it changes as rarely.
   typename H::template Atomic<Asid> global_asid{kNoGlobalAsid};
   /// Some CPU may still run on an ASID of its own. Set before the ASID is published (M14), cleared

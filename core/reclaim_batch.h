@@ -53,7 +53,7 @@ template <Hal H>
 class ReclaimBatch {
  public:
   /// Adds `mm`, from which an entry has just been removed. Context: the page-table lock of that
-  /// entry is held, and so the mark is set before anybody else can see the entry gone (M12).
+  /// entry is held, and so the mark is set before another CPU can see the entry gone (M12).
   void add(System<H>& system, Mm<H>& mm) {
     // R1, M12: bump before the mask is read, as in a flush; a CPU that switches in later sees it.
     const Generation generation = mm.tlb_gen.fetch_add(1, std::memory_order_seq_cst) + 1;
@@ -106,8 +106,8 @@ class ReclaimBatch {
   }
 
   /// Both halves: the broadcast for mms with global ASIDs, interrupts for all others and for
-  /// CPUs on a local ASID. Not in `add`: TLBSYNC waits for what this CPU has issued, and the thread
-  /// may have added from another one.
+  /// CPUs on a dynamic ASID. Not in `add`: TLBSYNC waits for what this CPU has issued, and the
+  /// thread may have added from another one.
   std::uint64_t flush_by_broadcast(System<H>& system, FlushRequest<H>& request)
     requires HalBroadcast<H>
   {

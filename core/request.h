@@ -11,8 +11,8 @@
 namespace shootdown {
 
 /// One flush. Filled by its initiator, then immutable until every target has answered (R10), so
-/// plain data is enough: the call data's push publishes it and the record's release ends its
-/// life.
+/// plain data is enough: the push of the call data entry publishes it and the entry's release ends
+/// its life.
 template <Hal H>
 struct alignas(kCacheLine) FlushRequest {
   Mm<H>* mm;                  // the address space; null = the one loaded on each CPU
@@ -25,7 +25,7 @@ struct alignas(kCacheLine) FlushRequest {
   bool frees_tables;          // page tables go away: lazy CPUs are targets too (R6)
   bool trims_mask;            // CPUs that run another mm are to leave the mask
   bool acknowledges_early;    // targets answer before they flush
-  bool needs_ipi_handler;     // each target must run the handler itself, as to leave the mm
+  bool needs_ipi_handler;     // each target must run the flush function itself
 
   [[nodiscard]] FlushRange range() const {
     return {.start = start, .end = end, .stride_shift = stride_shift};
@@ -37,7 +37,8 @@ struct alignas(kCacheLine) FlushRequest {
   /// was mapped there before, and the core cannot know that none are left: their change may be made
   /// and not counted yet, and a generation tells of counts.
   [[nodiscard]] bool names_pages() const { return !all() && stride_shift == kPageShift; }
-  /// Whether each target must run the flush handler itself: hypercall backends fall back to IPIs.
+  /// Whether each target must run the flush function itself: every other backend falls back to
+  /// IPIs.
   [[nodiscard]] bool needs_interrupts() const { return trims_mask || needs_ipi_handler; }
   /// For traces: 4 KiB pages covered, 0 = all.
   [[nodiscard]] std::uint64_t pages() const { return all() ? 0 : (end - start) >> kPageShift; }

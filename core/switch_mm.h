@@ -1,4 +1,4 @@
-// Address-space switching, PCID ASIDs and lazy mode.
+// Address-space switching, ASIDs and lazy mode.
 //
 // One half of each of the two handshakes lives here. The flusher increments the generation in
 // flush.h and reads the mask there; its reads of loaded_mm and is_lazy are in target_filter.h.

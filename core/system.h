@@ -72,7 +72,7 @@ template <Hal H>
 
 }  // namespace internal
 
-/// Gives an mm its roots and an identity that no space has had: 64 bits never wrap in a machine's
+/// Gives an mm its roots and an identity that no mm has had: 64 bits never wrap in a machine's
 /// lifetime. `user_root` is the root for user mode under page-table isolation. Preconditions: no
 /// CPU has the mm loaded, and no other thread can reach it. Context: any, after
 /// `initialize_system`.

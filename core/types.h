@@ -23,7 +23,7 @@ inline constexpr Generation kNoGeneration = 0;
 using ContextId = std::uint64_t;
 inline constexpr ContextId kNoContext = 0;
 
-/// Index into a CPU's table of cached address spaces. Slot s uses PCID s + 1, so that PCID 0
+/// Index into a CPU's table of cached address spaces. ASID s uses PCID s + 1, so that PCID 0
 /// belongs only to code that knows nothing of PCIDs.
 using Asid = std::uint32_t;
 inline constexpr Asid kDynamicAsids = 6;

@@ -25,7 +25,6 @@ void wait_for_walkers(System<H>& system) {
 /// Turns the token of a flush that freed tables into the permission to release them. Costs nothing
 /// where that flush has interrupted every CPU that may walk them, and an interrupt of every CPU
 /// elsewhere; a caller with many tables keeps them until walkers have moved on by themselves
-/// instead
 /// (`kernel-glue/mm/walkers.h`). Context: as for `flush_tlb_mm_range`, and in no walk.
 template <Hal H>
 WalkersQuiet exclude_walkers(System<H>& system, TablesUnreachable tables) {

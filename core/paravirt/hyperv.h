@@ -7,7 +7,7 @@
 // generations stay behind, which costs one more flush and breaks nothing (O4).
 //
 // Under page-table isolation the user half hangs from another root, so the hypercall is for all
-// mms.
+// address spaces.
 #pragma once
 
 #include <concepts>

@@ -59,7 +59,7 @@ class ProcessorSet {
   std::array<std::uint64_t, kBanks> banks_{};
 };
 
-/// What a flush hypercall is asked for. `start == end` asks for the whole mm.
+/// What a flush hypercall is asked for. `start == end` asks for the whole address space.
 struct HypervFlush {
   std::uint64_t address_space;  // physical address of the top table, without PCID
   std::uint64_t flags;
@@ -90,7 +90,8 @@ constexpr std::size_t write_page_list(HypervPage& page, std::size_t first, VirtA
 }  // namespace internal
 
 /// Fills the input page and returns the control word. A range that has no room on the page becomes
-/// the whole mm. Precondition: the set is not empty, and the range starts and ends on 4 KiB.
+/// the whole address space. Precondition: the set is not empty, and the range starts and ends on 4
+/// KiB.
 constexpr std::uint64_t write_hyperv_flush(HypervPage& page, const HypervFlush& flush,
                                            const ProcessorSet& processors) {
   const bool plain = processors.is_plain();

@@ -1,5 +1,5 @@
 // A broadcast hub (UV BAU), as in SGI UV machines: one message reaches any set of CPUs, each of
-// which flushes by hand in an interrupt of its own; whom the hub cannot reach is interrupted as
+// which flushes in an interrupt of its own; a CPU that the hub cannot reach is interrupted as
 // usual.
 //
 // A handler drops from the loaded context, of any mm, what the message says, and leaves generations

@@ -40,7 +40,7 @@ Config config_of(const Header& header) {
                         .max_pages = host::kInvlpgbMaxPages,
                         .threshold = 1,
                         .global_asids = SimKernel::global_asids(header.mms)},
-          // A lost interrupt is sent again by who has waited so long.
+          // A lost interrupt is sent again by the sender that has waited so long.
           .limits = {
               .ceiling_strides = header.ceiling,
               .stall_limit = header.faults ? SimKernel::kStallLimit : LimitConfig{}.stall_limit}};

@@ -50,7 +50,7 @@ enum class Backend : std::uint8_t { native, kvm, hyperv, xen, uv_bau, kCount };
 /// Fixed for a whole run. Every field is one byte in the byte form: its distance from the default.
 struct Header {
   std::uint8_t cpus{4};  // 1 .. kMaxCpus
-  std::uint8_t mms{2};   // 1 .. kMaxMms; more than six recycle PCID ASIDs
+  std::uint8_t mms{2};   // 1 .. kMaxMms; more than six recycle ASIDs
   bool pcid{true};
   bool concurrent{true};     // the static key of the concurrent flush
   std::uint8_t ceiling{33};  // strides; 0 .. kMaxCeiling; 0 makes every flush a full one

@@ -39,7 +39,7 @@ PhysAddr allocate_for(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address
 }
 
 /// Shares the page of a parent's present entry with a child's empty one. Under the parent's lock;
-/// no other CPU can reach the child.
+/// no other operation can reach the child.
 template <MemoryPlatform P, class Entry, class ChildEntry>
 bool share(Manager<P>& manager, Entry& entry, ChildEntry&& child) {
   Pte old = entry.peek();
@@ -102,7 +102,7 @@ bool migrate(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address) {
   return true;
 }
 
-/// Maps every page of `parent` in `child`, a new mm that no other CPU can reach. Pages that
+/// Maps every page of `parent` in `child`, a new mm that no other operation can reach. Pages that
 /// could be stored to are shared until the next store; when it returns, no CPU can store to one
 /// through `parent` without a copy. Returns false if memory ran out: destroy the child then.
 /// Context: as for `copy_on_write`.
@@ -126,7 +126,7 @@ bool fork(Manager<P>& manager, AddressSpace<P>& parent, AddressSpace<P>& child) 
     manager.platform.looked(parent.core, region.start(), region.end());
   });
   gather.finish();
-  flush_pending(manager, parent);
+  flush_batched(manager, parent);
   return complete;
 }
 

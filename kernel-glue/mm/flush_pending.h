@@ -18,7 +18,7 @@ namespace shootdown::vm {
 /// Before an operation on `mm` says that nothing older is left: an entry that it found gone may
 /// be in a reclaim batch. Context: as for a flush, after the locks.
 template <MemoryPlatform P>
-void flush_pending(Manager<P>& manager, AddressSpace<P>& mm) {
+void flush_batched(Manager<P>& manager, AddressSpace<P>& mm) {
   flush_tlb_batched_pending(manager.system, mm.core);
 }
 
@@ -28,7 +28,7 @@ void flush_all_pending(Manager<P>& manager, AddressSpace<P>& mm) {
   if (mm.pending.load(std::memory_order_acquire) != 0) {
     static_cast<void>(flush_tables(manager, mm, {}));
   }
-  flush_pending(manager, mm);
+  flush_batched(manager, mm);
 }
 
 /// Before the 4 KiB entries of `range` are made present. Otherwise a CPU that still uses what one
@@ -42,7 +42,7 @@ void flush_pending_in(Manager<P>& manager, AddressSpace<P>& mm, Range range) {
     static_cast<void>(flush_range(
         manager, mm, {.start = range.start, .end = range.end, .stride_shift = kPageShift}));
   }
-  flush_pending(manager, mm);
+  flush_batched(manager, mm);
 }
 
 /// Before an entry of a directory is made present, be it a large page or a page table: what was

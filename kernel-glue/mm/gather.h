@@ -4,7 +4,7 @@
 // still use them, which is what everything here is about:
 //   the mm's pending count is up from before the first change until after the flush (M13);
 //   an operation that finds entries already changed by another flushes for them, if the other has
-//   not yet (`finish` sees the count; `flush_pending` sees reclaim's mark; O21);
+//   not yet (`finish` sees the count; `flush_batched` sees reclaim's mark; O21);
 //   a page or a table leaves the gather only with the token of the flush.
 #pragma once
 

@@ -17,8 +17,8 @@ namespace shootdown::vm {
 
 namespace internal {
 
-/// Fills a table that no other CPU can reach with the parts of a large page. Returns how many there
-/// are.
+/// Fills a table that no other operation can reach with the parts of a large page. Returns how many
+/// there are.
 template <MemoryPlatform P>
 unsigned fill_with_parts(Manager<P>& manager, PhysAddr table, Pte large) {
   unsigned parts = 0;

@@ -156,7 +156,7 @@ void unmap(Manager<P>& manager, AddressSpace<P>& mm, Range range,
     }
   }
   gather.finish();
-  flush_pending(manager, mm);
+  flush_batched(manager, mm);
 }
 
 /// Releases the page tables of the range that map nothing.
@@ -176,7 +176,7 @@ void protect(Manager<P>& manager, AddressSpace<P>& mm, Range range) {
   Gather<P> gather(manager, mm);
   internal::take_rights(manager, mm, range, gather);
   gather.finish();
-  flush_pending(manager, mm);
+  flush_batched(manager, mm);
 }
 
 /// The same with early acknowledgement, where the configuration permits it: when it returns no CPU
@@ -186,7 +186,7 @@ void protect_early(Manager<P>& manager, AddressSpace<P>& mm, Range range) {
   Gather<P> gather(manager, mm);
   internal::take_rights(manager, mm, range, gather);
   gather.finish_early();
-  flush_pending(manager, mm);
+  flush_batched(manager, mm);
 }
 
 /// Permits stores to every page of the range; shared ones are copied at the first. No flush: an

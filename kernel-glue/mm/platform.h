@@ -62,7 +62,7 @@ struct DeferredTable;
 /// `allocate_table`  a zeroed table, or kNoFrame. A root comes with the kernel's half in place. May
 ///                   be called with a table lock held, so it must not wait.
 /// `allocate_page`   a zeroed page with one reference, or kNoFrame. In the same contexts.
-/// `prepare_entry`   a plain store to a table that no other CPU can reach yet.
+/// `prepare_entry`   a plain store to a table that no other operation can reach yet.
 /// `copy_page`       copies to a page from a page or part, of the size that an entry of a level
 ///                   maps. No CPU can store to the source meanwhile.
 /// `part`            the 4 KiB part number `index` of a large page, or kNoFrame where it has no

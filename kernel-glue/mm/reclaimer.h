@@ -13,7 +13,7 @@
 namespace shootdown::vm {
 
 /// One reclaiming task's batch. CPUs may still use its pages until `flush`; an operation that meets
-/// one of their entries sees the mm's mark (`flush_pending`, M12). Context: a task with interrupts
+/// one of their entries sees the mm's mark (`flush_batched`, M12). Context: a task with interrupts
 /// on.
 template <MemoryPlatform P>
 class Reclaimer {

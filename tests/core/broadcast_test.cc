@@ -106,7 +106,7 @@ TEST_F(NoBroadcastTest, IsOffUnlessItIsAskedFor) {
 
 // ---- Transition
 
-TEST_F(BroadcastTest, InTransitionCpusOnALocalAsidAreInterruptedAndMove) {
+TEST_F(BroadcastTest, InTransitionCpusOnADynamicAsidAreInterruptedAndMove) {
   fixture.run_mm_on({0, 1, 2});
   flush();
   fixture.switch_to(1, fixture.other);
@@ -141,7 +141,7 @@ TEST_F(BroadcastTest, TheTransitionEndsWithTheFlushThatFindsNobody) {
   fixture.run_mm_on({0, 1, 2});
   flush();
   flush();
-  EXPECT_TRUE(fixture.mm.asid_transition.peek()) << "there were CPUs on a local ASID";
+  EXPECT_TRUE(fixture.mm.asid_transition.peek()) << "there were CPUs on a dynamic ASID";
   recorder.clear();
   flush();
   EXPECT_FALSE(fixture.mm.asid_transition.peek());
@@ -154,7 +154,7 @@ TEST_F(BroadcastTest, TheTransitionEndsWithTheFlushThatFindsNobody) {
 
 using R8_Broadcast = BroadcastTest;
 
-TEST_F(R8_Broadcast, ACpuInTheSwitchingWindowIsACpuOnALocalAsid) {
+TEST_F(R8_Broadcast, ACpuInTheSwitchingWindowIsACpuOnADynamicAsid) {
   make_global(fixture.mm);
   fixture.mm.asid_transition.poke(true);
   fixture.own(1).loaded_mm.poke(nullptr);
@@ -168,7 +168,7 @@ TEST_F(R8_Broadcast, ACpuInTheSwitchingWindowIsACpuOnALocalAsid) {
   EXPECT_TRUE(fixture.mm.asid_transition.peek());
 }
 
-TEST_F(BroadcastTest, ALazyCpuOnALocalAsidLeavesTheMm) {
+TEST_F(BroadcastTest, ALazyCpuOnADynamicAsidLeavesTheMm) {
   fixture.run_mm_on({0, 1, 2});
   fixture.idle(2);
   flush();

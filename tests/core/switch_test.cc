@@ -1,4 +1,4 @@
-// Switching, PCID ASIDs and lazy mode: what comes before what, and what is kept.
+// Switching, ASIDs and lazy mode: what comes before what, and what is kept.
 #include <gtest/gtest.h>
 
 #include <array>

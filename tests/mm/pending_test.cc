@@ -143,7 +143,7 @@ TEST_F(M12_Settle, OnlyWhatWasMarkedBeforeTheFlushCountsAsFlushed) {
   recorder.before = nullptr;
   EXPECT_TRUE(added);
   EXPECT_FALSE(is_settled());
-  flush_pending(b.manager, b.mm);
+  flush_batched(b.manager, b.mm);
 }
 
 // ---- Fork

@@ -10,7 +10,8 @@ namespace {
 
 // ---- O12
 
-constexpr std::string_view kUserPcids = "O12 the user half keeps what the kernel half has flushed";
+constexpr std::string_view kUserPcids =
+    "O12 the user PCID keeps what was flushed under the kernel PCID";
 
 TEST(O12, FiresWhenTheHandlerForgetsTheUserHalf) {
   for (const Header& header :
@@ -58,7 +59,7 @@ TEST(O12, FiresWhenATableIsReleasedToWhichTheUserHalfKeepsAPointer) {
     snapshot.put_tables_back(1);
     fixture.own(1).user_pcid_flush_mask = 0;
   });
-  fixture.expect("O12 the user half keeps a pointer to a page table that is released",
+  fixture.expect("O12 the user PCID keeps a pointer to a page table that is released",
                  {{await(1), op("free_table mm=0 page=0")}, {op("read page=1"), go(1)}},
                  {.pti = true});
 }

@@ -64,7 +64,7 @@ void AsidChecker::on_translation_left(CpuId cpu, CpuId target, const TlbEntry& e
     return;
   const char* title = "an ASID holds a translation older than the generation it records";
   if (is_global_asid(asid)) title = "a global ASID holds a translation older than its flush";
-  if (user_pcid) title = "the user half keeps what the kernel half has flushed";
+  if (user_pcid) title = "the user PCID keeps what was flushed under the kernel PCID";
   core_.truth().fail(user_pcid ? Oracle::o12 : Oracle::o4, title,
                      cpu_name(target) + " would load " + mm_name(flush.mm) +
                          " without a flush although " + page_name(page) + " is older.",
@@ -97,7 +97,7 @@ void AsidChecker::on_pointer_left(CpuId target, const PscEntry& pointer) {
   if (pointer.pcid != (pcid_of(asid) | kUserPcidBit) || core_.user_flush_is_pending(target, asid))
     return;
   core_.truth().fail(
-      Oracle::o12, "the user half keeps a pointer to a page table that is released",
+      Oracle::o12, "the user PCID keeps a pointer to a page table that is released",
       cpu_name(target) + " will go to user mode with it, and may walk the table there.",
       pointer_event(target, pointer),
       core_.truth().event(core_.machine().running().id, "releases the table"));
@@ -133,8 +133,8 @@ void AsidChecker::check_user_pcid(CpuId cpu) const {
     if (core_.user_flush_is_pending(cpu, asid, probe_address(page_of(entry.page << entry.shift))))
       continue;
     truth.fail(Oracle::o12,
-               foreign ? "the user half holds translations of another address space"
-                       : "the user half keeps what the kernel half has flushed",
+               foreign ? "the user PCID holds translations of another address space"
+                       : "the user PCID keeps what was flushed under the kernel PCID",
                cpu_name(cpu) + " would go to user mode with " + truth.entry_name(entry) +
                    (foreign ? " under the PCID of " + truth.owner_name(mm) + "."
                             : " from before generation " + std::to_string(recorded) + "."),

@@ -51,7 +51,8 @@ void FlushChecker::check_target(CpuId cpu, const Flush& flush, CpuId target, boo
     // Inside switch_mm the CPU uses nothing; what it may use afterwards is looked at behind it. A
     // target that answered early flushes before it leaves its handler.
     if (state.in_switch || state.offline || (early && hardware.in_interrupt)) return;
-    if (state.mm == flush.mm && entry.pcid == loaded_pcid && truth_.uses_user_pcid(target)) {
+    if (state.mm == flush.mm && entry.pcid == loaded_pcid &&
+        truth_.may_use_user_addresses(target)) {
       truth_.fail(Oracle::o1, "a flush returns while a CPU can still use an older translation",
                   cpu_name(target) + " runs " + mm_name(flush.mm) + " with " + page_name(page) +
                       " from before the change that " + cpu_name(cpu) + " flushed.",

@@ -121,7 +121,7 @@ void RangeChecker::on_flush_returned(CpuId cpu, bool early) const {
     const bool hears_broadcasts = flush.global != kNoGlobalAsid && is_loaded(target, flush.global);
     if (!flush.carried_out.test(target) && !hears_broadcasts) continue;
     if (state.mm != flush.mm || state.in_switch || state.offline ||
-        (early && machine.cpu(target).in_interrupt) || !truth_.uses_user_pcid(target)) {
+        (early && machine.cpu(target).in_interrupt) || !truth_.may_use_user_addresses(target)) {
       continue;
     }
     const std::uint16_t pcid = machine.pcid_of(machine.cpu(target).cr3);

@@ -33,7 +33,7 @@ void ReleaseChecker::on_page_release(std::uint32_t frame) const {
       if (truth_.cpu(id).offline) break;
       if (entry.pcid != pcid && !entry.global) continue;
       // A lazy CPU may keep a user entry: it does not use it, and flushes before it does (R3).
-      if (entry.from.mm != kKernelMm && !truth_.uses_user_pcid(id)) continue;
+      if (entry.from.mm != kKernelMm && !truth_.may_use_user_addresses(id)) continue;
       truth_.fail(Oracle::o6, "a frame is released while a CPU can use it",
                   cpu_name(id) + " still has a usable translation to the frame.",
                   truth_.fill_event(id, entry), truth_.event(self, "releases the frame"));

@@ -74,7 +74,7 @@ void Truth::on_offline(CpuId cpu, bool offline) {
   cpu_[cpu].offline = offline;
 }
 
-bool Truth::uses_user_pcid(CpuId cpu) const {
+bool Truth::may_use_user_addresses(CpuId cpu) const {
   if (cpu_[cpu].in_switch || cpu_[cpu].offline || is_lazy(cpu)) return false;
   if (machine_.hypervisor().will_flush(machine_.cpu(cpu))) return false;
   const bool on_user_pcid = (machine_.pcid_of(machine_.cpu(cpu).cr3) & kUserPcidBit) != 0;

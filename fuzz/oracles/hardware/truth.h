@@ -121,7 +121,7 @@ class Truth {
   /// The CPU's instructions may use its loaded user translations right now. Not while it is lazy,
   /// inside a switch, offline, without a processor and owed a flush, or on the last steps to user
   /// mode, where page-table isolation pays its debts.
-  [[nodiscard]] bool uses_user_pcid(CpuId cpu) const;
+  [[nodiscard]] bool may_use_user_addresses(CpuId cpu) const;
   /// Calls `visit(cpu, entry)` for each translation that a CPU may use for user memory right now,
   /// of those that concern the caller.
   template <class Concerns, class Visit>
@@ -183,7 +183,7 @@ void Truth::for_each_usable(Concerns&& concerns, Visit&& visit) const {
     for (const host::TlbEntry& entry : cpu.tlb.entries) {
       if (entry.from.mm == kKernelMm || !concerns(entry)) continue;
       record_cpu_access(id);
-      if (cpu_[id].mm == kNoMm || cpu_[id].offline || !uses_user_pcid(id)) break;
+      if (cpu_[id].mm == kNoMm || cpu_[id].offline || !may_use_user_addresses(id)) break;
       // A target that answered early flushes before it leaves its handler.
       if (kernel_->answers_early() && cpu.in_interrupt) break;
       if (entry.pcid == machine_.pcid_of(cpu.cr3)) visit(id, entry);

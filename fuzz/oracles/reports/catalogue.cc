@@ -44,8 +44,9 @@ const std::array<CatalogueEntry, kOracles> kCatalogue{{
      .fires = "a partial flush skips a generation"},
     {.kind = {.name = "O11", .promise = "the recorded generation was read before the flush (R4)"},
      .fires = "a generation is recorded that was read after the flush"},
-    {.kind = {.name = "O12", .promise = "the user half is flushed or marked (R9)"},
-     .fires = "under page-table isolation the user half keeps what the kernel half has flushed"},
+    {.kind = {.name = "O12", .promise = "the user PCID is flushed or marked (R9)"},
+     .fires =
+         "under page-table isolation the user PCID keeps what was flushed under the kernel PCID"},
     {.kind = {.name = "O13", .promise = "no CPU can use an older kernel translation"},
      .fires = "a kernel range is flushed but a CPU can use an older kernel translation, under "
               "isolation also in user mode or at the next entry, or it switches in with one"},

@@ -1,4 +1,4 @@
-// More address spaces than PCID ASIDs, visited in a different order by every CPU while their pages
+// More address spaces than ASIDs, visited in a different order by every CPU while their pages
 // change. The emulator does not tag entries with PCIDs, so what is checked is the data read, and
 // that the core's ASIDs name what the TLB may hold.
 #include <array>
