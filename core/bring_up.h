@@ -11,6 +11,10 @@ namespace shootdown {
 
 namespace internal {
 
+/// The HAL has calls of a hub, all of `HalUvBau` or only some.
+template <Hal H>
+inline constexpr bool kHasBau = requires { H::bau_open(); } || requires { H::bau_outstanding(); };
+
 /// Forgets what an earlier life of this CPU has left, but for what it has counted.
 template <Hal H>
 void reset_cpu(System<H>& system) {
@@ -40,9 +44,8 @@ void reset_cpu(System<H>& system) {
 /// CR4.PCIDE and CR4.PGE are already what the configuration says.
 template <Hal H>
 void initialize_cpu(System<H>& system) {
-  static_assert(
-      BackendHotplug<H>::kAttends || !requires { H::bau_open(); },
-      "this HAL has a hub: include core/paravirt/uv_bau.h, and see HalUvBau");
+  static_assert(BackendHotplug<H>::kAttends || !internal::kHasBau<H>,
+                "this HAL has a hub: include core/paravirt/uv_bau.h, and see HalUvBau");
   require<H>(!H::interrupts_enabled(), Rule::r2, "initialize_cpu needs interrupts off");
   require<H>(H::this_cpu() < H::kMaxCpus, Rule::r13, "this_cpu() is out of range");
   require<H>(system.is_initialized(), Rule::r13, "a CPU is initialised before the system");

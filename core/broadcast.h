@@ -116,8 +116,8 @@ template <HalBroadcast H>
     // the HAL (hal.h), not of C++.
     const Mm<H>* loaded = target.loaded_mm.load(std::memory_order_seq_cst);
     if (loaded != nullptr && loaded != &mm) return;
-    // After loaded_mm, whose load acquires: the CPU stores on_global before it names the mm, so
-    // what is seen here is at least as new. A CPU that has meanwhile gone on to another mm's
+    // M14: after loaded_mm, whose load acquires: the CPU stores on_global before it names the mm,
+    // so what is seen here is at least as new. A CPU that has meanwhile gone on to another mm's
     // global ASID has left this mm, too.
     if (loaded == nullptr || !target.on_global.load(std::memory_order_seq_cst)) {
       found.set(cpu);

@@ -2,9 +2,9 @@
 // translations were flushed, and code that releases memory asks for the one that permits it.
 //
 //   flush of                  token                    after exclude_walkers
-//   an mm's leaf entries    TranslationsQuiet
+//   an mm's leaf entries      TranslationsQuiet
 //   ... and freed tables      TablesUnreachable        WalkersQuiet
-//   an mm that ends         MmRetired             WalkersQuiet
+//   an mm that ends           MmRetired                WalkersQuiet
 //   a reclaim batch           BatchQuiet
 //   kernel leaf entries       KernelQuiet
 //   ... and everything        KernelTablesUnreachable  KernelWalkersQuiet
@@ -36,11 +36,14 @@ struct FlushRange;
 /// before it returns there. Its kernel code may still be about to. Permits nothing to be released.
 class [[nodiscard]] UserReturnClosed {
  public:
-  UserReturnClosed(UserReturnClosed&& other) noexcept : mm_(std::exchange(other.mm_, kNoContext)) {}
+  UserReturnClosed(UserReturnClosed&& other) noexcept
+      : context_(std::exchange(other.context_, kNoContext)) {}
   UserReturnClosed& operator=(UserReturnClosed&&) = delete;
 
   /// Whether the flush was of this mm, and the token is not spent.
-  [[nodiscard]] bool covers(ContextId mm) const { return mm != kNoContext && mm == mm_; }
+  [[nodiscard]] bool covers(ContextId context) const {
+    return context != kNoContext && context == context_;
+  }
   template <Hal H>
   [[nodiscard]] bool covers(const Mm<H>& mm) const {
     return covers(mm.context);
@@ -48,12 +51,12 @@ class [[nodiscard]] UserReturnClosed {
 
  private:
   // Not protected: a class derived by a caller would be a token without a flush.
-  explicit UserReturnClosed(ContextId mm) : mm_(mm) {}
+  explicit UserReturnClosed(ContextId context) : context_(context) {}
   friend class TranslationsQuiet;
   template <Hal H>
   friend UserReturnClosed flush_tlb_mm_range_early(System<H>& system, Mm<H>& mm, FlushRange range);
 
-  ContextId mm_;
+  ContextId context_;
 };
 
 /// No CPU can use a stale translation of the flushed range. Permits releasing data frames.
@@ -63,7 +66,7 @@ class [[nodiscard]] TranslationsQuiet : public UserReturnClosed {
   TranslationsQuiet& operator=(TranslationsQuiet&&) = delete;
 
  private:
-  explicit TranslationsQuiet(ContextId mm) : UserReturnClosed(mm) {}
+  explicit TranslationsQuiet(ContextId context) : UserReturnClosed(context) {}
   friend class TablesUnreachable;
   template <Hal H>
   friend TranslationsQuiet flush_tlb_mm_range(System<H>& system, Mm<H>& mm, FlushRange range);
@@ -78,7 +81,7 @@ class [[nodiscard]] TablesUnreachable : public TranslationsQuiet {
   TablesUnreachable& operator=(TablesUnreachable&&) = delete;
 
  private:
-  explicit TablesUnreachable(ContextId mm) : TranslationsQuiet(mm) {}
+  explicit TablesUnreachable(ContextId context) : TranslationsQuiet(context) {}
   friend class MmRetired;
   friend class WalkersQuiet;
   template <Hal H>
@@ -94,7 +97,7 @@ class [[nodiscard]] MmRetired : public TablesUnreachable {
   MmRetired& operator=(MmRetired&&) = delete;
 
  private:
-  explicit MmRetired(ContextId mm) : TablesUnreachable(mm) {}
+  explicit MmRetired(ContextId context) : TablesUnreachable(context) {}
   template <Hal H>
   friend MmRetired retire_mm(System<H>& system, Mm<H>& mm);
 };
@@ -116,13 +119,13 @@ class [[nodiscard]] WalkersQuiet : public TablesUnreachable {
 /// releasing data frames of the mms that were added, and no tables.
 class [[nodiscard]] BatchQuiet {
  public:
-  BatchQuiet(BatchQuiet&& other) noexcept : mms_(std::exchange(other.mms_, 0)) {}
+  BatchQuiet(BatchQuiet&& other) noexcept : contexts_(std::exchange(other.contexts_, 0)) {}
   BatchQuiet& operator=(BatchQuiet&&) = delete;
 
   /// Whether the mm may have been added, and the token is not spent. Right for every mm that
   /// was added; wrong for one in 64 of the others, since the token has no room for a list.
-  [[nodiscard]] bool covers(ContextId mm) const {
-    return mm != kNoContext && (mms_ & bit_of(mm)) != 0;
+  [[nodiscard]] bool covers(ContextId context) const {
+    return context != kNoContext && (contexts_ & bit_of(context)) != 0;
   }
   template <Hal H>
   [[nodiscard]] bool covers(const Mm<H>& mm) const {
@@ -130,12 +133,14 @@ class [[nodiscard]] BatchQuiet {
   }
 
  private:
-  explicit BatchQuiet(std::uint64_t mms) : mms_(mms) {}
-  static constexpr std::uint64_t bit_of(ContextId mm) { return std::uint64_t{1} << (mm % 64); }
+  explicit BatchQuiet(std::uint64_t contexts) : contexts_(contexts) {}
+  static constexpr std::uint64_t bit_of(ContextId context) {
+    return std::uint64_t{1} << (context % 64);
+  }
   template <Hal H>
   friend class ReclaimBatch;
 
-  std::uint64_t mms_;
+  std::uint64_t contexts_;
 };
 
 /// No CPU can use a stale translation of the flushed range of the kernel's half. Permits releasing

@@ -38,6 +38,8 @@ concept HalUvBau = HalParavirt<H> && requires(BauMessage& message, const BauMess
   { H::bau_outstanding() } -> std::same_as<bool>;
   { H::bau_receive(message) } -> std::same_as<bool>;
   { H::bau_acknowledge(constant) };
+  { H::bau_open() };
+  { H::bau_close() };
 };
 
 /// The work of the hub's interrupt. Context: its handler, interrupts off.

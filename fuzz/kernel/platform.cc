@@ -310,6 +310,7 @@ void SimMemory::note_dirty(PhysAddr page) {
   events_.on_store_recorded(FramePool::frame_at(page));
 }
 
+// The operation has looked at each entry of the range, and promises that no CPU uses an older one.
 void SimMemory::looked(const Mm<Hal>& mm, VirtAddr start, VirtAddr end) {
   const host::ModelScope scope;
   events_.note_promise(sim_.index_of(mm), start, end);

@@ -70,6 +70,7 @@ SimKernel::SimKernel(Machine& machine, KernelEvents& events)
     : machine_(machine), events_(events), memory_(machine, *this, events) {}
 
 unsigned SimKernel::mm_of(const void* mm) const {
+  // The temporary mm follows the scenario's own, so it is mm number `header.mms`.
   const auto first = reinterpret_cast<std::uintptr_t>(&mms_[0].core);
   const std::uintptr_t offset = reinterpret_cast<std::uintptr_t>(mm) - first;
   const std::uintptr_t index = offset / sizeof(SimMm);

@@ -55,6 +55,8 @@ void prepare_boot(const Options& options, const x86::CpuFeatures& features) {
   config.limits.stall_limit = kStallLimit;
   config.processor.pcid = features.pcid;
   config.processor.invpcid = features.invpcid;
+  // Without isolation there is no way to user mode on which a page could be flushed.
+  config.isolation.defer_user_pages &= config.isolation.enabled;
   config.broadcast.enabled =
       features.invlpgb_pages != 0 && features.pcid && !config.isolation.enabled;
   config.broadcast.max_pages = features.invlpgb_pages != 0 ? features.invlpgb_pages : 1;

@@ -48,8 +48,8 @@ void drop_mapping(Manager<P>& manager, const AddressSpace<P>& mm, PhysAddr page,
 /// The same for a page that waited for a reclaim batch: the mm may have ended meanwhile, so it
 /// is named by its identity at the time.
 template <MemoryPlatform P>
-void drop_mapping(Manager<P>& manager, ContextId mm, PhysAddr page, const BatchQuiet& proof) {
-  internal::require_covered<P>(proof.covers(mm));
+void drop_mapping(Manager<P>& manager, ContextId context, PhysAddr page, const BatchQuiet& proof) {
+  internal::require_covered<P>(proof.covers(context));
   internal::put_page(manager, page);
 }
 

@@ -39,7 +39,7 @@ class Reclaimer {
       const VirtAddr start = entry_start(address, region.level());
       manager.platform.flush_secondary(mm.core, start,
                                        start + (VirtAddr{1} << shift_of(region.level())));
-      pages_[held_++] = {.frame = frame_of(old), .mm = mm.core.context};
+      pages_[held_++] = {.frame = frame_of(old), .context = mm.core.context};
     }
     return true;
   }
@@ -49,7 +49,7 @@ class Reclaimer {
     if (held_ == 0) return;
     const BatchQuiet quiet = batch_.flush(manager.system);
     for (std::size_t i = 0; i < held_; ++i) {
-      drop_mapping(manager, pages_[i].mm, pages_[i].frame, quiet);
+      drop_mapping(manager, pages_[i].context, pages_[i].frame, quiet);
     }
     held_ = 0;
   }
@@ -59,7 +59,7 @@ class Reclaimer {
 
   struct Page {
     PhysAddr frame;
-    ContextId mm;  // whose mapping held it
+    ContextId context;  // whose mapping held it
   };
 
   /// A dirty page is about to be written back, and must not be stored to afterwards through an

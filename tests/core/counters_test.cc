@@ -113,7 +113,7 @@ TEST(Unanswered, ReportsComeAtDoublingDistancesAndEnd) {
   }
 }
 
-TEST(Unanswered, PatienceZeroMeansNoReport) {
+TEST(Unanswered, AStallLimitOfZeroMeansNoReport) {
   FourCpus fixture({.limits = {.stall_limit = 0}});
   fixture.run_mm_on({0, 1});
   answer_after(1, 1000);

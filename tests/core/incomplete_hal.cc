@@ -67,6 +67,9 @@ struct Port {
   static void invlpgb(const Invlpgb&);
   static void tlbsync();
 #endif
+#ifdef WITH_HALF_A_BAU
+  static bool bau_outstanding();
+#endif
 #ifdef WITH_BAU
   static void bau_open();
 #endif

@@ -215,7 +215,7 @@ TEST(Explore, ADeviceWalksAtEveryMomentThatMatters) {
   EXPECT_EQ(cached.size(), 4U);
 }
 
-TEST(Explore, ALostInterruptIsSentAgainByWhoLosesPatience) {
+TEST(Explore, ALostInterruptIsSentAgainAtTheStallLimit) {
   SmallProgram program{.memory = Memory::tso};
   program.losses = 1;
   program.code[0] = {{interrupt, 0}, {await_answer, 0}};

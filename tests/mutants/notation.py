@@ -8,7 +8,7 @@ ROWS = [
     (r"load \S.* = .*", "load mm0.tlb_gen = 1", "an atomic load, and what it has found"),
     (r"store \S.* = .*", "store cpu0.is_lazy = 1", "an atomic store, visible at once"),
     (r"store, buffered, .*", "store, buffered, cpu0.is_lazy = 1",
-     "a store that stays in the CPU's store buffer (scenarios with `tso` or `cxx`)"),
+     "a store that stays in the CPU's store buffer (scenarios with `tso` or `compiler_reordering`)"),
     (r"drains .*", "drains cpu0.is_lazy = 1", "that store has become visible"),
     (r"modify .*", "modify mm0.tlb_gen = 2", "a locked read-modify-write, and what it has left; a full barrier"),
     (r"compare-exchange .*", "compare-exchange mm0.users = 3", "a locked compare-and-swap, and what it has left"),

@@ -1,7 +1,7 @@
 // A small kernel on the thread HAL, whose CPUs are threads. Sets up three mms on four CPUs; each
 // CPU does a drawn sequence of operations: pages come and go, frames are used again at once, tasks
 // move. Everything that the flush core has to order is plain memory here, so that ThreadSanitizer
-// sees an order that is missing. Records in each CPU's diary what the checks behind the run add up.
+// sees an order that is missing. Records in each CPU's log what the checks behind the run add up.
 //
 //   ThreadKernel kernel({.operations = 1000});
 //   town.run();

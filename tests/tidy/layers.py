@@ -13,6 +13,7 @@ files beside them, so that a new folder there must be put into the picture.
 import os
 import re
 
+from tests.tidy import rooms
 from tests.tidy import tree
 
 PICTURE = "ARCHITECTURE.md"
@@ -66,6 +67,14 @@ class Picture:
         divided = owner and any(name.startswith(owner + "/") for name in self.layers)
         return None if divided and folder != owner else owner
 
+    def layers_of_package(self, build_file, paths):
+        """The layers whose targets stand in a BUILD file: its folder's, and those below that have no BUILD file."""
+        folder = os.path.dirname(build_file)
+        below = [name for name in self.layers
+                 if name.startswith(folder + "/") and f"{name}/BUILD.bazel" not in paths]
+        own = self.layer_of(build_file)
+        return ([own] if own else []) + below
+
 
 def layers(source):
     """The layers include each other as the picture in ARCHITECTURE.md says, no more and no less."""
@@ -83,8 +92,8 @@ def layers(source):
         if user is None:
             missing.setdefault(os.path.dirname(file.path), file.path)
             continue
-        for number, name, quoted in file.includes():
-            lower = picture.layer_of(name) if quoted else None
+        for number, name, _ in file.includes():
+            lower = picture.layer_of(name)
             if lower is None or lower == user:
                 continue
             used.add((user, lower))
@@ -99,3 +108,21 @@ def layers(source):
         for lower in layer.lower:
             if (layer.name, lower) not in used:
                 yield PICTURE, layer.number, f"{layer.name} includes nothing of {lower}: take the arrow away"
+
+
+def linked_layers(source):
+    """A target links no layer that the picture keeps its own layer from including."""
+    picture = Picture(next((file.text for file in source.files if file.path == PICTURE), ""))
+    for file, attribute in tree.build_attributes(source):
+        users = picture.layers_of_package(file.path, source.paths)
+        if attribute.arg != "deps" or not users:
+            continue
+        allowed = set(users).union(*(picture.layers[user].lower for user in users))
+        for label in tree.strings_of(attribute.value):
+            package = label[2:].split(":")[0] if label.startswith("//") else ""
+            lower = picture.layer_of(package + "/BUILD")
+            # What one room may not use of another one is for label_layers to say, whichever attribute it stands in.
+            seen = not rooms.may_use(rooms.room_of(file.path), rooms.room_of(package))
+            if not seen and lower not in (None, "bazel") and lower not in allowed:
+                line = attribute.value.lineno
+                yield file.path, line, f"{users[0]} may not link {label}: {PICTURE} draws no such arrow"

@@ -18,6 +18,7 @@ PICTURE = """```layers
 core:
 hal/host: core
 kernel-glue/mm: core
+tests: core hal/host
 ```
 """
 
@@ -43,6 +44,7 @@ CLEAN = {
     "kernel-glue/mm/d.h": '#pragma once\n\n#include "core/a.h"\n',
     "tests/BUILD.bazel": 'cc_test(name = "t", deps = ["//core", "//hal/host"])\n',
     "tests/README.md": "The tests.\n",
+    "tests/t.cc": '#include "core/a.h"\n#include "hal/host/d.h"\n',
     "tests/mutants/BUILD.bazel": 'mutated_core(name = "m", visibility = ["//core:__pkg__"])\n',
     "tools/README.md": "The tools.\n",
     "tools/tool": "#!/usr/bin/python3\nprint(1)\n",
@@ -90,13 +92,28 @@ PLANTED = {
         ("ARCHITECTURE.md", PICTURE.replace("core:\n", "core:\nfuzz/run:\n")),
         ("ARCHITECTURE.md", PICTURE.replace("core:\n", "core:\ncore:\n")),
         # A circle, a line that is none, and no picture.
-        ("ARCHITECTURE.md", "```layers\nhal/host: core\ncore:\nkernel-glue/mm: core\n```\n"),
+        ("ARCHITECTURE.md", "```layers\nhal/host: core\ncore:\nkernel-glue/mm: core\ntests: core hal/host\n```\n"),
         ("ARCHITECTURE.md", PICTURE.replace("core:\n", "core:\nwhat is this\n")),
         ("ARCHITECTURE.md", "# Layers\n"),
     ],
     "include_paths": [
         ("hal/host/b.cc", '#include "core/no.h"\n'),
         ("kernel-glue/mm/d.h", '#pragma once\n\n#include "a.h"\n'),
+    ],
+    "linked_layers": [
+        ("tests/BUILD.bazel", 'cc_test(name = "t", deps = ["//core", "//kernel-glue/mm"])\n'),
+    ],
+    "plain_includes": [
+        ("hal/host/e.cc", '#include /**/ "core/a.h"\n'),
+        ("hal/host/e.cc", '/* x */ #include "core/a.h"\n'),
+        ("hal/host/e.cc", '#inc\\\nlude "core/a.h"\n'),
+        ("hal/host/e.cc", '#define X "core/a.h"\n#include X\n'),
+        ("hal/host/e.cc", '%:include "core/a.h"\n'),
+        ("hal/host/e.cc", '#import "core/a.h"\n'),
+    ],
+    "file_endings": [
+        ("hal/host/e.hpp", "#pragma once\n"),
+        ("core/e.c", "int e;\n"),
     ],
     "source_includes": [("hal/host/e.cc", '#include "hal/host/b.cc"\n')],
     "freestanding_includes": [
@@ -124,10 +141,14 @@ PLANTED = {
     "old_names": [
         ("core/README.md", CLEAN["core/README.md"] + "The frob of the core.\n"),
         ("hal/host/b.cc", "int b() { return frob; }\n"),
+        ("hal/host/b.cc", "int b() { return kOldFrobs; }\n"),
+        ("hal/host/b.cc", "int b() { return OLD_FROB_; }\n"),
+        ("hal/host/old_frob.md", "A file.\n"),
     ],
     "pronouns": [
         ("core/README.md", CLEAN["core/README.md"] + "Somebody calls it.\n"),
         ("core/a.h", CLEAN["core/a.h"] + "// Whoever comes here.\n"),
+        ("core/a.h", CLEAN["core/a.h"] + "// No one comes here.\n"),
     ],
     "reading_order": [
         ("core/README.md", "Reading order:\n\n1. `a.h`: all.\n"),

@@ -76,3 +76,10 @@ def _matches(file, pattern, what):
         match = pattern.search(line)
         if match:
             yield file.path, number, f"{what}: {match.group(0)!r}"
+
+
+def file_endings(source):
+    """C++ is in .h and .cc, assembler in .S: what is called otherwise would pass the checks unread."""
+    for file in source.files:
+        if file.is_a(tree.OTHER_CPP):
+            yield file.path, 0, "C++ files end in .h or .cc, assembler files in .S"

@@ -1,5 +1,6 @@
 """The source tree as the tidy checks see it."""
 
+import ast
 import os
 import re
 
@@ -10,6 +11,8 @@ PYTHON = (".py",)
 STARLARK = (".bzl", ".bazel")
 SHELL = (".sh",)
 PROSE = (".md", ".txt")
+# C and C++ by names that no check here would read.
+OTHER_CPP = (".c", ".cpp", ".cxx", ".c++", ".C", ".hh", ".hpp", ".hxx", ".inc", ".inl", ".ipp", ".s")
 
 # Folders that hold no source: what Bazel, git and the tools write.
 _SKIPPED_FOLDERS = {".git", ".cache", "out", "__pycache__"}
@@ -74,3 +77,21 @@ def _walk(root):
             # Bazel's convenience links are links to folders, which os.walk neither enters nor opens.
             if not os.path.islink(path) and name not in _SKIPPED_FILES:
                 yield os.path.relpath(path, root)
+
+
+def build_attributes(source):
+    """Yields (file, keyword) for each attribute of each call in each BUILD file."""
+    for file in source.files:
+        if os.path.basename(file.path) not in ("BUILD.bazel", "BUILD"):
+            continue
+        # BUILD files are written in a subset of Python's syntax.
+        for call in ast.walk(ast.parse(file.text, file.path)):
+            if isinstance(call, ast.Call):
+                for keyword in call.keywords:
+                    yield file, keyword
+
+
+def strings_of(expression):
+    """The strings that stand anywhere in the value of an attribute."""
+    return [node.value for node in ast.walk(expression)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)]

@@ -4,6 +4,8 @@ Both tables are here and nowhere else. A mass rename adds its old names; a folde
 added to PLAIN_FOLDERS.
 """
 
+import functools
+import os
 import re
 
 from tests.tidy import tree
@@ -46,7 +48,12 @@ OLD_NAMES_ALLOWED = {
     "tests/fuzz/scenario_text_test.cc": {"by_loaded_space"},
 }
 
-PRONOUNS = ["somebody", "nobody", "everybody", "whoever", "whatever"]
+# Names whose words stand together in new names as well.
+ONLY_WHOLE = {"by_hand", "in_transition", "user_flush", "Town"}
+
+PRONOUNS = [
+    "anybody", "anyone", "everybody", "everyone", "nobody", "no one", "somebody", "someone", "whatever", "whoever",
+]
 
 # Folders and files in which every sentence names the initiator, the target, the walker, the oracle.
 PLAIN_FOLDERS = [
@@ -56,16 +63,34 @@ PLAIN_FOLDERS = [
 
 
 def old_names(source):
-    """No file has a name that was replaced."""
-    if not OLD_NAMES:
-        return
-    pattern = re.compile(r"\b(" + "|".join(map(re.escape, OLD_NAMES)) + r")\b")
+    """Neither a file's name nor a name in it is one that was replaced, nor has one as a part of it."""
     for file in source.files:
         allowed = OLD_NAMES_ALLOWED.get(file.path, ())
-        for number, line in enumerate(file.lines, 1):
-            for name in pattern.findall(line):
-                if name not in allowed:
-                    yield file.path, number, f"{name} is now {OLD_NAMES[name]}"
+        places = [(0, os.path.basename(file.path))] + list(enumerate(file.lines, 1))
+        for number, line in places:
+            for identifier in re.findall(r"[A-Za-z_]\w*", line):
+                old = _old_name_in(identifier, tuple(OLD_NAMES))
+                if old is not None and old not in allowed:
+                    yield file.path, number, f"{old} in {identifier} is now {OLD_NAMES[old]}"
+
+
+@functools.lru_cache(maxsize=None)
+def _old_name_in(identifier, names):
+    """The old name that is the identifier, or a run of its words, the last one in the plural or not."""
+    words = _words_of(identifier)
+    for name in names:
+        if name == identifier:
+            return name
+        old = _words_of(name)
+        runs = (words[at:at + len(old)] for at in range(len(words) - len(old) + 1))
+        if name not in ONLY_WHOLE and any(run[:-1] == old[:-1] and run[-1] in (old[-1], old[-1] + "s") for run in runs):
+            return name
+    return None
+
+
+def _words_of(identifier):
+    """loaded_slot, LoadedSlot, kLoadedSlot and LOADED_SLOT as ["loaded", "slot"], the k as a word before it."""
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", identifier)]
 
 
 def pronouns(source):

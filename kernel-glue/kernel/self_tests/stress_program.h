@@ -21,8 +21,8 @@ enum class StressCall : std::uint64_t {
   protect,
   protect_early,
   move,     // from the first address to the second; the answer is 1 if it did
-  migrate,  // anybody's page
-  clean,    // anybody's page
+  migrate,  // a page of any program
+  clean,    // a page of any program
   reclaim,
 };
 
