@@ -131,9 +131,11 @@ std::size_t Builder::location(Piece name) {
     if (!is_name(name.text)) {
       throw SyntaxError{.at = name.at, .what = quoted(name.text) + " is no name of a location"};
     }
-    if (is_register_name(name.text)) {
+    if (is_register_name(name.text) || is_type_word(name.text)) {
       throw SyntaxError{.at = name.at,
-                        .what = quoted(name.text) + " is a register, and no name of a location"};
+                        .what = quoted(name.text) +
+                                (is_register_name(name.text) ? " is a register" : " is a type") +
+                                ", and no name of a location"};
     }
     found = make_location(name.text, name.at);
   }

@@ -51,13 +51,18 @@ class Builder {
   static void demand_fits(Piece text, std::int64_t value, std::uint8_t width);
   /// A number only.
   static std::int64_t constant(Piece text);
+  /// Whether a type of C may have the word.
+  [[nodiscard]] static bool is_type_word(std::string_view word);
+  /// Bytes of a type of C; 0 if it does not say.
+  static std::uint8_t type_width(Piece type);
   /// "0" or "P0".
   static std::uint32_t cpu(Piece text);
   /// Whether the line "Far=" lists the name.
   [[nodiscard]] bool is_far(std::string_view name) const;
 
   // Each parses its part of the file into `test`. They throw SyntaxError.
-  void metadata(Piece lines);
+  /// Returns what follows, from the initial state's '{' on.
+  Piece metadata(Piece rest);
   void initial_state(Piece block);
   void program(Piece table);
   void final_part(Piece text);
@@ -69,6 +74,8 @@ class Builder {
   Test test;
 
  private:
+  void metadata_line(Piece line);
+  void check_metadata() const;
   void initial_item(Piece item);
   void initial_register(Piece cpu_name, Piece name, Piece right);
   void initial_array(Piece name, Piece values, std::uint8_t width);
@@ -101,6 +108,7 @@ class Builder {
   void check_size(Piece program) const;
 
   Piece locations_list(Piece rest);
+  void after_condition(Piece rest);
   std::size_t term(Piece text);
   Term make_term(Piece text);
   std::size_t intern(const Term& term);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -25,8 +26,9 @@ constexpr int kUnexpected = 1;
 constexpr int kWrong = 2;
 
 constexpr const char* kHelp =
-    "usage: litmus [OPTION]... FILE...\n"
-    "Runs litmus tests of x86 (herd's format) in every interleaving on the modelled machine.\n"
+    "usage: litmus [OPTION]... FILE|FOLDER...\n"
+    "Runs litmus tests of x86 (herd's format) in every interleaving on the modelled machine. Of a\n"
+    "folder it takes all files *.litmus, those of folders in it too, and tells a sum at the end.\n"
     "\n"
     "  --memory MODE    sc, tso, cxx or all; default: those of the test's line 'Expect=', else "
     "all;\n"
@@ -115,6 +117,32 @@ bool parse_options(int argc, char** argv, Options& options) {
     }
   }
   return !options.files.empty() || usage_error("no file given");
+}
+
+/// The tests in a folder by name, or the path itself. False after telling that there are none.
+bool list_files(const std::string& path, std::vector<std::string>& files) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!fs::is_directory(path, error)) {
+    files.push_back(path);
+    return true;
+  }
+  std::vector<std::string> found;
+  fs::recursive_directory_iterator each(path, error);
+  for (; !error && each != fs::recursive_directory_iterator(); each.increment(error)) {
+    if (each->path().extension() == ".litmus") found.push_back(each->path().string());
+  }
+  if (error) {
+    std::fprintf(stderr, "%s: cannot be read: %s\n", path.c_str(), error.message().c_str());
+    return false;
+  }
+  if (found.empty()) {
+    std::fprintf(stderr, "%s: there is no file *.litmus in it\n", path.c_str());
+    return false;
+  }
+  std::sort(found.begin(), found.end());
+  files.insert(files.end(), found.begin(), found.end());
+  return true;
 }
 
 /// The content, but no more than shows that it is too much.
@@ -240,10 +268,14 @@ int main(int argc, char** argv) {
   if (!parse_options(argc, argv, options)) return kWrong;
   go_where_the_user_stands();
   Summary summary;
-  for (const std::string& path : options.files) run_file(path, options, summary);
-  if (options.files.size() > 1) {
-    std::printf("%zu tests, %u runs: %u not as expected, %u without a result\n",
-                options.files.size(), summary.runs, summary.unexpected, summary.wrong);
+  std::vector<std::string> files;
+  for (const std::string& path : options.files) {
+    if (!list_files(path, files)) ++summary.wrong;
+  }
+  for (const std::string& path : files) run_file(path, options, summary);
+  if (files.size() > 1) {
+    std::printf("%zu tests, %u runs: %u not as expected, %u without a result\n", files.size(),
+                summary.runs, summary.unexpected, summary.wrong);
   }
   if (summary.wrong != 0) return finish("litmus", kWrong);
   return finish("litmus", summary.unexpected != 0 ? kUnexpected : kOk);

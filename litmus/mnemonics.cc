@@ -92,6 +92,9 @@ std::optional<Mnemonic> conditional(std::string_view name) {
   } else {
     return {};
   }
+  // Herd's names for two of them.
+  if (made.op == Op::jump_if && name == "lt") name = "l";
+  if (made.op == Op::jump_if && name == "gt") name = "g";
   auto code = condition_code(name);
   if (!code && made.op == Op::move_if && !name.empty()) {
     made.width = suffix_width(name.back());
@@ -118,6 +121,12 @@ std::optional<Mnemonic> extending_move(std::string_view name) {
 }
 
 }  // namespace
+
+std::string known_mnemonics() {
+  std::string names;
+  for (const auto& [name, made] : table()) names += name + ", ";
+  return names + "Jcc, SETcc and CMOVcc, with AT&T's suffixes";
+}
 
 std::optional<Mnemonic> find_mnemonic(const std::string& name) {
   if (const auto exact = table().find(name); exact != table().end()) return exact->second;

@@ -23,5 +23,7 @@ struct Mnemonic {
 
 /// `name` in lower case, perhaps with AT&T's suffix for the size. Nothing if it is unknown.
 [[nodiscard]] std::optional<Mnemonic> find_mnemonic(const std::string& name);
+/// All of them, for messages.
+[[nodiscard]] std::string known_mnemonics();
 
 }  // namespace shootdown::host::litmus

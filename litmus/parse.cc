@@ -10,7 +10,7 @@ namespace shootdown::host::litmus {
 
 namespace {
 
-/// "X86 NAME", and what comes after that line.
+/// "X86 NAME", perhaps with "(NAME IN PRINT)" and ';', and what comes after that.
 Piece take_header(Builder& builder, Piece text) {
   text = text.trimmed();
   const std::size_t end = std::min(text.text.find_first_of("\n{"), text.text.size());
@@ -29,7 +29,21 @@ Piece take_header(Builder& builder, Piece text) {
   }
   builder.test.arch = arch;
   builder.test.name = head[1].text;
-  return text.part(end);
+  Piece rest = text.part(head[1].at + head[1].text.size() - text.at).trimmed();
+  if (rest.text.starts_with("(")) {
+    const std::size_t close = rest.text.substr(0, rest.text.find('\n')).find(')');
+    if (close == std::string_view::npos) {
+      throw SyntaxError{.at = rest.at, .what = "')' is missing behind the test's name"};
+    }
+    rest = rest.part(close + 1).trimmed();
+  }
+  if (rest.text.starts_with(";")) rest = rest.part(1).trimmed();
+  const bool ends = rest.at > text.at + text.text.find('\n') || rest.text.starts_with("{") ||
+                    rest.text.starts_with("\"");
+  if (ends) return rest;
+  throw SyntaxError{.at = rest.at,
+                    .what = quoted(rest.text.substr(0, rest.text.find('\n'))) +
+                            ": the first line is 'X86 NAME', and a string may follow"};
 }
 
 /// Where the program's table ends: at a keyword that begins a line or follows a row.
@@ -87,16 +101,11 @@ void locate(std::string_view text, Test& test) {
 
 Test parse_clean(const std::string& clean) {
   Builder builder;
-  Piece rest = take_header(builder, {.text = clean});
-  const std::size_t open = rest.text.find('{');
-  if (open == std::string_view::npos) {
-    throw SyntaxError{.at = rest.at, .what = "there is no initial state '{ ... }'"};
-  }
-  builder.metadata(rest.part(0, open));
-  rest = rest.part(open);
+  Piece rest = builder.metadata(take_header(builder, {.text = clean}));
   const std::size_t close = end_of_block(rest);
   builder.initial_state(rest.part(1, close - 1));
-  rest = rest.part(close + 1);
+  rest = rest.part(close + 1).trimmed();
+  if (rest.text.starts_with(";")) rest = rest.part(1);
   const std::size_t end = end_of_program(rest.text);
   const Piece table = rest.part(0, end).trimmed();
   builder.program(table);

@@ -97,7 +97,8 @@ class ConditionParser {
     }
     made.left = builder_.term(left);
     const Piece right = side();
-    if (right.text.find(':') != std::string_view::npos || right.text.starts_with("[")) {
+    if (right.text.find(':') != std::string_view::npos || right.text.starts_with("[") ||
+        right.text.starts_with("*")) {
       made.right_is_term = true;
       made.right = builder_.term(right);
     } else {
@@ -175,6 +176,20 @@ std::size_t keyword(std::string_view text, std::string_view word) {
   if (lower(text.substr(0, word.size())) != word) return 0;
   if (text.size() > word.size() && is_name_part(text[word.size()])) return 0;
   return word.size();
+}
+
+/// Removes the quantifier that the text begins with.
+std::optional<Quantifier> take_quantifier(Piece& rest) {
+  const bool negated = rest.text.starts_with("~");
+  const Piece plain = negated ? rest.part(1).trimmed() : rest;
+  for (const std::string_view word : {"exists", "final", "forall"}) {
+    const std::size_t length = keyword(plain.text, word);
+    if (length == 0 || (negated && word != "exists")) continue;
+    rest = plain.part(length).trimmed();
+    if (word == "forall") return Quantifier::forall;
+    return negated ? Quantifier::not_exists : Quantifier::exists;
+  }
+  return {};
 }
 
 }  // namespace
@@ -286,7 +301,8 @@ Term Builder::make_term(Piece text) {
 
 void Builder::final_part(Piece text) {
   part_ = Part::final;
-  Piece rest = text.trimmed();
+  // What follows "<<" are settings of litmus7.
+  Piece rest = text.part(0, text.text.find("<<")).trimmed();
   const auto one_of = [&](std::initializer_list<std::string_view> words_wanted) {
     for (const std::string_view word : words_wanted) {
       if (const std::size_t length = keyword(rest.text, word)) {
@@ -303,14 +319,10 @@ void Builder::final_part(Piece text) {
     test.filter = parser.parse();
     rest = parser.rest();
   }
-  if (rest.text.starts_with("~") && keyword(rest.part(1).trimmed().text, "exists") != 0) {
-    rest = rest.part(1).trimmed();
-    one_of({"exists"});
-    test.quantifier = Quantifier::not_exists;
-  } else if (one_of({"exists", "final"})) {
+  if (const auto quantifier = take_quantifier(rest)) {
+    test.quantifier = *quantifier;
+  } else if (lists && rest.text.starts_with("(")) {
     test.quantifier = Quantifier::exists;
-  } else if (one_of({"forall"})) {
-    test.quantifier = Quantifier::forall;
   } else if (rest.empty() && lists && test.find("Expect") == nullptr) {
     // Only the states are asked for.
     test.shown = test.terms.size();
@@ -325,9 +337,30 @@ void Builder::final_part(Piece text) {
   ConditionParser parser(*this, rest);
   test.condition = parser.parse();
   test.shown = test.terms.size();
-  if (parser.rest().empty()) return;
-  throw SyntaxError{.at = parser.rest().at,
-                    .what = "the condition ends before " + quoted(parser.rest().text)};
+  after_condition(parser.rest());
+}
+
+/// "; with tso: ~exists; sc: forall;": what other models say of the condition.
+void Builder::after_condition(Piece rest) {
+  if (rest.text.starts_with(";")) rest = rest.part(1).trimmed();
+  if (const std::size_t length = keyword(rest.text, "with");
+      length != 0 && length < rest.text.size()) {
+    for (const Piece& item : split(rest.part(length), ';')) {
+      if (item.empty()) continue;
+      const std::size_t colon = std::min(item.text.find(':'), item.text.size());
+      Piece right = item.part(std::min(colon + 1, item.text.size())).trimmed();
+      const auto quantifier = take_quantifier(right);
+      if (!is_name(item.part(0, colon).trimmed().text) || !quantifier || !right.empty()) {
+        throw SyntaxError{
+            .at = item.at,
+            .what = quoted(item.text) + ": behind 'with' stand models, as in tso: ~exists"};
+      }
+      test.kinds.emplace_back(item.part(0, colon).trimmed().text, *quantifier);
+    }
+    return;
+  }
+  if (rest.empty()) return;
+  throw SyntaxError{.at = rest.at, .what = "the condition ends before " + quoted(rest.text)};
 }
 
 /// "[x; 0:EAX;]", and what comes after it.
@@ -342,7 +375,12 @@ Piece Builder::locations_list(Piece rest) {
     throw SyntaxError{.at = rest.at, .what = "'locations' needs a list as [x; 0:EAX;]"};
   }
   for (const Piece& item : split(rest.part(1, close - 1), ';')) {
-    if (!item.empty()) term(item);
+    if (item.empty()) continue;
+    // "x int*": a type says how to print it.
+    std::vector<Piece> parts = words(item);
+    while (parts.size() > 1 && is_type_word(parts.back().text)) parts.pop_back();
+    const std::size_t end = parts.back().at + parts.back().text.size();
+    term(item.part(0, end - item.at));
   }
   return rest.part(close + 1).trimmed();
 }

@@ -8,21 +8,19 @@ namespace shootdown::host::litmus {
 
 namespace {
 
-/// Bytes of a C type's name; 0 if it is one that says nothing of the size.
-std::uint8_t type_width(Piece word) {
-  static const std::map<std::string, std::uint8_t> kTypes{
-      {"char", 1},     {"int8_t", 1},   {"uint8_t", 1},  {"short", 2},     {"int16_t", 2},
-      {"uint16_t", 2}, {"int", 4},      {"int32_t", 4},  {"uint32_t", 4},  {"unsigned", 4},
-      {"long", 8},     {"int64_t", 8},  {"uint64_t", 8}, {"intptr_t", 8},  {"uintptr_t", 8},
-      {"size_t", 8},   {"volatile", 0}, {"const", 0},    {"atomic_int", 4}};
-  std::string_view name = word.text;
-  while (!name.empty() && name.back() == '*') name.remove_suffix(1);
-  if (name.empty()) return 0;
-  const auto found = kTypes.find(lower(name));
-  if (found == kTypes.end()) {
-    throw SyntaxError{.at = word.at, .what = quoted(word.text) + " is no type of C"};
-  }
-  return found->second;
+constexpr std::uint8_t kDefaultInt = 4;
+/// A word of a type: its bytes, and 0 of one that leaves the size to others.
+const std::map<std::string, std::uint8_t, std::less<>>& type_words() {
+  static const std::map<std::string, std::uint8_t, std::less<>> kTypes{
+      {"char", 1},     {"int8_t", 1},      {"uint8_t", 1},      {"bool", 1},
+      {"_bool", 1},    {"atomic_bool", 1}, {"atomic_char", 1},  {"short", 2},
+      {"int16_t", 2},  {"uint16_t", 2},    {"int32_t", 4},      {"uint32_t", 4},
+      {"atomic_t", 4}, {"atomic_int", 4},  {"atomic_uint", 4},  {"long", 8},
+      {"int64_t", 8},  {"uint64_t", 8},    {"intptr_t", 8},     {"uintptr_t", 8},
+      {"size_t", 8},   {"atomic_long", 8}, {"atomic_ulong", 8}, {"int", 0},
+      {"unsigned", 0}, {"signed", 0},      {"volatile", 0},     {"const", 0},
+      {"_atomic", 0}};
+  return kTypes;
 }
 
 void demand_first(bool first, Piece name) {
@@ -36,7 +34,40 @@ bool is_array(Piece item) {
   return left.text.ends_with("]") && !left.text.starts_with("[");
 }
 
+/// "ATOMIC_INIT(1)" is 1.
+Piece without_macro(Piece value) {
+  constexpr std::string_view kMacro = "ATOMIC_INIT(";
+  if (!value.text.starts_with(kMacro) || !value.text.ends_with(")")) return value;
+  return value.part(kMacro.size(), value.text.size() - kMacro.size() - 1).trimmed();
+}
+
 }  // namespace
+
+bool Builder::is_type_word(std::string_view word) {
+  while (word.ends_with("*")) word.remove_suffix(1);
+  return word.empty() || type_words().contains(lower(word));
+}
+
+std::uint8_t Builder::type_width(Piece type) {
+  std::uint8_t width = 0;
+  bool is_int = false;
+  for (const Piece& word : words(type)) {
+    std::string_view name = word.text;
+    while (name.ends_with("*")) name.remove_suffix(1);
+    if (name.empty()) continue;
+    const std::string low = lower(name);
+    const auto found = type_words().find(low);
+    if (found == type_words().end()) {
+      throw SyntaxError{.at = word.at,
+                        .what = quoted(word.text) + (low.find("int128") != std::string::npos
+                                                         ? " has 16 bytes; 1 to 8 are supported"
+                                                         : " is no type of C")};
+    }
+    width = std::max(width, found->second);
+    is_int = is_int || low == "int" || low == "unsigned" || low == "signed" || low == "_atomic";
+  }
+  return width == 0 && is_int ? kDefaultInt : width;
+}
 
 void Builder::initial_state(Piece block) {
   // Arrays first, because other items may name their addresses.
@@ -53,7 +84,7 @@ void Builder::initial_item(Piece item) {
   const bool has_value = equals != std::string_view::npos;
   Piece left = item.part(0, equals).trimmed();
   const Piece right =
-      has_value ? item.part(equals + 1).trimmed() : Piece{.text = {}, .at = item.at};
+      has_value ? without_macro(item.part(equals + 1).trimmed()) : Piece{.text = {}, .at = item.at};
   if (has_value && right.empty()) {
     throw SyntaxError{.at = item.at, .what = quoted(item.text) + " has no value"};
   }
@@ -70,9 +101,7 @@ void Builder::initial_item(Piece item) {
   const std::size_t last = left.part(0, owner_end).trimmed().text.find_last_of(" \t\n*");
   if (last != std::string_view::npos) {
     const Piece type = left.part(0, last + 1);
-    for (const Piece& word : words(type)) {
-      width = std::max(width, type_width(word));
-    }
+    width = type_width(type);
     const bool named = std::any_of(type.text.begin(), type.text.end(), is_name_part);
     if (named && type.text.find('*') != std::string_view::npos) width = 8;
     left = left.part(last + 1);
@@ -117,6 +146,11 @@ void Builder::initial_register(Piece cpu_name, Piece name, Piece right) {
   const auto found = find_register(name.text);
   if (!found) {
     throw SyntaxError{.at = name.at, .what = quoted(name.text) + " is no register"};
+  }
+  if (found->number == kStackPointer) {
+    throw SyntaxError{
+        .at = name.at,
+        .what = quoted(name.text) + ": the stack pointer has no value of its own here"};
   }
   for (const InitialRegister& other : test.registers) {
     demand_first(other.cpu != owner || other.number != found->number, name);

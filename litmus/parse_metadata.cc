@@ -28,30 +28,55 @@ bool is_near(std::string_view found, std::string_view known) {
 
 }  // namespace
 
-void Builder::metadata(Piece lines) {
-  for (const Piece& line : split_lines(lines)) {
-    const Piece trimmed = line.trimmed();
-    if (trimmed.empty() || trimmed.text.starts_with("\"")) continue;
-    const std::size_t equals = trimmed.text.find('=');
-    if (equals == std::string_view::npos) {
-      throw SyntaxError{.at = trimmed.at,
-                        .what = quoted(trimmed.text) +
-                                ": before the initial state stand strings and lines as Key=Value"};
-    }
-    const Piece key = trimmed.part(0, equals).trimmed();
-    const Piece value = trimmed.part(equals + 1).trimmed();
-    const bool ours = std::find(kOurs.begin(), kOurs.end(), key.text) != kOurs.end();
-    for (const std::string_view known : kOurs) {
-      if (ours || !is_near(key.text, known)) continue;
-      throw SyntaxError{.at = key.at,
-                        .what = quoted(key.text) + ": did you mean " + quoted(known) + "?"};
-    }
-    if (ours && test.find(std::string(key.text)) != nullptr) {
-      throw SyntaxError{.at = key.at, .what = "the line " + quoted(key.text) + " is there twice"};
-    }
-    test.metadata.emplace_back(key.text, value.text);
-    lines_.emplace_back(key, value);
+Piece Builder::metadata(Piece rest) {
+  if (rest.text.find('{') == std::string_view::npos) {
+    throw SyntaxError{.at = rest.at, .what = "there is no initial state '{ ... }'"};
   }
+  for (rest = rest.trimmed(); !rest.text.starts_with("{"); rest = rest.trimmed()) {
+    std::size_t end = 0;
+    if (rest.text.starts_with("\"")) {
+      // A string may have several lines.
+      end = rest.text.find('"', 1);
+      if (end == std::string_view::npos) {
+        throw SyntaxError{.at = rest.at, .what = "this string has no end"};
+      }
+    } else {
+      end = std::min(rest.text.find('\n'), rest.text.size() - 1);
+      metadata_line(rest.part(0, end + 1).trimmed());
+    }
+    rest = rest.part(end + 1);
+    if (rest.text.find('{') == std::string_view::npos) {
+      throw SyntaxError{.at = rest.at, .what = "there is no initial state '{ ... }'"};
+    }
+  }
+  check_metadata();
+  return rest;
+}
+
+void Builder::metadata_line(Piece line) {
+  const std::size_t equals = line.text.find('=');
+  if (line.text.substr(0, equals).find('{') != std::string_view::npos ||
+      equals == std::string_view::npos || equals == 0) {
+    throw SyntaxError{.at = line.at,
+                      .what = quoted(line.text) +
+                              ": before the initial state stand strings and lines as Key=Value"};
+  }
+  const Piece key = line.part(0, equals).trimmed();
+  const Piece value = line.part(equals + 1).trimmed();
+  const bool ours = std::find(kOurs.begin(), kOurs.end(), key.text) != kOurs.end();
+  for (const std::string_view known : kOurs) {
+    if (ours || !is_near(key.text, known)) continue;
+    throw SyntaxError{.at = key.at,
+                      .what = quoted(key.text) + ": did you mean " + quoted(known) + "?"};
+  }
+  if (ours && test.find(std::string(key.text)) != nullptr) {
+    throw SyntaxError{.at = key.at, .what = "the line " + quoted(key.text) + " is there twice"};
+  }
+  test.metadata.emplace_back(key.text, value.text);
+  lines_.emplace_back(key, value);
+}
+
+void Builder::check_metadata() const {
   for (const std::string_view key : {"Fills", "Evictions", "Pcid"})
     demand_value(key, {"on", "off"});
   demand_value("Apic", {"xapic", "x2apic"});

@@ -66,6 +66,10 @@ Operand immediate_operand(std::int64_t value) {
                     .what = "operand " + quoted(text.text) + " is not supported: " + why};
 }
 
+void demand_address_register(Piece text, Register reg) {
+  if (reg.width < 4) unsupported(text, "an address is in a register of 4 or 8 bytes");
+}
+
 std::uint8_t scale_of(Piece text) {
   const std::int64_t scale = Builder::constant(text);
   if (scale != 1 && scale != 2 && scale != 4 && scale != 8) {
@@ -252,6 +256,7 @@ void Builder::add_to_address(Operand& made, Piece part, bool negative) {
     scale = scale_of(factor);
   }
   if (const auto reg = find_register(name.text)) {
+    demand_address_register(name, *reg);
     if (negative) unsupported(part, "a register cannot be subtracted");
     if (scale == 1 && !made.has_base) {
       made.has_base = true;
@@ -291,6 +296,7 @@ Operand Builder::at_and_t_memory(std::size_t column, Piece text) {
       continue;
     }
     const auto reg = find_register(parts[i].text);
+    if (reg) demand_address_register(parts[i], *reg);
     if (reg && i == 0) {
       made.has_base = true;
       made.base = reg->number;

@@ -16,6 +16,12 @@ bool has_destination(Op op) {
   return op == Op::mov || op == Op::set_if || (op >= Op::add && op <= Op::test);
 }
 
+bool writes_first(Op op) {
+  const bool only_reads = op == Op::cmp || op == Op::test || op == Op::bit_test;
+  return !only_reads &&
+         ((op >= Op::mov && op <= Op::bit_reset) || op == Op::set_if || op == Op::move_if);
+}
+
 const char* wrong_shape(const Instruction& made) {
   const Operand& to = made.operands[0];
   const Operand& from = made.operands[1];
@@ -51,6 +57,14 @@ const char* wrong_shape(const Instruction& made) {
   if (op == Op::move_if && made.width == 1) return "it has no form of one byte";
   if (made.locked && !is_memory(to) && !(op == Op::xchg && is_memory(from))) {
     return "LOCK without an operand in memory";
+  }
+  // A stack slot is known by the displacement alone.
+  const bool swaps = op == Op::xchg || op == Op::xadd;
+  const auto moves_stack = [](const Operand& one) {
+    return is_register(one) && one.reg.number == kStackPointer;
+  };
+  if ((writes_first(op) && moves_stack(to)) || (swaps && moves_stack(from))) {
+    return "the stack pointer keeps its value here";
   }
   if (op == Op::invlpg && to.kind != OperandKind::memory) return "the operand must be a page";
   return nullptr;

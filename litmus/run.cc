@@ -39,8 +39,15 @@ Observation Result::observation() const {
   return negative == 0 ? Observation::always : Observation::sometimes;
 }
 
+Quantifier Result::quantifier(const Test& test) const {
+  for (const auto& [model, quantifier] : test.kinds) {
+    if (find_memory(model) == memory) return quantifier;
+  }
+  return test.quantifier;
+}
+
 bool Result::validated(const Test& test) const {
-  switch (test.quantifier) {
+  switch (quantifier(test)) {
     case Quantifier::exists:
       return positive != 0;
     case Quantifier::not_exists:
@@ -258,7 +265,8 @@ std::string_view word_of(Quantifier quantifier) {
 }  // namespace
 
 std::string print(const Test& test, const Result& result) {
-  std::string text = "Test " + test.name + " " + std::string(kind_of(test.quantifier)) + "\n";
+  std::string text =
+      "Test " + test.name + " " + std::string(kind_of(result.quantifier(test))) + "\n";
   text += "States " + std::to_string(result.states.size()) + "\n";
   for (const auto& [state, count] : result.states) {
     std::string number = std::to_string(count);
@@ -270,7 +278,7 @@ std::string print(const Test& test, const Result& result) {
   text += result.validated(test) ? "Ok\n" : "No\n";
   text += "Witnesses\nPositive: " + std::to_string(result.positive) +
           " Negative: " + std::to_string(result.negative) + "\n";
-  text += "Condition " + std::string(word_of(test.quantifier)) + " (" +
+  text += "Condition " + std::string(word_of(result.quantifier(test))) + " (" +
           print(test, test.condition) + ")\n";
   text += "Observation " + test.name + " " + std::string(name_of(result.observation())) + " " +
           std::to_string(result.positive) + " " + std::to_string(result.negative) + "\n";

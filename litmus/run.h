@@ -61,7 +61,9 @@ struct Result {
   unsigned column{0};
 
   [[nodiscard]] Observation observation() const;
-  /// Whether what the quantifier asks for is so.
+  /// What the test asks for in this mode.
+  [[nodiscard]] Quantifier quantifier(const Test& test) const;
+  /// Whether that is so.
   [[nodiscard]] bool validated(const Test& test) const;
 };
 

@@ -196,6 +196,8 @@ struct Test {
   Quantifier quantifier{Quantifier::forall};
   Condition condition;
   Condition filter;  // empty: all executions count
+  /// By the name of a model, in the place of `quantifier`.
+  std::vector<std::pair<std::string, Quantifier>> kinds;
   std::vector<Warning> warnings;
 
   [[nodiscard]] const std::string* find(const std::string& key) const {

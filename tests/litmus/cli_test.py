@@ -110,15 +110,35 @@ class LitmusTest(unittest.TestCase):
         done = self.litmus(path, self.file("SB.litmus", test_text()))
         self.assertEqual(done.returncode, WRONG)
         self.assertEqual(done.stderr, f"{path}:6:16: instruction 'CLFLUSH [x]' is not supported: "
-                                      "'clflush' is unknown here\n")
+                                      "'clflush' is unknown here; known are add, and, bt, btr, bts, cli, cmp, "
+                                      "cmpxchg, dec, endbr64, inc, invlpg, invpcid, ipi, jmp, lea, lfence, "
+                                      "mfence, mov, movabs, movsx, movsxd, movzx, neg, nop, not, or, pause, "
+                                      "ret, sfence, sti, sub, test, xadd, xchg, xor, Jcc, SETcc and CMOVcc, "
+                                      "with AT&T's suffixes\n")
         self.assertIn("Observation SB", done.stdout, "the other file runs all the same")
 
     def test_files_that_cannot_be_read(self):
-        for path, why in ((os.path.join(self.folder, "none"), "No such file or directory"),
-                          (self.folder, "Is a directory")):
-            done = self.litmus(path)
-            self.assertEqual(done.returncode, WRONG)
-            self.assertEqual(done.stderr, f"{path}: cannot be read: {why}\n")
+        path = os.path.join(self.folder, "none")
+        done = self.litmus(path)
+        self.assertEqual(done.returncode, WRONG)
+        self.assertEqual(done.stderr, f"{path}: cannot be read: No such file or directory\n")
+
+    def test_a_folder_is_all_tests_in_it(self):
+        done = self.litmus(self.folder)
+        self.assertEqual(done.returncode, WRONG)
+        self.assertEqual(done.stderr, f"{self.folder}: there is no file *.litmus in it\n")
+        os.mkdir(os.path.join(self.folder, "inner"))
+        self.file("b.litmus", test_text())
+        self.file("inner/a.litmus", test_text(sc="Always"))
+        self.file("note.txt", "no test")
+        done = self.litmus(self.folder)
+        self.assertEqual(done.returncode, UNEXPECTED, done.stderr)
+        self.assertTrue(done.stdout.endswith("2 tests, 4 runs: 1 not as expected, 0 without a result\n"))
+        self.file("c.litmus", test_text(second="MOV EAX,[x"))
+        done = self.litmus(self.folder)
+        self.assertEqual(done.returncode, WRONG)
+        self.assertIn("c.litmus:6:", done.stderr)
+        self.assertTrue(done.stdout.endswith("3 tests, 4 runs: 1 not as expected, 1 without a result\n"))
 
     def test_a_file_without_end_is_refused_at_once(self):
         done = self.litmus("/dev/zero")

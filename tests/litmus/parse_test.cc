@@ -6,6 +6,9 @@
 #include <optional>
 #include <string>
 
+#include "litmus/mnemonics.h"
+#include "litmus/run.h"
+
 namespace shootdown::host::litmus {
 namespace {
 
@@ -74,6 +77,41 @@ TEST(Parse, IsLiberalInLayout) {
     EXPECT_EQ(test.columns[0].code[0].operands[1].value, 1);
     EXPECT_EQ(test.quantifier, Quantifier::not_exists);
   }
+}
+
+TEST(Parse, ReadsWhatHerdsToolsWriteAroundATest) {
+  const litmus::Test test = parsed(
+      "X86 a-b (ab) ;\n\"two\nlines {\"\nOrig=PodWR {\n{ };\n P0 | P1 ;\n"
+      " LOCK; INC [x] | LOCK ; NOT [y] ;\n MOV EAX,[x] | LOCK NEG [y] ;\n"
+      "locations [x int; y int*; 0:EAX;]\nexists (x=*y);\n"
+      "with tso: ~exists; sc: forall;\n<<\n-s 10 {\n>>");
+  EXPECT_EQ(test.name, "a-b");
+  EXPECT_EQ(*test.find("Orig"), "PodWR {");
+  ASSERT_EQ(test.columns[1].code.size(), 2U);
+  EXPECT_TRUE(test.columns[0].code[0].locked);
+  EXPECT_EQ(test.columns[0].code[0].text, "LOCK; INC [x]");
+  EXPECT_EQ(test.columns[1].code[0].op, Op::bit_not);
+  EXPECT_EQ(test.shown, 3U);
+  EXPECT_EQ(print(test, test.condition), "x=y");
+  Result result{.memory = Memory::tso};
+  EXPECT_EQ(result.quantifier(test), Quantifier::not_exists);
+  result.memory = Memory::sc;
+  EXPECT_EQ(result.quantifier(test), Quantifier::forall);
+  result.memory = Memory::compiler_reordering;
+  EXPECT_EQ(result.quantifier(test), Quantifier::exists);
+  EXPECT_EQ(parsed("X86 a\n{ x; }\n P0 ;\n NOP ;\nlocations [x;] (x=0)").quantifier,
+            Quantifier::exists);
+}
+
+TEST(Parse, TypesOfCHaveTheirSizes) {
+  const litmus::Test test = parsed(
+      "X86_64 types\n{ unsigned char c; short int s; unsigned u; long long l; _Atomic int a=3;\n"
+      " atomic_t t = ATOMIC_INIT(4); int64_t* p; }\n P0 ;\n nop ;\nforall [t]=4");
+  std::string sizes;
+  for (const Location& location : test.locations) {
+    sizes += location.name + std::to_string(location.width) + " ";
+  }
+  EXPECT_EQ(sizes, "c1 s2 u4 l8 a4 t4 p8 ");
 }
 
 TEST(Parse, ReadsTypesPointersAndArrays) {
@@ -192,8 +230,10 @@ TEST(Parse, ErrorsOfMemoryOrders) {
 }
 
 TEST(Parse, ErrorsNameTheLineAndTheInstruction) {
-  EXPECT_EQ(error_of(with("MOVNTI [x],EAX")),
-            "4: instruction 'MOVNTI [x],EAX' is not supported: 'movnti' is unknown here");
+  EXPECT_EQ(
+      error_of(with("MOVNTI [x],EAX")),
+      "4: instruction 'MOVNTI [x],EAX' is not supported: 'movnti' is unknown here; known are " +
+          known_mnemonics());
   EXPECT_EQ(error_of(with("MFENCE EAX")),
             "4: instruction 'MFENCE EAX' is not supported with 1 operands");
   EXPECT_EQ(error_of(with("LOCK MOV [x],$1")),
@@ -212,7 +252,7 @@ TEST(Parse, ErrorsOfTheWholeFile) {
   EXPECT_EQ(error_of("AArch64 MP\n{}\nP0 ;\nforall true"),
             "1: architecture 'AArch64' is not supported; X86 and X86_64 are");
   EXPECT_EQ(error_of(""), "1: the first line must be 'X86 NAME' or 'X86_64 NAME'");
-  EXPECT_EQ(error_of("X86 a\n P0 ;\n"), "1: there is no initial state '{ ... }'");
+  EXPECT_EQ(error_of("X86 a\n P0 ;\n"), "2: there is no initial state '{ ... }'");
   EXPECT_EQ(error_of("X86 a\n{ x=0;\n P0 ;\n"), "2: the initial state has no '}'");
   EXPECT_EQ(error_of("X86 a\n(* { }\n"), "2: this comment has no end");
   EXPECT_EQ(error_of("X86 a\n{ }\n P0 | P2 ;\n NOP ;\nforall true"),

@@ -53,11 +53,13 @@ TEST(Refuse, RegistersThatTheModelLacksAreNoLocations) {
 }
 
 TEST(Refuse, MnemonicsAreNotGuessed) {
-  EXPECT_EQ(pages("INVLPGB [x]"),
-            "4:2: instruction 'INVLPGB [x]' is not supported: 'invlpgb' is unknown here");
+  EXPECT_TRUE(starts(words("CLFLUSH [x]"),
+                     "4:2: instruction 'CLFLUSH [x]' is not supported: 'clflush' is unknown here; "
+                     "known are add, and, bt, "));
   for (const char* code :
        {"INVPCIDQ $2", "IPIL P0", "CLIB", "PAUSEQ", "BTB EAX,$1", "LEAB AL,[x]", "CMOVNEB AL,BL",
-        "MOVZXB EAX,BL", "NOP foo", "NOPL EAX", "LOCK LOCK INC [x]", "JMPQ L", "RETB"}) {
+        "MOVZXB EAX,BL", "NOP foo", "NOPL EAX", "LOCK LOCK INC [x]", "JMPQ L", "RETB",
+        "LOCK; ; INC [x]", "JNLT L", "SETLT AL"}) {
     EXPECT_TRUE(starts(words(code), "4:2: instruction '")) << code << ": " << words(code);
   }
 }
@@ -76,6 +78,19 @@ TEST(Refuse, OperandsThatTheInstructionDoesNotHave) {
   EXPECT_TRUE(starts(words("MOV EAX,[x+]"), "4:11: "));
   EXPECT_TRUE(starts(words("MOV EAX,[x+EBX*3]"), "4:17: operand '3' is not supported: a scale"));
   EXPECT_TRUE(starts(words("movl (x)y,%eax"), "4:7: "));
+}
+
+TEST(Refuse, RegistersThatNameNoAddress) {
+  EXPECT_EQ(words("MOV EAX,[x+AL]"),
+            "4:13: operand 'AL' is not supported: an address is in a register of 4 or 8 bytes");
+  EXPECT_TRUE(starts(words("movl $1,(%spl)"), "4:11: operand '%spl' is not supported"));
+  for (const char* code : {"MOV ESP,$1", "ADD ESP,$4", "XCHG EAX,ESP", "XADD EAX,ESP", "POP ESP",
+                           "LEA ESP,[x]", "INC SPL", "SETE SPL"}) {
+    EXPECT_TRUE(starts(words(code), "4:2: instruction '")) << code << ": " << words(code);
+  }
+  EXPECT_EQ(words("CMP ESP,$1"), "a verdict");
+  EXPECT_EQ(initial("x=0; 0:ESP=x;"),
+            "2:10: 'ESP': the stack pointer has no value of its own here");
 }
 
 TEST(Refuse, NumbersThatDoNotFit) {
@@ -109,6 +124,14 @@ TEST(Refuse, ConditionsAboutNothing) {
   EXPECT_EQ(words("MOV EAX,[x]", ""),
             "4:15: the test asks nothing: there is no exists, ~exists or forall");
   EXPECT_EQ(words("MOV EAX,[x]", "exists (x=1) y"), "5:14: the condition ends before 'y'");
+  EXPECT_EQ(words("MOV EAX,[x]", "exists (x=1); with"), "5:15: the condition ends before 'with'");
+  EXPECT_EQ(words("MOV EAX,[x]", "exists (x=1) with tso: maybe"),
+            "5:19: 'tso: maybe': behind 'with' stand models, as in tso: ~exists");
+  EXPECT_EQ(words("MOV EAX,[x]", "exists (x=1) with tso: exists x"),
+            "5:19: 'tso: exists x': behind 'with' stand models, as in tso: ~exists");
+  EXPECT_EQ(words("MOV EAX,[x]", "exists (x=1) >>"), "5:14: the condition ends before '>>'");
+  EXPECT_EQ(words("MOV EAX,[x]", "locations [x foo;] exists (x=1)"),
+            "5:12: 'x foo' is named nowhere before");
   EXPECT_EQ(words("MOV EAX,[x]", "exists (x.dirty=1)"), "5:9: 'x.dirty' is named nowhere before");
   EXPECT_EQ(words("MOV EAX,[x]", "filter (0:EAX=7) exists (x=1)"),
             "0:0: no execution counts: the filter lets none through");
@@ -129,6 +152,8 @@ TEST(Refuse, TwiceTheSame) {
 
 TEST(Refuse, InitialStatesThatAreNone) {
   EXPECT_EQ(initial("foo x=1;"), "2:3: 'foo' is no type of C");
+  EXPECT_EQ(initial("__int128 x=1;"), "2:3: '__int128' has 16 bytes; 1 to 8 are supported");
+  EXPECT_EQ(initial("int;"), "2:3: 'int' is a type, and no name of a location");
   EXPECT_EQ(initial("x=0; t[2]={1,2,3};"), "2:13: '{1,2,3}' has too many values");
   EXPECT_EQ(initial("x=0; t[2]=5;"), "2:13: '5': an array's values are {1, 2, ...}");
   EXPECT_EQ(initial("x=0; t[65];"), "2:8: 't[65]': an array has a name and 1 to 64 elements");
@@ -151,6 +176,17 @@ TEST(Refuse, LinesAboveTheInitialState) {
   EXPECT_EQ(line("Evictions on"),
             "2:1: 'Evictions on': before the initial state stand strings and lines as Key=Value");
   EXPECT_EQ(line("Safe=Rfe PodWW"), "a verdict") << "herd's own";
+  EXPECT_EQ(line("=off"),
+            "2:1: '=off': before the initial state stand strings and lines as Key=Value");
+  EXPECT_EQ(line("\"a string"), "2:1: this string has no end");
+  const auto first = [](const std::string& text) {
+    return error_of("X86 T" + text + "\n{ x=0; }\n P0 ;\n NOP ;\nexists (x=1)");
+  };
+  EXPECT_EQ(first(" more"), "1:7: 'more': the first line is 'X86 NAME', and a string may follow");
+  EXPECT_EQ(first(" Fills=off"),
+            "1:7: 'Fills=off': the first line is 'X86 NAME', and a string may follow");
+  EXPECT_EQ(first(" (more"), "1:7: ')' is missing behind the test's name");
+  EXPECT_EQ(first(" (more) ; \"remark\""), "a verdict");
 }
 
 TEST(Refuse, EntriesThatTheMachineCannotWalk) {

@@ -82,6 +82,11 @@ TEST(Suite, CxxHasTheVerdictsOfTheMemoryOrders) {
   EXPECT_GE(run_all("cxx", {}, 3), 27U) << "outcomes that are allowed";
 }
 
+TEST(Suite, FilesAsHerdsToolsWriteThemAreRead) {
+  EXPECT_GE(files_in("herd").size(), 9U);
+  EXPECT_GE(run_all("herd", {}, 3), 14U) << "outcomes that are allowed";
+}
+
 TEST(Suite, VirtualMemoryHasTheManualsVerdicts) {
   EXPECT_GE(files_in("vm").size(), 70U);
   EXPECT_GE(run_all("vm", {}, 2), 80U) << "outcomes that are allowed";
@@ -135,6 +140,7 @@ unsigned compare_with_plain(const std::string& folder) {
 TEST(Suite, PlainEnumerationFindsTheSameStates) {
   EXPECT_GE(compare_with_plain("x86"), 60U);
   EXPECT_GE(compare_with_plain("cxx"), 60U);
+  EXPECT_GE(compare_with_plain("herd"), 20U);
   EXPECT_GE(compare_with_plain("vm"), 60U);
 }
 
