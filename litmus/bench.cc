@@ -1,8 +1,11 @@
 #include "litmus/bench.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "hal/host/walk.h"
+#include "litmus/run.h"
+#include "litmus/text.h"
 
 namespace shootdown::host::litmus {
 
@@ -20,6 +23,7 @@ Bench::Bench(const Test& test, unsigned most_repeats)
       words_(std::make_unique<HostAtomic<std::uint64_t>[]>(test.locations.size())),
       frame_of_(test.locations.size(), FramePool::kNoFrame),
       entry_of_(test.entries.size(), nullptr),
+      walks_(test.speculative_walks()),
       threads_(kHostCpus) {
   for (std::size_t i = 0; i < test.locations.size(); ++i) {
     location_at_.emplace(test.locations[i].address, i);
@@ -27,7 +31,8 @@ Bench::Bench(const Test& test, unsigned most_repeats)
   }
   virtual_memory_ = virtual_memory_ || !test.initial_mms.empty();
   for (const Column& column : test.columns) {
-    (column.role == Role::cpu ? program_of_ : handler_of_)[column.cpu] = &column;
+    columns_[static_cast<std::size_t>(column.role)][column.cpu] = &column;
+    has_nmis_ = has_nmis_ || column.role == Role::nmi;
     for (const Instruction& made : column.code) {
       virtual_memory_ = virtual_memory_ || made.op == Op::load_cr3;
     }
@@ -36,29 +41,44 @@ Bench::Bench(const Test& test, unsigned most_repeats)
   for (const auto& [cpu, mm] : test.initial_mms) first_mm_[cpu] = mm;
 }
 
+bool Bench::has_erratum(std::string_view name) const {
+  const std::string* line = test_.find("Errata");
+  if (line == nullptr) return false;
+  const std::vector<Piece> names = words({.text = *line});
+  return std::any_of(names.begin(), names.end(),
+                     [&](const Piece& one) { return one.text == name; });
+}
+
 void Bench::prepare(Setup setup) {
-  const auto is = [&](const char* key, std::string_view wanted) {
-    const std::string* value = test_.find(key);
-    return value != nullptr && *value == wanted;
-  };
   setup.hardware.cpus = test_.cpus;
-  setup.hardware.pcid = !is("Pcid", "off");
-  setup.hardware.xapic = is("Apic", "xapic");
+  setup.hardware.pcid = !test_.says("Pcid", "off");
+  setup.hardware.xapic = test_.says("Apic", "xapic");
   setup.programs.boot = &Bench::boot;
   setup.programs.program = &Bench::program;
-  setup.programs.interrupt = &Bench::interrupt;
+  setup.programs.interrupt = &Bench::handler<Role::interrupt>;
+  setup.programs.nmi = &Bench::handler<Role::nmi>;
   setup.programs.argument = this;
   setup.observer = virtual_memory_ ? this : nullptr;
   for (const Location& location : test_.locations) {
     if (location.place != Place::page) continue;
-    if (!is("Fills", "off")) setup.exploration.fills.push_back({.address = location.address});
-    if (is("Evictions", "on")) setup.exploration.evictions.push_back(location.address);
+    if (test_.says("Evictions", "on")) setup.exploration.evictions.push_back(location.address);
   }
+  for (const auto& [address, level] : walks_) {
+    setup.exploration.fills.push_back({.address = address, .level = level});
+  }
+  for (const ErratumName& one : kErrata) setup.errata.*one.is_on = has_erratum(one.name);
+  if (has_nmis_) setup.exploration.nmis.push_back(0);
   machine_.prepare(setup);
+  for (CpuId cpu = 0; cpu < test_.cpus; ++cpu) {
+    if (columns_[static_cast<std::size_t>(Role::nmi)][cpu] == nullptr) {
+      machine_.cpu(cpu).nmis_left = 0;
+    }
+  }
   cut_ = false;
   other_path_ = false;
   gave_up_at_ = nullptr;
   faults_ = {};
+  general_protections_ = {};
   for (CpuId cpu = 0; cpu < test_.cpus; ++cpu) threads_[cpu] = {};
   for (const InitialRegister& initial : test_.registers) {
     threads_[initial.cpu].registers[initial.number] = static_cast<std::uint64_t>(initial.value);
@@ -161,16 +181,19 @@ void Bench::load_mm(std::uint32_t mm, bool keep) {
 
 void Bench::program(void* self, CpuId cpu) {
   auto& bench = *static_cast<Bench*>(self);
-  const Column& column = *bench.program_of_[cpu];
+  const Column& column = *bench.columns_[static_cast<std::size_t>(Role::cpu)][cpu];
   bench.execute(column, bench.threads_[cpu]);
 }
 
-void Bench::interrupt(void* self, CpuId cpu) {
+template <Role kRole>
+void Bench::handler(void* self, CpuId cpu) {
+  constexpr auto kIndex = static_cast<std::size_t>(kRole);
   auto& bench = *static_cast<Bench*>(self);
-  const Column* column = bench.handler_of_[cpu];
+  const Column* column = bench.columns_[kIndex][cpu];
   if (column == nullptr) return;
-  bench.handler_threads_[cpu] = {};
-  bench.execute(*column, bench.handler_threads_[cpu]);
+  Thread& thread = bench.handler_threads_[kIndex][cpu];
+  thread = {};
+  bench.execute(*column, thread);
 }
 
 std::int64_t Bench::field_of(Field field, std::uint64_t entry) {
@@ -200,6 +223,8 @@ std::int64_t Bench::value_of(const Term& term) {
       break;
     case TermKind::fault:
       return faults_[term.cpu];
+    case TermKind::gp:
+      return general_protections_[term.cpu];
     case TermKind::reg:
       value = threads_[term.cpu].registers[term.number];
       if (term.field == Field::whole) value = sign_extended(value, term.width);

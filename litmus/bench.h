@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -62,7 +63,9 @@ class Bench final : private Observer {
   [[nodiscard]] static std::int64_t field_of(Field field, std::uint64_t entry);
   static void boot(void* self, CpuId cpu);
   static void program(void* self, CpuId cpu);
-  static void interrupt(void* self, CpuId cpu);
+  template <Role kRole>
+  static void handler(void* self, CpuId cpu);
+  [[nodiscard]] bool has_erratum(std::string_view name) const;
 
   // Execution; execute.cc.
   void load_mm(std::uint32_t mm, bool keep);
@@ -73,6 +76,9 @@ class Bench final : private Observer {
   void change(const Instruction& made, Thread& thread);
   void compare_exchange(const Instruction& made, Thread& thread);
   void invalidate(const Instruction& made, const Thread& thread);
+  void broadcast(const Instruction& made, const Thread& thread);
+  /// Whether the instruction raises #GP, and then does nothing else.
+  [[nodiscard]] bool is_protected(const Instruction& made) const;
 
   // Memory as the columns see it; access.cc.
   [[nodiscard]] std::uint64_t address_of(const Operand& operand, const Thread& thread) const;
@@ -130,11 +136,15 @@ class Bench final : private Observer {
   std::vector<std::uint64_t*> entry_of_;                // by entry
   std::array<std::uint32_t, 8> roots_{};                // by address space
   std::array<std::uint32_t, kHostCpus> used_frame_{};
-  std::array<const Column*, kHostCpus> program_of_{};
-  std::array<const Column*, kHostCpus> handler_of_{};
+  std::vector<std::pair<std::uint64_t, unsigned>> walks_;  // addresses and levels
+  template <class T>
+  using ByRoleAndCpu = std::array<std::array<T, kHostCpus>, kRoles>;
+  ByRoleAndCpu<const Column*> columns_{};
+  bool has_nmis_{false};
   std::vector<Thread> threads_;  // by CPU
-  std::array<Thread, kHostCpus> handler_threads_{};
+  ByRoleAndCpu<Thread> handler_threads_{};
   std::array<std::uint32_t, kHostCpus> faults_{};
+  std::array<std::uint32_t, kHostCpus> general_protections_{};
   std::array<std::uint32_t, kHostCpus> first_mm_{};
 };
 

@@ -76,6 +76,7 @@ class Builder {
  private:
   void metadata_line(Piece line);
   void check_metadata() const;
+  static void check_errata(Piece names);
   void initial_item(Piece item);
   void initial_register(Piece cpu_name, Piece name, Piece right);
   void initial_array(Piece name, Piece values, std::uint8_t width);
@@ -92,6 +93,11 @@ class Builder {
   void add_to_address(Operand& made, Piece part, bool negative);
   void finish_memory(std::size_t column, Operand& made, Piece text);
   void special(std::size_t column, Instruction& made, Piece text);
+  void load_cr3(Instruction& made, Piece text, Piece value);
+  void load_cr4(Instruction& made, Piece text, Piece value);
+  void invalidation(std::size_t column, Instruction& made, Piece text);
+  /// "$1" or "1".
+  static std::int64_t immediate(Piece text);
   static void check_shape(const Instruction& made, Piece text);
   /// `suffix`: that of MOV.acq and the like; empty without one.
   void memory_order(Instruction& made, const std::string& suffix, Piece text) const;

@@ -56,13 +56,12 @@ bool find_paths(const Column& column, unsigned most_repeats, std::vector<Code>& 
 }
 
 Compiled compile(const Test& test, const Column& column, const CompilerOptions& options) {
-  const std::string name =
-      "P" + std::to_string(column.cpu) + (column.role == Role::interrupt ? ".irq" : "");
+  const std::string name = "P" + std::to_string(column.cpu) + suffix_of(column.role);
   std::vector<Code> paths;
   if (!find_paths(column, options.most_repeats, paths)) {
     return {.problem = name + " has too many paths for memory cxx; a smaller --unroll helps"};
   }
-  if (column.role == Role::interrupt && paths.size() > 1) {
+  if (column.role != Role::cpu && paths.size() > 1) {
     return {.problem = name + ": a handler with jumps is not supported in memory cxx"};
   }
   Compiled made;

@@ -10,7 +10,7 @@ namespace shootdown::host::litmus {
 
 struct Test;
 
-enum class TermKind : std::uint8_t { constant, reg, fault, location, entry };
+enum class TermKind : std::uint8_t { constant, reg, fault, gp, location, entry };
 
 /// Part of a page-table entry, or of a register that holds one.
 enum class Field : std::uint8_t { whole, frame, present, writable, accessed, dirty, global };

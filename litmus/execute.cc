@@ -43,6 +43,10 @@ void Bench::execute(const Column& column, Thread& thread) {
 
 void Bench::step(const Instruction& made, Thread& thread) {
   const Site here = Site::current();
+  if (is_protected(made)) {
+    ++general_protections_[machine_.running().id];
+    return;
+  }
   switch (made.op) {
     case Op::nop:
       break;
@@ -70,9 +74,18 @@ void Bench::step(const Instruction& made, Thread& thread) {
     case Op::load_cr3:
       load_mm(static_cast<std::uint32_t>(made.operands[0].value), made.keep);
       break;
+    case Op::load_cr4:
+      machine_.instructions().write_cr4(static_cast<std::uint64_t>(made.operands[0].value), here);
+      break;
     case Op::invlpg:
     case Op::invpcid:
       invalidate(made, thread);
+      break;
+    case Op::invlpgb:
+      broadcast(made, thread);
+      break;
+    case Op::tlbsync:
+      machine_.broadcasts().tlbsync(here);
       break;
     case Op::mov:
     case Op::mov_sign_extended:
@@ -105,6 +118,27 @@ void Bench::invalidate(const Instruction& made, const Thread& thread) {
   machine_.instructions().invpcid(static_cast<InvpcidType>(made.operands[0].value),
                                   static_cast<std::uint64_t>(made.operands[1].value), address,
                                   here);
+}
+
+/// The manual's exceptions of what names a PCID, or keeps one's translations, without CR4.PCIDE.
+bool Bench::is_protected(const Instruction& made) const {
+  if (machine_.setup().hardware.pcid) return false;
+  const bool names_pcid = made.op == Op::invpcid || made.op == Op::invlpgb;
+  return (made.op == Op::load_cr3 && made.keep) ||
+         (names_pcid && made.operands[0].value <= 1 && made.operands[1].value != 0);
+}
+
+void Bench::broadcast(const Instruction& made, const Thread& thread) {
+  // By type; the first four are those of INVPCID.
+  static constexpr InvlpgbScope kScopes[] = {InvlpgbScope::pages, InvlpgbScope::context,
+                                             InvlpgbScope::everything, InvlpgbScope::all_contexts,
+                                             InvlpgbScope::kernel_pages};
+  Invlpgb what{.scope = kScopes[made.operands[0].value]};
+  what.pcid = static_cast<std::uint64_t>(made.operands[1].value);
+  if (made.operands[2].kind == OperandKind::memory) {
+    what.address = address_of(made.operands[2], thread);
+  }
+  machine_.broadcasts().invlpgb(what, Site::current());
 }
 
 void Bench::move(const Instruction& made, Thread& thread) {

@@ -45,6 +45,8 @@ const std::map<std::string, Mnemonic, std::less<>>& table() {
       {"sti", {.op = Op::sti}},
       {"invlpg", {.op = Op::invlpg, .least = 1, .most = 1}},
       {"invpcid", {.op = Op::invpcid, .least = 1, .most = 3}},
+      {"invlpgb", {.op = Op::invlpgb, .least = 1, .most = 3}},
+      {"tlbsync", {.op = Op::tlbsync}},
       {"ipi", {.op = Op::ipi, .least = 1, .most = 1}},
   };
   return kTable;

@@ -13,6 +13,9 @@ std::uint8_t access_width(const Instruction& made) {
   return made.source_width != 0 ? made.source_width : made.width;
 }
 
+/// Whether an operand in memory is an address only.
+bool invalidates(Op op) { return op == Op::invlpg || op == Op::invpcid || op == Op::invlpgb; }
+
 }  // namespace
 
 /// A location has one size, and all pages have one. What the file does not say follows from the
@@ -24,7 +27,7 @@ void Builder::widths() {
         for (const Operand& operand : made.operands) {
           if (operand.kind != OperandKind::memory || operand.location == kNone) continue;
           if (operand.has_base || operand.has_index || made.op == Op::lea) continue;
-          if (made.op == Op::invlpg || made.op == Op::invpcid) continue;
+          if (invalidates(made.op)) continue;
           action(made, test.locations[operand.location]);
         }
       }
@@ -90,7 +93,7 @@ void Builder::check_places() const {
                             .what = quoted(made.text) + ": " + location.name +
                                     " is a page, and accesses to pages have no memory order"};
         }
-        const bool page_wanted = made.op == Op::invlpg || made.op == Op::invpcid;
+        const bool page_wanted = invalidates(made.op);
         if (location.place == Place::frame || location.place == Place::table) {
           throw SyntaxError{.at = made.at,
                             .what = quoted(made.text) + ": " + location.name +
@@ -114,19 +117,28 @@ void Builder::check_size(Piece program) const {
   constexpr std::size_t kMostFrames = 64;
   // What the machine counts for fills and evictions.
   constexpr std::size_t kMostPages = 15;
-  const auto is = [&](const char* key, std::string_view wanted) {
-    const std::string* value = test.find(key);
-    return value != nullptr && *value == wanted;
-  };
   std::size_t pages = 0;
   std::size_t frames = 0;
   for (const Location& location : test.locations) {
     if (location.place == Place::page) ++pages;
     if (location.place == Place::frame || location.place == Place::table) ++frames;
   }
-  const std::size_t surprises = (is("Fills", "off") ? 0U : 1U) + (is("Evictions", "on") ? 2U : 0U);
-  const std::size_t processes = test.cpus * (3 + (pages * surprises));
-  const bool fits = surprises == 0 || pages <= kMostPages;
+  const bool evictions = test.says("Evictions", "on");
+  const std::size_t walks = test.speculative_walks().size();
+  const auto has_column = [&](Role role) {
+    return std::any_of(test.columns.begin(), test.columns.end(),
+                       [role](const Column& column) { return column.role == role; });
+  };
+  const bool broadcasts =
+      std::any_of(test.columns.begin(), test.columns.end(), [](const Column& column) {
+        return std::any_of(column.code.begin(), column.code.end(),
+                           [](const Instruction& made) { return made.op == Op::invlpgb; });
+      });
+  // A program, an interrupt and a store buffer, and what else there is of each.
+  const std::size_t each = 3U + walks + (evictions ? 2 * pages : 0U) +
+                           (has_column(Role::nmi) ? 1U : 0U) + (broadcasts ? test.cpus : 0U);
+  const std::size_t processes = test.cpus * each;
+  const bool fits = (walks == 0 && !evictions) || pages <= kMostPages;
   if (fits && processes <= kMostProcesses && frames <= kMostFrames) return;
   throw SyntaxError{.at = program.at,
                     .what = "the test is too large to be explored: " + std::to_string(processes) +

@@ -267,8 +267,9 @@ Term Builder::make_term(Piece text) {
       name = name.part(0, dot);
     }
     made.text = std::to_string(made.cpu) + ":" + std::string(text.part(colon + 1).trimmed().text);
-    if (lower(name.text) == "fault" && made.field == Field::whole) {
-      made.kind = TermKind::fault;
+    const std::string low = lower(name.text);
+    if ((low == "fault" || low == "gp") && made.field == Field::whole) {
+      made.kind = low == "gp" ? TermKind::gp : TermKind::fault;
       return made;
     }
     const auto reg = find_register(name.text);

@@ -10,8 +10,8 @@ namespace shootdown::host::litmus {
 namespace {
 
 /// The lines that mean something here. All others are herd's, or remarks of the author.
-constexpr std::array<std::string_view, 6> kOurs{"Expect", "Fills", "Evictions",
-                                                "Pcid",   "Apic",  "Far"};
+constexpr std::array<std::string_view, 8> kOurs{"Expect", "Fills", "Evictions", "Pcid",
+                                                "Apic",   "Far",   "Walks",     "Errata"};
 
 /// The words differ by one character, or in upper and lower case.
 bool is_near(std::string_view found, std::string_view known) {
@@ -80,11 +80,30 @@ void Builder::check_metadata() const {
   for (const std::string_view key : {"Fills", "Evictions", "Pcid"})
     demand_value(key, {"on", "off"});
   demand_value("Apic", {"xapic", "x2apic"});
+  demand_value("Walks", {"early", "whole"});
   for (const auto& [key, value] : lines_) {
     std::string error;
     if (key.text == "Expect" && !expectations(test, error)) {
       throw SyntaxError{.at = value.at, .what = error};
     }
+    if (key.text == "Errata") check_errata(value);
+  }
+}
+
+void Builder::check_errata(Piece names) {
+  if (names.empty()) throw SyntaxError{.at = names.at, .what = "Errata= names none"};
+  for (const Piece& name : words(names)) {
+    std::string known;
+    for (const ErratumName& one : kErrata) {
+      if (one.name == name.text) {
+        known.clear();
+        break;
+      }
+      known += (known.empty() ? "" : ", ") + std::string(one.name);
+    }
+    if (known.empty()) continue;
+    throw SyntaxError{.at = name.at,
+                      .what = quoted(name.text) + " is no erratum; they are " + known};
   }
 }
 

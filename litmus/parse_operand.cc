@@ -48,11 +48,16 @@ std::uint8_t take_size(Piece& text) {
   return width;
 }
 
-bool is_control_register(std::string_view text) {
-  return lower(text) == "cr3" || lower(text) == "%cr3";
+/// CR3 or CR4, by its number; 0 is none.
+unsigned control_register(std::string_view text) {
+  if (text.starts_with("%")) text.remove_prefix(1);
+  if (lower(text) == "cr3") return 3;
+  return lower(text) == "cr4" ? 4 : 0;
 }
 
-bool is_special(Op op) { return op == Op::ipi || op == Op::invpcid; }
+bool is_special(Op op) {
+  return op == Op::ipi || op == Op::invpcid || op == Op::invlpgb || op == Op::tlbsync;
+}
 
 Operand immediate_operand(std::int64_t value) {
   Operand made;
@@ -83,7 +88,7 @@ std::uint8_t scale_of(Piece text) {
 void Builder::operands(std::size_t column, Instruction& made, Piece text, bool extends) {
   std::vector<Piece> texts = split(text, ',');
   if (is_special(made.op) || std::any_of(texts.begin(), texts.end(), [](const Piece& one) {
-        return is_control_register(one.text);
+        return control_register(one.text) != 0;
       })) {
     special(column, made, text);
     return;
@@ -132,43 +137,35 @@ void Builder::operand_sizes(Instruction& made, Piece text, bool extends) {
   demand(made.source_width < made.width);
 }
 
-/// IPI P1; INVPCID; MOV CR3,$2,keep.
+std::int64_t Builder::immediate(Piece text) {
+  return constant(text.text.starts_with("$") ? text.part(1) : text);
+}
+
+/// IPI P1; INVPCID; INVLPGB; MOV CR3,$2,keep; MOV CR4,$pge+pcide.
 void Builder::special(std::size_t column, Instruction& made, Piece text) {
   const std::vector<Piece> texts = split(text, ',');
-  const auto immediate = [](Piece one) {
-    return constant(one.text.starts_with("$") ? one.part(1) : one);
-  };
+  if (made.op == Op::tlbsync) return;
   if (made.op == Op::ipi) {
     const std::uint32_t target = cpu(texts[0]);
     if (target >= test.cpus) unsupported(texts[0], "there is no such column");
     made.operands[0] = immediate_operand(target);
     return;
   }
-  if (made.op == Op::invpcid) {
-    const std::int64_t type = immediate(texts[0]);
-    const std::array<std::size_t, 4> wanted{3, 2, 1, 1};
-    if (type < 0 || type > 3 || texts.size() != wanted[static_cast<std::size_t>(type)]) {
-      unsupported(text, "INVPCID is '$0,pcid,[page]', '$1,pcid', '$2' or '$3'");
-    }
-    made.operands[0] = immediate_operand(type);
-    if (type <= 1) {
-      const std::int64_t pcid = immediate(texts[1]);
-      if (pcid < 0 || pcid > kLastPcid) unsupported(texts[1], "a PCID is 0 to 4095");
-      made.operands[1] = immediate_operand(pcid);
-    }
-    if (type != 0) return;
-    made.operands[2] = operand(column, texts[2]);
-    if (made.operands[2].kind != OperandKind::memory) unsupported(texts[2], "it is no page");
-    return;
-  }
-  const bool last = is_control_register(texts.back().text);
-  const bool keep = texts.size() == 3 && lower(texts[2].text) == "keep";
-  if (made.op != Op::mov || made.locked || (texts.size() == 3 && !keep) ||
-      (!last && !is_control_register(texts[0].text))) {
-    unsupported(text, "CR3 is loaded by 'MOV CR3,$mm' or 'MOV CR3,$mm,keep'");
-  }
+  if (made.op == Op::invpcid || made.op == Op::invlpgb) return invalidation(column, made, text);
+  const bool last = texts.size() == 2 && control_register(texts[1].text) != 0;
+  const unsigned number = control_register(texts[last ? 1 : 0].text);
   const Piece value = texts[last ? 0 : 1];
-  if (!value.text.starts_with("$") && !number(value.text)) {
+  const bool constant_value = value.text.starts_with("$") || litmus::number(value.text);
+  if (made.op != Op::mov || made.locked || number == 0 || !constant_value) {
+    unsupported(text, "control registers are loaded by 'MOV CR3,$mm' and 'MOV CR4,$pge+pcide'");
+  }
+  number == 3 ? load_cr3(made, text, value) : load_cr4(made, text, value);
+}
+
+void Builder::load_cr3(Instruction& made, Piece text, Piece value) {
+  const std::vector<Piece> texts = split(text, ',');
+  const bool keep = texts.size() == 3 && lower(texts[2].text) == "keep";
+  if (texts.size() == 3 && !keep) {
     unsupported(text, "CR3 is loaded by 'MOV CR3,$mm' or 'MOV CR3,$mm,keep'");
   }
   const std::int64_t mm = immediate(value);
@@ -176,6 +173,48 @@ void Builder::special(std::size_t column, Instruction& made, Piece text) {
   made.op = Op::load_cr3;
   made.keep = keep;
   made.operands[0] = immediate_operand(mm);
+}
+
+/// The bits are those of the model that are on behind it.
+void Builder::load_cr4(Instruction& made, Piece text, Piece value) {
+  std::uint64_t bits = 0;
+  Piece names = value.text.starts_with("$") ? value.part(1).trimmed() : value;
+  if (split(text, ',').size() != 2) unsupported(text, "CR4 is loaded by 'MOV CR4,$pge+pcide'");
+  for (const Piece& name : split(names, '+')) {
+    const std::string low = lower(name.text);
+    if (low != "pge" && low != "pcide" && names.text != "0") {
+      unsupported(name, "the bits of CR4 are pge and pcide, as in $pge+pcide, or $0");
+    }
+    if (low == "pge") bits |= kCr4GlobalPages;
+    if (low == "pcide") bits |= kCr4Pcid;
+  }
+  if (((bits & kCr4Pcid) != 0) == test.says("Pcid", "off")) {
+    unsupported(value, "CR4.PCIDE stays as it is, and the line 'Pcid=' says how");
+  }
+  made.op = Op::load_cr4;
+  made.operands[0] = immediate_operand(static_cast<std::int64_t>(bits));
+}
+
+void Builder::invalidation(std::size_t column, Instruction& made, Piece text) {
+  const std::vector<Piece> texts = split(text, ',');
+  const bool broadcast = made.op == Op::invlpgb;
+  const std::int64_t most = broadcast ? 4 : 3;
+  const std::int64_t type = texts[0].text.starts_with("[") ? std::int64_t{-1} : immediate(texts[0]);
+  const std::array<std::size_t, 5> wanted{3, 2, 1, 1, 2};
+  if (type < 0 || type > most || texts.size() != wanted[static_cast<std::size_t>(type)]) {
+    unsupported(text, broadcast
+                          ? "INVLPGB is '$0,pcid,[page]', '$1,pcid', '$2', '$3' or '$4,[page]'"
+                          : "INVPCID is '$0,pcid,[page]', '$1,pcid', '$2' or '$3'");
+  }
+  made.operands[0] = immediate_operand(type);
+  if (type <= 1) {
+    const std::int64_t pcid = immediate(texts[1]);
+    if (pcid < 0 || pcid > kLastPcid) unsupported(texts[1], "a PCID is 0 to 4095");
+    made.operands[1] = immediate_operand(pcid);
+  }
+  if (type != 0 && type != 4) return;
+  made.operands[2] = operand(column, texts.back());
+  if (made.operands[2].kind != OperandKind::memory) unsupported(texts.back(), "it is no page");
 }
 
 Operand Builder::operand(std::size_t column, Piece text) {

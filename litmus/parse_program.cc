@@ -55,10 +55,13 @@ void Builder::header(const std::vector<Piece>& cells) {
     const std::size_t dot = std::min(name.text.find('.'), name.text.size());
     const std::string role = lower(name.text.substr(dot));
     Column made;
-    if (role == ".irq") {
+    if (role == suffix_of(Role::interrupt)) {
       made.role = Role::interrupt;
+    } else if (role == suffix_of(Role::nmi)) {
+      made.role = Role::nmi;
     } else if (!role.empty()) {
-      throw SyntaxError{.at = name.at, .what = quoted(name.text) + ": a column is P0 or P0.irq"};
+      throw SyntaxError{.at = name.at,
+                        .what = quoted(name.text) + ": a column is P0, P0.irq or P0.nmi"};
     }
     // litmus7 allows remarks after the name.
     const Piece plain = name.part(0, std::min(dot, name.text.find_first_of(" :")));

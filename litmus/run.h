@@ -26,6 +26,17 @@ inline constexpr MemoryName kMemories[] = {
 [[nodiscard]] std::optional<Memory> find_memory(std::string_view name);
 [[nodiscard]] std::string_view name_of(Memory memory);
 
+/// The name of each switch for a defect of processors in the line "Errata=".
+struct ErratumName {
+  std::string_view name;
+  bool Errata::* is_on;
+};
+inline constexpr ErratumName kErrata[] = {
+    {"invlpg_leaves_globals", &Errata::invlpg_leaves_globals},
+    {"pge_toggle_flushes_nothing", &Errata::pge_toggle_flushes_nothing},
+    {"walker_overwrites", &Errata::walker_overwrites},
+    {"walker_is_late", &Errata::walker_is_late}};
+
 /// How often the condition's proposition held.
 enum class Observation : std::uint8_t { never, sometimes, always };
 [[nodiscard]] std::string_view name_of(Observation observation);

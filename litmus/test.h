@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -35,7 +36,8 @@ inline constexpr std::uint8_t kStackPointer = 7;
 inline constexpr std::uint64_t kFirstAddress = 0x4000'0000;
 inline constexpr std::uint64_t kAddressStep = 0x1000;
 /// Those that the test wants elsewhere have another page table.
-inline constexpr std::uint64_t kFirstFarAddress = kFirstAddress + 0x20'0000;
+inline constexpr std::uint64_t kRegionBytes = 0x20'0000;
+inline constexpr std::uint64_t kFirstFarAddress = kFirstAddress + kRegionBytes;
 
 /// A register by its name: which one, and how many bytes of it.
 struct Register {
@@ -112,6 +114,9 @@ enum class Op : std::uint8_t {
   invlpg,
   invpcid,
   load_cr3,
+  load_cr4,
+  invlpgb,
+  tlbsync,
   ipi,
   // No instructions of x86, but what is left of a jump in code that a compiler has reordered.
   assume,  // the condition is as `taken` says; else the execution is one of another path
@@ -156,7 +161,13 @@ struct Instruction {
   std::string text;
 };
 
-enum class Role : std::uint8_t { cpu, interrupt };
+enum class Role : std::uint8_t { cpu, interrupt, nmi };
+inline constexpr std::size_t kRoles = 3;
+/// "", ".irq" and ".nmi".
+[[nodiscard]] constexpr const char* suffix_of(Role role) {
+  constexpr std::array<const char*, kRoles> kSuffixes{"", ".irq", ".nmi"};
+  return kSuffixes[static_cast<std::size_t>(role)];
+}
 
 struct Column {
   Role role{Role::cpu};
@@ -206,6 +217,15 @@ struct Test {
     }
     return nullptr;
   }
+  [[nodiscard]] bool says(const std::string& key, std::string_view wanted) const {
+    const std::string* value = find(key);
+    return value != nullptr && *value == wanted;
+  }
+  /// Whether walks may stop after the entry that links the page table: what is cached then matters
+  /// only if such an entry changes. "Walks=" decides otherwise.
+  [[nodiscard]] bool has_early_walks() const;
+  /// Speculative walks that each CPU may do, and the level of the last entry of each.
+  [[nodiscard]] std::vector<std::pair<std::uint64_t, unsigned>> speculative_walks() const;
 };
 
 }  // namespace shootdown::host::litmus

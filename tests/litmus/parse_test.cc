@@ -302,6 +302,25 @@ TEST(Parse, ReadsPageTables) {
   EXPECT_EQ(print(test, test.condition), "PTE(x).dirty=0 /\\ 1:EBX.frame=a /\\ 1:FAULT=0");
 }
 
+TEST(Parse, WalksStopEarlyWhereThatMatters) {
+  const auto walks = [](const std::string& lines, const std::string& code) {
+    std::string text;
+    const litmus::Test test = parsed(
+        "X86 a\n" + lines + "{ PTE(x)=(a,present); PTE(y)=(a,present); PTE(z)=(a,present); }" +
+        "\n P0 ;\n " + code + " ;\nforall true");
+    for (const auto& [address, level] : test.speculative_walks()) text += std::to_string(level);
+    return text;
+  };
+  EXPECT_EQ(walks("", "MOV PTE(x),(absent)"), "111");
+  EXPECT_EQ(walks("", "MOV EAX,PDE(x)"), "111") << "no table changes";
+  EXPECT_EQ(walks("", "MOV PDE(x),(absent)"), "1211") << "a pointer for the region of all";
+  EXPECT_EQ(walks("", "XCHG EAX,PDE(x)"), "1211");
+  EXPECT_EQ(walks("Far=z\n", "LOCK BTR PDE(x),$present"), "12112");
+  EXPECT_EQ(walks("Walks=whole\n", "MOV PDE(x),(absent)"), "111");
+  EXPECT_EQ(walks("Walks=early\n", "NOP"), "1211");
+  EXPECT_EQ(walks("Walks=early\nFills=off\n", "NOP"), "");
+}
+
 TEST(Parse, ErrorsOfPageTables) {
   const auto vm = [](const std::string& init, const std::string& code,
                      const std::string& condition = "true") {
@@ -324,8 +343,8 @@ TEST(Parse, ErrorsOfPageTables) {
       vm(x, "INVPCID $1"),
       "4: operand '$1' is not supported: INVPCID is '$0,pcid,[page]', '$1,pcid', '$2' or '$3'");
   EXPECT_EQ(vm(x, "MOV EAX,CR3"),
-            "4: operand 'EAX,CR3' is not supported: CR3 is loaded by 'MOV CR3,$mm' or 'MOV "
-            "CR3,$mm,keep'");
+            "4: operand 'EAX,CR3' is not supported: control registers are loaded by 'MOV CR3,$mm' "
+            "and 'MOV CR4,$pge+pcide'");
   EXPECT_EQ(vm(x, "IPI P1"), "4: operand 'P1' is not supported: there is no such column");
   EXPECT_EQ(vm(x, "NOP", "x=1"), "5: 'x' has no value of its own; name the frame or the entry");
   EXPECT_EQ(vm(x, "NOP", "PTE(x).size=1"),

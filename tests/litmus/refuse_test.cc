@@ -38,7 +38,7 @@ std::string initial(const std::string& init) { return words("MOV EAX,[x]", "exis
 bool starts(const std::string& text, const std::string& with) { return text.starts_with(with); }
 
 TEST(Refuse, RegistersThatTheModelLacksAreNoLocations) {
-  EXPECT_EQ(words("MOV CR4,$0"), "4:6: 'CR4' is a register that cannot stand here");
+  EXPECT_EQ(words("MOV CR0,$0"), "4:6: 'CR0' is a register that cannot stand here");
   EXPECT_EQ(words("MOV DR7,$1"), "4:6: 'DR7' is a register that cannot stand here");
   EXPECT_EQ(words("MOV AH,$1"), "4:6: 'AH' is a register that cannot stand here");
   EXPECT_EQ(words("MOV EAX,FS"), "4:10: 'FS' is a register that cannot stand here");
@@ -53,6 +53,9 @@ TEST(Refuse, RegistersThatTheModelLacksAreNoLocations) {
 }
 
 TEST(Refuse, MnemonicsAreNotGuessed) {
+  EXPECT_EQ(pages("INVLPGB [x]"),
+            "4:10: operand '[x]' is not supported: INVLPGB is '$0,pcid,[page]', '$1,pcid', '$2', "
+            "'$3' or '$4,[page]'");
   EXPECT_TRUE(starts(words("CLFLUSH [x]"),
                      "4:2: instruction 'CLFLUSH [x]' is not supported: 'clflush' is unknown here; "
                      "known are add, and, bt, "));
@@ -91,6 +94,28 @@ TEST(Refuse, RegistersThatNameNoAddress) {
   EXPECT_EQ(words("CMP ESP,$1"), "a verdict");
   EXPECT_EQ(initial("x=0; 0:ESP=x;"),
             "2:10: 'ESP': the stack pointer has no value of its own here");
+}
+
+TEST(Refuse, LoadsOfControlRegistersThatMeanNothing) {
+  const std::string forms =
+      "control registers are loaded by 'MOV CR3,$mm' and 'MOV CR4,$pge+pcide'";
+  for (const char* code :
+       {"MOV EAX,CR4", "XCHG CR4,EAX", "ADD CR4,$1", "MOV EAX,CR3", "MOV CR4,EAX", "MOV CR3,[x]"}) {
+    EXPECT_NE(words(code).find(forms), std::string::npos) << code << ": " << words(code);
+  }
+  EXPECT_EQ(words("MOV CR4,$0"),
+            "4:10: operand '$0' is not supported: CR4.PCIDE stays as it is, and the line 'Pcid=' "
+            "says how");
+  EXPECT_EQ(words("MOV CR4,$smep"),
+            "4:11: operand 'smep' is not supported: the bits of CR4 are pge and pcide, as in "
+            "$pge+pcide, or $0");
+  EXPECT_TRUE(starts(words("MOV CR4,$pge,keep"), "4:6: operand 'CR4,$pge,keep'"));
+  EXPECT_TRUE(starts(words("MOV CR3,$1,drop"), "4:6: operand 'CR3,$1,drop'"));
+  EXPECT_EQ(words("MOV CR4,$pcide"), "a verdict");
+  for (const char* code : {"INVLPGB", "INVLPGB $5", "INVLPGB $0,$1", "INVLPGB $4,$1",
+                           "INVLPGB $1,$4096", "TLBSYNC $1"}) {
+    EXPECT_NE(pages(code).find("not supported"), std::string::npos) << code << ": " << pages(code);
+  }
 }
 
 TEST(Refuse, NumbersThatDoNotFit) {
@@ -146,6 +171,10 @@ TEST(Refuse, TwiceTheSame) {
             "2:42: 'PTE(x)' has an initial value already");
   EXPECT_EQ(error_of("X86 T\n{ x=0; }\n P0 | P0.irq | P0.irq ;\n NOP | NOP | NOP ;\nexists (x=1)"),
             "3:16: the column 'P0.irq' is there twice");
+  EXPECT_EQ(error_of("X86 T\n{ x=0; }\n P0 | P0.nmi | P0.nmi ;\n NOP | NOP | NOP ;\nexists (x=1)"),
+            "3:16: the column 'P0.nmi' is there twice");
+  EXPECT_EQ(error_of("X86 T\n{ x=0; }\n P0 | P0.smi ;\n NOP | NOP ;\nexists (x=1)"),
+            "3:7: 'P0.smi': a column is P0, P0.irq or P0.nmi");
   EXPECT_EQ(error_of("X86 T\nExpect=sc:Never sc:Always\n{ x=0; }\n P0 ;\n NOP ;\nexists (x=1)"),
             "2:8: Expect=sc:Never sc:Always: sc is there twice");
 }
@@ -170,6 +199,11 @@ TEST(Refuse, LinesAboveTheInitialState) {
   EXPECT_EQ(line("Fill=off"), "2:1: 'Fill': did you mean 'Fills'?");
   EXPECT_EQ(line("evictions=on"), "2:1: 'evictions': did you mean 'Evictions'?");
   EXPECT_EQ(line("Apic=on"), "2:6: 'on' is no value of Apic; it is xapic or x2apic");
+  EXPECT_EQ(line("Walks=late"), "2:7: 'late' is no value of Walks; it is early or whole");
+  EXPECT_EQ(line("Errata="), "2:8: Errata= names none");
+  EXPECT_EQ(line("Errata=walker_is_late f00f"),
+            "2:23: 'f00f' is no erratum; they are invlpg_leaves_globals, "
+            "pge_toggle_flushes_nothing, walker_overwrites, walker_is_late");
   EXPECT_EQ(line("Far=x"), "2:5: Far names 'x', which is no page");
   EXPECT_EQ(line("Expect="), "2:8: Expect= says nothing; as in Expect=sc:Never tso:Sometimes");
   EXPECT_TRUE(starts(line("Expect=sc:Perhaps"), "2:8: Expect=sc:Perhaps: 'sc:Perhaps' is not"));
