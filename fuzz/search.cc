@@ -5,7 +5,6 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -35,9 +34,9 @@ constexpr const char* kHelp =
     "\n"
     "  --seed S          first seed (default 1); run i uses seed S + i\n"
     "  --executions N    how many runs at most (default 100000)\n"
-    "  --cpus N          simulated CPUs, 1 to 8 (default 4)\n"
-    "  --ops N           operations per CPU, 1 to 16 (default 8)\n"
-    "  --deviations N    deviations from the default schedule at most, 0 to 64 (default 16)\n"
+    "  --cpus N          simulated CPUs, 1 to 8 (default: drawn, mostly 2 to 4)\n"
+    "  --ops N           operations per CPU, 1 to 16 (default: drawn for each)\n"
+    "  --deviations N    deviations from the default schedule at most, 0 to 64 (default 32)\n"
     "  --strategy NAME   what decides when things happen (default random):\n"
     "                    random, the generator, which knows nothing of the run;\n"
     "                    walk, a walk among the CPUs;\n"
@@ -49,11 +48,21 @@ constexpr const char* kHelp =
     "  --turn SWITCH     a yes-or-no field of the configuration, such as broadcast, that is not "
     "at\n"
     "                    its default in any run; up to three with a plus between them\n"
+    "  --focus NAME      every run has this focus: switches and operations that belong together\n"
+    "                    (default: half of the runs have one, each as often)\n"
+    "  --list-focuses    only tells their names\n"
+    "  --plain           no focus, and scenarios as the counted tests have them: 4 CPUs with 8\n"
+    "                    operations and up to 16 deviations, if nothing else is said. The next "
+    "two\n"
+    "                    belong to it; otherwise they are always on\n"
     "  --any-switch      in half of the runs turn a switch that otherwise turns on request only,\n"
     "                    such as nmi or device; in half turn the others as often as not; and more\n"
     "                    runs above a hypervisor\n"
     "  --chains          in half of the runs some operations belong together, such as split and\n"
     "                    collapse of one page\n"
+    "  --hashes FILE     write the trace hash of each run to FILE, 8 bytes each. Two programs with "
+    "the\n"
+    "                    same options did the same where their hashes are the same\n"
     "  --out FILE        write the scenario that fired to FILE: as text if FILE ends in .txt, else "
     "as bytes\n"
     "  --replay FILE     search nothing; tell the story of FILE with the core that this program "
@@ -74,6 +83,11 @@ struct Options {
   std::uint64_t executions{100000};
   GenerateOptions generate{};
   Strategy strategy{Strategy::random};
+  bool plain{false};
+  bool cpus_given{false};
+  bool ops_given{false};
+  bool deviations_given{false};
+  std::string hashes;
   bool progress{false};
   std::string out;
   std::string replay;
@@ -153,6 +167,12 @@ bool set_turned(const char* text, GenerateOptions& options) {
                      " switches with a plus between them, of " + list_of(names));
 }
 
+bool set_focus(const char* text, GenerateOptions& options) {
+  options.focus = find_focus(text ? text : "");
+  return options.focus != nullptr ||
+         usage_error("--focus needs one of those that --list-focuses tells");
+}
+
 /// One option; `value` takes the word behind it, or nothing. Returns false after telling what is
 /// wrong.
 template <class Value>
@@ -165,12 +185,18 @@ bool parse_option(const char* name, Value&& value, Options& options) {
       {"--deviations", 0, kMaxDeviations, nullptr, &options.generate.max_deviations},
   };
   const std::string_view word = name;
+  options.cpus_given |= word == "--cpus";
+  options.ops_given |= word == "--ops";
+  options.deviations_given |= word == "--deviations";
   for (const NumberOption& option : numbers) {
     if (word == option.name) return set_number(option, value());
   }
   if (word == "--strategy") return set_named(name, value(), kStrategyNames, options.strategy);
   if (word == "--backend") return set_named(name, value(), kBackendNames, options.generate.backend);
   if (word == "--turn") return set_turned(value(), options.generate);
+  if (word == "--focus") return set_focus(value(), options.generate);
+  if (word == "--hashes") return set_name(name, value(), options.hashes);
+  if (word == "--plain") return options.plain = true;
   if (word == "--out") return set_name(name, value(), options.out);
   if (word == "--replay") return set_name(name, value(), options.replay);
   if (word == "--progress") return options.progress = true;
@@ -180,6 +206,15 @@ bool parse_option(const char* name, Value&& value, Options& options) {
                      shell_quoted(word));
 }
 
+/// What a search does if it is not plain.
+void search_everywhere(Options& options) {
+  GenerateOptions& generate = options.generate;
+  generate.draw_cpus = !options.cpus_given;
+  generate.draw_ops = !options.ops_given;
+  if (!options.deviations_given) generate.max_deviations = kEverywhere.max_deviations;
+  generate.any_switch = generate.chains = generate.focused = true;
+}
+
 bool parse_options(int argc, char** argv, Options& options) {
   for (int i = 1; i < argc; ++i) {
     const char* const name = argv[i];
@@ -187,8 +222,14 @@ bool parse_options(int argc, char** argv, Options& options) {
     if (!parse_option(name, value, options)) return false;
   }
   constexpr int kReplayAlone = 3;
-  if (options.replay.empty() || argc == kReplayAlone) return true;
-  return usage_error("--replay takes no other option");
+  if (!options.replay.empty() && argc != kReplayAlone) {
+    return usage_error("--replay takes no other option");
+  }
+  if (options.plain) {
+    return options.generate.focus == nullptr || usage_error("--plain has no focus");
+  }
+  search_everywhere(options);
+  return true;
 }
 
 /// Whether the scenario, with the deviations that the strategy has written down, is the run that
@@ -252,7 +293,33 @@ int replay(const std::string& path) {
 
 volatile std::sig_atomic_t stopped = 0;
 
+/// The trace hash of each run, or nothing if no file is asked for.
+class Hashes {
+ public:
+  explicit Hashes(const std::string& path)
+      : file_(path.empty() ? nullptr : std::fopen(path.c_str(), "wb")), wanted_(!path.empty()) {}
+  ~Hashes() {
+    if (file_ != nullptr) std::fclose(file_);
+  }
+  Hashes(const Hashes&) = delete;
+  Hashes& operator=(const Hashes&) = delete;
+
+  void add(std::uint64_t hash) {
+    if (file_ != nullptr) written_ &= std::fwrite(&hash, sizeof hash, 1, file_) == 1;
+  }
+  /// Whether all that was asked for is in the file.
+  [[nodiscard]] bool is_whole() {
+    return !wanted_ || (file_ != nullptr && written_ && std::fflush(file_) == 0);
+  }
+
+ private:
+  std::FILE* file_;
+  bool wanted_;
+  bool written_{true};
+};
+
 int search(const Options& options, char** argv) {
+  Hashes hashes(options.hashes);
   auto* runner = new Runner;
   auto* search = new Search(*runner, options.strategy, options.generate);
   std::uint64_t operations = 0;
@@ -261,6 +328,7 @@ int search(const Options& options, char** argv) {
   for (; i < options.executions && stopped == 0; ++i) {
     const bool failed = search->run(options.seed + i).failed();
     operations += runner->machine().step();
+    hashes.add(runner->machine().recorder().hash());
     if (failed) {
       if (replays(*runner, search->scenario())) {
         return report(*runner, search->scenario(), options, argv, i + 1);
@@ -274,6 +342,10 @@ int search(const Options& options, char** argv) {
   }
   if (lost != 0) {
     std::fprintf(stderr, "search: %" PRIu64 " reports cannot be replayed as scenarios\n", lost);
+    return kCouldNot;
+  }
+  if (!hashes.is_whole()) {
+    std::fprintf(stderr, "search: %s cannot be written\n", options.hashes.c_str());
     return kCouldNot;
   }
   const bool whole = i == options.executions;
@@ -296,10 +368,14 @@ int work(const Options& options, char** argv) {
 
 int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--help") == 0) {
-      std::fputs(kHelp, stdout);
-      return shootdown::host::finish("search", kOk);
+    const std::string_view word = argv[i];
+    if (word != "--help" && word != "--list-focuses") continue;
+    if (word == "--help") std::fputs(kHelp, stdout);
+    for (const Focus& focus : focuses()) {
+      if (word != "--help")
+        std::printf("%.*s\n", static_cast<int>(focus.name.size()), focus.name.data());
     }
+    return shootdown::host::finish("search", kOk);
   }
   Options options;
   if (!parse_options(argc, argv, options)) return kCouldNot;

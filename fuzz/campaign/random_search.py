@@ -18,8 +18,6 @@ _STOPPED = re.compile(r"^stopped after (\d+) executions")
 # ones are short: a campaign that ends early has made some executions, and knows how many.
 _FIRST_SLICE = 1_000
 _SLICE = 50_000
-# Twice the default: the rarest bugs need several deviations to meet.
-_OPTIONS = ["--deviations", "32", "--any-switch", "--chains"]
 
 
 class RandomSearch(Engine):
@@ -46,7 +44,7 @@ class RandomSearch(Engine):
         """The command line of the slice that is next."""
         strategy = [] if self.strategy == "random" else ["--strategy", self.strategy]
         return [str(self.program), "--seed", str((self._seed + self._done) % 2**64),
-                "--executions", str(size), *_OPTIONS, *strategy]
+                "--executions", str(size), *strategy]
 
     def poll(self) -> list[Find]:
         if self._process is None:

@@ -96,8 +96,9 @@ class SimKernel final : public KernelView {
   /// With faults: so many pauses pass before a lost interrupt is sent again.
   static constexpr std::uint64_t kStallLimit = 4;
   static constexpr unsigned kMms = kMaxMms + 1;
-  /// Few, so that they are used again: one, or two for many mms.
-  static constexpr std::uint32_t global_asids(unsigned mms) { return mms > 4 ? 2 : 1; }
+  /// Few, so that they are used again: one for two mms or four, else two, so that three mms have
+  /// some to change between.
+  static constexpr std::uint32_t global_asids(unsigned mms) { return mms > 4 || mms == 3 ? 2 : 1; }
 
  private:
   static constexpr std::int32_t kDying = -1;

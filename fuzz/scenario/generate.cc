@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "fuzz/scenario/chains.h"
+
 namespace shootdown::fuzz {
 
 namespace {
@@ -83,156 +85,91 @@ void flush_some_range(std::uint64_t seed, const Swarm& swarm, Scenario& scenario
   program[random.below(program.size())] = swarm.op(random, OpKind::flush_range);
 }
 
-/// Which page an operation of a chain is about, seen from the chain's own.
-enum class Where : std::uint8_t {
-  here,
-  large,  // a large page
-  small,  // a small page, and where there is one the next with it
-  next,   // that next one
-};
-
-/// One operation of a chain. Chains that are shorter than others end with kCount.
-struct Link {
-  constexpr Link(OpKind the_kind = OpKind::kCount, Where the_place = Where::here)
-      : kind(the_kind), where(the_place) {}
-  OpKind kind;
-  Where where;
-};
-
-/// What makes sense one after another on the same page of the same mm: what a bug needs done
-/// before, and what shows it. Only the first one's page and mm are drawn.
-using Chain = std::array<Link, 6>;
-constexpr auto kChains = [] {
-  using enum OpKind;
-  using enum Where;
-  return std::to_array<Chain>({
-      {map, split, collapse},
-      {map, split, write, collapse},
-      {map, read, split, write},
-      {fail_allocation, free_table},
-      {fail_allocation, collapse},
-      {reclaim, batch_flush},
-      {reclaim, protect},
-      {protect, reclaim, unmap},
-      {idle, resume, read},
-      {write, idle, resume, write},
-      {offline, online, switch_to, read},
-      {kernel_map, kernel_read, kernel_unmap},
-      {fork, write, cow},
-      {protect, unprotect, write},
-      {unmap, reclaim_tables, map, read},
-      {switch_to, walk, read, walk},
-      {read, leave, switch_to, read},
-      {walk, walk, walk, walk},
-      // Two flushes between two returns to user mode, of pages of both sizes.
-      {Link(map, large), {read, large}, {read, next}, {unmap, large}, {unmap, small}, {read, next}},
-  });
-}();
-
-/// What two CPUs do to a page at the same time: the first one's chain and that of the others.
-using Duet = std::array<Chain, 2>;
-constexpr auto kDuets = [] {
-  using enum OpKind;
-  return std::to_array<Duet>({
-      {{{map, reclaim, batch_flush, map, reclaim, batch_flush},
-        {switch_to, read, leave, switch_to, leave, switch_to}}},
-      {{{switch_to, walk, walk, walk}, {unmap, map, {map, Where::next}}}},
-  });
-}();
-
-/// Where the chains of a run meet: now and then on a large page.
-Op meeting_point(Random& random, const Swarm& swarm) {
-  Op model = swarm.op(random, OpKind::map);
-  if (random.chance(1, 3)) model.page = page_for(shape(OpKind::split), model.page);
-  return model;
-}
-
-/// The page of `model` as a link sees it.
-Op seen_from(const Op& model, Where where) {
-  Op op = model;
-  const unsigned small = model.page % (kSmallPages - 1);
-  switch (where) {
-    case Where::here:
-      break;
-    case Where::large:
-      op.page = page_for(shape(OpKind::split), model.page);
-      break;
-    case Where::small:
-      op.page = small;
-      op.count = 2;
-      break;
-    case Where::next:
-      op.page = small + 1;
-      op.count = 1;
-      break;
-  }
-  return op;
-}
-
-/// Adds the operations of the chain while there are fewer than `size`.
-void add_links(const Chain& chain, const Swarm& swarm, Op model, unsigned size,
-               BoundedList<Op, kMaxOpsPerCpu>& program) {
-  for (const Link& link : chain) {
-    if (link.kind == OpKind::kCount) break;
-    // Chains that split pages are about large ones, from their first operation on.
-    const OpShape& used = shape(link.kind);
-    if (used.first_page != 0) model.page = page_for(used, model.page);
-  }
-  for (const Link& link : chain) {
-    if (link.kind == OpKind::kCount || program.size() >= size) break;
-    program.push_back(swarm.op_like(seen_from(model, link.where), link.kind));
-  }
-}
-
-void add_chain(Random& random, const Swarm& swarm, const Op& meeting, unsigned size,
-               BoundedList<Op, kMaxOpsPerCpu>& program) {
-  const Chain& chain = kChains[random.below(kChains.size())];
-  const Op model = random.chance(1, 2) ? meeting : swarm.op(random, OpKind::map);
-  add_links(chain, swarm, model, size, program);
-}
-
-/// The chains of a run.
-struct Chains {
-  bool any{false};
-  Op meeting{};
-  const Duet* duet{nullptr};
-};
-
-Chains draw_chains(Random& random, const Swarm& common) {
-  Chains chains{.any = random.chance(1, 2)};
-  if (!chains.any) return chains;
-  chains.meeting = meeting_point(random, common);
-  if (random.chance(1, 2)) chains.duet = &kDuets[random.below(kDuets.size())];
-  return chains;
-}
-
-/// Fills the program of a CPU. What belongs together is drawn from `other`.
-void fill_program(unsigned cpu, unsigned size, const Swarm& swarm, const Chains& chains,
-                  Random& random, Random& other, BoundedList<Op, kMaxOpsPerCpu>& program) {
-  // Every program may begin with two operations that are not its own.
-  constexpr unsigned kBeginning = 2;
-  bool plays = chains.duet != nullptr;
-  while (program.size() < size) {
-    if (plays && program.size() >= kBeginning) {
-      add_links((*chains.duet)[cpu == 0 ? 0 : 1], swarm, chains.meeting, size, program);
-      plays = false;
-    } else if (chains.any && other.chance(1, 3)) {
-      add_chain(other, swarm, chains.meeting, size, program);
-    } else {
-      program.push_back(swarm.op(random));
-    }
-  }
-}
-
 Mix pick_mix(Random& random) {
   if (random.chance(1, 2)) return Mix::basic;
   return random.chance(1, 2) ? Mix::memory : Mix::all;
 }
 
+/// What a run is like beside what it always was. It has a stream of its own.
+struct Shape {
+  const Focus* focus{nullptr};
+  bool meets{false};       // all operations are about one page
+  bool keeps_kinds{true};  // the operations are those of the focus
+  unsigned cpus;
+  unsigned ops;
+  bool uneven{false};  // some programs are shorter
+};
+
+/// Four CPUs are the most likely: more pairs can meet than among two or three, and the run is not
+/// much longer.
+unsigned some_cpus(Random& random) {
+  static constexpr std::array<std::uint8_t, 16> kCpus{1, 2, 2, 2, 3, 3, 3, 4,
+                                                      4, 4, 4, 4, 4, 5, 6, 8};
+  const unsigned cpus = kCpus[random.below(kCpus.size())];
+  return cpus == 6 ? random.between(6, 7) : cpus;
+}
+
+unsigned some_ops(Random& random) {
+  constexpr unsigned kUsual = 8;
+  return random.chance(1, 2) ? kUsual : random.between(1, kMaxOpsPerCpu);
+}
+
+Shape draw_shape(std::uint64_t seed, const GenerateOptions& options) {
+  Random random(seed ^ 0x9e3779b1);
+  Shape shape{.focus = options.focus,
+              .cpus = std::clamp(options.cpus, 1U, kMaxCpus),
+              .ops = std::min(options.ops_per_cpu, kMaxOpsPerCpu)};
+  const std::span<const Focus> known = focuses();
+  const unsigned chosen = random.below(static_cast<unsigned>(known.size()));
+  const bool focused = random.chance(1, 2);
+  if (options.focused && focused && shape.focus == nullptr) shape.focus = &known[chosen];
+  const bool varies = shape.focus != nullptr || random.chance(1, 4);
+  const unsigned cpus = some_cpus(random);
+  const unsigned ops = some_ops(random);
+  if (options.draw_cpus && varies) shape.cpus = cpus;
+  if (options.draw_ops && varies) shape.ops = ops;
+  shape.uneven = random.chance(1, 4) && options.draw_ops && varies;
+  shape.meets = random.chance(1, 3) && shape.focus != nullptr;
+  shape.keeps_kinds = random.chance(3, 4);
+  return shape;
+}
+
+/// The configuration of a focus: mostly nothing but what belongs to it.
+void set_focus(std::uint64_t seed, const Focus& focus, Header& header) {
+  Random random(seed ^ 0x85ebca6b);
+  const unsigned cpus = header.cpus;
+  header = Header{};
+  header.cpus = static_cast<std::uint8_t>(cpus);
+  if (random.chance(1, 4)) header.mms = static_cast<std::uint8_t>(random.between(1, kMaxMms));
+  if (random.chance(1, 8)) {
+    const HeaderSwitch& one =
+        kHeaderSwitches[random.below(static_cast<unsigned>(kHeaderSwitches.size()))];
+    if (one.is_drawn) header.*one.field = !(header.*one.field);
+  }
+  if (random.chance(1, 8)) header.ceiling = static_cast<std::uint8_t>(random.below(kMaxCeiling));
+  focus.set(random, header);
+}
+
+Swarm draw_swarm(Random& random, const Header& header, const Shape& shape) {
+  const Mix mix = pick_mix(random);
+  if (shape.focus == nullptr || shape.focus->kinds == 0 || !shape.keeps_kinds) {
+    return {random, header, mix};
+  }
+  return {random, header, shape.focus->kinds};
+}
+
+/// How many operations a CPU has.
+unsigned size_of(Random& random, const Shape& shape) {
+  return shape.uneven && random.chance(1, 2) ? random.between(1, shape.ops) : shape.ops;
+}
+
 }  // namespace
 
 Swarm::Swarm(Random& random, const Header& header, Mix mix)
-    : op_kinds_(kinds_of(mix)),
+    : Swarm(random, header, kinds_of(mix)) {}
+
+Swarm::Swarm(Random& random, const Header& header, std::uint64_t kinds)
+    : op_kinds_(kinds),
       ops_(random, op_kinds_),
       deviations_(random, deviation_kinds_for(header)),
       cpus_(header.cpus),
@@ -243,6 +180,13 @@ Swarm::Swarm(Random& random, const Header& header, Mix mix)
   longest_delay_ = random.between(1, 255);
 }
 
+void Swarm::meet(Random& random) {
+  meets_ = true;
+  page_window_ = random.between(1, 2);
+  const bool large = random.chance(1, 2);
+  first_page_ = large ? kSmallPages : random.below(kSmallPages - 1);
+}
+
 Swarm Swarm::with_other_kinds(Random& random) const {
   Swarm other = *this;
   other.ops_ = WildWeights<kOpKinds>(random, op_kinds_);
@@ -250,11 +194,12 @@ Swarm Swarm::with_other_kinds(Random& random) const {
 }
 
 unsigned Swarm::page(Random& random) const {
-  if (random.chance(1, 8)) return random.below(kPages);
+  if (random.chance(1, meets_ ? 32 : 8)) return random.below(kPages);
   return (first_page_ + random.below(page_window_)) % kPages;
 }
 
 unsigned Swarm::mm(Random& random) const {
+  if (meets_ && !random.chance(1, 8)) return favourite_mm_;
   return random.chance(1, 2) ? favourite_mm_ : random.below(mms_);
 }
 
@@ -338,28 +283,32 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
   Random other(~seed);
   scenario = Scenario{};
   Header& header = scenario.header;
-  header.cpus = std::clamp(options.cpus, 1u, kMaxCpus);
+  const Shape shape = draw_shape(seed, options);
+  header.cpus = static_cast<std::uint8_t>(shape.cpus);
   if (options.vary_header) {
     vary_header(random, header);
     header.backend = some_backend(other);
     header.tso = other.chance(1, 2);
   }
   if (options.any_switch) turn_any_switch(seed, header);
+  if (shape.focus != nullptr) set_focus(seed, *shape.focus, header);
   if (options.backend != Backend::kCount) header.backend = options.backend;
   for (const HeaderSwitch* one : options.turned) {
     if (one != nullptr) header.*one->field = !(Header{}.*one->field);
   }
 
-  const Swarm common(random, header, pick_mix(random));
-  const Chains chains = options.chains ? draw_chains(other, common) : Chains{};
+  Swarm common = draw_swarm(random, header, shape);
+  if (shape.meets) common.meet(other);
+  const bool plain = shape.focus == nullptr;
+  const Chains chains = options.chains ? Chains(other, common, plain) : Chains();
   const bool has_roles = random.chance(1, 2);
   const bool starts_mapped = random.chance(1, 2);
-  const unsigned ops = std::min(options.ops_per_cpu, kMaxOpsPerCpu);
   for (unsigned cpu = 0; cpu < header.cpus; ++cpu) {
     // With roles, for example, one CPU may only read while another only unmaps.
     const Swarm swarm = has_roles ? common.with_other_kinds(random) : common;
     auto& program = scenario.ops[cpu];
-    fill_program(cpu, ops, swarm, chains, random, other, program);
+    const unsigned ops = size_of(other, shape);
+    chains.fill(cpu, ops, swarm, random, other, program);
     // All CPUs start on mm 0 with half of its small pages mapped; more pages and other mms
     // must be asked for. CPU 0 maps because it goes first in the default schedule.
     if (ops > 0 && random.chance(3, 4)) program[0] = swarm.op(random, OpKind::switch_to);

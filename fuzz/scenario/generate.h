@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 
+#include "fuzz/scenario/focus.h"
 #include "fuzz/scenario/kinds.h"
 #include "fuzz/scenario/random.h"
 #include "fuzz/scenario/scenario.h"
@@ -53,6 +54,11 @@ enum class Mix : std::uint8_t {
 class Swarm {
  public:
   Swarm(Random& random, const Header& header, Mix mix = Mix::all);
+  /// Of these kinds of operation only, a bit each.
+  Swarm(Random& random, const Header& header, std::uint64_t kinds);
+  /// From here on all operations are about one page or two neighbours of one mm, which in half of
+  /// the runs are large.
+  void meet(Random& random);
   /// The same pages and mms, other kinds of operation: another role in the same run.
   [[nodiscard]] Swarm with_other_kinds(Random& random) const;
   /// Operations and deviations are normalised for the header.
@@ -79,11 +85,14 @@ class Swarm {
   unsigned first_page_;
   unsigned page_window_;
   unsigned longest_delay_;
+  bool meets_{false};
 };
 
 struct GenerateOptions {
   unsigned cpus{4};
   unsigned ops_per_cpu{8};
+  bool draw_cpus{false};        // 1 to kMaxCpus instead of `cpus`
+  bool draw_ops{false};         // 1 to kMaxOpsPerCpu, not for each CPU the same
   unsigned max_deviations{16};  // The number is drawn from 0 to this, small ones more often.
   bool vary_header{true};       // Off: everything but `cpus` stays at its default.
   /// These switches are never at their defaults: no draw changes them.
@@ -92,10 +101,22 @@ struct GenerateOptions {
   /// Switches turn that otherwise turn on request, several come together, and backends come often.
   bool any_switch{false};
   bool chains{false};  // In half of the runs some operations belong together.
+  /// Half of the runs have a focus. Of the others some are about one page, and there are more
+  /// chains.
+  bool focused{false};
+  const Focus* focus{nullptr};  // Every run has this one.
 };
 
-/// The same scenario for the same seed and options, everywhere. Options beyond the bounds of a
-/// scenario are cut to them.
+/// What searches are made with that look for any bug.
+inline constexpr GenerateOptions kEverywhere{.draw_cpus = true,
+                                             .draw_ops = true,
+                                             .max_deviations = 32,
+                                             .any_switch = true,
+                                             .chains = true,
+                                             .focused = true};
+
+/// The same scenario for the same seed and options, on every machine. Options beyond the bounds of
+/// a scenario are cut to them.
 void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scenario);
 
 /// Mostly native.

@@ -369,7 +369,7 @@ std::size_t mutate(std::span<std::uint8_t> buffer, std::size_t size, std::uint32
   // more than one that was changed step by step: docs/findings.md has what each share is worth.
   const bool is_new = random.chance(1, 2);
   if (is_new) {
-    generate(random.next(), {.max_deviations = 32, .any_switch = true, .chains = true}, scenario);
+    generate(random.next(), kEverywhere, scenario);
   } else {
     mutate(scenario, random);
   }

@@ -300,6 +300,99 @@ TEST(Generate, SwitchesTurnTogetherOnRequest) {
   EXPECT_GT(both[1], 2 * both[0]);
 }
 
+TEST(Focus, HalfOfTheRunsAreAsWithoutUpToTheirSizes) {
+  GenerateOptions plain = kEverywhere;
+  plain.focused = plain.draw_cpus = plain.draw_ops = false;
+  unsigned same = 0;
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    const Scenario scenario = generated(seed, kEverywhere);
+    Scenario normal = scenario;
+    normalise(normal);
+    ASSERT_EQ(normal, scenario) << "seed " << seed;
+    same += scenario == generated(seed, plain) ? 1 : 0;
+  }
+  EXPECT_GT(same, kSeeds / 3);
+  EXPECT_LT(same, kSeeds / 2);
+}
+
+TEST(Focus, EverySizeComes) {
+  std::array<unsigned, kMaxCpus + 1> cpus{};
+  std::array<unsigned, kMaxOpsPerCpu + 1> longest{};
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    const Scenario scenario = generated(seed, kEverywhere);
+    ++cpus[scenario.header.cpus];
+    unsigned most = 0;
+    for (const auto& program : scenario.ops) most = std::max(most, program.size());
+    ++longest[most];
+  }
+  for (unsigned count = 1; count <= kMaxCpus; ++count) EXPECT_GT(cpus[count], 0U) << count;
+  for (unsigned count = 1; count <= kMaxOpsPerCpu; ++count) EXPECT_GT(longest[count], 0U) << count;
+}
+
+TEST(Focus, SizesThatAreAskedForStay) {
+  GenerateOptions options = kEverywhere;
+  options.draw_cpus = options.draw_ops = false;
+  options.cpus = 3;
+  options.ops_per_cpu = 5;
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    const Scenario scenario = generated(seed, options);
+    ASSERT_EQ(scenario.header.cpus, 3);
+    for (unsigned cpu = 0; cpu < 3; ++cpu) ASSERT_EQ(scenario.ops[cpu].size(), 5U);
+  }
+}
+
+TEST(Focus, WhatIsAskedForIsInEveryRunOfIt) {
+  GenerateOptions options = kEverywhere;
+  options.focus = find_focus("isolation, deferral, NMIs");
+  ASSERT_NE(options.focus, nullptr);
+  options.turned[0] = switch_named("tso");
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    const Header header = generated(seed, options).header;
+    ASSERT_TRUE(header.pti && header.defer_user_pages && header.nmi && header.tso);
+  }
+  EXPECT_EQ(find_focus("nothing"), nullptr);
+}
+
+/// Each is in the mix, and is what its name says and nothing that another one is, too.
+TEST(Focus, EachHasItsShareOfAllRuns) {
+  std::set<std::string_view> names;
+  for (const Focus& focus : focuses()) EXPECT_TRUE(names.insert(focus.name).second) << focus.name;
+  unsigned early_with_nmi = 0;
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    const Header header = generated(seed, kEverywhere).header;
+    early_with_nmi += header.early && header.nmi && !header.lazy_masks && !header.broadcast ? 1 : 0;
+  }
+  EXPECT_GT(early_with_nmi, kSeeds / 100);
+}
+
+/// In how many runs the operations that name a page, of which there are some, name few.
+unsigned runs_about_few_pages(const GenerateOptions& options) {
+  constexpr unsigned kSome = 12;
+  constexpr unsigned kFew = 4;  // two, and what they are for operations of another size
+  unsigned runs = 0;
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    std::set<unsigned> pages;
+    unsigned named = 0;
+    const Scenario scenario = generated(seed, options);
+    for (const auto& program : scenario.ops) {
+      for (const Op& op : program) {
+        if (!shape(op.kind).uses_page || shape(op.kind).pages == kKernelPages) continue;
+        pages.insert(op.page);
+        ++named;
+      }
+    }
+    runs += named >= kSome && pages.size() <= kFew ? 1 : 0;
+  }
+  return runs;
+}
+
+TEST(Focus, OperationsOfManyRunsAreAboutOnePage) {
+  GenerateOptions options{.max_deviations = 32, .any_switch = true, .chains = true};
+  const unsigned before = runs_about_few_pages(options);
+  options.focus = find_focus("plain");
+  EXPECT_GT(runs_about_few_pages(options), before + (kSeeds / 10));
+}
+
 TEST(Generate, SeedsDiffer) {
   std::set<std::vector<std::uint8_t>> seen;
   for (std::uint64_t seed = 0; seed < kSeeds; ++seed) seen.insert(encode(generated(seed)));

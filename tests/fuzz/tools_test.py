@@ -56,6 +56,10 @@ class ToolsTest(unittest.TestCase):
                 (["--ops", "17"], "--ops needs a number from 1 to 16"),
                 (["--deviations", "65"], "--deviations needs a number from 0 to 64"),
                 (["--deviations", "99999999999999999999"], "--deviations needs a number"),
+                (["--focus", "nosuch"], "--focus needs one of those that --list-focuses tells"),
+                (["--focus"], "--focus needs one of"),
+                (["--focus", "isolation", "--plain"], "--plain has no focus"),
+                (["--hashes", ""], "--hashes needs a file name"),
                 (["--out"], "--out needs a file name"),
                 (["--out", ""], "--out needs a file name"),
                 (["--replay", "x", "--seed", "1"], "--replay takes no other option"),
@@ -100,6 +104,34 @@ class ToolsTest(unittest.TestCase):
             error = self.refused(SEARCH, "--executions", "1000000000", "--out", out)
             self.assertIn(out, error)
 
+    def hashes(self, *options):
+        run = self.run_tool(SEARCH, "--executions", "300", "--hashes", "hashes", *options)
+        self.assertEqual((run.returncode, run.stderr), (OK, ""))
+        with open(os.path.join(self.folder, "hashes"), "rb") as file:
+            data = file.read()
+        return [data[at:at + 8] for at in range(0, len(data), 8)]
+
+    def test_each_run_has_the_hash_of_its_trace(self):
+        first, other = self.hashes("--seed", "1"), self.hashes("--seed", "2")
+        self.assertEqual((len(first), first[1:], self.hashes("--seed", "1")), (300, other[:-1], first))
+        self.assertGreater(len(set(first)), 290)
+        self.assertNotEqual(first, self.hashes("--seed", "1", "--focus", "isolation"))
+        self.assertNotEqual(first, self.hashes("--seed", "1", "--plain"))
+
+    def test_hashes_that_cannot_be_written(self):
+        self.assertIn("no/such/hashes cannot be written", self.refused(SEARCH, "--executions", "1", "--hashes",
+                                                                       "no/such/hashes"))
+
+    def test_every_focus_can_be_searched(self):
+        run = self.run_tool(SEARCH, "--list-focuses")
+        self.assertEqual((run.returncode, run.stderr), (OK, ""))
+        names = run.stdout.splitlines()
+        self.assertIn("isolation, deferral", names)
+        self.assertEqual(len(names), len(set(names)))
+        for name in names:
+            run = self.run_tool(SEARCH, "--focus", name, "--executions", "100")
+            self.assertEqual((run.returncode, run.stderr), (OK, ""), run.stdout)
+
     def test_looking_whether_an_output_can_be_written_leaves_nothing(self):
         run = self.run_tool(SEARCH, "--executions", "1", "--out", "x.bin")
         self.assertEqual((run.returncode, run.stderr), (OK, ""))
@@ -118,6 +150,7 @@ class ToolsTest(unittest.TestCase):
     def test_help_names_every_option(self):
         for program, options in ((SEARCH, ("seed", "executions", "cpus", "ops", "deviations", "strategy",
                                            "backend", "turn", "any-switch", "chains", "out", "replay",
+                                           "plain", "focus", "list-focuses", "hashes",
                                            "progress")),
                                  (EXPLORE, ("sc", "tso", "cxx", "deviations", "executions", "samples",
                                             "expect"))):

@@ -56,6 +56,12 @@ class HuntTest(unittest.TestCase):
         self.assertEqual(self.hunt("search", script, options=options)[0], 0)
         self.assertEqual(self.hunt("search", script)[0], 1)
 
+    def test_mutants_are_searched_for_in_plain_scenarios_and_the_clean_core_everywhere(self):
+        plain = 'case "$*" in *--plain*) echo found O2 x after 1 executions; exit 1;; esac\n'
+        quiet = "echo clean after 100 executions, 5 operations"
+        self.assertEqual(self.hunt("search", plain + quiet)[0], 0)
+        self.assertEqual(self.hunt("search", plain + quiet, with_patch=False)[0], 0)
+
     def test_counts_are_compared_with_what_is_published(self):
         (self.home / "docs").mkdir()
         script = "echo found O1 x after 1700 executions; exit 1"

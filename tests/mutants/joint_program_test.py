@@ -30,7 +30,7 @@ class JointProgramTest(unittest.TestCase):
         return run.returncode, re.sub(r"(?m)^  /.*\n", "", run.stdout)
 
     def test_without_a_mutant_it_is_the_clean_core(self):
-        options = ["--seed", "1", "--executions", "3000", "--any-switch", "--chains"]
+        options = ["--seed", "1", "--executions", "3000"]
         status, output = self.run_program(CLEAN, *options)
         self.assertRegex(output, r"^clean after 3000 executions, \d+ visible operations\n$")
         self.assertEqual(self.run_program(JOINT, *options, mutant="none"), (status, output))

@@ -1,0 +1,155 @@
+#include "fuzz/scenario/focus.h"
+
+namespace shootdown::fuzz {
+
+namespace {
+
+template <class... Kinds>
+constexpr std::uint64_t bits(Kinds... kinds) {
+  return (std::uint64_t{0} | ... | (std::uint64_t{1} << static_cast<unsigned>(kinds)));
+}
+
+/// What every run needs beside what it is about: translations that are made, used and taken away.
+constexpr std::uint64_t kAlways = bits(OpKind::switch_to, OpKind::read, OpKind::write, OpKind::map,
+                                       OpKind::unmap, OpKind::protect);
+constexpr std::uint64_t kLazy =
+    kAlways | bits(OpKind::idle, OpKind::resume, OpKind::leave, OpKind::reclaim,
+                   OpKind::batch_flush, OpKind::free_table, OpKind::exit);
+constexpr std::uint64_t kBatch = kAlways | bits(OpKind::reclaim, OpKind::batch_flush, OpKind::leave,
+                                                OpKind::flush_mm, OpKind::idle, OpKind::resume);
+constexpr std::uint64_t kTables =
+    kAlways | bits(OpKind::free_table, OpKind::reclaim_tables, OpKind::split, OpKind::collapse,
+                   OpKind::walk, OpKind::reclaim, OpKind::batch_flush, OpKind::move);
+constexpr std::uint64_t kCopies = kAlways | bits(OpKind::fork, OpKind::cow, OpKind::unprotect,
+                                                 OpKind::replace, OpKind::split, OpKind::reclaim);
+constexpr std::uint64_t kKernel =
+    bits(OpKind::kernel_map, OpKind::kernel_read, OpKind::kernel_unmap, OpKind::flush_all,
+         OpKind::switch_to, OpKind::idle, OpKind::resume, OpKind::read, OpKind::temporary);
+constexpr std::uint64_t kBringUp =
+    kAlways | bits(OpKind::offline, OpKind::online, OpKind::flush_mm, OpKind::exit, OpKind::idle);
+
+template <Backend kBackend>
+void above(Random&, Header& header) {
+  header.backend = kBackend;
+}
+template <Backend kBackend>
+void above_with_store_buffers(Random&, Header& header) {
+  header.backend = kBackend;
+  header.tso = true;
+}
+
+/// A backend, or in half of the runs none.
+void some_backend_or_none(Random& random, Header& header) {
+  const auto last = static_cast<unsigned>(Backend::kCount) - 1;
+  if (random.chance(1, 2)) header.backend = static_cast<Backend>(random.between(1, last));
+}
+
+constexpr Focus kFocuses[] = {
+    {"plain", [](Random&, Header&) {}},
+    {"store buffers", [](Random&, Header& header) { header.tso = true; }},
+    {"compiler", [](Random&, Header& header) { header.compiler_reordering = true; }},
+    {"chains of tables", some_backend_or_none, kTables},
+    {"copies", [](Random&, Header& header) { header.mms = 3; }, kCopies},
+    {"batches", some_backend_or_none, kBatch},
+    {"lazy CPUs", some_backend_or_none, kLazy},
+    {"kernel pages", some_backend_or_none, kKernel},
+    {"bring-up", some_backend_or_none, kBringUp},
+    {"isolation", [](Random&, Header& header) { header.pti = true; }},
+    {"isolation, deferral",
+     [](Random&, Header& header) { header.pti = header.defer_user_pages = true; }},
+    {"isolation, deferral, NMIs",
+     [](Random&, Header& header) { header.pti = header.defer_user_pages = header.nmi = true; }},
+    {"isolation, kernel pages", [](Random&, Header& header) { header.pti = true; }, kKernel},
+    {"isolation without INVPCID",
+     [](Random& random, Header& header) {
+       header.pti = true;
+       header.invpcid = false;
+       header.defer_user_pages = random.chance(1, 2);
+     }},
+    {"isolation without PCIDs",
+     [](Random&, Header& header) {
+       header.pti = true;
+       header.pcid = false;
+     }},
+    {"kvm", above<Backend::kvm>},
+    {"hyperv", above<Backend::hyperv>},
+    {"xen", above<Backend::xen>},
+    {"uv_bau", above<Backend::uv_bau>},
+    {"kvm, store buffers", above_with_store_buffers<Backend::kvm>},
+    {"hyperv, store buffers", above_with_store_buffers<Backend::hyperv>},
+    {"xen, store buffers", above_with_store_buffers<Backend::xen>},
+    {"uv_bau, store buffers", above_with_store_buffers<Backend::uv_bau>},
+    // With more mms than are kept on dynamic ASIDs there are several global ones.
+    {"broadcast",
+     [](Random& random, Header& header) {
+       header.broadcast = true;
+       header.mms = random.between(1, kMaxMms);
+     }},
+    {"broadcast, batches",
+     [](Random& random, Header& header) {
+       header.broadcast = true;
+       header.mms = random.between(2, kMaxMms);
+     },
+     kBatch},
+    {"broadcast, store buffers",
+     [](Random& random, Header& header) {
+       header.broadcast = header.tso = true;
+       header.mms = random.between(2, kMaxMms);
+     },
+     kLazy},
+    {"lazy masks, loaded mm",
+     [](Random&, Header& header) { header.lazy_masks = header.by_loaded_mm = true; }, kLazy},
+    {"lazy masks, loaded mm, store buffers",
+     [](Random&, Header& header) { header.lazy_masks = header.by_loaded_mm = header.tso = true; },
+     kLazy},
+    {"lazy test up front",
+     [](Random& random, Header& header) {
+       header.lazy_test_up_front = true;
+       header.tso = random.chance(1, 2);
+     },
+     kLazy},
+    {"early answers, NMIs", [](Random&, Header& header) { header.early = header.nmi = true; },
+     kAlways | bits(OpKind::protect_early, OpKind::idle, OpKind::flush_mm)},
+    {"early answers, isolation",
+     [](Random& random, Header& header) {
+       header.early = header.pti = true;
+       header.nmi = random.chance(1, 2);
+     },
+     kAlways | bits(OpKind::protect_early, OpKind::idle, OpKind::flush_mm)},
+    {"NMIs", [](Random&, Header& header) { header.nmi = true; }},
+    {"NMIs, isolation", [](Random&, Header& header) { header.nmi = header.pti = true; }},
+    {"walkers, deferred tables",
+     [](Random& random, Header& header) {
+       header.defer_tables = true;
+       header.tso = random.chance(1, 2);
+     },
+     kTables},
+    {"walkers, store buffers", [](Random&, Header& header) { header.tso = true; }, kTables},
+    {"device", [](Random&, Header& header) { header.device = true; }},
+    {"lost interrupts", [](Random&, Header& header) { header.faults = true; }},
+    {"erratum of INVLPG", [](Random&, Header& header) { header.invlpg_erratum = true; }, kKernel},
+    {"no PCIDs", [](Random&, Header& header) { header.pcid = false; }},
+    {"more mms than ASIDs",
+     [](Random& random, Header& header) {
+       header.mms = kMaxMms;
+       header.tso = random.chance(1, 2);
+     }},
+    {"serial flush", [](Random&, Header& header) { header.concurrent = false; }},
+    {"whole flushes",
+     [](Random& random, Header& header) {
+       header.ceiling = static_cast<std::uint8_t>(random.below(3));
+     }},
+};
+
+}  // namespace
+
+std::span<const Focus> focuses() { return kFocuses; }
+
+const Focus* find_focus(std::string_view name) {
+  for (const Focus& focus : kFocuses) {
+    if (focus.name == name) return &focus;
+  }
+  return nullptr;
+}
+
+}  // namespace shootdown::fuzz
