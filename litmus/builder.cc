@@ -131,10 +131,11 @@ std::size_t Builder::location(Piece name) {
     if (!is_name(name.text)) {
       throw SyntaxError{.at = name.at, .what = quoted(name.text) + " is no name of a location"};
     }
-    if (is_register_name(name.text) || is_type_word(name.text)) {
+    const bool is_register = !test.is_c() && is_register_name(name.text);
+    if (is_register || is_type_word(name.text)) {
       throw SyntaxError{.at = name.at,
                         .what = quoted(name.text) +
-                                (is_register_name(name.text) ? " is a register" : " is a type") +
+                                (is_register ? " is a register" : " is a type") +
                                 ", and no name of a location"};
     }
     found = make_location(name.text, name.at);
@@ -167,7 +168,7 @@ std::size_t Builder::known(Piece name) {
                               " is not an element of an array that the initial "
                               "state declares"};
   }
-  if (is_register_name(name.text)) {
+  if (!test.is_c() && is_register_name(name.text)) {
     throw SyntaxError{.at = name.at,
                       .what = quoted(name.text) + (part_ == Part::program
                                                        ? " is a register that cannot stand here"

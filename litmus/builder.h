@@ -117,6 +117,8 @@ class Builder {
   void after_condition(Piece rest);
   std::size_t term(Piece text);
   Term make_term(Piece text);
+  /// The register, or the variable of a test in C.
+  [[nodiscard]] std::optional<Register> register_of(std::uint32_t cpu, std::string_view name) const;
   std::size_t intern(const Term& term);
   void compare_with_value(Condition& made, Piece right);
 
@@ -128,6 +130,7 @@ class Builder {
   void demand_value(std::string_view key, std::initializer_list<std::string_view> values) const;
 
   friend class ConditionParser;
+  friend class CProgram;
 
   Part part_{Part::initial};
   std::vector<std::pair<Piece, Piece>> lines_;           // of the metadata: keys and values
@@ -135,6 +138,8 @@ class Builder {
   std::vector<std::pair<std::size_t, Piece>> values_;    // of locations, in the initial state
   std::vector<std::pair<std::size_t, Piece>> observed_;  // terms that are registers
   std::vector<bool> entry_has_value_;                    // by entry: the initial state gives one
+  /// By function of a test in C.
+  std::vector<std::map<std::string, Register, std::less<>>> variables_;
   std::size_t instructions_{0};
   std::map<std::string, std::size_t, std::less<>> location_by_name_;
   std::uint64_t next_address_{kFirstAddress};

@@ -198,7 +198,7 @@ void Bench::change(const Instruction& made, Thread& thread) {
     const std::uint64_t result = compute(made.op, made.width, old, source, thread.flags);
     if (!only_flags) write(to, made.width, result, thread);
   }
-  if (made.op == Op::xadd) set_register(thread, from.reg, made.width, old);
+  if (made.op == Op::xadd || made.fetches) set_register(thread, from.reg, made.width, old);
 }
 
 void Bench::compare_exchange(const Instruction& made, Thread& thread) {

@@ -25,6 +25,9 @@ std::vector<std::string> limits_of_model(const Test& test, Memory memory) {
   std::vector<std::string> limits;
   // Under sc there are no store buffers, in the model and in what is asked.
   if (memory == Memory::sc) return limits;
+  if (test.has_plain_accesses) {
+    limits.emplace_back("takes plain accesses for relaxed ones, but C++ leaves races undefined");
+  }
   const auto stores_page = [&](const Instruction& made) {
     const Operand& to = made.operands[0];
     if (made.locked || to.kind != OperandKind::memory || to.location == kNone) return false;

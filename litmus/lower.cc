@@ -246,7 +246,7 @@ void Lowering::rename_operands(Operation& operation, const Instruction& made) {
   }
   const Operand& to = made.operands[0];
   const Operand& from = made.operands[1];
-  const bool swaps = made.op == Op::xchg || made.op == Op::xadd;
+  const bool swaps = made.op == Op::xchg || made.op == Op::xadd || made.fetches;
   const bool zeroes = replaces(made) && made.op >= Op::add;
   if (from.kind == OperandKind::reg && !swaps && !zeroes) {
     renamed.operands[1].reg.number = read(from.reg.number, operation);

@@ -27,12 +27,13 @@ constexpr int kWrong = 2;
 
 constexpr const char* kHelp =
     "usage: litmus [OPTION]... FILE|FOLDER...\n"
-    "Runs litmus tests of x86 (herd's format) in every interleaving on the modelled machine. Of a\n"
+    "Runs litmus tests of x86 and C (herd's format) in every interleaving on the modelled machine. "
+    "Of a\n"
     "folder it takes all files *.litmus, those of folders in it too, and tells a sum at the end.\n"
     "\n"
-    "  --memory MODE    sc, tso, cxx or all; default: those of the test's line 'Expect=', else "
-    "all;\n"
-    "                   cxx: each MOV is a relaxed access of C++, and a compiler reorders\n"
+    "  --memory MODE    sc, tso, cxx or all; default: those of the test's line 'Expect=', else\n"
+    "                   all, and of a test in C cxx: each MOV is a relaxed access of C++, each\n"
+    "                   atomic operation of C what it says, and a compiler reorders\n"
     "  --plain          every interleaving one by one, without partial-order reduction\n"
     "  --limit N        give up a test after N executions (default 5000000; 0: never)\n"
     "  --unroll N       how often a CPU may jump back in an execution (0 to 1000, default 4)\n"
@@ -228,6 +229,7 @@ void run_file(const std::string& path, const Options& options, Summary& summary)
   if (memories.empty()) {
     for (const Expectation& one : *expected) memories.push_back(one.memory);
   }
+  if (memories.empty() && test->is_c()) memories.push_back(Memory::compiler_reordering);
   if (memories.empty()) {
     for (const MemoryName& one : kMemories) memories.push_back(one.memory);
   }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "litmus/builder.h"
+#include "litmus/c_program.h"
 
 namespace shootdown::host::litmus {
 
@@ -16,16 +17,17 @@ Piece take_header(Builder& builder, Piece text) {
   const std::size_t end = std::min(text.text.find_first_of("\n{"), text.text.size());
   const std::vector<Piece> head = words(text.part(0, end));
   if (head.size() < 2) {
-    throw SyntaxError{.at = text.at, .what = "the first line must be 'X86 NAME' or 'X86_64 NAME'"};
+    throw SyntaxError{.at = text.at,
+                      .what = "the first line must be 'X86 NAME', 'X86_64 NAME' or 'C NAME'"};
   }
   std::string arch = lower(head[0].text);
   std::transform(arch.begin(), arch.end(), arch.begin(), [](char c) {
     return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
   });
-  if (arch != "X86" && arch != "X86_64") {
-    throw SyntaxError{
-        .at = head[0].at,
-        .what = "architecture " + quoted(head[0].text) + " is not supported; X86 and X86_64 are"};
+  if (arch != "X86" && arch != "X86_64" && arch != "C") {
+    throw SyntaxError{.at = head[0].at,
+                      .what = "architecture " + quoted(head[0].text) +
+                              " is not supported; X86, X86_64 and C are"};
   }
   builder.test.arch = arch;
   builder.test.name = head[1].text;
@@ -43,7 +45,8 @@ Piece take_header(Builder& builder, Piece text) {
   if (ends) return rest;
   throw SyntaxError{.at = rest.at,
                     .what = quoted(rest.text.substr(0, rest.text.find('\n'))) +
-                            ": the first line is 'X86 NAME', and a string may follow"};
+                            ": the first line is '" + std::string(head[0].text) +
+                            " NAME', and a string may follow"};
 }
 
 /// Where the program's table ends: at a keyword that begins a line or follows a row.
@@ -106,11 +109,16 @@ Test parse_clean(const std::string& clean) {
   builder.initial_state(rest.part(1, close - 1));
   rest = rest.part(close + 1).trimmed();
   if (rest.text.starts_with(";")) rest = rest.part(1);
-  const std::size_t end = end_of_program(rest.text);
-  const Piece table = rest.part(0, end).trimmed();
-  builder.program(table);
-  builder.final_part(rest.part(end));
-  builder.finish(table);
+  const Piece program = rest.trimmed();
+  if (builder.test.is_c()) {
+    rest = CProgram(builder, rest).parse();
+  } else {
+    const std::size_t end = end_of_program(rest.text);
+    builder.program(rest.part(0, end).trimmed());
+    rest = rest.part(end);
+  }
+  builder.final_part(rest);
+  builder.finish(program);
   locate(clean, builder.test);
   return std::move(builder.test);
 }

@@ -239,6 +239,13 @@ std::size_t Builder::term(Piece text) {
   return index;
 }
 
+std::optional<Register> Builder::register_of(std::uint32_t cpu, std::string_view name) const {
+  if (!test.is_c()) return find_register(name);
+  const auto found = variables_[cpu].find(name);
+  if (found == variables_[cpu].end()) return {};
+  return found->second;
+}
+
 Term Builder::make_term(Piece text) {
   Term made;
   if (is_entry(text.text)) {
@@ -268,13 +275,16 @@ Term Builder::make_term(Piece text) {
     }
     made.text = std::to_string(made.cpu) + ":" + std::string(text.part(colon + 1).trimmed().text);
     const std::string low = lower(name.text);
-    if ((low == "fault" || low == "gp") && made.field == Field::whole) {
+    if ((low == "fault" || low == "gp") && !test.is_c() && made.field == Field::whole) {
       made.kind = low == "gp" ? TermKind::gp : TermKind::fault;
       return made;
     }
-    const auto reg = find_register(name.text);
+    const auto reg = register_of(made.cpu, name.text);
     if (!reg) {
-      throw SyntaxError{.at = name.at, .what = quoted(name.text) + " is no register"};
+      throw SyntaxError{
+          .at = name.at,
+          .what = quoted(name.text) +
+                  (test.is_c() ? " is no variable of that function" : " is no register")};
     }
     made.kind = TermKind::reg;
     made.number = reg->number;

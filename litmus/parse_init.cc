@@ -80,6 +80,12 @@ void Builder::initial_state(Piece block) {
 }
 
 void Builder::initial_item(Piece item) {
+  if (test.is_c() &&
+      item.text.substr(0, item.text.find('=')).find_first_of(":(") != std::string_view::npos) {
+    throw SyntaxError{
+        .at = item.at,
+        .what = quoted(item.text) + ": the initial state of a C test is of locations only"};
+  }
   const std::size_t equals = item.text.find('=');
   const bool has_value = equals != std::string_view::npos;
   Piece left = item.part(0, equals).trimmed();

@@ -19,15 +19,37 @@ bool may_be_same_word(const Operation& a, const Operation& b) {
   return !a.address || !b.address || *a.address == *b.address;
 }
 
+/// A fence of C++ that lets operations pass in one direction.
+bool is_one_way(const Operation& one) {
+  return one.kind == Kind::barrier && one.made.op == Op::light_fence &&
+         one.made.order != std::memory_order_relaxed;
+}
+bool only_stores(const Operation& one) { return one.kind == Kind::store || one.made.stores_only; }
+/// Nothing behind it rises above it.
+bool holds_later(const Operation& one) {
+  if (one.kind == Kind::barrier && !is_one_way(one)) return true;
+  return !only_stores(one) && acquires(one.made.order);
+}
+/// Nothing before it sinks below it.
+bool holds_earlier(const Operation& one) {
+  if (one.kind == Kind::barrier && !is_one_way(one)) return true;
+  return one.kind != Kind::load && releases(one.made.order);
+}
+bool is_sequential(const Operation& one) {
+  return one.kind != Kind::barrier && one.made.order == std::memory_order_seq_cst;
+}
+
 /// Whether the first, which the program has before the second, must stay there.
 bool stays_before(const Operation& first, const Operation& second) {
   if (first.kind == Kind::compute || second.kind == Kind::compute) return false;
   if (second.kind == Kind::branch) return false;
   // Only a load can be done in vain, and only one that cannot fault.
   if (first.kind == Kind::branch) return second.kind != Kind::load || !second.address;
-  if (first.kind == Kind::barrier || second.kind == Kind::barrier) return true;
-  if (first.kind != Kind::store && acquires(first.made.order)) return true;
-  if (second.kind != Kind::load && releases(second.made.order)) return true;
+  if (holds_later(first) || holds_earlier(second)) return true;
+  // A release fence is for the stores behind it, an acquire fence for the loads before it.
+  if (is_one_way(first)) return second.kind != Kind::load;
+  if (is_one_way(second)) return !only_stores(first);
+  if (is_sequential(first) && is_sequential(second)) return true;
   return may_be_same_word(first, second);
 }
 

@@ -14,7 +14,9 @@
 
 namespace shootdown::host::litmus {
 
-inline constexpr std::size_t kRegisters = 16;
+/// Those of x86, or the accumulator, variables and temporaries of a function in C.
+inline constexpr std::size_t kRegisters = 32;
+inline constexpr std::size_t kMostVariables = 16;
 /// With those that a compiler has besides: it renames registers, and so does a processor.
 inline constexpr std::size_t kVirtualRegisters = 256;
 inline constexpr std::size_t kNone = ~std::size_t{0};
@@ -142,6 +144,8 @@ struct Instruction {
   Op op{Op::nop};
   bool locked{false};
   bool keep{false};                 // MOV to CR3 with the keep bit
+  bool stores_only{false};          // an exchange that stands for a sequentially consistent store
+  bool fetches{false};              // the old value comes to the source, as with XADD
   std::uint8_t width{0};            // bytes; 0: that of the location
   bool any_width{false};            // nothing says it, and the location is known at run time
   std::uint8_t source_width{0};     // MOVZX, MOVSX
@@ -193,7 +197,7 @@ struct Warning {
 };
 
 struct Test {
-  std::string arch;  // "X86" or "X86_64"
+  std::string arch;  // "X86", "X86_64" or "C"
   std::string name;
   std::vector<std::pair<std::string, std::string>> metadata;
   std::vector<Location> locations;
@@ -209,6 +213,7 @@ struct Test {
   Condition filter;  // empty: all executions count
   /// By the name of a model, in the place of `quantifier`.
   std::vector<std::pair<std::string, Quantifier>> kinds;
+  bool has_plain_accesses{false};  // in C: other than atomic ones
   std::vector<Warning> warnings;
 
   [[nodiscard]] const std::string* find(const std::string& key) const {
@@ -217,6 +222,7 @@ struct Test {
     }
     return nullptr;
   }
+  [[nodiscard]] bool is_c() const { return arch == "C"; }
   [[nodiscard]] bool says(const std::string& key, std::string_view wanted) const {
     const std::string* value = find(key);
     return value != nullptr && *value == wanted;

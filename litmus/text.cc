@@ -33,37 +33,105 @@ Position position(std::string_view text, std::size_t at) {
   return found;
 }
 
+namespace {
+
+/// What begins and ends comments where the text has come to.
+struct CommentStyle {
+  std::string_view open;
+  std::string_view close;
+  bool nests;
+};
+constexpr CommentStyle kHerds{.open = "(*", .close = "*)", .nests = true};
+constexpr CommentStyle kOfC{.open = "/*", .close = "*/", .nests = false};
+constexpr CommentStyle kLineOfC{.open = "//", .close = "\n", .nests = false};
+
+/// In a test in C, "(*x" is no comment inside a function, and "//" is one behind the initial state
+/// only.
+class CommentFinder {
+ public:
+  explicit CommentFinder(bool is_c) : is_c_(is_c) {}
+
+  void pass(char character) {
+    if (character == '{') ++depth_;
+    if (character == '}' && depth_ > 0 && --depth_ == 0) ++blocks_;
+  }
+  [[nodiscard]] const CommentStyle* opens(std::string_view text) const {
+    const bool in_function = is_c_ && blocks_ > 0 && depth_ > 0;
+    if (!in_function && text.starts_with(kHerds.open)) return &kHerds;
+    if (!is_c_ || blocks_ == 0) return nullptr;
+    if (text.starts_with(kOfC.open)) return &kOfC;
+    return text.starts_with(kLineOfC.open) ? &kLineOfC : nullptr;
+  }
+
+ private:
+  bool is_c_;
+  std::size_t depth_{0};
+  std::size_t blocks_{0};
+};
+
+/// The end of the comment at `at`, behind its last character.
+std::size_t end_of_comment(std::string_view text, std::size_t at, const CommentStyle& style) {
+  std::size_t depth = 0;
+  for (std::size_t i = at; i < text.size(); ++i) {
+    const std::string_view rest = text.substr(i);
+    if (rest.starts_with(style.open) && (depth == 0 || style.nests)) {
+      ++depth;
+      i += style.open.size() - 1;
+    } else if (rest.starts_with(style.close) && --depth == 0) {
+      return i + style.close.size();
+    } else if (rest.starts_with(style.close)) {
+      i += style.close.size() - 1;
+    }
+  }
+  if (style.close == kLineOfC.close) return text.size();
+  throw SyntaxError{.at = at, .what = "this comment has no end"};
+}
+
+/// Whether the first line is that of a test in C.
+bool is_c_test(std::string_view text) {
+  for (std::size_t i = 0; i < text.size();) {
+    if (text.substr(i).starts_with(kHerds.open)) {
+      i = end_of_comment(text, i, kHerds);
+    } else if (is_space(text[i])) {
+      ++i;
+    } else {
+      const bool is_letter = text[i] == 'C' || text[i] == 'c';
+      return is_letter && i + 1 < text.size() && is_space(text[i + 1]);
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
 std::string without_comments(std::string_view text) {
   constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
   std::string result(text);
-  std::size_t depth = 0;
-  std::size_t opened = 0;
   std::size_t i = 0;
   if (text.starts_with(kByteOrderMark)) {
     i = kByteOrderMark.size();
     std::fill_n(result.begin(), i, ' ');
   }
-  for (; i < text.size(); ++i) {
-    const std::string_view two = text.substr(i, 2);
-    const bool blank = text[i] == '\n' || text[i] == '\r' || text[i] == '\t';
-    if (!blank && std::iscntrl(static_cast<unsigned char>(text[i])) != 0) {
+  for (std::size_t at = i; at < text.size(); ++at) {
+    const bool blank = text[at] == '\n' || text[at] == '\r' || text[at] == '\t';
+    if (!blank && std::iscntrl(static_cast<unsigned char>(text[at])) != 0) {
       throw SyntaxError{
-          .at = i,
-          .what = "a byte of value " + std::to_string(text[i]) + "; a litmus test is text"};
+          .at = at,
+          .what = "a byte of value " + std::to_string(text[at]) + "; a litmus test is text"};
     }
-    if (two == "(*") {
-      if (depth++ == 0) opened = i;
-      result[i] = result[i + 1] = ' ';
-      ++i;
-    } else if (two == "*)" && depth > 0) {
-      --depth;
-      result[i] = result[i + 1] = ' ';
-      ++i;
-    } else if ((depth > 0 && text[i] != '\n') || text[i] == '\r') {
-      result[i] = ' ';
+    if (text[at] == '\r') result[at] = ' ';
+  }
+  CommentFinder finder(is_c_test(text.substr(i)));
+  while (i < text.size()) {
+    const CommentStyle* const style = finder.opens(text.substr(i));
+    if (style == nullptr) {
+      finder.pass(text[i++]);
+      continue;
+    }
+    for (const std::size_t end = end_of_comment(text, i, *style); i < end; ++i) {
+      if (text[i] != '\n') result[i] = ' ';
     }
   }
-  if (depth > 0) throw SyntaxError{.at = opened, .what = "this comment has no end"};
   return result;
 }
 

@@ -34,8 +34,9 @@ struct Position {
 };
 [[nodiscard]] Position position(std::string_view text, std::size_t at);
 
-/// Blanks out `(* comments *)`, which nest, a byte-order mark and carriage returns, and keeps
-/// everything else where it is. Throws SyntaxError, for bytes that no text has, too.
+/// Blanks out `(* comments *)`, which nest, in the functions of a test in C its comments instead, a
+/// byte-order mark and carriage returns, and keeps everything else where it is. Throws SyntaxError,
+/// for bytes that no text has, too.
 [[nodiscard]] std::string without_comments(std::string_view text);
 
 [[nodiscard]] std::string lower(std::string_view text);

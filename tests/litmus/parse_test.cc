@@ -250,8 +250,8 @@ TEST(Parse, ErrorsNameTheLineAndTheInstruction) {
 
 TEST(Parse, ErrorsOfTheWholeFile) {
   EXPECT_EQ(error_of("AArch64 MP\n{}\nP0 ;\nforall true"),
-            "1: architecture 'AArch64' is not supported; X86 and X86_64 are");
-  EXPECT_EQ(error_of(""), "1: the first line must be 'X86 NAME' or 'X86_64 NAME'");
+            "1: architecture 'AArch64' is not supported; X86, X86_64 and C are");
+  EXPECT_EQ(error_of(""), "1: the first line must be 'X86 NAME', 'X86_64 NAME' or 'C NAME'");
   EXPECT_EQ(error_of("X86 a\n P0 ;\n"), "2: there is no initial state '{ ... }'");
   EXPECT_EQ(error_of("X86 a\n{ x=0;\n P0 ;\n"), "2: the initial state has no '}'");
   EXPECT_EQ(error_of("X86 a\n(* { }\n"), "2: this comment has no end");
@@ -370,13 +370,7 @@ TEST(Parse, MixedSizesAreAnError) {
             "supported");
 }
 
-TEST(Parse, EveryPrefixOfAFileIsHandled) {
-  // The parser ends and says something for every prefix.
-  const std::string text =
-      "X86 all\n\"x\"\nKey=v\n{ x=1; 0:EAX=x; t[2]={1,2}; PTE(p)=(a,present); }\n P0 | P1 ;\n"
-      " L: MOV EAX,[x] | LOCK XADD [t[1]],EBX ;\n JNE L | INVPCID $0,$1,[p] ;\n"
-      " MOV PTE(p),(a,present,dirty) | MOV CR3,$1,keep ;\n"
-      "locations [x;]\nfilter x=1\nexists (0:EAX=1 /\\ ~(PTE(p).dirty=1 \\/ x=2))";
+void try_every_prefix(const std::string& text) {
   parsed(text);
   for (std::size_t length = 0; length < text.size(); ++length) {
     ParseError error;
@@ -384,6 +378,22 @@ TEST(Parse, EveryPrefixOfAFileIsHandled) {
       EXPECT_NE(error.what, "") << length;
     }
   }
+}
+
+TEST(Parse, EveryPrefixOfAFileIsHandled) {
+  // The parser ends and says something for every prefix.
+  const std::string text =
+      "X86 all\n\"x\"\nKey=v\n{ x=1; 0:EAX=x; t[2]={1,2}; PTE(p)=(a,present); }\n P0 | P1 ;\n"
+      " L: MOV EAX,[x] | LOCK XADD [t[1]],EBX ;\n JNE L | INVPCID $0,$1,[p] ;\n"
+      " MOV PTE(p),(a,present,dirty) | MOV CR3,$1,keep ;\n"
+      "locations [x;]\nfilter x=1\nexists (0:EAX=1 /\\ ~(PTE(p).dirty=1 \\/ x=2))";
+  try_every_prefix(text);
+  try_every_prefix(
+      "C all\n{ int x=1; }\n// a remark\nP0 (atomic_int* x, int* y) {\n"
+      " int r0 = atomic_load_explicit(x, memory_order_acquire), r1 = (*y); /* and */\n"
+      " if (r0 == 1 && !*x) { *(y + (r0 & 128)) = 1; } else while (r0 < 0x10) r0 = r0 + 1;\n"
+      " r1 = atomic_compare_exchange_weak(x, &r0, -2); atomic_thread_fence(memory_order_acq_rel);\n"
+      "}\n(* herd's *)\nlocations [x;]\nexists (0:r0=1 /\\ x=2)");
 }
 
 }  // namespace

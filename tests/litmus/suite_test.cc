@@ -82,6 +82,11 @@ TEST(Suite, CxxHasTheVerdictsOfTheMemoryOrders) {
   EXPECT_GE(run_all("cxx", {}, 3), 27U) << "outcomes that are allowed";
 }
 
+TEST(Suite, TestsInCHaveTheVerdictsOfTheirMemoryOrders) {
+  EXPECT_GE(files_in("c").size(), 45U);
+  EXPECT_GE(run_all("c", {}, 1), 36U) << "outcomes that are allowed";
+}
+
 TEST(Suite, FilesAsHerdsToolsWriteThemAreRead) {
   EXPECT_GE(files_in("herd").size(), 9U);
   EXPECT_GE(run_all("herd", {}, 3), 14U) << "outcomes that are allowed";
@@ -141,6 +146,7 @@ TEST(Suite, PlainEnumerationFindsTheSameStates) {
   EXPECT_GE(compare_with_plain("x86"), 60U);
   EXPECT_GE(compare_with_plain("cxx"), 60U);
   EXPECT_GE(compare_with_plain("herd"), 20U);
+  EXPECT_GE(compare_with_plain("c"), 60U);
   EXPECT_GE(compare_with_plain("vm"), 60U);
 }
 
