@@ -63,6 +63,9 @@ constexpr const char* kHelp =
     "  --hashes FILE     write the trace hash of each run to FILE, 8 bytes each. Two programs with "
     "the\n"
     "                    same options did the same where their hashes are the same\n"
+    "  --migrate         in every run threads move from CPU to CPU; without --plain they do in one "
+    "of\n"
+    "                    three anyway\n"
     "  --out FILE        write the scenario that fired to FILE: as text if FILE ends in .txt, else "
     "as bytes\n"
     "  --replay FILE     search nothing; tell the story of FILE with the core that this program "
@@ -202,6 +205,7 @@ bool parse_option(const char* name, Value&& value, Options& options) {
   if (word == "--progress") return options.progress = true;
   if (word == "--any-switch") return options.generate.any_switch = true;
   if (word == "--chains") return options.generate.chains = true;
+  if (word == "--migrate") return options.generate.migrate = true;
   return usage_error((word.starts_with("-") ? "unknown option " : "no use for the word ") +
                      shell_quoted(word));
 }

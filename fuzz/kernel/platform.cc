@@ -128,7 +128,7 @@ void SimMemory::prepare(std::uint64_t kernel_entry, std::uint64_t user_entry) {
 }
 
 bool SimMemory::fails() {
-  unsigned& left = fails_in_[machine_.running().id];
+  unsigned& left = fails_in_[machine_.running().thread->number];
   if (left == 0) return false;
   --left;
   return left == 0;

@@ -47,8 +47,8 @@ class SimMemory {
 
   /// A new run starts. Roots get `kernel_entry` as the kernel's half, user roots `user_entry`.
   void prepare(std::uint64_t kernel_entry, std::uint64_t user_entry);
-  /// The allocation of `cpu` after `others` more fails.
-  void fail_allocation(CpuId cpu, unsigned others) { fails_in_[cpu] = others + 1; }
+  /// The allocation of `thread` after `others` more fails.
+  void fail_allocation(unsigned thread, unsigned others) { fails_in_[thread] = others + 1; }
   /// For exhaustive search: the frame is taken, or about to be released.
   void record_frame_access(std::uint32_t frame);
   /// A load from the page, by the holder of a reference to it.

@@ -154,6 +154,7 @@ void SimKernel::prepare(const Scenario& scenario) {
   system_.config = config_of(scenario.header);
   select_backend_of(scenario.header);
   task_.fill(kNoTask);
+  current_.fill(kNoTask);
   loaded_.fill(kNoTask);
   in_user_.fill(false);
   goes_to_user_.fill(false);
@@ -219,8 +220,7 @@ void SimKernel::boot(void* self, CpuId cpu) {
   initialize_cpu(system);
   switch_mm(system, sim.mms_[0].core);
   sim.mms_[0].users.fetch_add(1, std::memory_order_relaxed);
-  sim.task_[cpu] = 0;
-  sim.loaded_[cpu] = 0;
+  static_cast<void>(sim.become(cpu, 0, 0));
   HostHal::enable_interrupts();
 }
 
@@ -272,7 +272,7 @@ void SimKernel::nmi(void* self, CpuId cpu) {
 }
 
 void SimKernel::read_in_nmi(CpuId cpu) {
-  const int task = task_[cpu];
+  const int task = current_[cpu];
   if (task == kNoTask || !user_access_ok(system_, mms_[static_cast<unsigned>(task)].core)) return;
   {
     const host::ModelScope scope;
@@ -282,55 +282,55 @@ void SimKernel::read_in_nmi(CpuId cpu) {
   static_cast<void>(machine_.translation().access(machine_.cpu(cpu).nmi_address, /*write=*/false));
 }
 
-void SimKernel::program(void* self, CpuId cpu) {
+void SimKernel::program(void* self, unsigned thread) {
   SimKernel& sim = *static_cast<SimKernel*>(self);
   unsigned number = 0;
-  for (const Op& op : sim.scenario_->ops[cpu]) {
+  for (const Op& op : sim.scenario_->ops[thread]) {
     if (number++ == sim.start_barrier_) sim.machine_.controlled().start_barrier();
-    sim.execute(cpu, op);
+    sim.execute(thread, op);
   }
   if (number <= sim.start_barrier_) sim.machine_.controlled().start_barrier();
-  sim.flush_batch(cpu);
-  sim.tell()->on_program_end(cpu);
+  sim.flush_batch(thread);
+  sim.tell()->on_program_end(HostHal::this_cpu());
   sim.machine_.stop_if_failed();
 }
 
-void SimKernel::execute(CpuId cpu, const Op& op) {
+void SimKernel::execute(unsigned thread, const Op& op) {
   if (machine_.recorder().has_timeline()) machine_.recorder().line("== " + print(op), {});
   tell()->on_operation(only_replaces(op.kind));
   if (op.kind == OpKind::online) {
-    come_online(cpu);
-  } else if (!offline_[cpu]) {
-    execute_task(cpu, op);
+    come_online(thread);
+  } else if (!offline_[thread]) {
+    execute_task(thread, op);
   }
 }
 
-void SimKernel::execute_task(CpuId cpu, const Op& op) {
+void SimKernel::execute_task(unsigned thread, const Op& op) {
   switch (op.kind) {
     case OpKind::switch_to:
-      run_task(cpu, op.mm);
+      run_task(thread, op.mm);
       break;
     case OpKind::idle:
-      go_idle(cpu);
+      go_idle(thread);
       break;
     case OpKind::resume:
-      if (loaded_[cpu] != kNoTask) run_task(cpu, static_cast<unsigned>(loaded_[cpu]));
+      if (loaded_here() != kNoTask) run_task(thread, static_cast<unsigned>(loaded_here()));
       break;
     case OpKind::leave:
-      leave(cpu);
+      leave(thread);
       break;
     case OpKind::read:
     case OpKind::write:
-      access(cpu, op);
+      access(thread, op);
       break;
     case OpKind::offline:
-      go_offline(cpu);
+      go_offline(thread);
       break;
     case OpKind::temporary:
-      use_temporary(cpu, op);
+      use_temporary(thread, op);
       break;
     case OpKind::batch_flush:
-      flush_batch(cpu);
+      flush_batch(thread);
       break;
     case OpKind::kernel_map:
       kernel_map(op);
@@ -348,10 +348,10 @@ void SimKernel::execute_task(CpuId cpu, const Op& op) {
       exit(op);
       break;
     case OpKind::walk:
-      walk(cpu, op);
+      walk(thread, op);
       break;
     case OpKind::fail_allocation:
-      memory_.fail_allocation(cpu, op.count - 1U);
+      memory_.fail_allocation(thread, op.count - 1U);
       break;
     default:
       execute_memory(op);
@@ -383,82 +383,124 @@ void SimKernel::put_user(int mm) {
   }
 }
 
-void SimKernel::run_task(CpuId cpu, unsigned mm) {
+int SimKernel::become(unsigned thread, int mm, int loaded) {
+  const CpuId cpu = HostHal::this_cpu();
+  current_[cpu] = mm;
+  loaded_[cpu] = loaded;
+  return std::exchange(task_[thread], mm);
+}
+
+int SimKernel::loaded_here() const { return loaded_[HostHal::this_cpu()]; }
+
+void SimKernel::run_task(unsigned thread, unsigned mm) {
   if (!get_user(mm)) return;
+  int before = kNoTask;
   {
     InterruptsOff<HostHal> guard;
     switch_mm(system_, mms_[mm].core);
+    before = become(thread, static_cast<int>(mm), static_cast<int>(mm));
   }
-  put_user(task_[cpu]);
-  task_[cpu] = static_cast<int>(mm);
-  loaded_[cpu] = static_cast<int>(mm);
+  put_user(before);
 }
 
-void SimKernel::go_idle(CpuId cpu) {
-  if (task_[cpu] == kNoTask) {
+void SimKernel::go_idle(unsigned thread) {
+  if (task_[thread] == kNoTask) {
     // From one kernel thread to the next: interrupts stay on.
     const PreemptionOff<HostHal> guard;
     enter_lazy_tlb(system_);
     return;
   }
+  int before = kNoTask;
   {
     const InterruptsOff<HostHal> guard;
     enter_lazy_tlb(system_);
+    before = become(thread, kNoTask, loaded_here());
   }
   // Only now: an mm without users may be torn down, which relies on this CPU being in its mask.
-  put_user(task_[cpu]);
-  task_[cpu] = kNoTask;
+  put_user(before);
 }
 
-void SimKernel::leave(CpuId cpu) {
+void SimKernel::leave(unsigned thread) {
+  int before = kNoTask;
   {
     InterruptsOff<HostHal> guard;
     leave_mm(system_);
+    before = become(thread, kNoTask, kNoTask);
   }
-  put_user(task_[cpu]);
-  task_[cpu] = kNoTask;
-  loaded_[cpu] = kNoTask;
+  put_user(before);
 }
 
-void SimKernel::access(CpuId cpu, const Op& op) {
-  if (task_[cpu] == kNoTask) return;
+// ---- Threads that change CPUs
+// -----------------------------------------------------------------
+
+void SimKernel::reschedule(void* self, CpuId cpu) {
+  SimKernel& sim = *static_cast<SimKernel*>(self);
+  const unsigned thread = sim.machine_.running().thread->number;
+  const bool from_user = sim.in_user_[cpu];
+  if (from_user) sim.come_from_user_mode(cpu);
+  sim.take_off(cpu);
+  HostHal::enable_interrupts();
+  {
+    const host::ModelScope scope;
+    sim.machine_.scheduler().exchange_threads();
+  }
+  HostHal::disable_interrupts();
+  sim.continue_thread(thread);
+  if (from_user) sim.go_to_user_mode(HostHal::this_cpu());
+}
+
+void SimKernel::take_off(CpuId cpu) {
+  // The idle thread has no mm, and keeps the one that is loaded. The thread that leaves keeps its
+  // own alive.
+  if (current_[cpu] != kNoTask) enter_lazy_tlb(system_);
+  current_[cpu] = kNoTask;
+}
+
+void SimKernel::continue_thread(unsigned thread) {
+  const int mm = task_[thread];
+  if (mm == kNoTask) return;
+  switch_mm(system_, mms_[static_cast<unsigned>(mm)].core);
+  static_cast<void>(become(thread, mm, mm));
+}
+
+void SimKernel::access(unsigned thread, const Op& op) {
+  if (task_[thread] == kNoTask) return;
   const bool write = op.kind == OpKind::write;
   if (!scenario_->header.pti) {
     static_cast<void>(machine_.translation().access(probe_address(op.page), write));
     return;
   }
   HostHal::disable_interrupts();
-  go_to_user_mode(cpu);
+  go_to_user_mode(HostHal::this_cpu());
   HostHal::enable_interrupts();
   static_cast<void>(machine_.translation().access(probe_address(op.page), write));
   HostHal::disable_interrupts();
-  come_from_user_mode(cpu);
+  come_from_user_mode(HostHal::this_cpu());
   HostHal::enable_interrupts();
 }
 
-void SimKernel::go_offline(CpuId cpu) {
-  flush_batch(cpu);
+void SimKernel::go_offline(unsigned thread) {
+  flush_batch(thread);
   HostHal::disable_interrupts();
   // From here on the CPU uses only mappings that no operation takes away.
-  tell()->on_offline(cpu);
+  tell()->on_offline(HostHal::this_cpu());
   take_cpu_offline(system_);
-  put_user(task_[cpu]);
-  task_[cpu] = kNoTask;
-  loaded_[cpu] = kNoTask;
-  offline_[cpu] = true;
+  put_user(become(thread, kNoTask, kNoTask));
+  offline_[thread] = true;
 }
 
-void SimKernel::come_online(CpuId cpu) {
-  if (!offline_[cpu]) return;
+void SimKernel::come_online(unsigned thread) {
+  if (!offline_[thread]) return;
+  const CpuId cpu = HostHal::this_cpu();
   tell()->on_bring_up(cpu);
   initialize_cpu(system_);
   tell()->on_online(cpu);
   machine_.stop_if_failed();
-  offline_[cpu] = false;
+  offline_[thread] = false;
   HostHal::enable_interrupts();
 }
 
-void SimKernel::use_temporary(CpuId cpu, const Op& op) {
+void SimKernel::use_temporary(unsigned thread, const Op& op) {
   SimMm& mm = mms_[temporary_mm()];
   // One at a time: each finds the mm empty.
   const vm::LockGuard<HostHal> lock(temporary_lock_);
@@ -466,6 +508,7 @@ void SimKernel::use_temporary(CpuId cpu, const Op& op) {
   const bool mapped = op.page < kSmallPages ? vm::map(*manager_, mm, range, kUserRights)
                                             : vm::map_large(*manager_, mm, range, kUserRights);
   if (!mapped) return;
+  const CpuId cpu = HostHal::this_cpu();
   tell()->on_temporary_begin(cpu);
   {
     const TemporaryMm<HostHal> scope(system_, mm.core);
@@ -474,7 +517,7 @@ void SimKernel::use_temporary(CpuId cpu, const Op& op) {
   tell()->on_temporary_end(cpu);
   machine_.stop_if_failed();
   // This CPU went back to where it was; while idle that is the kernel's mm.
-  if (task_[cpu] == kNoTask) loaded_[cpu] = kNoTask;
+  if (task_[thread] == kNoTask) loaded_[cpu] = kNoTask;
   vm::unmap(*manager_, mm, range);
 }
 

@@ -51,12 +51,15 @@ class SimKernel final : public KernelView {
   /// For exhaustive search: before its operation `op` each CPU waits for the others, once.
   void set_start_barrier(unsigned op) { start_barrier_ = op; }
 
-  // Code for the machine's CPUs; the argument is the Guest.
+  // Code for the machine's CPUs; the argument is the Guest. Programs are threads, which start on
+  // the CPUs of their numbers.
   static void boot(void* self, CpuId cpu);
-  static void program(void* self, CpuId cpu);
+  static void program(void* self, unsigned thread);
   static void interrupt(void* self, CpuId cpu);
   static void bau_interrupt(void* self, CpuId cpu);
   static void nmi(void* self, CpuId cpu);
+  /// Takes the thread that runs on the CPU off it, and continues it where the machine says.
+  static void reschedule(void* self, CpuId cpu);
 
   /// Tells the oracles what the operation says that it leaves of a range.
   void tell_what_is_left(const Op& op);
@@ -115,26 +118,33 @@ class SimKernel final : public KernelView {
   template <class Work>
   void in_kernel(CpuId cpu, Work&& work);
   void read_in_nmi(CpuId cpu);
-  void execute(CpuId cpu, const Op& op);
-  void execute_task(CpuId cpu, const Op& op);
+  /// The scheduler's half of an exchange of threads: this CPU idles until another thread comes.
+  void take_off(CpuId cpu);
+  void continue_thread(unsigned thread);
+  void execute(unsigned thread, const Op& op);
+  void execute_task(unsigned thread, const Op& op);
   void execute_memory(const Op& op);
 
   // Tasks (sim_kernel.cc).
   [[nodiscard]] bool counts_users() const;
   bool get_user(unsigned mm);
   void put_user(int mm);
-  void run_task(CpuId cpu, unsigned mm);
-  void go_idle(CpuId cpu);
-  void leave(CpuId cpu);
-  void access(CpuId cpu, const Op& op);
-  void go_offline(CpuId cpu);
-  void come_online(CpuId cpu);
-  void use_temporary(CpuId cpu, const Op& op);
+  /// The thread is one of the mm from here on, or of none, and its CPU has `loaded`. Interrupts are
+  /// off. Returns the mm before.
+  int become(unsigned thread, int mm, int loaded);
+  [[nodiscard]] int loaded_here() const;
+  void run_task(unsigned thread, unsigned mm);
+  void go_idle(unsigned thread);
+  void leave(unsigned thread);
+  void access(unsigned thread, const Op& op);
+  void go_offline(unsigned thread);
+  void come_online(unsigned thread);
+  void use_temporary(unsigned thread, const Op& op);
 
   // Memory (sim_kernel_memory.cc).
   void execute_promise(const Op& op);
   void map(const Op& op);
-  void walk(CpuId cpu, const Op& op);
+  void walk(unsigned thread, const Op& op);
   void exit(const Op& op);
   void fork(const Op& op);
   /// Ends an mm that no task needs and starts it anew, empty. False if a task needs it, or
@@ -142,7 +152,7 @@ class SimKernel final : public KernelView {
   bool renew(unsigned mm);
   /// Makes an mm that does not exist. False without memory.
   bool create(unsigned mm);
-  void flush_batch(CpuId cpu);
+  void flush_batch(unsigned thread);
   void kernel_map(const Op& op);
   void kernel_unmap(const Op& op);
   /// A kernel page that was unmapped may not be mapped again until it is flushed.
@@ -178,13 +188,16 @@ class SimKernel final : public KernelView {
   SimMemory memory_;
   std::optional<vm::Manager<SimMemory>> manager_;
   std::array<SimMm, kMms> mms_;
+  // Of each thread.
   std::array<vm::Reclaimer<SimMemory>, kMaxCpus> batches_;
-  std::array<int, kMaxCpus> task_{};    // mm of the running task, or kNoTask
-  std::array<int, kMaxCpus> loaded_{};  // mm kept loaded, also while idle, or kNoTask
+  std::array<int, kMaxCpus> task_{};      // its mm, or kNoTask for one of the kernel's
+  std::array<bool, kMaxCpus> offline_{};  // it has taken its CPU offline
+  // Of each CPU.
+  std::array<int, kMaxCpus> current_{};  // mm of the running task, or kNoTask
+  std::array<int, kMaxCpus> loaded_{};   // mm kept loaded, also while idle, or kNoTask
   std::array<EntryBlock<HostHal>, kMaxCpus> entries_;
   std::array<bool, kMaxCpus> in_user_{};
   std::array<bool, kMaxCpus> goes_to_user_{};
-  std::array<bool, kMaxCpus> offline_{};
 };
 
 }  // namespace shootdown::fuzz

@@ -45,7 +45,7 @@ void SimKernel::execute_memory(const Op& op) {
       static_cast<void>(flush_tlb_mm_range(system_, mm.core, odd_range_of(op.page, op.count)));
       break;
     case OpKind::reclaim:
-      batches_[machine_.running().id].reclaim(*manager_, mm, probe_address(op.page));
+      batches_[machine_.running().thread->number].reclaim(*manager_, mm, probe_address(op.page));
       break;
     case OpKind::fork:
       fork(op);
@@ -134,10 +134,10 @@ void SimKernel::map(const Op& op) {
   }
 }
 
-void SimKernel::walk(CpuId cpu, const Op& op) {
-  if (task_[cpu] == kNoTask) return;
-  SimMm& mm = mms_[static_cast<unsigned>(task_[cpu])];
-  tell()->begin_lookup(static_cast<unsigned>(task_[cpu]), op.page);
+void SimKernel::walk(unsigned thread, const Op& op) {
+  if (task_[thread] == kNoTask) return;
+  SimMm& mm = mms_[static_cast<unsigned>(task_[thread])];
+  tell()->begin_lookup(static_cast<unsigned>(task_[thread]), op.page);
   const PhysAddr page = vm::get_page(*manager_, mm, probe_address(op.page));
   tell()->end_lookup(FramePool::frame_at(page));
   machine_.stop_if_failed();
@@ -175,7 +175,7 @@ void SimKernel::fork(const Op& op) {
   child.users.store(0, std::memory_order_release);
 }
 
-void SimKernel::flush_batch(CpuId cpu) { batches_[cpu].flush(*manager_); }
+void SimKernel::flush_batch(unsigned thread) { batches_[thread].flush(*manager_); }
 
 // ---- The kernel's own pages
 // -----------------------------------------------------------------------

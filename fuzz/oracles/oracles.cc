@@ -216,7 +216,7 @@ void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
   const auto asid = static_cast<Asid>(event.value);
   switch (event.kind) {
     case TraceKind::flush_asked:
-      asked_[cpu] = range;
+      asked_[hardware_.truth.thread_on(cpu)] = range;
       break;
     case TraceKind::flush_begin:
       begin_flush(cpu, event);
@@ -236,6 +236,7 @@ void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
       core_.asids.on_batch_add(cpu, event.value);
       break;
     case TraceKind::batch_begin:
+      begun_on_[hardware_.truth.thread_on(cpu)] = cpu;
       core_.requests.on_batch_begun(cpu, event);
       hardware_.skipped.on_flush_begun(cpu);
       break;
@@ -294,37 +295,44 @@ void Oracles::begin_switch(CpuId cpu) {
 }
 
 void Oracles::begin_flush(CpuId cpu, const TraceEvent& event) {
+  begun_on_[hardware_.truth.thread_on(cpu)] = cpu;
   core_.requests.on_flush_begun(cpu, event);
   const unsigned mm = core_.requests.flush(cpu).mm;
   core_.needless.on_flush_begun(cpu);
   hardware_.skipped.on_flush_begun(cpu);
-  hardware_.range.on_flush_begun(cpu, mm, asked_[cpu]);
-  hardware_.flushes.on_flush_begun(cpu, mm, asked_[cpu]);
-  core_.asids.on_flush_begun(mm, asked_[cpu], event.value);
+  const AskedRange& asked = asked_[hardware_.truth.thread_on(cpu)];
+  hardware_.range.on_flush_begun(cpu, mm, asked);
+  hardware_.flushes.on_flush_begun(cpu, mm, asked);
+  core_.asids.on_flush_begun(mm, asked, event.value);
 }
 
 void Oracles::end_flush(CpuId cpu) {
-  const RequestChecker::Flush& flush = core_.requests.flush(cpu);
+  const CpuId initiator = begun_on_[hardware_.truth.thread_on(cpu)];
+  const RequestChecker::Flush& flush = core_.requests.flush(initiator);
+  // Nothing is left of it if its thread has moved in the middle, and another has ended there.
+  if (flush.request == nullptr) return;
   const FlushRequest<HostHal>& request = *flush.request;
-  core_.requests.check_unchanged(cpu);
+  core_.requests.check_unchanged(initiator);
   hardware_.skipped.on_flush_returned(cpu);
-  core_.requests.check_all_run(cpu);
+  core_.requests.check_all_run(initiator);
   hardware_.flushes.on_flush_returns(cpu);
   hardware_.flushes.on_flush_returned(cpu, request.acknowledges_early);
   hardware_.range.on_flush_returned(cpu, request.acknowledges_early);
   if (flush.frees_tables) {
     hardware_.tables.on_flush_returned(cpu, flush.mm, request.start, request.end, flush.begin);
   }
-  core_.global_asids.on_flush_returned(cpu);
-  core_.requests.on_flush_returned(cpu);
-  core_.needless.on_flush_returned(cpu);
+  core_.global_asids.on_flush_returned(initiator);
+  core_.requests.on_flush_returned(initiator);
+  core_.needless.on_flush_returned(initiator);
 }
 
 void Oracles::end_batch(CpuId cpu) {
-  core_.requests.check_unchanged(cpu);
+  const CpuId initiator = begun_on_[hardware_.truth.thread_on(cpu)];
+  if (core_.requests.flush(initiator).request == nullptr) return;
+  core_.requests.check_unchanged(initiator);
   hardware_.skipped.on_flush_returned(cpu);
-  core_.requests.check_all_run(cpu);
-  core_.requests.on_flush_returned(cpu);
+  core_.requests.check_all_run(initiator);
+  core_.requests.on_flush_returned(initiator);
   hardware_.promises.on_batch_returned(cpu);
 }
 

@@ -29,6 +29,7 @@ host::Setup Runner::setup_of(const Scenario& scenario) {
                        .interrupt = &SimKernel::interrupt,
                        .bau_interrupt = &SimKernel::bau_interrupt,
                        .nmi = header.nmi ? &SimKernel::nmi : nullptr,
+                       .reschedule = &SimKernel::reschedule,
                        .argument = &sim_},
           .exploration = {.step_limit = kStepLimit},
           .observer = &oracles_};

@@ -64,7 +64,7 @@ void Pct::decide() {
   for (unsigned i = 0; i < cpus(); ++i) {
     const unsigned id = (self + i) % cpus();
     const host::HostCpu& one = cpu(id);
-    if (one.blocked && !one.finished && priority(Actor::program, id) > lowest_) {
+    if (one.blocked && !one.thread->finished && priority(Actor::program, id) > lowest_) {
       fall_behind(Actor::program, id);
     }
     if (!is_busy(id)) continue;

@@ -38,6 +38,7 @@ std::string missing_config(const Header& header, EventKind kind) {
     case EventKind::fill:
     case EventKind::evict:
     case EventKind::aim:
+    case EventKind::migrate:
     default:
       break;
   }

@@ -85,6 +85,28 @@ void flush_some_range(std::uint64_t seed, const Swarm& swarm, Scenario& scenario
   program[random.below(program.size())] = swarm.op(random, OpKind::flush_range);
 }
 
+/// Threads change CPUs now and then, between the other deviations.
+void move_threads(std::uint64_t seed, const GenerateOptions& options, Scenario& scenario) {
+  Random random(seed ^ 0x165667b1);
+  const unsigned cpus = scenario.header.cpus;
+  if (cpus == 1 || (!options.migrate && !random.chance(1, 3))) return;
+  auto& deviations = scenario.deviations;
+  for (unsigned left = 1 + random.mostly_small(7); left > 0 && !deviations.full(); --left) {
+    Deviation added{.kind = EventKind::migrate};
+    added.cpu = random.below(cpus);
+    added.arg = (added.cpu + 1 + random.below(cpus - 1)) % cpus;
+    const unsigned index = random.below(deviations.size() + 1);
+    if (index == deviations.size()) {
+      added.delay = random.mostly_small(255);
+    } else {
+      // Those behind it stay where they are in the schedule.
+      added.delay = random.below(deviations[index].delay + 1U);
+      deviations[index].delay -= added.delay;
+    }
+    deviations.insert(index, added);
+  }
+}
+
 Mix pick_mix(Random& random) {
   if (random.chance(1, 2)) return Mix::basic;
   return random.chance(1, 2) ? Mix::memory : Mix::all;
@@ -321,6 +343,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
     scenario.deviations.push_back(common.deviation(random));
   }
   for (Deviation& deviation : scenario.deviations) stop_early(other, deviation);
+  if (most != 0 && (options.migrate || options.focused)) move_threads(seed, options, scenario);
 }
 
 }  // namespace shootdown::fuzz

@@ -105,6 +105,7 @@ struct GenerateOptions {
   /// chains.
   bool focused{false};
   const Focus* focus{nullptr};  // Every run has this one.
+  bool migrate{false};          // In every run threads change CPUs; with `focused` in one of three.
 };
 
 /// What searches are made with that look for any bug.

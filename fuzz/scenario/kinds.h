@@ -86,7 +86,8 @@ struct DeviationShape {
   unsigned arg_first;
   unsigned arg_count;
   unsigned levels{1};
-  bool of_mm{false};  // the `cpu` of a deviation is an mm
+  bool of_mm{false};   // the `cpu` of a deviation is an mm
+  bool to_cpu{false};  // `value` is another CPU
   /// Whether `value` is a page that a walk is made for.
   [[nodiscard]] constexpr bool names_page() const { return arg_name == "page"; }
   /// How many values `arg` has.
@@ -105,7 +106,7 @@ inline constexpr unsigned kWalkLevels = 4;
 
 /// In the order of EventKind. `arg` is for: hold, how many of the CPU's operations; drain, how many
 /// stores; stale, how many values older, or as old as it may be; evict, deliver, overtake, a
-/// choice; fail, how; aim, the stream of a strategy's numbers.
+/// choice; fail, how; aim, the stream of a strategy's numbers; migrate, the other CPU.
 inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"preempt", "", 0, 1},
     {"hold", "steps", 1, 256},
@@ -123,6 +124,7 @@ inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"lose", "", 0, 1},
     {"duplicate", "", 0, 1},
     {"aim", "stream", 0, 256},
+    {"migrate", "with", 0, kMaxCpus, 1, false, true},
 }};
 static_assert(all_named(kDeviationShapes), "each kind of deviation has a row");
 

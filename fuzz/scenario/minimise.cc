@@ -93,13 +93,17 @@ Scenario without(const Scenario& from, Timing timing, Drop is_dropped) {
   return to;
 }
 
+bool concerns(const Deviation& deviation, unsigned cpu) {
+  const DeviationShape& used = shape(deviation.kind);
+  return (deviation.cpu == cpu && !used.of_mm) || (used.to_cpu && deviation.arg == cpu);
+}
+
 /// Takes `gone` out of the machine. With an heir, its operations and deviations go there.
 Scenario without_cpu(const Scenario& from, unsigned gone, std::optional<unsigned> heir) {
   const unsigned ops = count_ops(from);
   Scenario to = without(from, Timing::keep, [&](unsigned element) {
     if (heir || element < ops) return false;
-    const Deviation& deviation = from.deviations[element - ops];
-    return deviation.cpu == gone && !shape(deviation.kind).of_mm;
+    return concerns(from.deviations[element - ops], gone);
   });
   if (heir) {
     for (const Op& op : from.ops[gone]) {
@@ -110,8 +114,12 @@ Scenario without_cpu(const Scenario& from, unsigned gone, std::optional<unsigned
   to.ops[kMaxCpus - 1].clear();
   for (Deviation& deviation : to.deviations) {
     if (shape(deviation.kind).of_mm) continue;
-    if (heir && deviation.cpu == gone) deviation.cpu = *heir;
-    if (deviation.cpu > gone) --deviation.cpu;
+    const auto rename = [&](std::uint8_t& cpu) {
+      if (heir && cpu == gone) cpu = *heir;
+      if (cpu > gone) --cpu;
+    };
+    rename(deviation.cpu);
+    if (shape(deviation.kind).to_cpu) rename(deviation.arg);
   }
   --to.header.cpus;
   return to;

@@ -116,7 +116,9 @@ void normalise(Deviation& deviation, const Remainders& modulo_cpus, const Remain
   const unsigned kind = static_cast<unsigned>(deviation.kind) % kDeviationKinds;
   deviation.kind = static_cast<EventKind>(kind);
   deviation.cpu = (shape(deviation.kind).of_mm ? modulo_mms : modulo_cpus)[deviation.cpu];
-  const unsigned args = shape(deviation.kind).args();
+  const DeviationShape& used = shape(deviation.kind);
+  if (used.to_cpu) deviation.arg = modulo_cpus[deviation.arg];
+  const unsigned args = used.args();
   if (deviation.arg >= args) deviation.arg %= args;
 }
 

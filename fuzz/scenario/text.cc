@@ -359,7 +359,8 @@ bool Parser::parse_deviation(Tokens tokens) {
   const unsigned last = shape.arg_first + shape.arg_count - 1;
   std::array fields{shape.of_mm ? Field{"mm", 0, scenario_.header.mms - 1u, why_mms_}
                                 : Field{"cpu", 0, scenario_.header.cpus - 1u, why_cpus_},
-                    Field{shape.arg_name, shape.arg_first, last},
+                    shape.to_cpu ? Field{shape.arg_name, 0, scenario_.header.cpus - 1u, why_cpus_}
+                                 : Field{shape.arg_name, shape.arg_first, last},
                     optional_field("level", 1, shape.levels, 1)};
   const std::size_t used = shape.arg_name.empty() ? 1 : shape.levels == 1 ? 2 : 3;
   if (!parse_fields(shape.name, tokens.subspan(3), std::span(fields).first(used))) return false;

@@ -119,7 +119,7 @@ void explore_tso(benchmark::State& state) { explore(state, Memory::tso); }
 
 BENCHMARK(explore_sc);
 BENCHMARK(explore_tso);
-BENCHMARK(sc)->ArgName("deviations")->Arg(0)->Arg(100)->Arg(10)->Arg(1);
-BENCHMARK(tso)->ArgName("deviations")->Arg(0)->Arg(100)->Arg(10)->Arg(1);
+BENCHMARK(sc)->ArgName("deviations")->Arg(0)->Arg(100)->Arg(10)->Arg(2)->Arg(1);
+BENCHMARK(tso)->ArgName("deviations")->Arg(0)->Arg(100)->Arg(10)->Arg(2)->Arg(1);
 
 }  // namespace

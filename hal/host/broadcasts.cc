@@ -104,10 +104,11 @@ void Broadcasts::invlpgb(const Invlpgb& what, Site where) {
 void Broadcasts::tlbsync(Site where) {
   Recorder& recorder = machine_.recorder();
   Observer* const observer = machine_.observer();
-  const CpuId self = machine_.running().id;
   for (;;) {
-    // Another CPU, or an interrupt, may run before each arrival; so the search starts anew.
+    // Another CPU, or an interrupt, may run before each arrival; so the search starts anew, and on
+    // another CPU if the thread was taken there.
     machine_.scheduler().visible();
+    const CpuId self = machine_.running().id;
     for (CpuId id = 0; id < machine_.setup().hardware.cpus; ++id)
       machine_.record_access(place(LocationKind::broadcasts, id), false);
     std::size_t index = 0;
@@ -119,7 +120,7 @@ void Broadcasts::tlbsync(Site where) {
   machine_.memory().serialise(machine_.running());
   machine_.note(OpClass::broadcast, 0);
   if (recorder.has_timeline()) recorder.line("tlbsync", where);
-  if (observer != nullptr) observer->on_broadcasts_done(self);
+  if (observer != nullptr) observer->on_broadcasts_done(machine_.running().id);
   machine_.changed();
 }
 

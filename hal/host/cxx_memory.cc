@@ -162,4 +162,13 @@ void CxxMemory::fence(CpuId cpu) {
   ++self.knows.times[cpu];
 }
 
+void CxxMemory::meet(CpuId one, CpuId other) {
+  fence(one);
+  fence(other);
+  cpus_[one].knows.join(cpus_[other].knows);
+  cpus_[other].knows.join(cpus_[one].knows);
+  fence(one);
+  fence(other);
+}
+
 }  // namespace shootdown::host

@@ -78,6 +78,8 @@ class CxxMemory {
   void barrier(CpuId cpu);
   /// The same, and a fence of the C++ model.
   void fence(CpuId cpu);
+  /// What each of the two did before happens before what the other does next.
+  void meet(CpuId one, CpuId other);
   /// How many of them the CPU has passed.
   [[nodiscard]] std::uint16_t epoch(CpuId cpu) const { return cpus_[cpu].epoch; }
   /// The word was written by set-up code, which every CPU knows of: it has no past any more.

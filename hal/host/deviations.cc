@@ -75,6 +75,10 @@ void Deviations::perform(const Action& action) {
       target.nmi_pending = true;
       target.nmi_address = action.argument;
       break;
+    case EventKind::migrate:
+      if (!machine_.deviations().effects().can_migrate(action)) break;
+      machine_.scheduler().ask_for_exchange(target, machine_.cpu(action.argument));
+      break;
     default:
       // A schedule must give actions only, see is_action.
       std::abort();

@@ -16,6 +16,7 @@ bool waits(const Action& action, Backend backend) {
     case EventKind::hold:
     case EventKind::lose:
     case EventKind::stale:
+    case EventKind::migrate:
       return true;
     case EventKind::fail:
       // An odd one hides a processor's number for good.
@@ -49,6 +50,8 @@ const char* why_nothing_came(EventKind kind) {
       return "no interrupt came to the CPU while it was held";
     case EventKind::lose:
       return "no interrupt to the CPU came after it";
+    case EventKind::migrate:
+      return "one of the two threads could not be taken off any more";
     case EventKind::fail:
       return "no hypercall or message of the CPU came after it";
     default:
@@ -61,6 +64,18 @@ const char* why_nothing_came(EventKind kind) {
 const Tlb& Effects::tlb_of(const Action& action) const {
   return action.kind == EventKind::device ? machine_.device().tlb()
                                           : machine_.cpu(action.cpu % kHostCpus).tlb;
+}
+
+bool Effects::can_migrate(const Action& action) const {
+  const HostCpu& one = machine_.cpu(action.cpu % kHostCpus);
+  if (machine_.setup().programs.reschedule == nullptr || one.id == action.argument) return false;
+  if (action.argument >= machine_.cpu_count() || one.id >= machine_.cpu_count()) return false;
+  return one.exchange.state == Exchange::State::none &&
+         machine_.cpu(action.argument).exchange.state == Exchange::State::none;
+}
+
+std::uint64_t Effects::marker(EventKind kind, CpuId cpu) const {
+  return kind == EventKind::migrate ? machine_.cpu(cpu).exchange.done : machine_.cpu(cpu).held;
 }
 
 bool Effects::has_cached(const Action& action) const {
@@ -114,6 +129,9 @@ const char* Effects::why_nothing(const Action& action) const {
     case EventKind::device:
       if (!machine_.device().is_bound(action.cpu)) return "the device does not use the mm then";
       return has_cached(action) ? "the device has it cached already" : nullptr;
+    case EventKind::migrate:
+      return can_migrate(action) ? nullptr
+                                 : "it names one CPU twice, or a thread is on its way already";
     case EventKind::hold:
     case EventKind::fail:
     case EventKind::lose:
@@ -134,7 +152,7 @@ std::uint64_t Effects::begin(const Action& action) {
                       .cpu = cpu,
                       .nothing = why_nothing(action),
                       .waits = is_waiting,
-                      .held = machine_.cpu(cpu).held});
+                      .before = marker(action.kind, cpu)});
   return before;
 }
 
@@ -150,7 +168,8 @@ void Effects::end(const Action& action, std::uint64_t before) {
 bool Effects::still_waits(const Effect& effect) const {
   switch (effect.kind) {
     case EventKind::hold:
-      return machine_.cpu(effect.cpu).held == effect.held;
+    case EventKind::migrate:
+      return marker(effect.kind, effect.cpu) == effect.before;
     case EventKind::lose:
       return machine_.cpu(effect.cpu).loses_next;
     case EventKind::fail:

@@ -23,6 +23,8 @@ class Effects {
   void end(const Action& action, std::uint64_t before);
   /// The run is over: what still waits has not come.
   void finish();
+  /// Whether the threads of the action's two CPUs can be asked to change places.
+  [[nodiscard]] bool can_migrate(const Action& action) const;
   /// In the order of the actions, as far as their moments came.
   [[nodiscard]] const std::vector<Effect>& list() const { return effects_; }
 
@@ -33,6 +35,8 @@ class Effects {
   [[nodiscard]] std::uint64_t what_it_changes(const Action& action) const;
   [[nodiscard]] bool has_cached(const Action& action) const;
   [[nodiscard]] const Tlb& tlb_of(const Action& action) const;
+  /// Of what waits: a number that differs if it has come.
+  [[nodiscard]] std::uint64_t marker(EventKind kind, CpuId cpu) const;
   [[nodiscard]] bool still_waits(const Effect& effect) const;
   /// An action of that kind at that CPU waits no longer: what it was to change has come, or it did
   /// nothing.

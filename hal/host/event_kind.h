@@ -27,6 +27,7 @@ enum class EventKind : std::uint8_t {
   lose,          // the next interrupt to the CPU gets lost
   duplicate,     // an interrupt arrives at the CPU that no CPU has sent
   aim,           // from here on a strategy of fuzz/schedule decides
+  migrate,       // the threads of two CPUs change places
 
   // Under a controller: the CPU's own steps, of its program and of its handlers.
   run,        // the program's next visible operation
@@ -43,7 +44,7 @@ inline constexpr unsigned kDeviationKinds = static_cast<unsigned>(EventKind::run
 
 constexpr bool is_deviation(EventKind kind) { return kind < EventKind::run; }
 /// What a schedule may have the machine do. `aim` is resolved before.
-constexpr bool is_action(EventKind kind) { return kind < EventKind::aim; }
+constexpr bool is_action(EventKind kind) { return is_deviation(kind) && kind != EventKind::aim; }
 /// Whether a step of this kind is the CPU's own, of its program or a handler. An NMI is taken by
 /// the CPU that it comes to.
 constexpr bool is_of_cpu(EventKind kind) {

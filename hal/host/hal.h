@@ -27,7 +27,13 @@ struct HostHal {
   static void full_fence(Site where = Site::current()) { instructions()->full_fence(where); }
   static CpuId this_cpu() { return current_machine->running().id; }
   static void disable_preemption() { ++current_machine->running().preemption_off; }
-  static void enable_preemption() { --current_machine->running().preemption_off; }
+  static void enable_preemption() {
+    HostCpu& self = current_machine->running();
+    --self.preemption_off;
+    if (self.must_exchange()) [[unlikely]] {
+      scheduler()->own_access();
+    }
+  }
 
   static bool interrupts_enabled() { return current_machine->running().interrupts_enabled; }
   static void disable_interrupts(Site where = Site::current()) {
@@ -119,6 +125,7 @@ struct HostHal {
 
  private:
   static ModelCall<Machine> machine() { return {current_machine}; }
+  static ModelCall<Scheduler> scheduler() { return {&current_machine->scheduler()}; }
   static ModelCall<Instructions> instructions() { return {&current_machine->instructions()}; }
   static ModelCall<Broadcasts> broadcasts() { return {&current_machine->broadcasts()}; }
   static ModelCall<Interrupts> interrupts() { return {&current_machine->interrupts()}; }

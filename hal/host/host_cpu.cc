@@ -23,7 +23,7 @@ void HostCpu::prepare(const Setup& setup) {
   in_emulation = false;
   place = VcpuPlace::running;
   blocked = false;
-  finished = false;
+  exchange = {};
   hold = 0;
   held = 0;
   stores.clear();

@@ -6,10 +6,10 @@
 
 #include "core/cpu_mask.h"
 #include "core/types.h"
-#include "hal/host/fiber.h"
 #include "hal/host/observer.h"
 #include "hal/host/setup.h"
 #include "hal/host/store_buffer.h"
+#include "hal/host/thread.h"
 #include "hal/host/tlb.h"
 
 namespace shootdown::host {
@@ -65,7 +65,6 @@ struct HostCpu {
   bool in_emulation{false};
   VcpuPlace place{VcpuPlace::running};
   bool blocked{false};
-  bool finished{false};
   std::uint32_t hold{0};
   std::uint64_t held{0};  // how often an interrupt was held back
   StoreBuffer stores;
@@ -73,7 +72,8 @@ struct HostCpu {
   std::uint32_t preemption_off{0};
   std::uint64_t pause_saw{~std::uint64_t{0}};
   Tlb tlb;
-  Fiber fiber;
+  Thread* thread{nullptr};  // the one that runs here
+  Exchange exchange{};
   bool at_start_barrier{false};
   // Under a Controller only.
   Pending pending{Pending::plain};
@@ -97,10 +97,18 @@ struct HostCpu {
   /// A new run starts: what the run before left is forgotten, and what may happen is as in `setup`.
   void prepare(const Setup& setup);
 
-  [[nodiscard]] bool is_awaited() const { return call_pending || bau_pending || nmi_pending; }
-  [[nodiscard]] bool must_interrupt() const {
-    return ((call_pending || bau_pending) && interrupts_enabled) || (nmi_pending && !in_nmi);
+  [[nodiscard]] bool is_awaited() const {
+    return call_pending || bau_pending || nmi_pending || exchange.is_asked();
   }
+  [[nodiscard]] bool must_interrupt() const {
+    return ((call_pending || bau_pending) && interrupts_enabled) || (nmi_pending && !in_nmi) ||
+           must_exchange();
+  }
+  /// Whether the kernel may take the thread off the CPU.
+  [[nodiscard]] bool is_preemptible() const {
+    return interrupts_enabled && preemption_off == 0 && !in_interrupt && !in_nmi;
+  }
+  [[nodiscard]] bool must_exchange() const { return exchange.is_asked() && is_preemptible(); }
 };
 
 }  // namespace shootdown::host

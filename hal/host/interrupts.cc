@@ -86,8 +86,9 @@ bool Interrupts::has_lost_one() const {
 // ---- Delivery
 
 void Interrupts::take() {
-  HostCpu& self = machine_.running();
-  while (self.must_interrupt()) {
+  // Another CPU after each exchange of threads.
+  while (machine_.running().must_interrupt()) {
+    HostCpu& self = machine_.running();
     if (self.nmi_pending && !self.in_nmi) {
       serve_nmi();
       continue;
@@ -97,8 +98,37 @@ void Interrupts::take() {
       ++self.held;
       return;
     }
-    serve_pending();
+    if (self.call_pending || self.bau_pending) {
+      serve_pending();
+    } else {
+      reschedule();
+    }
   }
+}
+
+void Interrupts::reschedule() {
+  HostCpu& self = machine_.running();
+  Recorder& recorder = machine_.recorder();
+  machine_.memory().serialise(self);
+  self.interrupts_enabled = false;
+  ++self.preemption_off;
+  machine_.scheduler().note_change();
+  machine_.note(OpClass::interrupt, 2);
+  if (recorder.has_timeline()) {
+    recorder.line("thread " + std::to_string(self.thread->number) + " is taken off {", Site());
+  }
+  {
+    const KernelScope scope;
+    machine_.setup().programs.reschedule(machine_.setup().programs.argument, self.id);
+  }
+  HostCpu& here = machine_.running();
+  machine_.memory().serialise(here);
+  if (recorder.has_timeline()) {
+    recorder.line("} thread " + std::to_string(here.thread->number) + " goes on", Site());
+  }
+  --here.preemption_off;
+  here.interrupts_enabled = true;
+  machine_.changed();
 }
 
 void Interrupts::serve_pending() {

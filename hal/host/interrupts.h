@@ -43,6 +43,8 @@ class Interrupts {
   /// Takes one pending interrupt, or the pending NMI.
   void serve_pending();
   void serve_nmi();
+  /// The kernel takes the thread off. Returns where the thread goes on.
+  void reschedule();
 
   /// Whether an interrupt to any CPU has got lost and was not sent again.
   [[nodiscard]] bool has_lost_one() const;

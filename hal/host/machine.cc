@@ -10,7 +10,11 @@ namespace shootdown::host {
 
 Machine::Machine()
     : hypervisor_(std::make_unique<Hypervisor>(*this)), device_(std::make_unique<Device>(*this)) {
-  for (CpuId id = 0; id < kHostCpus; ++id) cpus_[id].id = id;
+  for (CpuId id = 0; id < kHostCpus; ++id) {
+    cpus_[id].id = id;
+    cpus_[id].thread = &threads_[id];
+    threads_[id].number = id;
+  }
   scheduler_.set_running(cpus_[0]);
 }
 
@@ -21,7 +25,11 @@ Machine::~Machine() {
 
 void Machine::prepare(const Setup& setup) {
   setup_ = setup;
-  for (HostCpu& cpu : cpus_) cpu.prepare(setup);
+  for (HostCpu& cpu : cpus_) {
+    cpu.prepare(setup);
+    cpu.thread = &threads_[cpu.id];
+    cpu.thread->finished = false;
+  }
   memory_.prepare(setup.memory);
   hypervisor_->prepare();
   device_->prepare();
@@ -38,21 +46,23 @@ void Machine::prepare(const Setup& setup) {
   current_machine = this;
 }
 
-void Machine::cpu_main(void* argument) {
-  // The fiber belongs to one CPU of one machine for good, and waits here between runs.
-  auto& self = *static_cast<HostCpu*>(argument);
+void Machine::thread_main(void* argument) {
+  // The fiber belongs to one thread of one machine for good, and waits here between runs.
+  auto& self = *static_cast<Thread*>(argument);
   for (;;) {
     Machine& machine = *current_machine;
     const Programs& programs = machine.setup_.programs;
-    programs.boot(programs.argument, self.id);
+    programs.boot(programs.argument, self.number);
     Fiber::switch_to(self.fiber, machine.host_);
     // Every CPU starts when all have booted.
     acquired(&machine.start_);
     {
       const ModelScope scope;
-      if (machine.controlled_.is_on() && !self.started) machine.controlled_.control(Pending::plain);
+      if (machine.controlled_.is_on() && !machine.running().started) {
+        machine.controlled_.control(Pending::plain);
+      }
     }
-    programs.program(programs.argument, self.id);
+    programs.program(programs.argument, self.number);
     {
       const ModelScope scope;
       machine.scheduler_.finish_program();
@@ -63,24 +73,24 @@ void Machine::cpu_main(void* argument) {
 
 const Report& Machine::run() {
   if (!fibers_ready_) {
-    for (HostCpu& cpu : cpus_) cpu.fiber.prepare(&Machine::cpu_main, &cpu);
+    for (Thread& thread : threads_) thread.fiber.prepare(&Machine::thread_main, &thread);
     fibers_ready_ = true;
   }
   for (CpuId id = 0; id < cpu_count() && !report_.failed(); ++id) {
     scheduler_.set_running(cpus_[id]);
-    Fiber::switch_to(host_, cpus_[id].fiber);
+    Fiber::switch_to(host_, cpus_[id].thread->fiber);
   }
   if (report_.failed()) return report_;
   start_run();
   released(&start_);
-  Fiber::switch_to(host_, cpus_[0].fiber);
+  Fiber::switch_to(host_, cpus_[0].thread->fiber);
   // What follows is behind all that each CPU did, also where it was abandoned.
   acquired(this);
   // One CPU noticed that all is done and came back; the others wait for interrupts and follow.
   for (CpuId id = 0; id < cpu_count() && fibers_ready_; ++id) {
     if (!cpus_[id].blocked) continue;
     scheduler_.set_running(cpus_[id]);
-    Fiber::switch_to(host_, cpus_[id].fiber);
+    Fiber::switch_to(host_, cpus_[id].thread->fiber);
   }
   observing_ = false;
   controlled_.stop();
@@ -109,7 +119,7 @@ void Machine::abandon_run() {
   fibers_ready_ = false;
   observing_ = false;
   controlled_.stop();
-  Fiber::switch_to(running().fiber, host_);
+  Fiber::switch_to(running().thread->fiber, host_);
   __builtin_unreachable();
 }
 

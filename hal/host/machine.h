@@ -142,11 +142,12 @@ class Machine {
   [[noreturn]] void abandon_run();
 
  private:
-  static void cpu_main(void* argument);
+  static void thread_main(void* argument);
   void start_run();
 
   Setup setup_{};
   std::array<HostCpu, kHostCpus> cpus_{};
+  std::array<Thread, kHostCpus> threads_{};
   char start_{};  // a place that stands for the start of all CPUs, see race_detector.h
   Fiber host_;
   bool fibers_ready_{false};

@@ -13,7 +13,7 @@ struct Action {
   EventKind kind{EventKind::preempt};  // an action
   std::uint32_t cpu{0};                // device: the context that it walks in
   /// hold: operations; drain: stores; fill, nmi, device: virtual address; evict, deliver, overtake:
-  /// choice; fail: how; stale: how many values older
+  /// choice; fail: how; stale: how many values older; migrate: the other CPU
   std::uint64_t argument{0};
   /// fill, device: level of the last entry that the walk reads
   std::uint8_t level{1};
@@ -27,8 +27,8 @@ struct Effect {
   const char* nothing{nullptr};
   /// It is to change something that has not come yet.
   bool waits{false};
-  /// hold: how many interrupts had been held back at the CPU before.
-  std::uint64_t held{0};
+  /// hold: how many interrupts had been held back at the CPU before; migrate: exchanges there.
+  std::uint64_t before{0};
 };
 
 /// A strategy of exploration. Replay, fuzzing, random and exhaustive search differ in this only.

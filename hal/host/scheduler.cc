@@ -89,7 +89,8 @@ bool Scheduler::can_run(const HostCpu& cpu) const {
 bool Scheduler::has_work(const HostCpu& cpu) const {
   if (cpu.must_interrupt()) return true;
   if (!cpu.blocked) return true;
-  return !cpu.finished && !cpu.at_start_barrier && changes_ != cpu.pause_saw;
+  if (cpu.exchange.waits()) return meets(cpu);
+  return !cpu.thread->finished && !cpu.at_start_barrier && changes_ != cpu.pause_saw;
 }
 
 HostCpu* Scheduler::next_runnable() {
@@ -103,6 +104,13 @@ HostCpu* Scheduler::next_runnable() {
     HostCpu& candidate = machine_.cpu((running_->id + i) % cpus);
     if (!has_work(candidate)) continue;
     machine_.hypervisor().resume(candidate);
+    return &candidate;
+  }
+  // The kernel continues a thread where it was if the CPU that it is for has no time.
+  for (CpuId i = 1; i <= cpus; ++i) {
+    HostCpu& candidate = machine_.cpu((running_->id + i) % cpus);
+    if (!candidate.exchange.waits()) continue;
+    give_up_exchange(candidate);
     return &candidate;
   }
   return nullptr;
@@ -126,13 +134,78 @@ void Scheduler::switch_to(HostCpu& next) {
   if (&next == &previous) return;
   running_ = &next;
   released(&machine_);
-  Fiber::switch_to(previous.fiber, next.fiber, Fiber::Order::none);
+  Fiber::switch_to(previous.thread->fiber, next.thread->fiber, Fiber::Order::none);
 }
 
 void Scheduler::give_way() {
   HostCpu* next = next_runnable();
   // Not null: in the worst case this CPU is resumed, and has work.
   switch_to(*next);
+}
+
+// ---- Threads that change places
+
+void Scheduler::ask_for_exchange(HostCpu& one, HostCpu& other) {
+  one.exchange.state = other.exchange.state = Exchange::State::asked;
+  one.exchange.with = other.id;
+  other.exchange.with = one.id;
+}
+
+void Scheduler::end_exchange(HostCpu& one, HostCpu& other) {
+  for (HostCpu* cpu : {&one, &other}) {
+    cpu->exchange.state = Exchange::State::none;
+    // The thread that goes on here has not looked at anything yet.
+    cpu->pause_saw = ~std::uint64_t{0};
+    cpu->blocked = false;
+  }
+  ++changes_;
+}
+
+void Scheduler::give_up_exchange(HostCpu& waiting) {
+  end_exchange(waiting, machine_.cpu(waiting.exchange.with));
+}
+
+bool Scheduler::meets(const HostCpu& cpu) const {
+  return is_idle(cpu) && is_idle(machine_.cpu(cpu.exchange.with));
+}
+
+void Scheduler::exchange_threads() {
+  // The kernel's locks hand a thread over: what it did before comes before what it does then.
+  machine_.memory().serialise(*running_);
+  released(running_);
+  running_->exchange.state = Exchange::State::waits;
+  while (running_->exchange.waits()) {
+    if (meets(*running_)) {
+      swap_threads();
+    } else if (running_->must_interrupt()) {
+      interrupt();
+    } else {
+      wait_for_thread();
+    }
+  }
+  acquired(running_);
+}
+
+void Scheduler::swap_threads() {
+  HostCpu& self = *running_;
+  HostCpu& other = machine_.cpu(self.exchange.with);
+  machine_.memory().serialise(self);
+  machine_.memory().serialise(other);
+  machine_.memory().meet(self, other);
+  std::swap(self.thread, other.thread);
+  ++self.exchange.done;
+  ++other.exchange.done;
+  end_exchange(self, other);
+  // This code is the thread's, which has just moved.
+  running_ = &other;
+}
+
+void Scheduler::wait_for_thread() {
+  running_->blocked = true;
+  HostCpu* next = next_stalled();
+  if (next == nullptr) report_deadlock();
+  if (next != running_) switch_to(*next);
+  running_->blocked = false;
 }
 
 // ---- Waiting
@@ -166,24 +239,24 @@ void Scheduler::block() {
 void Scheduler::finish_program() {
   HostCpu& self = *running_;
   if (!machine_.controlled().is_on()) machine_.memory().serialise(self);
-  self.finished = true;
+  self.thread->finished = true;
   --unfinished_;
   idle();
 }
 
 void Scheduler::idle() {
-  HostCpu& self = *running_;
   while (!done_ && machine_.controlled().is_on()) {
-    self.blocked = true;
+    running_->blocked = true;
     machine_.controlled().control(Pending::idle);
-    self.blocked = false;
+    running_->blocked = false;
   }
+  // An interrupt may be what takes the thread to another CPU.
   while (!done_) {
-    if (self.must_interrupt()) {
+    if (running_->must_interrupt()) {
       interrupt();
       continue;
     }
-    self.blocked = true;
+    running_->blocked = true;
     HostCpu* next = next_stalled();
     if (next != nullptr) {
       switch_to(*next);
@@ -192,7 +265,7 @@ void Scheduler::idle() {
     } else {
       report_deadlock();
     }
-    self.blocked = false;
+    running_->blocked = false;
   }
 }
 
@@ -203,7 +276,7 @@ void Scheduler::report_deadlock() {
   for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
     const HostCpu& cpu = machine_.cpu(id);
     report.detail +=
-        "cpu" + std::to_string(id) + (cpu.finished ? ": has no more work" : ": waits") +
+        "cpu" + std::to_string(id) + (cpu.thread->finished ? ": has no more work" : ": waits") +
         (cpu.interrupts_enabled ? ", interrupts on" : ", interrupts off") +
         (cpu.call_pending || cpu.bau_pending ? ", an interrupt is pending" : "") + ". ";
   }

@@ -58,7 +58,14 @@ class Scheduler {
   /// The running CPU's program is over. It still answers interrupts, until the run is done.
   void finish_program();
 
+  /// The running CPU's thread is off: returns, on the same stack, on the CPU where the thread goes
+  /// on. The CPU is idle meanwhile. Context: an exchange was asked for; preemption off.
+  void exchange_threads();
+
   // ---- For the other parts
+
+  /// The threads of the two are to change places, as soon as each can be taken off.
+  void ask_for_exchange(HostCpu& one, HostCpu& other);
 
   [[nodiscard]] HostCpu& running() const { return *running_; }
   /// Visible operations so far.
@@ -90,6 +97,17 @@ class Scheduler {
   void fetch_action();
   void block();
   void idle();
+  /// The CPU waits for another thread, and no handler runs on it.
+  [[nodiscard]] static bool is_idle(const HostCpu& cpu) {
+    return cpu.exchange.waits() && !cpu.in_interrupt && !cpu.in_nmi;
+  }
+  /// Both CPUs of an exchange are idle.
+  [[nodiscard]] bool meets(const HostCpu& cpu) const;
+  void swap_threads();
+  void wait_for_thread();
+  void end_exchange(HostCpu& one, HostCpu& other);
+  /// The thread that waits goes on where it was.
+  void give_up_exchange(HostCpu& waiting);
   /// As next_runnable; if an interrupt got lost, time passes until a waiting CPU reaches the limit
   /// of its stall limit.
   HostCpu* next_stalled();

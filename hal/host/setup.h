@@ -51,6 +51,9 @@ struct Programs {
   CpuCode interrupt{nullptr};      // the call-function interrupt's handler
   CpuCode bau_interrupt{nullptr};  // the broadcast hub (UV BAU)'s, if there is one
   CpuCode nmi{nullptr};            // the NMI handler, if there are NMIs
+  /// Takes the CPU's thread off and continues another, around `Scheduler::exchange_threads`; null:
+  /// threads stay where they are. Begins and ends with interrupts and preemption off.
+  CpuCode reschedule{nullptr};
   void* argument{nullptr};
 };
 

@@ -56,6 +56,10 @@ class SharedMemory {
 
   /// The `count` oldest stores become visible, or as many as there are.
   void drain(HostCpu& cpu, unsigned count);
+  /// Each of the two, with empty buffers, comes to know what the other does.
+  void meet(const HostCpu& one, const HostCpu& other) {
+    if (reorders()) cxx_.meet(one.id, other.id);
+  }
   /// A store that a compiler may have put before older ones becomes visible, chosen by `choice`.
   void overtake(HostCpu& cpu, std::uint64_t choice);
 

@@ -121,6 +121,8 @@ const char* spelled(EventKind kind) {
       return "duplicate";
     case EventKind::aim:
       return "aim";
+    case EventKind::migrate:
+      return "migrate";
     case EventKind::run:
     case EventKind::interrupt:
     case EventKind::handle:

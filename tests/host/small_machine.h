@@ -40,7 +40,7 @@ class SmallMachine {
     for (CpuId cpu = 0; cpu < program_.cpus; ++cpu) {
       for (const std::uint64_t value : seen_[cpu]) text += std::to_string(value) + ",";
       text += content(lab_.tlb(cpu));
-      text += lab_.machine().cpu(cpu).finished ? "|" : "waits|";
+      text += lab_.machine().cpu(cpu).thread->finished ? "|" : "waits|";
     }
     for (const auto& word : words_) text += std::to_string(word.peek()) + ",";
     for (const std::uint64_t* entry : entries_) {

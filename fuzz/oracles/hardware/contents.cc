@@ -185,7 +185,7 @@ void ContentsChecker::on_forked(unsigned parent, unsigned child) const {
 
 void ContentsChecker::begin_lookup(unsigned mm, unsigned page) {
   Machine& machine = truth_.machine();
-  machine.record_access(place(Ghost::walker, machine.running().id), true);
+  machine.record_access(place(Ghost::walker, truth_.running_thread()), true);
   Lookup& lookup = self().lookup;
   lookup.active = true;
   lookup.mm = mm;
@@ -199,10 +199,10 @@ void ContentsChecker::begin_lookup(unsigned mm, unsigned page) {
 
 void ContentsChecker::add_to_lookups(unsigned mm, unsigned page, std::uint32_t frame) {
   Machine& machine = truth_.machine();
-  for (CpuId cpu = 0; cpu < machine.cpu_count(); ++cpu) {
-    Lookup& lookup = operation_[cpu].lookup;
+  for (unsigned thread = 0; thread < machine.cpu_count(); ++thread) {
+    Lookup& lookup = operation_[thread].lookup;
     if (!lookup.active || lookup.mm != mm || lookup.page != page) continue;
-    machine.record_access(place(Ghost::walker, cpu), true);
+    machine.record_access(place(Ghost::walker, thread), true);
     if (lookup.size == lookup.seen.size()) continue;
     lookup.seen[lookup.size++] = {.frame = frame, .life = machine.frames().info(frame).life};
   }

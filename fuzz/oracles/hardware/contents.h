@@ -59,7 +59,7 @@ class ContentsChecker {
     std::array<Page, 16> seen;
     unsigned size{0};
   };
-  /// What a CPU is about.
+  /// What a thread is about.
   struct Operation {
     bool replaces{false};
     std::uint64_t began{0};                           // what promises something
@@ -67,8 +67,8 @@ class ContentsChecker {
     Lookup lookup;
   };
 
-  [[nodiscard]] Operation& self() { return operation_[truth_.machine().running().id]; }
-  [[nodiscard]] const Operation& self() const { return operation_[truth_.machine().running().id]; }
+  [[nodiscard]] Operation& self() { return operation_[truth_.running_thread()]; }
+  [[nodiscard]] const Operation& self() const { return operation_[truth_.running_thread()]; }
   void note_mapping(unsigned mm, unsigned page);
   void add_to_lookups(unsigned mm, unsigned page, std::uint32_t frame);
   void check_one_frame(unsigned mm, unsigned page, std::uint32_t frame) const;

@@ -9,7 +9,7 @@ using host::Machine;
 using host::TlbEntry;
 
 void FlushChecker::on_flush_begun(CpuId cpu, unsigned mm, const AskedRange& asked) {
-  Flush& flush = flush_[cpu];
+  Flush& flush = flush_[truth_.thread_on(cpu)];
   flush.mm = mm;
   for (unsigned page = 0; page < kPages; ++page) {
     flush.wanted[page] = 0;
@@ -20,7 +20,7 @@ void FlushChecker::on_flush_begun(CpuId cpu, unsigned mm, const AskedRange& aske
 }
 
 void FlushChecker::on_flush_returns(CpuId cpu) {
-  const Flush& flush = flush_[cpu];
+  const Flush& flush = flush_[truth_.thread_on(cpu)];
   truth_.machine().record_access(place(Ghost::demands), false);
   for (unsigned page = 0; page < kPages; ++page) {
     if (flush.wanted[page] == 0) continue;
@@ -32,7 +32,7 @@ void FlushChecker::on_flush_returns(CpuId cpu) {
 
 void FlushChecker::on_flush_returned(CpuId cpu, bool early) const {
   for (CpuId target = 0; target < truth_.machine().cpu_count(); ++target) {
-    check_target(cpu, flush_[cpu], target, early);
+    check_target(cpu, flush_[truth_.thread_on(cpu)], target, early);
   }
 }
 
@@ -97,7 +97,8 @@ void FlushChecker::on_kernel_flush_begun(CpuId cpu, const AskedRange& asked) {
   for (unsigned page = 0; page < kKernelPages; ++page) {
     const bool covered = holds_part_of(kernel_address(page), asked.start, asked.end);
     if (covered) truth_.machine().record_access(Truth::kernel_version_place(page), false);
-    flush_[cpu].kernel_wanted[page] = covered ? truth_.kernel_page(page).version : 0;
+    flush_[truth_.thread_on(cpu)].kernel_wanted[page] =
+        covered ? truth_.kernel_page(page).version : 0;
   }
 }
 
@@ -105,9 +106,9 @@ void FlushChecker::on_kernel_flush_returned(CpuId cpu) {
   truth_.machine().record_access(place(Ghost::demands), false);
   truth_.record_page_accesses();
   for (unsigned page = 0; page < kKernelPages; ++page) {
-    truth_.demand_of_kernel(
-        page,
-        {.version = flush_[cpu].kernel_wanted[page], .step = truth_.machine().step(), .cpu = cpu});
+    truth_.demand_of_kernel(page, {.version = flush_[truth_.thread_on(cpu)].kernel_wanted[page],
+                                   .step = truth_.machine().step(),
+                                   .cpu = cpu});
   }
   for (CpuId target = 0; target < truth_.machine().cpu_count(); ++target) {
     check_kernel_target(cpu, target);
@@ -119,7 +120,7 @@ void FlushChecker::check_kernel_target(CpuId cpu, CpuId target) const {
   for (const TlbEntry& entry : machine.cpu(target).tlb.entries) {
     if (entry.from.mm != kKernelMm) continue;
     const unsigned page = kernel_page_of(entry.page << entry.shift);
-    if (entry.from.version >= flush_[cpu].kernel_wanted[page]) continue;
+    if (entry.from.version >= flush_[truth_.thread_on(cpu)].kernel_wanted[page]) continue;
     truth_.record_cpu_access(target);
     if (truth_.cpu(target).offline) break;
     // User roots map some of these pages, too, and their entries are paid for on the way there.

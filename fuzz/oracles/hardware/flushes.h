@@ -41,7 +41,7 @@ class FlushChecker {
   void check_kernel_target(CpuId cpu, CpuId target) const;
 
   Truth& truth_;
-  std::array<Flush, kMaxCpus> flush_{};
+  std::array<Flush, kMaxCpus> flush_{};  // of each thread
 };
 
 /// What a flush of a kernel range has to say about what is left.

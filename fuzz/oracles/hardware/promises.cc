@@ -16,20 +16,20 @@ void PromiseChecker::on_batch_add(CpuId cpu) {
   truth_.machine().record_access(place(Ghost::demands), false);
   const unsigned mm = truth_.changed_mm(cpu);
   const unsigned page = truth_.changed_page(cpu);
-  batch_[cpu].add({.mm = mm,
-                   .life = truth_.mm(mm).life,
-                   .page = page,
-                   .version = truth_.mm(mm).pages[page].version});
+  batch_[truth_.thread_on(cpu)].add({.mm = mm,
+                                     .life = truth_.mm(mm).life,
+                                     .page = page,
+                                     .version = truth_.mm(mm).pages[page].version});
 }
 
 void PromiseChecker::on_batch_returned(CpuId cpu) {
-  check(cpu, batch_[cpu], Oracle::o20,
+  check(cpu, batch_[truth_.thread_on(cpu)], Oracle::o20,
         "a batch flush returns while a CPU can still use what it removed");
-  batch_[cpu].size = 0;
+  batch_[truth_.thread_on(cpu)].size = 0;
 }
 
 void PromiseChecker::note_promise(unsigned mm, VirtAddr start, VirtAddr end) {
-  Promises& promises = promise_[truth_.machine().running().id];
+  Promises& promises = promise_[truth_.running_thread()];
   for (unsigned page = 0; page < kPages; ++page) {
     const VirtAddr address = probe_address(page);
     if (address < start || address >= end) continue;
@@ -42,9 +42,9 @@ void PromiseChecker::note_promise(unsigned mm, VirtAddr start, VirtAddr end) {
 
 void PromiseChecker::on_promise() {
   const CpuId cpu = truth_.machine().running().id;
-  check(cpu, promise_[cpu], Oracle::o21,
+  check(cpu, promise_[truth_.running_thread()], Oracle::o21,
         "an operation completes over a change that is not flushed");
-  promise_[cpu].size = 0;
+  promise_[truth_.running_thread()].size = 0;
 }
 
 bool PromiseChecker::Promises::are_broken_by(const TlbEntry& entry) const {

@@ -16,7 +16,7 @@ class PromiseChecker {
   PromiseChecker(Truth& truth, const DeviceChecker& device) : truth_(truth), device_(device) {}
 
   void start();
-  void begin_promise() { promise_[truth_.machine().running().id].size = 0; }
+  void begin_promise() { promise_[truth_.running_thread()].size = 0; }
   void note_promise(unsigned mm, VirtAddr start, VirtAddr end);
   void on_promise();
   /// The CPU's last change joins its batch, which a flush then completes.

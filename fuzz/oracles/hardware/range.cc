@@ -75,25 +75,25 @@ bool RangeChecker::Coverage::is_complete(CpuId cpu, std::uint16_t pcid) const {
 }
 
 void RangeChecker::on_flush_begun(CpuId cpu, unsigned mm, const AskedRange& asked) {
-  Flush& flush = flush_[cpu];
+  Flush& flush = flush_of(cpu);
   flush.mm = mm;
   flush.global = kNoGlobalAsid;
   flush.asked = asked;
   flush.coverage.ask(asked.start, asked.end);
   flush.carried_out = {};
-  flushing_.set(cpu);
+  flushing_.set(truth_.thread_on(cpu));
 }
 
 void RangeChecker::on_kernel_flush_begun(CpuId cpu, const AskedRange& asked) {
-  flush_[cpu].kernel_asked = asked;
-  flush_[cpu].kernel_coverage.ask(asked.start, asked.end);
-  kernel_flushing_.set(cpu);
+  flush_of(cpu).kernel_asked = asked;
+  flush_of(cpu).kernel_coverage.ask(asked.start, asked.end);
+  kernel_flushing_.set(truth_.thread_on(cpu));
 }
 
 void RangeChecker::on_dropped(CpuId cpu, const Dropped& what) {
   if (truth_.machine().controlled().is_on()) return;
-  flushing_.for_each([&](CpuId initiator) {
-    Flush& flush = flush_[initiator];
+  flushing_.for_each([&](CpuId thread) {
+    Flush& flush = flush_[thread];
     if (what.root != ~0U && what.root != FramePool::frame_at(truth_.kernel().root(flush.mm))) {
       return;
     }
@@ -102,8 +102,8 @@ void RangeChecker::on_dropped(CpuId cpu, const Dropped& what) {
   // Where the kernel's pages are global, what leaves those leaves them in every PCID.
   const bool global = truth_.kernel().kernel_is_global();
   if (global && !what.globals) return;
-  kernel_flushing_.for_each([&](CpuId initiator) {
-    flush_[initiator].kernel_coverage.add(cpu, what, what.every_pcid || global);
+  kernel_flushing_.for_each([&](CpuId thread) {
+    flush_[thread].kernel_coverage.add(cpu, what, what.every_pcid || global);
   });
 }
 
@@ -115,7 +115,7 @@ bool RangeChecker::is_loaded(CpuId cpu, Asid asid) const {
 void RangeChecker::on_flush_returned(CpuId cpu, bool early) const {
   const Machine& machine = truth_.machine();
   if (machine.controlled().is_on()) return;
-  const Flush& flush = flush_[cpu];
+  const Flush& flush = flush_of(cpu);
   for (CpuId target = 0; target < machine.cpu_count(); ++target) {
     const Truth::Cpu& state = truth_.cpu(target);
     const bool hears_broadcasts = flush.global != kNoGlobalAsid && is_loaded(target, flush.global);
@@ -134,7 +134,7 @@ void RangeChecker::on_flush_returned(CpuId cpu, bool early) const {
 
 void RangeChecker::on_kernel_flush_returned(CpuId cpu) {
   const Machine& machine = truth_.machine();
-  kernel_flushing_.clear(cpu);
+  kernel_flushing_.clear(truth_.thread_on(cpu));
   if (machine.controlled().is_on()) return;
   for (CpuId target = 0; target < machine.cpu_count(); ++target) {
     const Truth::Cpu& state = truth_.cpu(target);
@@ -144,8 +144,8 @@ void RangeChecker::on_kernel_flush_returned(CpuId cpu) {
     // The kernel runs on its own half; what the user's shares with it is judged by O13.
     const auto pcid = static_cast<std::uint16_t>(machine.pcid_of(machine.cpu(target).cr3) &
                                                  ~static_cast<unsigned>(kUserPcidBit));
-    if (!flush_[cpu].kernel_coverage.is_complete(target, pcid)) {
-      report_uncovered(cpu, target, flush_[cpu].kernel_asked);
+    if (!flush_of(cpu).kernel_coverage.is_complete(target, pcid)) {
+      report_uncovered(cpu, target, flush_of(cpu).kernel_asked);
     }
   }
 }

@@ -19,11 +19,11 @@ class RangeChecker {
   void start() { flushing_ = kernel_flushing_ = {}; }
   void on_flush_begun(CpuId cpu, unsigned mm, const AskedRange& asked);
   /// It goes by broadcast under the PCID of this ASID.
-  void on_broadcast(CpuId cpu, Asid asid) { flush_[cpu].global = asid; }
+  void on_broadcast(CpuId cpu, Asid asid) { flush_of(cpu).global = asid; }
   /// `target` says that it has flushed for the flush of `cpu`, or a hypervisor is to flush it.
-  void on_carried_out(CpuId cpu, CpuId target) { flush_[cpu].carried_out.set(target); }
+  void on_carried_out(CpuId cpu, CpuId target) { flush_of(cpu).carried_out.set(target); }
   void on_flush_returned(CpuId cpu, bool early) const;
-  void end_flush(CpuId cpu) { flushing_.clear(cpu); }
+  void end_flush(CpuId cpu) { flushing_.clear(truth_.thread_on(cpu)); }
   void on_kernel_flush_begun(CpuId cpu, const AskedRange& asked);
   void on_kernel_flush_returned(CpuId cpu);
   void on_dropped(CpuId cpu, const host::Dropped& what);
@@ -50,13 +50,16 @@ class RangeChecker {
     Coverage kernel_coverage;
   };
 
+  /// The one that the thread which runs on the CPU has begun.
+  [[nodiscard]] Flush& flush_of(CpuId cpu) { return flush_[truth_.thread_on(cpu)]; }
+  [[nodiscard]] const Flush& flush_of(CpuId cpu) const { return flush_[truth_.thread_on(cpu)]; }
   [[nodiscard]] bool is_loaded(CpuId cpu, Asid asid) const;
   void report_uncovered(CpuId cpu, CpuId target, const AskedRange& asked) const;
 
   const Truth& truth_;
-  host::HostCpuMask flushing_;         // CPUs whose flush is on its way
-  host::HostCpuMask kernel_flushing_;  // ... of a kernel range
-  std::array<Flush, kMaxCpus> flush_{};
+  host::HostCpuMask flushing_;           // threads whose flush is on its way
+  host::HostCpuMask kernel_flushing_;    // ... of a kernel range
+  std::array<Flush, kMaxCpus> flush_{};  // of each thread
 };
 
 }  // namespace shootdown::fuzz

@@ -8,8 +8,8 @@ namespace shootdown::fuzz {
 void SkippedChecker::on_skipped(CpuId cpu, CpuId target) {
   truth_.record_cpu_access(target);
   const host::Machine& machine = truth_.machine();
-  flush_[cpu].skipped.set(target);
-  flush_[cpu].entry_flushes[target] = machine.hypervisor().entry_flushes(target);
+  flush_[truth_.thread_on(cpu)].skipped.set(target);
+  flush_[truth_.thread_on(cpu)].entry_flushes[target] = machine.hypervisor().entry_flushes(target);
   if (machine.hypervisor().will_flush(machine.cpu(target))) return;
   truth_.fail(
       Oracle::o26, "a virtual CPU is skipped that its host will not flush",
@@ -21,7 +21,7 @@ void SkippedChecker::on_skipped(CpuId cpu, CpuId target) {
 
 void SkippedChecker::on_flush_returned(CpuId cpu) const {
   const host::Machine& machine = truth_.machine();
-  const Flush& flush = flush_[cpu];
+  const Flush& flush = flush_[truth_.thread_on(cpu)];
   flush.skipped.for_each([&](CpuId target) {
     truth_.record_cpu_access(target);
     if (machine.hypervisor().will_flush(machine.cpu(target)) ||

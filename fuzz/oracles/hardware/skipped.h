@@ -14,8 +14,8 @@ class SkippedChecker {
   explicit SkippedChecker(const Truth& truth) : truth_(truth) {}
 
   void on_flush_begun(CpuId cpu) {
-    flush_[cpu].skipped = {};
-    flush_[cpu].begin = truth_.machine().step();
+    flush_[truth_.thread_on(cpu)].skipped = {};
+    flush_[truth_.thread_on(cpu)].begin = truth_.machine().step();
   }
   void on_skipped(CpuId cpu, CpuId target);
   void on_flush_returned(CpuId cpu) const;
@@ -28,7 +28,7 @@ class SkippedChecker {
   };
 
   const Truth& truth_;
-  std::array<Flush, kMaxCpus> flush_{};
+  std::array<Flush, kMaxCpus> flush_{};  // of each thread
 };
 
 }  // namespace shootdown::fuzz

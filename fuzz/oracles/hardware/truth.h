@@ -76,6 +76,9 @@ class Truth {
   [[nodiscard]] unsigned mms() const { return mms_; }
   [[nodiscard]] Leftovers& leftovers() const { return *leftovers_; }
   [[nodiscard]] const Cpu& cpu(CpuId cpu) const { return cpu_[cpu]; }
+  /// What is promised to a caller is promised to a thread, which may go on on another CPU.
+  [[nodiscard]] unsigned thread_on(CpuId cpu) const { return machine_.cpu(cpu).thread->number; }
+  [[nodiscard]] unsigned running_thread() const { return machine_.running().thread->number; }
   [[nodiscard]] const Mm& mm(unsigned mm) const { return mm_[mm]; }
   [[nodiscard]] const Page& kernel_page(unsigned page) const { return kernel_pages_[page]; }
   [[nodiscard]] const UnhookedTable& unhooked(std::uint32_t table) const {
