@@ -73,6 +73,7 @@ class MachineFixture {
     handler_ = nullptr;
     bau_handler_ = nullptr;
     nmi_handler_ = nullptr;
+    reschedule_ = nullptr;
     setup.programs = {
         .boot = [](void*, CpuId) { HostHal::enable_interrupts(); },
         .program = [](void* self,
@@ -81,6 +82,8 @@ class MachineFixture {
         .bau_interrupt = [](void* self,
                             CpuId) { call(static_cast<MachineFixture*>(self)->bau_handler_); },
         .nmi = [](void* self, CpuId) { call(static_cast<MachineFixture*>(self)->nmi_handler_); },
+        .reschedule = [](void* self,
+                         CpuId) { call(static_cast<MachineFixture*>(self)->reschedule_); },
         .argument = this};
     setup.exploration.schedule = &script_;
     machine_.prepare(setup);
@@ -90,6 +93,7 @@ class MachineFixture {
   void on_interrupt(Program handler) { handler_ = std::move(handler); }
   void on_bau_interrupt(Program handler) { bau_handler_ = std::move(handler); }
   void on_nmi(Program handler) { nmi_handler_ = std::move(handler); }
+  void on_reschedule(Program handler) { reschedule_ = std::move(handler); }
   /// `delay` visible operations after the previous action.
   void at(std::uint64_t delay, EventKind kind, CpuId cpu, std::uint64_t argument = 0,
           unsigned level = 1) {
@@ -121,6 +125,7 @@ class MachineFixture {
   Program handler_;
   Program bau_handler_;
   Program nmi_handler_;
+  Program reschedule_;
 };
 
 /// Four-level page tables in modelled frames. Entries are changed as host code changes memory:
