@@ -87,6 +87,7 @@ struct Options {
   GenerateOptions generate{};
   Strategy strategy{Strategy::random};
   bool plain{false};
+  bool migrate{false};
   bool cpus_given{false};
   bool ops_given{false};
   bool deviations_given{false};
@@ -205,7 +206,7 @@ bool parse_option(const char* name, Value&& value, Options& options) {
   if (word == "--progress") return options.progress = true;
   if (word == "--any-switch") return options.generate.any_switch = true;
   if (word == "--chains") return options.generate.chains = true;
-  if (word == "--migrate") return options.generate.migrate = true;
+  if (word == "--migrate") return options.migrate = true;
   return usage_error((word.starts_with("-") ? "unknown option " : "no use for the word ") +
                      shell_quoted(word));
 }
@@ -217,6 +218,7 @@ void search_everywhere(Options& options) {
   generate.draw_ops = !options.ops_given;
   if (!options.deviations_given) generate.max_deviations = kEverywhere.max_deviations;
   generate.any_switch = generate.chains = generate.focused = true;
+  generate.migrate = kEverywhere.migrate;
 }
 
 bool parse_options(int argc, char** argv, Options& options) {
@@ -229,10 +231,11 @@ bool parse_options(int argc, char** argv, Options& options) {
   if (!options.replay.empty() && argc != kReplayAlone) {
     return usage_error("--replay takes no other option");
   }
+  if (!options.plain) search_everywhere(options);
+  if (options.migrate) options.generate.migrate = Migrate::in_all;
   if (options.plain) {
     return options.generate.focus == nullptr || usage_error("--plain has no focus");
   }
-  search_everywhere(options);
   return true;
 }
 

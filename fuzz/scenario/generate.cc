@@ -89,7 +89,7 @@ void flush_some_range(std::uint64_t seed, const Swarm& swarm, Scenario& scenario
 void move_threads(std::uint64_t seed, const GenerateOptions& options, Scenario& scenario) {
   Random random(seed ^ 0x165667b1);
   const unsigned cpus = scenario.header.cpus;
-  if (cpus == 1 || (!options.migrate && !random.chance(1, 3))) return;
+  if (cpus == 1 || (options.migrate == Migrate::in_some && !random.chance(1, 3))) return;
   auto& deviations = scenario.deviations;
   for (unsigned left = 1 + random.mostly_small(7); left > 0 && !deviations.full(); --left) {
     Deviation added{.kind = EventKind::migrate};
@@ -343,7 +343,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
     scenario.deviations.push_back(common.deviation(random));
   }
   for (Deviation& deviation : scenario.deviations) stop_early(other, deviation);
-  if (most != 0 && (options.migrate || options.focused)) move_threads(seed, options, scenario);
+  if (most != 0 && options.migrate != Migrate::never) move_threads(seed, options, scenario);
 }
 
 }  // namespace shootdown::fuzz

@@ -88,6 +88,9 @@ class Swarm {
   bool meets_{false};
 };
 
+/// In which runs threads change CPUs.
+enum class Migrate : std::uint8_t { never, in_some, in_all };
+
 struct GenerateOptions {
   unsigned cpus{4};
   unsigned ops_per_cpu{8};
@@ -105,7 +108,7 @@ struct GenerateOptions {
   /// chains.
   bool focused{false};
   const Focus* focus{nullptr};  // Every run has this one.
-  bool migrate{false};          // In every run threads change CPUs; with `focused` in one of three.
+  Migrate migrate{Migrate::never};
 };
 
 /// What searches are made with that look for any bug.
@@ -114,7 +117,8 @@ inline constexpr GenerateOptions kEverywhere{.draw_cpus = true,
                                              .max_deviations = 32,
                                              .any_switch = true,
                                              .chains = true,
-                                             .focused = true};
+                                             .focused = true,
+                                             .migrate = Migrate::in_some};
 
 /// The same scenario for the same seed and options, on every machine. Options beyond the bounds of
 /// a scenario are cut to them.
