@@ -62,6 +62,8 @@ class KernelEvents {
   virtual void on_destroy(unsigned mm) = 0;
   /// Software uses `frame`, which may be kNoFrame, as what `kind` says.
   virtual void on_software_use(std::uint32_t frame, host::FrameKind kind, const char* verb) = 0;
+  /// Software asks for an entry that no table has.
+  virtual void on_missing_entry(unsigned index) = 0;
   /// Software asks for a part of a page, and there are none or fewer.
   virtual void on_missing_part(unsigned part) = 0;
   /// A record for a table that waits for walkers is given back and was not in use.

@@ -76,12 +76,20 @@ vm::Pte SimEntry::fetch_and(vm::Pte bits, std::memory_order /*order*/, Site wher
 
 void SimMemory::prepare_entry(PhysAddr table, unsigned index, vm::Pte value) {
   const host::ModelScope scope;
-  if (expect(table, FrameKind::table, "writes an entry")) *word_of(table, index) = value;
+  if (!expect(table, FrameKind::table, "writes an entry")) return;
+  if (std::uint64_t* word = word_of(table, index)) *word = value;
 }
 
 std::uint64_t* SimMemory::word_of(PhysAddr table, unsigned index) {
   const std::uint32_t frame = FramePool::frame_at(table);
-  return frame == FramePool::kNoFrame ? nullptr : machine_.frames().words(frame) + index;
+  if (frame == FramePool::kNoFrame) return nullptr;
+  if (index < vm::kEntries) [[likely]] {
+    return machine_.frames().words(frame) + index;
+  }
+  const host::ModelScope scope;
+  events_.on_missing_entry(index);
+  machine_.stop_if_failed();
+  return nullptr;
 }
 
 bool SimMemory::expect(PhysAddr frame, FrameKind kind, const char* verb) {
@@ -199,6 +207,10 @@ PhysAddr SimMemory::part(PhysAddr page, unsigned index) const {
 void SimMemory::read_page(PhysAddr page) {
   const host::ModelScope scope;
   machine_.scheduler().visible();
+  if (FramePool::frame_at(page) == FramePool::kNoFrame) {
+    expect(page, FrameKind::data, "reads a page");
+    return;
+  }
   events_.on_page_read(FramePool::frame_at(page));
   machine_.stop_if_failed();
   const std::uint64_t* word = machine_.frames().words(FramePool::frame_at(page));

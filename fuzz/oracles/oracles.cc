@@ -61,6 +61,8 @@ void Oracles::on_software_use(std::uint32_t frame, FrameKind kind, const char* v
   hardware_.releases.on_software_use(frame, kind, verb);
 }
 
+void Oracles::on_missing_entry(unsigned index) { hardware_.releases.on_missing_entry(index); }
+
 void Oracles::on_missing_part(unsigned part) { hardware_.releases.on_missing_part(part); }
 
 void Oracles::on_needless_record() { hardware_.releases.on_needless_record(); }

@@ -43,6 +43,7 @@ class Oracles final : public host::Observer, public KernelEvents {
   void on_release(std::uint32_t frame) override;
   void on_destroy(unsigned mm) override;
   void on_software_use(std::uint32_t frame, host::FrameKind kind, const char* verb) override;
+  void on_missing_entry(unsigned index) override;
   void on_missing_part(unsigned part) override;
   void on_needless_record() override;
   void on_software_walk(const std::uint64_t* word) override;

@@ -126,6 +126,15 @@ TEST_F(O6_MemoryReport, EntryPreparedInNoTable) {
   expect(kWritesNowhere, [&] { memory().prepare_entry(vm::kNoFrame, 0, vm::kPtePresent); });
 }
 
+TEST_F(O6_MemoryReport, EntryBeyondItsTable) {
+  constexpr std::string_view kNoEntry =
+      "O6 the memory manager looks for an entry that a table does not have";
+  expect(kNoEntry, [&] { (void)memory().entry(table_of(1), vm::kEntries).peek(); });
+  EXPECT_EQ(fixture.report.detail, "A table has entries 0 to 511; asked for entry 512.");
+  expect(kNoEntry, [&] { memory().prepare_entry(table_of(1), 1U << 20, 0); });
+  expect(kNoEntry, [&] { (void)memory().entry(table_of(1), ~0U).load(std::memory_order_acquire); });
+}
+
 // ---- Locks and counts
 
 TEST_F(O6_MemoryReport, CountOfNoFrame) {
@@ -166,6 +175,13 @@ TEST_F(O6_MemoryReport, CopyFromAReleasedPage) {
 TEST_F(O6_MemoryReport, CopyFromNoFrame) {
   expect("O6 the memory manager copies a page in a frame that does not exist",
          [&] { memory().copy_page(frame_of(1), vm::kNoFrame, 1); });
+}
+
+TEST_F(O6_MemoryReport, ReadOfNoFrame) {
+  constexpr std::string_view kReadNowhere =
+      "O6 the memory manager reads a page in a frame that does not exist";
+  expect(kReadNowhere, [&] { memory().read_page(vm::kNoFrame); });
+  expect(kReadNowhere, [&] { memory().read_page(kBeyondMemory); });
 }
 
 TEST_F(O6_MemoryReport, StoreRememberedOfATable) {

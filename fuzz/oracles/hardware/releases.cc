@@ -67,6 +67,13 @@ void ReleaseChecker::on_software_use(std::uint32_t frame, FrameKind kind, const 
       truth_.event(machine.running().id, verb));
 }
 
+void ReleaseChecker::on_missing_entry(unsigned index) const {
+  truth_.fail(Oracle::o6, "the memory manager looks for an entry that a table does not have",
+              "A table has entries 0 to " + std::to_string(FramePool::kWords - 1) +
+                  "; asked for entry " + std::to_string(index) + ".",
+              {}, truth_.event(truth_.machine().running().id, "looks for the entry"));
+}
+
 void ReleaseChecker::on_missing_part(unsigned part) const {
   truth_.fail(Oracle::o6, "the memory manager looks for a part that a page does not have",
               "A large page has parts 0 to " + std::to_string(FramePool::kWords - 1) +
