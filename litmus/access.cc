@@ -76,16 +76,6 @@ void Bench::set_register(Thread& thread, Register reg, std::uint8_t width, std::
   }
 }
 
-std::uint64_t* Bench::use_page(std::size_t location, bool write) {
-  const CpuId cpu = machine_.running().id;
-  if (machine_.translation().access(test_.locations[location].address, write) ==
-      AccessResult::fault) {
-    ++faults_[cpu];
-    return nullptr;
-  }
-  return machine_.frames().words(used_frame_[cpu]);
-}
-
 std::optional<std::uint64_t> Bench::read(const Operand& operand, std::uint8_t width,
                                          const Thread& thread, std::memory_order order) {
   if (operand.kind == OperandKind::immediate) return static_cast<std::uint64_t>(operand.value);
@@ -96,9 +86,12 @@ std::optional<std::uint64_t> Bench::read(const Operand& operand, std::uint8_t wi
   if (cell.is_entry) return from_machine(machine_.memory().read_word(entry_of_[cell.index]));
   demand_size(operand, cell.index, width, thread);
   if (test_.locations[cell.index].place == Place::page) {
-    const std::uint64_t* word = use_page(cell.index, false);
-    if (word == nullptr) return {};
-    return zero_extended(*word, width);
+    const auto value = machine_.translation().load(test_.locations[cell.index].address);
+    if (!value) {
+      ++faults_[machine_.running().id];
+      return {};
+    }
+    return zero_extended(*value, width);
   }
   return zero_extended(words_[cell.index].load(order), width);
 }
@@ -115,9 +108,10 @@ void Bench::write(const Operand& operand, std::uint8_t width, std::uint64_t valu
     demand_entry(cell.index, value, thread);
     machine_.memory().exchange_word(entry_of_[cell.index], to_machine(value));
   } else if (test_.locations[cell.index].place == Place::page) {
-    // The machine's own stores count. What counts here is the value, in the same step.
-    std::uint64_t* word = use_page(cell.index, true);
-    if (word != nullptr) *word = sign_extended(value, width);
+    const VirtAddr page = test_.locations[cell.index].address;
+    if (machine_.translation().store(page, sign_extended(value, width)) == AccessResult::fault) {
+      ++faults_[machine_.running().id];
+    }
   } else {
     words_[cell.index].store(sign_extended(value, width), order);
   }
@@ -131,10 +125,12 @@ std::optional<std::uint64_t> Bench::modify(const Instruction& made, const Operan
   }
   demand_size(destination, cell.index, made.width, thread);
   if (test_.locations[cell.index].place == Place::page) {
-    std::uint64_t* word = use_page(cell.index, true);
-    if (word == nullptr) return {};
-    // The machine has counted one up.
-    const std::uint64_t old = zero_extended(*word - 1, made.width);
+    std::uint64_t* word = machine_.translation().modify(test_.locations[cell.index].address);
+    if (word == nullptr) {
+      ++faults_[machine_.running().id];
+      return {};
+    }
+    const std::uint64_t old = zero_extended(*word, made.width);
     *word = sign_extended(result_of(made, old, source, thread), made.width);
     return old;
   }

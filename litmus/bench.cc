@@ -249,10 +249,6 @@ State Bench::state() {
   return result;
 }
 
-void Bench::on_use(CpuId cpu, VirtAddr /*address*/, const TlbEntry& entry, bool /*write*/) {
-  used_frame_[cpu] = entry.frame;
-}
-
 std::string Bench::label(const void* address) {
   for (std::size_t i = 0; i < test_.locations.size(); ++i) {
     if (address == &words_[i] ||

@@ -102,13 +102,11 @@ class Bench final : private Observer {
   void demand_entry(std::size_t entry, std::uint64_t value, const Thread& thread);
   void demand_size(const Operand& operand, std::size_t location, std::uint8_t width,
                    const Thread& thread);
-  /// Translates. The frame's word, or null after a page fault.
-  std::uint64_t* use_page(std::size_t location, bool write);
   static void set_register(Thread& thread, Register reg, std::uint8_t width, std::uint64_t value);
   /// Ends the run. Takes no string: the frames from here on are abandoned.
   [[noreturn]] void give_up(const char* why, std::uint64_t value, const Thread& thread);
 
-  // Observer: which frame an access used.
+  // Observer.
   void after_change(CpuId /*cpu*/) override {}
   void on_cr3(CpuId /*cpu*/) override {}
   void on_invalidate(CpuId /*cpu*/) override {}
@@ -116,7 +114,8 @@ class Bench final : private Observer {
   bool on_walk(CpuId /*cpu*/, std::uint32_t /*frame*/, std::uint32_t /*life*/) override {
     return true;
   }
-  void on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry, bool write) override;
+  void on_use(CpuId /*cpu*/, VirtAddr /*address*/, const TlbEntry& /*entry*/,
+              bool /*write*/) override {}
   void on_ipi(CpuId /*cpu*/, const HostCpuMask& /*targets*/) override {}
   void on_broadcast(CpuId /*cpu*/, const Invlpgb& /*what*/) override {}
   void on_broadcasts_done(CpuId /*cpu*/) override {}
@@ -130,12 +129,11 @@ class Bench final : private Observer {
   const Instruction* gave_up_at_{nullptr};
   Machine machine_;
   bool virtual_memory_{false};
-  std::unique_ptr<HostAtomic<std::uint64_t>[]> words_;  // by location
-  std::map<std::uint64_t, std::size_t> location_at_;    // by address
-  std::vector<std::uint32_t> frame_of_;                 // by location; frames and tables
-  std::vector<std::uint64_t*> entry_of_;                // by entry
-  std::array<std::uint32_t, 8> roots_{};                // by address space
-  std::array<std::uint32_t, kHostCpus> used_frame_{};
+  std::unique_ptr<HostAtomic<std::uint64_t>[]> words_;     // by location
+  std::map<std::uint64_t, std::size_t> location_at_;       // by address
+  std::vector<std::uint32_t> frame_of_;                    // by location; frames and tables
+  std::vector<std::uint64_t*> entry_of_;                   // by entry
+  std::array<std::uint32_t, 8> roots_{};                   // by address space
   std::vector<std::pair<std::uint64_t, unsigned>> walks_;  // addresses and levels
   template <class T>
   using ByRoleAndCpu = std::array<std::array<T, kHostCpus>, kRoles>;

@@ -28,21 +28,11 @@ std::vector<std::string> limits_of_model(const Test& test, Memory memory) {
   if (test.has_plain_accesses) {
     limits.emplace_back("takes plain accesses for relaxed ones, but C++ leaves races undefined");
   }
-  const auto stores_page = [&](const Instruction& made) {
-    const Operand& to = made.operands[0];
-    if (made.locked || to.kind != OperandKind::memory || to.location == kNone) return false;
-    const bool writes = made.op == Op::mov || made.op == Op::set_if ||
-                        (made.op >= Op::add && made.op <= Op::bit_not);
-    return writes && test.locations[to.location].place == Place::page;
-  };
   const auto is = [](Op op) { return [op](const Instruction& made) { return made.op == op; }; };
   const std::string* apic = test.find("Apic");
   const bool x2apic = apic == nullptr || *apic != "xapic";
   if (any_instruction(test, stores_entry)) {
     limits.emplace_back("makes a MOV to a page-table entry a locked write");
-  }
-  if (any_instruction(test, stores_page)) {
-    limits.emplace_back("lets a store to a page pass the store buffer");
   }
   if (x2apic && any_instruction(test, is(Op::ipi)) && any_instruction(test, is(Op::full_fence))) {
     limits.emplace_back("lets an x2APIC's interrupt wait for MFENCE without LFENCE");

@@ -191,6 +191,11 @@ void Oracles::on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry, b
   }
 }
 
+void Oracles::on_page_store(CpuId cpu, VirtAddr address, const host::TlbEntry& entry,
+                            std::uint32_t life) {
+  hardware_.use.on_page_store(cpu, address, entry, life);
+}
+
 void Oracles::on_ipi(CpuId cpu, const host::HostCpuMask& targets) {
   core_.needless.on_ipi(cpu, targets);
 }

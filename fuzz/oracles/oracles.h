@@ -80,6 +80,8 @@ class Oracles final : public host::Observer, public KernelEvents {
   void on_fill(CpuId cpu, VirtAddr address, host::Provenance& from) override;
   bool on_walk(CpuId cpu, std::uint32_t frame, std::uint32_t life) override;
   void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry, bool write) override;
+  void on_page_store(CpuId cpu, VirtAddr address, const host::TlbEntry& entry,
+                     std::uint32_t life) override;
   void on_ipi(CpuId cpu, const host::HostCpuMask& targets) override;
   void on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) override;
   void on_broadcast(CpuId cpu, const Invlpgb& what) override;

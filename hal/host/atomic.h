@@ -61,7 +61,7 @@ class HostAtomic {
                                     {.word = this,
                                      .bits = raw(value),
                                      .commit = &HostAtomic::commit,
-                                     .site = site_id(where),
+                                     .note = site_id(where),
                                      .cpu = static_cast<std::uint8_t>(machine.running().id)},
                                     order);
       told(OpClass::store, "store, buffered,", value, where);
@@ -220,7 +220,7 @@ class HostAtomic {
     }
     word.value_ = from_raw(store.bits);
     word.writer_cpu_ = store.cpu;
-    word.writer_site_ = store.site;
+    word.writer_site_ = store.note;
     machine.record_access(&word, true);
     machine.note(OpClass::drain, shown(word.value_));
     if (machine.recorder().has_timeline()) [[unlikely]] {

@@ -44,6 +44,7 @@ enum class LocationKind : std::uint8_t {
   table_drops,  // that it drops cached pointers to page tables
   root,         // CR3
   buffer,       // how full its store buffer is
+  page_stores,  // what it has stored to pages, once that is in memory
   broadcasts,   // INVLPGB messages in flight to it
   lost,         // that an interrupt to it has got lost
   device,       // what the device has cached and is bound to

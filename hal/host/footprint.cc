@@ -23,4 +23,11 @@ void FootprintLog::record_dropped(CpuId cpu, VirtAddr address) {
   record_access(place(LocationKind::table_drops, cpu), true);
 }
 
+void FootprintLog::record_page_access(CpuId cpu, bool write) {
+  if (!on_) return;
+  for (CpuId other = 0; other < machine_.cpu_count(); ++other) {
+    record_access(place(LocationKind::page_stores, other), write && other == cpu);
+  }
+}
+
 }  // namespace shootdown::host

@@ -33,6 +33,11 @@ class FootprintLog {
     }
   }
 
+  /// The CPU loads from a page, or stores to one at once. Which word that is depends on the page
+  /// tables, and another order may lead to another word or to a fault; so it may be any word that a
+  /// CPU has stored to.
+  void record_page_access(CpuId cpu, bool write);
+
   /// Of the step so far. `Controller::done` may move it away.
   [[nodiscard]] Footprint& places() { return footprint_; }
   void clear() { footprint_.clear(); }

@@ -58,6 +58,9 @@ void Hypervisor::flush_each(const HostCpuMask& targets, const Dropped& what, Flu
     // The caller is in the hypervisor: it takes no interrupt, but others go on.
     machine_.scheduler().visible_uninterrupted();
     machine_.footprint().record_all_dropped(id);
+    // The processor leaves the guest for it.
+    machine_.record_access(place(LocationKind::buffer, id), false);
+    machine_.memory().drain(machine_.cpu(id), StoreBuffer::kStores);
     flush(machine_.cpu(id).tlb);
     if (Observer* observer = machine_.observer()) observer->on_dropped(id, what);
     machine_.note(OpClass::hypervisor, id);

@@ -46,6 +46,10 @@ class Observer {
   virtual bool on_walk(CpuId cpu, std::uint32_t frame, std::uint32_t life) = 0;
   /// `cpu` is about to load from `address` through `entry`, or to store to it.
   virtual void on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry, bool write) = 0;
+  /// A store that `cpu` has executed through `entry` leaves its store buffer, and reaches the
+  /// frame. `life` is the frame's when the store was executed.
+  virtual void on_page_store(CpuId /*cpu*/, VirtAddr /*address*/, const TlbEntry& /*entry*/,
+                             std::uint32_t /*life*/) {}
   /// `cpu` sends the call-function interrupt.
   virtual void on_ipi(CpuId cpu, const CpuMask<kHostCpus>& targets) = 0;
   /// `cpu` asks a hypervisor or hub to flush `targets`.

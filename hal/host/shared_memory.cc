@@ -35,6 +35,16 @@ void SharedMemory::leave_buffer(HostCpu& cpu, unsigned index) {
   store.commit(store);
 }
 
+void SharedMemory::record_read(const HostCpu& self, const std::uint64_t* word) {
+  if (!machine_.controlled().is_on()) return;
+  const BufferedStore* own = self.stores.find(word);
+  if (own != nullptr) {
+    machine_.record_access(stored(self.id, own->number), false);
+  } else {
+    machine_.record_access(word, false);
+  }
+}
+
 void SharedMemory::stores_left(const HostCpu& cpu) { machine_.changed(cpu.id); }
 
 void SharedMemory::drain(HostCpu& cpu, unsigned count) {
@@ -85,8 +95,9 @@ void SharedMemory::drain_before_modify(HostCpu& self, const void* word, std::mem
 std::uint64_t SharedMemory::read_word(const std::uint64_t* word, Site where) {
   const ModelScope scope;
   machine_.scheduler().visible();
-  const std::uint64_t value = *word;
-  machine_.record_access(word, false);
+  const HostCpu& self = machine_.running();
+  const std::uint64_t value = seen_by(self, word);
+  record_read(self, word);
   machine_.note(OpClass::load, value);
   Recorder& recorder = machine_.recorder();
   if (recorder.has_timeline()) recorder.operation("read", word, value, where);

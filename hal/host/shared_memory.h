@@ -3,7 +3,9 @@
 // With Memory::sc a store is visible at once. Otherwise it stays in its CPU's store buffer until
 // something drains it, oldest first: what waits for earlier stores on x86, which is locked
 // instructions, MFENCE, loads of CR3 and CR4, INVLPG, INVPCID, the ways into and out of an
-// interrupt, and an exit to a hypervisor; a CPU that waits for something else; or the schedule.
+// interrupt, a page fault, and an exit to a hypervisor; a CPU that waits for something else; or the
+// schedule. Words of page tables, and the frames behind pages, are words as all others: what a
+// store waits for, and what its own CPU reads meanwhile, goes by the place in memory.
 // Sending an interrupt does not. With Memory::cxx a compiler reorders besides (cxx_memory.h).
 #pragma once
 
@@ -36,6 +38,16 @@ class SharedMemory {
   // ---- For the CPU `self` that runs
 
   void buffer_store(HostCpu& self, BufferedStore store, std::memory_order order);
+  /// What the CPU reads of a word of memory: its own newest store to it, or what is there.
+  [[nodiscard]] std::uint64_t seen_by(const HostCpu& self, const std::uint64_t* word) const {
+    if (self.stores.empty()) [[likely]] {
+      return *word;
+    }
+    const BufferedStore* own = self.stores.find(word);
+    return own == nullptr ? *word : own->bits;
+  }
+  /// Under a controller: the CPU reads the word.
+  void record_read(const HostCpu& self, const std::uint64_t* word);
   /// An instruction that waits for all earlier stores. It is a compiler barrier as well.
   void serialise(HostCpu& self) {
     if (!self.stores.empty()) [[unlikely]] {
@@ -56,6 +68,8 @@ class SharedMemory {
 
   /// The `count` oldest stores become visible, or as many as there are.
   void drain(HostCpu& cpu, unsigned count);
+  /// All stores to pages become visible, and what is older.
+  void drain_pages(HostCpu& cpu) { drain(cpu, cpu.stores.through_last_page()); }
   /// Each of the two, with empty buffers, comes to know what the other does.
   void meet(const HostCpu& one, const HostCpu& other) {
     if (reorders()) cxx_.meet(one.id, other.id);

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 
 #include "core/types.h"
+#include "hal/host/tlb.h"
 
 namespace shootdown::host {
 
@@ -15,12 +17,23 @@ struct BufferedStore {
   std::uint64_t bits{0};
   /// Makes it visible. Knows the word's type.
   void (*commit)(const BufferedStore& store){nullptr};
-  std::uint32_t site{0};  // where in the source it was, for feedback
+  /// What `commit` wants to know: where in the source it was, for feedback; of a store to a page,
+  /// the number of its `PageStore`.
+  std::uint32_t note{0};
   std::uint8_t cpu{0};
   // What a compiler may do with it: it is a release; how many compiler barriers its CPU had passed.
-  bool releases{false};
+  bool releases : 1 {false};
+  bool to_page : 1 {false};
   std::uint16_t epoch{0};
   std::uint64_t number{0};  // of all that the CPU has buffered
+};
+
+/// A store to a page, while it waits. It keeps the translation of the moment at which it was
+/// executed, also when the entry and the frame have changed since.
+struct PageStore {
+  VirtAddr address{0};
+  TlbEntry used{};
+  std::uint32_t life{0};  // of the frame, then
 };
 
 /// First in, first out, unless a compiler has changed the order. A full one drains before the next
@@ -33,7 +46,10 @@ class StoreBuffer {
   [[nodiscard]] bool full() const { return size_ == kStores; }
   [[nodiscard]] unsigned size() const { return size_; }
   [[nodiscard]] const BufferedStore& operator[](unsigned index) const { return stores_[index]; }
-  void clear() { size_ = 0; }
+  void clear() {
+    size_ = 0;
+    pages_used_ = 0;
+  }
   /// Precondition: not full.
   void push(const BufferedStore& store) { stores_[size_++] = store; }
   /// Precondition: index < size(); 0 is the oldest.
@@ -62,9 +78,31 @@ class StoreBuffer {
     return nullptr;
   }
 
+  /// How many of the oldest stores have to leave so that none to a page is left.
+  [[nodiscard]] unsigned through_last_page() const {
+    if (pages_used_ == 0) return 0;
+    unsigned count = size_;
+    while (!stores_[count - 1].to_page) --count;
+    return count;
+  }
+
+  /// Keeps what a store to a page waits with. Returns its number. Precondition: not full.
+  std::uint32_t keep(const PageStore& page) {
+    const auto number = static_cast<std::uint32_t>(std::countr_one(pages_used_));
+    pages_used_ |= std::uint32_t{1} << number;
+    pages_[number] = page;
+    return number;
+  }
+  PageStore take_page(std::uint32_t number) {
+    pages_used_ &= ~(std::uint32_t{1} << number);
+    return pages_[number];
+  }
+
  private:
   std::array<BufferedStore, kStores> stores_{};
   unsigned size_{0};
+  std::uint32_t pages_used_{0};  // one bit for each of `pages_`
+  std::array<PageStore, kStores> pages_{};
 };
 
 }  // namespace shootdown::host

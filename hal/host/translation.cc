@@ -22,8 +22,95 @@ const char* name_of(bool fault, bool cached) {
 
 AccessResult Translation::access(VirtAddr address, bool write, Site where) {
   const ModelScope scope;
-  machine_.scheduler().visible();
+  if (!write) return load(address, where) ? AccessResult::done : AccessResult::fault;
+  const auto used = translate(address, /*write=*/true, Pending::plain, where);
+  if (!used) return AccessResult::fault;
+  const HostCpu& self = machine_.running();
+  // From the buffer a value of its own, which depends on no other CPU's stores.
+  const std::uint64_t value = machine_.memory().buffers_stores()
+                                  ? ((std::uint64_t{self.id} + 1) << 32) + self.stores_buffered
+                                  : *machine_.frames().words(used->frame) + 1;
+  store_to(*used, address, value);
+  return AccessResult::done;
+}
+
+std::optional<std::uint64_t> Translation::load(VirtAddr address, Site where) {
+  const ModelScope scope;
+  const auto used = translate(address, /*write=*/false, Pending::plain, where);
+  if (!used) return {};
+  const HostCpu& self = machine_.running();
+  const std::uint64_t* word = machine_.frames().words(used->frame);
+  const std::uint64_t value = machine_.memory().seen_by(self, word);
+  machine_.memory().record_read(self, word);
+  machine_.note(OpClass::access, value);
+  return value;
+}
+
+AccessResult Translation::store(VirtAddr address, std::uint64_t value, Site where) {
+  const ModelScope scope;
+  const auto used = translate(address, /*write=*/true, Pending::plain, where);
+  if (!used) return AccessResult::fault;
+  store_to(*used, address, value);
+  return AccessResult::done;
+}
+
+std::uint64_t* Translation::modify(VirtAddr address, Site where) {
+  const ModelScope scope;
+  const auto used = translate(address, /*write=*/true, Pending::drained, where);
+  if (!used) return nullptr;
+  std::uint64_t* word = machine_.frames().words(used->frame);
+  machine_.record_access(word, true);
+  machine_.changed();
+  return word;
+}
+
+void Translation::store_to(const TlbEntry& used, VirtAddr address, std::uint64_t value) {
   HostCpu& self = machine_.running();
+  SharedMemory& memory = machine_.memory();
+  std::uint64_t* word = machine_.frames().words(used.frame);
+  if (!memory.buffers_stores()) {
+    *word = value;
+    machine_.record_access(word, true);
+    machine_.changed();
+    return;
+  }
+  if (self.stores.full()) memory.drain(self, 1);
+  machine_.record_access(stored(self.id, self.stores_buffered), true);
+  const std::uint32_t life = machine_.frames().info(used.frame).life;
+  memory.buffer_store(self,
+                      {.word = word,
+                       .bits = value,
+                       .commit = &Translation::commit,
+                       .note = self.stores.keep({.address = address, .used = used, .life = life}),
+                       .cpu = static_cast<std::uint8_t>(self.id),
+                       .to_page = true},
+                      std::memory_order_relaxed);
+  // Nor does a later store of the kernel's code come before it.
+  memory.barrier(self);
+}
+
+void Translation::commit(const BufferedStore& store) {
+  Machine& machine = *current_machine;
+  const PageStore page = machine.cpu(store.cpu).stores.take_page(store.note);
+  auto* word = static_cast<std::uint64_t*>(store.word);
+  machine.record_access(place(LocationKind::frame, page.used.frame), false);
+  machine.record_access(place(LocationKind::page_stores, store.cpu), true);
+  machine.record_access(word, true);
+  if (Observer* observer = machine.observer()) {
+    observer->on_page_store(store.cpu, page.address, page.used, page.life);
+  }
+  // An oracle has reported what was released meanwhile; poisoned memory is left alone.
+  const FrameInfo& info = machine.frames().info(page.used.frame);
+  if (info.kind == FrameKind::data && info.life == page.life) *word = store.bits;
+  machine.note(OpClass::drain, store.bits);
+  if (machine.recorder().has_timeline()) machine.recorder().drained(store.cpu, word, store.bits);
+}
+
+std::optional<TlbEntry> Translation::translate(VirtAddr address, bool write, Pending kind,
+                                               Site where) {
+  machine_.scheduler().visible(kind);
+  HostCpu& self = machine_.running();
+  if (kind == Pending::drained) machine_.memory().serialise(self);
   Recorder& recorder = machine_.recorder();
   FootprintLog& footprint = machine_.footprint();
   // A user's instruction: the kernel's code, and what a compiler made of it, is over.
@@ -53,7 +140,14 @@ AccessResult Translation::access(VirtAddr address, bool write, Site where) {
     recorder.operation(write ? "store to" : "load from", nullptr, address, where);
     recorder.append(name_of(fault, cached));
   }
-  if (fault) return AccessResult::fault;
+  const bool at_once = kind == Pending::drained || !machine_.memory().buffers_stores();
+  if (!write || at_once) footprint.record_page_access(self.id, write);
+  if (fault) {
+    // An exception drains the store buffer.
+    machine_.record_access(place(LocationKind::buffer, self.id), false);
+    machine_.memory().serialise(self);
+    return {};
+  }
   const TlbEntry used = *entry;
   if (machine_.hypervisor().emulates_accesses()) {
     // Between translation and access the host may do something else, but the CPU takes no interrupt
@@ -66,15 +160,7 @@ AccessResult Translation::access(VirtAddr address, bool write, Site where) {
     observer->on_use(self.id, address, used, write);
     machine_.stop_if_failed();
   }
-  std::uint64_t* word = machine_.frames().words(used.frame);
-  machine_.record_access(word, write);
-  if (write) {
-    ++*word;
-    machine_.changed();
-  } else {
-    machine_.note(OpClass::access, *word);
-  }
-  return AccessResult::done;
+  return used;
 }
 
 void Translation::speculate(HostCpu& cpu, const SpeculativeWalk& walk) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "core/types.h"
 #include "hal/host/host_cpu.h"
@@ -20,14 +21,27 @@ class Translation {
   explicit Translation(Machine& machine) : machine_(machine) {}
 
   /// A user-mode load or store by the running CPU: translation, use, and the page fault if there is
-  /// no translation. The same function serves accesses of the kernel to its own half.
+  /// no translation. The same function serves accesses of the kernel to its own half. What is
+  /// stored differs from what was there.
   AccessResult access(VirtAddr address, bool write, Site where = Site::current());
+  /// A load. Its value, or nothing after a page fault.
+  std::optional<std::uint64_t> load(VirtAddr address, Site where = Site::current());
+  /// A plain store: it waits in the store buffer as one to a word does, with the translation that
+  /// it was executed with.
+  AccessResult store(VirtAddr address, std::uint64_t value, Site where = Site::current());
+  /// A locked instruction. The word that it is to change in the same step, or null after a fault.
+  std::uint64_t* modify(VirtAddr address, Site where = Site::current());
   /// A walk of the CPU's walker that no instruction asks for.
   void speculate(HostCpu& cpu, const SpeculativeWalk& walk);
   /// A walk of the device.
   void device_walk(unsigned context, const SpeculativeWalk& walk);
 
  private:
+  /// From the choice point to the moment of use: the translation. Nothing after a page fault.
+  std::optional<TlbEntry> translate(VirtAddr address, bool write, Pending kind, Site where);
+  void store_to(const TlbEntry& used, VirtAddr address, std::uint64_t value);
+  /// A store to a page leaves the store buffer.
+  static void commit(const BufferedStore& store);
   /// Walks and caches. The new entry, or null if there is none to make.
   TlbEntry* fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative);
   /// A speculative walk that stops after the entry of `level`.

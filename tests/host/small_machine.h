@@ -43,8 +43,11 @@ class SmallMachine {
       text += lab_.machine().cpu(cpu).thread->finished ? "|" : "waits|";
     }
     for (const auto& word : words_) text += std::to_string(word.peek()) + ",";
-    for (const std::uint64_t* entry : entries_) {
-      if (program_.uses_pages()) text += std::to_string(*entry) + ",";
+    if (program_.uses_pages()) {
+      for (const std::uint64_t* entry : entries_) text += std::to_string(*entry) + ",";
+      for (const std::uint32_t frame : frames_) {
+        text += std::to_string(*lab_.frames().words(frame)) + ",";
+      }
     }
     return text + content(lab_.machine().device().tlb());
   }
@@ -54,6 +57,7 @@ class SmallMachine {
 
  private:
   static constexpr unsigned kStallLimit = 2;
+  static constexpr std::uint64_t kFault = 99;
 
   static VirtAddr address(unsigned page) {
     return VirtAddr{0x4000} + (VirtAddr{page} << kPageShift);
@@ -101,8 +105,10 @@ class SmallMachine {
     for (unsigned page = 0; page < 2; ++page) {
       tables.map(address(page));
       entries_[page] = &tables.entry(address(page), 1);
-      other_[page] = lab_.frames().allocate(FrameKind::data, 0, 0, 0);
+      frames_[page] = FramePool::frame_at(*entries_[page]);
+      frames_[2 + page] = other_[page] = lab_.frames().allocate(FrameKind::data, 0, 0, 0);
     }
+    if (program_.aliased) *entries_[1] = *entries_[0];
     entries_[2] = &tables.entry(address(0), 2);
     other_table_ = lab_.frames().allocate(FrameKind::table, 0, 0, 0);
     for (unsigned page = 0; page < 2; ++page) {
@@ -140,9 +146,12 @@ class SmallMachine {
         while (word.load(std::memory_order_relaxed) == 0) HostHal::pause();
         break;
       case SmallOp::read_page:
+        saw(machine.translation().load(address(op.object)).value_or(kFault));
+        break;
       case SmallOp::write_page:
-        saw(static_cast<std::uint64_t>(
-            machine.translation().access(address(op.object), op.kind == SmallOp::write_page)));
+        if (machine.translation().store(address(op.object), self + 1) == AccessResult::fault) {
+          saw(kFault);
+        }
         break;
       case SmallOp::unmap:
         saw(machine.memory().exchange_word(entries_[op.object], 0));
@@ -197,6 +206,7 @@ class SmallMachine {
   std::array<std::vector<std::uint64_t>, SmallProgram::kMaxCpus> seen_;
   std::array<std::uint64_t*, 3> entries_{};  // of both pages, and of their page table
   std::array<std::uint32_t, 2> other_{};
+  std::array<std::uint32_t, 4> frames_{};  // of the pages, and those that they may have later
   std::uint32_t other_table_{0};
 };
 

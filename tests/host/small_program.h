@@ -52,6 +52,7 @@ struct SmallProgram {
   std::vector<Walk> fills{};
   std::array<std::vector<SmallOp>, kMaxCpus> code{};
   std::vector<SmallOp> handler{};
+  bool aliased{false};                // both pages are one frame at first
   std::vector<unsigned> evictions{};  // pages
   std::vector<SmallOp> nmi_handler{};
   unsigned nmis{0};
@@ -105,7 +106,7 @@ inline SmallProgram random_program(std::uint64_t seed) {
   static const std::array<std::vector<SmallOp::Kind>, 4> kKinds{{
       {load, load, store, store, exchange, fence},
       {load, store, store, store, await, exchange},
-      {read_page, write_page, read_page, unmap, remap, invlpg},
+      {read_page, write_page, read_page, write_page, unmap, remap, invlpg},
       {load, store, store, interrupt, off, on, read_page, remap},
   }};
   static const std::array<std::vector<SmallOp::Kind>, 2> kHandlers{{
@@ -125,6 +126,7 @@ inline SmallProgram random_program(std::uint64_t seed) {
     program.handler.push_back(random.op(kHandlers[below(2)]));
   }
   if (program.uses_pages() && below(2) == 0) program.fills = {{.page = 0}};
+  program.aliased = below(3) == 0;
   return program;
 }
 

@@ -85,7 +85,7 @@ TEST(Soundness, SecondQuarter) { compare_quarter(1 + kPrograms); }
 TEST(Soundness, ThirdQuarter) { compare_quarter(1 + (2 * kPrograms)); }
 TEST(Soundness, LastQuarter) { compare_quarter(1 + (3 * kPrograms)); }
 
-TEST(SoundnessWithActors, WalksInSeveralStepsAndEvictions) { compare_with(Actor::walker, 800); }
+TEST(SoundnessWithActors, WalksInSeveralStepsAndEvictions) { compare_with(Actor::walker, 760); }
 TEST(SoundnessWithActors, Nmis) { compare_with(Actor::nmi, 500); }
 TEST(SoundnessWithActors, ADevice) { compare_with(Actor::device, 650); }
 TEST(SoundnessWithActors, LostAndDuplicateInterrupts) { compare_with(Actor::faults, 450); }

@@ -230,5 +230,124 @@ TEST(StoreBuffer, AFullOneDrainsItsOldestStore) {
   EXPECT_EQ(seen, (Pair{1, 0}));
 }
 
+// ---- Stores through pages
+
+/// Two pages of one frame, and one of another.
+struct Pages {
+  Pages() : fixture({.hardware = {.cpus = 2}, .memory = Memory::tso}), tables(fixture.frames()) {
+    frame = tables.map(kAt);
+    tables.entry(kAlias, 1) = tables.entry(kAt, 1);
+    tables.map(kOther);
+    for (CpuId cpu = 0; cpu < 2; ++cpu) machine().cpu(cpu).cr3 = tables.cr3(1);
+  }
+  Machine& machine() { return fixture.machine(); }
+  std::uint64_t load(VirtAddr page) { return machine().translation().load(page).value_or(99); }
+  void store(VirtAddr page, std::uint64_t value) {
+    EXPECT_EQ(machine().translation().store(page, value), AccessResult::done);
+  }
+  std::uint64_t in_memory() { return *fixture.frames().words(frame); }
+
+  static constexpr VirtAddr kAt = 0x4000;
+  static constexpr VirtAddr kAlias = 0x5000;
+  static constexpr VirtAddr kOther = 0x6000;
+  static constexpr VirtAddr kNowhere = 0x7000;
+  MachineFixture fixture;
+  Tables tables;
+  std::uint32_t frame{0};
+};
+
+TEST(PageStores, AreForwardedByTheFrameAndNotByTheAddress) {
+  Pages pages;
+  EXPECT_FALSE(pages.fixture
+                   .run([&] {
+                     pages.store(Pages::kAt, 5);
+                     EXPECT_EQ(pages.load(Pages::kAlias), 5u);
+                     EXPECT_EQ(pages.load(Pages::kOther), 0u);
+                     EXPECT_EQ(pages.in_memory(), 0u) << "and no other CPU sees it";
+                   })
+                   .failed());
+  EXPECT_EQ(pages.in_memory(), 5u);
+}
+
+TEST(PageStores, KeepTheFrameThatTheyWereExecutedWith) {
+  Pages pages;
+  EXPECT_FALSE(pages.fixture
+                   .run([&] {
+                     pages.store(Pages::kAt, 5);
+                     pages.tables.entry(Pages::kAt, 1) = pages.tables.entry(Pages::kOther, 1);
+                     pages.machine().cpu(0).tlb.clear();
+                     EXPECT_EQ(pages.load(Pages::kAt), 0u);
+                   })
+                   .failed());
+  EXPECT_EQ(pages.in_memory(), 5u);
+}
+
+TEST(PageStores, AreDrainedByWhatDrainsAllOthersAndByAPageFault) {
+  const std::vector<std::function<void(Pages&)>> drains{
+      [](Pages&) { HostHal::full_fence(); },
+      [](Pages&) { HostHal::invlpg(0x1000); },
+      [](Pages& pages) { static_cast<void>(pages.machine().translation().modify(Pages::kOther)); },
+      [](Pages& pages) { EXPECT_EQ(pages.load(Pages::kNowhere), 99u); },
+  };
+  for (const auto& drain : drains) {
+    Pages pages;
+    EXPECT_FALSE(pages.fixture
+                     .run([&] {
+                       pages.store(Pages::kAt, 5);
+                       EXPECT_EQ(pages.in_memory(), 0u);
+                       drain(pages);
+                       EXPECT_EQ(pages.in_memory(), 5u);
+                     })
+                     .failed());
+  }
+}
+
+TEST(PageStores, AreDrainedByABroadcastThatArrivesAndWithThemOnlyWhatIsOlder) {
+  Pages pages;
+  Word before{0};
+  Word after{0};
+  pages.fixture.on(0, [&] {
+    before.store(1, kRelaxed);
+    pages.store(Pages::kAt, 5);
+    after.store(1, kRelaxed);
+    for (int i = 0; i < 8; ++i) static_cast<void>(after.load(kRelaxed));
+  });
+  pages.fixture.on(1, [&] {
+    HostHal::invlpgb({.scope = InvlpgbScope::everything});
+    HostHal::tlbsync();
+    EXPECT_EQ(pages.in_memory(), 5u);
+    EXPECT_EQ(before.peek(), 1u);
+    EXPECT_EQ(after.peek(), 0u);
+  });
+  pages.fixture.at(4, EventKind::preempt, 1);
+  EXPECT_FALSE(pages.fixture.run().failed());
+}
+
+TEST(PageStores, OfALifeThatIsOverAreToldAndDoNotReachTheFrame) {
+  struct Listener final : SilentObserver {
+    std::vector<std::uint32_t> lives;
+    void on_page_store(CpuId, VirtAddr, const TlbEntry&, std::uint32_t life) override {
+      lives.push_back(life);
+    }
+  };
+  Listener listener;
+  Pages pages;
+  pages.fixture.restart({.memory = Memory::tso, .observer = &listener});
+  Tables tables(pages.fixture.frames());
+  const std::uint32_t frame = tables.map(Pages::kAt);
+  pages.machine().cpu(0).cr3 = tables.cr3(1);
+  const std::uint32_t life = pages.fixture.frames().info(frame).life;
+  EXPECT_FALSE(pages.fixture
+                   .run([&] {
+                     pages.store(Pages::kAt, 5);
+                     pages.fixture.frames().release(frame, 0, 0);
+                     EXPECT_EQ(pages.fixture.frames().allocate(FrameKind::data, 0, 0, 0), frame);
+                     HostHal::full_fence();
+                   })
+                   .failed());
+  EXPECT_EQ(listener.lives, std::vector<std::uint32_t>{life});
+  EXPECT_EQ(*pages.fixture.frames().words(frame), 0u);
+}
+
 }  // namespace
 }  // namespace shootdown::host

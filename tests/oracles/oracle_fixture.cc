@@ -130,6 +130,7 @@ std::string OracleFixture::start(host::CpuCode program, host::CpuCode boot) {
       {.hardware = {.cpus = scenario_.header.cpus,
                     .pcid = scenario_.header.pcid,
                     .backend = backend_of(scenario_.header)},
+       .memory = scenario_.header.tso ? host::Memory::tso : host::Memory::sc,
        .programs = {
            .boot = boot,
            .program = program,

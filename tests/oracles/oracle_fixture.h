@@ -124,6 +124,10 @@ class OracleFixture final : public host::Observer {
     oracles.on_remote_flush(cpu, targets);
   }
   void on_broadcast(CpuId cpu, const Invlpgb& what) override { oracles.on_broadcast(cpu, what); }
+  void on_page_store(CpuId cpu, VirtAddr address, const host::TlbEntry& entry,
+                     std::uint32_t life) override {
+    oracles.on_page_store(cpu, address, entry, life);
+  }
   void on_broadcasts_done(CpuId cpu) override { oracles.on_broadcasts_done(cpu); }
   void on_trace(CpuId cpu, const TraceEvent& event) override;
   std::string label(const void* address) override {

@@ -325,6 +325,30 @@ TEST(O6, FiresWhenAnAccessReachesAFrameThatWasReleased) {
                    op("write page=1")}});
 }
 
+TEST(O6, FiresWhenAStoreWaitsInTheBufferWhileItsFrameIsReleased) {
+  OracleFixture fixture;
+  fixture.expect("O6 a store reaches a frame that was released",
+                 {{op("write page=1"), wrong([&] {
+                     const std::uint32_t frame = host::FramePool::frame_at(fixture.entry_of(0, 1));
+                     fixture.machine.frames().release(frame, fixture.machine.step(), 0);
+                   }),
+                   act([] { HostHal::full_fence(); })}},
+                 {.tso = true});
+}
+
+TEST(O2, FiresWhenAStoreLeavesTheBufferBehindTheFlushOfItsPage) {
+  OracleFixture fixture;
+  host::TlbEntry used{};
+  fixture.on_access = [&](CpuId, VirtAddr, const host::TlbEntry& entry) { used = entry; };
+  fixture.expect("O2 a store reaches memory through a translation older than a completed flush",
+                 {{op("write page=1"), op("protect mm=0 page=1"), wrong([&] {
+                     const std::uint32_t life = fixture.machine.frames().info(used.frame).life;
+                     fixture.oracles.on_page_store(0, page_address(1), used, life);
+                     fixture.machine.stop_if_failed();
+                   })}},
+                 {.tso = true});
+}
+
 TEST(O6, FiresWhenAFrameIsReleasedTwice) {
   OracleFixture fixture;
   fixture.expect("O6 a frame is released twice",

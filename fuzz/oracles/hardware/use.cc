@@ -1,5 +1,6 @@
 #include "fuzz/oracles/hardware/use.h"
 
+#include <string>
 #include <string_view>
 
 #include "fuzz/oracles/reports/names.h"
@@ -9,6 +10,23 @@ namespace shootdown::fuzz {
 using host::FrameKind;
 using host::FramePool;
 using host::TlbEntry;
+
+template <class Use>
+void UseChecker::check_demand(CpuId cpu, const TlbEntry& entry, unsigned page, const char* title,
+                              Use&& use) const {
+  const bool kernel = entry.from.mm == kKernelMm;
+  const Demand& demand = truth_.page_behind(entry, page).demand;
+  if (!truth_.is_outdated(entry, page) || entry.from.version >= demand.version) return;
+  truth_.fail(kernel ? Oracle::o13 : Oracle::o2, title + std::string(older_than(demand)),
+              cpu_name(cpu) + " cached " + (kernel ? "kernel page " : "page ") +
+                  std::to_string(page) + " at step " + std::to_string(entry.from.step) + "; " +
+                  made_by(demand) + ".",
+              {.step = demand.step,
+               .cpu = demand.cpu,
+               .what = demand.by == Demand::By::operation ? "the operation was complete"
+                                                          : "the flush of the page returned"},
+              use());
+}
 
 bool UseChecker::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) const {
   if (entry.frame == FramePool::kNoFrame) {
@@ -32,18 +50,7 @@ bool UseChecker::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) cons
                 truth_.fill_event(cpu, entry), use());
     return false;
   }
-  const Demand& demand = truth_.page_behind(entry, page).demand;
-  if (truth_.is_outdated(entry, page) && entry.from.version < demand.version) {
-    truth_.fail(kernel ? Oracle::o13 : Oracle::o2,
-                std::string("a CPU uses a translation ") + older_than(demand),
-                cpu_name(cpu) + " cached " + std::string(half) + std::to_string(page) +
-                    " at step " + std::to_string(entry.from.step) + "; " + made_by(demand) + ".",
-                {.step = demand.step,
-                 .cpu = demand.cpu,
-                 .what = demand.by == Demand::By::operation ? "the operation was complete"
-                                                            : "the flush of the page returned"},
-                use());
-  }
+  check_demand(cpu, entry, page, "a CPU uses a translation ", use);
   if (truth_.machine().frames().info(entry.frame).kind != FrameKind::data) {
     truth_.fail(Oracle::o6, "a CPU uses a frame that was released",
                 cpu_name(cpu) + " accesses a dead frame.", truth_.fill_event(cpu, entry), use());
@@ -53,6 +60,23 @@ bool UseChecker::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) cons
                 cpu_name(cpu) + " accessed memory without leaving lazy mode.", {}, use());
   }
   return !kernel;
+}
+
+void UseChecker::on_page_store(CpuId cpu, VirtAddr address, const TlbEntry& entry,
+                               std::uint32_t life) const {
+  const bool kernel = entry.from.mm == kKernelMm;
+  const unsigned page = kernel ? kernel_page_of(address) : page_of(address);
+  const auto arrival = [&] { return truth_.event(cpu, "has the store in memory only now"); };
+  const host::FrameInfo& info = truth_.machine().frames().info(entry.frame);
+  if (info.kind != FrameKind::data || info.life != life) {
+    truth_.fail(Oracle::o6, "a store reaches a frame that was released",
+                cpu_name(cpu) + " stored to " + (kernel ? "kernel page " : "page ") +
+                    std::to_string(page) + ", and the store was still in its store buffer.",
+                {.step = info.changed_at, .cpu = info.changed_by, .what = "released the frame"},
+                arrival());
+    return;
+  }
+  check_demand(cpu, entry, page, "a store reaches memory through a translation ", arrival);
 }
 
 }  // namespace shootdown::fuzz
