@@ -36,6 +36,10 @@ class KernelView {
   [[nodiscard]] virtual bool answers_early() const = 0;
   /// Whether the kernel's own pages are global, and so in every PCID.
   [[nodiscard]] virtual bool kernel_is_global() const = 0;
+  /// How many references the kernel counts to the page.
+  [[nodiscard]] virtual std::uint32_t references(std::uint32_t frame) const = 0;
+  /// Whether the table is unhooked and waits for lockless walkers.
+  [[nodiscard]] virtual bool waits_for_walkers(std::uint32_t frame) const = 0;
   /// Whether flushes go by hardware that broadcasts.
   [[nodiscard]] virtual bool broadcasts() const = 0;
 };

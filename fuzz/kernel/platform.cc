@@ -151,6 +151,7 @@ std::uint32_t SimMemory::take(FrameKind kind, std::uint16_t owner) {
   if (fails()) return FramePool::kNoFrame;
   const std::uint32_t frame =
       machine_.frames().allocate(kind, owner, machine_.step(), machine_.running().id);
+  if (frame == FramePool::kNoFrame) machine_.reach(host::Limit::frames);
   record_frame_access(frame);
   return frame;
 }

@@ -51,6 +51,10 @@ class SimMemory {
   void fail_allocation(unsigned thread, unsigned others) { fails_in_[thread] = others + 1; }
   /// For exhaustive search: the frame is taken, or about to be released.
   void record_frame_access(std::uint32_t frame);
+  /// What the word says, for oracles.
+  [[nodiscard]] std::uint32_t references_to(std::uint32_t frame) const {
+    return references_[frame].peek();
+  }
   /// A load from the page, by the holder of a reference to it.
   void read_page(PhysAddr page);
 

@@ -86,6 +86,7 @@ std::uint32_t SimKernel::take_frame(FrameKind kind, std::uint16_t owner) {
   const host::ModelScope scope;
   const std::uint32_t frame =
       machine_.frames().allocate(kind, owner, machine_.step(), machine_.running().id);
+  if (frame == FramePool::kNoFrame) machine_.reach(host::Limit::frames);
   memory_.record_frame_access(frame);
   return frame;
 }

@@ -95,6 +95,10 @@ class SimKernel final : public KernelView {
   }
   [[nodiscard]] bool kernel_is_global() const override { return system_.config.kernel_is_global(); }
   [[nodiscard]] bool broadcasts() const override { return system_.config.broadcast.enabled; }
+  [[nodiscard]] std::uint32_t references(std::uint32_t frame) const override {
+    return memory_.references_to(frame);
+  }
+  [[nodiscard]] bool waits_for_walkers(std::uint32_t frame) const override;
 
   /// With faults: so many pauses pass before a lost interrupt is sent again.
   static constexpr std::uint64_t kStallLimit = 4;

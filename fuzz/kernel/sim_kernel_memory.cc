@@ -21,6 +21,12 @@ std::uint64_t SimKernel::leaf(unsigned mm, unsigned page) const {
   }
 }
 
+bool SimKernel::waits_for_walkers(std::uint32_t frame) const {
+  const vm::DeferredTable<HostHal>* record = manager_->deferred.peek();
+  while (record != nullptr && FramePool::frame_at(record->table) != frame) record = record->next;
+  return record != nullptr;
+}
+
 void SimKernel::execute_memory(const Op& op) {
   // An operation on an mm keeps it alive, as a kernel's reference to an mm does.
   if (!get_user(op.mm)) return;

@@ -24,7 +24,7 @@ void Oracles::on_start(const KernelView& kernel, unsigned mms) {
 void Oracles::on_table_write(const std::uint64_t* word, std::uint64_t before, std::uint64_t after) {
   if (machine_.memory().reorders()) hardware_.order.on_table_write(machine_.running().id);
   hardware_.truth.on_table_write(word, before, after);
-  hardware_.contents.on_table_write(word);
+  hardware_.contents.on_table_write(word, before, after);
 }
 
 void Oracles::on_kernel_entry_changed(unsigned page) {
@@ -46,6 +46,7 @@ void Oracles::on_release(std::uint32_t frame) {
     hardware_.tables.on_release(frame);
   } else {
     hardware_.releases.on_page_release(frame);
+    hardware_.contents.on_page_release(frame);
   }
 }
 
@@ -146,7 +147,10 @@ void Oracles::on_online(CpuId cpu) {
   core_.asids.on_online(cpu);
 }
 
-void Oracles::on_program_end(CpuId cpu) { core_.counters.on_program_end(cpu); }
+void Oracles::on_program_end(CpuId cpu) {
+  core_.counters.on_program_end(cpu);
+  hardware_.references.on_program_end();
+}
 
 // ---- What the machine tells
 
@@ -155,6 +159,7 @@ void Oracles::on_program_end(CpuId cpu) { core_.counters.on_program_end(cpu); }
   hardware_.truth.track_lazy(cpu);
   core_.masks.after_change(cpu);
   core_.bookkeeping.check_root(cpu);
+  core_.bookkeeping.check_debt(cpu);
   core_.bookkeeping.check_user_root(cpu);
   core_.bookkeeping.check_consistency(cpu);
   core_.generations.after_change(cpu);
@@ -269,6 +274,7 @@ void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
       break;
     case TraceKind::call_run:
       core_.requests.on_call_run(cpu, other);
+      core_.bookkeeping.on_call_run(cpu, hardware_.flushes.wanted(other));
       break;
     case TraceKind::flush_broadcast:
       core_.requests.on_broadcast(cpu, asid);

@@ -71,6 +71,9 @@ class Oracles final : public host::Observer, public KernelEvents {
   void on_online(CpuId cpu) override;
   void on_program_end(CpuId cpu) override;
 
+  /// The run is over, and has not failed.
+  void on_run_end() { hardware_.references.on_run_end(); }
+
   // ---- What the machine tells
 
   void after_change(CpuId cpu) override;

@@ -74,6 +74,10 @@ const host::Report& Runner::run(const Scenario& scenario, const host::Setup& set
   machine_.prepare(setup);
   sim_.prepare(scenario);
   report_ = machine_.run();
+  if (!report_.failed()) {
+    oracles_.on_run_end();
+    report_ = machine_.report();
+  }
   if (report_.failed()) oracles_.refine(report_);
   return report_;
 }

@@ -98,6 +98,16 @@ const char* describe_memory(const Header& header) {
   return header.tso ? "stores go through store buffers" : "memory is sequentially consistent";
 }
 
+/// Which limits of the model the run has reached: a run that did may show less than it seems to.
+std::string limits_of(const host::Machine& machine) {
+  std::string text;
+  for (unsigned i = 0; i < host::kLimits; ++i) {
+    if (!machine.limits().test(static_cast<host::Limit>(i))) continue;
+    text.append("  reached: ").append(host::kLimitTexts[i]).append("\n");
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string tell(Runner& runner, const Scenario& scenario, const TraceReportOptions& options) {
@@ -135,7 +145,7 @@ std::string tell(Runner& runner, const Scenario& scenario, const TraceReportOpti
   std::snprintf(numbers, sizeof numbers, "  %llu visible operations, trace %016llx\n",
                 static_cast<unsigned long long>(runner.machine().step()),
                 static_cast<unsigned long long>(runner.machine().recorder().hash()));
-  return text + numbers;
+  return text + numbers + limits_of(runner.machine());
 }
 
 }  // namespace shootdown::fuzz

@@ -86,14 +86,17 @@ bool LiveSchedule::next(host::Action& action) {
     action.delay = 0;
     return true;
   }
-  if (deviations.full()) return false;
+  if (deviations.full()) {
+    machine_.reach(host::Limit::deviations);
+    return false;
+  }
   action = kAskAgain;
   return true;
 }
 
 void LiveSchedule::deviate(EventKind kind, unsigned cpu, unsigned arg) {
   auto& deviations = scenario_->deviations;
-  if (deviations.full()) return;
+  if (deviations.full()) return machine_.reach(host::Limit::deviations);
   deviations.push_back({.delay = static_cast<std::uint8_t>(step() - last_),
                         .kind = kind,
                         .cpu = static_cast<std::uint8_t>(cpu),

@@ -14,6 +14,7 @@ void CxxMemory::prepare() {
   index_.fill(0);
   time_ = 0;
   was_stale_ = false;
+  has_forgotten_ = false;
 }
 
 void CxxMemory::publish_all() {
@@ -45,7 +46,10 @@ CxxMemory::Word* CxxMemory::find_or_add(const void* address, std::uint64_t value
   }
   if (index_[slot] == 0) {
     // More words than any scenario has: what does not fit has no past.
-    if (words_.size() == kIndex / 2) return nullptr;
+    if (words_.size() == kIndex / 2) {
+      has_forgotten_ = true;
+      return nullptr;
+    }
     words_.emplace_back();
     words_.back().address = address;
     words_.back().count = 0;

@@ -56,6 +56,9 @@ class CxxMemory {
   /// A new run starts.
   void prepare();
 
+  /// The run has more words than have a past.
+  [[nodiscard]] bool has_forgotten() const { return has_forgotten_; }
+
   /// All that has happened so far happens before what each CPU does next. Precondition: no store
   /// waits in a buffer.
   void publish_all();
@@ -140,6 +143,7 @@ class CxxMemory {
   std::array<Cpu, kHostCpus> cpus_{};
   std::vector<Word> words_;
   std::array<std::uint16_t, kIndex> index_{};  // into words_, plus 1
+  bool has_forgotten_{false};
   std::uint32_t time_{0};
   bool was_stale_{false};
   VectorClock leaving_;

@@ -41,6 +41,7 @@ void Machine::prepare(const Setup& setup) {
   scheduler_.prepare();
   controlled_.prepare();
   report_ = {};
+  limits_.clear();
   observing_ = false;
   scheduler_.set_running(cpus_[0]);
   current_machine = this;
@@ -95,6 +96,7 @@ const Report& Machine::run() {
   observing_ = false;
   controlled_.stop();
   if (recorder_.has_timeline()) deviations_.effects().finish();
+  if (memory_.reorders() && memory_.compiler_reordering().has_forgotten()) reach(Limit::words);
   return report_;
 }
 

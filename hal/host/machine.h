@@ -23,6 +23,7 @@
 #include "hal/host/host_cpu.h"
 #include "hal/host/instructions.h"
 #include "hal/host/interrupts.h"
+#include "hal/host/limits.h"
 #include "hal/host/observer.h"
 #include "hal/host/recorder.h"
 #include "hal/host/report.h"
@@ -120,6 +121,10 @@ class Machine {
   /// The observer of the run, or null: there is none, or no run is going on.
   [[nodiscard]] Observer* observer() { return observing_ ? setup_.observer : nullptr; }
 
+  /// Which limits of the model the run has reached.
+  [[nodiscard]] const Limits& limits() const { return limits_; }
+  void reach(Limit limit) { limits_.reach(limit); }
+
   // ---- Failures
 
   [[nodiscard]] const Report& report() const { return report_; }
@@ -153,6 +158,7 @@ class Machine {
   bool fibers_ready_{false};
   bool observing_{false};
   Report report_;
+  Limits limits_;
   Recorder recorder_{*this};
   Scheduler scheduler_{*this};
   ControlledScheduler controlled_{*this};

@@ -157,7 +157,9 @@ TEST(LiveSchedule, LeavesTheRestToTheDefaultWhenTheScenarioIsFull) {
   const std::uint64_t hash = runner->machine().recorder().hash();
   EXPECT_TRUE(scenario.deviations.full());
   EXPECT_GT(runner->machine().step(), std::uint64_t{kMaxDeviations});
+  EXPECT_TRUE(runner->machine().limits().test(host::Limit::deviations)) << "says so";
   runner->run(scenario);
+  EXPECT_FALSE(runner->machine().limits().any()) << "of the run before";
   EXPECT_EQ(runner->machine().recorder().hash(), hash);
 }
 

@@ -100,6 +100,11 @@ MUTANTS = {
     "o21_pending_user_flushes_cleared_on_the_user_root": (1000, 0),
     "o22_kernel_root_forgotten_too_early": (5000, 0),
     "o30_lazy_on_the_kernels_mm": (200000, 0),
+    "o60_copied_before_the_old_page_is_gone": (1000, 0),
+    "o61_second_look_keeps_its_reference": (50000, 0),
+    "o62_new_frame_without_the_accessed_bit": (1000, 0),
+    "o63_debt_cleared_before_the_flush": (70000, 0),
+    "o64_child_takes_no_reference_to_a_read_only_page": (10000, 0),
 }
 
 # How the random search looks for the rarest. Their windows are one or two operations long: with schedules

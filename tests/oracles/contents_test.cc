@@ -122,6 +122,46 @@ TEST_F(O34, FiresWhenAWalkReturnsAForeignPage) {
                  })}});
 }
 
+TEST_F(O34, FiresWhenAWalkAmongManyChangesReturnsAForeignPage) {
+  fixture.expect("O34 a lockless walk returns a page that was not mapped there", {{wrong([&] {
+                   const host::ModelScope scope;
+                   fixture.oracles.begin_lookup(0, 1);
+                   const vm::Pte other = entry(0, 2).peek();
+                   const vm::Pte own = entry(0, 1).peek();
+                   for (unsigned i = 0; i < 40; ++i) {
+                     entry(0, 1).exchange(0, std::memory_order_seq_cst);
+                     entry(0, 1).exchange(own, std::memory_order_seq_cst);
+                   }
+                   fixture.oracles.end_lookup(FramePool::frame_at(other));
+                   fixture.machine.stop_if_failed();
+                 })}});
+}
+
+TEST_F(O34, FiresWhenAnEntryThatStaysLosesItsAccessedBit) {
+  fixture.expect("O34 an entry loses its accessed bit",
+                 {{op("read page=1"), wrong([&] {
+                     entry(0, 1).fetch_and(~vm::kPteAccessed, std::memory_order_seq_cst);
+                     fixture.machine.stop_if_failed();
+                   })}});
+}
+
+TEST_F(O34, FiresWhenAnEntryComesBackWithoutItsAccessedBit) {
+  fixture.expect("O34 an entry loses its accessed bit",
+                 {{op("read page=1"), wrong([&] {
+                     const host::ModelScope scope;
+                     fixture.oracles.on_operation(/*replaces=*/true);
+                     const vm::Pte old = entry(0, 1).exchange(0, std::memory_order_seq_cst);
+                     entry(0, 1).exchange(old & ~vm::kPteAccessed, std::memory_order_seq_cst);
+                     fixture.machine.stop_if_failed();
+                   })}});
+}
+
+TEST_F(O34, IsSilentWhereAMappingBeginsWithoutAnAccessedBit) {
+  fixture.expect("ok", {{op("read page=1"), op("unmap mm=0 page=1"), op("map mm=0 page=1"),
+                         op("read page=1"), op("replace mm=0 page=1"), op("fork mm=0 to=1"),
+                         op("cow mm=0 page=1"), op("move mm=0 page=2 to=6")}});
+}
+
 TEST_F(O34, IsSilentWhenAPageCameOrWentDuringTheWalk) {
   fixture.expect("ok", {{wrong([&] {
                    fixture.oracles.begin_lookup(0, 1);

@@ -165,7 +165,47 @@ TEST(O21, FiresWhenAnOperationCompletesOverAnUnflushedChange) {
       {{await(1), op("reclaim mm=0 page=1"), op("unmap mm=0 page=1")}, {op("read page=1"), go(1)}});
 }
 
+TEST(O21, FiresForTheLastOfManyPromises) {
+  OracleFixture fixture;
+  TlbSnapshot snapshot(fixture);
+  fixture.before(TraceKind::handler_begin, 1, [&] { snapshot.take(1); });
+  fixture.expect("O21 an operation completes over a change that is not flushed",
+                 {{await(1), op("protect mm=0 page=1 count=3"), wrong([&] {
+                     const host::ModelScope scope;
+                     fixture.oracles.begin_promise();
+                     for (unsigned i = 0; i < 200; ++i) {
+                       fixture.oracles.note_promise(0, page_address(2), page_address(3));
+                     }
+                     fixture.oracles.note_promise(0, page_address(1), page_address(2));
+                     snapshot.put_back(1);
+                     fixture.oracles.on_promise();
+                     fixture.machine.stop_if_failed();
+                   })},
+                  {op("read page=1"), go(1)}});
+}
+
 // ---- O22, O23
+
+TEST(O22, FiresWhenADebtIsForgottenBeforeTheFlush) {
+  OracleFixture fixture;
+  fixture.before(TraceKind::handler_begin, 1, [&] {
+    fixture.own(1).early_acked_flush_pending.store(false, std::memory_order_relaxed);
+  });
+  fixture.expect("O22 user_access_ok would be true before the flush that was answered for",
+                 {{await(1), op("protect_early mm=0 page=1")}, {op("write page=1"), go(1)}},
+                 {.early = true});
+}
+
+TEST(O22, IsSilentOverADebtOfAnMmThatIsNotLoaded) {
+  OracleFixture fixture;
+  fixture.before(TraceKind::handler_begin, 1, [&] {
+    fixture.own(1).early_acked_flush_pending.store(true, std::memory_order_relaxed);
+    fixture.own(1).early_acked_flush_pending.store(false, std::memory_order_relaxed);
+  });
+  fixture.expect_clean({{await(1), op("protect_early mm=0 page=1")},
+                        {op("write page=1"), op("switch_to mm=1"), go(1)}},
+                       {.early = true, .lazy_masks = true});
+}
 
 TEST(O22, FiresWhenTheMmIsNamedBeforeCr3HasIt) {
   OracleFixture fixture;

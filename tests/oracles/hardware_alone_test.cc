@@ -61,6 +61,8 @@ class TinyKernel final : public KernelView, public host::Observer {
   [[nodiscard]] bool in_user_mode(CpuId /*cpu*/) const override { return false; }
   [[nodiscard]] bool answers_early() const override { return false; }
   [[nodiscard]] bool kernel_is_global() const override { return false; }
+  [[nodiscard]] std::uint32_t references(std::uint32_t /*frame*/) const override { return 1; }
+  [[nodiscard]] bool waits_for_walkers(std::uint32_t /*frame*/) const override { return false; }
   [[nodiscard]] bool broadcasts() const override { return false; }
 
   // Observer.
@@ -129,7 +131,7 @@ class TinyKernel final : public KernelView, public host::Observer {
   void clear(std::uint64_t* word) {
     const std::uint64_t before = machine_.memory().exchange_word(word, 0);
     oracles_.truth.on_table_write(word, before, 0);
-    oracles_.contents.on_table_write(word);
+    oracles_.contents.on_table_write(word, before, 0);
   }
   void release(std::uint32_t frame) {
     if (machine_.frames().info(frame).kind == FrameKind::table) {

@@ -149,6 +149,10 @@ std::string OracleFixture::start(host::CpuCode program, host::CpuCode boot) {
        .observer = this});
   sim.prepare(scenario_);
   report = machine.run();
+  if (!report.failed()) {
+    oracles.on_run_end();
+    report = machine.report();
+  }
   if (report.failed()) oracles.refine(report);
   return title(report);
 }

@@ -1,5 +1,7 @@
 #include "fuzz/oracles/core_state/asids.h"
 
+#include <algorithm>
+
 #include "fuzz/oracles/hardware/flushes.h"
 #include "fuzz/oracles/hardware/tables.h"
 #include "fuzz/oracles/reports/names.h"
@@ -16,14 +18,12 @@ void AsidChecker::start() {
 }
 
 void AsidChecker::on_destroy(unsigned mm) {
-  for (Log& log : log_[mm]) log.size = 0;
+  for (Log& log : log_[mm]) log.clear();
 }
 
 void AsidChecker::note(unsigned mm, unsigned page, Generation generation) {
-  Log& log = log_[mm][page];
-  if (log.size == kLogDepth) return;
-  log.entries[log.size++] = {.generation = generation,
-                             .version = core_.truth().mm(mm).pages[page].version};
+  log_[mm][page].push_back(
+      {.generation = generation, .version = core_.truth().mm(mm).pages[page].version});
 }
 
 void AsidChecker::on_flush_begun(unsigned mm, const AskedRange& asked, Generation generation) {
@@ -38,12 +38,9 @@ void AsidChecker::on_batch_add(CpuId cpu, Generation generation) {
 
 bool AsidChecker::is_stale_at(const TlbEntry& entry, Generation generation) const {
   const Log& log = log_[entry.from.mm][page_of(entry.page << entry.shift)];
-  for (unsigned i = log.size; i-- > 0;) {
-    if (log.entries[i].generation <= generation) {
-      return log.entries[i].version > entry.from.version;
-    }
-  }
-  return false;
+  const auto last = std::find_if(log.rbegin(), log.rend(),
+                                 [&](const LogEntry& one) { return one.generation <= generation; });
+  return last != log.rend() && last->version > entry.from.version;
 }
 
 // ---- What flushes and switches leave

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <vector>
 
 #include "fuzz/oracles/core_state/core.h"
 #include "fuzz/oracles/core_state/requests.h"
@@ -38,16 +39,12 @@ class AsidChecker final : public Leftovers {
   void on_kernel_beside(CpuId cpu, const host::TlbEntry& entry) override;
 
  private:
-  static constexpr unsigned kLogDepth = 160;
   /// "From generation `generation` on, nothing older than `version`", of one page.
   struct LogEntry {
     Generation generation;
     std::uint64_t version;
   };
-  struct Log {
-    std::array<LogEntry, kLogDepth> entries;
-    unsigned size{0};
-  };
+  using Log = std::vector<LogEntry>;
 
   void note(unsigned mm, unsigned page, Generation generation);
   [[nodiscard]] bool is_stale_at(const host::TlbEntry& entry, Generation generation) const;

@@ -36,6 +36,25 @@ void BookkeepingChecker::compare_own_state(CpuId cpu) const {
       core_.truth().event(cpu, "has changed its state since it loaded the user root"));
 }
 
+void BookkeepingChecker::check_paid(CpuId cpu) const {
+  const Truth& truth = core_.truth();
+  const host::HostCpu& hardware = core_.machine().cpu(cpu);
+  const unsigned mm = truth.cpu(cpu).mm;
+  if (mm == kNoMm || mm != called_for_[cpu].mm || truth.is_lazy(cpu) ||
+      core_.loaded(cpu) != &core_.core_mm(mm))
+    return;
+  for (const host::TlbEntry& entry : hardware.tlb.entries) {
+    if (entry.from.mm != mm || entry.from.life != truth.mm(mm).life) continue;
+    if (entry.pcid != core_.machine().pcid_of(hardware.cr3)) continue;
+    const unsigned page = page_of(entry.page << entry.shift);
+    if (entry.from.version >= called_for_[cpu].pages[page]) continue;
+    truth.fail(Oracle::o22, "user_access_ok would be true before the flush that was answered for",
+               "An NMI on " + cpu_name(cpu) + " now could read " + page_name(page) + " of " +
+                   mm_name(mm) + " as it was before the flush, which may have returned.",
+               truth.fill_event(cpu, entry), truth.event(cpu, "says that it owes no flush"));
+  }
+}
+
 void BookkeepingChecker::on_switch_end(CpuId cpu) const {
   const auto& asids = core_.own(cpu).asids;
   for (Asid a = 0; a < kDynamicAsids; ++a) {

@@ -8,6 +8,7 @@
 #include <array>
 
 #include "fuzz/oracles/core_state/core.h"
+#include "fuzz/oracles/hardware/flushes.h"
 
 namespace shootdown::fuzz {
 
@@ -15,6 +16,10 @@ class BookkeepingChecker {
  public:
   explicit BookkeepingChecker(const Core& core) : core_(core) {}
 
+  void start() {
+    owes_.fill(false);
+    called_for_.fill({});
+  }
   /// CR3 was loaded, and `Truth` does not know yet.
   void before_cr3(CpuId cpu) const { check_user_root(cpu); }
   /// ... and now it does.
@@ -38,6 +43,20 @@ class BookkeepingChecker {
   void check_user_root(CpuId cpu) const {
     if (core_.truth().cpu(cpu).on_user_root) [[unlikely]] {
       compare_own_state(cpu);
+    }
+  }
+  /// The CPU runs a call for this flush, which it may answer before it flushes.
+  void on_call_run(CpuId cpu, const FlushChecker::Wanted& wanted) {
+    if (core_.config().targets.early_acknowledgement) called_for_[cpu] = wanted;
+  }
+  /// O22: the flush that an early answer owes is over.
+  void check_debt(CpuId cpu) {
+    if (!core_.config().targets.early_acknowledgement) return;
+    const bool owes = core_.own(cpu).early_acked_flush_pending.seen_by(core_.machine().cpu(cpu));
+    const bool is_over = owes_[cpu] && !owes;
+    owes_[cpu] = owes;
+    if (is_over) [[unlikely]] {
+      check_paid(cpu);
     }
   }
   /// O8, O23, O9.
@@ -73,12 +92,15 @@ class BookkeepingChecker {
     return nullptr;
   }
   void compare_own_state(CpuId cpu) const;
+  void check_paid(CpuId cpu) const;
   void report_root(CpuId cpu) const;
   void report_disagreement(CpuId cpu, const char* disagrees) const;
   void report_cr4(CpuId cpu) const;
   void report_lazy(CpuId cpu) const;
 
   const Core& core_;
+  std::array<bool, kMaxCpus> owes_{};  // a flush that it has answered for
+  std::array<FlushChecker::Wanted, kMaxCpus> called_for_{};
   std::array<std::uint64_t, kMaxCpus> own_state_{};  // a checksum, when the user root was loaded
 };
 

@@ -20,6 +20,7 @@ struct CoreState {
 
   void start() {
     core.start();
+    bookkeeping.start();
     requests.start();
     needless.start();
     generations.start();

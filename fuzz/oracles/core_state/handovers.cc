@@ -1,27 +1,33 @@
 #include "fuzz/oracles/core_state/handovers.h"
 
+#include <algorithm>
+
 #include "fuzz/oracles/reports/names.h"
 
 namespace shootdown::fuzz {
 
 void HandoverChecker::start() {
-  bumps_ = {};
+  for (auto& bumps : bumps_) bumps.clear();
   grants_ = {};
 }
 
 void HandoverChecker::on_bump(CpuId cpu, unsigned mm, Generation generation) {
-  bumps_[mm][generation % kBumps] = {.what = generation,
-                                     .life = core_.truth().mm(mm).life,
-                                     .cpu = cpu,
-                                     .time = order_.last_change(cpu)};
+  bumps_[mm].push_back({.what = generation,
+                        .life = core_.truth().mm(mm).life,
+                        .cpu = cpu,
+                        .time = order_.last_change(cpu)});
 }
 
 void HandoverChecker::on_recorded(CpuId cpu) const {
   const unsigned mm = core_.sim().mm_of(core_.loaded(cpu));
   if (mm == kNoMm) return;
   const Generation recorded = core_.own(cpu).generation_of(core_.own(cpu).loaded_asid);
-  const Made& bump = bumps_[mm][recorded % kBumps];
-  if (bump.what != recorded || bump.life != core_.truth().mm(mm).life) return;
+  const auto& bumps = bumps_[mm];
+  const auto found = std::find_if(bumps.rbegin(), bumps.rend(), [&](const Made& made) {
+    return made.what == recorded && made.life == core_.truth().mm(mm).life;
+  });
+  if (found == bumps.rend()) return;
+  const Made& bump = *found;
   if (core_.machine().memory().compiler_reordering().knows(cpu, bump.cpu, bump.time)) return;
   order_.report("a generation is recorded before what it stands for is visible (M6)",
                 "Nothing orders " + cpu_name(bump.cpu) + "'s change of the entries before " +

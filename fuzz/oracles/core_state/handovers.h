@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <vector>
 
 #include "fuzz/oracles/core_state/core.h"
 #include "fuzz/oracles/hardware/order.h"
@@ -32,11 +33,10 @@ class HandoverChecker {
     CpuId cpu;
     std::uint32_t time;
   };
-  static constexpr unsigned kBumps = 64;
 
   const Core& core_;
   const OrderChecker& order_;
-  std::array<std::array<Made, kBumps>, kMaxMms + 1> bumps_{};
+  std::array<std::vector<Made>, kMaxMms + 1> bumps_;
   std::array<Made, kMaxMms + 1> grants_{};
 };
 

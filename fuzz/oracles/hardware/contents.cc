@@ -12,14 +12,35 @@ void ContentsChecker::start() {
   clock_ = 0;
   for (auto& pages : mapping_) pages.fill({});
   for (Operation& operation : operation_) {
-    operation.replaces = false;
+    operation.replaces = operation.took_accessed = false;
     operation.lookup.active = false;
   }
 }
 
 // ---- What is mapped
 
-void ContentsChecker::on_table_write(const std::uint64_t* word) {
+void ContentsChecker::check_accessed(std::uint64_t before, std::uint64_t after) {
+  const auto has = [](std::uint64_t entry, std::uint64_t bits) { return (entry & bits) == bits; };
+  constexpr std::uint64_t kUsed = host::kPtePresent | host::kPteAccessed;
+  Operation& operation = self();
+  bool lost = false;
+  if (has(before, host::kPtePresent)) {
+    const bool stays =
+        has(after, host::kPtePresent) && FramePool::frame_at(before) == FramePool::frame_at(after);
+    lost = stays && has(before, kUsed) && !has(after, kUsed);
+    operation.took_accessed = operation.replaces && after == 0 && has(before, kUsed);
+  } else if (has(after, host::kPtePresent)) {
+    lost = operation.took_accessed && !has(after, kUsed);
+    operation.took_accessed = false;
+  }
+  if (!lost) return;
+  truth_.fail(Oracle::o34, "an entry loses its accessed bit",
+              "Reclaim would take the page for one that was not used.", {},
+              truth_.event(truth_.machine().running().id, "writes the entry without the bit"));
+}
+
+void ContentsChecker::on_table_write(const std::uint64_t* word, std::uint64_t before,
+                                     std::uint64_t after) {
   Machine& machine = truth_.machine();
   const std::uint32_t frame = machine.frames().frame_of(word);
   const std::uint16_t owner = machine.frames().info(frame).owner;
@@ -28,8 +49,9 @@ void ContentsChecker::on_table_write(const std::uint64_t* word) {
   const unsigned mm = owner_mm(owner);
   const VirtAddr address = mapped_by(owner, machine.frames().words(frame), word);
   if (level == 1) {
-    if (page_of(address) != kPages) note_mapping(mm, page_of(address));
-    return;
+    if (page_of(address) == kPages) return;
+    check_accessed(before, after);
+    return note_mapping(mm, page_of(address));
   }
   for (unsigned page = 0; page < kPages; ++page) {
     if (page_address(page) >> kLargePageShift == address >> kLargePageShift) {
@@ -81,6 +103,24 @@ void ContentsChecker::check_one_frame(unsigned mm, unsigned page, std::uint32_t 
                 truth_.fill_event(target, entry),
                 truth_.event(truth_.machine().running().id, "makes the entry present"));
   });
+}
+
+void ContentsChecker::on_page_release(std::uint32_t frame) const {
+  // Exhaustive search does not follow which entries a release depends on.
+  if (truth_.machine().controlled().is_on()) return;
+  for (unsigned mm = 0; mm < truth_.mms(); ++mm) {
+    for (unsigned page = 0; page < kPages; ++page) {
+      const Mapping& mapping = mapping_[mm][page];
+      if (!mapping.mapped || mapping.frame != frame) continue;
+      // An entry that is about to be replaced is gone for a moment.
+      const std::uint64_t entry = truth_.kernel().leaf(mm, page);
+      if (entry == 0 || FramePool::frame_at(entry) != frame) continue;
+      truth_.fail(
+          Oracle::o6, "a page is released while an entry maps it",
+          page_name(page) + " of " + mm_name(mm) + " is frame " + std::to_string(frame) + ".", {},
+          truth_.event(truth_.machine().running().id, "releases the page"));
+    }
+  }
 }
 
 // ---- What is stored and loaded
@@ -190,11 +230,11 @@ void ContentsChecker::begin_lookup(unsigned mm, unsigned page) {
   lookup.active = true;
   lookup.mm = mm;
   lookup.page = page;
-  lookup.size = 0;
+  lookup.seen.clear();
   const Mapping& mapping = mapping_[mm][page];
   if (!mapping.mapped) return;
-  lookup.seen[lookup.size++] = {.frame = mapping.frame,
-                                .life = machine.frames().info(mapping.frame).life};
+  lookup.seen.push_back(
+      {.frame = mapping.frame, .life = machine.frames().info(mapping.frame).life});
 }
 
 void ContentsChecker::add_to_lookups(unsigned mm, unsigned page, std::uint32_t frame) {
@@ -203,8 +243,7 @@ void ContentsChecker::add_to_lookups(unsigned mm, unsigned page, std::uint32_t f
     Lookup& lookup = operation_[thread].lookup;
     if (!lookup.active || lookup.mm != mm || lookup.page != page) continue;
     machine.record_access(place(Ghost::walker, thread), true);
-    if (lookup.size == lookup.seen.size()) continue;
-    lookup.seen[lookup.size++] = {.frame = frame, .life = machine.frames().info(frame).life};
+    lookup.seen.push_back({.frame = frame, .life = machine.frames().info(frame).life});
   }
 }
 
@@ -212,12 +251,11 @@ void ContentsChecker::end_lookup(std::uint32_t frame) {
   Machine& machine = truth_.machine();
   Lookup& lookup = self().lookup;
   lookup.active = false;
-  // A full list may lack the page.
-  if (frame == FramePool::kNoFrame || lookup.size == lookup.seen.size()) return;
+  if (frame == FramePool::kNoFrame) return;
   machine.record_access(host::place(host::LocationKind::frame, frame), false);
   const host::FrameInfo& info = machine.frames().info(frame);
-  for (unsigned i = 0; i < lookup.size; ++i) {
-    if (lookup.seen[i].frame == frame && lookup.seen[i].life == info.life) return;
+  for (const Lookup::Page& seen : lookup.seen) {
+    if (seen.frame == frame && seen.life == info.life) return;
   }
   truth_.fail(Oracle::o34, "a lockless walk returns a page that was not mapped there",
               "Frame " + std::to_string(frame) + " was not " + page_name(lookup.page) + " of " +

@@ -1,6 +1,7 @@
 // Verifies: an address leads to one page at a time, which reads as it was stored last, through
 // copies, forks, moves and other page sizes (O33); an operation leaves what it says that it leaves,
-// and a lockless walk returns a page that was mapped there during the walk (O34).
+// a lockless walk returns a page that was mapped there during the walk, and an entry that stays, or
+// comes back, keeps its accessed bit (O34); no page is released that an entry maps (O6).
 // Does not verify: what pages hold while the right to store is being taken away.
 //
 // It keeps, for each page of each mm, whether a program may rely on it and when it was stored to
@@ -9,6 +10,7 @@
 #pragma once
 
 #include <array>
+#include <vector>
 
 #include "fuzz/oracles/hardware/truth.h"
 
@@ -19,14 +21,19 @@ class ContentsChecker {
   explicit ContentsChecker(const Truth& truth) : truth_(truth) {}
 
   void start();
-  void on_table_write(const std::uint64_t* word);
+  void on_table_write(const std::uint64_t* word, std::uint64_t before, std::uint64_t after);
+  /// The page is about to be released.
+  void on_page_release(std::uint32_t frame) const;
   void on_destroy(unsigned mm) { mapping_[mm].fill({}); }
   void on_page_allocated(std::uint32_t frame) { content_[frame] = 0; }
   void on_copy(std::uint32_t to, std::uint32_t from) { content_[to] = content_[from]; }
   /// Through a translation of the mm that the CPU runs.
   void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry, bool write);
 
-  void on_operation(bool replaces) { self().replaces = replaces; }
+  void on_operation(bool replaces) {
+    self().replaces = replaces;
+    self().took_accessed = false;
+  }
   void begin_promise() { self().began = clock_; }
   void on_unmapped(unsigned mm, unsigned first, unsigned last) const;
   void on_protected(unsigned mm, unsigned first, unsigned last) const;
@@ -56,12 +63,12 @@ class ContentsChecker {
     bool active{false};
     unsigned mm{0};
     unsigned page{0};
-    std::array<Page, 16> seen;
-    unsigned size{0};
+    std::vector<Page> seen;
   };
   /// What a thread is about.
   struct Operation {
     bool replaces{false};
+    bool took_accessed{false};                        // from an entry that is about to come back
     std::uint64_t began{0};                           // what promises something
     std::array<std::uint64_t, kPages> before_fork{};  // what the parent's pages held
     Lookup lookup;
@@ -70,6 +77,7 @@ class ContentsChecker {
   [[nodiscard]] Operation& self() { return operation_[truth_.running_thread()]; }
   [[nodiscard]] const Operation& self() const { return operation_[truth_.running_thread()]; }
   void note_mapping(unsigned mm, unsigned page);
+  void check_accessed(std::uint64_t before, std::uint64_t after);
   void add_to_lookups(unsigned mm, unsigned page, std::uint32_t frame);
   void check_one_frame(unsigned mm, unsigned page, std::uint32_t frame) const;
   void check_content(CpuId cpu, unsigned page, const host::TlbEntry& entry, bool outdated) const;

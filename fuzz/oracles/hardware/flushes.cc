@@ -10,12 +10,12 @@ using host::TlbEntry;
 
 void FlushChecker::on_flush_begun(CpuId cpu, unsigned mm, const AskedRange& asked) {
   Flush& flush = flush_[truth_.thread_on(cpu)];
-  flush.mm = mm;
+  flush.wanted.mm = mm;
   for (unsigned page = 0; page < kPages; ++page) {
-    flush.wanted[page] = 0;
+    flush.wanted.pages[page] = 0;
     if (!holds_part_of(probe_address(page), asked.start, asked.end)) continue;
     truth_.machine().record_access(Truth::version_place(mm, page), false);
-    flush.wanted[page] = truth_.mm(mm).pages[page].version;
+    flush.wanted.pages[page] = truth_.mm(mm).pages[page].version;
   }
 }
 
@@ -23,10 +23,11 @@ void FlushChecker::on_flush_returns(CpuId cpu) {
   const Flush& flush = flush_[truth_.thread_on(cpu)];
   truth_.machine().record_access(place(Ghost::demands), false);
   for (unsigned page = 0; page < kPages; ++page) {
-    if (flush.wanted[page] == 0) continue;
+    if (flush.wanted.pages[page] == 0) continue;
     truth_.record_page_access(page);
-    truth_.demand(flush.mm, page,
-                  {.version = flush.wanted[page], .step = truth_.machine().step(), .cpu = cpu});
+    truth_.demand(
+        flush.wanted.mm, page,
+        {.version = flush.wanted.pages[page], .step = truth_.machine().step(), .cpu = cpu});
   }
 }
 
@@ -42,20 +43,21 @@ void FlushChecker::check_target(CpuId cpu, const Flush& flush, CpuId target, boo
   const Truth::Cpu& state = truth_.cpu(target);
   const std::uint16_t loaded_pcid = machine.pcid_of(hardware.cr3);
   for (const TlbEntry& entry : hardware.tlb.entries) {
-    if (entry.from.mm != flush.mm || entry.from.life != truth_.mm(flush.mm).life) {
+    if (entry.from.mm != flush.wanted.mm || entry.from.life != truth_.mm(flush.wanted.mm).life) {
       continue;
     }
     const unsigned page = page_of(entry.page << entry.shift);
-    if (entry.from.version >= flush.wanted[page]) continue;
+    if (entry.from.version >= flush.wanted.pages[page]) continue;
     truth_.record_cpu_access(target);
     // Inside switch_mm the CPU uses nothing; what it may use afterwards is looked at behind it. A
     // target that answered early flushes before it leaves its handler.
     if (state.in_switch || state.offline || (early && hardware.in_interrupt)) return;
-    if (state.mm == flush.mm && entry.pcid == loaded_pcid &&
+    if (state.mm == flush.wanted.mm && entry.pcid == loaded_pcid &&
         truth_.may_use_user_addresses(target)) {
       truth_.fail(Oracle::o1, "a flush returns while a CPU can still use an older translation",
-                  cpu_name(target) + " runs " + mm_name(flush.mm) + " with " + page_name(page) +
-                      " from before the change that " + cpu_name(cpu) + " flushed.",
+                  cpu_name(target) + " runs " + mm_name(flush.wanted.mm) + " with " +
+                      page_name(page) + " from before the change that " + cpu_name(cpu) +
+                      " flushed.",
                   truth_.fill_event(target, entry), truth_.event(cpu, "the flush returns"));
     }
     truth_.leftovers().on_translation_left(cpu, target, entry, page);
@@ -94,6 +96,7 @@ void FlushChecker::on_loaded(CpuId cpu, After after) const {
 // ---- The kernel's half
 
 void FlushChecker::on_kernel_flush_begun(CpuId cpu, const AskedRange& asked) {
+  flush_[truth_.thread_on(cpu)].wanted = {};
   for (unsigned page = 0; page < kKernelPages; ++page) {
     const bool covered = holds_part_of(kernel_address(page), asked.start, asked.end);
     if (covered) truth_.machine().record_access(Truth::kernel_version_place(page), false);

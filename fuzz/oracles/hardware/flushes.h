@@ -18,6 +18,8 @@ class FlushChecker {
  public:
   explicit FlushChecker(Truth& truth) : truth_(truth) {}
 
+  void start() { flush_.fill({}); }
+
   /// A flush of the mm begins on the CPU. From here on its pages are to be as they are now.
   void on_flush_begun(CpuId cpu, unsigned mm, const AskedRange& asked);
   /// It returns; then what it demands is in force.
@@ -30,10 +32,19 @@ class FlushChecker {
   void on_kernel_loaded(CpuId cpu) const;
   void on_loaded(CpuId cpu, After after) const;
 
+  /// What a flush asks for: of each page, that nothing older than this version is left.
+  struct Wanted {
+    unsigned mm{kNoMm};
+    std::array<std::uint64_t, kPages> pages{};
+  };
+  /// Of the flush that began last on the CPU.
+  [[nodiscard]] const Wanted& wanted(CpuId cpu) const {
+    return flush_[truth_.thread_on(cpu)].wanted;
+  }
+
  private:
   struct Flush {
-    unsigned mm{kNoMm};
-    std::array<std::uint64_t, kPages> wanted{};
+    Wanted wanted;
     std::array<std::uint64_t, kKernelPages> kernel_wanted{};
   };
 

@@ -8,6 +8,7 @@
 #include "fuzz/oracles/hardware/order.h"
 #include "fuzz/oracles/hardware/promises.h"
 #include "fuzz/oracles/hardware/range.h"
+#include "fuzz/oracles/hardware/references.h"
 #include "fuzz/oracles/hardware/releases.h"
 #include "fuzz/oracles/hardware/roots.h"
 #include "fuzz/oracles/hardware/skipped.h"
@@ -23,9 +24,11 @@ struct HardwareTruth {
   void start(const KernelView& kernel, unsigned mms) {
     truth.start(kernel, mms);
     tables.start();
+    flushes.start();
     promises.start();
     contents.start();
     range.start();
+    references.start();
     if (truth.machine().memory().reorders()) order.start();
   }
 
@@ -39,6 +42,7 @@ struct HardwareTruth {
   ReleaseChecker releases{truth};
   ContentsChecker contents{truth};
   RangeChecker range{truth};
+  ReferenceChecker references{truth};
   SkippedChecker skipped{truth};
   OrderChecker order{truth};
 };

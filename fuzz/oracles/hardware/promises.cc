@@ -12,6 +12,15 @@ void PromiseChecker::start() {
   for (Promises& promises : promise_) promises.size = 0;
 }
 
+void PromiseChecker::Promises::add(const Promise& promise) {
+  for (unsigned i = 0; i < size; ++i) {
+    if (items[i].mm != promise.mm || items[i].page != promise.page) continue;
+    items[i] = promise;
+    return;
+  }
+  items[size++] = promise;
+}
+
 void PromiseChecker::on_batch_add(CpuId cpu) {
   truth_.machine().record_access(place(Ghost::demands), false);
   const unsigned mm = truth_.changed_mm(cpu);

@@ -34,11 +34,11 @@ class PromiseChecker {
     std::uint64_t version;
   };
   struct Promises {
-    std::array<Promise, 64> items;
+    // One for each page there is: a later promise about the same page takes the place of the
+    // earlier one, which it includes.
+    std::array<Promise, (kMaxMms + 1) * kPages> items;
     unsigned size{0};
-    void add(const Promise& promise) {
-      if (size < items.size()) items[size++] = promise;
-    }
+    void add(const Promise& promise);
     [[nodiscard]] bool are_broken_by(const host::TlbEntry& entry) const;
   };
 

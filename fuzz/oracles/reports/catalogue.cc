@@ -29,9 +29,9 @@ const std::array<CatalogueEntry, kOracles> kCatalogue{{
     {.kind = {.name = "O6",
               .promise = "no CPU can use a frame that was released (completion tokens)"},
      .fires =
-         "a frame is released while a CPU can use it, used afterwards, or released twice; a table "
-         "is released while a lockless walker is in it; a page is released to which a reference is "
-         "held"},
+         "a frame is released while a CPU can use it or an entry maps it, used afterwards, or "
+         "released twice; a table is released while a lockless walker is in it; a page is released "
+         "to which a reference is held"},
     {.kind = {.name = "O7", .promise = "a CPU whose CR3 holds an mm is in that mm's mask (R7)"},
      .fires = "a CPU has an mm in CR3 but is not in its mask"},
     {.kind = {.name = "O8", .promise = "with interrupts on, the bookkeeping agrees with CR3 (R2)"},
@@ -116,7 +116,12 @@ const std::array<CatalogueEntry, kOracles> kCatalogue{{
               .promise = "an operation on memory leaves what it says that it leaves"},
      .fires = "`unmap` leaves a page that was there before, `protect` a right; a fork's child "
               "lacks a page that the parent had throughout, or has other content; a lockless walk "
-              "returns a page that was not mapped there during the walk"},
+              "returns a page that was not mapped there during the walk; an accessed bit is lost"},
+    {.kind = {.name = "O35",
+              .promise = "memory is counted as it is used, and what nothing leads to is released"},
+     .fires = "all programs have ended, and a page has other than a reference for each entry that "
+              "maps it, or none; or a page table is neither on the way to an entry of a living mm "
+              "nor waits for lockless walkers"},
     {.kind = {.name = "ORDER",
               .promise = "what is handed over happens before its use, however a compiler orders "
                          "(M6, M7, M8, M14)"},

@@ -48,6 +48,7 @@ enum class Oracle : std::uint8_t {
   o32,
   o33,
   o34,
+  o35,
   order,
   kCount,
 };
