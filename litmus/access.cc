@@ -8,8 +8,12 @@ namespace shootdown::host::litmus {
 namespace {
 
 constexpr std::uint64_t kEntryFlags =
-    kPtePresent | kPteWritable | kPteUser | kPteAccessed | kPteDirty | kPteGlobal;
+    kPtePresent | kPteWritable | kPteUser | kPteAccessed | kPteDirty | kPteGlobal | kPteLarge;
 constexpr std::uint64_t kEntryFrame = ~(kAddressStep - 1);
+
+constexpr std::uint64_t flags_of(const Entry& entry) {
+  return entry.upper ? kEntryFlags : kEntryFlags & ~kPteLarge;
+}
 
 }  // namespace
 
@@ -56,12 +60,14 @@ void Bench::demand_size(const Operand& operand, std::size_t location, std::uint8
 }
 
 void Bench::demand_entry(std::size_t entry, std::uint64_t value, const Thread& thread) {
-  if ((value & ~kEntryFrame & ~kEntryFlags) != 0) {
+  const std::uint64_t flags = test_.entries[entry].upper ? kEntryFlags : kEntryFlags & ~kPteLarge;
+  if ((value & ~kEntryFrame & ~flags) != 0) {
     give_up("an entry with bits that the model does not have", value, thread);
   }
   if ((value & kPtePresent) == 0) return;
   const auto found = location_at_.find(value & kEntryFrame);
-  const Place wanted = test_.entries[entry].upper ? Place::table : Place::frame;
+  const bool is_leaf = test_.entries[entry].maps_page(value);
+  const Place wanted = is_leaf ? Place::frame : Place::table;
   if (found != location_at_.end() && test_.locations[found->second].place == wanted) return;
   give_up("an entry that is present and names no frame of its kind", value, thread);
 }
@@ -190,7 +196,7 @@ std::uint64_t Bench::modify_entry(std::size_t entry, const Instruction& made, st
                                 : made.op == Op::bit_or  ? source
                                                          : bit;
   // The machine has other addresses for frames than the test.
-  if ((changed & ~kEntryFlags) != 0) {
+  if ((changed & ~flags_of(test_.entries[entry])) != 0) {
     give_up("a change of bits that are no flags of an entry", changed, thread);
   }
   std::uint64_t old = 0;

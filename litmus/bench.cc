@@ -210,6 +210,8 @@ std::int64_t Bench::field_of(Field field, std::uint64_t entry) {
       return (entry & kPteAccessed) != 0 ? 1 : 0;
     case Field::dirty:
       return (entry & kPteDirty) != 0 ? 1 : 0;
+    case Field::large:
+      return (entry & kPteLarge) != 0 ? 1 : 0;
     case Field::global:
       return (entry & kPteGlobal) != 0 ? 1 : 0;
   }

@@ -13,11 +13,12 @@ struct Flag {
   std::string_view name;
   std::uint64_t bit;
 };
-constexpr std::array<Flag, 7> kFlags{{{"present", kPtePresent},
+constexpr std::array<Flag, 8> kFlags{{{"present", kPtePresent},
                                       {"writable", kPteWritable},
                                       {"accessed", kPteAccessed},
                                       {"dirty", kPteDirty},
                                       {"global", kPteGlobal},
+                                      {"large", kPteLarge},
                                       {"user", kPteUser},
                                       {"readonly", 0}}};
 
@@ -272,45 +273,51 @@ std::uint64_t Builder::entry_value(Piece text, const Entry& of) {
     throw SyntaxError{.at = text.at,
                       .what = quoted(text.text) + ": an entry's value is (frame, flags...), or 0"};
   }
-  std::uint64_t result = 0;
-  bool first = true;
-  bool absent = false;
-  bool readonly = false;
-  for (const Piece& part : split(text.part(1, text.text.size() - 2), ',')) {
+  const std::vector<Piece> parts = split(text.part(1, text.text.size() - 2), ',');
+  const auto find_flag = [](const Piece& part) {
     const std::string low = lower(part.text);
-    const auto* const flag =
-        std::find_if(kFlags.begin(), kFlags.end(), [&](const Flag& f) { return f.name == low; });
-    if (low == "absent") {
-      absent = true;
-    } else if (flag != kFlags.end()) {
-      result |= flag->bit;
-      readonly = readonly || flag->bit == 0;
-    } else if (first) {
-      const std::size_t index = part_ == Part::initial ? location(part) : known(part);
-      if (test.locations[index].place == Place::page) {
-        throw SyntaxError{.at = part.at,
-                          .what = quoted(part.text) + " is a page, and entries name frames"};
-      }
-      set_place(index, of.upper ? Place::table : Place::frame, part);
-      result |= test.locations[index].address;
-    } else {
+    return std::find_if(kFlags.begin(), kFlags.end(), [&](const Flag& f) { return f.name == low; });
+  };
+  const auto has = [&](std::string_view flag) {
+    return std::any_of(parts.begin(), parts.end(),
+                       [&](const Piece& part) { return lower(part.text) == flag; });
+  };
+  std::uint64_t result = 0;
+  for (const Piece& part : parts) {
+    const auto* const flag = find_flag(part);
+    if (lower(part.text) == "absent") continue;
+    if (flag == kFlags.end() && part.at != parts[0].at) {
       throw SyntaxError{.at = part.at,
                         .what = quoted(part.text) +
-                                " is no flag of an entry; they are present, "
-                                "absent, writable, readonly, accessed, dirty, global, user"};
+                                " is no flag of an entry; they are present, absent, writable, "
+                                "readonly, accessed, dirty, global, user, and large in a PDE"};
     }
-    first = false;
+    result |= flag != kFlags.end() ? flag->bit
+                                   : named_frame(part, of.maps_page(has("large") ? kPteLarge : 0));
   }
   const bool present = (result & kPtePresent) != 0;
-  if ((present && absent) || (readonly && (result & kPteWritable) != 0)) {
+  const bool contradicts = (present && has("absent")) || (has("readonly") && has("writable")) ||
+                           (has("large") && !of.upper);
+  if (contradicts) {
     throw SyntaxError{.at = text.at, .what = quoted(text.text) + " contradicts itself"};
   }
   if (present && result < kFirstAddress) {
     throw SyntaxError{.at = text.at,
                       .what = quoted(text.text) + " is present, but names no " +
-                              (of.upper ? "page table" : "frame")};
+                              (of.maps_page(result) ? "frame" : "page table")};
   }
   return result | kPteUser;
+}
+
+/// The address of what an entry leads to.
+std::uint64_t Builder::named_frame(Piece name, bool is_leaf) {
+  const std::size_t index = part_ == Part::initial ? location(name) : known(name);
+  if (test.locations[index].place == Place::page) {
+    throw SyntaxError{.at = name.at,
+                      .what = quoted(name.text) + " is a page, and entries name frames"};
+  }
+  set_place(index, is_leaf ? Place::frame : Place::table, name);
+  return test.locations[index].address;
 }
 
 void Builder::demand_mm(Piece text, std::int64_t mm) {

@@ -43,6 +43,7 @@ class Builder {
   /// `(a, present, writable)`: a location's address and bits. `of` says where it goes to: upper
   /// entries name tables, and others frames.
   std::uint64_t entry_value(Piece text, const Entry& of);
+  std::uint64_t named_frame(Piece name, bool is_leaf);
 
   /// A number, or the address of a location: "x", "&x".
   std::int64_t value(Piece text);

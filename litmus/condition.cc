@@ -41,11 +41,9 @@ std::string print_entry(const Test& test, std::uint64_t entry) {
     std::uint64_t bit;
     const char* name;
   };
-  static constexpr Flag kFlags[] = {{kPtePresent, "present"},
-                                    {kPteWritable, "writable"},
-                                    {kPteAccessed, "accessed"},
-                                    {kPteDirty, "dirty"},
-                                    {kPteGlobal, "global"}};
+  static constexpr Flag kFlags[] = {{kPtePresent, "present"},   {kPteWritable, "writable"},
+                                    {kPteAccessed, "accessed"}, {kPteDirty, "dirty"},
+                                    {kPteLarge, "large"},       {kPteGlobal, "global"}};
   const Location* frame = location_at(test, entry & ~(kAddressStep - 1));
   std::string text = "(" + (frame == nullptr ? std::string() : frame->name);
   for (const Flag& flag : kFlags) {

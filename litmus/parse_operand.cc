@@ -30,6 +30,7 @@ std::optional<std::int64_t> bit_number(std::string_view name) {
   if (name == "writable") return 1;
   if (name == "accessed") return 5;
   if (name == "dirty") return 6;
+  if (name == "large") return 7;
   if (name == "global") return 8;
   return {};
 }

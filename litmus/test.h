@@ -76,6 +76,11 @@ struct Entry {
   std::uint32_t mm{1};       // of which address space ...
   std::size_t table{kNone};  // ... or in which spare table, a location
   std::uint64_t initial{0};  // a location's address and bits of x86, see kPtePresent
+  /// Whether such a value leads to a page, and not to a table.
+  [[nodiscard]] bool maps_page(std::uint64_t value) const {
+    constexpr std::uint64_t kLarge = 128;
+    return !upper || (value & kLarge) != 0;
+  }
   friend bool operator==(const Entry& a, const Entry& b) {
     return a.page == b.page && a.upper == b.upper && a.mm == b.mm && a.table == b.table;
   }

@@ -53,7 +53,8 @@ class CommentFinder {
 
   void pass(char character) {
     if (character == '{') ++depth_;
-    if (character == '}' && depth_ > 0 && --depth_ == 0) ++blocks_;
+    if (character != '}' || depth_ == 0) return;
+    if (--depth_ == 0) ++blocks_;
   }
   [[nodiscard]] const CommentStyle* opens(std::string_view text) const {
     const bool in_function = is_c_ && blocks_ > 0 && depth_ > 0;

@@ -330,7 +330,7 @@ TEST(Parse, ErrorsOfPageTables) {
   EXPECT_EQ(
       vm("PTE(x)=(a,shiny);", "NOP"),
       "2: 'shiny' is no flag of an entry; they are present, absent, writable, readonly, accessed, "
-      "dirty, global, user");
+      "dirty, global, user, and large in a PDE");
   EXPECT_EQ(vm("PTE(x)=(a,present); PTE(y)=(x,present);", "NOP"),
             "2: 'x' is a page, and entries name frames");
   EXPECT_EQ(vm(x, "MOV EAX,[a]"),
@@ -349,7 +349,7 @@ TEST(Parse, ErrorsOfPageTables) {
   EXPECT_EQ(vm(x, "NOP", "x=1"), "5: 'x' has no value of its own; name the frame or the entry");
   EXPECT_EQ(vm(x, "NOP", "PTE(x).size=1"),
             "5: 'size' is no part of an entry; they are frame, present, writable, accessed, dirty, "
-            "global");
+            "large, global");
   EXPECT_EQ(vm(x, "NOP", "PDE(x)=0"), "5: 'PDE(x)': nothing else names this entry");
 }
 

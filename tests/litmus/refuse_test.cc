@@ -236,6 +236,15 @@ TEST(Refuse, EntriesThatTheMachineCannotWalk) {
   EXPECT_TRUE(starts(pages("LOCK OR PTE(x),$0x5000"), "4:2: 'LOCK OR"));
   EXPECT_TRUE(starts(pages("LOCK AND PTE(x),$0xff"), "4:2: 'LOCK AND"));
   EXPECT_TRUE(starts(pages("MOV PDE(x),PTE(x)"), "4:2: instruction"));
+  EXPECT_EQ(pages("MOV PTE(x),(a,present,large)"), "4:13: '(a,present,large)' contradicts itself");
+  EXPECT_EQ(pages("MOV PDE(x),(present,large)"),
+            "4:13: '(present,large)' is present, but names no frame");
+  EXPECT_EQ(pages("MOV PDE(x),(t,present,large)", "exists (a=1)", "PTE(y,t)=(b,present);"),
+            "4:14: 't' is a page table, and cannot be a frame");
+  EXPECT_TRUE(starts(pages("LOCK BTS PTE(x),$large"), "4:2: 'LOCK BTS PTE(x),$large'"));
+  EXPECT_TRUE(starts(
+      pages("LOCK BTS PDE(x),$large", "exists (a=1)", "PDE(x)=(t,present); PTE(y,t)=(b,present);"),
+      "4:2: 'LOCK BTS PDE(x),$large': an entry that is present and names no frame"));
   EXPECT_EQ(pages("MOV PDE(x),(a,present)"), "4:14: 'a' is a frame, and cannot be a page table");
   EXPECT_EQ(pages("NOP", "exists (a=1)", "PDE(x)=(b,present); PTE(y)=(b,present);"),
             "2:70: 'b' is a page table, and cannot be a frame");
