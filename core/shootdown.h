@@ -4,6 +4,7 @@
 
 #include "core/bring_up.h"         // IWYU pragma: export
 #include "core/broadcast_hooks.h"  // IWYU pragma: export
+#include "core/capacities.h"       // IWYU pragma: export
 #include "core/completion.h"       // IWYU pragma: export
 #include "core/config.h"           // IWYU pragma: export
 #include "core/counters.h"         // IWYU pragma: export

@@ -13,6 +13,7 @@
 #include <concepts>
 #include <cstdint>
 
+#include "core/capacities.h"
 #include "core/flush_dispatch.h"
 #include "core/flush_ops.h"
 #include "core/paravirt/hyperv_input.h"
@@ -81,7 +82,8 @@ bool flush_by_hypercall(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
   // The input page is this CPU's, and an interrupt handler might use it.
   InterruptsOff<H> guard;
   ++system.self().own.counters.remote_hypercalls;
-  const std::uint64_t control = write_hyperv_flush(H::hyperv_input(), flush, processors);
+  const std::uint64_t control =
+      write_hyperv_flush(H::hyperv_input(), flush, processors, capacities<H>());
   return complete_hypercall<H>(control);
 }
 

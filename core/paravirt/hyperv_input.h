@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/capacities.h"
 #include "core/types.h"
 
 namespace shootdown {
@@ -73,13 +74,13 @@ namespace internal {
 /// if there is no room. Counts pages and compares no addresses, so the end of the address space is
 /// no special case.
 constexpr std::size_t write_page_list(HypervPage& page, std::size_t first, VirtAddr start,
-                                      VirtAddr end) {
-  constexpr std::uint64_t kMost = 4096;
+                                      VirtAddr end, const Capacities& most) {
+  const std::size_t room = std::min(page.size(), first + most.hyperv_entries);
   std::uint64_t pages = (end - start) >> kPageShift;
   std::size_t at = first;
   for (VirtAddr address = start; pages != 0; ++at) {
-    if (at == page.size()) return 0;
-    const std::uint64_t here = std::min(pages, kMost);
+    if (at == room) return 0;
+    const std::uint64_t here = std::min<std::uint64_t>(pages, most.hyperv_pages);
     page[at] = address | (here - 1);
     address += here << kPageShift;
     pages -= here;
@@ -89,11 +90,12 @@ constexpr std::size_t write_page_list(HypervPage& page, std::size_t first, VirtA
 
 }  // namespace internal
 
-/// Fills the input page and returns the control word. A range that has no room on the page becomes
-/// the whole address space. Precondition: the set is not empty, and the range starts and ends on 4
-/// KiB.
+/// Fills the input page and returns the control word. A range that has no room on the page, or in
+/// a list of `most` entries, becomes the whole address space. Precondition: the set is not empty,
+/// and the range starts and ends on 4 KiB.
 constexpr std::uint64_t write_hyperv_flush(HypervPage& page, const HypervFlush& flush,
-                                           const ProcessorSet& processors) {
+                                           const ProcessorSet& processors,
+                                           const Capacities& most = kCapacities) {
   const bool plain = processors.is_plain();
   page[0] = flush.address_space;
   page[1] = flush.flags;
@@ -110,7 +112,7 @@ constexpr std::uint64_t write_hyperv_flush(HypervPage& page, const HypervFlush& 
     }
   }
   const std::uint64_t header = header_words << kHypervHeaderShift;
-  const std::size_t entries = internal::write_page_list(page, at, flush.start, flush.end);
+  const std::size_t entries = internal::write_page_list(page, at, flush.start, flush.end, most);
   if (entries == 0) {
     page[1] |= kHypervNonGlobalOnly;
     return header | (plain ? kHypervFlushAddressSpace : kHypervFlushAddressSpaceExtended);

@@ -37,7 +37,7 @@ Config config_of(const Header& header) {
                           header.by_loaded_mm ? TargetTest::by_loaded_mm : TargetTest::not_lazy,
                       .trim_interval = 3},
           .broadcast = {.enabled = broadcasts,
-                        .max_pages = host::kInvlpgbMaxPages,
+                        .max_pages = header.small ? 2 : host::kInvlpgbMaxPages,
                         .threshold = 1,
                         .global_asids = SimKernel::global_asids(header.mms)},
           // A lost interrupt is sent again by the sender that has waited so long.
@@ -45,6 +45,14 @@ Config config_of(const Header& header) {
               .ceiling_strides = header.ceiling,
               .stall_limit = header.faults ? SimKernel::kStallLimit : LimitConfig{}.stall_limit}};
 }
+
+/// So small that an operation on a few pages fills them. A list of the hypercall is long enough to
+/// be done in two parts.
+constexpr Capacities kSmallCapacities{.gather_pages = 2,
+                                      .gather_tables = 1,
+                                      .reclaim_pages = 2,
+                                      .hyperv_entries = 3,
+                                      .hyperv_pages = 2};
 
 /// Whether the entries that the operation takes away come back, and no program is to notice.
 bool only_replaces(OpKind kind) {
@@ -153,6 +161,7 @@ void SimKernel::prepare(const Scenario& scenario) {
   std::destroy_at(&system_);
   std::construct_at(&system_);
   system_.config = config_of(scenario.header);
+  HostHal::set_capacities(scenario.header.small ? kSmallCapacities : kCapacities);
   select_backend_of(scenario.header);
   task_.fill(kNoTask);
   current_.fill(kNoTask);

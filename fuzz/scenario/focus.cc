@@ -134,6 +134,19 @@ constexpr Focus kFocuses[] = {
        header.mms = kMaxMms;
        header.tso = random.chance(1, 2);
      }},
+    {"lists that are full",
+     [](Random& random, Header& header) {
+       header.small = true;
+       some_backend_or_none(random, header);
+     },
+     kTables | kBatch},
+    {"full lists above hyperv",
+     [](Random& random, Header& header) {
+       header.small = true;
+       header.backend = Backend::hyperv;
+       header.tso = random.chance(1, 2);
+     },
+     kTables | kBatch | bits(OpKind::flush_range, OpKind::clean)},
     {"serial flush", [](Random&, Header& header) { header.concurrent = false; }},
     {"whole flushes",
      [](Random& random, Header& header) {

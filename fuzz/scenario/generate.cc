@@ -71,9 +71,18 @@ void turn_any_switch(std::uint64_t seed, Header& header) {
   bool Header::* chosen = nullptr;
   unsigned rare = 0;
   for (const HeaderSwitch& one : kHeaderSwitches) {
-    if (!one.is_drawn && random.below(++rare) == 0) chosen = one.field;
+    if (one.is_drawn || one.has_stream) continue;
+    if (random.below(++rare) == 0) chosen = one.field;
   }
   header.*chosen = !(header.*chosen);
+}
+
+/// In one of four runs the lists are full soon.
+void turn_switches_with_streams(std::uint64_t seed, Header& header) {
+  Random random(seed ^ 0x61c88647);
+  for (const HeaderSwitch& one : kHeaderSwitches) {
+    if (one.has_stream && random.chance(1, 4)) header.*one.field = !(Header{}.*one.field);
+  }
 }
 
 /// In one of four runs a CPU flushes a range that begins and ends within pages.
@@ -314,6 +323,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
   }
   if (options.any_switch) turn_any_switch(seed, header);
   if (shape.focus != nullptr) set_focus(seed, *shape.focus, header);
+  if (options.any_switch) turn_switches_with_streams(seed, header);
   if (options.backend != Backend::kCount) header.backend = options.backend;
   for (const HeaderSwitch* one : options.turned) {
     if (one != nullptr) header.*one->field = !(Header{}.*one->field);

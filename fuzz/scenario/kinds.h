@@ -182,7 +182,8 @@ constexpr std::string_view current_name(std::string_view name) {
 struct HeaderSwitch {
   std::string_view name;
   bool Header::* field;
-  bool is_drawn{true};  // with the others; otherwise by itself, or on request only
+  bool is_drawn{true};     // with the others; otherwise by itself, or on request only
+  bool has_stream{false};  // a stream of random numbers decides on it alone
 };
 
 /// In the order of the bits in which the byte form stores their difference from the default.
@@ -203,6 +204,7 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"nmi", &Header::nmi, false},
     HeaderSwitch{"device", &Header::device, false},
     HeaderSwitch{"faults", &Header::faults, false},
+    HeaderSwitch{"small", &Header::small, false, true},
 };
 // The fields that are no switches: cpus, mms, pcid, concurrent, ceiling, backend.
 static_assert(sizeof(Header) == kHeaderSwitches.size() + 6, "each switch of the header has a row");

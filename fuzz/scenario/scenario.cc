@@ -31,7 +31,6 @@ struct FieldRange {
 constexpr Header kDefaults{};
 constexpr FieldRange kCpusRange{1, kMaxCpus, kDefaults.cpus};
 constexpr FieldRange kMmsRange{1, kMaxMms, kDefaults.mms};
-constexpr FieldRange kPcidRange{0, 2, kDefaults.pcid};
 /// The backend and, in the lowest bit, whether the concurrent flush is off.
 constexpr FieldRange kBackendRange{0, 2 * kBackends, 0};
 static_assert(kDefaults.concurrent && kDefaults.backend == Backend::native);
@@ -52,10 +51,10 @@ using HeaderBytes = std::array<std::uint8_t, kHeaderBytes>;
 enum HeaderIndex : std::uint8_t {
   cpus_byte,
   mms_byte,
-  pcid_byte,
+  more_switches_byte,  // In the lowest bit whether PCIDs are off, then the last kHeaderSwitches.
   backend_byte,
   ceiling_byte,
-  first_switches_byte,  // Two bytes of kHeaderSwitches, each a difference from the default.
+  first_switches_byte,  // Two bytes of kHeaderSwitches, each bit a difference from the default.
   last_switches_byte,
   ops_byte = kHeaderBytes - 1,
 };
@@ -84,7 +83,7 @@ class Reader {
   std::span<const std::uint8_t> bytes_;
 };
 
-static_assert(kHeaderSwitches.size() <= 16);
+static_assert(kHeaderSwitches.size() <= 16 + 7 && kDefaults.pcid);
 static_assert(kBytesMark[0] >= kMaxCpus, "no canonical bytes begin with the mark");
 
 void decode_switches(unsigned bits, Header& header) {
@@ -154,12 +153,14 @@ void decode(std::span<const std::uint8_t> bytes, Scenario& scenario) {
   Header& header = scenario.header;
   header.cpus = kCpusRange.from_byte(head[cpus_byte]);
   header.mms = kMmsRange.from_byte(head[mms_byte]);
-  header.pcid = kPcidRange.from_byte(head[pcid_byte]) != 0;
+  header.pcid = (head[more_switches_byte] & 1) == 0;
   const unsigned below = kBackendRange.from_byte(head[backend_byte]);
   header.concurrent = (below & 1) == 0;
   header.backend = static_cast<Backend>(below / 2);
   header.ceiling = kCeilingRange.from_byte(head[ceiling_byte]);
-  decode_switches(head[first_switches_byte] | head[last_switches_byte] << 8, header);
+  decode_switches(head[first_switches_byte] | head[last_switches_byte] << 8 |
+                      (head[more_switches_byte] >> 1) << 16,
+                  header);
 
   const Remainders& modulo_cpus = kModulo[header.cpus];
 
@@ -201,13 +202,13 @@ std::size_t encode(const Scenario& scenario, std::span<std::uint8_t, kMaxBytes> 
   HeaderBytes head{};
   head[cpus_byte] = kCpusRange.to_byte(header.cpus);
   head[mms_byte] = kMmsRange.to_byte(header.mms);
-  head[pcid_byte] = kPcidRange.to_byte(header.pcid);
   head[backend_byte] = kBackendRange.to_byte((2 * static_cast<unsigned>(header.backend)) +
                                              (header.concurrent ? 0 : 1));
   head[ceiling_byte] = kCeilingRange.to_byte(header.ceiling);
   const unsigned switches = encode_switches(header);
   head[first_switches_byte] = switches & 0xff;
-  head[last_switches_byte] = switches >> 8;
+  head[last_switches_byte] = (switches >> 8) & 0xff;
+  head[more_switches_byte] = (switches >> 16) << 1 | (header.pcid ? 0 : 1);
   head[ops_byte] = count_ops(scenario);
 
   std::uint8_t* out = std::copy(head.begin(), head.end(), bytes.data());

@@ -70,6 +70,7 @@ struct Header {
   bool nmi{false};                  // NMIs arrive, and their handler reads user memory
   bool device{false};               // a device with a TLB of its own walks the page tables
   bool faults{false};  // interrupts get lost or double, and generations are near their end
+  bool small{false};   // lists hold two or three elements, and so are full soon
   Backend backend{Backend::native};
   friend bool operator==(const Header&, const Header&) = default;
 };

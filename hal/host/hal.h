@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "core/capacities.h"
 #include "core/hal.h"
 #include "core/paravirt/hyperv.h"
 #include "core/paravirt/kvm.h"
@@ -84,6 +85,11 @@ struct HostHal {
   static bool native_flush() { return native; }
   static void set_native_flush(bool on) { native = on; }
 
+  /// How much lists hold: fixed for a run.
+  static inline Capacities sizes = kCapacities;
+  static const Capacities& capacities() { return sizes; }
+  static void set_capacities(const Capacities& most) { sizes = most; }
+
   static HostAtomic<std::uint8_t>& vcpu_state(CpuId cpu) { return host()->vcpu_state(cpu); }
   static std::uint32_t hyperv_processor(CpuId cpu) { return host()->hyperv_processor(cpu); }
   static HypervPage& hyperv_input() { return host()->hyperv_input(this_cpu()); }
@@ -133,7 +139,7 @@ struct HostHal {
   static ModelCall<Hypervisor> host() { return {&current_machine->hypervisor()}; }
 };
 
-static_assert(Hal<HostHal> && HalBroadcast<HostHal>);
+static_assert(Hal<HostHal> && HalBroadcast<HostHal> && HalCapacities<HostHal>);
 static_assert(HalKvm<HostHal> && HalHyperv<HostHal> && HalXen<HostHal> && HalUvBau<HostHal>);
 
 }  // namespace shootdown::host

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/capacities.h"
 #include "core/shootdown.h"
 #include "kernel-glue/mm/flush.h"
 #include "kernel-glue/mm/flush_pending.h"
@@ -78,7 +79,7 @@ class Gather {
   /// The same, and it was removed: `old` is what it was. Under its lock, which stays held while a
   /// full gather is flushed.
   void removed(VirtAddr address, unsigned level, Pte old) {
-    if (pages_held_ == pages_.size()) flush();
+    if (pages_held_ == capacities<H>().gather_pages) flush();
     if ((old & kPteDirty) != 0) {
       manager_.platform.note_dirty(frame_of(old));
       holds_dirty_ = true;
@@ -89,7 +90,7 @@ class Gather {
 
   /// The page table of the 2 MiB at `region` was unhooked. Under both locks.
   void unhooked(VirtAddr region, PhysAddr table) {
-    if (tables_held_ == tables_.size()) flush();
+    if (tables_held_ == capacities<H>().gather_tables) flush();
     // One address is enough: its invalidation drops the cached pointers to this table.
     changed(region, 1);
     tables_[tables_held_++] = table;
@@ -147,9 +148,6 @@ class Gather {
   }
 
  private:
-  static constexpr std::size_t kPages = 32;
-  static constexpr std::size_t kTables = 8;
-
   /// Acquire pairs with the release in `end`: if the others are seen gone, so are their flushes
   /// done.
   [[nodiscard]] bool is_alone() const { return mm_.pending.load(std::memory_order_acquire) == 1; }
@@ -195,8 +193,8 @@ class Gather {
   bool finished_{false};
   std::size_t pages_held_{0};
   std::size_t tables_held_{0};
-  std::array<PhysAddr, kPages> pages_;
-  std::array<PhysAddr, kTables> tables_;
+  std::array<PhysAddr, kCapacities.gather_pages> pages_;
+  std::array<PhysAddr, kCapacities.gather_tables> tables_;
 };
 
 }  // namespace shootdown::vm

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 
+#include "core/capacities.h"
 #include "core/shootdown.h"
 #include "kernel-glue/mm/flush.h"
 #include "kernel-glue/mm/gather.h"
@@ -22,7 +23,7 @@ class Reclaimer {
 
   /// Unmaps the page that holds `address`. Returns whether there was one.
   bool reclaim(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address) {
-    if (held_ == pages_.size()) flush(manager);
+    if (held_ == capacities<H>().reclaim_pages) flush(manager);
     LockedRegion<P> region(manager, mm, address);
     if (!region.has_table() && !region.is_large_page()) return false;
     auto&& entry = region.entry(address);
@@ -55,8 +56,6 @@ class Reclaimer {
   }
 
  private:
-  static constexpr std::size_t kPages = 32;
-
   struct Page {
     PhysAddr frame;
     ContextId context;  // whose mapping held it
@@ -76,7 +75,7 @@ class Reclaimer {
   }
 
   ReclaimBatch<H> batch_;
-  std::array<Page, kPages> pages_{};
+  std::array<Page, kCapacities.reclaim_pages> pages_{};
   std::size_t held_{0};
 };
 

@@ -56,6 +56,22 @@ TEST(HypervInput, AWholeMmOnProcessorsBelow64) {
   EXPECT_EQ(page[3], ~std::uint64_t{0}) << "nothing behind it";
 }
 
+TEST(HypervInput, AListOfSmallEntriesUntilItIsFull) {
+  constexpr Capacities kSmall{.hyperv_entries = 3, .hyperv_pages = 2};
+  const auto write_small = [&kSmall](HypervPage& page, VirtAddr end) {
+    return write_hyperv_flush(page,
+                              {.address_space = kRoot, .flags = 0, .start = 0x5000, .end = end},
+                              set_of({0}), kSmall);
+  };
+  HypervPage page;
+  EXPECT_EQ(entries_of(write_small(page, 0x7000)), 1u);
+  EXPECT_EQ(entries_of(write_small(page, 0xb000)), 3u) << "the last that fits";
+  EXPECT_EQ(page[3], 0x5000u | 1);
+  EXPECT_EQ(page[4], 0x7000u | 1);
+  EXPECT_EQ(page[5], 0x9000u | 1);
+  EXPECT_EQ(write_small(page, 0xc000), 0x0002u) << "one page more: the whole address space";
+}
+
 TEST(HypervInput, AListOnProcessorsBelow64) {
   HypervPage page;
   EXPECT_EQ(write(page, set_of({0}), 0x5000, 0x8000), 0x0003u | (std::uint64_t{1} << 32));

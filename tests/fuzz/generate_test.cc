@@ -288,6 +288,18 @@ TEST(Generate, RareSwitchesAndBackendsComeOnRequest) {
   EXPECT_GT(above[1] * 2, above[0] * 3);
 }
 
+TEST(Generate, ListsAreSmallInSomeRunsOnRequest) {
+  std::array<unsigned, 2> small{};
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    for (const bool any : {false, true}) {
+      small[any ? 1 : 0] += generated(seed, {.any_switch = any}).header.small ? 1 : 0;
+    }
+  }
+  EXPECT_EQ(small[0], 0u);
+  EXPECT_GT(small[1], kSeeds / 6);
+  EXPECT_LT(small[1], kSeeds / 3);
+}
+
 TEST(Generate, SwitchesTurnTogetherOnRequest) {
   std::array<unsigned, 2> both{};
   for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
