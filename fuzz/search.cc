@@ -11,6 +11,8 @@
 #include <system_error>
 #include <vector>
 
+#include "fuzz/run/limit_tally.h"
+#include "fuzz/run/plainest.h"
 #include "fuzz/run/runner.h"
 #include "fuzz/run/strategy.h"
 #include "fuzz/run/trace_report.h"
@@ -70,6 +72,11 @@ constexpr const char* kHelp =
     "as bytes\n"
     "  --replay FILE     search nothing; tell the story of FILE with the core that this program "
     "searches\n"
+    "  --first           stop at the first report. Otherwise the search goes on for as many "
+    "executions as\n"
+    "                    it took, but 2000 at least and 40000 at most, and shows the report that\n"
+    "                    explains most: no order, needless work or count, sequential memory, the\n"
+    "                    default configuration\n"
     "  --progress        tell on stderr every 100000 runs\n"
     "  --help            this text\n"
     "\n"
@@ -93,6 +100,7 @@ struct Options {
   bool deviations_given{false};
   std::string hashes;
   bool progress{false};
+  bool first{false};
   std::string out;
   std::string replay;
 };
@@ -204,6 +212,7 @@ bool parse_option(const char* name, Value&& value, Options& options) {
   if (word == "--out") return set_name(name, value(), options.out);
   if (word == "--replay") return set_name(name, value(), options.replay);
   if (word == "--progress") return options.progress = true;
+  if (word == "--first") return options.first = true;
   if (word == "--any-switch") return options.generate.any_switch = true;
   if (word == "--chains") return options.generate.chains = true;
   if (word == "--migrate") return options.migrate = true;
@@ -269,19 +278,44 @@ std::string how_to_replay(char** argv, const Options& options, std::uint64_t see
   return command + " --seed " + std::to_string(seed) + " --executions 1 --out found.bin";
 }
 
+/// What a search has found: the number of the first execution that failed, and the report that
+/// explains most of those that came within a counted number of executions after it.
+struct Finds {
+  Plainest plainest;
+  std::uint64_t shown{0};  // the number of its execution, from 1 on
+  std::uint64_t first{0};
+  std::string first_title;
+
+  void add(const shootdown::host::Report& report, const Scenario& scenario, std::uint64_t number) {
+    if (!plainest.any()) {
+      first = number;
+      first_title = title(report);
+    }
+    if (plainest.offer(report, scenario)) shown = number;
+  }
+  /// Whether a search that has made so many executions goes on.
+  [[nodiscard]] bool wants_more(std::uint64_t executions) const {
+    return !plainest.any() ||
+           (!plainest.is_plain() && executions < first + executions_after_find(first));
+  }
+};
+
 /// Writes the scenario and says what it shows. Returns the exit status.
-int report(const Runner& runner, const Scenario& scenario, const Options& options, char** argv,
-           std::uint64_t executions) {
+int report(const Finds& finds, const Options& options, char** argv, std::uint64_t executions) {
   std::string error;
-  const bool saved = options.out.empty() || save(options.out, scenario, error);
-  std::printf("found %s after %" PRIu64 " executions\n", title(runner.report()).c_str(),
-              executions);
+  const bool saved = options.out.empty() || save(options.out, finds.plainest.scenario(), error);
+  std::printf("found %s after %" PRIu64 " executions\n", title(finds.plainest.report()).c_str(),
+              finds.first);
   if (!saved) {
     std::fprintf(stderr, "search: %s\n", error.c_str());
     return kCouldNot;
   }
+  if (finds.shown != finds.first) {
+    std::printf("It is the plainest of %" PRIu64 " executions; the first report was %s\n",
+                executions, finds.first_title.c_str());
+  }
   std::printf("%s:\n%s\n", options.out.empty() ? "To keep it" : "To see it again",
-              how_to_replay(argv, options, options.seed + executions - 1).c_str());
+              how_to_replay(argv, options, options.seed + finds.shown - 1).c_str());
   return kFound;
 }
 
@@ -331,15 +365,18 @@ int search(const Options& options, char** argv) {
   auto* search = new Search(*runner, options.strategy, options.generate);
   std::uint64_t operations = 0;
   std::uint64_t lost = 0;
+  Finds finds;
+  LimitTally limits;
   std::uint64_t i = 0;
-  for (; i < options.executions && stopped == 0; ++i) {
+  for (; i < options.executions && stopped == 0 && finds.wants_more(i); ++i) {
     const bool failed = search->run(options.seed + i).failed();
     operations += runner->machine().step();
     hashes.add(runner->machine().recorder().hash());
-    if (failed) {
-      if (replays(*runner, search->scenario())) {
-        return report(*runner, search->scenario(), options, argv, i + 1);
-      }
+    limits.add(runner->machine().limits());
+    if (failed && replays(*runner, search->scenario())) {
+      finds.add(runner->report(), search->scenario(), i + 1);
+      if (options.first) break;
+    } else if (failed) {
       ++lost;
     }
     if (options.progress && (i + 1) % 100000 == 0) {
@@ -347,6 +384,7 @@ int search(const Options& options, char** argv) {
                    operations);
     }
   }
+  if (finds.plainest.any()) return report(finds, options, argv, i);
   if (lost != 0) {
     std::fprintf(stderr, "search: %" PRIu64 " reports cannot be replayed as scenarios\n", lost);
     return kCouldNot;
@@ -358,6 +396,7 @@ int search(const Options& options, char** argv) {
   const bool whole = i == options.executions;
   std::printf("%s after %" PRIu64 " executions, %" PRIu64 " visible operations\n",
               whole ? "clean" : "stopped", i, operations);
+  std::fputs(limits.text().c_str(), stdout);
   return whole ? kOk : kCouldNot;
 }
 

@@ -24,7 +24,8 @@ void Oracles::on_start(const KernelView& kernel, unsigned mms) {
 void Oracles::on_table_write(const std::uint64_t* word, std::uint64_t before, std::uint64_t after) {
   if (machine_.memory().reorders()) hardware_.order.on_table_write(machine_.running().id);
   hardware_.truth.on_table_write(word, before, after);
-  hardware_.contents.on_table_write(word, before, after);
+  hardware_.contents.check_accessed(word, before, after);
+  hardware_.contents.on_table_write(word);
 }
 
 void Oracles::on_kernel_entry_changed(unsigned page) {

@@ -131,7 +131,7 @@ class TinyKernel final : public KernelView, public host::Observer {
   void clear(std::uint64_t* word) {
     const std::uint64_t before = machine_.memory().exchange_word(word, 0);
     oracles_.truth.on_table_write(word, before, 0);
-    oracles_.contents.on_table_write(word, before, 0);
+    oracles_.contents.on_table_write(word);
   }
   void release(std::uint32_t frame) {
     if (machine_.frames().info(frame).kind == FrameKind::table) {

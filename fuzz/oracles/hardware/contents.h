@@ -21,7 +21,9 @@ class ContentsChecker {
   explicit ContentsChecker(const Truth& truth) : truth_(truth) {}
 
   void start();
-  void on_table_write(const std::uint64_t* word, std::uint64_t before, std::uint64_t after);
+  void on_table_write(const std::uint64_t* word);
+  /// By one operation of the running CPU, which is `on_table_write` as well.
+  void check_accessed(const std::uint64_t* word, std::uint64_t before, std::uint64_t after);
   /// The page is about to be released.
   void on_page_release(std::uint32_t frame) const;
   void on_destroy(unsigned mm) { mapping_[mm].fill({}); }
@@ -77,7 +79,6 @@ class ContentsChecker {
   [[nodiscard]] Operation& self() { return operation_[truth_.running_thread()]; }
   [[nodiscard]] const Operation& self() const { return operation_[truth_.running_thread()]; }
   void note_mapping(unsigned mm, unsigned page);
-  void check_accessed(std::uint64_t before, std::uint64_t after);
   void add_to_lookups(unsigned mm, unsigned page, std::uint32_t frame);
   void check_one_frame(unsigned mm, unsigned page, std::uint32_t frame) const;
   void check_content(CpuId cpu, unsigned page, const host::TlbEntry& entry, bool outdated) const;
