@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +16,7 @@
 #include "hal/host/command_line.h"
 #include "litmus/parse.h"
 #include "litmus/run.h"
+#include "litmus/text.h"
 
 namespace {
 
@@ -29,7 +31,9 @@ constexpr const char* kHelp =
     "usage: litmus [OPTION]... FILE|FOLDER...\n"
     "Runs litmus tests of x86 and C (herd's format) in every interleaving on the modelled machine. "
     "Of a\n"
-    "folder it takes all files *.litmus, those of folders in it too, and tells a sum at the end.\n"
+    "folder it takes all files *.litmus, those of folders in it too; a file whose name begins "
+    "with\n"
+    "'@' is a list of others. Of more than one test it tells a sum at the end.\n"
     "\n"
     "  --memory MODE    sc, tso, cxx or all; default: those of the test's line 'Expect=', else\n"
     "                   all, and of a test in C cxx: each MOV is a relaxed access of C++, each\n"
@@ -120,14 +124,10 @@ bool parse_options(int argc, char** argv, Options& options) {
   return !options.files.empty() || usage_error("no file given");
 }
 
-/// The tests in a folder by name, or the path itself. False after telling that there are none.
-bool list_files(const std::string& path, std::vector<std::string>& files) {
+/// Adds the tests in a folder, by name. False after telling that there are none.
+bool list_folder(const std::string& path, std::vector<std::string>& files) {
   namespace fs = std::filesystem;
   std::error_code error;
-  if (!fs::is_directory(path, error)) {
-    files.push_back(path);
-    return true;
-  }
   std::vector<std::string> found;
   fs::recursive_directory_iterator each(path, error);
   for (; !error && each != fs::recursive_directory_iterator(); each.increment(error)) {
@@ -143,6 +143,37 @@ bool list_files(const std::string& path, std::vector<std::string>& files) {
   }
   std::sort(found.begin(), found.end());
   files.insert(files.end(), found.begin(), found.end());
+  return true;
+}
+
+bool list_files(const std::string& path, std::vector<std::string>& files, unsigned depth = 0);
+
+/// Adds what herd's list names, a file or another list in a line, from where the list is.
+bool list_names(const std::string& path, std::vector<std::string>& files, unsigned depth) {
+  constexpr unsigned kDeepest = 16;
+  std::ifstream in(path);
+  if (!in || depth > kDeepest) {
+    std::fprintf(stderr, "%s: %s\n", path.c_str(),
+                 in ? "lists name each other, or more than 16 deep" : "cannot be read");
+    return false;
+  }
+  bool good = true;
+  for (std::string line; std::getline(in, line);) {
+    const Piece name = Piece{.text = line}.trimmed();
+    if (name.empty() || name.text.starts_with("#")) continue;
+    const auto here = std::filesystem::path(path).parent_path() / name.text;
+    good = list_files(here.string(), files, depth + 1) && good;
+  }
+  return good;
+}
+
+/// Adds the path itself, or what a folder or a list stands for.
+bool list_files(const std::string& path, std::vector<std::string>& files, unsigned depth) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) return list_folder(path, files);
+  const std::string name = std::filesystem::path(path).filename().string();
+  if (name.starts_with("@")) return list_names(path, files, depth);
+  files.push_back(path);
   return true;
 }
 

@@ -140,6 +140,20 @@ class LitmusTest(unittest.TestCase):
         self.assertIn("c.litmus:6:", done.stderr)
         self.assertTrue(done.stdout.endswith("3 tests, 4 runs: 1 not as expected, 1 without a result\n"))
 
+    def test_lists_name_files_and_other_lists(self):
+        os.mkdir(os.path.join(self.folder, "inner"))
+        self.file("a.litmus", test_text())
+        self.file("inner/b.litmus", test_text())
+        self.file("inner/@all", "# diy7 writes such lists\nb.litmus\n\n")
+        path = self.file("@all", "a.litmus\ninner/@all\n")
+        done = self.litmus(path)
+        self.assertEqual(done.returncode, OK, done.stderr)
+        self.assertTrue(done.stdout.endswith("2 tests, 4 runs: 0 not as expected, 0 without a result\n"))
+        done = self.litmus(self.file("@loop", "@loop\n"))
+        self.assertEqual(done.returncode, WRONG)
+        self.assertIn("lists name each other", done.stderr)
+        self.assertEqual(self.litmus(os.path.join(self.folder, "@none")).returncode, WRONG)
+
     def test_a_file_without_end_is_refused_at_once(self):
         done = self.litmus("/dev/zero")
         self.assertEqual(done.returncode, WRONG)
