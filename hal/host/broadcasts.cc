@@ -131,9 +131,9 @@ void Broadcasts::deliver(std::size_t message, CpuId target) {
   machine_.record_access(place(LocationKind::broadcasts, target), true);
   machine_.footprint().record_all_dropped(target);
   // What was stored through the entries that go must not come later than the answer.
-  machine_.record_access(place(LocationKind::buffer, target), false);
-  machine_.memory().drain_pages(machine_.cpu(target));
-  invalidate(machine_.cpu(target).tlb, broadcast.what);
+  HostCpu& cpu = machine_.cpu(target);
+  machine_.memory().drain_pages_from_outside(cpu);
+  invalidate(cpu.tlb, broadcast.what);
   if (observer != nullptr) {
     for_each_dropped(broadcast.what,
                      [&](const Dropped& what) { observer->on_dropped(target, what); });

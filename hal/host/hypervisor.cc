@@ -59,8 +59,7 @@ void Hypervisor::flush_each(const HostCpuMask& targets, const Dropped& what, Flu
     machine_.scheduler().visible_uninterrupted();
     machine_.footprint().record_all_dropped(id);
     // The processor leaves the guest for it.
-    machine_.record_access(place(LocationKind::buffer, id), false);
-    machine_.memory().drain(machine_.cpu(id), StoreBuffer::kStores);
+    machine_.memory().drain_from_outside(machine_.cpu(id));
     flush(machine_.cpu(id).tlb);
     if (Observer* observer = machine_.observer()) observer->on_dropped(id, what);
     machine_.note(OpClass::hypervisor, id);

@@ -53,6 +53,17 @@ void SharedMemory::drain(HostCpu& cpu, unsigned count) {
   stores_left(cpu);
 }
 
+void SharedMemory::drain_from_outside(HostCpu& cpu) {
+  machine_.record_access(place(LocationKind::buffer, cpu.id), false);
+  machine_.record_access(stored(cpu.id, cpu.stores_buffered), false);
+  drain(cpu, StoreBuffer::kStores);
+}
+
+void SharedMemory::drain_pages_from_outside(HostCpu& cpu) {
+  machine_.record_access(place(LocationKind::kept_pages, cpu.id), false);
+  drain(cpu, cpu.stores.through_last_page());
+}
+
 void SharedMemory::overtake(HostCpu& cpu, std::uint64_t choice) {
   if (!reorders()) return;
   unsigned candidates = 0;

@@ -68,8 +68,11 @@ class SharedMemory {
 
   /// The `count` oldest stores become visible, or as many as there are.
   void drain(HostCpu& cpu, unsigned count);
-  /// All stores to pages become visible, and what is older.
-  void drain_pages(HostCpu& cpu) { drain(cpu, cpu.stores.through_last_page()); }
+  /// All become visible, in a step that is not the CPU's. It differs from one behind the CPU's next
+  /// store, also if it finds the buffer empty.
+  void drain_from_outside(HostCpu& cpu);
+  /// The same for all stores to pages, and what is older.
+  void drain_pages_from_outside(HostCpu& cpu);
   /// Each of the two, with empty buffers, comes to know what the other does.
   void meet(const HostCpu& one, const HostCpu& other) {
     if (reorders()) cxx_.meet(one.id, other.id);

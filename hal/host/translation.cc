@@ -76,6 +76,7 @@ void Translation::store_to(const TlbEntry& used, VirtAddr address, std::uint64_t
   }
   if (self.stores.full()) memory.drain(self, 1);
   machine_.record_access(stored(self.id, self.stores_buffered), true);
+  machine_.record_access(place(LocationKind::kept_pages, self.id), true);
   const std::uint32_t life = machine_.frames().info(used.frame).life;
   memory.buffer_store(self,
                       {.word = word,
@@ -95,6 +96,7 @@ void Translation::commit(const BufferedStore& store) {
   auto* word = static_cast<std::uint64_t*>(store.word);
   machine.record_access(place(LocationKind::frame, page.used.frame), false);
   machine.record_access(place(LocationKind::page_stores, store.cpu), true);
+  machine.record_access(place(LocationKind::kept_pages, store.cpu), true);
   machine.record_access(word, true);
   if (Observer* observer = machine.observer()) {
     observer->on_page_store(store.cpu, page.address, page.used, page.life);
