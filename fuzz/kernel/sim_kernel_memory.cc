@@ -35,6 +35,11 @@ void SimKernel::execute_memory(const Op& op) {
     case OpKind::map:
       map(op);
       break;
+    case OpKind::map_small: {
+      const VirtAddr part = probe_address(op.page);
+      vm::map(*manager_, mm, {.start = part, .end = part + vm::kSmallPage}, kUserRights);
+      break;
+    }
     case OpKind::unprotect:
       vm::unprotect(*manager_, mm, range_of(op.page, op.count));
       break;

@@ -68,6 +68,9 @@ constexpr auto kChains = [] {
       {kernel_map, kernel_read, kernel_unmap, kernel_map, kernel_read},
       {Link(read, small), {unmap, large}, {unmap, small}, {read, next}},
       {Link(reclaim, small), {reclaim, next}, {batch_flush}, {read, small}, {read, next}},
+      // Pages of both sizes in one place, one after the other.
+      {map, read, unmap, map_small, read, free_table},
+      {map_small, read, reclaim, free_table, map, read},
   });
 }();
 /// How many of them plain runs are made of.
@@ -94,6 +97,7 @@ constexpr auto kDuets = [] {
       {{{exit, switch_to, exit, switch_to}, {switch_to, read, leave, switch_to, read, leave}}},
       {{{kernel_map, kernel_unmap, kernel_map, kernel_unmap},
         {kernel_read, idle, kernel_read, resume}}},
+      {{{read, idle, resume, read, idle, resume}, {unmap, map_small, free_table, map, split}}},
   });
 }();
 constexpr unsigned kPlainDuets = 2;

@@ -14,12 +14,13 @@ constexpr std::uint64_t kAlways = bits(OpKind::switch_to, OpKind::read, OpKind::
                                        OpKind::unmap, OpKind::protect);
 constexpr std::uint64_t kLazy =
     kAlways | bits(OpKind::idle, OpKind::resume, OpKind::leave, OpKind::reclaim,
-                   OpKind::batch_flush, OpKind::free_table, OpKind::exit);
+                   OpKind::batch_flush, OpKind::free_table, OpKind::exit, OpKind::map_small);
 constexpr std::uint64_t kBatch = kAlways | bits(OpKind::reclaim, OpKind::batch_flush, OpKind::leave,
                                                 OpKind::flush_mm, OpKind::idle, OpKind::resume);
 constexpr std::uint64_t kTables =
     kAlways | bits(OpKind::free_table, OpKind::reclaim_tables, OpKind::split, OpKind::collapse,
-                   OpKind::walk, OpKind::reclaim, OpKind::batch_flush, OpKind::move);
+                   OpKind::walk, OpKind::reclaim, OpKind::batch_flush, OpKind::move,
+                   OpKind::map_small);
 constexpr std::uint64_t kCopies = kAlways | bits(OpKind::fork, OpKind::cow, OpKind::unprotect,
                                                  OpKind::replace, OpKind::split, OpKind::reclaim);
 constexpr std::uint64_t kKernel =

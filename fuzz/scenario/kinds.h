@@ -71,6 +71,7 @@ inline constexpr std::array<OpShape, kOpKinds> kOpShapes{{
     {"walk", false, true, false},
     {"fail_allocation", false, false, true},
     {"flush_range", true, true, true},
+    {"map_small", true, true, false, kLargePages, kSmallPages},
 }};
 static_assert(all_named(kOpShapes), "each OpKind has a row");
 

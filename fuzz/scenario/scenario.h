@@ -110,6 +110,7 @@ enum class OpKind : std::uint8_t {
   walk,             // look `page` up in the loaded mm without locks, and use it for a moment
   fail_allocation,  // the allocation after `count` - 1 more of this CPU fails
   flush_range,      // flush from the middle of `page` to that of the last of `count` pages
+  map_small,  // map a small page in the place of large page `page`, if nothing is mapped there
   kCount,
 };
 

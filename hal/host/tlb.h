@@ -30,6 +30,9 @@ struct TlbEntry {
   Provenance from;
 
   [[nodiscard]] bool covers(VirtAddr address) const { return address >> shift == page; }
+  [[nodiscard]] bool overlaps(const TlbEntry& other) const {
+    return shift > other.shift ? covers(other.page << other.shift) : other.covers(page << shift);
+  }
 };
 
 /// Level of the top table; 1 is the page table.

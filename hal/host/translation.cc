@@ -185,7 +185,10 @@ void Translation::device_walk(unsigned context, const SpeculativeWalk& walk) {
 
 TlbEntry* Translation::fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative) {
   const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
-  if (speculative && cpu.tlb.find(address, pcid) != nullptr) return nullptr;
+  if (const TlbEntry* old = speculative ? cpu.tlb.find(address, pcid) : nullptr) {
+    if (has_other_size(cpu, address, *old)) report_two_sizes(cpu.id);
+    return nullptr;
+  }
   Observer* observer = machine_.observer();
   machine_.record_access(place(LocationKind::tables, cpu.id), false);
   const WalkResult walk = walk_tables(
@@ -205,9 +208,8 @@ TlbEntry* Translation::fill(HostCpu& cpu, VirtAddr address, bool write, bool spe
                  .dirty = walk.dirty,
                  .from = {.step = machine_.step(), .speculative = speculative}};
   for (const TlbEntry& old : cpu.tlb.entries) {
-    if (old.covers(address) && old.shift != walk.shift && (old.pcid == pcid || old.global)) {
-      report_two_sizes(cpu.id);
-    }
+    if (old.shift == walk.shift || (old.pcid != pcid && !old.global)) continue;
+    if (old.overlaps(entry)) report_two_sizes(cpu.id);
   }
   if (observer != nullptr) observer->on_fill(cpu.id, address, entry.from);
   cpu.tlb.entries.remove_if([&](const TlbEntry& old) {
@@ -234,6 +236,15 @@ void Translation::fill_pointers(HostCpu& cpu, VirtAddr address, unsigned level) 
   if (cpu.tlb.find_table(address, pcid, level - 1) == nullptr) return;
   recorder.event(cpu.id, "speculative walk to " + recorder.name_of(address) +
                              " stops after the entry of level " + std::to_string(level));
+}
+
+// Of a large page hardware may have cached a part only, which the address is not in; and beside a
+// small page it may walk for another address in the same large one. Either walk finds what is in
+// memory, and the CPU has both.
+bool Translation::has_other_size(const HostCpu& cpu, VirtAddr address, const TlbEntry& cached) {
+  const unsigned lowest = cached.shift == kPageShift ? 2 : 1;
+  const std::uint8_t shift = mapped_shift(machine_, cpu.cr3, address, lowest);
+  return shift != 0 && shift != cached.shift;
 }
 
 void Translation::report_two_sizes(CpuId cpu) {

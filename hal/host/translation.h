@@ -44,6 +44,8 @@ class Translation {
   static void commit(const BufferedStore& store);
   /// Walks and caches. The new entry, or null if there is none to make.
   TlbEntry* fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative);
+  /// Whether memory maps the address, which is cached, by a page of another size now.
+  [[nodiscard]] bool has_other_size(const HostCpu& cpu, VirtAddr address, const TlbEntry& cached);
   /// A speculative walk that stops after the entry of `level`.
   void fill_pointers(HostCpu& cpu, VirtAddr address, unsigned level);
   [[noreturn]] void report_two_sizes(CpuId cpu);

@@ -66,6 +66,20 @@ bool maps_page(std::uint64_t entry, unsigned level) {
 
 }  // namespace
 
+std::uint8_t mapped_shift(Machine& machine, std::uint64_t cr3, VirtAddr address, unsigned lowest) {
+  FramePool& frames = machine.frames();
+  std::uint32_t table = FramePool::frame_at(cr3);
+  for (unsigned level = kTopLevel; level >= lowest; --level) {
+    if (table == FramePool::kNoFrame || frames.info(table).kind != FrameKind::table) return 0;
+    const std::uint64_t& entry = frames.words(table)[table_index(address, level)];
+    machine.record_access(&entry, false);
+    if ((entry & kPtePresent) == 0) return 0;
+    if (maps_page(entry, level)) return shift_of_level(level);
+    table = FramePool::frame_at(entry);
+  }
+  return 0;
+}
+
 WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose& purpose,
                        Observer* observer) {
   FramePool& frames = machine.frames();

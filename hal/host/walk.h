@@ -41,6 +41,11 @@ struct WalkPurpose {
 WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose& purpose,
                        Observer* observer);
 
+/// log2 of the size of the page that memory maps at the address now, by an entry of `lowest` or a
+/// higher level, or 0: what a walk that no cached pointer shortens would find. Nothing is set and
+/// cached.
+std::uint8_t mapped_shift(Machine& machine, std::uint64_t cr3, VirtAddr address, unsigned lowest);
+
 /// Index of `address` in a table of `level`.
 constexpr std::uint32_t table_index(VirtAddr address, unsigned level) {
   return static_cast<std::uint32_t>((address >> (kPageShift + (9 * (level - 1)))) & 511);

@@ -84,6 +84,8 @@ class Gather {
       manager_.platform.note_dirty(frame_of(old));
       holds_dirty_ = true;
     }
+    // The next page here may be a small one.
+    if (level != 1) reaches_lazy_ = true;
     changed(address, level);
     pages_[pages_held_++] = frame_of(old);
   }
@@ -91,8 +93,11 @@ class Gather {
   /// The page table of the 2 MiB at `region` was unhooked. Under both locks.
   void unhooked(VirtAddr region, PhysAddr table) {
     if (tables_held_ == capacities<H>().gather_tables) flush();
-    // One address is enough: its invalidation drops the cached pointers to this table.
+    // Of cached pointers to this table the invalidation of one address would be enough. But a large
+    // page may come next, and lazy CPUs were spared when the small ones went: what a hypervisor
+    // flushes for them is this range.
     changed(region, 1);
+    end_ = std::max(end_, region + kLargePage);
     tables_[tables_held_++] = table;
   }
 
@@ -107,7 +112,7 @@ class Gather {
   void flush() {
     if (end_ == 0) return;
     const FlushRange range{.start = start_, .end = end_, .stride_shift = shift_};
-    if (tables_held_ != 0) {
+    if (tables_held_ != 0 || reaches_lazy_) {
       release_all(flush_tables(manager_, mm_, range));
     } else {
       release_pages(flush_range(manager_, mm_, range));
@@ -177,6 +182,7 @@ class Gather {
     end_ = 0;
     shift_ = kHugePageShift;
     holds_dirty_ = false;
+    reaches_lazy_ = false;
   }
   void end() {
     finished_ = true;
@@ -190,6 +196,9 @@ class Gather {
   VirtAddr end_{0};
   std::uint8_t shift_{kHugePageShift};
   bool holds_dirty_{false};
+  /// A page went whose address may get one of another size. Lazy CPUs walk speculatively: one that
+  /// is spared would cache the new size beside the old one, so the stronger flush is theirs.
+  bool reaches_lazy_{false};
   bool finished_{false};
   std::size_t pages_held_{0};
   std::size_t tables_held_{0};

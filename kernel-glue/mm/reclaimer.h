@@ -29,17 +29,19 @@ class Reclaimer {
     auto&& entry = region.entry(address);
     if (!is_present(entry.peek())) return false;
     const Pte old = entry.exchange(0, std::memory_order_seq_cst);
-    if ((old & kPteDirty) != 0) {
-      flush_dirty(manager, mm, address, region.level(), old);
+    if ((old & kPteDirty) != 0) manager.platform.note_dirty(frame_of(old));
+    if (region.is_large_page()) {
+      flush_large(manager, mm, address, old);
+    } else if ((old & kPteDirty) != 0) {
+      flush_dirty(manager, mm, address, old);
     } else {
       // M12: the mark is set before the lock goes, so an operation that finds the entry gone finds
       // the mark.
       batch_.add(manager.system, mm.core);
       // Only CPUs wait for the batch: secondary TLBs are flushed at once, and so the operation that
       // settles the batch later has only CPUs to flush.
-      const VirtAddr start = entry_start(address, region.level());
-      manager.platform.flush_secondary(mm.core, start,
-                                       start + (VirtAddr{1} << shift_of(region.level())));
+      const VirtAddr start = entry_start(address, 1);
+      manager.platform.flush_secondary(mm.core, start, start + kSmallPage);
       pages_[held_++] = {.frame = frame_of(old), .context = mm.core.context};
     }
     return true;
@@ -63,14 +65,19 @@ class Reclaimer {
 
   /// A dirty page is about to be written back, and must not be stored to afterwards through an
   /// entry that keeps the store to itself. So it does not wait for the batch.
-  static void flush_dirty(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address,
-                          unsigned level, Pte old) {
-    manager.platform.note_dirty(frame_of(old));
-    const std::uint8_t shift = shift_of(level);
-    const VirtAddr start = entry_start(address, level);
-    const TranslationsQuiet quiet =
-        flush_range(manager, mm,
-                    {.start = start, .end = start + (VirtAddr{1} << shift), .stride_shift = shift});
+  static void flush_dirty(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address, Pte old) {
+    const VirtAddr start = entry_start(address, 1);
+    const TranslationsQuiet quiet = flush_range(
+        manager, mm, {.start = start, .end = start + kSmallPage, .stride_shift = kPageShift});
+    drop_mapping(manager, mm, frame_of(old), quiet);
+  }
+
+  /// Nor does a large page: the next one here may be small, and a lazy CPU, which a batch spares,
+  /// would cache both (`Gather::reaches_lazy_`).
+  static void flush_large(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address, Pte old) {
+    const VirtAddr start = entry_start(address, 2);
+    const TablesUnreachable quiet = flush_tables(
+        manager, mm, {.start = start, .end = start + kLargePage, .stride_shift = kLargePageShift});
     drop_mapping(manager, mm, frame_of(old), quiet);
   }
 

@@ -69,6 +69,8 @@ const char* spelled(OpKind kind) {
       return "cow";
     case OpKind::split:
       return "split";
+    case OpKind::map_small:
+      return "map_small";
     case OpKind::collapse:
       return "collapse";
     case OpKind::clean:

@@ -98,6 +98,60 @@ TEST(Tlb, TwoSizesOfOneAddressEndTheRun) {
   }
 }
 
+/// What a speculative walk for kLarge ends in, if the CPU has cached what `before` mapped and
+/// memory holds what `after` maps.
+const Report& walk_behind(TwoMmFixture& mms, void (*before)(Tables&), void (*after)(Tables&),
+                          bool flushes) {
+  before(mms.tables);
+  mms.fixture.on(0, [=, &mms] {
+    mms.load(mms.tables, kFirst);
+    EXPECT_TRUE(mms.read(kLarge));
+    mms.tables.entry(kLarge, 2) = 0;
+    after(mms.tables);
+    if (flushes) HostHal::invlpg(kLarge);
+    mms.fixture.machine().translation().speculate(mms.fixture.machine().cpu(0),
+                                                  {.address = kLarge, .level = 1});
+  });
+  return mms.fixture.run();
+}
+
+TEST(Tlb, TwoSizesMeetAtAnyAddressOfALargePage) {
+  const auto large = [](Tables& tables) { tables.map_large(kLarge); };
+  const auto small = [](Tables& tables) { tables.map(kLarge); };
+  const auto neighbour = [](Tables& tables) { tables.map(kLarge + 0x1000); };
+  struct Case {
+    void (*before)(Tables&);
+    void (*after)(Tables&);
+    bool flushes;
+    bool fails;
+  };
+  for (const Case& each :
+       {Case{large, small, false, true}, Case{small, large, false, true},
+        Case{large, small, true, false}, Case{small, large, true, false},
+        Case{large, large, false, false}, Case{small, small, false, false},
+        Case{small, neighbour, false, false}, Case{large, neighbour, false, false}}) {
+    TwoMmFixture mms;
+    EXPECT_EQ(walk_behind(mms, each.before, each.after, each.flushes).failed(), each.fails);
+  }
+}
+
+TEST(Tlb, ALargePageIsNotCachedBesideASmallOneAtAnotherAddress) {
+  for (const bool flushes : {true, false}) {
+    TwoMmFixture mms;
+    mms.tables.map(kLarge + 0x3000);
+    mms.fixture.on(0, [&] {
+      mms.load(mms.tables, kFirst);
+      EXPECT_TRUE(mms.read(kLarge + 0x3000));
+      mms.tables.entry(kLarge, 2) = 0;
+      mms.tables.map_large(kLarge);
+      mms.fixture.tlb().psc.clear();
+      if (flushes) HostHal::invlpg(kLarge + 0x3000);
+      EXPECT_TRUE(mms.read(kLarge));
+    });
+    EXPECT_EQ(mms.fixture.run().failed(), !flushes);
+  }
+}
+
 TEST(Tlb, ALoadOfADirtyPageCachesItAsDirty) {
   TwoMmFixture mms;
   mms.tables.map(kPage, Tables::kLeaf | kPteDirty);

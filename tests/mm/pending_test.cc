@@ -102,17 +102,29 @@ TEST_F(M12_Settle, ALargePageTakesTheSmallOnesPlaceAfterAFlushThatReachesLazyCpu
   EXPECT_TRUE(is_settled());
 }
 
-TEST_F(M12_Settle, ATableTakesALargePagesPlaceAfterAFlushThatReachesLazyCpus) {
+// A large page waits for no batch, which spares lazy CPUs: the next page there may be a small one.
+TEST_F(M12_Settle, ALargePageIsReclaimedWithAFlushThatReachesLazyCpus) {
   ASSERT_TRUE(vm::map_large(b.manager, b.mm, b.large(), MemoryFixture::kRights));
   b.run_on({1});
   b.fixture.idle(1);
-  ASSERT_TRUE(reclaimer.reclaim(b.manager, b.mm, large));
   name_upper(large);
   recorder.clear();
-  EXPECT_TRUE(vm::map(b.manager, b.mm, {.start = large, .end = large + vm::kSmallPage}, 0));
+  ASSERT_TRUE(reclaimer.reclaim(b.manager, b.mm, large));
   EXPECT_BEFORE("exchange lock2", "write CR3");
-  EXPECT_BEFORE("write CR3", "exchange upper");
+  EXPECT_BEFORE("write CR3", "store lock2");
   EXPECT_EQ(b.fixture.loaded(1), &b.fixture.system.kernel_mm);
+  EXPECT_TRUE(is_settled());
+}
+
+TEST_F(M13_Settle, ALargePageIsUnmappedWithAFlushThatReachesLazyCpus) {
+  for (const bool is_large : {true, false}) {
+    const vm::Range range = is_large ? b.large() : b.pages(0, 1);
+    if (is_large) ASSERT_TRUE(vm::map_large(b.manager, b.mm, range, MemoryFixture::kRights));
+    b.run_on({1});
+    b.fixture.idle(1);
+    vm::unmap(b.manager, b.mm, range);
+    EXPECT_EQ(b.fixture.loaded(1) == &b.fixture.system.kernel_mm, is_large);
+  }
 }
 
 TEST_F(M13_Settle, ALargePageTakesThePlaceOfAnotherGathersTable) {
