@@ -24,6 +24,7 @@ Bench::Bench(const Test& test, unsigned most_repeats)
       frame_of_(test.locations.size(), FramePool::kNoFrame),
       entry_of_(test.entries.size(), nullptr),
       walks_(test.speculative_walks()),
+      evictions_(test.evictions()),
       threads_(kHostCpus) {
   for (std::size_t i = 0; i < test.locations.size(); ++i) {
     location_at_.emplace(test.locations[i].address, i);
@@ -59,10 +60,9 @@ void Bench::prepare(Setup setup) {
   setup.programs.nmi = &Bench::handler<Role::nmi>;
   setup.programs.argument = this;
   setup.observer = virtual_memory_ ? this : nullptr;
-  for (const Location& location : test_.locations) {
-    if (location.place != Place::page) continue;
-    if (test_.says("Evictions", "on")) setup.exploration.evictions.push_back(location.address);
-  }
+  setup.hardware.dirty_races = true;
+  setup.hardware.spurious_faults = true;
+  setup.exploration.evictions = evictions_;
   for (const auto& [address, level] : walks_) {
     setup.exploration.fills.push_back({.address = address, .level = level});
   }

@@ -135,6 +135,7 @@ class Bench final : private Observer {
   std::vector<std::uint64_t*> entry_of_;                   // by entry
   std::array<std::uint32_t, 8> roots_{};                   // by address space
   std::vector<std::pair<std::uint64_t, unsigned>> walks_;  // addresses and levels
+  std::vector<std::uint64_t> evictions_;
   template <class T>
   using ByRoleAndCpu = std::array<std::array<T, kHostCpus>, kRoles>;
   ByRoleAndCpu<const Column*> columns_{};

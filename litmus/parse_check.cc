@@ -123,7 +123,7 @@ void Builder::check_size(Piece program) const {
     if (location.place == Place::page) ++pages;
     if (location.place == Place::frame || location.place == Place::table) ++frames;
   }
-  const bool evictions = test.says("Evictions", "on");
+  const std::size_t evictions = test.evictions().size();
   const std::size_t walks = test.speculative_walks().size();
   const auto has_column = [&](Role role) {
     return std::any_of(test.columns.begin(), test.columns.end(),
@@ -135,10 +135,10 @@ void Builder::check_size(Piece program) const {
                            [](const Instruction& made) { return made.op == Op::invlpgb; });
       });
   // A program, an interrupt and a store buffer, and what else there is of each.
-  const std::size_t each = 3U + walks + (evictions ? 2 * pages : 0U) +
-                           (has_column(Role::nmi) ? 1U : 0U) + (broadcasts ? test.cpus : 0U);
+  const std::size_t each = 3U + walks + (2 * evictions) + (has_column(Role::nmi) ? 1U : 0U) +
+                           (broadcasts ? test.cpus : 0U);
   const std::size_t processes = test.cpus * each;
-  const bool fits = (walks == 0 && !evictions) || pages <= kMostPages;
+  const bool fits = (walks == 0 && evictions == 0) || pages <= kMostPages;
   if (fits && processes <= kMostProcesses && frames <= kMostFrames) return;
   throw SyntaxError{.at = program.at,
                     .what = "the test is too large to be explored: " + std::to_string(processes) +

@@ -9,6 +9,55 @@ namespace {
 /// The level of an entry that links a page table.
 constexpr unsigned kUpperLevel = 2;
 
+template <class Predicate>
+bool any_instruction(const Test& test, const Predicate& predicate) {
+  return std::any_of(test.columns.begin(), test.columns.end(), [&](const Column& column) {
+    return std::any_of(column.code.begin(), column.code.end(), predicate);
+  });
+}
+
+bool is_stored_to(const Test& test, std::size_t page) {
+  return any_instruction(test, [&](const Instruction& made) {
+    const auto is_page = [&](const Operand& one) {
+      return one.kind == OperandKind::memory &&
+             (one.has_base || one.has_index || one.location == page);
+    };
+    return is_page(made.operands[0]) || (made.op == Op::xchg && is_page(made.operands[1]));
+  });
+}
+
+/// Whether an entry on the way to the page changes, and one is present without the right to write.
+bool may_gain_right(const Test& test, std::size_t page) {
+  constexpr std::uint64_t kPresent = 1;
+  constexpr std::uint64_t kWritable = 2;
+  const auto is_restricted = [&](std::uint64_t value) {
+    return (value & kPresent) != 0 && (value & kWritable) == 0;
+  };
+  const std::uint64_t region = test.locations[page].address / kRegionBytes;
+  const auto is_on_way = [&](std::size_t entry) {
+    const Entry& one = test.entries[entry];
+    const bool same_region = test.locations[one.page].address / kRegionBytes == region;
+    return one.page == page || (one.upper && same_region);
+  };
+  bool restricted = false;
+  bool changes = false;
+  for (std::size_t i = 0; i < test.entries.size(); ++i) {
+    restricted = restricted || (is_on_way(i) && is_restricted(test.entries[i].initial));
+  }
+  for (const Column& column : test.columns) {
+    for (const Instruction& made : column.code) {
+      const Operand& to = made.operands[made.operands[0].kind == OperandKind::entry ? 0 : 1];
+      const Operand& from = made.operands[made.operands[0].kind == OperandKind::entry ? 1 : 0];
+      const bool reads = made.op == Op::mov && made.operands[1].kind == OperandKind::entry;
+      if (to.kind != OperandKind::entry || reads || !is_on_way(to.entry)) continue;
+      changes = true;
+      const bool known = made.op == Op::mov && from.kind == OperandKind::immediate;
+      restricted = restricted || !known || is_restricted(static_cast<std::uint64_t>(from.value));
+    }
+  }
+  return restricted && changes;
+}
+
 }  // namespace
 
 bool Test::has_early_walks() const {
@@ -16,11 +65,21 @@ bool Test::has_early_walks() const {
   const auto is_upper = [&](const Operand& one) {
     return one.kind == OperandKind::entry && entries[one.entry].upper;
   };
-  return std::any_of(columns.begin(), columns.end(), [&](const Column& column) {
-    return std::any_of(column.code.begin(), column.code.end(), [&](const Instruction& made) {
-      return is_upper(made.operands[0]) || (made.op == Op::xchg && is_upper(made.operands[1]));
-    });
+  return any_instruction(*this, [&](const Instruction& made) {
+    return is_upper(made.operands[0]) || (made.op == Op::xchg && is_upper(made.operands[1]));
   });
+}
+
+std::vector<std::uint64_t> Test::evictions() const {
+  std::vector<std::uint64_t> pages;
+  if (says("Evictions", "off")) return pages;
+  for (std::size_t i = 0; i < locations.size(); ++i) {
+    if (locations[i].place != Place::page) continue;
+    if (says("Evictions", "on") || (is_stored_to(*this, i) && may_gain_right(*this, i))) {
+      pages.push_back(locations[i].address);
+    }
+  }
+  return pages;
 }
 
 std::vector<std::pair<std::uint64_t, unsigned>> Test::speculative_walks() const {

@@ -235,6 +235,9 @@ struct Test {
   /// Whether walks may stop after the entry that links the page table: what is cached then matters
   /// only if such an entry changes. "Walks=" decides otherwise.
   [[nodiscard]] bool has_early_walks() const;
+  /// Pages that each CPU may drop the translation of: all with "Evictions=on". By default those of
+  /// which a stale translation may lack the right to write: a processor may fault or walk again.
+  [[nodiscard]] std::vector<std::uint64_t> evictions() const;
   /// Speculative walks that each CPU may do, and the level of the last entry of each.
   [[nodiscard]] std::vector<std::pair<std::uint64_t, unsigned>> speculative_walks() const;
 };

@@ -28,6 +28,11 @@ struct Hardware {
   bool pcid{true};
   bool global_pages{true};
   bool xapic{false};  // interrupts are sent by a store, which earlier stores come before
+  // What processors may do as well. A dirty bit is set some time after the entry was read, also in
+  // one whose right to write has gone meanwhile; a write through a cached translation without that
+  // right faults although a new walk would find it.
+  bool dirty_races{false};
+  bool spurious_faults{false};
   Backend backend{Backend::native};
 };
 

@@ -127,8 +127,10 @@ std::optional<TlbEntry> Translation::translate(VirtAddr address, bool write, Pen
   if (!permits(entry)) {
     // A clean entry walks again. One without the right faults, and then the access starts anew.
     if (cached) footprint.record_dropped(self.id, address);
-    if (cached && !entry->writable) self.tlb.drop_faulting(address, pcid);
-    entry = fill(self, address, write, /*speculative=*/false);
+    const bool lacks_right = cached && !entry->writable;
+    if (lacks_right) self.tlb.drop_faulting(address, pcid);
+    const bool is_spurious = lacks_right && machine_.setup().hardware.spurious_faults;
+    entry = is_spurious ? nullptr : fill(self, address, write, /*speculative=*/false);
   }
   const bool fault = !permits(entry);
   if (fault) {

@@ -30,8 +30,9 @@ std::uint64_t set(Walk& walk, std::uint64_t& entry, std::uint64_t bits) {
   const Errata& errata = machine.setup().errata;
   const std::uint64_t read = entry;
   const bool changes = (read & bits) != bits;
-  if (changes && walk.purpose.is_instruction &&
-      (errata.walker_overwrites || errata.walker_is_late)) {
+  const bool is_erratum = errata.walker_overwrites || errata.walker_is_late;
+  const bool races = machine.setup().hardware.dirty_races && (bits & kPteDirty) != 0;
+  if (changes && walk.purpose.is_instruction && (is_erratum || races)) {
     const std::uint64_t invalidations = walk.walker.tlb.invalidations;
     machine.scheduler().visible_uninterrupted();
     // A broadcast or a hypervisor drops what this walk has read, too.
@@ -40,6 +41,10 @@ std::uint64_t set(Walk& walk, std::uint64_t& entry, std::uint64_t bits) {
     const FrameInfo& info = machine.frames().info(walk.at.table);
     const bool is_there = info.kind == FrameKind::table && info.life == walk.at.life;
     if (!may_use_table(walk) || !is_there) return read | bits;
+    // Without an erratum the bit goes into the entry that the walk has read, or it walks again.
+    constexpr std::uint64_t kMayDiffer = kPteWritable | kPteAccessed | kPteDirty;
+    walk.is_overtaken = !is_erratum && ((entry ^ read) & ~kMayDiffer) != 0;
+    if (walk.is_overtaken) return 0;
   }
   machine.record_access(&entry, changes);
   entry = errata.walker_overwrites ? read | bits : entry | bits;

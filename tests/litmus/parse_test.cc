@@ -321,6 +321,30 @@ TEST(Parse, WalksStopEarlyWhereThatMatters) {
   EXPECT_EQ(walks("Walks=early\nFills=off\n", "NOP"), "");
 }
 
+TEST(Parse, PagesWhoseRightToWriteMayComeAreEvicted) {
+  const auto evictions = [](const std::string& init, const std::string& code,
+                            const std::string& lines = "") {
+    return parsed("X86 a\n" + lines + "{ a=0; b=0; PTE(y)=(b,present,writable); " + init +
+                  " }\n P0 ;\n " + code + " ;\nforall true")
+        .evictions()
+        .size();
+  };
+  const std::string readonly = "PTE(x)=(a,present);";
+  const std::string writable = "PTE(x)=(a,present,writable);";
+  EXPECT_EQ(evictions(readonly, "MOV PTE(x),(a,present,writable) ;\n MOV [x],$1"), 1U);
+  EXPECT_EQ(evictions(readonly, "MOV PTE(x),(a,present,writable) ;\n MOV EAX,[x]"), 0U)
+      << "no store";
+  EXPECT_EQ(evictions(readonly, "MOV [x],$1"), 0U) << "no change";
+  EXPECT_EQ(evictions(readonly, "MOV PTE(y),(b,present,writable) ;\n MOV [x],$1"), 0U);
+  EXPECT_EQ(evictions(writable, "MOV PTE(x),(b,present,writable) ;\n MOV [x],$1"), 0U);
+  EXPECT_EQ(evictions(writable, "MOV PTE(x),(a,present) ;\n LOCK INC [x]"), 1U);
+  EXPECT_EQ(evictions(writable, "LOCK BTR PTE(x),$writable ;\n MOV [EAX],$1"), 1U);
+  EXPECT_EQ(evictions(writable, "LOCK BTR PDE(x),$writable ;\n XCHG EAX,[y]"), 1U);
+  EXPECT_EQ(evictions(readonly, "NOP", "Evictions=on\n"), 2U);
+  EXPECT_EQ(
+      evictions(readonly, "MOV PTE(x),(a,present,writable) ;\n MOV [x],$1", "Evictions=off\n"), 0U);
+}
+
 TEST(Parse, ErrorsOfPageTables) {
   const auto vm = [](const std::string& init, const std::string& code,
                      const std::string& condition = "true") {
