@@ -27,8 +27,10 @@ class KernelView {
   [[nodiscard]] virtual PhysAddr root(unsigned mm) const = 0;
   /// The entry that maps the page, as it is in memory now, or 0.
   [[nodiscard]] virtual std::uint64_t leaf(unsigned mm, unsigned page) const = 0;
-  /// The word by which the CPU promises not to use the user memory that it has loaded.
-  [[nodiscard]] virtual const host::HostAtomic<bool>& lazy_flag(CpuId cpu) const = 0;
+  /// A task with user memory runs on the CPU and may use it. Otherwise a kernel thread does, which
+  /// uses none, of no mm that is loaded. True from when a switch to the task has returned, until
+  /// the kernel begins to switch away or tells its core that a kernel thread follows.
+  [[nodiscard]] virtual bool may_use_user_memory(CpuId cpu) const = 0;
   /// Whether a program may store through the entry, at once or after a copy.
   [[nodiscard]] virtual bool may_store(std::uint64_t entry) const = 0;
   [[nodiscard]] virtual bool in_user_mode(CpuId cpu) const = 0;

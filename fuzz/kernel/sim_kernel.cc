@@ -105,6 +105,11 @@ void SimKernel::set_in_user(CpuId cpu, bool on) {
   in_user_[cpu] = on;
 }
 
+void SimKernel::set_uses_user(CpuId cpu, bool on) {
+  machine_.record_access(place(Ghost::cpu, cpu), true);
+  uses_user_[cpu] = on;
+}
+
 void SimKernel::set_goes_to_user(CpuId cpu, bool on) {
   machine_.record_access(place(Ghost::cpu, cpu), true);
   goes_to_user_[cpu] = on;
@@ -167,6 +172,7 @@ void SimKernel::prepare(const Scenario& scenario) {
   current_.fill(kNoTask);
   loaded_.fill(kNoTask);
   in_user_.fill(false);
+  uses_user_.fill(false);
   goes_to_user_.fill(false);
   std::destroy_at(&entries_);
   std::construct_at(&entries_);
@@ -395,6 +401,7 @@ void SimKernel::put_user(int mm) {
 
 int SimKernel::become(unsigned thread, int mm, int loaded) {
   const CpuId cpu = HostHal::this_cpu();
+  set_uses_user(cpu, mm != kNoTask);
   current_[cpu] = mm;
   loaded_[cpu] = loaded;
   return std::exchange(task_[thread], mm);
@@ -423,6 +430,7 @@ void SimKernel::go_idle(unsigned thread) {
   int before = kNoTask;
   {
     const InterruptsOff<HostHal> guard;
+    set_uses_user(HostHal::this_cpu(), false);
     enter_lazy_tlb(system_);
     before = become(thread, kNoTask, loaded_here());
   }
@@ -434,6 +442,7 @@ void SimKernel::leave(unsigned thread) {
   int before = kNoTask;
   {
     InterruptsOff<HostHal> guard;
+    set_uses_user(HostHal::this_cpu(), false);
     leave_mm(system_);
     before = become(thread, kNoTask, kNoTask);
   }
@@ -462,6 +471,7 @@ void SimKernel::reschedule(void* self, CpuId cpu) {
 void SimKernel::take_off(CpuId cpu) {
   // The idle thread has no mm, and keeps the one that is loaded. The thread that leaves keeps its
   // own alive.
+  set_uses_user(cpu, false);
   if (current_[cpu] != kNoTask) enter_lazy_tlb(system_);
   current_[cpu] = kNoTask;
 }
@@ -522,7 +532,10 @@ void SimKernel::use_temporary(unsigned thread, const Op& op) {
   tell()->on_temporary_begin(cpu);
   {
     const TemporaryMm<HostHal> scope(system_, mm.core);
+    const bool before = uses_user_[cpu];
+    set_uses_user(cpu, true);
     static_cast<void>(machine_.translation().access(probe_address(op.page), /*write=*/true));
+    set_uses_user(cpu, before);
   }
   tell()->on_temporary_end(cpu);
   machine_.stop_if_failed();

@@ -83,9 +83,7 @@ class SimKernel final : public KernelView {
   [[nodiscard]] unsigned mm_of(const void* mm) const override;
   [[nodiscard]] PhysAddr root(unsigned mm) const override { return mms_[mm].core.root; }
   [[nodiscard]] std::uint64_t leaf(unsigned mm, unsigned page) const override;
-  [[nodiscard]] const host::HostAtomic<bool>& lazy_flag(CpuId cpu) const override {
-    return system_.cpus[cpu].shared.is_lazy;
-  }
+  [[nodiscard]] bool may_use_user_memory(CpuId cpu) const override { return uses_user_[cpu]; }
   [[nodiscard]] bool may_store(std::uint64_t entry) const override {
     return (entry & (vm::kPteWritable | vm::kPteCow)) != 0;
   }
@@ -164,6 +162,7 @@ class SimKernel final : public KernelView {
   /// Changes the entries of a kernel page in all the tables that have one. Returns the old one.
   std::uint64_t exchange_kernel_entry(unsigned page, std::uint64_t value);
   void set_in_user(CpuId cpu, bool on);
+  void set_uses_user(CpuId cpu, bool on);
   void set_goes_to_user(CpuId cpu, bool on);
   std::uint32_t take_frame(host::FrameKind kind, std::uint16_t owner);
   void build_kernel();
@@ -201,6 +200,7 @@ class SimKernel final : public KernelView {
   std::array<int, kMaxCpus> loaded_{};   // mm kept loaded, also while idle, or kNoTask
   std::array<EntryBlock<HostHal>, kMaxCpus> entries_;
   std::array<bool, kMaxCpus> in_user_{};
+  std::array<bool, kMaxCpus> uses_user_{};  // a task with user memory runs
   std::array<bool, kMaxCpus> goes_to_user_{};
 };
 

@@ -157,7 +157,7 @@ void Oracles::on_program_end(CpuId cpu) {
 
 // Flat, because it runs after every change: calls made executions 4 % slower.
 [[gnu::flatten]] void Oracles::after_change(CpuId cpu) {
-  hardware_.truth.track_lazy(cpu);
+  core_.core.track_lazy(cpu);
   core_.masks.after_change(cpu);
   core_.bookkeeping.check_root(cpu);
   core_.bookkeeping.check_debt(cpu);
@@ -193,6 +193,7 @@ void Oracles::on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry, b
     hardware_.order.on_use(cpu, entry.frame);
   }
   if (hardware_.use.on_use(cpu, address, entry)) {
+    core_.bookkeeping.on_use(cpu);
     hardware_.contents.on_use(cpu, address, entry, write);
   }
 }
@@ -305,7 +306,7 @@ void Oracles::begin_kernel_flush(CpuId cpu, const AskedRange& range) {
 void Oracles::begin_switch(CpuId cpu) {
   hardware_.truth.on_switch(cpu, /*begins=*/true);
   core_.counters.on_switch_begin(cpu);
-  switch_was_lazy_[cpu] = hardware_.truth.is_lazy(cpu);
+  switch_was_lazy_[cpu] = core_.core.is_lazy(cpu);
 }
 
 void Oracles::begin_flush(CpuId cpu, const TraceEvent& event) {

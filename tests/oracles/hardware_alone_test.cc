@@ -52,9 +52,7 @@ class TinyKernel final : public KernelView, public host::Observer {
   [[nodiscard]] std::uint64_t leaf(unsigned /*mm*/, unsigned page) const override {
     return page == kPage ? *entry_ : 0;
   }
-  [[nodiscard]] const host::HostAtomic<bool>& lazy_flag(CpuId cpu) const override {
-    return lazy_[cpu];
-  }
+  [[nodiscard]] bool may_use_user_memory(CpuId /*cpu*/) const override { return true; }
   [[nodiscard]] bool may_store(std::uint64_t entry) const override {
     return (entry & host::kPteWritable) != 0;
   }
@@ -66,7 +64,7 @@ class TinyKernel final : public KernelView, public host::Observer {
   [[nodiscard]] bool broadcasts() const override { return false; }
 
   // Observer.
-  void after_change(CpuId cpu) override { oracles_.truth.track_lazy(cpu); }
+  void after_change(CpuId /*cpu*/) override {}
   void on_cr3(CpuId cpu) override {
     oracles_.truth.on_cr3(cpu);
     oracles_.roots.on_cr3(cpu);
@@ -149,7 +147,6 @@ class TinyKernel final : public KernelView, public host::Observer {
   std::array<std::uint32_t, 5> tables_{};  // by level
   std::uint32_t page_{0};
   std::uint64_t* entry_{nullptr};
-  std::array<host::HostAtomic<bool>, kMaxCpus> lazy_{};
 };
 
 TEST(HardwareAlone, IsSilentWhereTheKernelIsRight) {

@@ -40,7 +40,7 @@ void BookkeepingChecker::check_paid(CpuId cpu) const {
   const Truth& truth = core_.truth();
   const host::HostCpu& hardware = core_.machine().cpu(cpu);
   const unsigned mm = truth.cpu(cpu).mm;
-  if (mm == kNoMm || mm != called_for_[cpu].mm || truth.is_lazy(cpu) ||
+  if (mm == kNoMm || mm != called_for_[cpu].mm || core_.is_lazy(cpu) ||
       core_.loaded(cpu) != &core_.core_mm(mm))
     return;
   for (const host::TlbEntry& entry : hardware.tlb.entries) {
@@ -85,6 +85,12 @@ void BookkeepingChecker::report_cr4(CpuId cpu) const {
                      "A write of CR4 from the shadow on " + cpu_name(cpu) +
                          ", such as a flush without INVPCID makes, would set the wrong bits.",
                      {}, core_.truth().event(cpu, "runs with interrupts on"));
+}
+
+void BookkeepingChecker::report_lazy_use(CpuId cpu) const {
+  core_.truth().fail(Oracle::o9, "a lazy CPU uses a user address",
+                     cpu_name(cpu) + " accessed memory without leaving lazy mode.", {},
+                     core_.truth().event(cpu, "uses user memory"));
 }
 
 void BookkeepingChecker::report_lazy(CpuId cpu) const {

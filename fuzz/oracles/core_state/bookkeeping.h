@@ -1,8 +1,8 @@
 // Verifies: what a CPU records of itself agrees with its registers whenever an interrupt or an NMI
-// may ask (O8, O22, O23); a lazy CPU has a user space loaded (O9); a CPU does not write its own
-// state while a user root is loaded, which does not map it (O32); its ASIDs name each mm at most
-// once (O14).
-// Does not verify: that the records are recent (generations.h, ASIDs.h).
+// may ask (O8, O22, O23); a lazy CPU has a user space loaded and does not use it (O9); a CPU does
+// not write its own state while a user root is loaded, which does not map it (O32); its ASIDs name
+// each mm at most once (O14).
+// Does not verify: that the records are recent (generations.h, asids.h).
 #pragma once
 
 #include <array>
@@ -25,6 +25,10 @@ class BookkeepingChecker {
   /// ... and now it does.
   void on_cr3(CpuId cpu);
   void on_switch_end(CpuId cpu) const;
+  /// O9: the CPU uses user memory.
+  void on_use(CpuId cpu) const {
+    if (core_.is_lazy(cpu)) report_lazy_use(cpu);
+  }
   /// O22: what user_access_ok would say, and CR3.
   void check_root(CpuId cpu) const {
     // Where NMIs arrive, they ask for themselves.
@@ -33,7 +37,7 @@ class BookkeepingChecker {
     const Truth::Cpu& state = core_.truth().cpu(cpu);
     if (loaded == nullptr || state.offline) return;
     // Then user_access_ok is false, with any mm loaded.
-    if (core_.truth().is_lazy(cpu) ||
+    if (core_.is_lazy(cpu) ||
         core_.own(cpu).early_acked_flush_pending.seen_by(core_.machine().cpu(cpu))) {
       return;
     }
@@ -68,7 +72,7 @@ class BookkeepingChecker {
       }
       if (core_.machine().cpu(cpu).cr4 != core_.own(cpu).cr4) report_cr4(cpu);
     }
-    if (core_.truth().cpu(cpu).lazy && loaded != nullptr && loaded->is_kernel) report_lazy(cpu);
+    if (core_.laziness(cpu).lazy && loaded != nullptr && loaded->is_kernel) report_lazy(cpu);
   }
 
  private:
@@ -97,6 +101,7 @@ class BookkeepingChecker {
   void report_disagreement(CpuId cpu, const char* disagrees) const;
   void report_cr4(CpuId cpu) const;
   void report_lazy(CpuId cpu) const;
+  void report_lazy_use(CpuId cpu) const;
 
   const Core& core_;
   std::array<bool, kMaxCpus> owes_{};  // a flush that it has answered for

@@ -5,6 +5,7 @@ namespace shootdown::fuzz {
 using host::HostHal;
 
 void Core::start() {
+  laziness_.fill({});
   for (unsigned i = 0; i < truth_.mms(); ++i) {
     sim_->mm(i).core.cpus.visit_shared([&](const char*, auto& word) { mask_words_[i] = &word; });
   }

@@ -31,6 +31,20 @@ class Core {
     return own(cpu).loaded_mm.seen_by(machine().cpu(cpu));
   }
   [[nodiscard]] const Mm<host::HostHal>& core_mm(unsigned mm) const { return sim_->mm(mm).core; }
+  /// The CPU has promised not to use the user memory that it has loaded, as it sees that itself.
+  [[nodiscard]] bool is_lazy(CpuId cpu) const { return lazy_flag(cpu).seen_by(machine().cpu(cpu)); }
+  /// The same by what memory says, and since when.
+  struct Laziness {
+    bool lazy{false};
+    std::uint64_t since{0};
+  };
+  [[nodiscard]] const Laziness& laziness(CpuId cpu) const { return laziness_[cpu]; }
+  void track_lazy(CpuId cpu) {
+    Laziness& state = laziness_[cpu];
+    const bool lazy = lazy_flag(cpu).peek();
+    if (lazy && !state.lazy) state.since = machine().step();
+    state.lazy = lazy;
+  }
   [[nodiscard]] std::uint64_t mask_word(unsigned mm) const { return mask_words_[mm]->peek(); }
   [[nodiscard]] bool is_in_mask(CpuId cpu, unsigned mm) const {
     return ((mask_word(mm) >> cpu) & 1) != 0;
@@ -45,8 +59,13 @@ class Core {
   [[nodiscard]] bool trusts(CpuId cpu, std::uint16_t pcid, bool global) const;
 
  private:
+  [[nodiscard]] const host::HostAtomic<bool>& lazy_flag(CpuId cpu) const {
+    return system().cpus[cpu].shared.is_lazy;
+  }
+
   const Truth& truth_;
   SimKernel* sim_{nullptr};
+  std::array<Laziness, kMaxCpus> laziness_{};
   std::array<const host::HostAtomic<std::uint64_t>*, kMaxMms + 1> mask_words_{};
 };
 

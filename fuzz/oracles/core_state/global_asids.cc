@@ -77,7 +77,7 @@ void GlobalAsidChecker::on_flush_returned(CpuId cpu) const {
     const bool busy = flush.request->acknowledges_early && machine.cpu(id).in_interrupt;
     const Asid asid = core_.own(id).loaded_asid;
     if (core_.loaded(id) != &core_.core_mm(flush.mm) || asid == flush.global || busy) continue;
-    const bool can_walk = core_.truth().is_lazy(id) && flush.frees_tables;
+    const bool can_walk = core_.is_lazy(id) && flush.frees_tables;
     const bool called = flush.called.test(id);
     std::string title = can_walk ? "a flush for freed tables " : "a flush by broadcast ";
     title += called ? "returns, and leaves " : "passes over ";

@@ -27,7 +27,7 @@ void MaskChecker::on_destroy(unsigned mm) const {
       continue;
     }
     // R6: a flush that frees tables reaches lazy CPUs, too.
-    const bool lazy = truth.is_lazy(id);
+    const bool lazy = core_.is_lazy(id);
     truth.fail(lazy ? Oracle::o5 : Oracle::o31,
                lazy ? "the tables of an mm are about to be released while a lazy CPU can walk them"
                     : "an address space is destroyed while a CPU has it loaded",

@@ -34,11 +34,11 @@ void NeedlessChecker::check_target(CpuId cpu, CpuId target, Asked asked) const {
                {.step = flush.begin, .cpu = cpu, .what = "starts the flush"},
                truth.event(cpu, verb + cpu_name(target)));
   }
-  const Truth::Cpu& state = truth.cpu(target);
-  if (state.lazy && state.lazy_since < flush.begin && !flush.request->frees_tables) {
+  const Core::Laziness& state = core_.laziness(target);
+  if (state.lazy && state.since < flush.begin && !flush.request->frees_tables) {
     truth.fail(Oracle::o19, subject + "a lazy CPU without need",
                cpu_name(target) + " was lazy before the flush began, and no tables are freed.",
-               {.step = state.lazy_since, .cpu = target, .what = "became lazy"},
+               {.step = state.since, .cpu = target, .what = "became lazy"},
                truth.event(cpu, verb + cpu_name(target)));
   }
 }

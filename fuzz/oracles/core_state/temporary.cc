@@ -5,13 +5,13 @@
 namespace shootdown::fuzz {
 
 void TemporaryChecker::on_begin(CpuId cpu) {
-  before_[cpu] = {.loaded = core_.loaded(cpu), .lazy = core_.truth().is_lazy(cpu)};
+  before_[cpu] = {.loaded = core_.loaded(cpu), .lazy = core_.is_lazy(cpu)};
 }
 
 void TemporaryChecker::on_end(CpuId cpu) const {
   const Before& before = before_[cpu];
   const void* expected = before.lazy ? &core_.system().kernel_mm : before.loaded;
-  const bool lazy = core_.truth().is_lazy(cpu);
+  const bool lazy = core_.is_lazy(cpu);
   const bool in_mask = core_.is_in_mask(cpu, core_.sim().temporary_mm());
   if (core_.loaded(cpu) == expected && !lazy && !in_mask) return;
   const char* what = " has another mm loaded than before.";

@@ -78,8 +78,9 @@ void FlushChecker::on_loaded(CpuId cpu, After after) const {
                   truth_.fill_event(cpu, entry), truth_.event(cpu, "may use it now"));
     }
     truth_.leftovers().on_loaded(cpu, entry, page);
-    // A lazy CPU may hold it: a request for another mm finds it so, and changes nothing.
-    if (truth_.cpu(cpu).lazy) continue;
+    // Under a kernel thread a CPU may hold it: a request for another mm finds it so, and changes
+    // nothing.
+    if (after == After::handler && !truth_.kernel().may_use_user_memory(cpu)) continue;
     const Demand& demand = truth_.mm(mm).pages[page].demand;
     if (!truth_.is_outdated(entry, page) || entry.from.version >= demand.version) continue;
     static constexpr const char* kAfter[] = {"switches in with", "leaves lazy mode with",

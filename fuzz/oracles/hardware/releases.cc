@@ -32,7 +32,7 @@ void ReleaseChecker::on_page_release(std::uint32_t frame) const {
       truth_.record_cpu_access(id);
       if (truth_.cpu(id).offline) break;
       if (entry.pcid != pcid && !entry.global) continue;
-      // A lazy CPU may keep a user entry: it does not use it, and flushes before it does (R3).
+      // Under a kernel thread a CPU may keep a user entry, and flushes before it uses it (R3).
       if (entry.from.mm != kKernelMm && !truth_.may_use_user_addresses(id)) continue;
       truth_.fail(Oracle::o6, "a frame is released while a CPU can use it",
                   cpu_name(id) + " still has a usable translation to the frame.",

@@ -49,7 +49,6 @@ void Truth::start(const KernelView& kernel, unsigned mms) {
   cpu_.fill({});
   changed_.fill({});
   walked_by_device_ = FramePool::kNoFrame;
-  for (CpuId cpu = 0; cpu < kMaxCpus; ++cpu) lazy_flag_[cpu] = &kernel.lazy_flag(cpu);
 }
 
 const Truth::Page& Truth::page_behind(const TlbEntry& entry, unsigned page) const {
@@ -75,7 +74,7 @@ void Truth::on_offline(CpuId cpu, bool offline) {
 }
 
 bool Truth::may_use_user_addresses(CpuId cpu) const {
-  if (cpu_[cpu].in_switch || cpu_[cpu].offline || is_lazy(cpu)) return false;
+  if (cpu_[cpu].in_switch || cpu_[cpu].offline || !kernel_->may_use_user_memory(cpu)) return false;
   if (machine_.hypervisor().will_flush(machine_.cpu(cpu))) return false;
   const bool on_user_pcid = (machine_.pcid_of(machine_.cpu(cpu).cr3) & kUserPcidBit) != 0;
   return !on_user_pcid || kernel_->in_user_mode(cpu);
@@ -220,7 +219,6 @@ void Truth::record_cpu_access(CpuId cpu) const {
   if (!machine_.controlled().is_on()) return;
   machine_.record_access(host::place(host::LocationKind::root, cpu), false);
   machine_.record_access(place(Ghost::cpu, cpu), false);
-  machine_.record_access(lazy_flag_[cpu], false);
   if (machine_.setup().hardware.backend != host::Backend::kvm) return;
   machine_.record_access(host::place(host::LocationKind::processor, cpu), false);
   machine_.record_access(&machine_.hypervisor().vcpu_state(cpu), false);

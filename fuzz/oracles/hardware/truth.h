@@ -60,8 +60,6 @@ class Truth {
     bool on_user_root{false};  // under page-table isolation
     bool in_switch{false};
     bool offline{false};
-    bool lazy{false};  // by what memory says
-    std::uint64_t lazy_since{0};
     std::uint32_t walked{host::FramePool::kNoFrame};  // the table that hardware has read last
   };
 
@@ -95,12 +93,6 @@ class Truth {
   void on_destroy(unsigned mm);
   void on_offline(CpuId cpu, bool offline);
   void on_switch(CpuId cpu, bool begins) { cpu_[cpu].in_switch = begins; }
-  void track_lazy(CpuId cpu) {
-    Cpu& state = cpu_[cpu];
-    const bool lazy = lazy_flag_[cpu]->peek();
-    if (lazy && !state.lazy) state.lazy_since = machine_.step();
-    state.lazy = lazy;
-  }
   /// A walk of the CPU, or the device, reads the table.
   void on_walk(CpuId walker, std::uint32_t table);
   /// Stamps what a walk has found.
@@ -115,15 +107,11 @@ class Truth {
   [[nodiscard]] unsigned changed_mm(CpuId cpu) const { return changed_[cpu].mm; }
   [[nodiscard]] unsigned changed_page(CpuId cpu) const { return changed_[cpu].page; }
   [[nodiscard]] unsigned mm_walked_by(CpuId walker) const;
-  /// The CPU has promised not to use the user memory that it has loaded, as it sees that itself.
-  [[nodiscard]] bool is_lazy(CpuId cpu) const {
-    return lazy_flag_[cpu]->seen_by(machine_.cpu(cpu));
-  }
   /// The page was changed since the entry was cached.
   [[nodiscard]] bool is_outdated(const host::TlbEntry& entry, unsigned page) const;
-  /// The CPU's instructions may use its loaded user translations right now. Not while it is lazy,
-  /// inside a switch, offline, without a processor and owed a flush, or on the last steps to user
-  /// mode, where page-table isolation pays its debts.
+  /// The CPU's instructions may use its loaded user translations right now. Not under a kernel
+  /// thread, inside a switch, offline, without a processor and owed a flush, or on the last steps
+  /// to user mode, where page-table isolation pays its debts.
   [[nodiscard]] bool may_use_user_addresses(CpuId cpu) const;
   /// Calls `visit(cpu, entry)` for each translation that a CPU may use for user memory right now,
   /// of those that concern the caller.
@@ -175,7 +163,6 @@ class Truth {
   std::array<UnhookedTable, host::FramePool::kFrames> unhooked_{};
   std::array<Cpu, kMaxCpus> cpu_{};
   std::array<Changed, kMaxCpus> changed_{};
-  std::array<const host::HostAtomic<bool>*, kMaxCpus> lazy_flag_{};
   std::uint32_t walked_by_device_{host::FramePool::kNoFrame};
 };
 

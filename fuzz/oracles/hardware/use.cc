@@ -55,10 +55,6 @@ bool UseChecker::on_use(CpuId cpu, VirtAddr address, const TlbEntry& entry) cons
     truth_.fail(Oracle::o6, "a CPU uses a frame that was released",
                 cpu_name(cpu) + " accesses a dead frame.", truth_.fill_event(cpu, entry), use());
   }
-  if (!kernel && truth_.is_lazy(cpu)) {
-    truth_.fail(Oracle::o9, "a lazy CPU uses a user address",
-                cpu_name(cpu) + " accessed memory without leaving lazy mode.", {}, use());
-  }
   return !kernel;
 }
 

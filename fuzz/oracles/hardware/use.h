@@ -1,6 +1,6 @@
 // Verifies: each access goes through a translation of the mm that CR3 holds, of memory that is
 // in use, and none that a completed flush or operation has ruled out (O2, O13), also when a store
-// through it leaves the store buffer later; a lazy CPU uses no user memory (O9).
+// through it leaves the store buffer later.
 // Does not verify: what a CPU could use and does not, nor what the memory holds (contents.h).
 #pragma once
 
