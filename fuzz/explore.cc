@@ -32,6 +32,8 @@ constexpr const char* kHelp =
     "  nmi=PAGE           an NMI on each CPU whose handler reads the page (config nmi=1)\n"
     "  device=PAGE[:LEVEL]  a walk of the device in mm 0 (config device=1)\n"
     "  lose=N, duplicate=N  interrupts to each CPU (config faults=1)\n"
+    "  migrate=N          exchanges of the threads of two CPUs\n"
+    "  own=1              interrupts and NMIs also before accesses to a CPU's own words\n"
     "  preemptions=N      of each virtual CPU (config backend=kvm)\n"
     "  deviations=N       a bound, as below\n"
     "\n"
@@ -144,6 +146,8 @@ std::string others_of(const ControlledRun& run) {
   add(run.losses, "interrupt", " to each lost");
   add(run.duplicates, "interrupt", " to each that no CPU sends");
   add(run.preemptions, "preemption", " of each");
+  add(run.migrations, "exchange", " of threads");
+  if (run.own != 0) text += ", interrupts between own accesses";
   add(run.device_walks.size(), "walk", " of a device");
   return text;
 }

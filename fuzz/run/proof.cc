@@ -87,6 +87,8 @@ std::string set_option(std::string_view word, Proof& proof) {
                           {"preemptions", &run.preemptions},
                           {"lose", &run.losses},
                           {"duplicate", &run.duplicates},
+                          {"migrate", &run.migrations},
+                          {"own", &run.own},
                           {"deviations", &proof.deviations}};
   const PageList lists[] = {{"fill", kWalkedPages, &run.fills, nullptr},
                             {"evict", kWalkedPages, nullptr, &run.evictions},

@@ -15,6 +15,8 @@
 // `device=PAGE:LEVEL`: the device walks for the page in mm 0 at some moment (with device=1).
 // `lose=N`, `duplicate=N`: at so many moments it is decided for each CPU that the next interrupt to
 // it gets lost, or one arrives that no CPU has sent (with faults=1).
+// `migrate=N`: so often the threads of two CPUs change places, or an attempt is in vain. `own=1`:
+// interrupts and NMIs come also before accesses to a CPU's own words.
 // `preemptions=N`: so often the host may take each CPU's processor (with backend=kvm).
 // `deviations=N`: not every interleaving, but every run with at most N steps that differ from the
 // default schedule. With compiler_reordering=1 there must be such a bound.

@@ -58,6 +58,8 @@ const host::Report& Runner::run(const Scenario& scenario, const ControlledRun& c
   exploration.preemptions = control.preemptions;
   exploration.losses = control.losses;
   exploration.duplicates = control.duplicates;
+  exploration.migrations = control.migrations;
+  exploration.own_accesses = control.own != 0;
   exploration.stall_limit = control.losses != 0 ? SimKernel::kStallLimit : 0;
   for (const auto& walk : control.fills) exploration.fills.push_back(walk_of(walk));
   for (const unsigned page : control.evictions)

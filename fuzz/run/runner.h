@@ -40,6 +40,10 @@ struct ControlledRun {
   /// Interrupts to each CPU that get lost, and that arrive unsent.
   unsigned losses{0};
   unsigned duplicates{0};
+  /// Exchanges of threads, of any two CPUs.
+  unsigned migrations{0};
+  /// Not 0: interrupts and NMIs also come before accesses to the CPU's own words.
+  unsigned own{0};
 };
 
 /// Holds everything of a run, and is reused for the next: nothing of a run survives in it. One at a

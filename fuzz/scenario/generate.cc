@@ -48,10 +48,12 @@ constexpr std::uint64_t kinds_of(Mix mix) {
   return bit_of(OpKind::flush_range) - 1;
 }
 
-/// Some walks stop early.
-void stop_early(Random& random, Deviation& deviation) {
+/// Some walks stop early, and some NMIs come late.
+void set_level(Random& random, Deviation& deviation) {
   const DeviationShape& used = shape(deviation.kind);
-  if (used.levels == 1 || !random.chance(1, 8)) return;
+  // An NMI is as likely as not to come between two accesses of its CPU that no other CPU sees.
+  const unsigned share = deviation.kind == EventKind::nmi ? 2 : 8;
+  if (used.levels == 1 || !random.chance(1, share)) return;
   deviation.arg = used.arg_of(deviation.arg, random.between(2, used.levels));
 }
 
@@ -276,10 +278,10 @@ Deviation Swarm::deviation(Random& random) const {
   deviation.delay = random.mostly_small(longest_delay_);
   const DeviationShape& used = shape(deviation.kind);
   deviation.cpu = used.of_mm ? mm(random) : random.below(cpus_);
-  if (used.levels > 1) {
+  if (used.arg_count == kWalkedPages) {
     deviation.arg = random.chance(1, 8) ? kPages + random.below(kKernelPages) : page(random);
   } else {
-    const unsigned last = used.args() - 1;
+    const unsigned last = used.arg_count - 1;
     deviation.arg = random.mostly_small(last);
   }
   return deviation;
@@ -352,7 +354,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
   for (unsigned i = 0; i < deviations; ++i) {
     scenario.deviations.push_back(common.deviation(random));
   }
-  for (Deviation& deviation : scenario.deviations) stop_early(other, deviation);
+  for (Deviation& deviation : scenario.deviations) set_level(other, deviation);
   if (most != 0 && options.migrate != Migrate::never) move_threads(seed, options, scenario);
 }
 

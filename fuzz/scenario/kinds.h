@@ -80,7 +80,7 @@ inline constexpr unsigned kPlainDeviationKinds = static_cast<unsigned>(EventKind
 
 /// `arg` is `value + arg_count * (level - 1)`, with a value of 0 .. arg_count - 1 and a level of
 /// 1 .. levels. People see `value + arg_first`, under the name `arg_name`, and the level unless it
-/// is 1, under the name `level`.
+/// is 1, under the name `level_name`.
 struct DeviationShape {
   std::string_view name;
   std::string_view arg_name;
@@ -89,6 +89,7 @@ struct DeviationShape {
   unsigned levels{1};
   bool of_mm{false};   // the `cpu` of a deviation is an mm
   bool to_cpu{false};  // `value` is another CPU
+  std::string_view level_name{"level"};
   /// Whether `value` is a page that a walk is made for.
   [[nodiscard]] constexpr bool names_page() const { return arg_name == "page"; }
   /// How many values `arg` has.
@@ -105,6 +106,9 @@ struct DeviationShape {
 inline constexpr unsigned kWalkedPages = kPages + kKernelPages;
 inline constexpr unsigned kWalkLevels = 4;
 
+/// How late an NMI may come, in accesses of its CPU.
+inline constexpr unsigned kNmiAccesses = 14;
+
 /// In the order of EventKind. `arg` is for: hold, how many of the CPU's operations; drain, how many
 /// stores; stale, how many values older, or as old as it may be; evict, deliver, overtake, a
 /// choice; fail, how; aim, the stream of a strategy's numbers; migrate, the other CPU.
@@ -120,7 +124,7 @@ inline constexpr std::array<DeviationShape, kDeviationKinds> kDeviationShapes{{
     {"fail", "how", 0, 256},
     {"overtake", "store", 0, 16},
     {"stale", "age", 1, 7},
-    {"nmi", "page", 0, kPages},
+    {"nmi", "page", 0, kPages, kNmiAccesses, false, false, "access"},
     {"device", "page", 0, kWalkedPages, kWalkLevels, true},
     {"lose", "", 0, 1},
     {"duplicate", "", 0, 1},

@@ -31,7 +31,8 @@ std::string print(const Deviation& deviation) {
   if (!used.arg_name.empty()) {
     append_field(text, used.arg_name, used.value_of(deviation.arg) + used.arg_first);
   }
-  if (used.level_of(deviation.arg) > 1) append_field(text, "level", used.level_of(deviation.arg));
+  if (used.level_of(deviation.arg) > 1)
+    append_field(text, used.level_name, used.level_of(deviation.arg));
   return text;
 }
 

@@ -361,7 +361,7 @@ bool Parser::parse_deviation(Tokens tokens) {
                                 : Field{"cpu", 0, scenario_.header.cpus - 1u, why_cpus_},
                     shape.to_cpu ? Field{shape.arg_name, 0, scenario_.header.cpus - 1u, why_cpus_}
                                  : Field{shape.arg_name, shape.arg_first, last},
-                    optional_field("level", 1, shape.levels, 1)};
+                    optional_field(shape.level_name, 1, shape.levels, 1)};
   const std::size_t used = shape.arg_name.empty() ? 1 : shape.levels == 1 ? 2 : 3;
   if (!parse_fields(shape.name, tokens.subspan(3), std::span(fields).first(used))) return false;
   Deviation deviation{.kind = static_cast<EventKind>(*kind)};

@@ -111,6 +111,12 @@ bool LiveSchedule::deviate_as_told() {
   return true;
 }
 
+void LiveSchedule::interrupt_by_nmi(unsigned cpu) {
+  const unsigned page = some_page() % kPages;
+  const unsigned access = random_.chance(1, 2) ? 1 : random_.between(1, 4);
+  deviate(EventKind::nmi, cpu, shape(EventKind::nmi).arg_of(page, access));
+}
+
 void LiveSchedule::leave_for(unsigned other) {
   if (random_.chance(1, 2)) fill(running());
   deviate(EventKind::preempt, other);

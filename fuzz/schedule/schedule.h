@@ -44,6 +44,10 @@ class LiveSchedule : public host::ScheduleSource {
   /// `cpu` fills a translation that matters: of a page that some operation names.
   void fill(unsigned cpu) { deviate(EventKind::fill, cpu, some_page()); }
 
+  /// An NMI comes to `cpu`, whose handler reads a page that some operation names, now or before one
+  /// of the next accesses to its own words.
+  void interrupt_by_nmi(unsigned cpu);
+
   /// Another CPU runs. As likely as not the one that stands still fills a translation first, or it
   /// would have little that can become stale.
   void leave_for(unsigned other);

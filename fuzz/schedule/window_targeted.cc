@@ -16,12 +16,17 @@ void WindowTargeted::draw_rates() {
   inside_ = 1 + random().mostly_small(31);
   outside_ = wild_rate();
   fills_ = random().between(1, 4);
+  if (scenario().header.nmi) nmis_ = 4U << random().below(4);
   was_on_.fill(true);
 }
 
 void WindowTargeted::decide() {
   const unsigned self = running();
   const host::HostCpu& one = cpu(self);
+  if (scenario().header.nmi && !one.interrupts_enabled && !one.in_nmi &&
+      random().chance(1, nmis_)) {
+    interrupt_by_nmi(self);
+  }
   const bool inside = !one.interrupts_enabled && !one.in_interrupt;
   const bool enters = inside && was_on_[self];
   was_on_[self] = one.interrupts_enabled;

@@ -11,7 +11,8 @@ namespace shootdown::fuzz {
 
 /// Aims at windows: when a CPU has switched interrupts off it is in the middle of something that
 /// others must not see half done. There it is preempted much more often than elsewhere, and on the
-/// way in it fills translations, so that it has something that can become stale.
+/// way in it fills translations, so that it has something that can become stale. NMIs, where there
+/// are any, come there, too, handlers included.
 class WindowTargeted final : public LiveSchedule {
  public:
   using LiveSchedule::LiveSchedule;
@@ -24,6 +25,7 @@ class WindowTargeted final : public LiveSchedule {
   unsigned inside_{1};   // one in so many operations inside a window
   unsigned outside_{1};  // ... and outside
   unsigned fills_{0};    // in quarters: how often a CPU fills on its way in
+  unsigned nmis_{1};     // one in so many operations with interrupts off
   std::array<bool, kMaxCpus> was_on_{};
 };
 

@@ -24,7 +24,8 @@ struct Step {
   CpuId cpu{0};
   /// fill, evict: the address, by its number in the set-up, an eviction's doubled, plus 1 for the
   /// pointers to tables; device: the walk's number; nmi and its handler: the NMI's number; deliver:
-  /// the issuing CPU; overtake: which of the stores that may; stale: how many values older
+  /// the issuing CPU; migrate: the other CPU; overtake: which of the stores that may; stale: how
+  /// many values older
   std::uint32_t argument{0};
   friend bool operator==(const Step&, const Step&) = default;
 };
@@ -51,6 +52,7 @@ enum class LocationKind : std::uint8_t {
   device,       // what the device has cached and is bound to
   frames,       // the frame allocator
   frame,        // what a frame is used for, by its number
+  migrations,   // how many exchanges of threads are left
   client,       // the first of the parts that the machine's user numbers; see `client_part`
 };
 /// `number` is a CPU, or what the part says.

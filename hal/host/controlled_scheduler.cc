@@ -52,10 +52,17 @@ void ControlledScheduler::start_barrier() {
 
 // ---- Taking steps
 
+void ControlledScheduler::own_access() {
+  const HostCpu& self = machine_.running();
+  const bool takes_nmis = self.nmis_left != 0 && !self.in_nmi;
+  if (self.interrupts_enabled || takes_nmis) control(Pending::plain);
+}
+
 void ControlledScheduler::control(Pending kind, bool interruptible) {
-  HostCpu& self = machine_.running();
-  const void* const loads = self.loads;
+  const void* const loads = machine_.running().loads;
   for (;;) {
+    // Another CPU, after an exchange of threads.
+    HostCpu& self = machine_.running();
     self.pending = kind;
     self.loads = loads;
     self.interruptible = interruptible;
@@ -64,22 +71,34 @@ void ControlledScheduler::control(Pending kind, bool interruptible) {
     if (next == nullptr) return;
     machine_.scheduler().switch_to(*next);
     if (machine_.scheduler().is_done()) return;
-    if (machine_.setup().hardware.backend == Backend::kvm) {
-      footprint_.record_access(place(LocationKind::processor, self.id), false);
-    }
-    if (self.takes_interrupt || self.takes_nmi) {
-      take_interrupt_now();
-      continue;
-    }
-    const bool leaves =
-        step_now_.kind == EventKind::leave || step_now_.kind == EventKind::leave_nmi;
-    footprint_.record_access(place(LocationKind::control, self.id), leaves);
-    if (kind == Pending::drained && machine_.memory().buffers_stores()) {
-      footprint_.record_access(place(LocationKind::buffer, self.id), false);
-    }
-    if (kind == Pending::pause) finish_pause(self);
-    return;
+    if (resumes(kind)) return;
   }
+}
+
+bool ControlledScheduler::resumes(Pending kind) {
+  HostCpu& self = machine_.running();
+  if (machine_.setup().hardware.backend == Backend::kvm) {
+    footprint_.record_access(place(LocationKind::processor, self.id), false);
+  }
+  if (self.takes_interrupt || self.takes_nmi) {
+    take_interrupt_now();
+    return false;
+  }
+  if (self.must_exchange()) {
+    footprint_.record_access(place(LocationKind::control, self.id), true);
+    footprint_.record_access(place(LocationKind::buffer, self.id), false);
+    self.looks.clear();
+    self.loads = nullptr;
+    machine_.interrupts().reschedule();
+    return false;
+  }
+  const bool leaves = step_now_.kind == EventKind::leave || step_now_.kind == EventKind::leave_nmi;
+  footprint_.record_access(place(LocationKind::control, self.id), leaves);
+  if (kind == Pending::drained && machine_.memory().buffers_stores()) {
+    footprint_.record_access(place(LocationKind::buffer, self.id), false);
+  }
+  if (kind == Pending::pause) finish_pause(self);
+  return true;
 }
 
 void ControlledScheduler::take_interrupt_now() {
@@ -165,7 +184,7 @@ void ControlledScheduler::list_steps() {
 }
 
 void ControlledScheduler::list_cpu(const HostCpu& cpu) {
-  if (cpu.interruptible && HardwareSteps::can_be_interrupted(cpu) && cpu.must_interrupt()) {
+  if (cpu.interruptible && HardwareSteps::can_be_interrupted(cpu) && cpu.must_serve()) {
     steps_.push_back({.kind = EventKind::interrupt, .cpu = cpu.id});
   }
   if (may_run(cpu)) steps_.push_back(own_step(cpu));
@@ -184,6 +203,8 @@ Step ControlledScheduler::own_step(const HostCpu& cpu) {
 
 bool ControlledScheduler::may_run(const HostCpu& cpu) const {
   if (cpu.place == VcpuPlace::descheduled) return false;
+  // As for an interrupt.
+  if (cpu.must_exchange()) return cpu.stores.empty();
   switch (cpu.pending) {
     case Pending::plain:
       return true;
@@ -191,6 +212,8 @@ bool ControlledScheduler::may_run(const HostCpu& cpu) const {
       return cpu.stores.empty();
     case Pending::pause:
       return sees_change(cpu) || may_stall(cpu);
+    case Pending::thread:
+      return !cpu.exchange.waits() || machine_.scheduler().meets(cpu);
     case Pending::idle:
       break;
   }

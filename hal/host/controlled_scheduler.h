@@ -39,6 +39,9 @@ class ControlledScheduler {
   /// picks this CPU's.
   void control(Pending kind, bool interruptible = true);
 
+  /// The same before an access to the CPU's own words. No step if nothing can come in between.
+  void own_access();
+
   /// Accounts for an operation within the step being taken.
   void note(OpClass op, std::uint64_t value);
   /// What each process has done and seen, in its own order, whichever order lies between them.
@@ -50,6 +53,8 @@ class ControlledScheduler {
   HostCpu* next_step();
   void finish_step();
   void take_interrupt_now();
+  /// The CPU's step was picked. True if it is to do the operation that it stands before.
+  bool resumes(Pending kind);
   void finish_pause(HostCpu& cpu);
   void list_steps();
   void list_cpu(const HostCpu& cpu);

@@ -74,6 +74,7 @@ void Deviations::perform(const Action& action) {
       if (machine_.setup().programs.nmi == nullptr || target.nmi_pending) break;
       target.nmi_pending = true;
       target.nmi_address = action.argument;
+      target.nmi_after = action.level - 1U;
       break;
     case EventKind::migrate:
       if (!machine_.deviations().effects().can_migrate(action)) break;

@@ -9,6 +9,7 @@ namespace shootdown::host {
 
 void HardwareSteps::prepare() {
   device_walks_left_ = (std::uint32_t{1} << exploration().device_walks.size()) - 1;
+  migrations_left_ = exploration().migrations;
 }
 
 const Exploration& HardwareSteps::exploration() const { return machine_.setup().exploration; }
@@ -48,6 +49,11 @@ void HardwareSteps::list_possible(std::vector<Step>& steps) const {
   for (std::uint32_t i = 0; i < exploration().device_walks.size(); ++i) {
     if (((device_walks_left_ >> i) & 1) == 0) continue;
     steps.push_back({.kind = EventKind::device, .cpu = 0, .argument = i});
+  }
+  for (CpuId id = 0; migrations_left_ != 0 && id < machine_.cpu_count(); ++id) {
+    for (CpuId other = id + 1; other < machine_.cpu_count(); ++other) {
+      steps.push_back({.kind = EventKind::migrate, .cpu = id, .argument = other});
+    }
   }
 }
 
@@ -137,6 +143,10 @@ void HardwareSteps::take(const Step& step) {
       machine_.record_access(place(LocationKind::pending, cpu.id), true);
       cpu.call_pending = true;
       break;
+    case EventKind::migrate:
+      --migrations_left_;
+      try_migrate(cpu, machine_.cpu(step.argument));
+      break;
     default:
       // No step of the hardware: is_step and is_of_cpu say what a controller may be offered.
       std::abort();
@@ -191,6 +201,19 @@ void HardwareSteps::try_evict_pointers(HostCpu& cpu, VirtAddr address) {
   const bool drops = cpu.tlb.psc.size() != before;
   machine_.record_access(place(LocationKind::tables, cpu.id), drops);
   if (drops) machine_.record_access(place(LocationKind::table_drops, cpu.id), true);
+}
+
+void HardwareSteps::try_migrate(HostCpu& cpu, HostCpu& other) {
+  machine_.record_access(place(LocationKind::migrations), true);
+  // In vain or not, as with fills. Where a thread stands decides, so this conflicts with its steps.
+  for (const HostCpu* one : {&cpu, &other}) {
+    machine_.record_access(place(LocationKind::control, one->id), true);
+  }
+  for (const HostCpu* one : {&cpu, &other}) {
+    const bool stands = one->started && one->interruptible && one->is_preemptible();
+    if (!stands || one->exchange.state != Exchange::State::none) return;
+  }
+  machine_.scheduler().ask_for_exchange(cpu, other);
 }
 
 }  // namespace shootdown::host

@@ -42,9 +42,11 @@ class HardwareSteps {
   void try_fill(HostCpu& cpu, std::uint32_t number);
   void try_evict(HostCpu& cpu, std::uint32_t number);
   void try_evict_pointers(HostCpu& cpu, VirtAddr address);
+  void try_migrate(HostCpu& cpu, HostCpu& other);
 
   Machine& machine_;
   std::uint32_t device_walks_left_{0};
+  unsigned migrations_left_{0};
 };
 
 }  // namespace shootdown::host

@@ -20,6 +20,7 @@ void HostCpu::prepare(const Setup& setup) {
   has_lost = false;
   nmi_pending = false;
   in_nmi = false;
+  nmi_after = 0;
   in_emulation = false;
   place = VcpuPlace::running;
   blocked = false;

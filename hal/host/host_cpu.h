@@ -28,6 +28,7 @@ enum class Pending : std::uint8_t {
   plain,
   drained,  // one that waits until the CPU's store buffer is empty
   pause,    // one that waits until a word that the CPU has looked at changes
+  thread,   // one that waits until another thread has come
   idle,     // none: the program is over
 };
 
@@ -60,7 +61,8 @@ struct HostCpu {
   bool has_lost{false};     // an interrupt to this CPU got lost and was not sent again
   bool nmi_pending{false};  // for the next visible operation, or for the end of the NMI before
   bool in_nmi{false};
-  VirtAddr nmi_address{0};  // what its handler is to read
+  std::uint32_t nmi_after{0};  // how many accesses of the CPU come before the one that waits
+  VirtAddr nmi_address{0};     // what its handler is to read
   /// The host emulates an access of this CPU: the address is translated, the access is not done.
   bool in_emulation{false};
   VcpuPlace place{VcpuPlace::running};
@@ -101,8 +103,12 @@ struct HostCpu {
     return call_pending || bau_pending || nmi_pending || exchange.is_asked();
   }
   [[nodiscard]] bool must_interrupt() const {
-    return ((call_pending || bau_pending) && interrupts_enabled) || (nmi_pending && !in_nmi) ||
-           must_exchange();
+    return (nmi_pending && !in_nmi) || must_take_maskable();
+  }
+  [[nodiscard]] bool must_take_maskable() const { return must_serve() || must_exchange(); }
+  /// One that a handler is for.
+  [[nodiscard]] bool must_serve() const {
+    return (call_pending || bau_pending) && interrupts_enabled;
   }
   /// Whether the kernel may take the thread off the CPU.
   [[nodiscard]] bool is_preemptible() const {

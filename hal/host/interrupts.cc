@@ -86,12 +86,19 @@ bool Interrupts::has_lost_one() const {
 // ---- Delivery
 
 void Interrupts::take() {
+  HostCpu& first = machine_.running();
+  // Once for each access, whatever else comes before it.
+  const bool nmi_later = first.nmi_pending && first.nmi_after > 0;
+  if (nmi_later) --first.nmi_after;
   // Another CPU after each exchange of threads.
   while (machine_.running().must_interrupt()) {
     HostCpu& self = machine_.running();
     if (self.nmi_pending && !self.in_nmi) {
-      serve_nmi();
-      continue;
+      if (!nmi_later || &self != &first) {
+        serve_nmi();
+        continue;
+      }
+      if (!self.must_take_maskable()) return;
     }
     if (self.hold > 0) {
       --self.hold;

@@ -15,7 +15,8 @@ struct Action {
   /// hold: operations; drain: stores; fill, nmi, device: virtual address; evict, deliver, overtake:
   /// choice; fail: how; stale: how many values older; migrate: the other CPU
   std::uint64_t argument{0};
-  /// fill, device: level of the last entry that the walk reads
+  /// fill, device: level of the last entry that the walk reads; nmi: the access of the CPU before
+  /// which it arrives, its own words included, counted from 1
   std::uint8_t level{1};
 };
 

@@ -21,6 +21,7 @@ void Scheduler::prepare() {
   changes_ = 0;
   unfinished_ = machine_.cpu_count();
   done_ = false;
+  own_steps_ = false;
   have_action_ = false;
   stall_rounds_ = 0;
 }
@@ -32,6 +33,8 @@ void Scheduler::restart() {
 
 void Scheduler::start() {
   next_stop_ = 0;
+  const Exploration& exploration = machine_.setup().exploration;
+  own_steps_ = exploration.controller != nullptr && exploration.own_accesses;
   if (!machine_.controlled().is_on()) fetch_action();
 }
 
@@ -73,6 +76,10 @@ void Scheduler::choose_uninterrupted() {
   } else {
     choose(Pending::plain);
   }
+}
+
+void Scheduler::choose_own() {
+  if (machine_.controlled().is_on() && !done_) machine_.controlled().own_access();
 }
 
 void Scheduler::interrupt() {
@@ -174,7 +181,11 @@ void Scheduler::exchange_threads() {
   machine_.memory().serialise(*running_);
   released(running_);
   running_->exchange.state = Exchange::State::waits;
-  while (running_->exchange.waits()) {
+  while (running_->exchange.waits() && machine_.controlled().is_on() && !done_) {
+    if (meets(*running_)) swap_threads();
+    machine_.controlled().control(Pending::thread);
+  }
+  while (running_->exchange.waits() && !done_) {
     if (meets(*running_)) {
       swap_threads();
     } else if (running_->must_interrupt()) {
@@ -193,9 +204,23 @@ void Scheduler::swap_threads() {
   machine_.memory().serialise(other);
   machine_.memory().meet(self, other);
   std::swap(self.thread, other.thread);
+  // Under a controller: both stand before the same, and this step is of both.
+  for (HostCpu* cpu : {&self, &other}) {
+    machine_.record_access(place(LocationKind::control, cpu->id), true);
+    cpu->pending = Pending::thread;
+    cpu->interruptible = true;
+    cpu->looks.clear();
+  }
   ++self.exchange.done;
   ++other.exchange.done;
+  const bool was_blocked = self.blocked;
+  const bool other_was = other.blocked;
   end_exchange(self, other);
+  if (machine_.controlled().is_on()) {
+    // Said of the threads: whether they are behind the end of their programs.
+    self.blocked = other_was;
+    other.blocked = was_blocked;
+  }
   // This code is the thread's, which has just moved.
   running_ = &other;
 }
@@ -231,7 +256,7 @@ void Scheduler::block() {
   HostCpu* next = next_stalled();
   if (next == nullptr) report_deadlock();
   // An interrupt held back by the schedule arrives when the CPU has nothing else to do.
-  if (next->blocked) next->hold = 0;
+  if (next->blocked) next->hold = next->nmi_after = 0;
   if (next != &self) switch_to(*next);
   self.blocked = false;
 }

@@ -39,8 +39,11 @@ class Scheduler {
     }
   }
   /// Before an access that no other CPU can notice: no other CPU acts here, but an interrupt that
-  /// the schedule has held back may arrive.
+  /// the schedule has held back may arrive, or an NMI that it wants here.
   void own_access() {
+    if (own_steps_) [[unlikely]] {
+      choose_own();
+    }
     if (running_->is_awaited()) [[unlikely]] {
       interrupt();
     }
@@ -66,6 +69,8 @@ class Scheduler {
 
   /// The threads of the two are to change places, as soon as each can be taken off.
   void ask_for_exchange(HostCpu& one, HostCpu& other);
+  /// Both CPUs of an exchange are idle.
+  [[nodiscard]] bool meets(const HostCpu& cpu) const;
 
   [[nodiscard]] HostCpu& running() const { return *running_; }
   /// Visible operations so far.
@@ -93,6 +98,7 @@ class Scheduler {
  private:
   void choose(Pending kind);
   void choose_uninterrupted();
+  void choose_own();
   void interrupt();
   void fetch_action();
   void block();
@@ -101,8 +107,6 @@ class Scheduler {
   [[nodiscard]] static bool is_idle(const HostCpu& cpu) {
     return cpu.exchange.waits() && !cpu.in_interrupt && !cpu.in_nmi;
   }
-  /// Both CPUs of an exchange are idle.
-  [[nodiscard]] bool meets(const HostCpu& cpu) const;
   void swap_threads();
   void wait_for_thread();
   void end_exchange(HostCpu& one, HostCpu& other);
@@ -119,6 +123,7 @@ class Scheduler {
   std::uint64_t changes_{0};
   CpuId unfinished_{0};
   bool done_{false};
+  bool own_steps_{false};  // a controller is asked before accesses to own words
   bool have_action_{false};
   Action action_{};  // the schedule's next, due at next_stop_
   unsigned stall_rounds_{0};

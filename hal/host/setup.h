@@ -89,6 +89,12 @@ struct Exploration {
   std::vector<VirtAddr> evictions{};
   /// With KVM: how often the host may take the processor from each CPU.
   unsigned preemptions{0};
+  /// How often the threads of two CPUs change places, whichever two, at moments at which both can
+  /// be taken off. At others an attempt is in vain, and counts.
+  unsigned migrations{0};
+  /// Interrupts and NMIs may come before accesses to the CPU's own words, too. No other CPU acts
+  /// there.
+  bool own_accesses{false};
   /// For each of these addresses, at most 31, each CPU takes one NMI at some moment, whose handler
   /// is to read the address.
   std::vector<VirtAddr> nmis{};

@@ -24,6 +24,7 @@ class SmallMachine {
   const Report& run(Controller& controller) {
     lab_.restart(setup_for(controller));
     for (auto& word : words_) word.poke(0);
+    for (auto& word : own_) word.poke(0);
     for (auto& seen : seen_) seen.clear();
     if (program_.uses_pages()) build_tables();
     for (CpuId cpu = 0; cpu < program_.cpus; ++cpu) {
@@ -31,6 +32,11 @@ class SmallMachine {
     }
     lab_.on_interrupt([this] { execute(program_.handler); });
     lab_.on_nmi([this] { execute(program_.nmi_handler); });
+    lab_.on_reschedule([this] {
+      HostHal::enable_interrupts();
+      lab_.machine().scheduler().exchange_threads();
+      HostHal::disable_interrupts();
+    });
     return lab_.run();
   }
 
@@ -43,6 +49,7 @@ class SmallMachine {
       text += lab_.machine().cpu(cpu).thread->finished ? "|" : "waits|";
     }
     for (const auto& word : words_) text += std::to_string(word.peek()) + ",";
+    for (const auto& word : own_) text += std::to_string(word.peek()) + ",";
     if (program_.uses_pages()) {
       for (const std::uint64_t* entry : entries_) text += std::to_string(*entry) + ",";
       for (const std::uint32_t frame : frames_) {
@@ -82,6 +89,8 @@ class SmallMachine {
     exploration.duplicates = program_.duplicates;
     exploration.stall_limit = program_.losses != 0 ? kStallLimit : 0;
     exploration.preemptions = program_.preemptions;
+    exploration.migrations = program_.migrations;
+    exploration.own_accesses = program_.own_accesses;
     return setup;
   }
 
@@ -190,6 +199,13 @@ class SmallMachine {
       machine.scheduler().visible();
       machine.device().forget(0, address(op.object), address(op.object + 1));
       machine.changed();
+    } else if (op.kind == SmallOp::stay) {
+      HostHal::disable_preemption();
+    } else if (op.kind == SmallOp::own_load) {
+      saw(own_[machine.running().id].owner_load());
+    } else if (op.kind == SmallOp::own_store) {
+      auto& mine = own_[machine.running().id];
+      mine.store(mine.owner_load() + 1, std::memory_order_relaxed);
     } else {
       unsigned pauses = 0;
       while (words_[op.object].load(std::memory_order_relaxed) == 0) {
@@ -203,6 +219,7 @@ class SmallMachine {
   const SmallProgram program_;
   MachineFixture lab_;
   std::array<HostAtomic<std::uint32_t>, 2> words_;
+  std::array<HostAtomic<std::uint32_t>, SmallProgram::kMaxCpus> own_;
   std::array<std::vector<std::uint64_t>, SmallProgram::kMaxCpus> seen_;
   std::array<std::uint64_t*, 3> entries_{};  // of both pages, and of their page table
   std::array<std::uint32_t, 2> other_{};

@@ -13,9 +13,11 @@ namespace shootdown::host {
 /// What a random program may contain.
 enum class Flavour : std::uint8_t { words, waits, pages, interrupts };
 /// What acts beside it: walks in several steps and evictions, NMIs, a device, faults of the
-/// interrupt controller, a host.
-enum class Actor : std::uint8_t { walker, nmi, device, faults, host };
-inline constexpr unsigned kActors = 5;
+/// interrupt controller, a host, threads that change CPUs, interrupts between own accesses.
+enum class Actor : std::uint8_t { walker, nmi, device, faults, host, threads, own };
+inline constexpr unsigned kActors = 7;
+/// Seeds of programs count by this.
+inline constexpr unsigned kActorStride = 5;
 
 struct SmallOp {
   enum Kind : std::uint8_t {
@@ -35,6 +37,9 @@ struct SmallOp {
     retable,       // another page table is hooked in, with other pages
     forget,        // tell the device
     await_answer,  // as await, but a lost interrupt is sent again
+    stay,          // preemption is off from here on
+    own_load,      // of a word of this CPU, which its handlers write
+    own_store,
   };
   Kind kind;
   unsigned object;  // word or page
@@ -60,10 +65,12 @@ struct SmallProgram {
   unsigned losses{0};
   unsigned duplicates{0};
   unsigned preemptions{0};
+  unsigned migrations{0};
+  bool own_accesses{false};
 
   [[nodiscard]] bool has_actors() const {
-    return nmis + losses + duplicates + preemptions != 0 || !evictions.empty() ||
-           !device_walks.empty() || !fills.empty();
+    return nmis + losses + duplicates + preemptions + migrations != 0 || own_accesses ||
+           !evictions.empty() || !device_walks.empty() || !fills.empty();
   }
   [[nodiscard]] bool uses_pages() const {
     const auto any = [](const std::vector<SmallOp>& ops) {
@@ -164,6 +171,16 @@ inline void add_actor(SmallProgram& program, Actor actor, SmallRandom& random) {
       program.preemptions = 1;
       program.handler = {random.op({load, store, exchange, invlpg})};
       break;
+    case Actor::threads:
+      program.migrations = 1;
+      program.handler = {random.op({load, store, exchange})};
+      break;
+    case Actor::own:
+      program.own_accesses = true;
+      program.nmis = random.below(2);
+      program.nmi_handler = {random.op({own_load, own_store, load})};
+      program.handler = {random.op({own_load, own_store, own_store, store})};
+      break;
   }
 }
 
@@ -176,15 +193,19 @@ inline SmallProgram random_program(Actor actor, std::uint64_t seed) {
       {remap, unmap, retable, forget, forget, read_page},
       {load, interrupt, interrupt, await_answer, off},
       {load, store, exchange, interrupt, off, on, read_page, write_page, remap},
+      {load, store, exchange, interrupt, off, on, await, stay},
+      {own_load, own_load, own_store, load, store, interrupt, off, on},
   }};
-  SmallRandom random((seed * kActors) + static_cast<unsigned>(actor));
+  SmallRandom random((seed * kActorStride) + static_cast<unsigned>(actor));
   SmallProgram program;
   program.memory = random.below(2) == 0 ? Memory::sc : Memory::tso;
   program.cpus = random.below(3) == 0 ? 1 : 2;
+  if (actor == Actor::threads) program.cpus = 2;
   add_actor(program, actor, random);
   for (unsigned cpu = 0; cpu < program.cpus; ++cpu) {
-    const bool is_short =
-        actor == Actor::walker ? program.fills.size() != 1 : actor == Actor::faults && cpu == 0;
+    const bool is_short = actor == Actor::walker
+                              ? program.fills.size() != 1
+                              : (actor == Actor::faults || actor == Actor::threads) && cpu == 0;
     const unsigned length = 1 + random.below(program.cpus == 1 ? 4 : is_short ? 1 : 2);
     for (unsigned i = 0; i < length; ++i) {
       program.code[cpu].push_back(random.op(kKinds[static_cast<unsigned>(actor)]));

@@ -71,9 +71,9 @@ void compare_quarter(std::uint64_t first_seed) {
 constexpr std::uint64_t kWithActor = 800;  // programs for each actor
 constexpr std::uint64_t kMostPlainWithActor = 10100;
 
-void compare_with(Actor actor, std::uint64_t least_whole) {
+void compare_with(Actor actor, std::uint64_t least_whole, std::uint64_t programs = kWithActor) {
   Comparison comparison{.most_plain = kMostPlainWithActor};
-  for (std::uint64_t seed = 1; seed <= kWithActor; ++seed) {
+  for (std::uint64_t seed = 1; seed <= programs; ++seed) {
     comparison.compare(random_program(actor, seed), seed);
     if (testing::Test::HasFatalFailure()) return;
   }
@@ -90,6 +90,9 @@ TEST(SoundnessWithActors, Nmis) { compare_with(Actor::nmi, 500); }
 TEST(SoundnessWithActors, ADevice) { compare_with(Actor::device, 650); }
 TEST(SoundnessWithActors, LostAndDuplicateInterrupts) { compare_with(Actor::faults, 450); }
 TEST(SoundnessWithActors, AHostThatPreempts) { compare_with(Actor::host, 600); }
+
+TEST(SoundnessWithActors, ThreadsThatChangeCpus) { compare_with(Actor::threads, 140, 200); }
+TEST(SoundnessWithActors, InterruptsBetweenOwnAccesses) { compare_with(Actor::own, 150, 200); }
 
 }  // namespace
 }  // namespace shootdown::host
