@@ -87,7 +87,7 @@ bool Interrupts::has_lost_one() const {
 
 void Interrupts::take() {
   HostCpu& first = machine_.running();
-  // Once for each access, whatever else comes before it.
+  // Once for each access, also if another interrupt comes before it.
   const bool nmi_later = first.nmi_pending && first.nmi_after > 0;
   if (nmi_later) --first.nmi_after;
   // Another CPU after each exchange of threads.
