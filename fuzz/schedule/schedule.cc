@@ -111,8 +111,19 @@ bool LiveSchedule::deviate_as_told() {
   return true;
 }
 
+unsigned LiveSchedule::some_cached_page(unsigned id) {
+  const auto& entries = cpu(id).tlb.entries;
+  unsigned found = some_page() % kPages;
+  unsigned seen = 0;
+  for (const host::TlbEntry& entry : entries) {
+    const unsigned page = page_of(entry.page << entry.shift);
+    if (page != kPages && random_.below(++seen) == 0) found = page;
+  }
+  return found;
+}
+
 void LiveSchedule::interrupt_by_nmi(unsigned cpu) {
-  const unsigned page = some_page() % kPages;
+  const unsigned page = some_cached_page(cpu);
   const unsigned access = random_.chance(1, 2) ? 1 : random_.between(1, 4);
   deviate(EventKind::nmi, cpu, shape(EventKind::nmi).arg_of(page, access));
 }

@@ -44,8 +44,8 @@ class LiveSchedule : public host::ScheduleSource {
   /// `cpu` fills a translation that matters: of a page that some operation names.
   void fill(unsigned cpu) { deviate(EventKind::fill, cpu, some_page()); }
 
-  /// An NMI comes to `cpu`, whose handler reads a page that some operation names, now or before one
-  /// of the next accesses to its own words.
+  /// An NMI comes to `cpu`, whose handler reads a page that the CPU has cached, if there is one,
+  /// now or before one of the next accesses to its own words.
   void interrupt_by_nmi(unsigned cpu);
 
   /// Another CPU runs. As likely as not the one that stands still fills a translation first, or it
@@ -63,6 +63,7 @@ class LiveSchedule : public host::ScheduleSource {
   /// Another busy CPU, each with the same chance, or the running one if there is none.
   [[nodiscard]] unsigned some_other_cpu();
   [[nodiscard]] unsigned some_page();
+  [[nodiscard]] unsigned some_cached_page(unsigned id);
   /// One in so many, from 4 to 256: how often something happens differs wildly from run to run.
   [[nodiscard]] unsigned wild_rate() { return 4U << random_.below(7); }
   [[nodiscard]] Random& random() { return random_; }

@@ -129,6 +129,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--backend", metavar="NAME")
     parser.add_argument("--any-switch", action="store_true")
     parser.add_argument("--chains", action="store_true")
+    parser.add_argument("--migrate", action="store_true")
     parser.add_argument("--published", type=Path, metavar="TREE",
                         help="compare the counts with docs/executions.md there")
     args = parser.parse_args(argv)
@@ -137,7 +138,8 @@ def main(argv: list[str]) -> int:
     print(f"{wanted.name}: {wanted.title}" if wanted else right)
     how = ["--strategy", args.strategy] + [word for one in args.turn for word in ("--turn", one)]
     how += ["--backend", args.backend] if args.backend else []
-    how += [option for option, is_given in (("--any-switch", args.any_switch), ("--chains", args.chains))
+    how += [option for option, is_given in (("--any-switch", args.any_switch), ("--chains", args.chains),
+                                         ("--migrate", args.migrate))
             if is_given]
     failures = 0
     counts: list[str] = []

@@ -100,6 +100,11 @@ MUTANTS = {
     "o21_pending_user_flushes_cleared_on_the_user_root": (1000, 0),
     "o22_kernel_root_forgotten_too_early": (5000, 0),
     "o30_lazy_on_the_kernels_mm": (200000, 0),
+    "o50_flush_changes_cpus": (1000, 0),
+    "o50a_batch_flush_changes_cpus": (5000, 0),
+    "o50b_kernel_flush_changes_cpus": (1000, 0),
+    "o50c_no_flush_stays_on_its_cpu": (1000, 0),
+    "o51_wait_for_walkers_changes_cpus": (25000, 0),
     "o45_large_page_goes_without_lazy_cpus": (0, 0),
     "o46_freed_table_flushed_at_one_address": (0, 0),
     "o47_split_spares_lazy_cpus": (0, 0),
@@ -125,6 +130,9 @@ _MEETING = _AIMED + [
     "--any-switch",
     "--chains",
 ]
+
+# Threads change CPUs in every run.
+_MIGRATING = ["--migrate"]
 
 HOW = {
     "m04_no_barrier_at_switch_in": _AIMED + [
@@ -198,6 +206,11 @@ HOW = {
         "--turn",
         "nmi+pti",
     ],
+    "o50_flush_changes_cpus": _MIGRATING,
+    "o50a_batch_flush_changes_cpus": _MIGRATING,
+    "o50b_kernel_flush_changes_cpus": _MIGRATING,
+    "o50c_no_flush_stays_on_its_cpu": _MIGRATING,
+    "o51_wait_for_walkers_changes_cpus": _MEETING + _MIGRATING,
 }
 
 # Orders that are too weak show only where a compiler reorders.
