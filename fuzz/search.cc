@@ -11,6 +11,7 @@
 #include <system_error>
 #include <vector>
 
+#include "fuzz/run/chain_search.h"
 #include "fuzz/run/limit_tally.h"
 #include "fuzz/run/plainest.h"
 #include "fuzz/run/runner.h"
@@ -68,6 +69,12 @@ constexpr const char* kHelp =
     "  --migrate         in every run threads move from CPU to CPU; without --plain they do in one "
     "of\n"
     "                    three anyway\n"
+    "  --exhaustive-chains N\n"
+    "                    no random runs, but all chains of up to four operations on one region, "
+    "on\n"
+    "                    2 and 3 CPUs, with up to N preemptions, 0 to 2; --seed is the first of "
+    "the\n"
+    "                    families of runs, and what is begun of them is done to its end\n"
     "  --out FILE        write the scenario that fired to FILE: as text if FILE ends in .txt, else "
     "as bytes\n"
     "  --replay FILE     search nothing; tell the story of FILE with the core that this program "
@@ -95,6 +102,8 @@ struct Options {
   Strategy strategy{Strategy::random};
   bool plain{false};
   bool migrate{false};
+  bool chains{false};
+  unsigned chain_preemptions{0};
   bool cpus_given{false};
   bool ops_given{false};
   bool deviations_given{false};
@@ -195,8 +204,10 @@ bool parse_option(const char* name, Value&& value, Options& options) {
       {"--cpus", 1, kMaxCpus, nullptr, &options.generate.cpus},
       {"--ops", 1, kMaxOpsPerCpu, nullptr, &options.generate.ops_per_cpu},
       {"--deviations", 0, kMaxDeviations, nullptr, &options.generate.max_deviations},
+      {"--exhaustive-chains", 0, 2, nullptr, &options.chain_preemptions},
   };
   const std::string_view word = name;
+  options.chains |= word == "--exhaustive-chains";
   options.cpus_given |= word == "--cpus";
   options.ops_given |= word == "--ops";
   options.deviations_given |= word == "--deviations";
@@ -269,13 +280,15 @@ std::string own_name(char** argv) {
 }
 
 /// A command that shows what was found. If it was not kept, one that finds it at once and keeps it.
-std::string how_to_replay(char** argv, const Options& options, std::uint64_t seed) {
+std::string how_to_replay(char** argv, const Options& options, std::uint64_t seed,
+                          std::uint64_t executions) {
   const std::string program = "  " + own_name(argv);
   if (!options.out.empty()) return program + " --replay " + shell_quoted(options.out);
   std::string command = program;
   for (char** word = argv + 1; *word != nullptr; ++word) command += " " + shell_quoted(*word);
   // The last of several counts.
-  return command + " --seed " + std::to_string(seed) + " --executions 1 --out found.bin";
+  return command + " --seed " + std::to_string(seed) + " --executions " +
+         std::to_string(executions) + " --out found.bin";
 }
 
 /// What a search has found: the number of the first execution that failed, and the report that
@@ -315,7 +328,27 @@ int report(const Finds& finds, const Options& options, char** argv, std::uint64_
                 executions, finds.first_title.c_str());
   }
   std::printf("%s:\n%s\n", options.out.empty() ? "To keep it" : "To see it again",
-              how_to_replay(argv, options, options.seed + finds.shown - 1).c_str());
+              how_to_replay(argv, options, options.seed + finds.shown - 1, 1).c_str());
+  return kFound;
+}
+
+/// The family in which a chain was found, and after how many executions, in all and in it.
+struct FoundFamily {
+  std::uint64_t number;
+  std::uint64_t executions;
+  std::uint64_t again;
+};
+
+int report_chain(const shootdown::host::Report& report, const Scenario& scenario,
+                 const Options& options, char** argv, const FoundFamily& found) {
+  std::string error;
+  std::printf("found %s after %" PRIu64 " executions\n", title(report).c_str(), found.executions);
+  if (!options.out.empty() && !save(options.out, scenario, error)) {
+    std::fprintf(stderr, "search: %s\n", error.c_str());
+    return kCouldNot;
+  }
+  std::printf("%s:\n%s\n", options.out.empty() ? "To keep it" : "To see it again",
+              how_to_replay(argv, options, found.number, found.again).c_str());
   return kFound;
 }
 
@@ -400,12 +433,39 @@ int search(const Options& options, char** argv) {
   return whole ? kOk : kCouldNot;
 }
 
+/// What is found has the number of its family in the place of a seed.
+int search_chains(const Options& options, char** argv) {
+  auto* runner = new Runner;
+  ChainSearch chains(*runner, options.chain_preemptions);
+  std::uint64_t executions = 0;
+  std::uint64_t operations = 0;
+  std::uint64_t family = options.seed;
+  for (; executions < options.executions && family < ChainSearch::families(); ++family) {
+    const std::uint64_t before = executions;
+    const bool passed = chains.run(family, [&] {
+      ++executions;
+      operations += runner->machine().step();
+      return !runner->report().failed() && stopped == 0;
+    });
+    if (passed) continue;
+    if (!runner->report().failed()) break;
+    return report_chain(runner->report(), chains.scenario(), options, argv,
+                        {.number = family, .executions = executions, .again = executions - before});
+  }
+  std::printf("%" PRIu64 " of %" PRIu64 " families\n", family, ChainSearch::families());
+  std::printf("%s after %" PRIu64 " executions, %" PRIu64 " visible operations\n",
+              stopped == 0 ? "clean" : "stopped", executions, operations);
+  return stopped == 0 ? kOk : kCouldNot;
+}
+
 /// Returns the exit status. An output that cannot be written is found out before the search.
 int work(const Options& options, char** argv) {
   shootdown::host::go_where_the_user_stands();
   if (!options.replay.empty()) return replay(options.replay);
   std::string error;
-  if (options.out.empty() || can_save(options.out, error)) return search(options, argv);
+  if (options.out.empty() || can_save(options.out, error)) {
+    return options.chains ? search_chains(options, argv) : search(options, argv);
+  }
   std::fprintf(stderr, "search: %s\n", error.c_str());
   return kCouldNot;
 }

@@ -20,6 +20,7 @@ class Settings:
     dictionary: Path | None
     corpus: Path  # a folder of the campaign's own, which the engines may change
     scenarios: bool = True  # inputs are scenarios as bytes
+    focuses: tuple[str, ...] = ()  # where half of a random search looks; by name
 
 
 @dataclass

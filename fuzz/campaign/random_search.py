@@ -18,6 +18,11 @@ _STOPPED = re.compile(r"^stopped after (\d+) executions")
 # ones are short: a campaign that ends early has made some executions, and knows how many.
 _FIRST_SLICE = 1_000
 _SLICE = 50_000
+# With focuses each second slice has one of them, in turns, so that each has its share soon.
+_FOCUSED_SLICE = 5_000
+# Of the chains so many families are run without a preemption first.
+_BROAD = 200_000
+_FAMILIES = re.compile(r"^(\d+) of (\d+) families$", re.MULTILINE)
 
 
 class RandomSearch(Engine):
@@ -29,11 +34,12 @@ class RandomSearch(Engine):
         # Run i of a slice uses seed S + i. Neither workers nor neighbouring campaign seeds meet.
         self._seed = self.settings.seed * 2**32 + self.index * 2**48
         self._done = 0
+        self._slices = 0
         self._found: Path | None = None
 
     def start(self) -> None:
         self._began = self._began or time.monotonic()
-        size = min(_SLICE, max(_FIRST_SLICE, self._done))
+        size = min(_FOCUSED_SLICE if self.settings.focuses else _SLICE, max(_FIRST_SLICE, self._done))
         if self.settings.executions is not None:
             size = min(size, self.settings.executions - self._done)
         self._found = self.work / f"found-{self._done}"
@@ -43,8 +49,10 @@ class RandomSearch(Engine):
     def _argv(self, size: int) -> list[str]:
         """The command line of the slice that is next."""
         strategy = [] if self.strategy == "random" else ["--strategy", self.strategy]
+        focuses = self.settings.focuses
+        focus = ["--focus", focuses[self._slices // 2 % len(focuses)]] if focuses and self._slices % 2 else []
         return [str(self.program), "--seed", str((self._seed + self._done) % 2**64),
-                "--executions", str(size), *strategy]
+                "--executions", str(size), *strategy, *focus]
 
     def poll(self) -> list[Find]:
         if self._process is None:
@@ -72,6 +80,7 @@ class RandomSearch(Engine):
         last = lines[-1]
         if process.status == 0 and (match := _CLEAN.match(last)):
             self._count(int(match[1]))
+            self._passed("\n".join(lines))
         elif process.status == 1 and (match := _FOUND.search("\n".join(lines))):
             again = tuple(self._argv(int(match[3])))
             self._count(int(match[3]))
@@ -83,6 +92,10 @@ class RandomSearch(Engine):
             self.failure = (f"{self.program} ended with exit status {process.status}"
                             + process.last_words())
         return []
+
+    def _passed(self, output: str) -> None:
+        """A slice has found nothing."""
+        self._slices += 1
 
     def _count(self, executions: int) -> None:
         self._done += executions
@@ -108,3 +121,29 @@ class WindowSearch(RandomSearch):
 
     name = "aimed"
     strategy = "aimed"
+
+
+class ChainSearch(RandomSearch):
+    """No random runs, but all short chains of operations on one region: many without a preemption, then from the
+    first on with one each.
+    """
+
+    name = "chains"
+
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        self._family = 0
+        self._preemptions = 0
+
+    def _argv(self, size: int) -> list[str]:
+        return [str(self.program), "--exhaustive-chains", str(self._preemptions), "--seed", str(self._family),
+                "--executions", str(size)]
+
+    def _passed(self, output: str) -> None:
+        if not (match := _FAMILIES.search(output)):
+            return
+        self._family = int(match[1])
+        ended = match[1] == match[2]
+        self.finished = ended and self._preemptions == 1
+        if self._preemptions == 0 and (ended or self._family >= _BROAD):
+            self._family, self._preemptions = 0, 1

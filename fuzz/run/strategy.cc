@@ -137,7 +137,7 @@ const host::Report& Search::run(std::uint64_t seed) {
       walk_.start(scenario_, stream);
       return runner_.run(scenario_, walk_);
     case Strategy::aimed:
-      window_targeted_.start(scenario_, stream);
+      window_targeted_.start(scenario_, stream, options_.focused || options_.focus != nullptr);
       return runner_.run(scenario_, window_targeted_);
     case Strategy::random:
     case Strategy::pct:

@@ -89,9 +89,15 @@ constexpr Focus kFocuses[] = {
     {"broadcast, batches",
      [](Random& random, Header& header) {
        header.broadcast = true;
-       header.mms = random.between(2, kMaxMms);
+       header.mms = random.chance(1, 2) ? 3 : random.between(2, kMaxMms);
      },
-     kBatch},
+     kAlways | bits(OpKind::reclaim, OpKind::batch_flush)},
+    {"broadcast, mms that come and go",
+     [](Random&, Header& header) {
+       header.broadcast = true;
+       header.mms = 3;
+     },
+     kAlways | bits(OpKind::exit, OpKind::leave, OpKind::idle, OpKind::flush_mm)},
     {"broadcast, store buffers",
      [](Random& random, Header& header) {
        header.broadcast = header.tso = true;
@@ -125,7 +131,8 @@ constexpr Focus kFocuses[] = {
        header.tso = random.chance(1, 2);
      },
      kTables},
-    {"walkers, store buffers", [](Random&, Header& header) { header.tso = true; }, kTables},
+    {"walkers, deferred tables, store buffers",
+     [](Random&, Header& header) { header.defer_tables = header.tso = true; }, kTables},
     {"device", [](Random&, Header& header) { header.device = true; }},
     {"lost interrupts", [](Random&, Header& header) { header.faults = true; }},
     {"erratum of INVLPG", [](Random&, Header& header) { header.invlpg_erratum = true; }, kKernel},

@@ -9,24 +9,41 @@
 
 namespace shootdown::fuzz {
 
-/// Aims at windows: when a CPU has switched interrupts off it is in the middle of something that
-/// others must not see half done. There it is preempted much more often than elsewhere, and on the
-/// way in it fills translations, so that it has something that can become stale. NMIs, where there
-/// are any, come there, too, handlers included.
+/// What a run takes for a window.
+enum class Windows : std::uint8_t {
+  interrupts_off,  // a task that has switched interrupts off, with fills on its way in
+  reads,           // a task that has read a word and goes on from what it has read
+  handlers,        // as the first, and the handlers of interrupts
+  kCount,
+};
+
+/// Aims at windows: a CPU is in the middle of something that others must not see half done, or goes
+/// on from what it has read and others may have changed. There it is preempted much more often than
+/// elsewhere, and it fills translations, so that it has something that can become stale. NMIs,
+/// where there are any, come there, too, and often one waits for the CPU when it goes on.
 class WindowTargeted final : public LiveSchedule {
  public:
   using LiveSchedule::LiveSchedule;
-  void start(Scenario& scenario, std::uint64_t seed);
+  /// `any_windows`: of all kinds, with NMIs and rests, which the run draws. Otherwise the first.
+  void start(Scenario& scenario, std::uint64_t seed, bool any_windows = false);
   void resume(Scenario& scenario, unsigned kept, std::uint64_t seed);
 
  private:
   void draw_rates();
+  void draw_style(std::uint64_t seed);
   void decide() override;
+  [[nodiscard]] bool is_inside(unsigned self) const;
+  void leave_window_for(unsigned self, unsigned other);
+
   unsigned inside_{1};   // one in so many operations inside a window
   unsigned outside_{1};  // ... and outside
   unsigned fills_{0};    // in quarters: how often a CPU fills on its way in
   unsigned nmis_{1};     // one in so many operations with interrupts off
   std::array<bool, kMaxCpus> was_on_{};
+  Windows windows_{Windows::interrupts_off};
+  bool sends_nmis_{false};
+  unsigned longest_rest_{0};  // how many operations the other CPU is left alone for
+  std::uint64_t rests_until_{0};
 };
 
 }  // namespace shootdown::fuzz

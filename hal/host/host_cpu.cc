@@ -22,6 +22,7 @@ void HostCpu::prepare(const Setup& setup) {
   in_nmi = false;
   nmi_after = 0;
   in_emulation = false;
+  last_operation = {};
   place = VcpuPlace::running;
   blocked = false;
   exchange = {};

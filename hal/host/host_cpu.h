@@ -32,6 +32,8 @@ enum class Pending : std::uint8_t {
   idle,     // none: the program is over
 };
 
+enum class OpClass : std::uint8_t;  // hal/host/recorder.h
+
 /// A word as a CPU has seen it since its last pause.
 struct Look {
   const void* word;
@@ -65,6 +67,7 @@ struct HostCpu {
   VirtAddr nmi_address{0};     // what its handler is to read
   /// The host emulates an access of this CPU: the address is translated, the access is not done.
   bool in_emulation{false};
+  OpClass last_operation{};  // for schedules that look for a moment
   VcpuPlace place{VcpuPlace::running};
   bool blocked{false};
   std::uint32_t hold{0};

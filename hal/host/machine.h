@@ -92,7 +92,9 @@ class Machine {
 
   /// Accounts for an operation that the running CPU has just done.
   void note(OpClass op, std::uint64_t value) {
-    recorder_.note(running().id, op, value);
+    HostCpu& self = running();
+    self.last_operation = op;
+    recorder_.note(self.id, op, value);
     if (controlled_.is_on()) [[unlikely]] {
       controlled_.note(op, value);
     }

@@ -59,6 +59,7 @@ class ToolsTest(unittest.TestCase):
                 (["--focus", "nosuch"], "--focus needs one of those that --list-focuses tells"),
                 (["--focus"], "--focus needs one of"),
                 (["--focus", "isolation", "--plain"], "--plain has no focus"),
+                (["--exhaustive-chains", "3"], "--exhaustive-chains needs a number from 0 to 2"),
                 (["--hashes", ""], "--hashes needs a file name"),
                 (["--out"], "--out needs a file name"),
                 (["--out", ""], "--out needs a file name"),
@@ -122,6 +123,14 @@ class ToolsTest(unittest.TestCase):
         self.assertIn("no/such/hashes cannot be written", self.refused(SEARCH, "--executions", "1", "--hashes",
                                                                        "no/such/hashes"))
 
+    def test_chains_are_counted_and_clean(self):
+        run = self.run_tool(SEARCH, "--exhaustive-chains", "0", "--executions", "20000")
+        self.assertEqual((run.returncode, run.stderr), (OK, ""), run.stdout)
+        self.assertRegex(run.stdout, r"^20000 of 924948 families\nclean after 20000 executions, ")
+        run = self.run_tool(SEARCH, "--exhaustive-chains", "1", "--executions", "20000", "--seed", "500")
+        self.assertEqual((run.returncode, run.stderr), (OK, ""), run.stdout)
+        self.assertRegex(run.stdout, r"^[567]\d\d of 924948 families\nclean after 20\d\d\d executions, ")
+
     def test_every_focus_can_be_searched(self):
         run = self.run_tool(SEARCH, "--list-focuses")
         self.assertEqual((run.returncode, run.stderr), (OK, ""))
@@ -150,7 +159,7 @@ class ToolsTest(unittest.TestCase):
     def test_help_names_every_option(self):
         for program, options in ((SEARCH, ("seed", "executions", "cpus", "ops", "deviations", "strategy",
                                            "backend", "turn", "any-switch", "chains", "out", "replay",
-                                           "plain", "focus", "list-focuses", "hashes",
+                                           "plain", "focus", "list-focuses", "hashes", "exhaustive-chains",
                                            "progress")),
                                  (EXPLORE, ("sc", "tso", "cxx", "deviations", "executions", "samples",
                                             "expect"))):

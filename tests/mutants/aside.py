@@ -22,6 +22,7 @@ _LEFT_OUT = (".git", "out", ".cache", "__pycache__")
 _STEP = re.compile(r"^\[(\d[\d,]*) / (\d[\d,]*)\]")
 _ERROR = re.compile(r"^(\S+?):(\d+):(\d+): (?:fatal )?error: (.*)$")
 _POLL_SECONDS = 0.1
+_TOOLCHAIN, _KNOWN_FOLDERS = "bazel/toolchains/config.bzl", "cxx_builtin_include_directories = ["
 # What a compiler, or the build that tells it what to do, reads.
 _COMPILED = (".h", ".cc", ".c", ".S", ".s", ".inc", ".ld", ".lds", ".bazel", ".bzl")
 _COMMENTED = (".h", ".cc", ".c", ".inc")
@@ -196,12 +197,16 @@ class Aside:
     def _bazel(self) -> list[str]:
         return ["bazel", f"--output_base={self._base}", "--max_idle_secs=60"]
 
-    def build(self, labels: list[str], tick: Callable[[str], None]) -> None:
-        """Builds; `tick` is told how far it is. Raises AsideError with the first error."""
+    def build(self, labels: list[str], tick: Callable[[str], None], counted: list[str] | None = None) -> None:
+        """Builds; `tick` is told how far it is. Raises AsideError with the first error.
+
+        With `counted`, the programs count how often each line of these files runs, and leave the counts where the
+        variable LLVM_PROFILE_FILE says. That each header compiles on its own is not asked here.
+        """
         self._acquire(tick)
         self._used = True
         argv = [*self._bazel(), "build", "--color=no", "--curses=no", "--show_progress_rate_limit=0.5",
-                "--noshow_loading_progress", *labels]
+                "--noshow_loading_progress", "--noprocess_headers_in_dependencies", *self._counting(counted), *labels]
         self._process = EngineProcess(argv, {}, self.tree, self._scratch / "build.log")
         lines, state = [], "getting ready"
         while True:
@@ -219,6 +224,27 @@ class Aside:
         if self._process.status != 0:
             raise AsideError("it does not build:\n" + _complaint(lines))
 
+    def _counting(self, files: list[str] | None) -> list[str]:
+        """The options that make lines of these files count.
+
+        The list of files is no input that Bazel knows of, which is as it should be: what does not include one of the
+        files is the same with every list, and what does is compiled anew with the change. Its place must not change.
+        """
+        if files is None:
+            return []
+        folder = self._base.parent / "counted_files"
+        folder.mkdir(exist_ok=True)
+        chosen = folder / "list"
+        toolchain = self.text_of(_TOOLCHAIN)
+        if _KNOWN_FOLDERS not in toolchain:
+            return []
+        if str(folder) not in toolchain:
+            # The compiler names the list among what it has read, and Bazel wants to know of that.
+            self.put(_TOOLCHAIN, toolchain.replace(_KNOWN_FOLDERS, f'{_KNOWN_FOLDERS}\n            "{folder}",'))
+        chosen.write_text("[clang]\ndefault:skip\n" + "".join(f"source:*{file}=allow\n" for file in files))
+        return ["--copt=-fprofile-instr-generate", "--copt=-fcoverage-mapping", f"--copt=-fprofile-list={chosen}",
+                "--linkopt=-fprofile-instr-generate"]
+
     def _acquire(self, tick: Callable[[str], None]) -> None:
         """One build at a time uses the cache."""
         if shutil.which("bazel") is None:
@@ -230,6 +256,14 @@ class Aside:
             except BlockingIOError:
                 tick("waiting for another one that is being built")
                 time.sleep(_POLL_SECONDS)
+
+    def text_of(self, name: str) -> str:
+        """A file as it is tried."""
+        return _text_of(self.tree / name)
+
+    def put(self, name: str, text: str) -> None:
+        """Changes a file of the copy."""
+        (self.tree / name).write_text(text)
 
     def program(self, path: str) -> Path:
         """A program that was built, such as fuzz/search_bin."""

@@ -13,15 +13,15 @@ from fuzz.campaign.crashes import Title
 from fuzz.campaign.engine import Engine, Find, Settings
 from fuzz.campaign.exhaustive import Exhaustive, Proofs
 from fuzz.campaign.libfuzzer import LibFuzzer
-from fuzz.campaign.random_search import WindowSearch, PctSearch, RandomSearch
+from fuzz.campaign.random_search import ChainSearch, PctSearch, RandomSearch, WindowSearch
 
 ENGINES: dict[str, type[Engine]] = {
-    "random": RandomSearch, "pct": PctSearch, "aimed": WindowSearch, "exhaustive": Exhaustive,
-    "libfuzzer": LibFuzzer, "afl": Afl}
+    "random": RandomSearch, "pct": PctSearch, "aimed": WindowSearch, "chains": ChainSearch,
+    "exhaustive": Exhaustive, "libfuzzer": LibFuzzer, "afl": Afl}
 # One trial says all.
-SEEDLESS = {"exhaustive"}
+SEEDLESS = {"chains", "exhaustive"}
 # What each runs: the program of a mutant is called NAME_PART, the clean one as given here.
-PARTS = {"random": "search", "pct": "search", "aimed": "search", "exhaustive": "explore",
+PARTS = {"random": "search", "pct": "search", "aimed": "search", "chains": "search", "exhaustive": "explore",
          "libfuzzer": "libfuzzer", "afl": "afl"}
 CLEAN_PROGRAMS = {"search": "search_bin", "explore": "explore_bin", "libfuzzer": "shootdown_libfuzzer",
                   "afl": "shootdown_afl"}
@@ -39,6 +39,7 @@ class Plan:
     program: Path
     seconds: float
     label: str = ""  # whose trial it is, where there are several
+    focuses: tuple[str, ...] = ()  # where half of a random search looks; none: everywhere
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class _Running:
         corpus = folder / "corpus"
         corpus.mkdir(parents=True)
         settings = Settings(seed=plan.seed, max_len=_MAX_LEN, executions=None, stop_on_first=True,
-                            dictionary=None, corpus=corpus)
+                            dictionary=None, corpus=corpus, focuses=plan.focuses)
         self.plan = plan
         self.engine: Engine = ENGINES[plan.engine](plan.program, folder / "engine", 0, settings)
         self._began = time.monotonic()

@@ -21,7 +21,7 @@ from fuzz.campaign.crashes import marked
 from fuzz.campaign.paths import shown, user_path, workspace_directory
 from fuzz.campaign.process import adopt_orphans, kill_descendants
 from fuzz.campaign.status import StatusLine
-from tests.mutants import trial
+from tests.mutants import survey, trial
 from tests.mutants.aside import ROOMS, Aside, AsideError, changed_files, is_compiled, patched_files
 
 _EPILOG = """\
@@ -29,19 +29,23 @@ examples:
   bazel run //tests/mutants:try -- tests/mutants/m42_partial_with_gap.patch
   bazel run //tests/mutants:try -- --diff --seconds 60 --seeds 5
 
-The random searches and the proofs of fuzz/proofs come first, because they need the fewest programs
-built; then the guided engines, each from an empty corpus. The first report ends the search. The random
-searches make scenarios of 4 CPUs with 8 operations each, of any configuration and backend, half of them
-with operations that belong together. The exhaustive search has the same time for all proofs; the verdict
-tells how far it came in which. Paths are relative to where you stand.
-exit status: 0 the change survived what was tried, 1 it is broken, 2 it could not be tried: also if an
-engine has made no execution, or if nothing that is compiled is changed"""
+A survey comes first: in each configuration that has a name (fuzz/scenario/focus.cc) runs of the changed
+core are compared with those of the clean one, and the lines that are changed are counted as they run. The
+random searches spend half of their time in the configurations in which most runs differ, and half
+everywhere. The search over chains takes all short rows of operations on one region, as far as time goes, and
+the exhaustive search the proofs of fuzz/proofs; the verdict tells how far they came. The guided engines, each
+from an empty corpus, are tried if they are named. The first report ends the search. Paths are relative to
+where you stand.
+exit status: 0 the change survived what was tried, 1 it is broken, 2 it could not be tried: also if the
+changed lines never ran, if an engine has made no execution, or if nothing that is compiled is changed"""
 
 # In the order in which they search; each stage is built when it begins.
-_STAGES = [["random", "pct", "aimed", "exhaustive"], ["libfuzzer", "afl"]]
-_NAMES = {"random": "random search", "pct": "PCT search", "aimed": "aimed search",
+_STAGES = [["aimed", "chains", "random", "exhaustive", "pct"], ["libfuzzer", "afl"]]
+_USUAL = ("aimed", "chains", "random", "exhaustive")
+_NAMES = {"random": "random search", "pct": "PCT search", "aimed": "aimed search", "chains": "search of chains",
           "exhaustive": "exhaustive search", "libfuzzer": "libFuzzer", "afl": "AFL++", "bochs": "Bochs"}
 _REPRODUCE = "fuzz/reproduce_bin"
+_SEARCH = Path(__file__).absolute().parents[2] / "fuzz/search_bin"
 _BOOTED = ("hal/x86_64/", "kernel-glue/kernel/")
 _MINIMISE_SECONDS = 120
 _REPLAY_SECONDS = 30
@@ -59,6 +63,7 @@ class Options:
     seeds: int
     jobs: int
     keep: Path
+    clean: Path | None  # the search with the clean core; None: it is to be built
 
 
 def _count(text: str) -> int:
@@ -88,14 +93,16 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("patch", nargs="?", metavar="PATCH", help=f"a unified diff of {', '.join(ROOMS)}")
     add("--diff", action="store_true", help="try the work tree's uncommitted change instead")
-    add("--seconds", type=_count, default=10, metavar="N",
+    add("--seconds", type=_count, default=20, metavar="N",
         help="how long each engine searches from each seed; default %(default)s")
     add("--seeds", type=_count, default=2, metavar="N",
         help="how many seeds; default %(default)s")
     add("--engines", type=_engines, metavar="NAME,...",
-        help=f"of {', '.join(_NAMES)}; default: all that run what is changed")
+        help=f"of {', '.join(_NAMES)}; default: of {', '.join(_USUAL)} and bochs those that run what is changed")
     add("--jobs", type=_count, default=os.cpu_count() or 1, metavar="N",
         help="searches side by side; default: one for each core")
+    add("--compare-with", metavar="PROGRAM",
+        help="the random search with the clean core; default: that of the work tree")
     add("--keep", metavar="DIR",
         help="where scenario, story and reproducer go if it breaks; default out/try/TIME")
     return result
@@ -118,14 +125,15 @@ def _options(argv: list[str]) -> Options:
         raise AsideError(f"it changes {foreign[0]}, but what can be tried is {', '.join(ROOMS)}")
     keep = user_path(args.keep) if args.keep else \
         workspace_directory() / "out/try" / time.strftime("%Y%m%d-%H%M%S")
-    return Options(patch, files, args.engines or _suitable(files), args.seconds, args.seeds,
-                   args.jobs, keep)
+    # What is built with this tool has the work tree's core, and so the uncommitted change.
+    clean = user_path(args.compare_with) if args.compare_with else None if patch is None else _SEARCH
+    return Options(patch, files, args.engines or _suitable(files), args.seconds, args.seeds, args.jobs, keep, clean)
 
 
 def _suitable(files: list[str]) -> list[str]:
     """The engines that run at least one of the files."""
     booted = [file for file in files if file.startswith(_BOOTED)]
-    searched = [] if len(booted) == len(files) else list(trial.ENGINES)
+    searched = [] if len(booted) == len(files) else list(_USUAL)
     return searched + (["bochs"] if booted else [])
 
 
@@ -149,14 +157,19 @@ class Try:
         self._scratch = scratch
         self._line = StatusLine()
         self._effort: list[str] = []
+        self._changed: list[str] = []  # files in which a compiler reads something else
+        self._survey = survey.Survey()
+        self._clean = options.clean
+        os.environ["LLVM_PROFILE_FILE"] = str(scratch / "profiles/%m.profraw")
 
     def run(self) -> int:
         """Returns the exit status."""
         options = self._options
         if options.patch is not None:
             self._aside.apply(options.patch)
-        before = self._aside.of_commit if options.patch is None else self._aside.of_workspace
-        if not self._is_compiled(self._aside.compiled(options.files, before)):
+        self._before = self._aside.of_commit if options.patch is None else self._aside.of_workspace
+        self._changed = self._aside.compiled(options.files, self._before)
+        if not self._is_compiled(self._changed):
             return _SURVIVED
         self._announce()
         for engines in _STAGES:
@@ -165,8 +178,7 @@ class Try:
                     return self._broken(found)
         if "bochs" in self._options.engines and not self._boots():
             return _BROKEN
-        self._survived()
-        return _SURVIVED
+        return self._survived()
 
     def _is_compiled(self, changed: list[str]) -> bool:
         """False, after telling, if only comments are changed. Raises if no program is made of what is."""
@@ -189,7 +201,7 @@ class Try:
     def _plans(self, engines: list[str]) -> list[trial.Plan]:
         options = self._options
         return [trial.Plan(name, seed, self._aside.program("fuzz/" + trial.CLEAN_PROGRAMS[trial.PARTS[name]]),
-                           options.seconds)
+                           options.seconds, focuses=tuple(self._survey.focuses()))
                 for seed in range(1, options.seeds + 1) for name in engines
                 if name != "bochs" and (seed == 1 or name not in trial.SEEDLESS)]
 
@@ -208,16 +220,21 @@ class Try:
             self._line.say(f"Note: it changes {judges[0]}, a part of what judges. A report, or "
                            "silence, may be its doing.")
 
-    def _build(self, labels: list[str], what: str) -> None:
+    def _build(self, labels: list[str], what: str, counted: list[str] | None = None) -> None:
         began = time.monotonic()
         self._aside.build(labels, lambda state: self._line.show(
-            f"building {what}: {state}, {time.monotonic() - began:.0f} s"))
+            f"building {what}: {state}, {time.monotonic() - began:.0f} s"), counted)
         self._line.say(f"Built {what} in {time.monotonic() - began:.0f} s.")
 
     def _search(self, engines: list[str]) -> trial.Trial | None:
         """The first find of a stage, or None."""
         names = " and ".join(_NAMES[name] for name in engines)
-        self._build(_labels(engines), f"the {names}")
+        searches = any(trial.PARTS[name] == "search" for name in engines)
+        if searches and self._clean is None:
+            self._build_clean()
+        self._build(_labels(engines), f"the {names}", self._changed if engines[0] in _STAGES[0] else None)
+        if searches and (found := self._look()) is not None:
+            return found
         plans = self._plans(engines)
         done = trial.run(plans, self._scratch / engines[0], self._options.jobs,
                          each=lambda outcome: outcome.title is None and outcome.failure is None,
@@ -233,6 +250,51 @@ class Try:
             self._note_effort(name, [outcome for outcome in done if outcome.plan.engine == name])
         return None
 
+    def _build_clean(self) -> None:
+        """The search of the commit that the uncommitted change is against."""
+        tried = {name: self._aside.text_of(name) for name in self._changed}
+        for name in tried:
+            self._aside.put(name, self._before(name))
+        self._build(["//fuzz:search_bin"], "the search with the clean core", self._changed)
+        self._clean = self._scratch / "clean_search"
+        shutil.copy(self._aside.program("fuzz/search_bin"), self._clean)
+        for name, text in tried.items():
+            self._aside.put(name, text)
+
+    def _look(self) -> trial.Trial | None:
+        """The survey. What it finds already is a find as any other."""
+        began = time.monotonic()
+        program = self._aside.program("fuzz/search_bin")
+        try:
+            found = survey.look(program, self._clean, self._scratch / "survey", self._options.jobs, 10 * self._options.seconds,
+                                lambda done, of: self._line.show(f"comparing with the clean core: {done} of {of} "
+                                                                 "configurations"))
+        except survey.SurveyError as error:
+            raise AsideError(str(error)) from error
+        self._survey = found
+        seconds = time.monotonic() - began
+        if found.found is not None:
+            plan = trial.Plan("aimed", survey.SEED, program, seconds)
+            return trial.Trial(plan, seconds, found.found.executions, found.found.title, found.found.crash)
+        where = found.focuses()
+        self._line.say(f"Of {found.runs:,} runs {found.different:,} differ from those of the clean core" +
+                       (f", most with: {'; '.join(where)}." if where else "."))
+        return None
+
+    def _ran(self) -> survey.Ran | None:
+        """How often the changed lines ran; None if it cannot be told."""
+        profiles = sorted((self._scratch / "profiles").glob("*.profraw"))
+        if not profiles:
+            return None
+        lines = {name: survey.changed_lines(self._before(name), self._aside.text_of(name)) for name in self._changed}
+        try:
+            counts = {name: survey.line_counts(self._aside.program("fuzz/search_bin"), profiles, name, self._scratch)
+                      for name in self._changed}
+        except survey.SurveyError as error:
+            self._line.say(f"Note: it cannot be told how often the changed lines ran: {error}")
+            return None
+        return survey.count(lines, counts)
+
     def _note_effort(self, name: str, mine: list[trial.Trial]) -> None:
         """Raises AsideError if one of them has looked at nothing: its silence says nothing."""
         for outcome in mine:
@@ -243,7 +305,7 @@ class Try:
             raise AsideError(f"{_NAMES[name]} {what} in {outcome.seconds:.0f} s. Give it more time with --seconds, or "
                              "leave it out with --engines.")
         counts = " and ".join(("" if outcome.exact else "about ") + f"{outcome.executions:,}" for outcome in mine)
-        done = str(mine[0].proofs) if name in trial.SEEDLESS else _number(len(mine), "seed")
+        done = str(mine[0].proofs or "no seeds") if name in trial.SEEDLESS else _number(len(mine), "seed")
         self._effort.append(f"  {_NAMES[name]:<18} {done}; {counts} executions, "
                             f"{sum(outcome.seconds for outcome in mine):.0f} s")
 
@@ -257,7 +319,7 @@ class Try:
         # The verdict stands, even if a step from here on fails.
         try:
             options.keep.mkdir(parents=True, exist_ok=True)
-            if seedless:
+            if found.plan.engine == "exhaustive":
                 self._tell_proof(found.crash.decode(errors="replace"))
             else:
                 self._tell(found)
@@ -325,12 +387,26 @@ class Try:
                        + "\n".join(failed or run.stdout.splitlines()[-30:]))
         return False
 
-    def _survived(self) -> None:
+    def _survived(self) -> int:
+        """Returns the exit status: what never ran has not survived."""
+        differed = ""
+        if self._survey.runs:
+            ran = self._ran()
+            if ran is not None and ran.most == 0:
+                self._line.say("\nNEVER RAN: no changed line was executed, so there is no verdict.\n"
+                               + "\n".join(self._effort) + f"\nThese lines: {', '.join(ran.never)}.")
+                return _FAILED
+            times = "an unknown number of times" if ran is None or ran.most is None else _number(ran.most, "time")
+            differed = (f"The changed lines ran {times}, and differed from the clean core in "
+                        f"{self._survey.different:,} of {self._survey.runs:,} runs.\n")
+            if ran is not None and ran.never:
+                differed += f"Of these lines some never ran: {', '.join(ran.never)}.\n"
         left_out = [_NAMES[name] for name in _NAMES if name not in self._options.engines]
-        self._line.say("\nSURVIVED: nothing was reported.\n" + "\n".join(self._effort) + "\n"
+        self._line.say("\nSURVIVED: nothing was reported.\n" + differed + "\n".join(self._effort) + "\n"
                        + (f"Not tried: {', '.join(left_out)}.\n" if left_out else "") +
                        "Of all but the proofs explored completely, that is no proof: docs/museum.md tells how long "
                        "real bugs take to show. --seconds and --seeds search longer.")
+        return _SURVIVED
 
 
 def _interrupt(*_) -> None:

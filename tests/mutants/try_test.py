@@ -62,6 +62,7 @@ class TryFixture(unittest.TestCase):
             "FAKE_LOG": str(self.home / "log"),
         }
         self.fake("search_bin", _FAKE_TARGET.read_text())
+        self.fake("clean_search", _FAKE_TARGET.read_text())
         self.fake("shootdown_libfuzzer", _FAKE_TARGET.read_text())
         self.fake("explore_bin", _EXPLORE.format("proved: no oracle fires", 0))
         self.fake("reproduce_bin", "#!/bin/sh\n"
@@ -72,7 +73,8 @@ class TryFixture(unittest.TestCase):
         (self.programs / name).chmod(0o755)
 
     def start(self, *options: str, **env: str) -> subprocess.Popen:
-        return subprocess.Popen([sys.executable, "-c", _START, *options], env={**self.env, **env},
+        clean = ["--compare-with", str(self.programs / "clean_search")] if "--diff" not in options else []
+        return subprocess.Popen([sys.executable, "-c", _START, *options, *clean], env={**self.env, **env},
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/")
 
     def run_try(self, *options: str, status: int, **env: str) -> str:
@@ -93,9 +95,11 @@ class VerdictTest(TryFixture):
         output = self.run_try("change.patch", "--seconds", "1", "--seeds", "2", "--engines",
                               "random,libfuzzer", status=0)
         self.assertRegex(output, r"SURVIVED: nothing was reported\.\n"
+                         r"The changed lines ran an unknown number of times, and differed from the clean core in "
+                         r"0 of 3,000 runs\.\n"
                          r"  random search +2 seeds; (about )?[1-9][\d,]+ and (about )?[1-9][\d,]+ executions, 2 s\n"
                          r"  libFuzzer +2 seeds; [1-9][\d,]+ and [1-9][\d,]+ executions, 2 s\n"
-                         r"Not tried: PCT search, aimed search, exhaustive search, AFL\+\+, Bochs\.\n")
+                         r"Not tried: PCT search, aimed search, search of chains, exhaustive search, AFL\+\+, Bochs\.\n")
         self.assertIn("\n4 searches of at most 1 s, ", output)
         log = (self.home / "log").read_text()
         self.assertIn("build //fuzz:search_bin //fuzz:reproduce_bin\n// A room.\nint x = 2;", log)
@@ -105,11 +109,39 @@ class VerdictTest(TryFixture):
         output = self.run_try("change.patch", "--keep", "kept", status=1, FAKE_SEARCH="17",
                               **{"PATH": self.env["PATH"]})
         self.assertIn("BROKEN: O5 a table is released too early\n"
-                      "random search, seed 1, after 17 executions", output)
+                      "aimed search, seed 1, after 17 executions", output)
         self.assertRegex(output, r"the story of shootdown-bytes 1\sscenario of seed")
         self.assertNotRegex((self.home / "log").read_text(), r"(?m)^build .*shootdown_afl", "built before needed")
         self.assertEqual(sorted(path.name for path in (self.home / "kept").iterdir()),
                          ["crash.bin", "reproduce", "scenario.txt", "story.txt"])
+
+    def fake_counts(self):
+        """The tools that tell how often a line ran: as often as the fake program says."""
+        for name, script in (("llvm-profdata-19", "shift 3; cat $2 >$1\n"),
+                             ("llvm-cov-19", "echo SF:/somewhere/core/x.h; echo DA:2,$(cat ${3#*=})\n")):
+            (self.tools / name).write_text("#!/bin/sh\n" + script)
+            (self.tools / name).chmod(0o755)
+
+    def test_the_searches_look_where_runs_differ(self):
+        self.fake_counts()
+        self.fake("search_bin", _FAKE_TARGET.read_text().replace(
+            "def main() -> int:\n", f"def main() -> int:\n    open('{self.home}/words', 'a').write(f'{{sys.argv}}\\n')\n"))
+        output = self.run_try("change.patch", "--seconds", "1", "--engines", "random", status=0, FAKE_SURVEY="another",
+                              FAKE_COUNT="17")
+        self.assertIn("Of 3,000 runs 1,500 differ from those of the clean core, most with: another.", output)
+        self.assertIn("The changed lines ran 17 times, and differed from the clean core in 1,500 of 3,000 runs.", output)
+        searches = [line for line in (self.home / "words").read_text().splitlines()
+                    if "--out" in line and "--hashes" not in line]
+        focused = [line for line in searches if "'--focus', 'another'" in line]
+        self.assertGreater(len(focused), len(searches) // 3)
+        self.assertLess(len(focused), len(searches))
+
+    def test_what_never_ran_has_not_survived(self):
+        self.fake_counts()
+        output = self.run_try("change.patch", "--seconds", "1", "--engines", "random", status=2, FAKE_COUNT="0")
+        self.assertIn("NEVER RAN: no changed line was executed", output)
+        self.assertIn("These lines: core/x.h:2.", output)
+        self.assertNotIn("SURVIVED", output)
 
     def test_proofs_hold(self):
         output = self.run_try("change.patch", "--engines", "exhaustive", "--seeds", "3", "--seconds", "100",
@@ -283,7 +315,7 @@ class ErrorTest(TryFixture):
             (bare / tool).symlink_to(f"/usr/bin/{tool}")
         output = self.run_try("change.patch", "--engines", "random", status=2, PATH=str(bare))
         self.assertIn("bazel is not installed; run tools/setup", output)
-        output = self.run_try("change.patch", status=2, PATH=str(bare))
+        output = self.run_try("change.patch", "--engines", "afl", status=2, PATH=str(bare))
         self.assertIn("afl-fuzz is not installed", output)
         (bare / "patch").unlink()
         output = self.run_try("change.patch", "--engines", "random", status=2, PATH=str(bare))

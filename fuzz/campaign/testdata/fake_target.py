@@ -88,6 +88,15 @@ def search(value: dict[str, str]) -> int:
         print(f"stopped after {executions // 3} executions, 4321 visible operations")
         return 2
     found = int(os.environ.get("FAKE_SEARCH", "0"))
+    if count := os.environ.get("FAKE_COUNT"):
+        profile = Path(os.environ["LLVM_PROFILE_FILE"].replace("%m", "1"))
+        profile.parent.mkdir(parents=True, exist_ok=True)
+        profile.write_text(count)
+    if "--hashes" in value:
+        # FAKE_SURVEY says of which focus runs differ, in the program that is not called clean.
+        differs = value["--focus"] == os.environ.get("FAKE_SURVEY") and not Path(sys.argv[0]).name.startswith("clean")
+        Path(value["--hashes"]).write_bytes((b"differs!" if differs else b"the same") * executions)
+        found = 0
     if found == -1:
         print("fake: cannot allocate")
         return 2
@@ -100,6 +109,9 @@ def search(value: dict[str, str]) -> int:
 
 
 def main() -> int:
+    if "--list-focuses" in sys.argv:
+        print("one focus\nanother")
+        return 0
     if "--executions" in sys.argv:
         return search(dict(zip(sys.argv[1::2], sys.argv[2::2])))
     options = dict(a[1:].split("=", 1) for a in sys.argv[1:] if a.startswith("-"))
