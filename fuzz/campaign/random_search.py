@@ -12,8 +12,8 @@ from fuzz.campaign.engine import Engine, Find
 from fuzz.campaign.process import EngineProcess
 
 _FOUND = re.compile(r"^found (\S+) (.*) after (\d+) executions$", re.MULTILINE)
-_CLEAN = re.compile(r"^clean after (\d+) executions")
-_STOPPED = re.compile(r"^stopped after (\d+) executions")
+_CLEAN = re.compile(r"^clean after (\d+) executions", re.MULTILINE)
+_STOPPED = re.compile(r"^stopped after (\d+) executions", re.MULTILINE)
 # The program prints its count at its end, so it runs in slices, of two seconds or so at most. The first
 # ones are short: a campaign that ends early has made some executions, and knows how many.
 _FIRST_SLICE = 1_000
@@ -76,17 +76,16 @@ class RandomSearch(Engine):
         return finds
 
     def _end_of_slice(self, process: EngineProcess) -> list[Find]:
-        lines = process.new_lines() or [""]
-        last = lines[-1]
-        if process.status == 0 and (match := _CLEAN.match(last)):
+        output = "\n".join(process.new_lines())
+        if process.status == 0 and (match := _CLEAN.search(output)):
             self._count(int(match[1]))
-            self._passed("\n".join(lines))
-        elif process.status == 1 and (match := _FOUND.search("\n".join(lines))):
+            self._passed(output)
+        elif process.status == 1 and (match := _FOUND.search(output)):
             again = tuple(self._argv(int(match[3])))
             self._count(int(match[3]))
             self.finished = self.settings.stop_on_first
             return [Find(self._found, self._done, Title(match[1], match[2]), again)]
-        elif self._interrupted and (match := _STOPPED.match(last)):
+        elif self._interrupted and (match := _STOPPED.search(output)):
             self._count(int(match[1]))
         elif not self._interrupted:
             self.failure = (f"{self.program} ended with exit status {process.status}"
