@@ -73,8 +73,8 @@ def _run(argv: list[str], timeout: float | None = None) -> tuple[int, str]:
 def _hashes(program: Path, focus: str, stem: Path, timeout: float) -> tuple[bytes, Found | None]:
     """The hash of each run, up to the first that is reported."""
     hashes, crash = stem.with_suffix(".hashes"), stem.with_suffix(".bin")
-    status, output = _run([str(program), "--strategy", "aimed", "--seed", str(SEED), "--executions", str(_RUNS), "--focus",
-                           focus, "--hashes", str(hashes), "--out", str(crash)], timeout)
+    status, output = _run([str(program), "--strategy", "aimed", "--seed", str(SEED), "--executions", str(_RUNS),
+                           "--focus", focus, "--hashes", str(hashes), "--out", str(crash)], timeout)
     found = None
     if match := _FOUND.search(output):
         found = Found(Title(match[1], match[2]), int(match[3]), crash.read_bytes())

@@ -266,7 +266,8 @@ class Try:
         began = time.monotonic()
         program = self._aside.program("fuzz/search_bin")
         try:
-            found = survey.look(program, self._clean, self._scratch / "survey", self._options.jobs, 10 * self._options.seconds,
+            found = survey.look(program, self._clean, self._scratch / "survey", self._options.jobs,
+                                10 * self._options.seconds,
                                 lambda done, of: self._line.show(f"comparing with the clean core: {done} of {of} "
                                                                  "configurations"))
         except survey.SurveyError as error:

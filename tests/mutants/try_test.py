@@ -99,7 +99,8 @@ class VerdictTest(TryFixture):
                          r"0 of 3,000 runs\.\n"
                          r"  random search +2 seeds; (about )?[1-9][\d,]+ and (about )?[1-9][\d,]+ executions, 2 s\n"
                          r"  libFuzzer +2 seeds; [1-9][\d,]+ and [1-9][\d,]+ executions, 2 s\n"
-                         r"Not tried: PCT search, aimed search, search of chains, exhaustive search, AFL\+\+, Bochs\.\n")
+                         r"Not tried: PCT search, aimed search, search of chains, exhaustive search, AFL\+\+, "
+                         r"Bochs\.\n")
         self.assertIn("\n4 searches of at most 1 s, ", output)
         log = (self.home / "log").read_text()
         self.assertIn("build //fuzz:search_bin //fuzz:reproduce_bin\n// A room.\nint x = 2;", log)
@@ -125,11 +126,13 @@ class VerdictTest(TryFixture):
     def test_the_searches_look_where_runs_differ(self):
         self.fake_counts()
         self.fake("search_bin", _FAKE_TARGET.read_text().replace(
-            "def main() -> int:\n", f"def main() -> int:\n    open('{self.home}/words', 'a').write(f'{{sys.argv}}\\n')\n"))
+            "def main() -> int:\n",
+            f"def main() -> int:\n    open('{self.home}/words', 'a').write(f'{{sys.argv}}\\n')\n"))
         output = self.run_try("change.patch", "--seconds", "1", "--engines", "random", status=0, FAKE_SURVEY="another",
                               FAKE_COUNT="17")
         self.assertIn("Of 3,000 runs 1,500 differ from those of the clean core, most with: another.", output)
-        self.assertIn("The changed lines ran 17 times, and differed from the clean core in 1,500 of 3,000 runs.", output)
+        self.assertIn("The changed lines ran 17 times, and differed from the clean core in 1,500 of 3,000 runs.",
+                      output)
         searches = [line for line in (self.home / "words").read_text().splitlines()
                     if "--out" in line and "--hashes" not in line]
         focused = [line for line in searches if "'--focus', 'another'" in line]
