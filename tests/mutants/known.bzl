@@ -119,6 +119,8 @@ MUTANTS = {
     "o62_new_frame_without_the_accessed_bit": (1000, 0),
     "o63_debt_cleared_before_the_flush": (70000, 0),
     "o64_child_takes_no_reference_to_a_read_only_page": (10000, 0),
+    "o70_lazy_flag_cleared_behind_the_generation": (0, 0),
+    "o71_early_answer_reads_the_request": (1000, 0),
 }
 
 # How the random search looks for the rarest. Their windows are one or two operations long: with schedules
@@ -207,6 +209,10 @@ HOW = {
     ],
     "o05_range_ends_early": ["--any-switch"],
     "o06_range_starts_late": ["--any-switch"],
+    "o71_early_answer_reads_the_request": [
+        "--turn",
+        "early+compiler_reordering",
+    ],
     "o22_kernel_root_forgotten_too_early": [
         "--turn",
         "nmi+pti",
@@ -245,6 +251,14 @@ UNIT_MUTANTS = {
 # Changes in correct/ that break no promise.
 CORRECT_CHANGES = [
     "asids_emptied_later",
+    "bump_by_compare_exchange",
     "context_by_invpcid",
+    "early_exits_removed",
+    "lazy_exit_always_flushes",
     "local_part_first",
+    "more_fences_than_needed",
+    "request_judged_in_a_function",
+    "stores_in_another_order",
+    "targets_chosen_in_one_loop",
+    "walkers_by_locked_additions",
 ]
