@@ -280,7 +280,7 @@ def joint_programs(patches):
     )
     _model("joint_model", ":joint_headers", [":choose"])
     for program, target in _PROGRAMS.items():
-        _joint_binary("joint_" + program, target)
+        _joint_binary("joint_" + program, target, visibility = ["//tests:__subpackages__"])
     _joint_binary("joint_core_test", "//tests/core:core_test", testonly = True)
     _joint_binary("joint_determinism_test", "//tests/host:determinism_test", testonly = True)
 
