@@ -483,17 +483,27 @@ void SimKernel::continue_thread(unsigned thread) {
   static_cast<void>(become(thread, mm, mm));
 }
 
+void SimKernel::access_page(unsigned mm, unsigned page, bool write) {
+  using host::AccessResult;
+  while (machine_.translation().access(probe_address(page), write) == AccessResult::fault) {
+    // The handler: if the entry permits the access by now, the fault was spurious or is outdated.
+    if (!scenario_->header.latitude) return;
+    const vm::Pte entry = leaf(mm, page);
+    if (!vm::is_present(entry) || (write && (entry & vm::kPteWritable) == 0)) return;
+  }
+}
+
 void SimKernel::access(unsigned thread, const Op& op) {
   if (task_[thread] == kNoTask) return;
   const bool write = op.kind == OpKind::write;
   if (!scenario_->header.pti) {
-    static_cast<void>(machine_.translation().access(probe_address(op.page), write));
+    access_page(static_cast<unsigned>(task_[thread]), op.page, write);
     return;
   }
   HostHal::disable_interrupts();
   go_to_user_mode(HostHal::this_cpu());
   HostHal::enable_interrupts();
-  static_cast<void>(machine_.translation().access(probe_address(op.page), write));
+  access_page(static_cast<unsigned>(task_[thread]), op.page, write);
   HostHal::disable_interrupts();
   come_from_user_mode(HostHal::this_cpu());
   HostHal::enable_interrupts();

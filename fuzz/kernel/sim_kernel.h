@@ -139,6 +139,8 @@ class SimKernel final : public KernelView {
   void go_idle(unsigned thread);
   void leave(unsigned thread);
   void access(unsigned thread, const Op& op);
+  /// The access of a user's instruction, which is made again after a fault without a cause.
+  void access_page(unsigned mm, unsigned page, bool write);
   void go_offline(unsigned thread);
   void come_online(unsigned thread);
   void use_temporary(unsigned thread, const Op& op);

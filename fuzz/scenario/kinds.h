@@ -210,6 +210,7 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"device", &Header::device, false},
     HeaderSwitch{"faults", &Header::faults, false},
     HeaderSwitch{"small", &Header::small, false, true},
+    HeaderSwitch{"latitude", &Header::latitude, false, true},
 };
 // The fields that are no switches: cpus, mms, pcid, concurrent, ceiling, backend.
 static_assert(sizeof(Header) == kHeaderSwitches.size() + 6, "each switch of the header has a row");

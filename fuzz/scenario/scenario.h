@@ -69,8 +69,9 @@ struct Header {
   bool compiler_reordering{false};  // the same, and a compiler reorders; `tso` is not asked then
   bool nmi{false};                  // NMIs arrive, and their handler reads user memory
   bool device{false};               // a device with a TLB of its own walks the page tables
-  bool faults{false};  // interrupts get lost or double, and generations are near their end
-  bool small{false};   // lists hold two or three elements, and so are full soon
+  bool faults{false};    // interrupts get lost or double, and generations are near their end
+  bool small{false};     // lists hold two or three elements, and so are full soon
+  bool latitude{false};  // the processor does what manuals permit and few do
   Backend backend{Backend::native};
   friend bool operator==(const Header&, const Header&) = default;
 };

@@ -166,7 +166,7 @@ void HardwareSteps::try_fill(HostCpu& cpu, std::uint32_t number) {
   if (cpu.place != VcpuPlace::running) return;
   if (walk.level == 1) {
     const bool is_cached = cpu.tlb.find(walk.address, machine_.pcid_of(cpu.cr3)) != nullptr;
-    machine_.footprint().record_cached(cpu.id, walk.address, !is_cached);
+    machine_.footprint().record_cached(cpu.id, walk.address, !is_cached || cpu.tlb.keeps_older);
   }
   machine_.translation().speculate(cpu, walk);
 }
@@ -188,9 +188,7 @@ void HardwareSteps::try_evict(HostCpu& cpu, std::uint32_t number) {
   machine_.record_access(place(LocationKind::drops, cpu.id), large);
   machine_.record_access(cached(cpu.id, address), true);
   machine_.record_access(dropped(cpu.id, address), true);
-  cpu.tlb.entries.remove_if([&](const TlbEntry& each) {
-    return each.covers(address) && (each.global || each.pcid == pcid);
-  });
+  cpu.tlb.drop_found(address, pcid);
 }
 
 void HardwareSteps::try_evict_pointers(HostCpu& cpu, VirtAddr address) {

@@ -32,6 +32,7 @@ void HostCpu::prepare(const Setup& setup) {
   preemption_off = 0;
   pause_saw = ~std::uint64_t{0};
   tlb.clear();
+  tlb.keeps_older = setup.hardware.older_entries;
   at_start_barrier = false;
   pending = Pending::plain;
   interruptible = true;

@@ -87,6 +87,8 @@ void Instructions::invlpg(VirtAddr address, Site where) {
     // Like a NOP as far as the TLB goes (SDM vol. 2, INVLPG in 64-bit mode).
   } else if (leaves_globals) {
     self.tlb.flush_address_not_global(address, pcid);
+  } else if (machine_.setup().hardware.tce) {
+    self.tlb.flush_address_and_its_tables(address, pcid);
   } else {
     self.tlb.flush_address(address, pcid);
   }

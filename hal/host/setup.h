@@ -33,6 +33,8 @@ struct Hardware {
   // right faults although a new walk would find it.
   bool dirty_races{false};
   bool spurious_faults{false};
+  bool older_entries{false};  // a fill leaves an older entry of the page, which may come back
+  bool tce{false};            // AMD: EFER.TCE is set
   Backend backend{Backend::native};
 };
 

@@ -28,8 +28,15 @@ struct TlbEntry {
   bool writable;
   bool dirty;
   Provenance from;
+  std::uint32_t number{0};  // higher than that of what was cached before
 
   [[nodiscard]] bool covers(VirtAddr address) const { return address >> shift == page; }
+  /// Whether it says what `other` says, for the same page.
+  [[nodiscard]] bool is_copy_of(const TlbEntry& other) const {
+    return frame == other.frame && root == other.root && pcid == other.pcid &&
+           shift == other.shift && global == other.global && writable == other.writable &&
+           dirty == other.dirty;
+  }
   [[nodiscard]] bool overlaps(const TlbEntry& other) const {
     return shift > other.shift ? covers(other.page << other.shift) : other.covers(page << shift);
   }
@@ -118,10 +125,28 @@ class Tlb {
 
   /// The entry that `address` uses under `pcid`, or null.
   [[nodiscard]] TlbEntry* find(VirtAddr address, std::uint16_t pcid) {
+    TlbEntry* newest = nullptr;
     for (TlbEntry& entry : entries) {
-      if (entry.covers(address) && (entry.global || entry.pcid == pcid)) return &entry;
+      if (!entry.covers(address) || (!entry.global && entry.pcid != pcid)) continue;
+      if (!keeps_older) return &entry;
+      if (newest == nullptr || newest->number < entry.number) newest = &entry;
     }
-    return nullptr;
+    return newest;
+  }
+  /// Caches a translation in the place of what there is of the page, or beside it.
+  TlbEntry& fill(const TlbEntry& entry, VirtAddr address) {
+    entries.remove_if([&](const TlbEntry& old) {
+      return old.covers(address) && (old.pcid == entry.pcid || old.global) &&
+             old.shift == entry.shift && (!keeps_older || old.is_copy_of(entry));
+    });
+    TlbEntry& cached = entries.insert(entry);
+    cached.number = ++fills;
+    return cached;
+  }
+  /// Drops what `find` finds.
+  void drop_found(VirtAddr address, std::uint16_t pcid) {
+    const TlbEntry* found = find(address, pcid);
+    if (found != nullptr) entries.remove(static_cast<unsigned>(found - entries.begin()));
   }
   /// The cached pointer to the table of `level` on the way to `address`, or null.
   [[nodiscard]] const PscEntry* find_table(VirtAddr address, std::uint16_t pcid,
@@ -162,6 +187,13 @@ class Tlb {
     entries.remove_if(
         [&](const TlbEntry& e) { return e.covers(address) && (e.global || e.pcid == pcid); });
     psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid; });
+  }
+  /// INVLPG with EFER.TCE: of the paging-structure cache only what is on the way to the address.
+  void flush_address_and_its_tables(VirtAddr address, std::uint16_t pcid) {
+    ++invalidations;
+    entries.remove_if(
+        [&](const TlbEntry& e) { return e.covers(address) && (e.global || e.pcid == pcid); });
+    psc.remove_if([&](const PscEntry& e) { return e.pcid == pcid && e.covers(address); });
   }
   /// INVPCID type 0: what translates the address in one PCID, global entries excepted. Of the
   /// cached table pointers only those on the way to this address go, where INVLPG drops the whole
@@ -232,6 +264,8 @@ class Tlb {
 
   CacheArray<TlbEntry, kEntries> entries;
   CacheArray<PscEntry, kPscEntries> psc;
+  bool keeps_older{false};         // Hardware::older_entries
+  std::uint32_t fills{0};          // so far
   std::uint64_t invalidations{0};  // so far; a walk in flight does not go on behind one
 };
 

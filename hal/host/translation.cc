@@ -189,7 +189,7 @@ TlbEntry* Translation::fill(HostCpu& cpu, VirtAddr address, bool write, bool spe
   const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
   if (const TlbEntry* old = speculative ? cpu.tlb.find(address, pcid) : nullptr) {
     if (has_other_size(cpu, address, *old)) report_two_sizes(cpu.id);
-    return nullptr;
+    if (!cpu.tlb.keeps_older) return nullptr;
   }
   Observer* observer = machine_.observer();
   machine_.record_access(place(LocationKind::tables, cpu.id), false);
@@ -214,10 +214,7 @@ TlbEntry* Translation::fill(HostCpu& cpu, VirtAddr address, bool write, bool spe
     if (old.overlaps(entry)) report_two_sizes(cpu.id);
   }
   if (observer != nullptr) observer->on_fill(cpu.id, address, entry.from);
-  cpu.tlb.entries.remove_if([&](const TlbEntry& old) {
-    return old.covers(address) && (old.pcid == pcid || old.global) && old.shift == walk.shift;
-  });
-  TlbEntry& cached = cpu.tlb.entries.insert(entry);
+  TlbEntry& cached = cpu.tlb.fill(entry, address);
   Recorder& recorder = machine_.recorder();
   if (recorder.has_timeline() && speculative) {
     recorder.event(cpu.id, "speculative fill of " + recorder.name_of(address));
