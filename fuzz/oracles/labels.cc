@@ -47,7 +47,9 @@ void Labels::collect() {
         {.address = &sim_->entry_block(id).kernel_cr3, .text = cpu_name(id) + ".kernel_cr3"});
     host::Hypervisor& below = machine_.hypervisor();
     labels_.push_back({.address = &below.vcpu_state(id), .text = cpu_name(id) + ".vcpu_state"});
-    labels_.push_back({.address = &below.bau_unanswered(id), .text = cpu_name(id) + ".unanswered"});
+    for (const auto& word : below.bau_unanswered(id)) {
+      labels_.push_back({.address = &word, .text = cpu_name(id) + ".unanswered"});
+    }
   }
   unsigned queue = 0;
   unsigned record = 0;

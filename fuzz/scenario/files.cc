@@ -175,7 +175,9 @@ bool save(const std::string& path, std::string_view content, std::string& error)
 }
 
 bool save(const std::string& path, const Scenario& scenario, std::string& error) {
-  if (path.ends_with(".txt")) return save(path, print(scenario), error);
+  // Bytes have no room for many CPUs.
+  if (path.ends_with(".txt") || scenario.header.cpus > kByteCpus)
+    return save(path, print(scenario), error);
   std::string content(kBytesMark);
   const auto bytes = encode(scenario);
   content.append(bytes.begin(), bytes.end());

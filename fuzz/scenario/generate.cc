@@ -147,6 +147,39 @@ unsigned some_ops(Random& random) {
   return random.chance(1, 2) ? kUsual : random.between(1, kMaxOpsPerCpu);
 }
 
+/// More than the byte form has room for, and in half of the runs more than a word of a mask has.
+unsigned many_cpus(Random& random) {
+  const unsigned least = random.chance(1, 2) && kMaxCpus > 64 ? 65 : kByteCpus + 1;
+  return random.between(least, kMaxCpus);
+}
+
+/// Among many CPUs a few do what the run is about, often the last ones. The others run its mm, and
+/// read and store.
+class Crowd {
+ public:
+  Crowd(std::uint64_t seed, unsigned cpus)
+      : random_(seed ^ 0xc2b2ae35), is_small_(cpus <= kByteCpus) {
+    if (is_small_) return;
+    busy_[0] = random_.chance(3, 4);
+    for (unsigned left = random_.between(2, 5); left > 0; --left) {
+      busy_[random_.chance(1, 2) ? cpus - 1 - random_.below(kByteCpus) : random_.below(cpus)] =
+          true;
+    }
+  }
+  [[nodiscard]] bool is_busy(unsigned cpu) const { return is_small_ || busy_[cpu]; }
+  void fill(const Swarm& swarm, Program& program) {
+    program.push_back(swarm.op(random_, OpKind::switch_to));
+    for (unsigned left = random_.between(1, 2); left > 0; --left) {
+      program.push_back(swarm.op(random_, random_.chance(1, 2) ? OpKind::read : OpKind::write));
+    }
+  }
+
+ private:
+  Random random_;
+  bool is_small_;
+  std::array<bool, kMaxCpus> busy_{};
+};
+
 Shape draw_shape(std::uint64_t seed, const GenerateOptions& options) {
   Random random(seed ^ 0x9e3779b1);
   Shape shape{.focus = options.focus,
@@ -160,6 +193,10 @@ Shape draw_shape(std::uint64_t seed, const GenerateOptions& options) {
   const unsigned cpus = some_cpus(random);
   const unsigned ops = some_ops(random);
   if (options.draw_cpus && varies) shape.cpus = cpus;
+  if (Random many(seed ^ 0x2545f491);
+      kMaxCpus > kByteCpus && options.draw_cpus && many.chance(3, 4)) {
+    shape.cpus = many_cpus(many);
+  }
   if (options.draw_ops && varies) shape.ops = ops;
   shape.uneven = random.chance(1, 4) && options.draw_ops && varies;
   shape.meets = random.chance(1, 3) && shape.focus != nullptr;
@@ -337,7 +374,12 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
   const Chains chains = options.chains ? Chains(other, common, plain) : Chains();
   const bool has_roles = random.chance(1, 2);
   const bool starts_mapped = random.chance(1, 2);
+  Crowd crowd(seed, header.cpus);
   for (unsigned cpu = 0; cpu < header.cpus; ++cpu) {
+    if (!crowd.is_busy(cpu)) {
+      crowd.fill(common, scenario.ops[cpu]);
+      continue;
+    }
     // With roles, for example, one CPU may only read while another only unmaps.
     const Swarm swarm = has_roles ? common.with_other_kinds(random) : common;
     auto& program = scenario.ops[cpu];

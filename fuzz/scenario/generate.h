@@ -94,7 +94,7 @@ enum class Migrate : std::uint8_t { never, in_some, in_all };
 struct GenerateOptions {
   unsigned cpus{4};
   unsigned ops_per_cpu{8};
-  bool draw_cpus{false};        // 1 to kMaxCpus instead of `cpus`
+  bool draw_cpus{false};        // 1 to 8 instead of `cpus`; in wide programs mostly more
   bool draw_ops{false};         // 1 to kMaxOpsPerCpu, not for each CPU the same
   unsigned max_deviations{16};  // The number is drawn from 0 to this, small ones more often.
   bool vary_header{true};       // Off: everything but `cpus` stays at its default.

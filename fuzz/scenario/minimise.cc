@@ -156,20 +156,27 @@ class Minimiser {
   Scenario best_;
   unsigned tries_{0};
   bool out_of_tries_{false};
-  std::set<std::vector<std::uint8_t>> tried_;
+  std::set<std::string> tried_;
 };
+
+/// What no other scenario has.
+std::string key_of(const Scenario& scenario) {
+  if (scenario.header.cpus > kByteCpus) return print(scenario);
+  const std::vector<std::uint8_t> bytes = encode(scenario);
+  return {bytes.begin(), bytes.end()};
+}
 
 /// Takes the candidate as the new best one if it is simpler and still fails.
 bool Minimiser::attempt(Scenario candidate) {
   normalise(candidate);
   if (!is_simpler(candidate, best_)) return false;
-  std::vector<std::uint8_t> bytes = encode(candidate);
-  if (tried_.contains(bytes)) return false;
+  std::string key = key_of(candidate);
+  if (tried_.contains(key)) return false;
   if (tries_ >= options_.max_tries) {
     out_of_tries_ = true;
     return false;
   }
-  tried_.insert(std::move(bytes));
+  tried_.insert(std::move(key));
   ++tries_;
   const bool accepted = still_fails_(candidate);
   if (accepted) best_ = candidate;

@@ -256,7 +256,7 @@ void change_header(Context& context) {
   Header& header = context.scenario.header;
   switch (context.random.below(7)) {
     case 0:
-      header.cpus = context.random.between(1, kMaxCpus);
+      header.cpus = context.random.between(1, kByteCpus);
       break;
     case 1:
       header.mms = context.random.between(1, kMaxMms);

@@ -30,6 +30,7 @@ struct FieldRange {
 
 constexpr Header kDefaults{};
 constexpr FieldRange kCpusRange{1, kMaxCpus, kDefaults.cpus};
+constexpr FieldRange kByteCpusRange{1, kByteCpus, kDefaults.cpus};
 constexpr FieldRange kMmsRange{1, kMaxMms, kDefaults.mms};
 /// The backend and, in the lowest bit, whether the concurrent flush is off.
 constexpr FieldRange kBackendRange{0, 2 * kBackends, 0};
@@ -39,7 +40,7 @@ constexpr FieldRange kCeilingRange{0, kMaxCeiling + 1, kDefaults.ceiling};
 /// Bytes modulo a number that the input chooses: half of the time of `decode` was division.
 using Remainders = std::array<std::uint8_t, 256>;
 constexpr auto kModulo = [] {
-  static_assert(kMaxCpus == kMaxMms);
+  static_assert(kMaxCpus >= kMaxMms);
   std::array<Remainders, kMaxCpus + 1> table{};
   for (unsigned divisor = 1; divisor < table.size(); ++divisor) {
     for (unsigned byte = 0; byte < 256; ++byte) table[divisor][byte] = byte % divisor;
@@ -84,7 +85,7 @@ class Reader {
 };
 
 static_assert(kHeaderSwitches.size() <= 16 + 7 && kDefaults.pcid);
-static_assert(kBytesMark[0] >= kMaxCpus, "no canonical bytes begin with the mark");
+static_assert(kBytesMark[0] >= kByteCpus, "no canonical bytes begin with the mark");
 
 void decode_switches(unsigned bits, Header& header) {
   for (const HeaderSwitch& one : kHeaderSwitches) {
@@ -151,7 +152,7 @@ void decode(std::span<const std::uint8_t> bytes, Scenario& scenario) {
   Reader reader(bytes);
   const HeaderBytes head = reader.take<kHeaderBytes>();
   Header& header = scenario.header;
-  header.cpus = kCpusRange.from_byte(head[cpus_byte]);
+  header.cpus = kByteCpusRange.from_byte(head[cpus_byte]);
   header.mms = kMmsRange.from_byte(head[mms_byte]);
   header.pcid = (head[more_switches_byte] & 1) == 0;
   const unsigned below = kBackendRange.from_byte(head[backend_byte]);
@@ -200,7 +201,7 @@ std::size_t encoded_size(const Scenario& scenario) {
 std::size_t encode(const Scenario& scenario, std::span<std::uint8_t, kMaxBytes> bytes) {
   const Header& header = scenario.header;
   HeaderBytes head{};
-  head[cpus_byte] = kCpusRange.to_byte(header.cpus);
+  head[cpus_byte] = kByteCpusRange.to_byte(header.cpus);
   head[mms_byte] = kMmsRange.to_byte(header.mms);
   head[backend_byte] = kBackendRange.to_byte((2 * static_cast<unsigned>(header.backend)) +
                                              (header.concurrent ? 0 : 1));
@@ -212,7 +213,7 @@ std::size_t encode(const Scenario& scenario, std::span<std::uint8_t, kMaxBytes> 
   head[ops_byte] = count_ops(scenario);
 
   std::uint8_t* out = std::copy(head.begin(), head.end(), bytes.data());
-  for (unsigned cpu = 0; cpu < kMaxCpus; ++cpu) {
+  for (unsigned cpu = 0; cpu < kByteCpus; ++cpu) {
     for (const Op& op : scenario.ops[cpu]) {
       *out++ = static_cast<std::uint8_t>(op.kind);
       *out++ = op.mm << 4 | cpu;

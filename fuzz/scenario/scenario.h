@@ -17,14 +17,17 @@
 #include <string_view>
 #include <vector>
 
+#include "hal/host/cpus.h"
 #include "hal/host/event_kind.h"
 
 namespace shootdown::fuzz {
 
-inline constexpr unsigned kMaxCpus = 8;
+inline constexpr unsigned kMaxCpus = host::kHostCpus;
+/// The byte form has room for so many.
+inline constexpr unsigned kByteCpus = 8;
 inline constexpr unsigned kMaxMms = 8;
 inline constexpr unsigned kMaxOpsPerCpu = 16;
-inline constexpr unsigned kMaxOps = kMaxCpus * kMaxOpsPerCpu;
+inline constexpr unsigned kMaxOps = kByteCpus * kMaxOpsPerCpu;  // in the byte form
 inline constexpr unsigned kMaxDeviations = 64;
 /// Small pages 0..15 are contiguous and lie on both sides of a 2 MiB boundary, eight in each table.
 inline constexpr unsigned kSmallPages = 16;
@@ -195,7 +198,7 @@ inline constexpr std::string_view kBytesMark = "shootdown-bytes 1\n";
 /// Total: any bytes, any length, no allocation. A mark at the beginning is skipped.
 void decode(std::span<const std::uint8_t> bytes, Scenario& scenario);
 
-/// Canonical bytes of a normalised scenario.
+/// Canonical bytes of a normalised scenario. Precondition: it has at most kByteCpus CPUs.
 [[nodiscard]] std::vector<std::uint8_t> encode(const Scenario& scenario);
 /// The same without allocation. Returns the number of bytes.
 std::size_t encode(const Scenario& scenario, std::span<std::uint8_t, kMaxBytes> bytes);

@@ -265,6 +265,7 @@ bool Parser::parse_config(Tokens tokens) {
                     .has_default = true,
                     .value = static_cast<unsigned>(header.backend),
                     .names = kBackendNames});
+  if (kMaxCpus == kByteCpus) fields[0].why_last = "reproduce_wide and its like have up to 72";
   const std::size_t first_switch = fields.size();
   for (const HeaderSwitch& one : kHeaderSwitches) {
     fields.push_back(optional_field(one.name, 0, 1, header.*one.field ? 1 : 0));

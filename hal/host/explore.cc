@@ -9,7 +9,7 @@ namespace shootdown::host {
 
 namespace {
 
-constexpr std::uint64_t bit(unsigned process) { return std::uint64_t{1} << process; }
+constexpr std::uint64_t bit(unsigned kind) { return std::uint64_t{1} << kind; }
 
 /// Both sorted by place, each place once.
 bool conflict(const Footprint& a, const Footprint& b) {
@@ -95,7 +95,7 @@ unsigned Explorer::process_of(const Step& step) {
                             (std::uint64_t{step.cpu} << 32) | step.argument;
   const auto found = std::find(process_keys_.begin(), process_keys_.end(), key);
   if (found != process_keys_.end()) return static_cast<unsigned>(found - process_keys_.begin());
-  if (process_keys_.size() == kProcesses) broken("more than 64 processes");
+  if (process_keys_.size() == kProcesses) broken("too many processes");
   process_keys_.push_back(key);
   return static_cast<unsigned>(process_keys_.size() - 1);
 }
@@ -120,7 +120,7 @@ void Explorer::inherit_sleepers(Node& node) {
   for (const Sleeper& sleeper : nodes_[depth_ - 1].asleep) {
     if (sleeper.process == last.process || conflict(sleeper.footprint, last.footprint)) continue;
     node.asleep.push_back(sleeper);
-    node.sleeping |= bit(sleeper.process);
+    node.sleeping.set(sleeper.process);
   }
 }
 
@@ -129,7 +129,7 @@ void Explorer::note_disabled(ProcessSet enabled) {
   // A step that the last one disabled leaves no event that a race could be found with, so it is
   // explored in the place of the last one.
   Node& previous = nodes_[depth_ - 1];
-  previous.backtrack |= previous.may & ~enabled & ~bit(previous.chosen);
+  previous.backtrack |= previous.may & ~enabled & ~only(previous.chosen);
 }
 
 std::size_t Explorer::start_node(const std::vector<Step>& enabled) {
@@ -137,7 +137,7 @@ std::size_t Explorer::start_node(const std::vector<Step>& enabled) {
   node.enabled = enabled;
   for (const Step& step : enabled) {
     node.processes.push_back(process_of(step));
-    node.may |= bit(node.processes.back());
+    node.may.set(node.processes.back());
   }
   const bool reduces = options_.reduction == Reduction::source_sets;
   if (reduces) {
@@ -149,13 +149,13 @@ std::size_t Explorer::start_node(const std::vector<Step>& enabled) {
     node.deviations = previous.deviations + (previous.chosen != previous.processes[0] ? 1 : 0);
   }
   std::size_t index = 0;
-  while (index < enabled.size() && (node.sleeping & bit(node.processes[index])) != 0) ++index;
+  while (index < enabled.size() && node.sleeping.test(node.processes[index])) ++index;
   if (index == enabled.size()) {
     gave_up_ = true;
     return kStop;
   }
   node.chosen = node.processes[index];
-  node.backtrack = bit(node.chosen);
+  node.backtrack = only(node.chosen);
   if (!reduces && node.deviations < options_.deviations) node.backtrack = node.may;
   nodes_.push_back(std::move(node));
   events_.push_back({});
@@ -256,18 +256,18 @@ void Explorer::note_race(std::size_t first_index) {
   // What could happen if `first` came later: the events after it that do not depend on it, then
   // `last`. Some process that can begin that row must be explored in the place of `first`.
   std::vector<std::size_t> row;
-  ProcessSet seen = 0;
-  ProcessSet initials = 0;
+  ProcessSet seen;
+  ProcessSet initials;
   bool helped = false;
   for (std::size_t i = first_index + 1; i <= last_index; ++i) {
     const Event& event = events_[i];
     if (i != last_index && before(first, event)) continue;
-    if ((seen & bit(event.process)) == 0) {
+    if (!seen.test(event.process)) {
       const bool begins = std::none_of(row.begin(), row.end(), [&](std::size_t earlier) {
         return before(events_[earlier], event);
       });
-      if (begins) initials |= bit(event.process);
-      seen |= bit(event.process);
+      if (begins) initials.set(event.process);
+      seen.set(event.process);
     }
     if (i != last_index) {
       helped = helped || before(event, last);
@@ -275,12 +275,13 @@ void Explorer::note_race(std::size_t first_index) {
     }
   }
   // Nothing but `first` enabled `last`: their order cannot be reversed.
-  if (!helped && (node.may & bit(last.process)) == 0) return;
-  if ((initials & (node.backtrack | node.sleeping)) != 0) return;
+  if (!helped && !node.may.test(last.process)) return;
+  if ((initials & (node.backtrack | node.sleeping)).any()) return;
   const ProcessSet candidates = initials & node.may;
-  if (candidates == 0) return;
-  const bool prefer_last = (candidates & bit(last.process)) != 0;
-  node.backtrack |= prefer_last ? bit(last.process) : candidates & (~candidates + 1);
+  if (candidates.none()) return;
+  unsigned chosen = last.process;
+  for (unsigned i = 0; !candidates.test(chosen); ++i) chosen = i;
+  node.backtrack.set(chosen);
 }
 
 // ---- All of them
@@ -299,15 +300,15 @@ void Explorer::begin_execution() {
 bool Explorer::backtrack() {
   while (!nodes_.empty()) {
     Node& node = nodes_.back();
-    node.explored |= bit(node.chosen);
+    node.explored.set(node.chosen);
     if (options_.reduction == Reduction::source_sets) {
       node.asleep.push_back({.process = node.chosen, .footprint = events_.back().footprint});
-      node.sleeping |= bit(node.chosen);
+      node.sleeping.set(node.chosen);
     }
     const ProcessSet left = node.backtrack & ~node.explored & ~node.sleeping;
-    if (left != 0) {
+    if (left.any()) {
       for (const unsigned process : node.processes) {
-        if ((left & bit(process)) == 0) continue;
+        if (!left.test(process)) continue;
         node.chosen = process;
         break;
       }

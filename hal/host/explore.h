@@ -11,6 +11,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "hal/host/control.h"
+#include "hal/host/cpus.h"
 #include "hal/host/report.h"
 
 namespace shootdown::host {
@@ -81,8 +83,9 @@ class Explorer final : public Controller {
   void done(Footprint& footprint) override;
 
  private:
-  static constexpr unsigned kProcesses = 64;
-  using ProcessSet = std::uint64_t;  // one bit each
+  /// Of each CPU a handful, and as many again for all that may happen.
+  static constexpr unsigned kProcesses = 64 + (5 * (kHostCpus - 8));
+  using ProcessSet = std::bitset<kProcesses>;
   /// How many events of each process come before an event, itself included.
   using Clock = std::array<std::uint16_t, kProcesses>;
 
@@ -95,11 +98,11 @@ class Explorer final : public Controller {
   struct Node {
     std::vector<Step> enabled;
     std::vector<unsigned> processes;  // of `enabled`
-    ProcessSet may{0};                // enabled ones
-    ProcessSet backtrack{0};          // to be explored from here
-    ProcessSet explored{0};
+    ProcessSet may;                   // enabled ones
+    ProcessSet backtrack;             // to be explored from here
+    ProcessSet explored;
     std::vector<Sleeper> asleep;
-    ProcessSet sleeping{0};
+    ProcessSet sleeping;
     unsigned chosen{0};      // process
     unsigned deviations{0};  // on the way here
   };
@@ -117,6 +120,7 @@ class Explorer final : public Controller {
     std::vector<std::uint32_t> read;  // since then
   };
 
+  [[nodiscard]] static ProcessSet only(unsigned process) { return ProcessSet().set(process); }
   [[nodiscard]] unsigned process_of(const Step& step);
   [[nodiscard]] std::size_t start_node(const std::vector<Step>& enabled);
   void inherit_sleepers(Node& node);

@@ -235,24 +235,29 @@ HostCpuMask Hypervisor::bau_send(const BauMessage& message, const HostCpuMask& t
   announce("message to", targets, where);
   const std::uint64_t unreachable = std::exchange(vcpus_[self].unreachable, 0);
   HostCpuMask leftover;
-  std::uint64_t reached = 0;
+  HostCpuMask reached;
   targets.for_each([&](CpuId id) {
     BauPort& port = bau_[id];
-    if (!port.open || ((unreachable >> id) & 1) != 0) {
+    if (!port.open || ((unreachable >> (id % 8)) & 1) != 0) {
       leftover.set(id);
       return;
     }
     port.inbox[port.size++] = message;
-    reached |= std::uint64_t{1} << id;
+    reached.set(id);
     machine_.cpu(id).bau_pending = true;
   });
-  bau_[self].unanswered.poke(reached);
+  for (std::size_t i = 0; i < HostCpuMask::kWords; ++i) {
+    bau_[self].unanswered[i].poke(reached.word(i));
+  }
   machine_.changed();
   return leftover;
 }
 
 bool Hypervisor::bau_outstanding(Site where) {
-  return bau_[machine_.running().id].unanswered.load(std::memory_order_acquire, where) != 0;
+  for (auto& word : bau_[machine_.running().id].unanswered) {
+    if (word.load(std::memory_order_acquire, where) != 0) return true;
+  }
+  return false;
 }
 
 bool Hypervisor::bau_receive(BauMessage& message, Site where) {
@@ -272,8 +277,9 @@ bool Hypervisor::bau_receive(BauMessage& message, Site where) {
 }
 
 void Hypervisor::bau_acknowledge(const BauMessage& message, Site where) {
-  const std::uint64_t bit = std::uint64_t{1} << machine_.running().id;
-  bau_[message.sender].unanswered.fetch_and(~bit, std::memory_order_release, where);
+  const CpuId self = machine_.running().id;
+  const std::uint64_t bit = std::uint64_t{1} << (self % 64);
+  bau_[message.sender].unanswered[self / 64].fetch_and(~bit, std::memory_order_release, where);
 }
 
 }  // namespace shootdown::host

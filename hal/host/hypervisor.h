@@ -67,15 +67,14 @@ class Hypervisor {
   void bau_open(CpuId cpu) { bau_[cpu].open = true; }
   void bau_close(CpuId cpu) { bau_[cpu].open = false; }
   /// The targets that have not answered the CPU's message.
-  [[nodiscard]] const HostAtomic<std::uint64_t>& bau_unanswered(CpuId cpu) const {
-    return bau_[cpu].unanswered;
-  }
+  using Unanswered = std::array<HostAtomic<std::uint64_t>, HostCpuMask::kWords>;
+  [[nodiscard]] const Unanswered& bau_unanswered(CpuId cpu) const { return bau_[cpu].unanswered; }
 
   // ---- Faults
 
   /// Hyper-V: an odd `how` hides the CPU's number for good, an even one fails its next hypercall.
   /// Xen: its next hypercall fails. Hub: its next message does not reach the CPUs in the mask
-  /// `how`.
+  /// `how`, whose eight bits count again for the next eight CPUs.
   void fail_next(HostCpu& cpu, std::uint64_t how);
   /// Whether no such call or message came since.
   [[nodiscard]] bool fails_next(CpuId cpu) const {
@@ -96,7 +95,7 @@ class Hypervisor {
     bool open{false};
     std::array<BauMessage, kHostCpus> inbox{};
     unsigned size{0};
-    HostAtomic<std::uint64_t> unanswered;  // targets of this CPU's message
+    Unanswered unanswered;  // targets of this CPU's message
   };
 
   /// Whether the caller's hypercall is to fail; only once.

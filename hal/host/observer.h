@@ -8,11 +8,10 @@
 #include "core/hal.h"
 #include "core/trace.h"
 #include "core/types.h"
+#include "hal/host/cpus.h"
 #include "hal/host/tlb.h"
 
 namespace shootdown::host {
-
-inline constexpr CpuId kHostCpus = 8;
 
 /// What an instruction, a broadcast or a hypervisor has made one CPU drop. Page faults and what
 /// hardware drops by itself do not count.

@@ -10,7 +10,8 @@ from pathlib import Path
 from tests.mutants import joint, mutant
 
 TREES = [Path(sys.argv.pop(1)) for _ in range(2)]
-PATCHES = sorted(path for folder in (".", "correct") for path in (Path(__file__).parent / folder).glob("*.patch"))
+PATCHES = sorted(path for folder in (".", "correct", "wide")
+                 for path in (Path(__file__).parent / folder).glob("*.patch"))
 BOOTED = sys.argv[1:]
 del sys.argv[1:]
 ROOMS = ("core", "kernel-glue/mm", "hal/host")

@@ -114,6 +114,11 @@ MUTANTS = {
     "o46_freed_table_flushed_at_one_address": (0, 0),
     "o47_split_spares_lazy_cpus": (0, 0),
     "o48_large_page_waits_for_the_batch": (0, 0),
+    "o55_page_that_did_not_fit_is_released": (10000, 0),
+    "o56_table_that_did_not_fit_is_released": (100000, 0),
+    "o57_reclaimed_page_that_did_not_fit_is_released": (50000, 0),
+    "o58_part_of_a_list_is_taken_for_all": (20000, 0),
+    "o59_full_list_names_what_fits": (20000, 0),
     "o60_copied_before_the_old_page_is_gone": (1000, 0),
     "o61_second_look_keeps_its_reference": (50000, 0),
     "o62_new_frame_without_the_accessed_bit": (1000, 0),
@@ -140,6 +145,16 @@ _MEETING = _AIMED + [
 
 # Threads change CPUs in every run.
 _MIGRATING = ["--migrate"]
+
+# Lists that are full soon.
+_SMALL = [
+    "--turn",
+    "small",
+]
+_SMALL_HYPERV = _SMALL + [
+    "--backend",
+    "hyperv",
+]
 
 HOW = {
     "m04_no_barrier_at_switch_in": _AIMED + [
@@ -213,6 +228,11 @@ HOW = {
         "--turn",
         "early+compiler_reordering",
     ],
+    "o55_page_that_did_not_fit_is_released": _SMALL,
+    "o56_table_that_did_not_fit_is_released": _SMALL,
+    "o57_reclaimed_page_that_did_not_fit_is_released": _SMALL,
+    "o58_part_of_a_list_is_taken_for_all": _SMALL_HYPERV,
+    "o59_full_list_names_what_fits": _SMALL_HYPERV,
     "o22_kernel_root_forgotten_too_early": [
         "--turn",
         "nmi+pti",
@@ -246,6 +266,23 @@ UNIT_MUTANTS = {
     "m39_cr4_with_interrupts_on": "M15_Cr4.RegisterAndShadowChangeTogetherWithInterruptsOff",
     "o04_last_flush_trusts_the_loaded_mm": "BroadcastTest.RetiringWaitsForACpuThatIsAboutToLeaveTheMask",
     "o31_marks_come_round": "BatchTest.AdditionsThatNobodySettlesDoNotComeRoundToNothingPending",
+}
+
+# Patches in wide/, which take more CPUs than a word has bits: the budget of the search among 70 CPUs, and its options.
+WIDE_MUTANTS = {
+    "clear_takes_the_first_word": (2000, []),
+    "copy_misses_the_last_word": (2000, []),
+    "empty_looks_at_the_first_word": (2000, []),
+    "hyperv_set_has_two_banks": (2000, [
+        "--backend",
+        "hyperv",
+    ]),
+    "scan_misses_the_last_word": (2000, []),
+    "union_misses_the_last_word": (30000, []),
+    "xen_set_is_one_word": (2000, [
+        "--backend",
+        "xen",
+    ]),
 }
 
 # Changes in correct/ that break no promise.

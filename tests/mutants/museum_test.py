@@ -38,6 +38,17 @@ class MuseumTest(unittest.TestCase):
                 with self.subTest(patch.name):
                     mutant.apply(patch, Path(folder), dry_run=True)
 
+    def test_every_patch_for_many_cpus_is_complete_and_applies(self):
+        patches = sorted((FOLDER / "wide").glob("*.patch"))
+        self.assertNotEqual(patches, [])
+        with tempfile.TemporaryDirectory() as folder:
+            for room in ("core", "kernel-glue/mm", "hal/host"):
+                shutil.copytree(FOLDER.parents[1] / room, Path(folder) / room)
+            for patch in patches:
+                with self.subTest(patch.name):
+                    self.assertEqual(mutant.read(patch).museum, 0)
+                    mutant.apply(patch, Path(folder), dry_run=True)
+
     def test_every_correct_change_has_a_test_and_a_reason_and_applies(self):
         patches = sorted((FOLDER / "correct").glob("*.patch"))
         self.assertEqual([patch.stem for patch in patches], CORRECT)

@@ -13,6 +13,7 @@ nothing. //tests/mutants/probe:probe_test shows it.
 """
 
 load("@rules_cc//cc:defs.bzl", "cc_library")
+load("//hal/host:wide.bzl", "WIDE", "WIDE_DEFINES")
 
 _CORE = "//core:core"
 _MM = "//kernel-glue/mm:mm"
@@ -101,19 +102,20 @@ _joint_core = rule(
     doc = "The headers of the core and of the memory manager with all patches in them.",
 )
 
-def _transition_impl(_settings_before, attr):
+def _transition_impl(settings_before, attr):
     return {
         _CORE: attr.core,
         _MM: attr.core,
         _MODEL: attr.model,
+        WIDE: attr.wide or settings_before[WIDE],
         # That each header compiles on its own is checked with the clean core. Once is enough.
         _PARSE_HEADERS: False,
     }
 
 _mutant_transition = transition(
     implementation = _transition_impl,
-    inputs = [],
-    outputs = [_CORE, _MM, _MODEL, _PARSE_HEADERS],
+    inputs = [WIDE],
+    outputs = [_CORE, _MM, _MODEL, _PARSE_HEADERS, WIDE],
 )
 
 def _link_to(ctx, target):
@@ -143,6 +145,7 @@ _mutant_binary = rule(
         "core": attr.string(doc = "Label of the library in the place of the core.", mandatory = True),
         "model": attr.string(doc = "Label of the library in the place of the model.", mandatory = True),
         "target": attr.label(cfg = _mutant_transition, executable = True, mandatory = True),
+        "wide": attr.bool(doc = "Whether the machine has many CPUs."),
         "_allowlist_function_transition": _ALLOWLIST,
     },
     executable = True,
@@ -222,6 +225,7 @@ def _model(name, core, deps = []):
     cc_library(
         name = name,
         srcs = [":" + name + "_sources"],
+        defines = WIDE_DEFINES,
         features = ["no_coverage"],
         tags = ["manual"],
         visibility = ["//hal/host:__pkg__"],
@@ -281,6 +285,7 @@ def joint_programs(patches):
     _model("joint_model", ":joint_headers", [":choose"])
     for program, target in _PROGRAMS.items():
         _joint_binary("joint_" + program, target, visibility = ["//tests:__subpackages__"])
+    _joint_binary("joint_search_wide", "//fuzz:search_bin", wide = True)
     _joint_binary("joint_core_test", "//tests/core:core_test", testonly = True)
     _joint_binary("joint_determinism_test", "//tests/host:determinism_test", testonly = True)
 
@@ -388,6 +393,32 @@ def unit_mutant_test(name, test):
         data = [":%s_core_test" % name],
     )
 
+def wide_mutant_test(name, patch, executions, seeds, how = []):
+    """A mutant that takes more CPUs than a word has bits. wide_NAME_search_test passes if the search finds it.
+
+    Args:
+      name: name of the mutant.
+      patch: the patch file.
+      executions: budget of the search for each seed.
+      seeds: random seeds.
+      how: options of the search besides.
+    """
+    _named_binary(
+        name = name + "_search",
+        program = ":joint_search_wide",
+        tags = ["manual"],
+    )
+    hunt_test(
+        name = "wide_%s_search_test" % name,
+        executions = executions,
+        how = ["--cpus", "70"] + how,
+        kind = "search",
+        patch = patch,
+        program = ":" + name + "_search",
+        published = False,
+        seeds = seeds,
+    )
+
 def correct_change_test(name, patch, executions, seeds):
     """A correct change of the core, which no oracle may report. correct_NAME_search_test passes if none does.
 
@@ -450,7 +481,17 @@ def boot_mutant_test(name, test, options):
         ],
     )
 
-def hunt_test(name, program, kind, executions, patch = None, seeds = [1], how = [], tags = [], correct = None):
+def hunt_test(
+        name,
+        program,
+        kind,
+        executions,
+        patch = None,
+        seeds = [1],
+        how = [],
+        tags = [],
+        correct = None,
+        published = True):
     """A test that a counted search finds a mutant, or with no patch that it finds nothing.
 
     Args:
@@ -463,13 +504,14 @@ def hunt_test(name, program, kind, executions, patch = None, seeds = [1], how = 
       how: options of the random search besides: --strategy NAME, --turn SWITCH.
       tags: tags of the test.
       correct: the patch of a correct change, if it was not the clean core that was built.
+      published: whether documents may have the counts.
     """
     args = ["--" + kind, "$(location %s)" % program, "--executions", str(executions), "--seeds"]
     args += [str(seed) for seed in seeds]
     args += how
     for option, file in {"--correct": correct, "--patch": patch}.items():
         args += [option, "$(location %s)" % file] if file else []
-    if patch and kind == "search":
+    if patch and kind == "search" and published:
         args += ["--published", "."]
     native.py_test(
         name = name,

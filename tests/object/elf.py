@@ -39,6 +39,7 @@ class Instruction:
     address: int
     mnemonic: str
     target: object
+    operands: str = ""
 
 
 def _tool(name, *arguments):
@@ -123,5 +124,6 @@ def _instructions(path):
         if match[2].startswith(("j", "call")) and match[3] and not match[3].startswith("*"):
             found = _TARGET.match(match[3])
             target = int(found[1], 16) if found else None
-        instructions.append(Instruction(int(match[1], 16), match[2], target))
+        operands = (match[3] or "").partition("#")[0].strip()
+        instructions.append(Instruction(int(match[1], 16), match[2], target, operands))
     return instructions

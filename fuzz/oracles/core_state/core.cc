@@ -7,7 +7,9 @@ using host::HostHal;
 void Core::start() {
   laziness_.fill({});
   for (unsigned i = 0; i < truth_.mms(); ++i) {
-    sim_->mm(i).core.cpus.visit_shared([&](const char*, auto& word) { mask_words_[i] = &word; });
+    std::size_t next = 0;
+    sim_->mm(i).core.cpus.visit_shared(
+        [&](const char*, auto& word) { mask_words_[i][next++] = &word; });
   }
 }
 

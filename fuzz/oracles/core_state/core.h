@@ -45,9 +45,16 @@ class Core {
     if (lazy && !state.lazy) state.since = machine().step();
     state.lazy = lazy;
   }
-  [[nodiscard]] std::uint64_t mask_word(unsigned mm) const { return mask_words_[mm]->peek(); }
+  /// The mm's mask.
+  [[nodiscard]] host::HostCpuMask mask(unsigned mm) const {
+    host::HostCpuMask copy;
+    for (std::size_t i = 0; i < host::HostCpuMask::kWords; ++i) {
+      copy.set_word(i, mask_words_[mm][i]->peek());
+    }
+    return copy;
+  }
   [[nodiscard]] bool is_in_mask(CpuId cpu, unsigned mm) const {
-    return ((mask_word(mm) >> cpu) & 1) != 0;
+    return ((mask_words_[mm][cpu / 64]->peek() >> (cpu % 64)) & 1) != 0;
   }
   /// Under page-table isolation: the user PCID, or its entry for the address, will be flushed on
   /// the way to user mode.
@@ -66,7 +73,8 @@ class Core {
   const Truth& truth_;
   SimKernel* sim_{nullptr};
   std::array<Laziness, kMaxCpus> laziness_{};
-  std::array<const host::HostAtomic<std::uint64_t>*, kMaxMms + 1> mask_words_{};
+  using MaskWords = std::array<const host::HostAtomic<std::uint64_t>*, host::HostCpuMask::kWords>;
+  std::array<MaskWords, kMaxMms + 1> mask_words_{};
 };
 
 }  // namespace shootdown::fuzz

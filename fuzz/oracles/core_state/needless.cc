@@ -10,8 +10,7 @@ void NeedlessChecker::start() {
 }
 
 void NeedlessChecker::on_flush_begun(CpuId cpu) {
-  in_mask_[cpu] = {};
-  in_mask_[cpu].set_word(0, core_.mask_word(requests_.flush(cpu).mm));
+  in_mask_[cpu] = core_.mask(requests_.flush(cpu).mm);
   flushing_.set(cpu);
 }
 

@@ -19,8 +19,11 @@ class NeedlessChecker {
   void on_flush_returned(CpuId cpu) { flushing_.clear(cpu); }
   void after_change() {
     flushing_.for_each([&](CpuId id) {
-      host::HostCpuMask& mask = in_mask_[id];
-      mask.set_word(0, mask.word(0) | core_.mask_word(requests_.flush(id).mm));
+      // Word by word: the oracle does not rely on the core's union.
+      const host::HostCpuMask now = core_.mask(requests_.flush(id).mm);
+      for (std::size_t i = 0; i < host::HostCpuMask::kWords; ++i) {
+        in_mask_[id].set_word(i, in_mask_[id].word(i) | now.word(i));
+      }
     });
   }
   void on_call_queued(CpuId cpu, CpuId target, bool needs_interrupt);
