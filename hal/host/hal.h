@@ -114,7 +114,7 @@ struct HostHal {
     host()->bau_acknowledge(message, where);
   }
   static void bau_open() { host()->bau_open(this_cpu()); }
-  static void bau_close() { host()->bau_close(this_cpu()); }
+  static void bau_close(Site where = Site::current()) { host()->bau_close(where); }
 
   static void pause(Site where = Site::current()) { instructions()->pause(where); }
   static std::uint64_t ticks() { return current_machine->step(); }

@@ -260,6 +260,16 @@ bool Hypervisor::bau_outstanding(Site where) {
   return false;
 }
 
+void Hypervisor::bau_close(Site where) {
+  machine_.scheduler().visible(Pending::drained);
+  machine_.memory().serialise(machine_.running());
+  machine_.note(OpClass::hypervisor, 0);
+  bau_[machine_.running().id].open = false;
+  if (machine_.recorder().has_timeline()) {
+    machine_.recorder().line("takes no more messages", where);
+  }
+}
+
 bool Hypervisor::bau_receive(BauMessage& message, Site where) {
   if (machine_.setup().hardware.backend != Backend::uv_bau) return false;
   machine_.scheduler().visible(Pending::drained);

@@ -65,7 +65,7 @@ class Hypervisor {
   bool bau_receive(BauMessage& message, Site where);
   void bau_acknowledge(const BauMessage& message, Site where);
   void bau_open(CpuId cpu) { bau_[cpu].open = true; }
-  void bau_close(CpuId cpu) { bau_[cpu].open = false; }
+  void bau_close(Site where);
   /// The targets that have not answered the CPU's message.
   using Unanswered = std::array<HostAtomic<std::uint64_t>, HostCpuMask::kWords>;
   [[nodiscard]] const Unanswered& bau_unanswered(CpuId cpu) const { return bau_[cpu].unanswered; }

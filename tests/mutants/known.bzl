@@ -101,6 +101,7 @@ MUTANTS = {
     "o67_global_flag_read_before_the_mm": (0, 0),
     "o68_walker_without_fence": (0, 0),
     "o69_copy_made_before_broken": (0, 0),
+    "o80_hub_closed_behind_its_last_message": (0, 0),
     "o20_user_pcid_keeps_entry_pages": (15000, 0),
     "o21_pending_user_flushes_cleared_on_the_user_root": (1000, 0),
     "o22_kernel_root_forgotten_too_early": (5000, 0),
