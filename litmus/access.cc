@@ -112,7 +112,10 @@ void Bench::write(const Operand& operand, std::uint8_t width, std::uint64_t valu
   if (!cell.is_entry) demand_size(operand, cell.index, width, thread);
   if (cell.is_entry) {
     demand_entry(cell.index, value, thread);
-    machine_.memory().exchange_word(entry_of_[cell.index], to_machine(value));
+    machine_.memory().barrier(machine_.running());
+    machine_.memory().store_word(entry_of_[cell.index], to_machine(value),
+                                 std::memory_order_release);
+    machine_.memory().barrier(machine_.running());
   } else if (test_.locations[cell.index].place == Place::page) {
     const VirtAddr page = test_.locations[cell.index].address;
     if (machine_.translation().store(page, sign_extended(value, width)) == AccessResult::fault) {
@@ -166,25 +169,15 @@ std::uint64_t Bench::modify_word(HostAtomic<std::uint64_t>& word, const Instruct
       word.compare_exchange(old, value, made.order);
       return zero_extended(old, made.width);
     }
-    case Op::bit_and:
-      old = word.fetch_and(value, made.order);
-      break;
-    case Op::bit_or:
-      old = word.fetch_or(value, made.order);
-      break;
-    case Op::add:
-    case Op::xadd:
-      old = word.fetch_add(value, made.order);
-      break;
     default:
-      // The HAL has no such operation. One that changes nothing, and the result in the same step.
-      old = word.fetch_add(0, made.order);
-      break;
+      old = word.update(
+          [&](std::uint64_t found) {
+            const std::uint64_t before = zero_extended(found, made.width);
+            return sign_extended(result_of(made, before, source, thread), made.width);
+          },
+          made.order);
+      return zero_extended(old, made.width);
   }
-  old = zero_extended(old, made.width);
-  const std::uint64_t result = sign_extended(result_of(made, old, source, thread), made.width);
-  if (word.peek() != result) word.poke(result);
-  return old;
 }
 
 std::uint64_t Bench::modify_entry(std::size_t entry, const Instruction& made, std::uint64_t source,

@@ -36,6 +36,7 @@ Bench::Bench(const Test& test, unsigned most_repeats)
     has_nmis_ = has_nmis_ || column.role == Role::nmi;
     for (const Instruction& made : column.code) {
       virtual_memory_ = virtual_memory_ || made.op == Op::load_cr3;
+      sends_interrupts_ = sends_interrupts_ || made.op == Op::ipi;
     }
   }
   first_mm_.fill(kMainMm);
@@ -54,6 +55,7 @@ void Bench::prepare(Setup setup) {
   setup.hardware.cpus = test_.cpus;
   setup.hardware.pcid = !test_.says("Pcid", "off");
   setup.hardware.xapic = test_.says("Apic", "xapic");
+  setup.hardware.weak_ipi = sends_interrupts_;
   setup.programs.boot = &Bench::boot;
   setup.programs.program = &Bench::program;
   setup.programs.interrupt = &Bench::handler<Role::interrupt>;

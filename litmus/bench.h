@@ -140,6 +140,7 @@ class Bench final : private Observer {
   using ByRoleAndCpu = std::array<std::array<T, kHostCpus>, kRoles>;
   ByRoleAndCpu<const Column*> columns_{};
   bool has_nmis_{false};
+  bool sends_interrupts_{false};
   std::vector<Thread> threads_;  // by CPU
   ByRoleAndCpu<Thread> handler_threads_{};
   std::array<std::uint32_t, kHostCpus> faults_{};

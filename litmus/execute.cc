@@ -51,7 +51,11 @@ void Bench::step(const Instruction& made, Thread& thread) {
     case Op::nop:
       break;
     case Op::light_fence:
-      machine_.memory().barrier(machine_.running());
+      if (made.is_lfence) {
+        machine_.instructions().load_fence();
+      } else {
+        machine_.memory().barrier(machine_.running());
+      }
       break;
     case Op::full_fence:
       machine_.instructions().full_fence(here);

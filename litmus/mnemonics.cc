@@ -38,7 +38,7 @@ const std::map<std::string, Mnemonic, std::less<>>& table() {
       {"jmp", {.op = Op::jump, .least = 1, .most = 1}},
       {"ret", {.op = Op::leave}},
       {"mfence", {.op = Op::full_fence}},
-      {"lfence", {.op = Op::light_fence}},
+      {"lfence", {.op = Op::light_fence, .is_lfence = true}},
       {"sfence", {.op = Op::light_fence}},
       {"pause", {.op = Op::pause}},
       {"cli", {.op = Op::cli}},

@@ -19,6 +19,7 @@ struct Mnemonic {
   std::uint8_t width{0};         // bytes, of a suffix; 0 without one
   std::uint8_t source_width{0};  // MOVZX and MOVSX in AT&T's spelling
   std::uint8_t condition{0};
+  bool is_lfence{false};
 };
 
 /// `name` in lower case, perhaps with AT&T's suffix for the size. Nothing if it is unknown.

@@ -137,6 +137,7 @@ void Builder::instruction(std::size_t column, Piece text) {
   made.width = mnemonic->width;
   made.source_width = mnemonic->source_width;
   made.condition = mnemonic->condition;
+  made.is_lfence = mnemonic->is_lfence;
   const std::size_t count = split(rest, ',').size();
   if (count < mnemonic->least || count > mnemonic->most) {
     throw SyntaxError{.at = text.at,

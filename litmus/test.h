@@ -149,6 +149,7 @@ struct Instruction {
   Op op{Op::nop};
   bool locked{false};
   bool keep{false};                 // MOV to CR3 with the keep bit
+  bool is_lfence{false};            // a light fence that waits for an MFENCE before it
   bool stores_only{false};          // an exchange that stands for a sequentially consistent store
   bool fetches{false};              // the old value comes to the source, as with XADD
   std::uint8_t width{0};            // bytes; 0: that of the location

@@ -59,6 +59,12 @@ class KernelEvents {
   /// Software has changed a page-table word.
   virtual void on_table_write(const std::uint64_t* word, std::uint64_t before,
                               std::uint64_t after) = 0;
+  /// The same, but the store waits in the running CPU's store buffer: software that goes by the
+  /// table's lock sees the change, and walks do not. The machine tells when it comes to memory.
+  virtual void on_table_store(const std::uint64_t* /*word*/, std::uint64_t /*before*/,
+                              std::uint64_t /*after*/) {}
+  /// A plain store to an entry of a kernel page waits in the running CPU's store buffer.
+  virtual void on_kernel_entry_store(unsigned /*page*/) {}
   /// The entry of a kernel page lost its frame.
   virtual void on_kernel_entry_changed(unsigned page) = 0;
   virtual void on_page_allocated(std::uint32_t frame) = 0;

@@ -38,8 +38,8 @@ vm::Pte SimEntry::load(std::memory_order /*order*/, Site where) const {
   // Before the word is touched: released memory is poisoned.
   memory_.events_.on_software_walk(word_);
   machine.stop_if_failed();
-  const vm::Pte value = *word_;
-  machine.record_access(word_, false);
+  const vm::Pte value = machine.memory().seen_by(machine.running(), word_);
+  machine.memory().record_read(machine.running(), word_);
   machine.note(host::OpClass::load, value);
   if (machine.recorder().has_timeline()) machine.recorder().operation("read", word_, value, where);
   return value;
@@ -47,7 +47,20 @@ vm::Pte SimEntry::load(std::memory_order /*order*/, Site where) const {
 
 vm::Pte SimEntry::peek() const {
   const host::ModelScope scope;
-  return memory_.expect_table(word_, "reads an entry") ? *word_ : 0;
+  if (!memory_.expect_table(word_, "reads an entry")) return 0;
+  return memory_.machine_.memory().seen_by(memory_.machine_.running(), word_);
+}
+
+void SimEntry::store(vm::Pte value, std::memory_order order, Site where) {
+  const host::ModelScope scope;
+  if (!memory_.expect_table(word_, "writes an entry")) return;
+  host::SharedMemory& memory = memory_.machine_.memory();
+  const vm::Pte old = memory.store_word(word_, value, order, where);
+  if (memory.buffers_stores()) {
+    memory_.events_.on_table_store(word_, old, value);
+  } else {
+    memory_.wrote(word_, old, value);
+  }
 }
 
 vm::Pte SimEntry::exchange(vm::Pte value, std::memory_order /*order*/, Site where) {
@@ -215,8 +228,8 @@ void SimMemory::read_page(PhysAddr page) {
   events_.on_page_read(FramePool::frame_at(page));
   machine_.stop_if_failed();
   const std::uint64_t* word = machine_.frames().words(FramePool::frame_at(page));
-  machine_.record_access(word, false);
-  machine_.note(host::OpClass::load, *word);
+  machine_.memory().record_read(machine_.running(), word);
+  machine_.note(host::OpClass::load, machine_.memory().seen_by(machine_.running(), word));
 }
 
 bool SimMemory::expect_allocated(PhysAddr frame, FrameKind kind, const char* verb) {

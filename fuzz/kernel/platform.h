@@ -28,6 +28,7 @@ class SimEntry {
   vm::Pte load(std::memory_order order, Site where = Site::current()) const;
   /// Not a visible operation.
   [[nodiscard]] vm::Pte peek() const;
+  void store(vm::Pte value, std::memory_order order, Site where = Site::current());
   vm::Pte exchange(vm::Pte value, std::memory_order order, Site where = Site::current());
   vm::Pte fetch_or(vm::Pte bits, std::memory_order order, Site where = Site::current());
   vm::Pte fetch_and(vm::Pte bits, std::memory_order order, Site where = Site::current());

@@ -193,7 +193,8 @@ void SimKernel::prepare(const Scenario& scenario) {
   memory_.prepare(FramePool::address(kernel_tables_.upper) | vm::kTableBits,
                   FramePool::address(entry_tables_.upper) | vm::kTableBits);
   manager_.emplace(system_, memory_,
-                   vm::ManagerConfig{.flush_interrupts_targets = !scenario.header.defer_tables});
+                   vm::ManagerConfig{.flush_interrupts_targets = !scenario.header.defer_tables,
+                                     .plain_stores = scenario.header.plain_pte});
   // No other CPU runs yet, but the memory manager asks for the context in which it may wait.
   machine_.running().interrupts_enabled = true;
   for (unsigned index = 0; index <= scenario.header.mms; ++index) {

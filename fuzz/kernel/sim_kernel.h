@@ -163,6 +163,7 @@ class SimKernel final : public KernelView {
   void reserve_kernel(unsigned page, bool on);
   /// Changes the entries of a kernel page in all the tables that have one. Returns the old one.
   std::uint64_t exchange_kernel_entry(unsigned page, std::uint64_t value);
+  void store_kernel_entry(unsigned page, std::uint64_t* entry, std::uint64_t value);
   void set_in_user(CpuId cpu, bool on);
   void set_uses_user(CpuId cpu, bool on);
   void set_goes_to_user(CpuId cpu, bool on);

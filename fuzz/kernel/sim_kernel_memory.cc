@@ -15,7 +15,8 @@ std::uint64_t SimKernel::leaf(unsigned mm, unsigned page) const {
   for (unsigned level = vm::kRootLevel;; --level) {
     const std::uint32_t frame = FramePool::frame_at(table);
     if (frame == FramePool::kNoFrame) return 0;
-    const vm::Pte entry = machine_.frames().words(frame)[vm::entry_index(address, level)];
+    const vm::Pte entry = machine_.memory().seen_by(
+        machine_.running(), machine_.frames().words(frame) + vm::entry_index(address, level));
     if (level == 1 || !vm::is_table(entry)) return vm::is_present(entry) ? entry : 0;
     table = vm::frame_of(entry);
   }
@@ -195,11 +196,23 @@ std::uint64_t SimKernel::exchange_kernel_entry(unsigned page, std::uint64_t valu
   const auto entry_in = [&](const KernelTables& tables) {
     return machine_.frames().words(tables.table) + table_index(kernel_address(page), 1);
   };
-  const std::uint64_t old = machine_.memory().exchange_word(entry_in(kernel_tables_), value);
-  if (system_.config.isolation.enabled && is_entry_page(page)) {
-    machine_.memory().exchange_word(entry_in(entry_tables_), value);
+  const bool in_entry_tables = system_.config.isolation.enabled && is_entry_page(page);
+  if (!scenario_->header.plain_pte) {
+    const std::uint64_t old = machine_.memory().exchange_word(entry_in(kernel_tables_), value);
+    if (in_entry_tables) machine_.memory().exchange_word(entry_in(entry_tables_), value);
+    return old;
   }
+  // The accessed and dirty bits of kernel pages mean nothing, so they may get lost.
+  const std::uint64_t old = machine_.memory().read_word(entry_in(kernel_tables_));
+  if (!vm::is_present(old) && !vm::is_present(value)) return old;
+  store_kernel_entry(page, entry_in(kernel_tables_), value);
+  if (in_entry_tables) store_kernel_entry(page, entry_in(entry_tables_), value);
   return old;
+}
+
+void SimKernel::store_kernel_entry(unsigned page, std::uint64_t* entry, std::uint64_t value) {
+  machine_.memory().store_word(entry, value, std::memory_order_release);
+  if (machine_.memory().buffers_stores()) tell()->on_kernel_entry_store(page);
 }
 
 void SimKernel::reserve_kernel(unsigned page, bool on) {

@@ -28,6 +28,14 @@ void Oracles::on_table_write(const std::uint64_t* word, std::uint64_t before, st
   hardware_.contents.on_table_write(word);
 }
 
+void Oracles::on_table_store(const std::uint64_t* word, std::uint64_t before, std::uint64_t after) {
+  if (machine_.memory().reorders()) hardware_.order.on_table_write(machine_.running().id);
+  hardware_.contents.check_accessed(word, before, after);
+  hardware_.contents.on_table_write(word);
+}
+
+void Oracles::on_kernel_entry_store(unsigned page) { hardware_.truth.on_kernel_entry_store(page); }
+
 void Oracles::on_kernel_entry_changed(unsigned page) {
   hardware_.truth.on_kernel_entry_changed(page);
 }
@@ -201,6 +209,15 @@ void Oracles::on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry, b
 void Oracles::on_page_store(CpuId cpu, VirtAddr address, const host::TlbEntry& entry,
                             std::uint32_t life) {
   hardware_.use.on_page_store(cpu, address, entry, life);
+}
+
+void Oracles::on_entry_stored(CpuId cpu, const std::uint64_t* word, bool is_there,
+                              std::uint64_t value) {
+  if (!is_there) {
+    hardware_.releases.on_late_entry_store(cpu, machine_.frames().frame_of(word));
+  } else {
+    hardware_.truth.on_entry_stored(word, *word, value);
+  }
 }
 
 void Oracles::on_ipi(CpuId cpu, const host::HostCpuMask& targets) {

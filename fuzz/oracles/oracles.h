@@ -38,6 +38,9 @@ class Oracles final : public host::Observer, public KernelEvents {
   void on_start(const KernelView& kernel, unsigned mms) override;
   void on_table_write(const std::uint64_t* word, std::uint64_t before,
                       std::uint64_t after) override;
+  void on_table_store(const std::uint64_t* word, std::uint64_t before,
+                      std::uint64_t after) override;
+  void on_kernel_entry_store(unsigned page) override;
   void on_kernel_entry_changed(unsigned page) override;
   void on_page_allocated(std::uint32_t frame) override;
   void on_release(std::uint32_t frame) override;
@@ -85,6 +88,8 @@ class Oracles final : public host::Observer, public KernelEvents {
   void on_use(CpuId cpu, VirtAddr address, const host::TlbEntry& entry, bool write) override;
   void on_page_store(CpuId cpu, VirtAddr address, const host::TlbEntry& entry,
                      std::uint32_t life) override;
+  void on_entry_stored(CpuId cpu, const std::uint64_t* word, bool is_there,
+                       std::uint64_t value) override;
   void on_ipi(CpuId cpu, const host::HostCpuMask& targets) override;
   void on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) override;
   void on_broadcast(CpuId cpu, const Invlpgb& what) override;

@@ -21,6 +21,7 @@ host::Setup Runner::setup_of(const Scenario& scenario) {
   return {.hardware = {.cpus = header.cpus,
                        .pcid = header.pcid,
                        .global_pages = header.global_pages,
+                       .weak_ipi = header.weak_ipi,
                        .dirty_races = header.latitude,
                        .spurious_faults = header.latitude,
                        .older_entries = header.latitude,

@@ -160,6 +160,13 @@ constexpr Focus kFocuses[] = {
      [](Random& random, Header& header) {
        header.ceiling = static_cast<std::uint8_t>(random.below(3));
      }},
+    {"plain entries", [](Random&, Header& header) { header.tso = header.plain_pte = true; }},
+    {"plain entries, kernel pages",
+     [](Random&, Header& header) { header.tso = header.plain_pte = true; },
+     kKernel | bits(OpKind::offline, OpKind::online)},
+    {"plain entries, walkers",
+     [](Random&, Header& header) { header.tso = header.plain_pte = true; }, kTables},
+    {"x2APIC commands", [](Random&, Header& header) { header.tso = header.weak_ipi = true; }},
 };
 
 }  // namespace

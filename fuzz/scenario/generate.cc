@@ -79,7 +79,7 @@ void turn_any_switch(std::uint64_t seed, Header& header) {
   header.*chosen = !(header.*chosen);
 }
 
-/// In one of four runs the lists are full soon.
+/// Each of them turns in one of four runs.
 void turn_switches_with_streams(std::uint64_t seed, Header& header) {
   Random random(seed ^ 0x61c88647);
   for (const HeaderSwitch& one : kHeaderSwitches) {

@@ -211,6 +211,8 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"faults", &Header::faults, false},
     HeaderSwitch{"small", &Header::small, false, true},
     HeaderSwitch{"latitude", &Header::latitude, false, true},
+    HeaderSwitch{"plain_pte", &Header::plain_pte, false, true},
+    HeaderSwitch{"weak_ipi", &Header::weak_ipi, false, true},
 };
 // The fields that are no switches: cpus, mms, pcid, concurrent, ceiling, backend.
 static_assert(sizeof(Header) == kHeaderSwitches.size() + 6, "each switch of the header has a row");

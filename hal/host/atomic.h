@@ -28,8 +28,9 @@ class HostAtomic {
     const ModelScope scope;
     before_load();
     order_.load(order);
-    if (current_machine->memory().reorders()) [[unlikely]] {
-      return load_reordered(order, where);
+    if (current_machine->memory().loads_specially()) [[unlikely]] {
+      return current_machine->memory().reorders() ? load_reordered(order, where)
+                                                  : load_weakly(where);
     }
     const T value = seen_by(current_machine->running());
     if (current_machine->controlled().is_on()) [[unlikely]] {
@@ -85,11 +86,26 @@ class HostAtomic {
     return modify(order, where, [&](T old) { return static_cast<T>(old & value); });
   }
 
+  /// A locked instruction that the HAL does not have: `change(old)` is the new value.
+  template <class Change>
+  T update(Change&& change, std::memory_order order, Site where = Site::current()) {
+    return modify(order, where, change);
+  }
+
   /// Strong. On failure `expected` becomes the value found.
   bool compare_exchange(T& expected, T desired, std::memory_order order,
                         Site where = Site::current()) {
     const ModelScope scope;
     before_locked(order);
+    if (current_machine->memory().weak_ipi()) [[unlikely]] {
+      const T before = before_late_store();
+      if (before != value_ && (before != expected || before == desired)) {
+        const bool matched = before == expected;
+        expected = before;
+        came_before(before, where);
+        return matched;
+      }
+    }
     const bool same = value_ == expected;
     same ? order_.modify(order) : order_.fail_to_modify(order);
     expected = value_;
@@ -100,6 +116,7 @@ class HostAtomic {
       if (!same) look(expected);
     }
     wrote(OpClass::modify, same ? "compare-exchange" : "compare-exchange fails", where);
+    may_be_late(expected);
     return same;
   }
 
@@ -125,12 +142,20 @@ class HostAtomic {
     const ModelScope scope;
     before_locked(order);
     order_.modify(order);
+    if (current_machine->memory().weak_ipi()) [[unlikely]] {
+      const T before = before_late_store();
+      if (before != value_ && change(before) == before) {
+        came_before(before, where);
+        return before;
+      }
+    }
     const T old = value_;
     value_ = change(old);
     modified(old, order);
     current_machine->record_access(this, true);
     read_by(where);
     wrote(OpClass::modify, "modify", where);
+    may_be_late(old);
     return old;
   }
 
@@ -159,6 +184,38 @@ class HostAtomic {
     }
   }
 
+  /// What a CPU finds that comes before a late store, see `Hardware::weak_ipi`; else what is there.
+  T before_late_store() const {
+    const std::uint64_t* before = current_machine->memory().before_late_store(this);
+    return before == nullptr ? value_ : from_raw(*before);
+  }
+  /// A read-modify-write that changes nothing came before a late store.
+  void came_before(T value, Site where) {
+    Machine& machine = *current_machine;
+    machine.record_access(this, true);
+    told(OpClass::modify, "modify, before a late store,", value, where);
+    machine.changed();
+  }
+  /// The running CPU has changed the word from `old`.
+  void may_be_late(T old) {
+    SharedMemory& memory = current_machine->memory();
+    if (!memory.weak_ipi()) [[likely]] {
+      return;
+    }
+    if (memory.before_late_store(this) != nullptr) memory.end_late_store();
+    if (value_ != old) memory.begin_late_store(current_machine->running(), this, raw(old));
+  }
+
+  T load_weakly(Site where) const {
+    Machine& machine = *current_machine;
+    HostCpu& self = machine.running();
+    machine.memory().complete_fence(self);
+    const bool is_own = self.stores.find(this) != nullptr;
+    const T value = is_own ? seen_by(self) : before_late_store();
+    if (machine.controlled().is_on()) look(value);
+    read("load", value, where);
+    return value;
+  }
   T load_reordered(std::memory_order order, Site where) const {
     Machine& machine = *current_machine;
     const HostCpu& self = machine.running();

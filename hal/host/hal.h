@@ -70,7 +70,7 @@ struct HostHal {
   static void tlbsync(Site where = Site::current()) { broadcasts()->tlbsync(where); }
 
   static void order_stores_before_ipi(Site where = Site::current()) {
-    instructions()->full_fence(where);
+    instructions()->full_fence_and_wait(where);
   }
   static void send_call_function_ipi(const HostCpuMask& targets, Site where = Site::current()) {
     interrupts()->send_call_function(targets, where);

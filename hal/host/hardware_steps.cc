@@ -19,7 +19,9 @@ const Exploration& HardwareSteps::exploration() const { return machine_.setup().
 void HardwareSteps::list_certain(std::vector<Step>& steps) const {
   for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
     const HostCpu& cpu = machine_.cpu(id);
-    if (!cpu.stores.empty()) steps.push_back({.kind = EventKind::drain, .cpu = id});
+    if (!cpu.stores.empty() || machine_.memory().has_late_store(cpu)) {
+      steps.push_back({.kind = EventKind::drain, .cpu = id});
+    }
     if (cpu.place == VcpuPlace::descheduled) {
       steps.push_back({.kind = EventKind::vcpu_resume, .cpu = id});
     }
@@ -104,7 +106,12 @@ void HardwareSteps::take(const Step& step) {
   HostCpu& cpu = machine_.cpu(step.cpu);
   switch (step.kind) {
     case EventKind::drain:
-      machine_.memory().drain(cpu, 1);
+      // A late store is older than all that is in the buffer.
+      if (machine_.memory().has_late_store(cpu)) {
+        machine_.memory().end_late_store();
+      } else {
+        machine_.memory().drain(cpu, 1);
+      }
       break;
     case EventKind::fill:
       try_fill(cpu, step.argument);

@@ -75,6 +75,7 @@ void Hypervisor::deschedule(HostCpu& cpu) {
   if (machine_.setup().hardware.backend != Backend::kvm || cpu.place != VcpuPlace::running) return;
   cpu.place = VcpuPlace::descheduled;
   machine_.memory().drain(cpu, StoreBuffer::kStores);
+  machine_.memory().complete_fence(cpu);
   machine_.note(OpClass::hypervisor, cpu.id);
   // A CPU in the middle of an emulated access has used its translations already. A flush before its
   // next entry would come too late, so it has to be waited for.

@@ -30,8 +30,31 @@ void Instructions::fault(const char* title, const char* detail, const char* what
   machine_.fail(std::move(report));
 }
 
-void Instructions::full_fence(Site where) {
+void Instructions::full_fence_and_wait(Site where) {
   begin_serialising();
+  full_fence_here(where);
+}
+
+void Instructions::load_fence() {
+  HostCpu& self = machine_.running();
+  SharedMemory& memory = machine_.memory();
+  if (memory.weak_ipi()) machine_.record_access(place(LocationKind::buffer, self.id), false);
+  memory.complete_fence(self);
+  memory.barrier(self);
+}
+
+void Instructions::full_fence(Site where) {
+  if (machine_.memory().weak_ipi()) [[unlikely]] {
+    machine_.scheduler().visible();
+    machine_.running().stores.fence();
+    machine_.memory().barrier(machine_.running());
+  } else {
+    begin_serialising();
+  }
+  full_fence_here(where);
+}
+
+void Instructions::full_fence_here(Site where) {
   SharedMemory& memory = machine_.memory();
   if (memory.reorders()) [[unlikely]] {
     memory.compiler_reordering().fence(machine_.running().id);

@@ -17,7 +17,12 @@ class Instructions {
  public:
   explicit Instructions(Machine& machine) : machine_(machine) {}
 
+  /// MFENCE.
   void full_fence(Site where);
+  /// LFENCE behind it.
+  void full_fence_and_wait(Site where);
+  /// LFENCE: waits for an MFENCE before it, and with that for the stores before that.
+  void load_fence();
   void write_cr3(std::uint64_t value, Site where);
   void write_cr4(std::uint64_t value, Site where);
   void invlpg(VirtAddr address, Site where);
@@ -28,6 +33,7 @@ class Instructions {
  private:
   /// The choice point of an instruction that waits for all earlier stores.
   void begin_serialising();
+  void full_fence_here(Site where);
   void record_invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr address, Site where);
   /// The instruction raises an exception that the core never expects.
   [[noreturn]] void fault(const char* title, const char* detail, const char* what);

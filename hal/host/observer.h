@@ -49,6 +49,10 @@ class Observer {
   /// frame. `life` is the frame's when the store was executed.
   virtual void on_page_store(CpuId /*cpu*/, VirtAddr /*address*/, const TlbEntry& /*entry*/,
                              std::uint32_t /*life*/) {}
+  /// A plain store of `cpu` to a word of a page table leaves its store buffer: `word` is about to
+  /// become `value`. Not `is_there`: the table was released meanwhile.
+  virtual void on_entry_stored(CpuId /*cpu*/, const std::uint64_t* /*word*/, bool /*is_there*/,
+                               std::uint64_t /*value*/) {}
   /// `cpu` sends the call-function interrupt.
   virtual void on_ipi(CpuId cpu, const CpuMask<kHostCpus>& targets) = 0;
   /// `cpu` asks a hypervisor or hub to flush `targets`.

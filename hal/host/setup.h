@@ -28,6 +28,9 @@ struct Hardware {
   bool pcid{true};
   bool global_pages{true};
   bool xapic{false};  // interrupts are sent by a store, which earlier stores come before
+  /// An x2APIC command waits for nothing but what LFENCE or a serialising instruction has waited
+  /// for: MFENCE alone and locked instructions hold it back no more than plain stores.
+  bool weak_ipi{false};
   // What processors may do as well. A dirty bit is set some time after the entry was read, also in
   // one whose right to write has gone meanwhile; a write through a cached translation without that
   // right faults although a new walk would find it.

@@ -9,6 +9,10 @@ namespace shootdown::host {
 
 void SharedMemory::prepare(Memory model) {
   model_ = model;
+  const Hardware& hardware = machine_.setup().hardware;
+  weak_ipi_ = model_ == Memory::tso && hardware.weak_ipi && !hardware.xapic;
+  loads_specially_ = reorders() || weak_ipi_;
+  late_ = {};
   if (reorders()) cxx_.prepare();
 }
 
@@ -32,6 +36,9 @@ void SharedMemory::leave_buffer(HostCpu& cpu, unsigned index) {
   machine_.record_access(place(LocationKind::buffer, cpu.id), true);
   machine_.record_access(place(LocationKind::pending, cpu.id),
                          true);  // interrupts wait for an empty buffer
+  if (late_.word == store.word || late_.cpu == cpu.id) [[unlikely]] {
+    end_late_store();
+  }
   store.commit(store);
 }
 
@@ -43,6 +50,20 @@ void SharedMemory::record_read(const HostCpu& self, const std::uint64_t* word) {
   } else {
     machine_.record_access(word, false);
   }
+}
+
+void SharedMemory::drain_through(HostCpu& cpu, const void* word) {
+  for (unsigned i = cpu.stores.size(); i > 0; --i) {
+    if (cpu.stores[i - 1].word == word) return drain(cpu, i);
+  }
+}
+
+void SharedMemory::end_late_store() {
+  if (late_.word == nullptr) return;
+  machine_.record_access(late_.word, true);
+  late_ = {};
+  // For a CPU that has read the old value and waits.
+  machine_.scheduler().note_change();
 }
 
 void SharedMemory::stores_left(const HostCpu& cpu) { machine_.changed(cpu.id); }
@@ -106,13 +127,64 @@ void SharedMemory::drain_before_modify(HostCpu& self, const void* word, std::mem
 std::uint64_t SharedMemory::read_word(const std::uint64_t* word, Site where) {
   const ModelScope scope;
   machine_.scheduler().visible();
-  const HostCpu& self = machine_.running();
+  HostCpu& self = machine_.running();
+  complete_fence(self);
   const std::uint64_t value = seen_by(self, word);
   record_read(self, word);
   machine_.note(OpClass::load, value);
   Recorder& recorder = machine_.recorder();
   if (recorder.has_timeline()) recorder.operation("read", word, value, where);
   return value;
+}
+
+std::uint64_t SharedMemory::store_word(std::uint64_t* word, std::uint64_t value,
+                                       std::memory_order order, Site where) {
+  const ModelScope scope;
+  machine_.scheduler().visible();
+  HostCpu& self = machine_.running();
+  const std::uint64_t before = seen_by(self, word);
+  if (buffers_stores()) {
+    machine_.record_access(stored(self.id, self.stores_buffered), true);
+    const std::uint32_t frame = machine_.frames().frame_of(word);
+    const bool in_table = frame != FramePool::kNoFrame;
+    buffer_store(self,
+                 {.word = word,
+                  .bits = value,
+                  .commit = &SharedMemory::commit_word,
+                  .note = in_table ? machine_.frames().info(frame).life : 0,
+                  .cpu = static_cast<std::uint8_t>(self.id)},
+                 order);
+  } else {
+    *word = value;
+    machine_.record_access(word, true);
+  }
+  machine_.note(OpClass::store, value);
+  Recorder& recorder = machine_.recorder();
+  if (recorder.has_timeline()) {
+    recorder.operation(buffers_stores() ? "store, buffered," : "store", word, value, where);
+  }
+  if (!buffers_stores()) machine_.changed();
+  return before;
+}
+
+void SharedMemory::commit_word(const BufferedStore& store) {
+  Machine& machine = *current_machine;
+  auto* word = static_cast<std::uint64_t*>(store.word);
+  machine.record_access(word, true);
+  const std::uint32_t frame = machine.frames().frame_of(word);
+  if (frame != FramePool::kNoFrame) {
+    machine.record_access(place(LocationKind::frame, frame), false);
+    const FrameInfo& info = machine.frames().info(frame);
+    const bool is_there = info.kind == FrameKind::table && info.life == store.note;
+    if (Observer* observer = machine.observer()) {
+      observer->on_entry_stored(store.cpu, word, is_there, store.bits);
+    }
+    // An oracle has reported the rest; poisoned memory is left alone.
+    if (!is_there) return;
+  }
+  *word = store.bits;
+  machine.note(OpClass::drain, store.bits);
+  if (machine.recorder().has_timeline()) machine.recorder().drained(store.cpu, word, store.bits);
 }
 
 /// A locked instruction: it waits for earlier stores and happens at once.

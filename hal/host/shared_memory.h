@@ -32,6 +32,8 @@ class SharedMemory {
 
   [[nodiscard]] bool buffers_stores() const { return model_ != Memory::sc; }
   [[nodiscard]] bool reorders() const { return model_ == Memory::compiler_reordering; }
+  /// Whether loads are more than a look into the own store buffer and into memory.
+  [[nodiscard]] bool loads_specially() const { return loads_specially_; }
   [[nodiscard]] CxxMemory& compiler_reordering() { return cxx_; }
   [[nodiscard]] const CxxMemory& compiler_reordering() const { return cxx_; }
 
@@ -53,6 +55,7 @@ class SharedMemory {
     if (!self.stores.empty()) [[unlikely]] {
       drain(self, StoreBuffer::kStores);
     }
+    complete_fence(self);
     barrier(self);
   }
   /// A compiler barrier: each instruction of the HAL is one, whether it drains or not.
@@ -61,6 +64,34 @@ class SharedMemory {
       cxx_.barrier(self.id);
     }
   }
+
+  // ---- With `Hardware::weak_ipi`: MFENCE waits with the CPU's next access; and the last locked
+  // store of a CPU that only sends interrupts afterwards is late: it is done, but other CPUs may
+  // act as if they had come before it, unless they change the word.
+
+  [[nodiscard]] bool weak_ipi() const { return weak_ipi_; }
+  /// The CPU goes on to an access, behind what an MFENCE and a locked instruction wait for.
+  void complete_fence(HostCpu& self) {
+    if (!weak_ipi_) [[likely]] {
+      return;
+    }
+    drain(self, self.stores.fenced());
+    if (late_.cpu == self.id) end_late_store();
+  }
+  void begin_late_store(const HostCpu& self, const void* word, std::uint64_t before) {
+    end_late_store();
+    late_ = {.word = word, .before = before, .cpu = self.id};
+  }
+  [[nodiscard]] bool has_late_store(const HostCpu& cpu) const {
+    return late_.word != nullptr && late_.cpu == cpu.id;
+  }
+  /// The late store is there for every CPU.
+  void end_late_store();
+  /// What a CPU finds in the word that comes before a late store to it, or null.
+  [[nodiscard]] const std::uint64_t* before_late_store(const void* word) const {
+    return late_.word == word ? &late_.before : nullptr;
+  }
+
   /// What a read-modify-write of `word` waits for, with Memory::cxx.
   void drain_before_modify(HostCpu& self, const void* word, std::memory_order order);
 
@@ -68,6 +99,8 @@ class SharedMemory {
 
   /// The `count` oldest stores become visible, or as many as there are.
   void drain(HostCpu& cpu, unsigned count);
+  /// The CPU's stores to the word become visible, and what is older.
+  void drain_through(HostCpu& cpu, const void* word);
   /// All become visible, in a step that is not the CPU's. It differs from one behind the CPU's next
   /// store, also if it finds the buffer empty.
   void drain_from_outside(HostCpu& cpu);
@@ -80,9 +113,12 @@ class SharedMemory {
   /// A store that a compiler may have put before older ones becomes visible, chosen by `choice`.
   void overtake(HostCpu& cpu, std::uint64_t choice);
 
-  // ---- Words of page tables: atomic, changed by locked instructions, in memory order
+  // ---- Words of page tables: read, stored to, and changed by locked instructions
 
   std::uint64_t read_word(const std::uint64_t* word, Site where = Site::current());
+  /// A plain store. What the CPU read there until then.
+  std::uint64_t store_word(std::uint64_t* word, std::uint64_t value, std::memory_order order,
+                           Site where = Site::current());
   std::uint64_t exchange_word(std::uint64_t* word, std::uint64_t value,
                               Site where = Site::current());
   std::uint64_t clear_bits(std::uint64_t* word, std::uint64_t bits, Site where = Site::current());
@@ -92,9 +128,20 @@ class SharedMemory {
   /// The store at `index` becomes visible.
   void leave_buffer(HostCpu& cpu, unsigned index);
   void stores_left(const HostCpu& cpu);
+  /// A plain store to a word of a page table leaves the store buffer.
+  static void commit_word(const BufferedStore& store);
 
   Machine& machine_;
+  struct LateStore {
+    const void* word{nullptr};
+    std::uint64_t before{0};
+    CpuId cpu{0};
+  };
+
   Memory model_{Memory::sc};
+  bool weak_ipi_{false};
+  bool loads_specially_{false};
+  LateStore late_;
   CxxMemory cxx_;
 };
 

@@ -48,6 +48,7 @@ class StoreBuffer {
   [[nodiscard]] const BufferedStore& operator[](unsigned index) const { return stores_[index]; }
   void clear() {
     size_ = 0;
+    fenced_ = 0;
     pages_used_ = 0;
   }
   /// Precondition: not full.
@@ -56,6 +57,7 @@ class StoreBuffer {
   BufferedStore take(unsigned index) {
     const BufferedStore taken = stores_[index];
     --size_;
+    if (index < fenced_) --fenced_;
     for (unsigned i = index; i < size_; ++i) stores_[i] = stores_[i + 1];
     return taken;
   }
@@ -78,6 +80,10 @@ class StoreBuffer {
     return nullptr;
   }
 
+  /// MFENCE: what is in the buffer now has to leave before the CPU's next load.
+  void fence() { fenced_ = size_; }
+  /// How many of the oldest stores are before a fence.
+  [[nodiscard]] unsigned fenced() const { return fenced_; }
   /// How many of the oldest stores have to leave so that none to a page is left.
   [[nodiscard]] unsigned through_last_page() const {
     if (pages_used_ == 0) return 0;
@@ -101,6 +107,7 @@ class StoreBuffer {
  private:
   std::array<BufferedStore, kStores> stores_{};
   unsigned size_{0};
+  unsigned fenced_{0};
   std::uint32_t pages_used_{0};  // one bit for each of `pages_`
   std::array<PageStore, kStores> pages_{};
 };

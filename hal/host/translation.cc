@@ -113,6 +113,7 @@ std::optional<TlbEntry> Translation::translate(VirtAddr address, bool write, Pen
   machine_.scheduler().visible(kind);
   HostCpu& self = machine_.running();
   if (kind == Pending::drained) machine_.memory().serialise(self);
+  machine_.memory().complete_fence(self);
   Recorder& recorder = machine_.recorder();
   FootprintLog& footprint = machine_.footprint();
   // A user's instruction: the kernel's code, and what a compiler made of it, is over.

@@ -109,6 +109,8 @@ WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose
   for (unsigned level = at.level();; --level) {
     if (!may_use_table(walk)) return {};
     std::uint64_t& entry = frames.words(at.table)[table_index(purpose.address, level)];
+    // A walk sees memory: what this CPU has stored to the entry comes there first.
+    if (purpose.is_instruction) machine.memory().drain_through(machine.cpu(walker.id), &entry);
     machine.record_access(&entry, false);
     const bool is_leaf = maps_page(entry, level);
     if (is_leaf && purpose.stop > 1) return {};

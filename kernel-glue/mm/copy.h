@@ -28,8 +28,7 @@ void give_new_page(Manager<P>& manager, AddressSpace<P>& mm, Entry&& entry, Virt
   if ((old & kPteDirty) != 0) manager.platform.note_dirty(frame_of(old));
   manager.platform.copy_page(fresh, frame_of(old), level);
   // Release: the copy comes before the entry. Dirty, because nothing else holds this content.
-  entry.exchange(fresh | (old & ~(kPteFrame | kPteCow)) | set | kPteDirty,
-                 std::memory_order_release);
+  set_entry(manager, entry, fresh | (old & ~(kPteFrame | kPteCow)) | set | kPteDirty);
   drop_mapping(manager, mm, frame_of(old), quiet);
 }
 
@@ -50,7 +49,7 @@ bool share(Manager<P>& manager, Entry& entry, ChildEntry&& child) {
   }
   manager.platform.references(frame_of(old)).fetch_add(1, std::memory_order_relaxed);
   // The dirty bit stays with the parent's entry, which speaks for all stores so far.
-  child.exchange(old & ~(kPteWritable | kPteDirty | kPteAccessed), std::memory_order_release);
+  set_entry(manager, child, old & ~(kPteWritable | kPteDirty | kPteAccessed));
   return needs_flush(old, old & ~(writable ? kPteWritable : 0));
 }
 

@@ -57,7 +57,7 @@ bool split(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address) {
   const unsigned parts = internal::fill_with_parts(manager, table, old);
   // Each part's entry holds a reference of its own; one is the large entry's.
   manager.platform.references(frame_of(old)).fetch_add(parts - 1, std::memory_order_relaxed);
-  entry.exchange(table | kTableBits, std::memory_order_release);
+  internal::set_entry(manager, entry, table | kTableBits);
   return true;
 }
 
@@ -117,7 +117,7 @@ bool collapse(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address) {
       manager, mm, {.start = start, .end = start + kLargePage, .stride_shift = kPageShift});
   internal::copy_parts(manager, mm, frame_of(old), page, quiet);
   manager.platform.looked(mm.core, start, start + kLargePage);
-  entry.exchange(page | kTableBits | kPteLarge | kPteDirty, std::memory_order_release);
+  internal::set_entry(manager, entry, page | kTableBits | kPteLarge | kPteDirty);
   retire_table(manager, mm, frame_of(old), quiet);
   return true;
 }

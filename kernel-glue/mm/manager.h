@@ -17,6 +17,11 @@ struct ManagerConfig {
   /// is in the tables any more, and they are released at once. False: tables always wait for
   /// walkers.
   bool flush_interrupts_targets{true};
+  /// Where no bit of the walker's can get lost, entries change by plain stores, as kernels do it:
+  /// an entry that maps nothing becomes present, and a table is unhooked. The store may then stay
+  /// in this CPU's store buffer, and what has to see it waits for what drains it: another
+  /// operation for the table's lock, a CPU for the flush. False: every change is a locked one.
+  bool plain_stores{false};
 };
 
 /// An address range, [start, end), in whole pages.

@@ -26,9 +26,9 @@ bool map_entry(Manager<P>& manager, AddressSpace<P>& mm, Entry&& entry, VirtAddr
   const PhysAddr page =
       manager.platform.allocate_page({.mm = &mm.core, .address = address, .level = level});
   if (page == kNoFrame) return false;
-  // Release: the page's zeroes come before the entry. No flush afterwards: that nothing was mapped
-  // here is never cached, and what was mapped before is settled.
-  entry.exchange(page | bits | kPtePresent, std::memory_order_release);
+  // The page's zeroes come before the entry. No flush afterwards: that nothing was mapped here is
+  // never cached, and what was mapped before is settled.
+  set_entry(manager, entry, page | bits | kPtePresent);
   return true;
 }
 
@@ -134,7 +134,7 @@ void unhook_if_empty(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr region, 
   if (!is_table(now)) return;
   const TableLock<P> table_lock(manager, frame_of(now));
   if (!is_empty(manager, frame_of(now))) return;
-  entry.exchange(0, std::memory_order_seq_cst);
+  set_entry(manager, entry, 0, std::memory_order_seq_cst);
   gather.unhooked(region, frame_of(now));
 }
 

@@ -23,7 +23,7 @@ bool move_entry(Manager<P>& manager, AddressSpace<P>& mm, From&& from, To&& to,
   if (!is_present(from.peek()) || is_present(to.peek())) return false;
   flush_pending_in(manager, mm, {.start = to_address, .end = to_address + kSmallPage});
   // The old value as it was when it went: the walker may have set its dirty bit just before.
-  to.exchange(from.exchange(0, std::memory_order_seq_cst), std::memory_order_seq_cst);
+  set_entry(manager, to, from.exchange(0, std::memory_order_seq_cst), std::memory_order_seq_cst);
   return true;
 }
 

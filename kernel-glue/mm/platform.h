@@ -22,6 +22,7 @@ template <class E>
 concept TableEntry = requires(E& entry, Pte value) {
   { entry.load(std::memory_order_acquire) } -> std::same_as<Pte>;
   { entry.peek() } -> std::same_as<Pte>;
+  { entry.store(value, std::memory_order_release) };
   { entry.exchange(value, std::memory_order_seq_cst) } -> std::same_as<Pte>;
   { entry.fetch_or(value, std::memory_order_seq_cst) } -> std::same_as<Pte>;
   { entry.fetch_and(value, std::memory_order_seq_cst) } -> std::same_as<Pte>;
@@ -34,6 +35,7 @@ class AtomicEntry {
   explicit AtomicEntry(typename H::template Atomic<Pte>& word) : word_(word) {}
   Pte load(std::memory_order order) const { return word_.load(order); }
   Pte peek() const { return word_.load(std::memory_order_acquire); }
+  void store(Pte value, std::memory_order order) { word_.store(value, order); }
   Pte exchange(Pte value, std::memory_order order) { return word_.exchange(value, order); }
   Pte fetch_or(Pte bits, std::memory_order order) { return word_.fetch_or(bits, order); }
   Pte fetch_and(Pte bits, std::memory_order order) { return word_.fetch_and(bits, order); }

@@ -32,6 +32,20 @@ template <MemoryPlatform P>
 
 namespace internal {
 
+/// Changes an entry that the walker does not write to meanwhile, or whose bits of the walker's mean
+/// nothing: one that is not present, or one that points to a table. Under its lock. Release: what
+/// the entry leads to comes before it, against walkers that follow it. `locked` is the order of the
+/// locked change.
+template <MemoryPlatform P, class Entry>
+void set_entry(const Manager<P>& manager, Entry&& entry, Pte value,
+               std::memory_order locked = std::memory_order_release) {
+  if (manager.config.plain_stores) {
+    entry.store(value, std::memory_order_release);
+  } else {
+    entry.exchange(value, locked);
+  }
+}
+
 /// Hooks a new table below `parent`, which has level `at`. Returns the entry, which is another
 /// operation's if that came first, and not present if there is no memory.
 template <MemoryPlatform P>
@@ -51,11 +65,9 @@ Pte hook_table(Manager<P>& manager, AddressSpace<P>& mm, PhysAddr parent, unsign
   // Tables of higher levels stay, so nothing can have been there before.
   if (at == 2) flush_pending_in_region(manager, mm);
   const Pte hooked = table | kTableBits;
-  // Release: the table's zeroes come before the pointer to it, against walkers that follow it.
-  entry.exchange(hooked, std::memory_order_release);
+  set_entry(manager, entry, hooked);
   if (at == kRootLevel && manager.system.config.isolation.enabled) {
-    platform.entry(mm.core.user_root, entry_index(address, at))
-        .exchange(hooked, std::memory_order_release);
+    set_entry(manager, platform.entry(mm.core.user_root, entry_index(address, at)), hooked);
   }
   return hooked;
 }

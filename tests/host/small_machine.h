@@ -72,6 +72,7 @@ class SmallMachine {
 
   [[nodiscard]] Setup setup_for(Controller& controller) const {
     Setup setup{.hardware = {.cpus = program_.cpus,
+                             .weak_ipi = program_.weak_ipi,
                              .backend = program_.preemptions != 0 ? Backend::kvm : Backend::native},
                 .memory = program_.memory};
     Exploration& exploration = setup.exploration;
@@ -192,7 +193,16 @@ class SmallMachine {
 
   void execute_for_actor(const SmallOp& op) {
     Machine& machine = lab_.machine();
-    if (op.kind == SmallOp::retable) {
+    if (op.kind == SmallOp::remap_plainly) {
+      machine.memory().store_word(entries_[op.object],
+                                  FramePool::address(other_[op.object]) | Tables::kLeaf,
+                                  std::memory_order_relaxed);
+    } else if (op.kind == SmallOp::ordered_interrupt) {
+      HostCpuMask target;
+      target.set((machine.running().id + 1) % program_.cpus);
+      HostHal::order_stores_before_ipi();
+      HostHal::send_call_function_ipi(target);
+    } else if (op.kind == SmallOp::retable) {
       saw(machine.memory().exchange_word(entries_[2],
                                          FramePool::address(other_table_) | Tables::kLeaf));
     } else if (op.kind == SmallOp::forget) {

@@ -40,6 +40,8 @@ struct SmallOp {
     stay,          // preemption is off from here on
     own_load,      // of a word of this CPU, which its handlers write
     own_store,
+    remap_plainly,      // by a plain store
+    ordered_interrupt,  // what orders stores before it, and the interrupt
   };
   Kind kind;
   unsigned object;  // word or page
@@ -57,7 +59,8 @@ struct SmallProgram {
   std::vector<Walk> fills{};
   std::array<std::vector<SmallOp>, kMaxCpus> code{};
   std::vector<SmallOp> handler{};
-  bool aliased{false};                // both pages are one frame at first
+  bool aliased{false};  // both pages are one frame at first
+  bool weak_ipi{false};
   std::vector<unsigned> evictions{};  // pages
   std::vector<SmallOp> nmi_handler{};
   unsigned nmis{0};
@@ -76,7 +79,7 @@ struct SmallProgram {
     const auto any = [](const std::vector<SmallOp>& ops) {
       for (const SmallOp& op : ops) {
         if (op.kind >= SmallOp::read_page && op.kind <= SmallOp::invlpg) return true;
-        if (op.kind == SmallOp::retable) return true;
+        if (op.kind == SmallOp::retable || op.kind == SmallOp::remap_plainly) return true;
       }
       return false;
     };
@@ -113,8 +116,8 @@ inline SmallProgram random_program(std::uint64_t seed) {
   static const std::array<std::vector<SmallOp::Kind>, 4> kKinds{{
       {load, load, store, store, exchange, fence},
       {load, store, store, store, await, exchange},
-      {read_page, write_page, read_page, write_page, unmap, remap, invlpg},
-      {load, store, store, interrupt, off, on, read_page, remap},
+      {read_page, write_page, read_page, write_page, unmap, remap, remap_plainly, invlpg},
+      {load, store, exchange, fence, interrupt, ordered_interrupt, off, on, read_page, remap},
   }};
   static const std::array<std::vector<SmallOp::Kind>, 2> kHandlers{{
       {load, store, exchange, fence},
@@ -134,6 +137,7 @@ inline SmallProgram random_program(std::uint64_t seed) {
   }
   if (program.uses_pages() && below(2) == 0) program.fills = {{.page = 0}};
   program.aliased = below(3) == 0;
+  program.weak_ipi = below(2) == 0;
   return program;
 }
 

@@ -128,6 +128,10 @@ class OracleFixture final : public host::Observer {
                      std::uint32_t life) override {
     oracles.on_page_store(cpu, address, entry, life);
   }
+  void on_entry_stored(CpuId cpu, const std::uint64_t* word, bool is_there,
+                       std::uint64_t value) override {
+    oracles.on_entry_stored(cpu, word, is_there, value);
+  }
   void on_broadcasts_done(CpuId cpu) override { oracles.on_broadcasts_done(cpu); }
   void on_trace(CpuId cpu, const TraceEvent& event) override;
   std::string label(const void* address) override {

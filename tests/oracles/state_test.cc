@@ -349,6 +349,20 @@ TEST(O2, FiresWhenAStoreLeavesTheBufferBehindTheFlushOfItsPage) {
                  {.tso = true});
 }
 
+TEST(O6, FiresWhenAStoreToAnEntryWaitsInTheBufferWhileItsTableIsReleased) {
+  OracleFixture fixture;
+  fixture.expect("O6 a store reaches a page table that was released",
+                 {{wrong([&] {
+                     host::FramePool& frames = fixture.machine.frames();
+                     const std::uint32_t table = frames.allocate(host::FrameKind::table, 0, 0, 0);
+                     fixture.machine.memory().store_word(frames.words(table), 1,
+                                                         std::memory_order_relaxed);
+                     frames.release(table, fixture.machine.step(), 0);
+                   }),
+                   act([] { HostHal::full_fence(); })}},
+                 {.tso = true});
+}
+
 TEST(O6, FiresWhenAFrameIsReleasedTwice) {
   OracleFixture fixture;
   fixture.expect("O6 a frame is released twice",

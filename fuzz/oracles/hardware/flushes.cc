@@ -102,7 +102,7 @@ void FlushChecker::on_kernel_flush_begun(CpuId cpu, const AskedRange& asked) {
     const bool covered = holds_part_of(kernel_address(page), asked.start, asked.end);
     if (covered) truth_.machine().record_access(Truth::kernel_version_place(page), false);
     flush_[truth_.thread_on(cpu)].kernel_wanted[page] =
-        covered ? truth_.kernel_page(page).version : 0;
+        covered ? truth_.kernel_version_seen_by(cpu, page) : 0;
   }
 }
 

@@ -81,6 +81,14 @@ void ReleaseChecker::on_missing_part(unsigned part) const {
               {}, truth_.event(truth_.machine().running().id, "looks for the part"));
 }
 
+void ReleaseChecker::on_late_entry_store(CpuId cpu, std::uint32_t frame) const {
+  const host::FrameInfo& info = truth_.machine().frames().info(frame);
+  truth_.fail(Oracle::o6, "a store reaches a page table that was released",
+              cpu_name(cpu) + " stored to an entry, and the store was still in its store buffer.",
+              {.step = info.changed_at, .cpu = info.changed_by, .what = "released the table"},
+              truth_.event(cpu, "has the store in memory only now"));
+}
+
 void ReleaseChecker::on_needless_record() const {
   truth_.fail(Oracle::o6, "the memory manager gives a record back that it does not have",
               "It would wait for no table's walkers.", {},

@@ -23,6 +23,7 @@ class ReleaseChecker {
   void on_software_use(std::uint32_t frame, host::FrameKind kind, const char* verb) const;
   void on_missing_entry(unsigned index) const;
   void on_missing_part(unsigned part) const;
+  void on_late_entry_store(CpuId cpu, std::uint32_t frame) const;
   void on_needless_record() const;
   void on_page_read(std::uint32_t frame) const;
 

@@ -5,6 +5,7 @@
 #include "fuzz/oracles/reports/names.h"
 #include "hal/host/device.h"
 #include "hal/host/hypervisor.h"
+#include "hal/host/walk.h"
 
 namespace shootdown::fuzz {
 
@@ -45,6 +46,8 @@ void Truth::start(const KernelView& kernel, unsigned mms) {
     mm_[i].pages.fill({});
   }
   kernel_pages_.fill({});
+  kernel_stores_.fill(0);
+  kernel_version_in_memory_.fill(0);
   unhooked_.fill({});
   cpu_.fill({});
   changed_.fill({});
@@ -109,6 +112,25 @@ void Truth::on_entry_changed(unsigned mm, unsigned page) {
 void Truth::on_kernel_entry_changed(unsigned page) {
   machine_.record_access(kernel_version_place(page), true);
   ++kernel_pages_[page].version;
+  if (kernel_stores_[page] == 0) kernel_version_in_memory_[page] = kernel_pages_[page].version;
+}
+
+void Truth::on_kernel_entry_store(unsigned page) {
+  machine_.record_access(kernel_version_place(page), true);
+  ++kernel_stores_[page];
+  kernel_store_cpu_[page] = machine_.running().id;
+}
+
+void Truth::on_entry_stored(const std::uint64_t* word, std::uint64_t before, std::uint64_t after) {
+  const std::uint32_t frame = machine_.frames().frame_of(word);
+  const std::uint16_t owner = machine_.frames().info(frame).owner;
+  if (owner_mm(owner) != kKernelMm) return on_table_write(word, before, after);
+  const auto index = static_cast<std::size_t>(word - machine_.frames().words(frame));
+  for (unsigned page = 0; page < kKernelPages; ++page) {
+    if (host::table_index(kernel_address(page), 1) != index) continue;
+    machine_.record_access(kernel_version_place(page), true);
+    if (--kernel_stores_[page] == 0) kernel_version_in_memory_[page] = kernel_pages_[page].version;
+  }
 }
 
 void Truth::note_unhooked(std::uint32_t table, VirtAddr region, bool is_page_table) {
@@ -165,7 +187,7 @@ void Truth::on_fill(CpuId walker, VirtAddr address, Provenance& from) const {
   }
   if (kernel_page != kKernelPages) {
     from.mm = kKernelMm;
-    from.version = kernel_pages_[kernel_page].version;
+    from.version = kernel_version_in_memory_[kernel_page];
     return;
   }
   if (mm == kNoMm || page == kPages) return;

@@ -78,6 +78,11 @@ class Truth {
   [[nodiscard]] unsigned thread_on(CpuId cpu) const { return machine_.cpu(cpu).thread->number; }
   [[nodiscard]] unsigned running_thread() const { return machine_.running().thread->number; }
   [[nodiscard]] const Mm& mm(unsigned mm) const { return mm_[mm]; }
+  /// What a flush by the CPU covers: its own stores, and those of others that are in memory.
+  [[nodiscard]] std::uint64_t kernel_version_seen_by(CpuId cpu, unsigned page) const {
+    const bool is_own = kernel_stores_[page] == 0 || kernel_store_cpu_[page] == cpu;
+    return is_own ? kernel_pages_[page].version : kernel_version_in_memory_[page];
+  }
   [[nodiscard]] const Page& kernel_page(unsigned page) const { return kernel_pages_[page]; }
   [[nodiscard]] const UnhookedTable& unhooked(std::uint32_t table) const {
     return unhooked_[table];
@@ -90,6 +95,11 @@ class Truth {
   void on_cr3(CpuId cpu);
   void on_table_write(const std::uint64_t* word, std::uint64_t before, std::uint64_t after);
   void on_kernel_entry_changed(unsigned page);
+  /// A plain store to an entry of a kernel page waits in a store buffer. It belongs to the change
+  /// that the kernel tells of next, and `on_entry_stored` follows.
+  void on_kernel_entry_store(unsigned page);
+  /// A plain store to a word of a page table comes to memory, where walks see it.
+  void on_entry_stored(const std::uint64_t* word, std::uint64_t before, std::uint64_t after);
   void on_destroy(unsigned mm);
   void on_offline(CpuId cpu, bool offline);
   void on_switch(CpuId cpu, bool begins) { cpu_[cpu].in_switch = begins; }
@@ -160,6 +170,11 @@ class Truth {
   unsigned mms_{0};
   std::array<Mm, kMaxMms + 1> mm_{};
   std::array<Page, kKernelPages> kernel_pages_{};
+  /// How many stores to the kernel page's entries wait in store buffers, and the version that
+  /// walks see meanwhile.
+  std::array<unsigned, kKernelPages> kernel_stores_{};
+  std::array<CpuId, kKernelPages> kernel_store_cpu_{};
+  std::array<std::uint64_t, kKernelPages> kernel_version_in_memory_{};
   std::array<UnhookedTable, host::FramePool::kFrames> unhooked_{};
   std::array<Cpu, kMaxCpus> cpu_{};
   std::array<Changed, kMaxCpus> changed_{};
