@@ -323,6 +323,7 @@ void Oracles::begin_kernel_flush(CpuId cpu, const AskedRange& range) {
 void Oracles::begin_switch(CpuId cpu) {
   hardware_.truth.on_switch(cpu, /*begins=*/true);
   core_.counters.on_switch_begin(cpu);
+  core_.membarrier.on_switch_begin(cpu);
   switch_was_lazy_[cpu] = core_.core.is_lazy(cpu);
 }
 
@@ -372,6 +373,7 @@ void Oracles::end_switch(CpuId cpu) {
   hardware_.truth.on_switch(cpu, /*begins=*/false);
   core_.counters.on_switch_end(cpu);
   core_.bookkeeping.on_switch_end(cpu);
+  core_.membarrier.on_switch_end(cpu);
   hardware_.flushes.on_kernel_loaded(cpu);
   check_loaded(cpu, switch_was_lazy_[cpu] ? After::lazy_exit : After::switch_in);
 }

@@ -184,6 +184,33 @@ TEST(O21, FiresForTheLastOfManyPromises) {
                   {op("read page=1"), go(1)}});
 }
 
+// ---- O36
+
+/// The switch ends with a store in the buffer that was made before it.
+void claim_switch(OracleFixture& fixture, const Mm<HostHal>& next) {
+  HostHal::disable_interrupts();
+  fixture.system().next_context.store(fixture.system().next_context.peek(),
+                                      std::memory_order_relaxed);
+  const host::ModelScope scope;
+  fixture.oracles.on_trace(0, {.kind = TraceKind::switch_begin, .mm = &next});
+  fixture.own(0).loaded_mm.poke(const_cast<Mm<HostHal>*>(&next));
+  fixture.oracles.on_trace(0, {.kind = TraceKind::switch_end, .mm = &next});
+  fixture.machine.stop_if_failed();
+}
+
+TEST(O36, FiresWhenASwitchLeavesItsCallersStoresInTheBuffer) {
+  OracleFixture fixture;
+  fixture.expect("O36 a switch returns before the stores that its caller made are in memory",
+                 {{wrong([&] { claim_switch(fixture, fixture.core_mm(1)); })}}, {.tso = true});
+}
+
+TEST(O36, IsSilentWhereTheMmStays) {
+  OracleFixture fixture;
+  fixture.expect_clean(
+      {{wrong([&] { claim_switch(fixture, *fixture.loaded(0)); }), op("switch_to mm=1")}},
+      {.tso = true});
+}
+
 // ---- O22, O23
 
 TEST(O22, FiresWhenADebtIsForgottenBeforeTheFlush) {

@@ -9,6 +9,7 @@
 #include "fuzz/oracles/core_state/global_asids.h"
 #include "fuzz/oracles/core_state/handovers.h"
 #include "fuzz/oracles/core_state/masks.h"
+#include "fuzz/oracles/core_state/membarrier.h"
 #include "fuzz/oracles/core_state/needless.h"
 #include "fuzz/oracles/core_state/requests.h"
 #include "fuzz/oracles/core_state/temporary.h"
@@ -32,6 +33,7 @@ struct CoreState {
 
   Core core;
   MaskChecker masks{core};
+  MembarrierChecker membarrier{core};
   BookkeepingChecker bookkeeping{core};
   RequestChecker requests{core};
   NeedlessChecker needless{core, requests};

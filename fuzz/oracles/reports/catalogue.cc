@@ -122,6 +122,12 @@ const std::array<CatalogueEntry, kOracles> kCatalogue{{
      .fires = "all programs have ended, and a page has other than a reference for each entry that "
               "maps it, or none; or a page table is neither on the way to an entry of a living mm "
               "nor waits for lockless walkers"},
+    {.kind = {.name = "O36",
+              .promise =
+                  "a full barrier stands between a task's predecessor and its user mode (M16)"},
+     .fires = "a switch that changes the mm or leaves lazy mode returns while a store that its "
+              "caller made before it waits in the store buffer. With `tso` and "
+              "`compiler_reordering`"},
     {.kind = {.name = "ORDER",
               .promise = "what is handed over happens before its use, however a compiler orders "
                          "(M6, M7, M8, M14)"},

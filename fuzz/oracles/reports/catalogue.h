@@ -49,6 +49,7 @@ enum class Oracle : std::uint8_t {
   o33,
   o34,
   o35,
+  o36,
   order,
   kCount,
 };
