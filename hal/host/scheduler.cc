@@ -221,6 +221,9 @@ void Scheduler::swap_threads() {
     self.blocked = other_was;
     other.blocked = was_blocked;
   }
+  // A virtual CPU that has no processor gets one, and with it the flush that it is owed.
+  machine_.hypervisor().resume(other);
+  if (other.place == VcpuPlace::entering) machine_.hypervisor().enter(other);
   // This code is the thread's, which has just moved.
   running_ = &other;
 }
