@@ -43,6 +43,9 @@ void BookkeepingChecker::check_paid(CpuId cpu) const {
   if (mm == kNoMm || mm != called_for_[cpu].mm || core_.is_lazy(cpu) ||
       core_.loaded(cpu) != &core_.core_mm(mm))
     return;
+  // What a global ASID holds the broadcast drops, and the initiator waits for that before it
+  // returns.
+  if (is_global_asid(core_.own(cpu).loaded_asid)) return;
   for (const host::TlbEntry& entry : hardware.tlb.entries) {
     if (entry.from.mm != mm || entry.from.life != truth.mm(mm).life) continue;
     if (entry.pcid != core_.machine().pcid_of(hardware.cr3)) continue;
