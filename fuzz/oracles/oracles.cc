@@ -32,6 +32,7 @@ void Oracles::on_table_store(const std::uint64_t* word, std::uint64_t before, st
   if (machine_.memory().reorders()) hardware_.order.on_table_write(machine_.running().id);
   hardware_.contents.check_accessed(word, before, after);
   hardware_.contents.on_table_write(word);
+  hardware_.contents.on_store_waits();
 }
 
 void Oracles::on_kernel_entry_store(unsigned page) { hardware_.truth.on_kernel_entry_store(page); }
@@ -213,6 +214,7 @@ void Oracles::on_page_store(CpuId cpu, VirtAddr address, const host::TlbEntry& e
 
 void Oracles::on_entry_stored(CpuId cpu, const std::uint64_t* word, bool is_there,
                               std::uint64_t value) {
+  hardware_.contents.on_store_arrives(word);
   if (!is_there) {
     hardware_.releases.on_late_entry_store(cpu, machine_.frames().frame_of(word));
   } else {

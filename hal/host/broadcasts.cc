@@ -70,6 +70,8 @@ void Broadcasts::invlpgb(const Invlpgb& what, Site where) {
   Observer* const observer = machine_.observer();
   machine_.scheduler().visible();
   machine_.memory().barrier(machine_.running());
+  // A fence before it orders earlier stores before what it invalidates, as before any access.
+  machine_.memory().complete_fence(machine_.running());
   const CpuId self = machine_.running().id;
   const bool bad_count = names_pages(what) && (what.count == 0 || what.count > kInvlpgbMaxPages);
   if (bad_count || (names_pcid(what) && what.pcid != 0 && !machine_.setup().hardware.pcid)) {

@@ -103,6 +103,27 @@ TEST_F(O34, IsSilentWhereNothingIsMappedAndNoRightIsLeft) {
                          })}});
 }
 
+TEST_F(O34, IsSilentAboutAMappingThatIsInAStoreBuffer) {
+  fixture.expect("ok", {{op("map mm=0 page=4"), wrong([&] {
+                           const host::ModelScope scope;
+                           SimEntry own = entry(0, 5);
+                           own.store(own.peek(), std::memory_order_relaxed);
+                           claim("unmap mm=0 page=4");
+                         })}},
+                 {.tso = true});
+}
+
+TEST_F(O34, FiresAgainWhenTheStoreIsInMemory) {
+  fixture.expect("O34 a page is still mapped when it has been unmapped",
+                 {{op("map mm=0 page=4"), wrong([&] {
+                     SimEntry own = entry(0, 5);
+                     own.store(own.peek(), std::memory_order_relaxed);
+                     HostHal::full_fence();
+                     claim("unmap mm=0 page=4");
+                   })}},
+                 {.tso = true});
+}
+
 TEST_F(O34, FiresWhenAForkLosesAPage) {
   fixture.expect("O34 a fork loses a page",
                  {{op("unmap mm=1 page=3"), wrong([&] { claim_fork(0, 1); })}});

@@ -10,6 +10,7 @@ using host::TlbEntry;
 
 void ContentsChecker::start() {
   clock_ = 0;
+  waiting_ = 0;
   for (auto& pages : mapping_) pages.fill({});
   for (Operation& operation : operation_) {
     operation.replaces = operation.took_accessed = false;
@@ -42,6 +43,12 @@ void ContentsChecker::check_accessed(const std::uint64_t* word, std::uint64_t be
   truth_.fail(Oracle::o34, "an entry loses its accessed bit",
               "Reclaim would take the page for one that was not used.", {},
               truth_.event(truth_.machine().running().id, "writes the entry without the bit"));
+}
+
+void ContentsChecker::on_store_arrives(const std::uint64_t* word) {
+  host::FramePool& frames = truth_.machine().frames();
+  const std::uint16_t owner = frames.info(frames.frame_of(word)).owner;
+  if (owner_mm(owner) != kKernelMm) --waiting_;
 }
 
 void ContentsChecker::on_table_write(const std::uint64_t* word) {

@@ -36,7 +36,13 @@ class ContentsChecker {
     self().replaces = replaces;
     self().took_accessed = false;
   }
-  void begin_promise() { self().began = clock_; }
+  /// What is promised is about the pages that were there. A mapping whose entry, or a pointer on
+  /// the way to it, still waits in a store buffer is there for no other CPU, and then nothing
+  /// counts.
+  void begin_promise() { self().began = waiting_ == 0 ? clock_ : 0; }
+  /// A plain store to a page table of an mm enters a store buffer; one to any table leaves it.
+  void on_store_waits() { ++waiting_; }
+  void on_store_arrives(const std::uint64_t* word);
   void on_unmapped(unsigned mm, unsigned first, unsigned last) const;
   void on_protected(unsigned mm, unsigned first, unsigned last) const;
   void begin_fork(unsigned parent);
@@ -88,6 +94,7 @@ class ContentsChecker {
   const Truth& truth_;
   /// Counts stores, and pages and rights that are given.
   std::uint64_t clock_{0};
+  unsigned waiting_{0};  // plain stores to page tables in store buffers
   std::array<std::uint64_t, host::FramePool::kFrames> content_{};  // when it was stored to last
   std::array<std::array<Mapping, kPages>, kMaxMms + 1> mapping_{};
   std::array<Operation, kMaxCpus> operation_{};
