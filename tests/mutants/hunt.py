@@ -127,6 +127,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--strategy", metavar="NAME", default="random")
     parser.add_argument("--turn", metavar="SWITCH", action="append", default=[])
     parser.add_argument("--backend", metavar="NAME")
+    parser.add_argument("--cpus", metavar="N")
     parser.add_argument("--any-switch", action="store_true")
     parser.add_argument("--chains", action="store_true")
     parser.add_argument("--migrate", action="store_true")
@@ -138,6 +139,7 @@ def main(argv: list[str]) -> int:
     print(f"{wanted.name}: {wanted.title}" if wanted else right)
     how = ["--strategy", args.strategy] + [word for one in args.turn for word in ("--turn", one)]
     how += ["--backend", args.backend] if args.backend else []
+    how += ["--cpus", args.cpus] if args.cpus else []
     how += [option for option, is_given in (("--any-switch", args.any_switch), ("--chains", args.chains),
                                          ("--migrate", args.migrate))
             if is_given]
