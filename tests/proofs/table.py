@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--dry", action="store_true")
     parser.add_argument("mutants", nargs="*")
-    options = parser.parse_args(argv)
+    options = parser.parse_intermixed_args(argv)
     root = Path(os.environ["BUILD_WORKSPACE_DIRECTORY"])
     all_mutants = sorted(path.stem for path in (root / rules.MUTANTS).glob("*.patch"))
     names = options.mutants or all_mutants
