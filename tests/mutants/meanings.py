@@ -42,6 +42,8 @@ ORACLES = {
     "O32": "a CPU uses kernel state on a user root",
     "O33": "an address leads to two frames, or a load misses the last store",
     "O34": "an operation on memory does not leave what it says",
+    "O35": "references are not what entries and operations hold, or a page leaks",
+    "O36": "a switch returns while an earlier store of its caller waits in the store buffer",
     "ORDER": "by the C++ memory model nothing orders a handover",
     "CHECK": "a check inside the core fails",
     "FAULT": "an instruction faults",
@@ -77,7 +79,7 @@ _SYSTEMS = [
     ("processors", r"^(AMD|Intel|Xeon Phi)\b"),
     ("Linux", r"\bLinux\b|\bKVM\b"),
     ("this core, a memory order made too weak", r"^an ordering of "),
-    ("this core", r"\bthis (core|project)\b"),
+    ("this core", r"\bthis (core|project|memory manager)\b"),
     ("constructed", r"^constructed\b"),
     ("no report known", r"^no report known\b"),
 ]
