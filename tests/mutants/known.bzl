@@ -109,6 +109,8 @@ MUTANTS = {
     "o50b_kernel_flush_changes_cpus": (1000, 0),
     "o50c_no_flush_stays_on_its_cpu": (1000, 0),
     "o51_wait_for_walkers_changes_cpus": (25000, 0),
+    "o40_kernel_flush_without_its_fence": (50000, 0),
+    "o41_command_waits_for_mfence_alone": (5000, 0),
     "o45_large_page_goes_without_lazy_cpus": (0, 0),
     "o46_freed_table_flushed_at_one_address": (0, 0),
     "o47_split_spares_lazy_cpus": (0, 0),
@@ -235,6 +237,14 @@ HOW = {
     "o22_kernel_root_forgotten_too_early": [
         "--turn",
         "nmi+pti",
+    ],
+    "o40_kernel_flush_without_its_fence": _AIMED + [
+        "--turn",
+        "tso+plain_pte",
+    ],
+    "o41_command_waits_for_mfence_alone": [
+        "--turn",
+        "tso+weak_ipi",
     ],
     "o50_flush_changes_cpus": _MIGRATING,
     "o50a_batch_flush_changes_cpus": _MIGRATING,
