@@ -190,6 +190,7 @@ void Scheduler::exchange_threads() {
       swap_threads();
     } else if (running_->must_interrupt()) {
       interrupt();
+      released(running_);
     } else {
       wait_for_thread();
     }

@@ -172,12 +172,12 @@ TEST(Explore, AnEvictionMakesTheNextAccessWalk) {
   program.code[0] = {{read_page, 0}, {read_page, 0}};
   program.code[1] = {{unmap, 0}};
   const auto first_works_only = [&] {
-    const std::string done = std::to_string(static_cast<unsigned>(AccessResult::done));
-    const std::string fault = std::to_string(static_cast<unsigned>(AccessResult::fault));
-    const std::string only_first = done + "," + fault + ",";
+    // What a read that faults has seen (tests/host/small_machine.h).
+    const std::string fault = std::to_string(SmallMachine::kFault) + ",";
     unsigned count = 0;
     for (const std::string& end : ends_of_cpu0(program)) {
-      count += end.starts_with(only_first) ? 1 : 0;
+      const std::string second = end.substr(end.find(',') + 1);
+      count += !end.starts_with(fault) && second.starts_with(fault) ? 1 : 0;
     }
     return count;
   };

@@ -19,6 +19,8 @@ namespace shootdown::host {
 /// Runs a program again and again under a controller.
 class SmallMachine {
  public:
+  static constexpr std::uint64_t kFault = 99;  // seen by an access that faults
+
   explicit SmallMachine(const SmallProgram& program) : program_(program) {}
 
   const Report& run(Controller& controller) {
@@ -64,7 +66,6 @@ class SmallMachine {
 
  private:
   static constexpr unsigned kStallLimit = 2;
-  static constexpr std::uint64_t kFault = 99;
 
   static VirtAddr address(unsigned page) {
     return VirtAddr{0x4000} + (VirtAddr{page} << kPageShift);
