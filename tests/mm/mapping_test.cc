@@ -208,5 +208,18 @@ TEST_F(MappingTest, CleanFlushesUnderTheLock) {
   EXPECT_NEVER("add tlb_gen");
 }
 
+struct PlainStoresTest : testing::Test {
+  MemoryFixture b{{.plain_stores = true}};
+};
+
+TEST_F(PlainStoresTest, AnEmptyEntryIsStoredToBeforeItsLockGoes) {
+  recorder.names[&b.entry(b.mm, b.page(4))] = "empty";
+  EXPECT_TRUE(vm::map(b.manager, b.mm, b.pages(4, 1), MemoryFixture::kRights));
+  EXPECT_TRUE(vm::is_present(b.pte(4)));
+  EXPECT_ORDER("store empty", std::memory_order_release);
+  EXPECT_NEVER("exchange empty");
+  EXPECT_BEFORE("store empty", "store lock1");
+}
+
 }  // namespace
 }  // namespace shootdown::test
