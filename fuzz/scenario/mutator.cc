@@ -53,8 +53,9 @@ void insert_somewhere(OpList& list, const Op& op, Random& random) {
 }
 
 void insert_op(Context& context) {
-  // No mix of kinds has this one.
-  const Op op = context.random.chance(1, 32) ? context.swarm.op(context.random, OpKind::flush_range)
+  // These two stand in no mix.
+  const OpKind rare = context.random.chance(1, 2) ? OpKind::flush_range : OpKind::map_small;
+  const Op op = context.random.chance(1, 32) ? context.swarm.op(context.random, rare)
                                              : context.swarm.op(context.random);
   insert_somewhere(context.any_program(), op, context.random);
 }
