@@ -26,6 +26,7 @@ ROWS = [
     (r"flushes cpu\d+", "flushes cpu0", "the hypervisor flushes one of them"),
     (r"message to cpu\d+", "message to cpu1", "the UV BAU is asked to flush another CPU"),
     (r"takes the message of cpu\d+", "takes the message of cpu0", "the handler reads what the UV BAU has brought"),
+    (r"takes no more messages", "takes no more messages", "a CPU that goes offline leaves the UV BAU"),
     (r"send interrupt to .*", "send interrupt to cpu1", "IPIs leave; each arrives at a step of its own"),
     (r"interrupt: .* \{", "interrupt: call function {", "the IPI arrives, and its handler begins"),
     (r"NMI \{", "NMI {", "an NMI arrives"),
