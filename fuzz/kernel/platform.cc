@@ -161,7 +161,11 @@ void SimMemory::record_frame_access(std::uint32_t frame) {
 }
 
 std::uint32_t SimMemory::take(FrameKind kind, std::uint16_t owner) {
-  if (fails()) return FramePool::kNoFrame;
+  return fails() ? FramePool::kNoFrame : allocate_frame(kind, owner);
+}
+
+std::uint32_t SimMemory::allocate_frame(FrameKind kind, std::uint16_t owner) {
+  const host::ModelScope scope;
   const std::uint32_t frame =
       machine_.frames().allocate(kind, owner, machine_.step(), machine_.running().id);
   if (frame == FramePool::kNoFrame) machine_.reach(host::Limit::frames);

@@ -50,6 +50,8 @@ class SimMemory {
   void prepare(std::uint64_t kernel_entry, std::uint64_t user_entry);
   /// The allocation of `thread` after `others` more fails.
   void fail_allocation(unsigned thread, unsigned others) { fails_in_[thread] = others + 1; }
+  /// A frame of the kernel's own. No scenario makes this allocation fail.
+  std::uint32_t allocate_frame(host::FrameKind kind, std::uint16_t owner);
   /// For exhaustive search: the frame is taken, or about to be released.
   void record_frame_access(std::uint32_t frame);
   /// What the word says, for oracles.
@@ -100,7 +102,7 @@ class SimMemory {
   /// Whether the running CPU's allocation is one that fails.
   bool fails();
   std::uint32_t take(host::FrameKind kind, std::uint16_t owner);
-  /// As `expect`, but a frame that is free is left to who releases it.
+  /// As `expect`, but a frame that is free is left to what releases it.
   bool expect_allocated(PhysAddr frame, host::FrameKind kind, const char* verb);
   void release(PhysAddr frame);
   /// The word was changed by software just now.

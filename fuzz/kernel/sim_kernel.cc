@@ -1,8 +1,7 @@
-// The simulated kernel: set-up, tasks, CPUs that come and go.
+// The simulated kernel: set-up, the ways into the kernel and to user mode, programs.
 #include "fuzz/kernel/sim_kernel.h"
 
 #include <memory>
-#include <utility>
 
 #include "fuzz/events/layout.h"
 #include "hal/host/walk.h"
@@ -90,15 +89,6 @@ unsigned SimKernel::index_of(const Mm<HostHal>& mm) const {
   return static_cast<unsigned>((reinterpret_cast<std::uintptr_t>(&mm) - first) / sizeof(SimMm));
 }
 
-std::uint32_t SimKernel::take_frame(FrameKind kind, std::uint16_t owner) {
-  const host::ModelScope scope;
-  const std::uint32_t frame =
-      machine_.frames().allocate(kind, owner, machine_.step(), machine_.running().id);
-  if (frame == FramePool::kNoFrame) machine_.reach(host::Limit::frames);
-  memory_.record_frame_access(frame);
-  return frame;
-}
-
 void SimKernel::set_in_user(CpuId cpu, bool on) {
   // Whether the CPU uses its user half is asked by others, too.
   machine_.record_access(place(Ghost::cpu, cpu), true);
@@ -120,9 +110,9 @@ void SimKernel::set_goes_to_user(CpuId cpu, bool on) {
 
 SimKernel::KernelTables SimKernel::take_kernel_tables() {
   FramePool& frames = machine_.frames();
-  const std::uint32_t upper = take_frame(FrameKind::table, owner_tag(kKernelMm, 3));
-  const std::uint32_t directory = take_frame(FrameKind::table, owner_tag(kKernelMm, 2));
-  const std::uint32_t table = take_frame(FrameKind::table, owner_tag(kKernelMm, 1));
+  const std::uint32_t upper = memory_.allocate_frame(FrameKind::table, owner_tag(kKernelMm, 3));
+  const std::uint32_t directory = memory_.allocate_frame(FrameKind::table, owner_tag(kKernelMm, 2));
+  const std::uint32_t table = memory_.allocate_frame(FrameKind::table, owner_tag(kKernelMm, 1));
   frames.words(upper)[table_index(kKernelBase, 3)] = FramePool::address(directory) | vm::kTableBits;
   frames.words(directory)[table_index(kKernelBase, 2)] = FramePool::address(table) | vm::kTableBits;
   return {.upper = upper, .table = table};
@@ -130,13 +120,13 @@ SimKernel::KernelTables SimKernel::take_kernel_tables() {
 
 void SimKernel::build_kernel() {
   FramePool& frames = machine_.frames();
-  kernel_root_ = take_frame(FrameKind::table, owner_tag(kKernelMm, 4));
+  kernel_root_ = memory_.allocate_frame(FrameKind::table, owner_tag(kKernelMm, 4));
   kernel_tables_ = take_kernel_tables();
   frames.words(kernel_root_)[table_index(kKernelBase, 4)] =
       FramePool::address(kernel_tables_.upper) | vm::kTableBits;
   if (system_.config.isolation.enabled) entry_tables_ = take_kernel_tables();
   for (unsigned page = 0; page < kKernelPages; ++page) {
-    const std::uint32_t frame = take_frame(FrameKind::data, owner_tag(kKernelMm, page));
+    const std::uint32_t frame = memory_.allocate_frame(FrameKind::data, owner_tag(kKernelMm, page));
     const std::uint64_t entry = FramePool::address(frame) | vm::kTableBits | kernel_bits();
     frames.words(kernel_tables_.table)[table_index(kernel_address(page), 1)] = entry;
     if (!system_.config.isolation.enabled || !is_entry_page(page)) continue;
@@ -374,185 +364,6 @@ void SimKernel::execute_task(unsigned thread, const Op& op) {
       execute_memory(op);
       break;
   }
-}
-
-// ---- Tasks
-// ----------------------------------------------------------------------------------------
-
-bool SimKernel::counts_users() const {
-  // Exhaustive search is spared orders of counting that no oracle looks at.
-  return !machine_.controlled().is_on() || ends_mms_;
-}
-
-bool SimKernel::get_user(unsigned mm) {
-  if (!counts_users()) return true;
-  auto& users = mms_[mm].users;
-  std::int32_t count = users.load(std::memory_order_relaxed);
-  do {
-    if (count == kDying) return false;
-  } while (!users.compare_exchange(count, count + 1, std::memory_order_acq_rel));
-  return true;
-}
-
-void SimKernel::put_user(int mm) {
-  if (mm != kNoTask && counts_users()) {
-    mms_[static_cast<unsigned>(mm)].users.fetch_add(-1, std::memory_order_acq_rel);
-  }
-}
-
-int SimKernel::become(unsigned thread, int mm, int loaded) {
-  const CpuId cpu = HostHal::this_cpu();
-  set_uses_user(cpu, mm != kNoTask);
-  current_[cpu] = mm;
-  loaded_[cpu] = loaded;
-  return std::exchange(task_[thread], mm);
-}
-
-int SimKernel::loaded_here() const { return loaded_[HostHal::this_cpu()]; }
-
-void SimKernel::run_task(unsigned thread, unsigned mm) {
-  if (!get_user(mm)) return;
-  int before = kNoTask;
-  {
-    InterruptsOff<HostHal> guard;
-    switch_mm(system_, mms_[mm].core);
-    before = become(thread, static_cast<int>(mm), static_cast<int>(mm));
-  }
-  put_user(before);
-}
-
-void SimKernel::go_idle(unsigned thread) {
-  if (task_[thread] == kNoTask) {
-    // From one kernel thread to the next: interrupts stay on.
-    const PreemptionOff<HostHal> guard;
-    enter_lazy_tlb(system_);
-    return;
-  }
-  int before = kNoTask;
-  {
-    const InterruptsOff<HostHal> guard;
-    set_uses_user(HostHal::this_cpu(), false);
-    enter_lazy_tlb(system_);
-    before = become(thread, kNoTask, loaded_here());
-  }
-  // Only now: an mm without users may be torn down, which relies on this CPU being in its mask.
-  put_user(before);
-}
-
-void SimKernel::leave(unsigned thread) {
-  int before = kNoTask;
-  {
-    InterruptsOff<HostHal> guard;
-    set_uses_user(HostHal::this_cpu(), false);
-    leave_mm(system_);
-    before = become(thread, kNoTask, kNoTask);
-  }
-  put_user(before);
-}
-
-// ---- Threads that change CPUs
-// -----------------------------------------------------------------
-
-void SimKernel::reschedule(void* self, CpuId cpu) {
-  SimKernel& sim = *static_cast<SimKernel*>(self);
-  const unsigned thread = sim.machine_.running().thread->number;
-  const bool from_user = sim.in_user_[cpu];
-  if (from_user) sim.come_from_user_mode(cpu);
-  sim.take_off(cpu);
-  HostHal::enable_interrupts();
-  {
-    const host::ModelScope scope;
-    sim.machine_.scheduler().exchange_threads();
-  }
-  HostHal::disable_interrupts();
-  sim.continue_thread(thread);
-  if (from_user) sim.go_to_user_mode(HostHal::this_cpu());
-}
-
-void SimKernel::take_off(CpuId cpu) {
-  // The idle thread has no mm, and keeps the one that is loaded. The thread that leaves keeps its
-  // own alive.
-  set_uses_user(cpu, false);
-  if (current_[cpu] != kNoTask) enter_lazy_tlb(system_);
-  current_[cpu] = kNoTask;
-}
-
-void SimKernel::continue_thread(unsigned thread) {
-  const int mm = task_[thread];
-  if (mm == kNoTask) return;
-  switch_mm(system_, mms_[static_cast<unsigned>(mm)].core);
-  static_cast<void>(become(thread, mm, mm));
-}
-
-void SimKernel::access_page(unsigned mm, unsigned page, bool write) {
-  using host::AccessResult;
-  while (machine_.translation().access(probe_address(page), write) == AccessResult::fault) {
-    // The handler: if the entry permits the access by now, the fault was spurious or is outdated.
-    if (!scenario_->header.latitude) return;
-    const vm::Pte entry = leaf(mm, page);
-    if (!vm::is_present(entry) || (write && (entry & vm::kPteWritable) == 0)) return;
-  }
-}
-
-void SimKernel::access(unsigned thread, const Op& op) {
-  if (task_[thread] == kNoTask) return;
-  const bool write = op.kind == OpKind::write;
-  if (!scenario_->header.pti) {
-    access_page(static_cast<unsigned>(task_[thread]), op.page, write);
-    return;
-  }
-  HostHal::disable_interrupts();
-  go_to_user_mode(HostHal::this_cpu());
-  HostHal::enable_interrupts();
-  access_page(static_cast<unsigned>(task_[thread]), op.page, write);
-  HostHal::disable_interrupts();
-  come_from_user_mode(HostHal::this_cpu());
-  HostHal::enable_interrupts();
-}
-
-void SimKernel::go_offline(unsigned thread) {
-  flush_batch(thread);
-  HostHal::disable_interrupts();
-  // From here on the CPU uses only mappings that no operation takes away.
-  tell()->on_offline(HostHal::this_cpu());
-  take_cpu_offline(system_);
-  put_user(become(thread, kNoTask, kNoTask));
-  offline_[thread] = true;
-}
-
-void SimKernel::come_online(unsigned thread) {
-  if (!offline_[thread]) return;
-  const CpuId cpu = HostHal::this_cpu();
-  tell()->on_bring_up(cpu);
-  initialize_cpu(system_);
-  tell()->on_online(cpu);
-  machine_.stop_if_failed();
-  offline_[thread] = false;
-  HostHal::enable_interrupts();
-}
-
-void SimKernel::use_temporary(unsigned thread, const Op& op) {
-  SimMm& mm = mms_[temporary_mm()];
-  // One at a time: each finds the mm empty.
-  const vm::LockGuard<HostHal> lock(temporary_lock_);
-  const vm::Range range = range_of(op.page, 1);
-  const bool mapped = op.page < kSmallPages ? vm::map(*manager_, mm, range, kUserRights)
-                                            : vm::map_large(*manager_, mm, range, kUserRights);
-  if (!mapped) return;
-  const CpuId cpu = HostHal::this_cpu();
-  tell()->on_temporary_begin(cpu);
-  {
-    const TemporaryMm<HostHal> scope(system_, mm.core);
-    const bool before = uses_user_[cpu];
-    set_uses_user(cpu, true);
-    static_cast<void>(machine_.translation().access(probe_address(op.page), /*write=*/true));
-    set_uses_user(cpu, before);
-  }
-  tell()->on_temporary_end(cpu);
-  machine_.stop_if_failed();
-  // This CPU went back to where it was; while idle that is the kernel's mm.
-  if (task_[thread] == kNoTask) loaded_[cpu] = kNoTask;
-  vm::unmap(*manager_, mm, range);
 }
 
 }  // namespace shootdown::fuzz

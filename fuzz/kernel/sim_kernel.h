@@ -120,14 +120,11 @@ class SimKernel final : public KernelView {
   template <class Work>
   void in_kernel(CpuId cpu, Work&& work);
   void read_in_nmi(CpuId cpu);
-  /// The scheduler's half of an exchange of threads: this CPU idles until another thread comes.
-  void take_off(CpuId cpu);
-  void continue_thread(unsigned thread);
   void execute(unsigned thread, const Op& op);
   void execute_task(unsigned thread, const Op& op);
   void execute_memory(const Op& op);
 
-  // Tasks (sim_kernel.cc).
+  // Tasks (sim_kernel_tasks.cc).
   [[nodiscard]] bool counts_users() const;
   bool get_user(unsigned mm);
   void put_user(int mm);
@@ -135,6 +132,9 @@ class SimKernel final : public KernelView {
   /// off. Returns the mm before.
   int become(unsigned thread, int mm, int loaded);
   [[nodiscard]] int loaded_here() const;
+  /// The scheduler's half of an exchange of threads: this CPU idles until another thread comes.
+  void take_off(CpuId cpu);
+  void continue_thread(unsigned thread);
   void run_task(unsigned thread, unsigned mm);
   void go_idle(unsigned thread);
   void leave(unsigned thread);
@@ -167,7 +167,6 @@ class SimKernel final : public KernelView {
   void set_in_user(CpuId cpu, bool on);
   void set_uses_user(CpuId cpu, bool on);
   void set_goes_to_user(CpuId cpu, bool on);
-  std::uint32_t take_frame(host::FrameKind kind, std::uint16_t owner);
   void build_kernel();
   /// A root entry's subtree down to one page table for the kernel's pages.
   struct KernelTables {

@@ -232,7 +232,8 @@ void SimKernel::kernel_map(const Op& op) {
   const std::uint64_t* entry =
       machine_.frames().words(kernel_tables_.table) + table_index(kernel_address(op.page), 1);
   if (vm::is_present(machine_.memory().read_word(entry))) return;
-  const std::uint32_t frame = take_frame(FrameKind::data, owner_tag(kKernelMm, op.page));
+  const std::uint32_t frame =
+      memory_.allocate_frame(FrameKind::data, owner_tag(kKernelMm, op.page));
   if (frame == FramePool::kNoFrame) return;
   exchange_kernel_entry(op.page, FramePool::address(frame) | vm::kTableBits | kernel_bits());
 }
