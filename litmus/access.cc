@@ -60,8 +60,7 @@ void Bench::demand_size(const Operand& operand, std::size_t location, std::uint8
 }
 
 void Bench::demand_entry(std::size_t entry, std::uint64_t value, const Thread& thread) {
-  const std::uint64_t flags = test_.entries[entry].upper ? kEntryFlags : kEntryFlags & ~kPteLarge;
-  if ((value & ~kEntryFrame & ~flags) != 0) {
+  if ((value & ~kEntryFrame & ~flags_of(test_.entries[entry])) != 0) {
     give_up("an entry with bits that the model does not have", value, thread);
   }
   if ((value & kPtePresent) == 0) return;

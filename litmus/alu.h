@@ -30,7 +30,11 @@ constexpr std::uint64_t sign_extended(std::uint64_t value, std::uint8_t width) {
 std::uint64_t compute(Op op, std::uint8_t width, std::uint64_t destination, std::uint64_t source,
                       Flags& flags);
 
-/// Whether the condition with that number in the opcode holds (SDM vol. 1, appendix B).
+/// Conditions, by their numbers in the opcode (SDM vol. 1, appendix B).
+inline constexpr std::uint8_t kEqual = 4;
+inline constexpr std::uint8_t kNotEqual = 5;
+
+/// Whether the condition with that number holds.
 bool satisfied(std::uint8_t condition, const Flags& flags);
 
 }  // namespace shootdown::host::litmus

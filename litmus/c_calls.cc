@@ -1,18 +1,12 @@
 // The functions of <stdatomic.h> in C tests.
 #include <utility>
 
+#include "litmus/alu.h"
 #include "litmus/c_program.h"
 
 namespace shootdown::host::litmus {
 
 namespace {
-
-Operand register_operand(Register reg) {
-  Operand made;
-  made.kind = OperandKind::reg;
-  made.reg = reg;
-  return made;
-}
 
 constexpr std::string_view kExplicit = "_explicit";
 
@@ -149,21 +143,16 @@ CProgram::Value CProgram::compare_exchange(const Call& call, const Value& object
   made.operands[0] = memory(object);
   made.operands[1] = register_operand(copy(desired, width));
   emit(std::move(made));
-  constexpr std::uint8_t kEqual = 4;
-  const Register result = temporary(4);
-  move(result, operand(constant(0), 4));
-  Instruction set{.op = Op::set_if, .width = 1, .condition = kEqual};
-  set.operands[0] = register_operand({.number = result.number, .width = 1});
-  emit(std::move(set));
+  const Value result = truth_of(kEqual);
   if (in_variable) {
     move(expected.reg, register_operand(accumulator));
-    return in(result);
+    return result;
   }
   const std::size_t jump = code().size();
   emit({.op = Op::jump_if, .condition = kEqual});
   store(pointer, in(accumulator), kPlain);
   code()[jump].target = code().size();
-  return in(result);
+  return result;
 }
 
 /// One-way fences are compiler barriers that way: the hardware of x86-64 keeps these orders.

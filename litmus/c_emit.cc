@@ -8,13 +8,6 @@ namespace {
 /// Behind the accumulator and the variables.
 constexpr std::uint8_t kFirstTemporary = 1 + kMostVariables;
 
-Operand register_operand(Register reg) {
-  Operand made;
-  made.kind = OperandKind::reg;
-  made.reg = reg;
-  return made;
-}
-
 }  // namespace
 
 std::vector<Instruction>& CProgram::code() const { return builder_.test.columns[column_].code; }
@@ -47,10 +40,7 @@ Register CProgram::temporary(std::uint8_t width) {
 
 Operand CProgram::operand(const Value& value, std::uint8_t width) {
   if (value.kind == ValueKind::constant) {
-    Operand made;
-    made.kind = OperandKind::immediate;
-    made.value = value.number;
-    return made;
+    return immediate_operand(value.number);
   }
   if (value.reg.width >= width) {
     return register_operand({.number = value.reg.number, .width = width});
@@ -105,6 +95,16 @@ void CProgram::store(const Value& pointer, const Value& value, std::memory_order
   made.operands[0] = memory(pointer);
   made.operands[1] = operand(value, width);
   emit(std::move(made));
+}
+
+/// MOV changes no flags.
+CProgram::Value CProgram::truth_of(std::uint8_t condition) {
+  const Register result = temporary(kInt);
+  move(result, operand(constant(0), kInt));
+  Instruction set{.op = Op::set_if, .width = 1, .condition = condition};
+  set.operands[0] = register_operand({.number = result.number, .width = 1});
+  emit(std::move(set));
+  return in(result);
 }
 
 CProgram::Value CProgram::exchange(const Value& pointer, const Value& value,

@@ -22,33 +22,20 @@ constexpr std::array<Sign, 13> kSigns{{{"||", 1, Op::nop, 0, 0},
                                        {"|", 3, Op::bit_or, 0, 0},
                                        {"^", 4, Op::bit_xor, 0, 0},
                                        {"&", 5, Op::bit_and, 0, 0},
-                                       {"==", 6, Op::cmp, 4, 4},
-                                       {"!=", 6, Op::cmp, 5, 5},
+                                       {"==", 6, Op::cmp, kEqual, kEqual},
+                                       {"!=", 6, Op::cmp, kNotEqual, kNotEqual},
                                        {"<", 7, Op::cmp, 12, 2},
                                        {">=", 7, Op::cmp, 13, 3},
                                        {"<=", 7, Op::cmp, 14, 6},
                                        {">", 7, Op::cmp, 15, 7},
                                        {"+", 8, Op::add, 0, 0},
                                        {"-", 8, Op::subtract, 0, 0}}};
-constexpr std::uint8_t kInt = 4;
-constexpr std::uint8_t kNotEqual = 5;
 
 const Sign* find_sign(const CToken& token) {
   for (const Sign& sign : kSigns) {
     if (token.is(sign.text)) return &sign;
   }
   return nullptr;
-}
-
-Operand register_operand(Register reg) {
-  Operand made;
-  made.kind = OperandKind::reg;
-  made.reg = reg;
-  return made;
-}
-
-std::uint8_t width_of_number(std::int64_t number) {
-  return number >= INT32_MIN && number <= INT32_MAX ? kInt : std::uint8_t{8};
 }
 
 }  // namespace
@@ -85,7 +72,7 @@ CProgram::Value CProgram::lazy(const CToken& sign, const Value& left, unsigned p
   demand_number(left, sign);
   const bool both = sign.is("&&");
   const Register result = copy(truth_of(left), kInt);
-  const Value decides = both ? in(result) : comparison(4, in(result), constant(0));
+  const Value decides = both ? in(result) : comparison(kEqual, in(result), constant(0));
   const std::size_t jump = jump_if_zero(decides, sign);
   const CToken where = lexer_.peek();
   const Value right = expression(precedence);
@@ -100,15 +87,19 @@ CProgram::Value CProgram::truth_of(const Value& value) {
   return comparison(kNotEqual, value, constant(0));
 }
 
+std::uint8_t CProgram::width_of_number(const Value& value) {
+  if (value.kind == ValueKind::reg) return value.reg.width;
+  return value.number >= INT32_MIN && value.number <= INT32_MAX ? kInt : std::uint8_t{8};
+}
+
 std::size_t CProgram::jump_if_zero(const Value& value, const CToken& where) {
   demand_number(value, where);
-  constexpr std::uint8_t kZero = 4;
   const Register reg = value.kind == ValueKind::reg ? value.reg : copy(value, kInt);
   Instruction test{.op = Op::cmp, .width = reg.width};
   test.operands[0] = register_operand(reg);
   test.operands[1] = operand(constant(0), reg.width);
   emit(test);
-  emit({.op = Op::jump_if, .condition = kZero});
+  emit({.op = Op::jump_if, .condition = kEqual});
   return code().size() - 1;
 }
 
@@ -138,10 +129,7 @@ CProgram::Value CProgram::arithmetic(const CToken& sign, const Value& left, cons
   const bool same = left.kind == right.kind && left.reg.number == right.reg.number;
   // What a compiler knows is 0 depends on nothing.
   if (same && (op == Op::bit_xor || op == Op::subtract)) return constant(0);
-  const auto width = [](const Value& value) {
-    return value.kind == ValueKind::reg ? value.reg.width : width_of_number(value.number);
-  };
-  const std::uint8_t wide = std::max(width(left), width(right));
+  const std::uint8_t wide = std::max(width_of_number(left), width_of_number(right));
   const Register result = copy(left, wide);
   Instruction made{.op = op, .width = wide};
   made.operands[0] = register_operand(result);
@@ -161,21 +149,13 @@ CProgram::Value CProgram::comparison(std::uint8_t condition, const Value& left,
             static_cast<std::uint64_t>(right.number), flags);
     return constant(satisfied(condition, flags) ? 1 : 0);
   }
-  const auto width = [](const Value& value) {
-    return value.kind == ValueKind::reg ? value.reg.width : width_of_number(value.number);
-  };
-  const std::uint8_t wide = std::max(width(left), width(right));
+  const std::uint8_t wide = std::max(width_of_number(left), width_of_number(right));
   Instruction compare{.op = Op::cmp, .width = wide};
   compare.operands[0] =
       left.kind == ValueKind::constant ? register_operand(copy(left, wide)) : operand(left, wide);
   compare.operands[1] = operand(right, wide);
   emit(std::move(compare));
-  const Register result = temporary(kInt);
-  move(result, operand(constant(0), kInt));
-  Instruction set{.op = Op::set_if, .width = 1, .condition = condition};
-  set.operands[0] = register_operand({.number = result.number, .width = 1});
-  emit(std::move(set));
-  return in(result);
+  return truth_of(condition);
 }
 
 CProgram::Value CProgram::unary() {
@@ -194,7 +174,7 @@ CProgram::Value CProgram::unary() {
     return load(value, plain_order(value));
   }
   demand_number(value, token);
-  if (token.is("!")) return comparison(4, value, constant(0));
+  if (token.is("!")) return comparison(kEqual, value, constant(0));
   if (token.is("+")) return value;
   const Op op = token.is("~") ? Op::bit_not : Op::neg;
   if (value.kind == ValueKind::constant) {

@@ -78,6 +78,8 @@ class CProgram {
   Value literal(const CToken& token);
   Value name_value(const CToken& name);
   Value truth_of(const Value& value);
+  /// Bytes of a constant or a register.
+  static std::uint8_t width_of_number(const Value& value);
   /// Jumps if the value is 0. Returns the jump, whose target is to be set, or `kNone`.
   std::size_t jump_if_zero(const Value& value, const CToken& where);
 
@@ -105,6 +107,8 @@ class CProgram {
   void store(const Value& pointer, const Value& value, std::memory_order order);
   Value exchange(const Value& pointer, const Value& value, std::memory_order order,
                  bool stores_only);
+  /// 1 if the condition holds of the flags, else 0.
+  Value truth_of(std::uint8_t condition);
   /// The order of an access without a call.
   std::memory_order plain_order(const Value& pointer);
 
@@ -114,6 +118,7 @@ class CProgram {
   static void demand_pointer(const Value& value, const CToken& where);
 
   static constexpr std::memory_order kPlain = std::memory_order_relaxed;
+  static constexpr std::uint8_t kInt = 4;  // bytes
 
   Builder& builder_;
   CLexer lexer_;

@@ -7,13 +7,6 @@ namespace shootdown::host::litmus {
 
 namespace {
 
-template <class Predicate>
-bool any_instruction(const Test& test, const Predicate& predicate) {
-  return std::any_of(test.columns.begin(), test.columns.end(), [&](const Column& column) {
-    return std::any_of(column.code.begin(), column.code.end(), predicate);
-  });
-}
-
 bool changes_entry_locked(const Instruction& made) {
   if (!made.locked && made.op != Op::xchg) return false;
   return std::any_of(made.operands.begin(), made.operands.end(),
@@ -30,8 +23,8 @@ std::vector<std::string> limits_of_model(const Test& test, Memory memory) {
     limits.emplace_back("takes plain accesses for relaxed ones, but C++ leaves races undefined");
   }
   const bool sends =
-      any_instruction(test, [](const Instruction& made) { return made.op == Op::ipi; });
-  if (sends && !test.says("Apic", "xapic") && any_instruction(test, changes_entry_locked)) {
+      test.has_instruction([](const Instruction& made) { return made.op == Op::ipi; });
+  if (sends && !test.says("Apic", "xapic") && test.has_instruction(changes_entry_locked)) {
     limits.emplace_back("holds an x2APIC's interrupt back for a locked write of an entry");
   }
   return limits;

@@ -16,13 +16,6 @@ bool is_memory(const Operand& one) {
   return one.kind == OperandKind::memory || one.kind == OperandKind::entry;
 }
 
-Operand register_operand(std::uint8_t number, std::uint8_t width) {
-  Operand made;
-  made.kind = OperandKind::reg;
-  made.reg = {.number = number, .width = width};
-  return made;
-}
-
 Instruction move(const Operand& to, const Operand& from, std::uint8_t width) {
   Instruction made{.op = Op::mov, .width = width};
   made.operands[0] = to;
@@ -79,7 +72,8 @@ class Lowering {
     std::vector<bool> used(made_.operations.size(), false);
     for (std::uint8_t i = 0; i < kRegisters; ++i) {
       if (current_[i] == i || !is_observed(i)) continue;
-      made_.epilogue.push_back(move(register_operand(i, 8), register_operand(current_[i], 8), 8));
+      made_.epilogue.push_back(
+          move(register_operand({.number = i}), register_operand({.number = current_[i]}), 8));
       if (producer_[current_[i]] != kNone) used[producer_[current_[i]]] = true;
     }
     // PAUSE waits for what was read, used or not.
@@ -159,7 +153,7 @@ std::uint8_t Lowering::write(std::uint8_t number, Operation& operation, bool kee
   if (keeps) {
     Operation copy;
     const std::uint8_t from = read(number, copy);
-    copy.made = move(register_operand(to, 8), register_operand(from, 8), 8);
+    copy.made = move(register_operand({.number = to}), register_operand({.number = from}), 8);
     operation.needs.push_back(made_.operations.size());
     made_.operations.push_back(std::move(copy));
   }
@@ -213,7 +207,7 @@ void Lowering::split(const Instruction& made, std::size_t memory) {
     made_.problem = "'" + made.text + "' is not supported in memory cxx: CMPXCHG without LOCK";
     return;
   }
-  const Operand temporary = register_operand(kTemporary, made.width);
+  const Operand temporary = register_operand({.number = kTemporary, .width = made.width});
   Instruction computing = made;
   computing.operands[memory] = temporary;
   if (made.op != Op::set_if) lower(move(temporary, made.operands[memory], made.width));

@@ -130,10 +130,7 @@ void Builder::check_size(Piece program) const {
                        [role](const Column& column) { return column.role == role; });
   };
   const bool broadcasts =
-      std::any_of(test.columns.begin(), test.columns.end(), [](const Column& column) {
-        return std::any_of(column.code.begin(), column.code.end(),
-                           [](const Instruction& made) { return made.op == Op::invlpgb; });
-      });
+      test.has_instruction([](const Instruction& made) { return made.op == Op::invlpgb; });
   // A program, an interrupt and a store buffer, and what else there is of each.
   const std::size_t each = 3U + walks + (2 * evictions) + (has_column(Role::nmi) ? 1U : 0U) +
                            (broadcasts ? test.cpus : 0U);

@@ -60,13 +60,6 @@ bool is_special(Op op) {
   return op == Op::ipi || op == Op::invpcid || op == Op::invlpgb || op == Op::tlbsync;
 }
 
-Operand immediate_operand(std::int64_t value) {
-  Operand made;
-  made.kind = OperandKind::immediate;
-  made.value = value;
-  return made;
-}
-
 [[noreturn]] void unsupported(Piece text, const char* why) {
   throw SyntaxError{.at = text.at,
                     .what = "operand " + quoted(text.text) + " is not supported: " + why};
@@ -222,22 +215,12 @@ Operand Builder::operand(std::size_t column, Piece text) {
   Operand made;
   if (text.empty()) unsupported(text, "there is nothing");
   if (text.text.starts_with("$")) {
-    made.kind = OperandKind::immediate;
     const Piece rest = text.part(1).trimmed();
     const auto bit = bit_number(lower(rest.text));
-    made.value = bit ? *bit : value(rest);
-    return made;
+    return immediate_operand(bit ? *bit : value(rest));
   }
-  if (const auto plain = number(text.text)) {
-    made.kind = OperandKind::immediate;
-    made.value = *plain;
-    return made;
-  }
-  if (const auto reg = find_register(text.text)) {
-    made.kind = OperandKind::reg;
-    made.reg = *reg;
-    return made;
-  }
+  if (const auto plain = number(text.text)) return immediate_operand(*plain);
+  if (const auto reg = find_register(text.text)) return register_operand(*reg);
   if (text.text.starts_with("%")) unsupported(text, "no such register");
   if (is_entry(text.text)) {
     made.kind = OperandKind::entry;

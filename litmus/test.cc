@@ -9,15 +9,8 @@ namespace {
 /// The level of an entry that links a page table.
 constexpr unsigned kUpperLevel = 2;
 
-template <class Predicate>
-bool any_instruction(const Test& test, const Predicate& predicate) {
-  return std::any_of(test.columns.begin(), test.columns.end(), [&](const Column& column) {
-    return std::any_of(column.code.begin(), column.code.end(), predicate);
-  });
-}
-
 bool is_stored_to(const Test& test, std::size_t page) {
-  return any_instruction(test, [&](const Instruction& made) {
+  return test.has_instruction([&](const Instruction& made) {
     const auto is_page = [&](const Operand& one) {
       return one.kind == OperandKind::memory &&
              (one.has_base || one.has_index || one.location == page);
@@ -65,7 +58,7 @@ bool Test::has_early_walks() const {
   const auto is_upper = [&](const Operand& one) {
     return one.kind == OperandKind::entry && entries[one.entry].upper;
   };
-  return any_instruction(*this, [&](const Instruction& made) {
+  return has_instruction([&](const Instruction& made) {
     return is_upper(made.operands[0]) || (made.op == Op::xchg && is_upper(made.operands[1]));
   });
 }

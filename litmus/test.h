@@ -1,6 +1,7 @@
 // A litmus test as data: what the parser makes and the bench executes.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -145,6 +146,19 @@ struct Operand {
   std::size_t entry{kNone};
 };
 
+[[nodiscard]] inline Operand register_operand(Register reg) {
+  Operand made;
+  made.kind = OperandKind::reg;
+  made.reg = reg;
+  return made;
+}
+[[nodiscard]] inline Operand immediate_operand(std::int64_t value) {
+  Operand made;
+  made.kind = OperandKind::immediate;
+  made.value = value;
+  return made;
+}
+
 struct Instruction {
   Op op{Op::nop};
   bool locked{false};
@@ -229,6 +243,13 @@ struct Test {
     return nullptr;
   }
   [[nodiscard]] bool is_c() const { return arch == "C"; }
+  /// Whether the predicate is true of some instruction of some column.
+  template <class Predicate>
+  [[nodiscard]] bool has_instruction(const Predicate& predicate) const {
+    return std::any_of(columns.begin(), columns.end(), [&](const Column& column) {
+      return std::any_of(column.code.begin(), column.code.end(), predicate);
+    });
+  }
   [[nodiscard]] bool says(const std::string& key, std::string_view wanted) const {
     const std::string* value = find(key);
     return value != nullptr && *value == wanted;

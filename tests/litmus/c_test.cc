@@ -3,8 +3,7 @@
 
 #include <string>
 
-#include "litmus/parse.h"
-#include "litmus/run.h"
+#include "tests/litmus/litmus_text.h"
 
 namespace shootdown::host::litmus {
 namespace {
@@ -14,26 +13,11 @@ std::string function(const std::string& statement, const std::string& final = "e
   return "C T\n{ x=0; }\n\nP0 (atomic_int* x, int* y) {\n  " + statement + "\n}\n\n" + final;
 }
 
-/// "LINE:COLUMN: what", of the parser or of the run.
 std::string error_of(const std::string& text) {
-  ParseError error;
-  const auto test = parse(text, error);
-  if (!test) {
-    return std::to_string(error.line) + ":" + std::to_string(error.column) + ": " + error.what;
-  }
-  const Result result = run(*test, Memory::compiler_reordering, {});
-  if (result.problem.empty()) return "a verdict";
-  return std::to_string(result.line) + ":" + std::to_string(result.column) + ": " + result.problem;
+  return refusal_of(text, Memory::compiler_reordering);
 }
 
 std::string error_in(const std::string& statement) { return error_of(function(statement)); }
-
-litmus::Test parsed(const std::string& text) {
-  ParseError error;
-  auto test = parse(text, error);
-  EXPECT_TRUE(test.has_value()) << error.line << ":" << error.column << ": " << error.what;
-  return test.value_or(litmus::Test());
-}
 
 /// The accesses to memory and fences of a statement: letters, and numbers of memory orders.
 std::string shape(const std::string& statement) {

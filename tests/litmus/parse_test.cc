@@ -3,21 +3,13 @@
 
 #include <gtest/gtest.h>
 
-#include <optional>
 #include <string>
 
 #include "litmus/mnemonics.h"
-#include "litmus/run.h"
+#include "tests/litmus/litmus_text.h"
 
 namespace shootdown::host::litmus {
 namespace {
-
-litmus::Test parsed(const std::string& text) {
-  ParseError error;
-  std::optional<litmus::Test> test = parse(text, error);
-  EXPECT_TRUE(test.has_value()) << error.line << ": " << error.what << "\n" << text;
-  return test.value_or(litmus::Test());
-}
 
 /// "LINE: what", for a text that must not parse.
 std::string error_of(const std::string& text) {

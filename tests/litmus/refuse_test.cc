@@ -4,28 +4,15 @@
 
 #include <string>
 
-#include "litmus/parse.h"
-#include "litmus/run.h"
+#include "tests/litmus/litmus_text.h"
 
 namespace shootdown::host::litmus {
 namespace {
 
-/// "LINE:COLUMN: what", of the parser or of the run.
-std::string error_of(const std::string& text) {
-  ParseError error;
-  const auto test = parse(text, error);
-  if (!test) {
-    return std::to_string(error.line) + ":" + std::to_string(error.column) + ": " + error.what;
-  }
-  const Result result = run(*test, Memory::tso, {});
-  if (result.problem.empty()) return "a verdict";
-  return std::to_string(result.line) + ":" + std::to_string(result.column) + ": " + result.problem;
-}
-
 /// One CPU with one instruction, which begins at 4:2; the initial state begins at 2:3.
 std::string words(const std::string& code, const std::string& condition = "exists (x=1)",
                   const std::string& init = "x=0;") {
-  return error_of("X86 T\n{ " + init + " }\n P0 ;\n " + code + " ;\n" + condition);
+  return refusal_of("X86 T\n{ " + init + " }\n P0 ;\n " + code + " ;\n" + condition);
 }
 
 std::string pages(const std::string& code, const std::string& condition = "exists (a=1)",
@@ -169,13 +156,15 @@ TEST(Refuse, TwiceTheSame) {
   EXPECT_EQ(initial("x=0; t[2]={1,2}; t[1]=3;"), "2:20: 't[1]' has an initial value already");
   EXPECT_EQ(pages("NOP", "exists (a=1)", "PTE(x)=(b,present);"),
             "2:42: 'PTE(x)' has an initial value already");
-  EXPECT_EQ(error_of("X86 T\n{ x=0; }\n P0 | P0.irq | P0.irq ;\n NOP | NOP | NOP ;\nexists (x=1)"),
-            "3:16: the column 'P0.irq' is there twice");
-  EXPECT_EQ(error_of("X86 T\n{ x=0; }\n P0 | P0.nmi | P0.nmi ;\n NOP | NOP | NOP ;\nexists (x=1)"),
-            "3:16: the column 'P0.nmi' is there twice");
-  EXPECT_EQ(error_of("X86 T\n{ x=0; }\n P0 | P0.smi ;\n NOP | NOP ;\nexists (x=1)"),
+  EXPECT_EQ(
+      refusal_of("X86 T\n{ x=0; }\n P0 | P0.irq | P0.irq ;\n NOP | NOP | NOP ;\nexists (x=1)"),
+      "3:16: the column 'P0.irq' is there twice");
+  EXPECT_EQ(
+      refusal_of("X86 T\n{ x=0; }\n P0 | P0.nmi | P0.nmi ;\n NOP | NOP | NOP ;\nexists (x=1)"),
+      "3:16: the column 'P0.nmi' is there twice");
+  EXPECT_EQ(refusal_of("X86 T\n{ x=0; }\n P0 | P0.smi ;\n NOP | NOP ;\nexists (x=1)"),
             "3:7: 'P0.smi': a column is P0, P0.irq or P0.nmi");
-  EXPECT_EQ(error_of("X86 T\nExpect=sc:Never sc:Always\n{ x=0; }\n P0 ;\n NOP ;\nexists (x=1)"),
+  EXPECT_EQ(refusal_of("X86 T\nExpect=sc:Never sc:Always\n{ x=0; }\n P0 ;\n NOP ;\nexists (x=1)"),
             "2:8: Expect=sc:Never sc:Always: sc is there twice");
 }
 
@@ -188,12 +177,12 @@ TEST(Refuse, InitialStatesThatAreNone) {
   EXPECT_EQ(initial("x=0; t[65];"), "2:8: 't[65]': an array has a name and 1 to 64 elements");
   EXPECT_EQ(initial("x=0; 0:CR3=99;"), "2:14: '99': address spaces have numbers 1 to 7");
   EXPECT_EQ(initial("x=0; 0:CR3=0;"), "2:14: '0': address spaces have numbers 1 to 7");
-  EXPECT_EQ(error_of("X86 T\n{ x=0; }\n P0 ;\nexists (x=0)"), "3:2: there are no instructions");
+  EXPECT_EQ(refusal_of("X86 T\n{ x=0; }\n P0 ;\nexists (x=0)"), "3:2: there are no instructions");
 }
 
 TEST(Refuse, LinesAboveTheInitialState) {
   const auto line = [](const std::string& text) {
-    return error_of("X86 T\n" + text + "\n{ x=0; }\n P0 ;\n NOP ;\nexists (x=1)");
+    return refusal_of("X86 T\n" + text + "\n{ x=0; }\n P0 ;\n NOP ;\nexists (x=1)");
   };
   EXPECT_EQ(line("Fills=of"), "2:7: 'of' is no value of Fills; it is on or off");
   EXPECT_EQ(line("Fill=off"), "2:1: 'Fill': did you mean 'Fills'?");
@@ -214,7 +203,7 @@ TEST(Refuse, LinesAboveTheInitialState) {
             "2:1: '=off': before the initial state stand strings and lines as Key=Value");
   EXPECT_EQ(line("\"a string"), "2:1: this string has no end");
   const auto first = [](const std::string& text) {
-    return error_of("X86 T" + text + "\n{ x=0; }\n P0 ;\n NOP ;\nexists (x=1)");
+    return refusal_of("X86 T" + text + "\n{ x=0; }\n P0 ;\n NOP ;\nexists (x=1)");
   };
   EXPECT_EQ(first(" more"), "1:7: 'more': the first line is 'X86 NAME', and a string may follow");
   EXPECT_EQ(first(" Fills=off"),
@@ -289,7 +278,7 @@ TEST(Refuse, SizesThatAreMixedAtRunTimeAndOnPages) {
 }
 
 TEST(Refuse, BytesThatAreNoText) {
-  EXPECT_EQ(error_of(std::string("X86 T\n{ x=0;\0 }", 15)),
+  EXPECT_EQ(refusal_of(std::string("X86 T\n{ x=0;\0 }", 15)),
             "2:7: a byte of value 0; a litmus test is text");
   EXPECT_EQ(words("MOV EAX,[\x7f]"), "4:11: a byte of value 127; a litmus test is text");
 }
