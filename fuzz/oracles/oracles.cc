@@ -227,7 +227,8 @@ void Oracles::on_ipi(CpuId cpu, const host::HostCpuMask& targets) {
 }
 
 void Oracles::on_remote_flush(CpuId cpu, const host::HostCpuMask& targets) {
-  targets.for_each([&](CpuId target) { hardware_.range.on_carried_out(cpu, target); });
+  const unsigned thread = hardware_.truth.thread_on(cpu);
+  targets.for_each([&](CpuId target) { hardware_.range.on_carried_out(thread, target); });
   core_.needless.on_remote_flush(cpu, targets);
 }
 
@@ -269,7 +270,6 @@ void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
       core_.asids.on_batch_add(cpu, event.value);
       break;
     case TraceKind::batch_begin:
-      begun_on_[hardware_.truth.thread_on(cpu)] = cpu;
       core_.requests.on_batch_begun(cpu, event);
       hardware_.skipped.on_flush_begun(cpu);
       break;
@@ -295,7 +295,8 @@ void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
       break;
     case TraceKind::call_run:
       core_.requests.on_call_run(cpu, other);
-      core_.bookkeeping.on_call_run(cpu, hardware_.flushes.wanted(other));
+      core_.bookkeeping.on_call_run(cpu,
+                                    hardware_.flushes.wanted(core_.requests.caller(other, cpu)));
       break;
     case TraceKind::flush_broadcast:
       core_.requests.on_broadcast(cpu, asid);
@@ -330,9 +331,8 @@ void Oracles::begin_switch(CpuId cpu) {
 }
 
 void Oracles::begin_flush(CpuId cpu, const TraceEvent& event) {
-  begun_on_[hardware_.truth.thread_on(cpu)] = cpu;
   core_.requests.on_flush_begun(cpu, event);
-  const unsigned mm = core_.requests.flush(cpu).mm;
+  const unsigned mm = core_.requests.flush_on(cpu).mm;
   core_.needless.on_flush_begun(cpu);
   hardware_.skipped.on_flush_begun(cpu);
   const AskedRange& asked = asked_[hardware_.truth.thread_on(cpu)];
@@ -342,32 +342,27 @@ void Oracles::begin_flush(CpuId cpu, const TraceEvent& event) {
 }
 
 void Oracles::end_flush(CpuId cpu) {
-  const CpuId initiator = begun_on_[hardware_.truth.thread_on(cpu)];
-  const RequestChecker::Flush& flush = core_.requests.flush(initiator);
-  // Nothing is left of it if its thread has moved in the middle, and another has ended there.
-  if (flush.request == nullptr) return;
+  const RequestChecker::Flush& flush = core_.requests.flush_on(cpu);
   const FlushRequest<HostHal>& request = *flush.request;
-  core_.requests.check_unchanged(initiator);
+  core_.requests.check_unchanged(cpu);
   hardware_.skipped.on_flush_returned(cpu);
-  core_.requests.check_all_run(initiator);
+  core_.requests.check_all_run(cpu);
   hardware_.flushes.on_flush_returns(cpu);
   hardware_.flushes.on_flush_returned(cpu, request.acknowledges_early);
   hardware_.range.on_flush_returned(cpu, request.acknowledges_early);
   if (flush.frees_tables) {
     hardware_.tables.on_flush_returned(cpu, flush.mm, request.start, request.end, flush.begin);
   }
-  core_.global_asids.on_flush_returned(initiator);
-  core_.requests.on_flush_returned(initiator);
-  core_.needless.on_flush_returned(initiator);
+  core_.global_asids.on_flush_returned(cpu);
+  core_.requests.on_flush_returned(cpu);
+  core_.needless.on_flush_returned(cpu);
 }
 
 void Oracles::end_batch(CpuId cpu) {
-  const CpuId initiator = begun_on_[hardware_.truth.thread_on(cpu)];
-  if (core_.requests.flush(initiator).request == nullptr) return;
-  core_.requests.check_unchanged(initiator);
+  core_.requests.check_unchanged(cpu);
   hardware_.skipped.on_flush_returned(cpu);
-  core_.requests.check_all_run(initiator);
-  core_.requests.on_flush_returned(initiator);
+  core_.requests.check_all_run(cpu);
+  core_.requests.on_flush_returned(cpu);
   hardware_.promises.on_batch_returned(cpu);
 }
 
@@ -385,7 +380,7 @@ void Oracles::end_handler(CpuId cpu, const TraceEvent& event) {
   const bool flushed =
       event.outcome == HandlerOutcome::partial || event.outcome == HandlerOutcome::full;
   if (flushed && core_.requests.is_current(request)) {
-    hardware_.range.on_carried_out(request.initiator, cpu);
+    hardware_.range.on_carried_out(core_.requests.begun_by(request.initiator), cpu);
   }
   core_.generations.on_handler_end(cpu, event);
   check_loaded(cpu, After::handler);
@@ -416,7 +411,7 @@ void Oracles::check_order(CpuId cpu, const TraceEvent& event) {
     case TraceKind::handler_end: {
       const FlushRequest<HostHal>& request = request_of(event);
       // A target that has answered early reads a copy.
-      if (request.initiator != cpu && &request == core_.requests.flush(request.initiator).request) {
+      if (request.initiator != cpu && core_.requests.is_published(request)) {
         order.on_answer(cpu, request.initiator);
       }
       core_.handovers.on_recorded(cpu);

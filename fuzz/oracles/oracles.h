@@ -115,7 +115,6 @@ class Oracles final : public host::Observer, public KernelEvents {
   CoreState core_;
   Labels labels_;
   std::array<AskedRange, kMaxCpus> asked_{};  // by the flush that the thread begins next
-  std::array<CpuId, kMaxCpus> begun_on_{};    // the CPU on which the thread's last flush began
   std::array<bool, kMaxCpus> switch_was_lazy_{};
 };
 

@@ -144,6 +144,10 @@ std::string OracleFixture::start(host::CpuCode program, host::CpuCode boot) {
                },
            .nmi = [](void* self,
                      CpuId cpu) { SimKernel::nmi(&static_cast<OracleFixture*>(self)->sim, cpu); },
+           .reschedule =
+               [](void* self, CpuId cpu) {
+                 SimKernel::reschedule(&static_cast<OracleFixture*>(self)->sim, cpu);
+               },
            .argument = this},
        .exploration = {.step_limit = kStepLimit, .schedule = &schedule_},
        .observer = this});

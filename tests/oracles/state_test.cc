@@ -160,6 +160,26 @@ TEST(O4, FiresWhenTheHandlerRecordsAGenerationThatTheTlbHasNotReached) {
                  change_behind_a_reader("unmap mm=0 page=1"));
 }
 
+/// The thread that is about to flush on CPU 0 goes on on CPU 1.
+void change_cpus(OracleFixture& fixture) {
+  host::Machine& machine = fixture.machine;
+  HostHal::enable_preemption();
+  machine.scheduler().ask_for_exchange(machine.cpu(0), machine.cpu(1));
+  while (HostHal::this_cpu() == 0) HostHal::pause();
+  HostHal::disable_preemption();
+}
+
+TEST(O4, FiresWhenAFlushThatHasChangedCpusLeavesATranslation) {
+  OracleFixture fixture;
+  fixture.after(TraceKind::flush_begin, 0, [&] { change_cpus(fixture); });
+  fixture.before(TraceKind::flush_end, 1,
+                 [&] { fixture.asid_of(2, 0).generation = fixture.core_mm(0).tlb_gen.peek(); });
+  fixture.expect("O4 an ASID holds a translation older than the generation it records",
+                 {{await(1), op("unmap mm=0 page=1"), go(2)},
+                  {await(2)},
+                  {op("read page=1"), op("switch_to mm=1"), go(1)}});
+}
+
 TEST(O4, FiresWhenAnAsidThatIsNotLoadedClaimsTheNewGeneration) {
   OracleFixture fixture;
   fixture.before(TraceKind::flush_end, 0,

@@ -48,7 +48,7 @@ bool AsidChecker::is_stale_at(const TlbEntry& entry, Generation generation) cons
 void AsidChecker::on_translation_left(CpuId cpu, CpuId target, const TlbEntry& entry,
                                       unsigned page) {
   if (!core_.machine().setup().hardware.pcid) return;
-  const RequestChecker::Flush& flush = requests_.flush(cpu);
+  const RequestChecker::Flush& flush = requests_.flush_on(cpu);
   const bool user_pcid = (entry.pcid & kUserPcidBit) != 0;
   const Asid asid = (entry.pcid & ~kUserPcidBit) - 1U;
   const Mm<host::HostHal>& mm = core_.core_mm(flush.mm);

@@ -51,7 +51,10 @@ class BookkeepingChecker {
   }
   /// The CPU runs a call for this flush, which it may answer before it flushes.
   void on_call_run(CpuId cpu, const FlushChecker::Wanted& wanted) {
-    if (core_.config().targets.early_acknowledgement) called_for_[cpu] = wanted;
+    // The store that ends the debt of the call before may wait in the store buffer still, and that
+    // debt is judged by the flush which it was for.
+    check_debt(cpu);
+    called_for_[cpu] = wanted;
   }
   /// O22: the flush that an early answer owes is over.
   void check_debt(CpuId cpu) {

@@ -70,8 +70,8 @@ void GenerationChecker::report(Oracle oracle, const char* title, CpuId cpu,
   const auto& request = *static_cast<const FlushRequest<HostHal>*>(event.request);
   // A target that has answered early works on a copy, and its initiator may be in another flush.
   Event begin;
-  const RequestChecker::Flush& flush = requests_.flush(request.initiator);
-  if (flush.request == &request) {
+  if (requests_.is_published(request)) {
+    const RequestChecker::Flush& flush = requests_.flush(requests_.begun_by(request.initiator));
     begin = {.step = flush.begin, .cpu = request.initiator, .what = "starts the flush"};
   }
   core_.truth().fail(

@@ -69,7 +69,7 @@ void GlobalAsidChecker::on_broadcasts_done(CpuId cpu) {
 }
 
 void GlobalAsidChecker::on_flush_returned(CpuId cpu) const {
-  const RequestChecker::Flush& flush = requests_.flush(cpu);
+  const RequestChecker::Flush& flush = requests_.flush_on(cpu);
   if (flush.global == kNoGlobalAsid) return;
   const host::Machine& machine = core_.machine();
   for (CpuId id = 0; id < machine.cpu_count(); ++id) {
@@ -87,7 +87,7 @@ void GlobalAsidChecker::on_flush_returned(CpuId cpu) const {
                            std::to_string(asid) + " and " +
                            (called ? "has run its call there" : "got no interrupt") +
                            ", but the broadcast was for " + asid_name(flush.global) + ".",
-                       {.step = flush.begin, .cpu = cpu, .what = "starts the flush"},
+                       {.step = flush.begin, .cpu = flush.initiator, .what = "starts the flush"},
                        core_.truth().event(cpu, "the flush returns"));
   }
 }

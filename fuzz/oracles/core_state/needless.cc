@@ -10,8 +10,9 @@ void NeedlessChecker::start() {
 }
 
 void NeedlessChecker::on_flush_begun(CpuId cpu) {
-  in_mask_[cpu] = core_.mask(requests_.flush(cpu).mm);
-  flushing_.set(cpu);
+  const unsigned thread = core_.truth().thread_on(cpu);
+  in_mask_[thread] = core_.mask(requests_.flush(thread).mm);
+  flushing_.set(thread);
 }
 
 void NeedlessChecker::on_call_queued(CpuId cpu, CpuId target, bool needs_interrupt) {
@@ -20,17 +21,17 @@ void NeedlessChecker::on_call_queued(CpuId cpu, CpuId target, bool needs_interru
 }
 
 void NeedlessChecker::check_target(CpuId cpu, CpuId target, Asked asked) const {
-  const RequestChecker::Flush& flush = requests_.flush(cpu);
+  const RequestChecker::Flush& flush = requests_.flush_on(cpu);
   if (flush.request == nullptr || flush.mm == kNoMm) return;
   const Truth& truth = core_.truth();
   const bool interrupts = asked == Asked::by_interrupt;
   const std::string subject = interrupts ? "a flush interrupts " : "a hypervisor is to flush ";
   const std::string verb = interrupts ? "queues a call for " : "asks for a flush of ";
-  if (!in_mask_[cpu].test(target)) {
+  if (!in_mask_[core_.truth().thread_on(cpu)].test(target)) {
     truth.fail(Oracle::o19, subject + "a CPU outside the mask",
                cpu_name(target) + " was not in the mask of " + mm_name(flush.mm) +
                    " at any time since the flush began.",
-               {.step = flush.begin, .cpu = cpu, .what = "starts the flush"},
+               {.step = flush.begin, .cpu = flush.initiator, .what = "starts the flush"},
                truth.event(cpu, verb + cpu_name(target)));
   }
   const Core::Laziness& state = core_.laziness(target);

@@ -16,13 +16,13 @@ class NeedlessChecker {
 
   void start();
   void on_flush_begun(CpuId cpu);
-  void on_flush_returned(CpuId cpu) { flushing_.clear(cpu); }
+  void on_flush_returned(CpuId cpu) { flushing_.clear(core_.truth().thread_on(cpu)); }
   void after_change() {
-    flushing_.for_each([&](CpuId id) {
+    flushing_.for_each([&](unsigned thread) {
       // Word by word: the oracle does not rely on the core's union.
-      const host::HostCpuMask now = core_.mask(requests_.flush(id).mm);
+      const host::HostCpuMask now = core_.mask(requests_.flush(thread).mm);
       for (std::size_t i = 0; i < host::HostCpuMask::kWords; ++i) {
-        in_mask_[id].set_word(i, in_mask_[id].word(i) | now.word(i));
+        in_mask_[thread].set_word(i, in_mask_[thread].word(i) | now.word(i));
       }
     });
   }
@@ -37,8 +37,8 @@ class NeedlessChecker {
 
   const Core& core_;
   const RequestChecker& requests_;
-  host::HostCpuMask flushing_;                            // CPUs whose flush is on its way
-  std::array<host::HostCpuMask, kMaxCpus> in_mask_;       // members at any time since it began
+  host::HostCpuMask flushing_;                            // threads whose flush is on its way
+  std::array<host::HostCpuMask, kMaxCpus> in_mask_;       // ... members since each began
   std::array<host::HostCpuMask, kMaxCpus> to_interrupt_;  // queues were empty, interrupts to come
 };
 

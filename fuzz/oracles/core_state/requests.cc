@@ -21,22 +21,30 @@ std::uint64_t checksum_of(const FlushRequest<HostHal>& request) {
 
 }  // namespace
 
+void RequestChecker::start() {
+  flush_.fill({});
+  begun_by_.fill(0);
+}
+
 bool RequestChecker::is_current(const FlushRequest<HostHal>& request) const {
   // A target that was answered early may be late: its initiator is at its next flush already.
-  const FlushRequest<HostHal>* now = flush_[request.initiator].request;
-  return now != nullptr && now->mm == request.mm && now->generation == request.generation;
+  const FlushRequest<HostHal>* now = flush_[begun_by_[request.initiator]].request;
+  return now != nullptr && now->initiator == request.initiator && now->mm == request.mm &&
+         now->generation == request.generation;
 }
 
 void RequestChecker::on_flush_begun(CpuId cpu, const TraceEvent& event) {
   on_batch_begun(cpu, event);
-  Flush& flush = flush_[cpu];
+  Flush& flush = own_flush(cpu);
   flush.mm = core_.sim().mm_of(event.mm);
   flush.global = kNoGlobalAsid;
   flush.frees_tables = flush.request->frees_tables;
 }
 
 void RequestChecker::on_batch_begun(CpuId cpu, const TraceEvent& event) {
-  Flush& flush = flush_[cpu];
+  begun_by_[cpu] = core_.truth().thread_on(cpu);
+  Flush& flush = own_flush(cpu);
+  flush.initiator = cpu;
   flush.request = static_cast<const FlushRequest<HostHal>*>(event.request);
   flush.mm = kNoMm;
   flush.checksum = checksum_of(*flush.request);
@@ -47,31 +55,32 @@ void RequestChecker::on_batch_begun(CpuId cpu, const TraceEvent& event) {
 }
 
 void RequestChecker::on_broadcast(CpuId cpu, Asid asid) {
-  flush_[cpu].global = asid;
+  Flush& flush = own_flush(cpu);
+  flush.global = asid;
   // No target has been given the request yet.
-  flush_[cpu].checksum = checksum_of(*flush_[cpu].request);
+  flush.checksum = checksum_of(*flush.request);
 }
 
 void RequestChecker::check_unchanged(CpuId cpu) const {
-  const Flush& flush = flush_[cpu];
+  const Flush& flush = flush_on(cpu);
   if (checksum_of(*flush.request) == flush.checksum) return;
   core_.truth().fail(Oracle::o16, "a request changed while targets could read it",
-                     cpu_name(cpu) + "'s request is not what it published.",
-                     {.step = flush.begin, .cpu = cpu, .what = "published the request"},
+                     cpu_name(flush.initiator) + "'s request is not what it published.",
+                     {.step = flush.begin, .cpu = flush.initiator, .what = "published the request"},
                      core_.truth().event(cpu, "the flush returns"));
 }
 
 void RequestChecker::check_all_run(CpuId cpu) const {
-  const Flush& flush = flush_[cpu];
+  const Flush& flush = flush_on(cpu);
   if (flush.queued.empty()) return;
   core_.truth().fail(Oracle::o15, "a flush returns before every call has run",
                      cpu_name(flush.queued.first()) + " has not run the call.",
-                     {.step = flush.begin, .cpu = cpu, .what = "starts the flush"},
+                     {.step = flush.begin, .cpu = flush.initiator, .what = "starts the flush"},
                      core_.truth().event(cpu, "the flush returns"));
 }
 
 void RequestChecker::on_call_queued(CpuId cpu, CpuId target) {
-  Flush& flush = flush_[cpu];
+  Flush& flush = own_flush(cpu);
   if (flush.queued.test(target)) {
     core_.truth().fail(Oracle::o15, "a call is queued twice on one target",
                        cpu_name(target) + " gets it twice.", {},
@@ -79,10 +88,11 @@ void RequestChecker::on_call_queued(CpuId cpu, CpuId target) {
   }
   flush.queued.set(target);
   flush.called.set(target);
+  callers_[cpu][target] = core_.truth().thread_on(cpu);
 }
 
 void RequestChecker::on_call_run(CpuId cpu, CpuId sender) {
-  Flush& flush = flush_[sender];
+  Flush& flush = flush_[caller(sender, cpu)];
   const bool wanted = flush.queued.test(cpu);
   if (wanted && !core_.machine().cpu(cpu).interrupts_enabled) {
     flush.queued.clear(cpu);
@@ -102,12 +112,13 @@ void RequestChecker::on_handler_begin(CpuId cpu, const FlushRequest<HostHal>& re
         core_.truth().event(cpu, "begins"));
   }
   if (request.initiator != cpu) return;
-  if (flush_[cpu].ran_locally) {
+  Flush& flush = flush_[begun_by_[cpu]];
+  if (flush.ran_locally) {
     core_.truth().fail(Oracle::o15, "the local part of a flush runs twice",
                        cpu_name(cpu) + " repeats itself.", {},
                        core_.truth().event(cpu, "runs it again"));
   }
-  flush_[cpu].ran_locally = true;
+  flush.ran_locally = true;
 }
 
 void RequestChecker::refine(host::Report& report) const {

@@ -12,9 +12,10 @@ namespace shootdown::fuzz {
 
 class RequestChecker {
  public:
-  /// The flush that a CPU has started, between its begin and its return.
+  /// The flush that a thread has started, between its begin and its return.
   struct Flush {
     const FlushRequest<host::HostHal>* request{nullptr};  // null: none
+    CpuId initiator{0};                                   // where it began
     unsigned mm{kNoMm};                                   // of a batch: none
     Asid global{kNoGlobalAsid};                           // the mm's, as the flush saw it
     // As it was asked for. A transition to a global ASID treats any flush like one that does.
@@ -28,14 +29,29 @@ class RequestChecker {
 
   explicit RequestChecker(const Core& core) : core_(core) {}
 
-  void start() { flush_.fill({}); }
-  [[nodiscard]] const Flush& flush(CpuId cpu) const { return flush_[cpu]; }
+  void start();
+  [[nodiscard]] const Flush& flush(unsigned thread) const { return flush_[thread]; }
+  /// The one that the thread which runs on the CPU has begun, here or elsewhere: a core that lets
+  /// a flush change CPUs is judged by what that flush was to do.
+  [[nodiscard]] const Flush& flush_on(CpuId cpu) const {
+    return flush_[core_.truth().thread_on(cpu)];
+  }
+  /// The thread whose flush began last on the CPU and uses its request.
+  [[nodiscard]] unsigned begun_by(CpuId cpu) const { return begun_by_[cpu]; }
+  /// The request is that of a flush on its way, and not a target's copy.
+  [[nodiscard]] bool is_published(const FlushRequest<host::HostHal>& request) const {
+    return flush_[begun_by_[request.initiator]].request == &request;
+  }
+  /// The thread that has queued the last call from the CPU for `target`.
+  [[nodiscard]] unsigned caller(CpuId sender, CpuId target) const {
+    return callers_[sender][target];
+  }
   /// The flush that the request, which may be a target's copy, stands for is on its way.
   [[nodiscard]] bool is_current(const FlushRequest<host::HostHal>& request) const;
 
   void on_flush_begun(CpuId cpu, const TraceEvent& event);
   void on_batch_begun(CpuId cpu, const TraceEvent& event);
-  void on_kernel_flush_begun(CpuId cpu) { flush_[cpu].queued = {}; }
+  void on_kernel_flush_begun(CpuId cpu) { own_flush(cpu).queued = {}; }
   void on_broadcast(CpuId cpu, Asid asid);
   void on_call_queued(CpuId cpu, CpuId target);
   void on_call_run(CpuId cpu, CpuId sender);
@@ -43,13 +59,17 @@ class RequestChecker {
   /// The flush is about to return.
   void check_unchanged(CpuId cpu) const;
   void check_all_run(CpuId cpu) const;
-  void on_flush_returned(CpuId cpu) { flush_[cpu].request = nullptr; }
+  void on_flush_returned(CpuId cpu) { own_flush(cpu).request = nullptr; }
   /// A run got stuck.
   void refine(host::Report& report) const;
 
  private:
+  [[nodiscard]] Flush& own_flush(CpuId cpu) { return flush_[core_.truth().thread_on(cpu)]; }
+
   const Core& core_;
-  std::array<Flush, kMaxCpus> flush_{};
+  std::array<Flush, kMaxCpus> flush_{};  // of each thread
+  std::array<unsigned, kMaxCpus> begun_by_{};
+  std::array<std::array<unsigned, kMaxCpus>, kMaxCpus> callers_{};  // of each sender and target
 };
 
 }  // namespace shootdown::fuzz

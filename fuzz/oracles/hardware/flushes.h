@@ -37,10 +37,8 @@ class FlushChecker {
     unsigned mm{kNoMm};
     std::array<std::uint64_t, kPages> pages{};
   };
-  /// Of the flush that began last on the CPU.
-  [[nodiscard]] const Wanted& wanted(CpuId cpu) const {
-    return flush_[truth_.thread_on(cpu)].wanted;
-  }
+  /// Of the flush that the thread began last.
+  [[nodiscard]] const Wanted& wanted(unsigned thread) const { return flush_[thread].wanted; }
 
  private:
   struct Flush {

@@ -112,8 +112,9 @@ bool RangeChecker::is_loaded(CpuId cpu, Asid asid) const {
   return machine.setup().hardware.pcid && machine.pcid_of(machine.cpu(cpu).cr3) == pcid_of(asid);
 }
 
-void RangeChecker::on_flush_returned(CpuId cpu, bool early) const {
+void RangeChecker::on_flush_returned(CpuId cpu, bool early) {
   const Machine& machine = truth_.machine();
+  flushing_.clear(truth_.thread_on(cpu));
   if (machine.controlled().is_on()) return;
   const Flush& flush = flush_of(cpu);
   for (CpuId target = 0; target < machine.cpu_count(); ++target) {

@@ -20,10 +20,9 @@ class RangeChecker {
   void on_flush_begun(CpuId cpu, unsigned mm, const AskedRange& asked);
   /// It goes by broadcast under the PCID of this ASID.
   void on_broadcast(CpuId cpu, Asid asid) { flush_of(cpu).global = asid; }
-  /// `target` says that it has flushed for the flush of `cpu`, or a hypervisor is to flush it.
-  void on_carried_out(CpuId cpu, CpuId target) { flush_of(cpu).carried_out.set(target); }
-  void on_flush_returned(CpuId cpu, bool early) const;
-  void end_flush(CpuId cpu) { flushing_.clear(truth_.thread_on(cpu)); }
+  /// `target` says that it has flushed for the thread's flush, or a hypervisor is to flush it.
+  void on_carried_out(unsigned thread, CpuId target) { flush_[thread].carried_out.set(target); }
+  void on_flush_returned(CpuId cpu, bool early);
   void on_kernel_flush_begun(CpuId cpu, const AskedRange& asked);
   void on_kernel_flush_returned(CpuId cpu);
   void on_dropped(CpuId cpu, const host::Dropped& what);
