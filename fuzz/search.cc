@@ -300,12 +300,15 @@ struct Finds {
   std::uint64_t first{0};
   std::string first_title;
 
-  void add(const shootdown::host::Report& report, const Scenario& scenario, std::uint64_t number) {
+  /// Whether it is the plainest so far.
+  bool add(const shootdown::host::Report& report, const Scenario& scenario, std::uint64_t number) {
     if (!plainest.any()) {
       first = number;
       first_title = title(report);
     }
-    if (plainest.offer(report, scenario)) shown = number;
+    if (!plainest.offer(report, scenario)) return false;
+    shown = number;
+    return true;
   }
   /// Whether a search that has made so many executions goes on.
   [[nodiscard]] bool wants_more(std::uint64_t executions) const {
@@ -313,6 +316,14 @@ struct Finds {
            (!plainest.is_plain() && executions < first + executions_after_find(first));
   }
 };
+
+/// Whether the file may be written at each find. What went to a pipe or a terminal stays there.
+bool can_write_again(const std::string& path) {
+  std::error_code failed;
+  const std::filesystem::file_type type = std::filesystem::status(path, failed).type();
+  return type == std::filesystem::file_type::not_found ||
+         type == std::filesystem::file_type::regular;
+}
 
 /// Writes the scenario and says what it shows. Returns the exit status.
 int report(const Finds& finds, const Options& options, char** argv, std::uint64_t executions) {
@@ -395,6 +406,7 @@ class Hashes {
 
 int search(const Options& options, char** argv) {
   Hashes hashes(options.hashes);
+  const bool keeps_each = !options.out.empty() && can_write_again(options.out);
   auto* runner = new Runner;
   auto* search = new Search(*runner, options.strategy, options.generate);
   std::uint64_t operations = 0;
@@ -408,7 +420,10 @@ int search(const Options& options, char** argv) {
     hashes.add(runner->machine().recorder().hash());
     limits.add(runner->machine().limits());
     if (failed && replays(*runner, search->scenario())) {
-      finds.add(runner->report(), search->scenario(), i + 1);
+      const bool plainer = finds.add(runner->report(), search->scenario(), i + 1);
+      // The search goes on, and a core that is wrong may end the program by a signal.
+      std::string error;
+      if (plainer && keeps_each && !save(options.out, search->scenario(), error)) break;
       if (options.first) break;
     } else if (failed) {
       ++lost;

@@ -6,6 +6,8 @@ usage: replay_test.py SEARCH CLEAN_REPRODUCE, where SEARCH has a mutant inside
 
 import os
 import re
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,6 +46,22 @@ class ReplayTest(unittest.TestCase):
         for name in ("a b/it's $HOME.bin", "found.txt"):
             title, command = self.search("--out", name)
             self.assertIn(f"  {title}\n", self.shell(command))
+            self.assert_clean(self.home / name)
+
+    def test_the_first_find_is_kept_while_the_search_goes_on(self):
+        # No report under store buffers is plain, so at least 2,000 executions follow. A file of
+        # hashes that grows too large ends the program by a signal before the 1,536th.
+        size = 4096
+        for name in ("found.bin", "found.txt"):
+            run = subprocess.run(
+                [SEARCH, "--seed", "1", "--turn", "tso", "--hashes", "hashes", "--out", name],
+                cwd=self.home, env={**os.environ, "BUILD_WORKING_DIRECTORY": str(self.home)},
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+                stdout=subprocess.PIPE, check=False)
+            self.assertEqual((run.returncode, run.stdout), (-signal.SIGXFSZ, b""))
+            replay = subprocess.run([SEARCH, "--replay", self.home / name], text=True,
+                                    stdout=subprocess.PIPE, check=False)
+            self.assertEqual(replay.returncode, 1, replay.stdout)
             self.assert_clean(self.home / name)
 
     def test_what_was_not_kept_is_found_at_once(self):
