@@ -47,6 +47,7 @@ enum class LocationKind : std::uint8_t {
   buffer,       // how full its store buffer is
   page_stores,  // what it has stored to pages, once that is in memory
   kept_pages,   // which of its stores to pages wait
+  late_store,   // whether its last locked store is late
   broadcasts,   // INVLPGB messages in flight to it
   lost,         // that an interrupt to it has got lost
   device,       // what the device has cached and is bound to

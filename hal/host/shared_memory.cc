@@ -36,8 +36,9 @@ void SharedMemory::leave_buffer(HostCpu& cpu, unsigned index) {
   machine_.record_access(place(LocationKind::buffer, cpu.id), true);
   machine_.record_access(place(LocationKind::pending, cpu.id),
                          true);  // interrupts wait for an empty buffer
-  if (late_.word == store.word || late_.cpu == cpu.id) [[unlikely]] {
-    end_late_store();
+  if (weak_ipi_) [[unlikely]] {
+    machine_.record_access(place(LocationKind::late_store, cpu.id), false);
+    if (late_.word == store.word || late_.cpu == cpu.id) end_late_store();
   }
   store.commit(store);
 }
@@ -58,9 +59,29 @@ void SharedMemory::drain_through(HostCpu& cpu, const void* word) {
   }
 }
 
+// What waits for something also reads whether there is something to wait for: a step that finds it
+// done differs from one that does it, as the one and not the other comes before what others do.
+void SharedMemory::complete_weak_fence(HostCpu& self) {
+  if (self.stores.take_fence()) {
+    machine_.record_access(place(LocationKind::buffer, self.id), false);
+    drain(self, self.stores.fenced());
+  }
+  machine_.record_access(place(LocationKind::late_store, self.id), false);
+  if (late_.cpu == self.id) end_late_store();
+}
+
+void SharedMemory::begin_late_store(const HostCpu& self, const void* word, std::uint64_t before) {
+  for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
+    machine_.record_access(place(LocationKind::late_store, id), id == self.id);
+  }
+  end_late_store();
+  late_ = {.word = word, .before = before, .cpu = self.id};
+}
+
 void SharedMemory::end_late_store() {
   if (late_.word == nullptr) return;
   machine_.record_access(late_.word, true);
+  machine_.record_access(place(LocationKind::late_store, late_.cpu), true);
   late_ = {};
   // For a CPU that has read the old value and waits.
   machine_.scheduler().note_change();

@@ -75,13 +75,9 @@ class SharedMemory {
     if (!weak_ipi_) [[likely]] {
       return;
     }
-    drain(self, self.stores.fenced());
-    if (late_.cpu == self.id) end_late_store();
+    complete_weak_fence(self);
   }
-  void begin_late_store(const HostCpu& self, const void* word, std::uint64_t before) {
-    end_late_store();
-    late_ = {.word = word, .before = before, .cpu = self.id};
-  }
+  void begin_late_store(const HostCpu& self, const void* word, std::uint64_t before);
   [[nodiscard]] bool has_late_store(const HostCpu& cpu) const {
     return late_.word != nullptr && late_.cpu == cpu.id;
   }
@@ -125,6 +121,7 @@ class SharedMemory {
   std::uint64_t set_bits(std::uint64_t* word, std::uint64_t bits, Site where = Site::current());
 
  private:
+  void complete_weak_fence(HostCpu& self);
   /// The store at `index` becomes visible.
   void leave_buffer(HostCpu& cpu, unsigned index);
   void stores_left(const HostCpu& cpu);

@@ -5,6 +5,7 @@
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <utility>
 
 #include "core/types.h"
 #include "hal/host/tlb.h"
@@ -49,6 +50,7 @@ class StoreBuffer {
   void clear() {
     size_ = 0;
     fenced_ = 0;
+    fence_waits_ = false;
     pages_used_ = 0;
   }
   /// Precondition: not full.
@@ -81,7 +83,12 @@ class StoreBuffer {
   }
 
   /// MFENCE: what is in the buffer now has to leave before the CPU's next load.
-  void fence() { fenced_ = size_; }
+  void fence() {
+    fenced_ = size_;
+    fence_waits_ = true;
+  }
+  /// Whether a fence has not been waited for; now it is.
+  bool take_fence() { return std::exchange(fence_waits_, false); }
   /// How many of the oldest stores are before a fence.
   [[nodiscard]] unsigned fenced() const { return fenced_; }
   /// How many of the oldest stores have to leave so that none to a page is left.
@@ -108,6 +115,7 @@ class StoreBuffer {
   std::array<BufferedStore, kStores> stores_{};
   unsigned size_{0};
   unsigned fenced_{0};
+  bool fence_waits_{false};
   std::uint32_t pages_used_{0};  // one bit for each of `pages_`
   std::array<PageStore, kStores> pages_{};
 };
