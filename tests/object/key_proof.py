@@ -63,9 +63,13 @@ def way_from(elf, functions):
 def constants_naming(elf, function, address):
     """Addresses in the function of four bytes that could be the address or a distance to it."""
     code = elf.read(function.address, function.size)
+    # No constant begins inside a listed no-op, whose own bytes read like a distance of 17 KiB.
+    no_ops = {site.code + byte for site in sites(elf) for byte in range(len(NO_OP))}
     found = []
     for offset in range(len(code) - 3):
         here = function.address + offset
+        if here in no_ops:
+            continue
         signed, unsigned = struct.unpack_from("<i", code, offset)[0], struct.unpack_from("<I", code, offset)[0]
         distances = (here + 4 + extra + signed for extra in _IMMEDIATE_BYTES)
         if address in (unsigned, signed % 2**64, *distances):
