@@ -41,6 +41,10 @@ void FramePool::reset() {
   free_count_ = kFrames;
 }
 
+void FramePool::start_run() {
+  for (FrameInfo& info : info_) info.changed_at = kBeforeRun;
+}
+
 std::uint32_t FramePool::allocate(FrameKind kind, std::uint16_t owner, std::uint64_t step,
                                   std::uint32_t cpu) {
   if (free_count_ == 0) return kNoFrame;

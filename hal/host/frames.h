@@ -21,13 +21,16 @@ inline constexpr std::uint64_t kPteGlobal = 256;
 
 enum class FrameKind : std::uint8_t { free, data, table };
 
+/// Instead of a step: what a run finds there when it starts.
+inline constexpr std::uint64_t kBeforeRun = ~std::uint64_t{0};
+
 /// Owner and history of a frame, for walks and reports. `owner` is the user's own tag.
 struct FrameInfo {
   FrameKind kind{FrameKind::free};
   std::uint16_t owner{0};
-  std::uint64_t changed_at{0};  // step of the last allocation or release
-  std::uint32_t changed_by{0};  // CPU that did it
-  std::uint32_t life{0};        // how often it has been allocated
+  std::uint64_t changed_at{kBeforeRun};  // step of the last allocation or release
+  std::uint32_t changed_by{0};           // CPU that did it
+  std::uint32_t life{0};                 // how often it has been allocated
 };
 
 /// A pool of 4 KiB frames. Released frames are handed out again last in, first out: reuse at once
@@ -45,6 +48,9 @@ class FramePool {
 
   /// Releases everything, without checks: a new run starts.
   void reset();
+
+  /// The run starts, and counts its steps from 0: those of the frames' history are no steps of it.
+  void start_run();
 
   /// A frame, or kNoFrame when memory is exhausted. A table's words are zero; a data frame's first
   /// word is. `step` and `cpu` name the caller in reports.

@@ -109,6 +109,7 @@ void Machine::start_run() {
   for (HostCpu& cpu : cpus_) cpu.executed = {};
   recorder_.start();
   scheduler_.restart();
+  frames_.start_run();
   observing_ = setup_.observer != nullptr;
   for (CpuId id = 0; id < cpu_count() && observing_; ++id) setup_.observer->on_cr3(id);
   controlled_.start();

@@ -93,7 +93,7 @@ TEST(Frames, AreForgottenByAReset) {
   for (std::uint32_t frame = 0; frame < FramePool::kFrames; ++frame) {
     ASSERT_EQ(pool.info(frame).kind, FrameKind::free);
     ASSERT_EQ(pool.info(frame).owner, 0);
-    ASSERT_EQ(pool.info(frame).changed_at, 0u);
+    ASSERT_EQ(pool.info(frame).changed_at, kBeforeRun);
   }
   EXPECT_EQ(pool.allocate(FrameKind::data, 0, 0, 0), first) << "the order is that of a new pool";
 }

@@ -45,6 +45,23 @@ TEST_F(O35, FiresWhenAnEntryHasNoReference) {
                    })}});
 }
 
+// A frame that was there when the run began has no step of the run as its origin.
+TEST_F(O35, NamesTheStepOfAnAllocationOnlyIfItIsOneOfTheRun) {
+  static_cast<void>(
+      fixture.run({{op("read page=1"), wrong([&] { static_cast<void>(new_page()); })}}, {},
+                  /*honestly=*/false));
+  EXPECT_EQ(fixture.report.first.what, "allocated the frame");
+  EXPECT_LE(fixture.report.first.step, fixture.report.second.step);
+  static_cast<void>(fixture.run({{op("read page=1"), wrong([&] {
+                                    fixture.sim.memory()
+                                        .references(page_behind(0, 1))
+                                        .fetch_add(1, std::memory_order_relaxed);
+                                  })}},
+                                {}, /*honestly=*/false));
+  EXPECT_EQ(fixture.report.first.what, "");
+  EXPECT_EQ(fixture.report.second.what, "runs last");
+}
+
 TEST_F(O35, FiresWhenATableIsNeverReleased) {
   fixture.expect("O35 a page table that nothing leads to is never released",
                  {{op("read page=1"), wrong([&] {

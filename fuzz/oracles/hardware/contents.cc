@@ -270,9 +270,7 @@ void ContentsChecker::end_lookup(std::uint32_t frame) {
   truth_.fail(Oracle::o34, "a lockless walk returns a page that was not mapped there",
               "Frame " + std::to_string(frame) + " was not " + page_name(lookup.page) + " of " +
                   mm_name(lookup.mm) + " at any moment of the walk.",
-              {.step = info.changed_at,
-               .cpu = info.changed_by,
-               .what = "gave the frame to another mapping"},
+              truth_.change_event(info, "gave the frame to another mapping"),
               truth_.event(machine.running().id, "gets the page"));
 }
 

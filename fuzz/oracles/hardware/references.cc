@@ -65,7 +65,7 @@ void ReferenceChecker::check_page(std::uint32_t frame, std::uint32_t entries) co
                            : "a page has not as many references as entries",
               "Frame " + std::to_string(frame) + " is mapped by " + std::to_string(entries) +
                   " entries and has " + std::to_string(counted) + " references.",
-              {.step = info.changed_at, .cpu = info.changed_by, .what = "allocated the frame"},
+              truth_.change_event(info, "allocated the frame"),
               truth_.event(truth_.machine().running().id, "runs last"));
 }
 
@@ -78,7 +78,7 @@ void ReferenceChecker::check_table(std::uint32_t frame, bool found) const {
   truth_.fail(Oracle::o35, "a page table that nothing leads to is never released",
               "Frame " + std::to_string(frame) + " is a table of " + truth_.owner_name(mm) +
                   ", and no walk can read it.",
-              {.step = info.changed_at, .cpu = info.changed_by, .what = "allocated the table"},
+              truth_.change_event(info, "allocated the table"),
               truth_.event(truth_.machine().running().id, "runs last"));
 }
 

@@ -16,7 +16,7 @@ bool ReleaseChecker::check_in_use(std::uint32_t frame) const {
   const FrameInfo& info = truth_.machine().frames().info(frame);
   if (info.kind != FrameKind::free) return true;
   truth_.fail(Oracle::o6, "a frame is released twice", "It was not allocated again since.",
-              {.step = info.changed_at, .cpu = info.changed_by, .what = "released the frame"},
+              truth_.change_event(info, "released the frame"),
               truth_.event(truth_.machine().running().id, "releases it again"));
   return false;
 }
@@ -63,7 +63,7 @@ void ReleaseChecker::on_software_use(std::uint32_t frame, FrameKind kind, const 
       what + (kind == FrameKind::table ? " in a frame that is no table"
                                        : " in a frame that is no page"),
       info.kind == FrameKind::free ? "The frame was released." : "The frame is something else.",
-      {.step = info.changed_at, .cpu = info.changed_by, .what = "released or reused the frame"},
+      truth_.change_event(info, "released or reused the frame"),
       truth_.event(machine.running().id, verb));
 }
 
@@ -85,7 +85,7 @@ void ReleaseChecker::on_late_entry_store(CpuId cpu, std::uint32_t frame) const {
   const host::FrameInfo& info = truth_.machine().frames().info(frame);
   truth_.fail(Oracle::o6, "a store reaches a page table that was released",
               cpu_name(cpu) + " stored to an entry, and the store was still in its store buffer.",
-              {.step = info.changed_at, .cpu = info.changed_by, .what = "released the table"},
+              truth_.change_event(info, "released the table"),
               truth_.event(cpu, "has the store in memory only now"));
 }
 
@@ -101,8 +101,7 @@ void ReleaseChecker::on_page_read(std::uint32_t frame) const {
   const FrameInfo& info = machine.frames().info(frame);
   if (info.kind == FrameKind::data) return;
   truth_.fail(Oracle::o6, "a page is released while a reference to it is held",
-              "The frame is no page any more.",
-              {.step = info.changed_at, .cpu = info.changed_by, .what = "released the page"},
+              "The frame is no page any more.", truth_.change_event(info, "released the page"),
               truth_.event(machine.running().id, "reads it"));
 }
 

@@ -15,8 +15,7 @@ void RootChecker::on_cr3(CpuId cpu) const {
   if (info.kind == FrameKind::table) return;
   truth_.fail(Oracle::o31, "CR3 is loaded with a released root",
               cpu_name(cpu) + " loads a top table that was released.",
-              {.step = info.changed_at, .cpu = info.changed_by, .what = "released the top table"},
-              truth_.event(cpu, "loads CR3"));
+              truth_.change_event(info, "released the top table"), truth_.event(cpu, "loads CR3"));
 }
 
 void RootChecker::on_nmi_access(CpuId cpu, unsigned mm) const {

@@ -48,9 +48,8 @@ bool TableChecker::on_walk(CpuId walker, std::uint32_t frame, std::uint32_t life
               is_alive ? "a walk reads a page table of another address space"
                        : "a walk reads a page table that was released",
               std::move(detail),
-              {.step = info.changed_at,
-               .cpu = info.changed_by,
-               .what = is_alive ? "made the frame a table" : "released or reused the table"},
+              truth_.change_event(
+                  info, is_alive ? "made the frame a table" : "released or reused the table"),
               walker == host::kDevice
                   ? truth_.event(machine.running().id, "runs when a device walks it")
                   : truth_.event(walker, "walks it"));
@@ -153,11 +152,10 @@ void TableChecker::on_software_walk(const std::uint64_t* word) const {
   machine.record_access(host::place(host::LocationKind::frame, frame), false);
   const FrameInfo& info = machine.frames().info(frame);
   if (info.kind == FrameKind::table) return;
-  truth_.fail(
-      Oracle::o6, "a lockless walker reads a released page table",
-      "The frame is no page table any more.",
-      {.step = info.changed_at, .cpu = info.changed_by, .what = "released or reused the table"},
-      truth_.event(machine.running().id, "reads it"));
+  truth_.fail(Oracle::o6, "a lockless walker reads a released page table",
+              "The frame is no page table any more.",
+              truth_.change_event(info, "released or reused the table"),
+              truth_.event(machine.running().id, "reads it"));
 }
 
 }  // namespace shootdown::fuzz

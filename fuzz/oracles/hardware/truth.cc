@@ -261,6 +261,11 @@ Event Truth::event(CpuId cpu, std::string what) const {
   return {.step = machine_.step(), .cpu = cpu, .what = std::move(what)};
 }
 
+Event Truth::change_event(const FrameInfo& info, std::string what) {
+  if (info.changed_at == host::kBeforeRun) return {};
+  return {.step = info.changed_at, .cpu = info.changed_by, .what = std::move(what)};
+}
+
 Event Truth::fill_event(CpuId cpu, const TlbEntry& entry) const {
   return {
       .step = entry.from.step,

@@ -143,6 +143,8 @@ class Truth {
   void fail(Oracle oracle, std::string title, std::string detail, host::Event first,
             host::Event second) const;
   [[nodiscard]] host::Event event(CpuId cpu, std::string what) const;
+  /// The last allocation or release of a frame. No event where it was there before the run.
+  [[nodiscard]] static host::Event change_event(const host::FrameInfo& info, std::string what);
   [[nodiscard]] host::Event fill_event(CpuId cpu, const host::TlbEntry& entry) const;
   /// What a translation is of, such as "page 3 of mm0".
   [[nodiscard]] std::string entry_name(const host::TlbEntry& entry) const;

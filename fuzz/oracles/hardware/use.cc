@@ -68,8 +68,7 @@ void UseChecker::on_page_store(CpuId cpu, VirtAddr address, const TlbEntry& entr
     truth_.fail(Oracle::o6, "a store reaches a frame that was released",
                 cpu_name(cpu) + " stored to " + (kernel ? "kernel page " : "page ") +
                     std::to_string(page) + ", and the store was still in its store buffer.",
-                {.step = info.changed_at, .cpu = info.changed_by, .what = "released the frame"},
-                arrival());
+                truth_.change_event(info, "released the frame"), arrival());
     return;
   }
   check_demand(cpu, entry, page, "a store reaches memory through a translation ", arrival);
