@@ -18,8 +18,6 @@ _FOLDER = Path("tests/mutants")
 _PERSONS = r"(?i)\b(?:somebody|nobody|everybody|whoever|whatever|who)\b"
 # One step is all that is wrong.
 _ONE_STEP = {"m09_local_part_with_interrupts_on", "m11_no_window", "m78_bit_cleared_early"}
-# Their stories and marks are not held against the interleavings yet (docs/findings.md).
-_NOT_HELD = re.compile(r"m62_|o12_|o[4-8]\d")
 _STORY = """\
 CONFIGURATION
   CPUs 2
@@ -39,10 +37,6 @@ VERDICT
 
 def _read() -> list[mutant.Mutant]:
     return [mutant.read(patch) for patch in sorted(_FOLDER.glob("*.patch"))]
-
-
-def _held() -> list[mutant.Mutant]:
-    return [one for one in _read() if not _NOT_HELD.match(one.name)]
 
 
 def _told(read: mutant.Mutant) -> Interleaving | None:
@@ -82,13 +76,13 @@ class PageTest(unittest.TestCase):
                     self.assertTrue((pages.FOLDER / link).exists(), f"{link} leads nowhere")
 
     def test_stories_call_the_cpus_as_the_interleavings_do(self):
-        for one in _held():
+        for one in _read():
             with self.subTest(one.name):
                 scenario = "" if one.name in _UNITS else pages.scenario_of(one.name).read_text()
                 self.assertEqual(roles.wrong(one.story, _told(one), scenario), [])
 
     def test_the_steps_of_every_verdict_are_marked(self):
-        for one in _held():
+        for one in _read():
             told = _told(one)
             with self.subTest(one.name):
                 marks = [line.split()[0] for line in told.marked().splitlines()
@@ -100,7 +94,7 @@ class PageTest(unittest.TestCase):
                 self.assertEqual(len(named), 0 if not told else 1 if one.name in _ONE_STEP else 2)
 
     def test_the_primer_explains_what_the_pages_show_and_nothing_else(self):
-        rows = [row.text for one in _held() if (told := _told(one)) for row in told.rows()]
+        rows = [row.text for one in _read() if (told := _told(one)) for row in told.rows()]
         self.assertGreater(len(rows), 2000)
         self.assertEqual(sorted(set(notation.unknown_rows(rows))), [])
         self.assertEqual(notation.unused(rows), [])
