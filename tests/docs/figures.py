@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _MARK = "FIGURE "
+# Kinds of figures of which each has a row. `publish` adds those of searches; that of a proof says what it guarantees.
+_PROOFS, _SEARCHES = "proof ", "executions "
+_COMPLETE = {_PROOFS: "docs/proofs.md", _SEARCHES: "docs/executions.md"}
 REMEDY = "bazel run //tests/docs:refresh"
 
 
@@ -85,14 +88,24 @@ def _searches(lines: list[str]) -> Iterator[Place]:
         yield from _place(f"executions {mutant}", line, executions, r"^(.+)$")
 
 
+def _with_new_searches(lines: list[str], measured: dict[str, str]) -> list[str]:
+    """The lines with a row for each search that has none, by name."""
+    published = {place.key for place in _searches(lines)}
+    new = [key for key in measured if key.startswith(_SEARCHES) and key not in published]
+    for mutant in (key.removeprefix(_SEARCHES) for key in new):
+        rows = [(number, cells[0][0].strip("`")) for number, cells in _rows(lines, "| mutant | options |")]
+        at = next((number for number, name in rows if name > mutant), rows[-1][0] + 1)
+        row = f"| `{mutant}` | {measured[f'options {mutant}']} | {measured[f'executions {mutant}']} |"
+        lines = [*lines[:at], row, *lines[at:]]
+    return lines
+
+
 # Each document, and what finds the figures in its tables.
 _DOCUMENTS: dict[str, Callable[[list[str]], Iterator[Place]]] = {
     "docs/executions.md": _searches,
     "docs/proofs.md": _proofs,
     "kernel-glue/README.md": _ticks,
 }
-# Kinds of figures of which each has a row.
-_COMPLETE = {"proof ": "docs/proofs.md", "executions ": "docs/executions.md"}
 # Examples: a command and what it prints. (document, how the command begins) -> key
 EXAMPLES = {
     ("README.md", "$ bazel run //fuzz:explore -- switch_in_and_range_flush"): "example explore",
@@ -188,14 +201,21 @@ def heard(output: str) -> dict[str, str]:
                 if line.startswith(_MARK))
 
 
+def _missing(measured: dict[str, str], published: dict[str, str], kind: str) -> list[str]:
+    return [f"{key}: {_COMPLETE[kind]} has no row for it, measured was {text}" for key, text in measured.items()
+            if key.startswith(kind) and key not in published]
+
+
+def unwritten(root: Path, measured: dict[str, str]) -> list[str]:
+    """The figures that `publish` cannot write, one line each: a row is to be added first, with any figure in it."""
+    return [f"{line}; add one, with its guarantee" for line in _missing(measured, tables(root), _PROOFS)]
+
+
 def differences(root: Path, measured: dict[str, str]) -> list[str]:
     """What is published otherwise than it was measured, one line each."""
-    wrong = []
     published = tables(root)
+    wrong = _missing(measured, published, _SEARCHES)
     for key, text in measured.items():
-        for kind, document in _COMPLETE.items():
-            if key.startswith(kind) and key not in published:
-                wrong.append(f"{key}: {document} has no row for it, measured was {text}")
         if key in published and published[key] != text:
             wrong.append(f"{key}: published is {published[key]}, measured was {text}")
         for (document, command), name in EXAMPLES.items():
@@ -203,16 +223,18 @@ def differences(root: Path, measured: dict[str, str]) -> list[str]:
                 said = example(root, document, command)
                 if timeless(said) != timeless(shortened(said, text.split("\n"))):
                     wrong.append(f"{document}: '{command}' prints something else:\n{text}")
-    return [line + f"\n  ({REMEDY} writes it)" for line in wrong]
+    return [line + f"\n  ({REMEDY} writes it)" for line in wrong] + unwritten(root, measured)
 
 
 def publish(root: Path, measured: dict[str, str]) -> list[str]:
-    """Writes figures into the documents. Returns the documents that have changed."""
+    """Writes figures into the documents, but those that are `unwritten`. Returns the documents that have changed."""
     changed = []
     for document in sorted({*_DOCUMENTS, *(document for document, _ in EXAMPLES)}):
         path = root / document
         before = path.read_text()
         lines = before.split("\n")
+        if document == _COMPLETE[_SEARCHES]:
+            lines = _with_new_searches(lines, measured)
         places = list(_DOCUMENTS[document](lines)) if document in _DOCUMENTS else []
         # From the end of each line, so that places before it stay where they are.
         for place in sorted(places, key=lambda place: (place.line, -place.start)):

@@ -45,6 +45,27 @@ class FiguresTest(unittest.TestCase):
         for document in DOCUMENTS:
             self.assertEqual((self.root / document).read_text(), Path(document).read_text())
 
+    def test_a_search_without_a_row_gets_one(self):
+        new = {"options m05_new": "`--migrate`", "executions m05_new": "1 / 2 / 3", "options z": "none",
+               "executions z": "4 / 5 / 6"}
+        wrong = figures.differences(self.root, new)
+        self.assertEqual([line.partition(":")[0] for line in wrong], ["executions m05_new", "executions z"])
+        self.assertIn(figures.REMEDY, wrong[0])
+        right = figures.tables(self.root)
+        self.assertEqual(figures.publish(self.root, new), ["docs/executions.md"])
+        self.assertEqual(figures.tables(self.root), right | new)
+        self.assertEqual(figures.differences(self.root, new), [])
+        rows = (self.root / "docs/executions.md").read_text()
+        self.assertRegex(rows, r"`m04_.*\n\| `m05_new` \| `--migrate` \| 1 / 2 / 3 \|\n\| `m06_")
+        self.assertRegex(rows, r"\n\| `z` \| none \| 4 / 5 / 6 \|\n")
+
+    def test_a_proof_without_a_row_is_named(self):
+        new = {"proof no_such": "1,234", "plain no_such": "9"}
+        self.assertEqual(figures.publish(self.root, new), [])
+        for wrong in (figures.unwritten(self.root, new), figures.differences(self.root, new)):
+            self.assertEqual(wrong, ["proof no_such: docs/proofs.md has no row for it, measured was 1,234; "
+                                     "add one, with its guarantee"])
+
     def test_example_without_gaps(self):
         command = "$ bazel run //fuzz:explore -- switch_in_and_range_flush"
         said = "\n".join(figures.example(self.root, "README.md", command))

@@ -4,10 +4,12 @@
 usage: bazel run //tests/docs:refresh [-- --quick]
 
 Runs the proofs, the searches for mutants, the boots of the benchmark and the examples of README.md, which are
-tests that compare their figures with README.md, docs/*.md and kernel-glue/README.md, and writes what differs. --quick
-leaves out the one proof that is too large for a test, which takes five minutes.
+tests that compare their figures with README.md, docs/*.md and kernel-glue/README.md, and writes what differs. A search
+that has no row in docs/executions.md gets one; a proof that has none in docs/proofs.md is named, because its row says
+what the proof guarantees. --quick leaves out the one proof that is too large for a test, which takes five minutes.
 
-exit status: 0 written, 2 a run failed for another reason than a figure; it is named, and its figures stay
+exit status: 0 written, 2 a proof has no row, or a run failed for another reason than a figure; it is named, and its
+figures stay
 """
 
 import os
@@ -76,9 +78,10 @@ def main(argv: list[str]) -> int:
     changed = figures.publish(root, measured)
     print(f"{len(measured)} figures measured. " + (
         f"Written: {', '.join(changed)}." if changed else "The documents say the same already."))
-    for label in failed:
-        print(f"{label} failed, and not because of a figure", file=sys.stderr)
-    return 2 if failed else 0
+    unwritten = figures.unwritten(root, measured)
+    for line in [*unwritten, *(f"{label} failed, and not because of a figure" for label in failed)]:
+        print(line, file=sys.stderr)
+    return 2 if unwritten or failed else 0
 
 
 if __name__ == "__main__":

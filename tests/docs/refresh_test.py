@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.docs import figures, refresh
 from tests.docs.figures_test import DOCUMENTS
 
-# Two tests with figures, of which one fails because of them, and one that breaks.
+# Tests with figures, of which some fail because of them, and one that breaks.
 BAZEL = """#!/bin/bash
 log() {
   mkdir -p "bazel-testlogs/$1"
@@ -29,6 +29,7 @@ case $1 in
     log tests/proofs/a_test 'FIGURE ["proof one_flush", "61"]' FAILED
     log tests/docs/b_test 'FIGURE ["ticks pti=off cpus=1 all", "999"]' ${VERDICT:-PASSED}
     log tests/docs/c_test 'Traceback' FAILED
+    log tests/proofs/new_test 'FIGURE ["proof no_such", "7"]' FAILED
     exit 3 ;;
   build)
     mkdir -p bazel-bin/fuzz
@@ -79,6 +80,13 @@ class RefreshTest(unittest.TestCase):
         self.assertEqual(status, 2)
         self.assertIn("//tests/docs:c_test failed, and not because of a figure", output)
         self.assertIn("//tests/docs:d_test failed, and not because of a figure", output)
+
+    def test_a_proof_that_has_no_row_is_named(self):
+        os.environ["BREAKS"] = "//tests/proofs:new_test"
+        status, output = self.refresh("--quick")
+        self.assertEqual(status, 2)
+        self.assertIn("proof no_such: docs/proofs.md has no row for it", output)
+        self.assertIn("Written: docs/proofs.md", output, "the other figures are")
 
     def test_a_log_of_another_time_is_not_read(self):
         os.environ["VERDICT"] = "NO_STATUS"
