@@ -33,6 +33,7 @@ MUTANTS = {
     "m25a_lazy_exit_without_barrier": (100000, 0),
     "m27_bump_after_ipi": (50000, 0),
     "m28_record_per_target": (200000, 0),
+    "m30_no_barrier_before_ipi": (5000, 0),
     "m30a_bell_without_barrier": (1000, 0),
     "m32_waits_with_interrupts_off": (10000, 0),
     "m33_offline_cpu_is_called": (10000, 0),
@@ -173,6 +174,10 @@ HOW = {
         "tso",
     ],
     "m27_bump_after_ipi": _AIMED,
+    "m30_no_barrier_before_ipi": [
+        "--turn",
+        "tso+weak_ipi",
+    ],
     "m30a_bell_without_barrier": [
         "--turn",
         "tso",
@@ -270,7 +275,6 @@ HOW.update({
 UNIT_MUTANTS = {
     # name: the test of //tests/core that must fail
     "m23_not_a_target": "SerialFlush.OfAnMmThatThisCpuDoesNotRunHasNoLocalPart",
-    "m30_no_barrier_before_ipi": "R11_SmpCall.StoresAreOrderedBetweenTheLastPushAndTheInterrupt",
     "m37_invpcid_before_pcide": "R9.InvpcidIsNotUsedWhileThisCpusCr4HasNoPcids",
     "m39_cr4_with_interrupts_on": "M15_Cr4.RegisterAndShadowChangeTogetherWithInterruptsOff",
     "o04_last_flush_trusts_the_loaded_mm": "BroadcastTest.RetiringWaitsForACpuThatIsAboutToLeaveTheMask",
