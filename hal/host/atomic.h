@@ -102,6 +102,7 @@ class HostAtomic {
       if (before != value_ && (before != expected || before == desired)) {
         const bool matched = before == expected;
         expected = before;
+        if (!matched && current_machine->controlled().is_on()) look(expected);
         came_before(before, where);
         return matched;
       }
@@ -189,6 +190,12 @@ class HostAtomic {
     const std::uint64_t* before = current_machine->memory().before_late_store(this);
     return before == nullptr ? value_ : from_raw(*before);
   }
+  /// What a load of the CPU finds, which does not see the late store of another CPU.
+  T found_by(const HostCpu& cpu) const {
+    const bool may_miss_one =
+        !current_machine->memory().has_late_store(cpu) && cpu.stores.find(this) == nullptr;
+    return may_miss_one ? before_late_store() : seen_by(cpu);
+  }
   /// A read-modify-write that changes nothing came before a late store.
   void came_before(T value, Site where) {
     Machine& machine = *current_machine;
@@ -210,8 +217,7 @@ class HostAtomic {
     Machine& machine = *current_machine;
     HostCpu& self = machine.running();
     machine.memory().complete_fence(self);
-    const bool is_own = self.stores.find(this) != nullptr;
-    const T value = is_own ? seen_by(self) : before_late_store();
+    const T value = found_by(self);
     if (machine.controlled().is_on()) look(value);
     read("load", value, where);
     return value;
@@ -298,7 +304,7 @@ class HostAtomic {
     cpu.looks.push_back({.word = this, .read = &HostAtomic::bits_seen, .bits = raw(value)});
   }
   static std::uint64_t bits_seen(const void* word, const HostCpu& cpu) {
-    return raw(static_cast<const HostAtomic*>(word)->seen_by(cpu));
+    return raw(static_cast<const HostAtomic*>(word)->found_by(cpu));
   }
 
   static std::uint32_t site_id(Site where) { return (where.line() * 61) + where.column(); }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 
 #include "fuzz/oracles/hardware/device.h"
 #include "fuzz/oracles/hardware/truth.h"
@@ -36,7 +37,7 @@ class PromiseChecker {
   struct Promises {
     // One for each page there is: a later promise about the same page takes the place of the
     // earlier one, which it includes.
-    std::array<Promise, (kMaxMms + 1) * kPages> items;
+    std::array<Promise, std::size_t{kMaxMms + 1} * kPages> items;
     unsigned size{0};
     void add(const Promise& promise);
     [[nodiscard]] bool are_broken_by(const host::TlbEntry& entry) const;
