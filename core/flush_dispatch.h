@@ -30,11 +30,12 @@ template <Hal H>
 void run_flush_call(void* argument, Acknowledgement<H>& acknowledgement) {
   const auto& call = *static_cast<const FlushCall<H>*>(argument);
   System<H>& system = *call.system;
+  CpuState<H>& self = system.self();
   // Only for the loaded mm: it lives as long as it is loaded (O31). Another one may be gone as
   // soon as its flusher is answered, and this CPU has yet to leave its mask.
-  const bool loaded = system.self().own.loaded_mm.owner_load() == call.request->mm;
+  const bool loaded = self.own.loaded_mm.owner_load() == call.request->mm;
   if (!call.request->acknowledges_early || !loaded) {
-    flush_function(system, *call.request);
+    flush_here(system, self, *call.request, /*remote=*/true);
     return;
   }
   // The initiator may reuse its request and leave its stack frame as soon as it is answered.
@@ -43,10 +44,10 @@ void run_flush_call(void* argument, Acknowledgement<H>& acknowledgement) {
   // because the flush has returned to its caller. The answer is a release, and so is the last
   // store: no compiler moves the first store behind the answer or the last before the flush;
   // the CPU shows its own NMI its stores in program order.
-  auto& pending = system.self().own.early_acked_flush_pending;
+  auto& pending = self.own.early_acked_flush_pending;
   pending.store(true, std::memory_order_relaxed);
   acknowledgement.give();
-  flush_function(system, copy);
+  flush_here(system, self, copy, /*remote=*/true);
   pending.store(false, std::memory_order_release);
 }
 
@@ -89,7 +90,9 @@ std::uint64_t native_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& 
   internal::FlushCall<H> call{.system = &system, .request = &request};
   internal::trace_send(system, request);
   const auto run_local = [&] {
-    if (targets.test(request.initiator)) flush_function(system, request);
+    if (targets.test(request.initiator)) {
+      internal::flush_here(system, self, request, /*remote=*/false);
+    }
   };
   const CallSubject subject = internal::subject_of(request);
   if (system.config.targets.lazy_test == LazyTest::up_front) {
@@ -157,8 +160,8 @@ namespace internal {
 
 template <Hal H>
 void flush_locally(System<H>& system, const FlushRequest<H>& request) {
-  InterruptsOff<H> guard;
-  flush_function(system, request);
+  InterruptsOffInThread<H> guard;
+  flush_here(system, system.self(), request, /*remote=*/false);
 }
 
 /// Returns the ticks until all targets had answered; 0 if there were none.

@@ -31,37 +31,31 @@ template <Hal H>
 
 /// Drops the pages of `request` from the loaded context, one by one. Context: interrupts off.
 template <Hal H>
-void flush_loaded_pages(System<H>& system, const FlushRequest<H>& request) {
-  const auto flush_each = [&](auto&& flush_one) {
-    for_each_stride(request.range(), [&](VirtAddr address) { flush_one(system, address); });
-  };
-  // Not when tables go: between the load of the user root and the invalidations the walker could
-  // follow a cached pointer to a table that is no longer one (R6). Nor where a backend has an
-  // operation of its own, which reaches both halves.
-  const bool defers = system.config.isolation.enabled && system.config.processor.pcid &&
-                      system.config.isolation.defer_user_pages && !request.frees_tables &&
-                      flushes_one_user_natively(system);
-  if (defers) {
-    Counters& counters = system.self().own.counters;
-    flush_each([&](System<H>& /*here*/, VirtAddr address) {
-      H::invlpg(address);
-      ++counters.local_flush_one;
-    });
-    defer_user_pages(system, request.start, request.end);
+[[gnu::always_inline]] inline void flush_loaded_pages(System<H>& system, CpuPrivate<H>& own,
+                                                      const FlushRequest<H>& request) {
+  if (!flushes_one_user_natively(system)) [[unlikely]] {
+    for_each_stride(request.pages_of_4_kib(),
+                    [&](VirtAddr address) { system.ops->flush_one_user(system, address); });
     return;
   }
-  // Asked once, not for each page.
-  if (flushes_natively<H>()) {
-    flush_each([](System<H>& here, VirtAddr address) { native_flush_one_user(here, address); });
+  // Not when tables go: between the load of the user root and the invalidations the walker could
+  // follow a cached pointer to a table that is no longer one (R6). Nor where a backend has an
+  // operation of its own, which reaches both halves. Deferring needs isolation (config.h).
+  const bool defers = system.config.isolation.defer_user_pages && system.config.processor.pcid &&
+                      !request.frees_tables;
+  if (defers) {
+    flush_pages_in_kernel_half(own, request.pages_of_4_kib());
+    defer_user_pages(system, own, request.start, request.end);
   } else {
-    flush_each(system.ops->flush_one_user);
+    flush_pages_in_both_halves(system, own, request.pages_of_4_kib());
   }
 }
 
 /// The part of the flush function that compares generations and flushes.
 template <Hal H>
-HandlerOutcome catch_up(System<H>& system, const FlushRequest<H>& request, Mm<H>& mm,
-                        AsidState& asid) {
+[[gnu::always_inline]] inline HandlerOutcome catch_up(System<H>& system, CpuPrivate<H>& own,
+                                                      const FlushRequest<H>& request, Mm<H>& mm,
+                                                      AsidState& asid) {
   const Generation wanted = request.generation;
   if (wanted != kNoGeneration && wanted <= asid.generation) return HandlerOutcome::already_fresh;
   // R4, M5: read before the flush below, and this value is what gets recorded. M6: acquire, so that
@@ -74,9 +68,9 @@ HandlerOutcome catch_up(System<H>& system, const FlushRequest<H>& request, Mm<H>
   const bool only_this_one_missing = wanted == asid.generation + 1 && wanted == generation;
   const bool by_page = request.names_pages() && only_this_one_missing;
   if (by_page) {
-    flush_loaded_pages(system, request);
+    flush_loaded_pages(system, own, request);
   } else {
-    flush_loaded_context(system);
+    flush_context_of(system, own);
   }
   asid.generation = generation;
   return by_page ? HandlerOutcome::partial : HandlerOutcome::full;
@@ -91,8 +85,8 @@ void leave_mask(System<H>& system, Mm<H>& mm) {
 }
 
 template <Hal H>
-HandlerOutcome flush_for(System<H>& system, const FlushRequest<H>& request) {
-  CpuState<H>& self = system.self();
+[[gnu::always_inline]] inline HandlerOutcome flush_for(System<H>& system, CpuState<H>& self,
+                                                       const FlushRequest<H>& request) {
   Mm<H>* loaded = self.own.loaded_mm.owner_load();
   // Also on the initiator: it may flush an mm that it does not run.
   if (request.mm != nullptr && request.mm != loaded) {
@@ -114,7 +108,7 @@ HandlerOutcome flush_for(System<H>& system, const FlushRequest<H>& request) {
   if (is_global_asid(self.own.loaded_asid)) return HandlerOutcome::already_fresh;
   AsidState& asid = self.own.asids[self.own.loaded_asid];
   require<H>(asid.context == loaded->context, Rule::r4, "the loaded ASID belongs to another mm");
-  return catch_up(system, request, *loaded, asid);
+  return catch_up(system, self.own, request, *loaded, asid);
 }
 
 /// Why this CPU flushes, for the trace.
@@ -125,6 +119,26 @@ FlushReason reason_here(const FlushRequest<H>& request, HandlerOutcome outcome, 
                                              : FlushReason::remote_shootdown;
 }
 
+/// The flush function where it is known that interrupts are off and which CPU this is. `remote`:
+/// the request is another CPU's.
+template <Hal H>
+[[gnu::always_inline]] inline void flush_here(System<H>& system, CpuState<H>& self,
+                                              const FlushRequest<H>& request, bool remote) {
+  CpuPrivate<H>& own = self.own;
+  if (remote) ++own.counters.remote_flush_received;
+  const Asid asid = own.loaded_asid;
+  const Generation before = own.generation_of(asid);
+  H::trace(TraceEvent{.kind = TraceKind::handler_begin, .mm = request.mm, .request = &request});
+  const HandlerOutcome outcome = flush_for(system, self, request);
+  H::trace(TraceEvent{.kind = TraceKind::handler_end,
+                      .reason = reason_here(request, outcome, remote),
+                      .outcome = outcome,
+                      .mm = request.mm,
+                      .request = &request,
+                      .value = before,
+                      .value2 = own.generation_of(asid)});
+}
+
 }  // namespace internal
 
 /// Context: interrupts off; on a target inside the call-function interrupt, on the initiator from
@@ -132,20 +146,7 @@ FlushReason reason_here(const FlushRequest<H>& request, HandlerOutcome outcome, 
 template <Hal H>
 void flush_function(System<H>& system, const FlushRequest<H>& request) {
   require<H>(!H::interrupts_enabled(), Rule::r12, "the flush function needs interrupts off");
-  CpuPrivate<H>& own = system.self().own;
-  const bool remote = request.initiator != H::this_cpu();
-  if (remote) ++own.counters.remote_flush_received;
-  const Asid asid = own.loaded_asid;
-  const Generation before = own.generation_of(asid);
-  H::trace(TraceEvent{.kind = TraceKind::handler_begin, .mm = request.mm, .request = &request});
-  const HandlerOutcome outcome = internal::flush_for(system, request);
-  H::trace(TraceEvent{.kind = TraceKind::handler_end,
-                      .reason = internal::reason_here(request, outcome, remote),
-                      .outcome = outcome,
-                      .mm = request.mm,
-                      .request = &request,
-                      .value = before,
-                      .value2 = own.generation_of(asid)});
+  internal::flush_here(system, system.self(), request, request.initiator != H::this_cpu());
 }
 
 }  // namespace shootdown

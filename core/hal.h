@@ -167,6 +167,16 @@ class InterruptsOff {
   bool were_enabled_;
 };
 
+/// The same for code that runs with interrupts on in any case: nothing is asked.
+template <HalInterrupts H>
+class InterruptsOffInThread {
+ public:
+  InterruptsOffInThread() { H::disable_interrupts(); }
+  ~InterruptsOffInThread() { H::enable_interrupts(); }
+  InterruptsOffInThread(const InterruptsOffInThread&) = delete;
+  InterruptsOffInThread& operator=(const InterruptsOffInThread&) = delete;
+};
+
 /// Keeps the thread on its CPU for a scope; interrupts still arrive.
 template <HalPerCpu H>
 class PreemptionOff {

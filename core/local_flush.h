@@ -4,6 +4,7 @@
 #pragma once
 
 #include "core/hal.h"
+#include "core/range.h"
 #include "core/system.h"
 #include "core/types.h"
 
@@ -12,41 +13,77 @@ namespace shootdown {
 /// Notes that the user PCID of `asid` must be flushed before user mode runs on it (R9). Without
 /// PCIDs every load of the user root flushes, so there is nothing to note.
 template <Hal H>
-void mark_user_pcid(System<H>& system, Asid asid) {
+void mark_user_pcid(const System<H>& system, CpuPrivate<H>& own, Asid asid) {
   if (!system.config.isolation.enabled || !system.config.processor.pcid) return;
-  system.self().own.user_pcid_flush_mask |= static_cast<std::uint16_t>(1U << pcid_of(asid));
+  own.user_pcid_flush_mask |= static_cast<std::uint16_t>(1U << pcid_of(asid));
 }
 
 namespace internal {
 
+/// Drops the loaded context from both halves, but for global entries. Context: interrupts off.
 template <Hal H>
-void native_flush_user(System<H>& system) {
-  CpuPrivate<H>& own = system.self().own;
-  mark_user_pcid(system, own.loaded_asid);
+void flush_both_halves(System<H>& system, CpuPrivate<H>& own) {
+  mark_user_pcid(system, own, own.loaded_asid);
   H::write_cr3(cr3_value(system, *own.loaded_mm.owner_load(), own.loaded_asid));
   ++own.counters.local_flush_all;
 }
 
-/// Drops the entry of one address from both halves of the loaded context: the kernel's now, the
-/// user PCID's now or before user mode. Context: interrupts off.
+/// The same in the way of the backend that is in use.
 template <Hal H>
-void flush_one_in_both_halves(System<H>& system, VirtAddr address) {
-  CpuPrivate<H>& own = system.self().own;
-  H::invlpg(address);
-  ++own.counters.local_flush_one;
-  if (!system.config.isolation.enabled || !system.config.processor.pcid) return;
+void flush_context_of(System<H>& system, CpuPrivate<H>& own) {
+  if (flushes_natively<H>()) {
+    flush_both_halves(system, own);
+  } else {
+    system.ops->flush_user(system);
+  }
+}
+
+/// Drops the pages of `range` from the kernel's half. Context: interrupts off.
+template <Hal H>
+[[gnu::always_inline]] inline void flush_pages_in_kernel_half(CpuPrivate<H>& own,
+                                                              const FlushRange& range) {
+  for_each_stride(range, [](VirtAddr address) { H::invlpg(address); });
+  own.counters.local_flush_one += range.strides();
+}
+
+/// Drops the pages of `range` from both halves of the loaded context: the kernel's now, the user
+/// PCID's now or before user mode. Context: interrupts off.
+template <Hal H>
+[[gnu::always_inline]] inline void flush_pages_in_both_halves(System<H>& system, CpuPrivate<H>& own,
+                                                              const FlushRange& range) {
+  if (!system.config.isolation.enabled || !system.config.processor.pcid) {
+    return flush_pages_in_kernel_half(own, range);
+  }
   // INVPCID faults on this PCID until CR4.PCIDE is on, which the CPU's own register tells and the
   // feature does not.
   if (system.config.processor.invpcid && (own.cr4 & kCr4Pcid) != 0) {
-    H::invpcid(InvpcidType::address, pcid_of(own.loaded_asid) | kUserPcidBit, address);
+    const std::uint64_t user_pcid = pcid_of(own.loaded_asid) | kUserPcidBit;
+    for_each_stride(range, [&](VirtAddr address) {
+      H::invlpg(address);
+      H::invpcid(InvpcidType::address, user_pcid, address);
+    });
+    own.counters.local_flush_one += range.strides();
   } else {
-    mark_user_pcid(system, own.loaded_asid);
+    flush_pages_in_kernel_half(own, range);
+    mark_user_pcid(system, own, own.loaded_asid);
   }
+}
+
+/// The same for the 4 KiB page at `address`.
+template <Hal H>
+void flush_one_in_both_halves(System<H>& system, CpuPrivate<H>& own, VirtAddr address) {
+  flush_pages_in_both_halves(system, own,
+                             {.start = address, .end = address + (VirtAddr{1} << kPageShift)});
+}
+
+template <Hal H>
+void native_flush_user(System<H>& system) {
+  flush_both_halves(system, system.self().own);
 }
 
 template <Hal H>
 void native_flush_one_user(System<H>& system, VirtAddr address) {
-  flush_one_in_both_halves(system, address);
+  flush_one_in_both_halves(system, system.self().own, address);
 }
 
 /// Nothing is owed any more after everything has been dropped.
@@ -82,11 +119,7 @@ void native_flush_kernel(System<H>& system) {
 /// Drops every non-global entry of the loaded context. Context: interrupts off.
 template <Hal H>
 void flush_loaded_context(System<H>& system) {
-  if (flushes_natively<H>()) {
-    internal::native_flush_user(system);
-  } else {
-    system.ops->flush_user(system);
-  }
+  internal::flush_context_of(system, system.self().own);
 }
 
 /// Drops every entry of every PCID, global ones included. Context: interrupts off, so that no
@@ -109,9 +142,10 @@ void flush_everything(System<H>& system) {
 /// INVPCID for a page that user roots do not map is the price. Context: interrupts off.
 template <Hal H>
 void flush_one_kernel(System<H>& system, VirtAddr address) {
-  internal::flush_one_in_both_halves(system, address);
+  CpuPrivate<H>& own = system.self().own;
+  internal::flush_one_in_both_halves(system, own, address);
   if (system.config.kernel_is_global() || !system.config.processor.pcid) return;
-  system.self().own.invalidate_other = true;
+  own.invalidate_other = true;
 }
 
 /// Changes bits of CR4, in the register and its shadow. Interrupts are off in between, or a flush

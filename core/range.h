@@ -27,13 +27,17 @@ struct FlushRange {
 /// Calls `visit(address)` for each stride of a range that `enter_range` has returned. Counts,
 /// because an address that is compared with an end of 2^64 never reaches it.
 template <class Visit>
-constexpr void for_each_stride(const FlushRange& range, Visit&& visit) {
+[[gnu::always_inline]] constexpr void for_each_stride(const FlushRange& range, Visit&& visit) {
+  const VirtAddr stride = VirtAddr{1} << range.stride_shift;
   VirtAddr address = range.start;
   for (std::uint64_t left = range.strides(); left != 0; --left) {
     visit(address);
-    address += VirtAddr{1} << range.stride_shift;
+    address += stride;
   }
 }
+
+/// The first address behind the lower half of the canonical ones.
+inline constexpr VirtAddr kLowerHalfEnd = VirtAddr{1} << 47;
 
 /// Whether all of [start, end), which is not empty, lies in one half of the addresses that a
 /// processor with four levels of tables translates. One with five takes more, for which this says
@@ -45,6 +49,29 @@ constexpr void for_each_stride(const FlushRange& range, Visit&& visit) {
          static_cast<std::uint64_t>(half + 1) <= 1;
 }
 
+/// The range that holds [start, end) in whole strides. The sum may pass 2^64: what is left of it
+/// then is less than a stride, and becomes 0.
+[[nodiscard]] constexpr FlushRange round_outwards(VirtAddr start, VirtAddr end,
+                                                  std::uint8_t stride_shift) {
+  const VirtAddr inside = (VirtAddr{1} << stride_shift) - 1;
+  return {.start = start & ~inside, .end = (end + inside) & ~inside, .stride_shift = stride_shift};
+}
+
+/// `enter_range` for ranges that are not ordinary.
+template <class H>
+[[nodiscard]] constexpr FlushRange enter_unusual_range(const FlushRange& asked,
+                                                       std::uint64_t most) {
+  if (asked.all()) return {};
+  require<H>(asked.start != asked.end, Rule::r13, "a range to flush is empty");
+  require<H>(asked.start <= asked.end - 1, Rule::r13, "a range to flush ends before it begins");
+  require<H>(asked.stride_shift >= kPageShift && asked.stride_shift <= kHugePageShift, Rule::r13,
+             "a stride is from 4 KiB to 1 GiB");
+  const FlushRange whole = round_outwards(asked.start, asked.end, asked.stride_shift);
+  // The whole world has 0 strides, modulo 2^64: one less is more than any limit.
+  if (whole.strides() - 1 >= most || !is_canonical(whole.start, whole.end)) return {};
+  return whole;
+}
+
 /// What is flushed if `asked` is asked for: the same, rounded outwards to whole strides. Everything
 /// if that is more than `most` strides; and if part of it is not canonical, where INVPCID and
 /// INVLPGB would fault. A range without a byte in it is a mistake of its caller, which would take
@@ -52,19 +79,13 @@ constexpr void for_each_stride(const FlushRange& range, Visit&& visit) {
 template <class H>
 [[nodiscard, gnu::always_inline]] constexpr FlushRange enter_range(const FlushRange& asked,
                                                                    std::uint64_t most) {
-  if (asked.all()) return {};
-  require<H>(asked.start != asked.end, Rule::r13, "a range to flush is empty");
-  require<H>(asked.start <= asked.end - 1, Rule::r13, "a range to flush ends before it begins");
-  require<H>(asked.stride_shift >= kPageShift && asked.stride_shift <= kHugePageShift, Rule::r13,
-             "a stride is from 4 KiB to 1 GiB");
-  const VirtAddr inside = (VirtAddr{1} << asked.stride_shift) - 1;
-  // The sum may pass 2^64: what is left of it then is less than a stride, and becomes 0.
-  const FlushRange whole{.start = asked.start & ~inside,
-                         .end = (asked.end + inside) & ~inside,
-                         .stride_shift = asked.stride_shift};
-  // The whole world has 0 strides, modulo 2^64: one less is more than any limit.
-  if (whole.strides() - 1 >= most || !is_canonical(whole.start, whole.end)) return {};
-  return whole;
+  // Nearly every range is some pages of the lower half, which takes no more than these comparisons.
+  const FlushRange pages = round_outwards(asked.start, asked.end, kPageShift);
+  const bool is_ordinary = asked.stride_shift == kPageShift && asked.start < asked.end &&
+                           asked.end <= kLowerHalfEnd && pages.strides() <= most;
+  if (is_ordinary) [[likely]]
+    return pages;
+  return enter_unusual_range<H>(asked, most);
 }
 
 }  // namespace shootdown

@@ -32,6 +32,10 @@ struct alignas(kCacheLine) FlushRequest {
   }
   [[nodiscard]] bool all() const { return range().all(); }
   [[nodiscard]] std::uint64_t strides() const { return range().strides(); }
+  /// The same, where `names_pages` holds: the stride is a constant.
+  [[nodiscard]] FlushRange pages_of_4_kib() const {
+    return {.start = start, .end = end, .stride_shift = kPageShift};
+  }
   /// R5: whether the invalidation of each address of `range()` may stand for the request, in every
   /// way to flush. 4 KiB pages only. One address of a larger page leaves the small entries of what
   /// was mapped there before, and the core cannot know that none are left: their change may be made

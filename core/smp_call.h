@@ -140,7 +140,7 @@ class SmpCall {
       H::send_call_function_ipi(interrupt);
     }
     {
-      InterruptsOff<H> guard;
+      InterruptsOffInThread<H> guard;
       local();
     }
     CallOutcome outcome{.queued = queued.count()};

@@ -72,7 +72,7 @@ void load_mm(System<H>& system, Mm<H>& mm, Asid asid, bool must_flush, Generatio
     // R4, M5: `fresh` was read before the load, so entries filled after the load are at least that
     // new. A value read afterwards could claim changes whose old entries were filled in between.
     own.asids[asid] = {.context = mm.context, .generation = fresh};
-    mark_user_pcid(system, asid);
+    mark_user_pcid(system, own, asid);
     H::write_cr3(cr3);
   } else {
     H::write_cr3(cr3 | kCr3KeepEntries);
@@ -85,9 +85,10 @@ namespace internal {
 /// the mm has one. Context: interrupts off.
 template <Hal H>
 bool join_global_asid(System<H>& system, Mm<H>& mm) {
-  CpuPrivate<H>& own = system.self().own;
   const Asid global = global_asid_of(system, mm);
-  if (global == kNoGlobalAsid || own.loaded_asid == global) return false;
+  if (global == kNoGlobalAsid) return false;
+  CpuPrivate<H>& own = system.self().own;
+  if (own.loaded_asid == global) return false;
   load_mm(system, mm, global, /*must_flush=*/false, kNoGeneration);
   own.set_loaded_asid(global);
   return true;

@@ -118,15 +118,14 @@ namespace internal {
 /// Notes the pages of a partial flush for the way to user mode. A second range before then becomes
 /// a flush of the whole user PCID: one range is remembered, because more than one is rare.
 template <Hal H>
-void defer_user_pages(System<H>& system, VirtAddr start, VirtAddr end) {
-  CpuPrivate<H>& own = system.self().own;
+void defer_user_pages(const System<H>& system, CpuPrivate<H>& own, VirtAddr start, VirtAddr end) {
   ++own.counters.user_pcid_deferred;
   if (own.deferred.empty()) {
     own.deferred = {.start = start, .end = end};
     return;
   }
   own.deferred = {};
-  mark_user_pcid(system, own.loaded_asid);
+  mark_user_pcid(system, own, own.loaded_asid);
 }
 
 /// A switch to another ASID: the remembered range belongs to the ASID that is left.
@@ -135,7 +134,7 @@ void escalate_deferred_pages(System<H>& system) {
   CpuPrivate<H>& own = system.self().own;
   if (own.deferred.empty()) return;
   own.deferred = {};
-  mark_user_pcid(system, own.loaded_asid);
+  mark_user_pcid(system, own, own.loaded_asid);
 }
 
 }  // namespace internal

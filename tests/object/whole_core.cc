@@ -14,6 +14,7 @@ template class SmpCall<H>;
 template class ReclaimBatch<H>;
 template class TemporaryMm<H>;
 template class InterruptsOff<H>;
+template class InterruptsOffInThread<H>;
 template class PreemptionOff<H>;
 
 template void initialize_system(System<H>&, const Config&, PhysAddr);
@@ -41,6 +42,10 @@ template void flush_tlb_batched_pending(System<H>&, Mm<H>&);
 template Counters sum_counters(const System<H>&);
 template void handle_call_function_interrupt(System<H>&);
 
+// What backends call.
+template void flush_function(System<H>&, const FlushRequest<H>&);
+template void flush_loaded_context(System<H>&);
+template void internal::native_flush_user(System<H>&);
 template bool flush_interrupts_targets(const System<H>&);
 template FlushOps<H> remote_only(FlushOps<H>);
 
