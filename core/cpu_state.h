@@ -17,9 +17,10 @@ namespace shootdown {
 /// Meaning: the TLB holds no entry under the PCID that is older than `generation` (O4). Under
 /// page-table isolation the same holds for the user PCID, unless its bit in `user_pcid_flush_mask`
 /// is set.
+template <Hal H>
 struct AsidState {
-  ContextId context{kNoContext};
-  Generation generation{kNoGeneration};
+  Own<H, ContextId> context{kNoContext};
+  Own<H, Generation> generation{kNoGeneration};
 };
 
 /// 4 KiB pages of the loaded ASID's user half that are to be invalidated on the way to user mode.
@@ -38,25 +39,25 @@ struct alignas(kCacheLine) CpuPrivate {
   typename H::template Atomic<Mm<H>*> loaded_mm{nullptr};
   /// The loaded ASID is a global one. Stored after CR3, before `loaded_mm`, and only if it changes.
   typename H::template Atomic<bool> on_global{false};
-  Asid loaded_asid{0};
-  Asid next_asid{0};
-  std::array<AsidState, kDynamicAsids> asids{};
+  Own<H, Asid> loaded_asid{0};
+  Own<H, Asid> next_asid{0};
+  std::array<AsidState<H>, kDynamicAsids> asids{};
   /// Page-table isolation: bit s + 1 says that ASID s's user PCID must be flushed before user mode
   /// (R9). A user root does not map it: the way to user mode takes it over into its EntryBlock.
-  std::uint16_t user_pcid_flush_mask{0};
+  Own<H, std::uint16_t> user_pcid_flush_mask{0};
   /// A kernel page that is not global was invalidated in the loaded ASID and its user PCID only.
-  bool invalidate_other{false};
+  Own<H, bool> invalidate_other{false};
   /// A flush was answered early and is not done yet: user memory means what it meant before. A word
   /// of its own kind because an NMI on this CPU reads it in the middle of everything.
   typename H::template Atomic<bool> early_acked_flush_pending{false};
   /// The CPU is part of the core, from `initialize_cpu` to `take_cpu_offline`.
-  bool is_up{false};
+  Own<H, bool> is_up{false};
   /// Owner of `request` while a flush that started here is on its way; traps nesting (R10), and
   /// flushes by a CPU that is not up, which has no request to give.
-  bool request_in_use{true};
-  DeferredPages deferred{};
+  Own<H, bool> request_in_use{true};
+  Own<H, DeferredPages> deferred{};
   /// Shadow of CR4, equal to the register whenever interrupts are on (M15).
-  std::uint64_t cr4{0};
+  Own<H, std::uint64_t> cr4{0};
   Counters counters{};
 
   /// Notes that `asid` is loaded now. Release: a flusher that sees the CPU on a global ASID takes
@@ -68,8 +69,9 @@ struct alignas(kCacheLine) CpuPrivate {
     }
   }
   /// What an ASID has recorded; a global ASID records nothing.
-  [[nodiscard]] Generation generation_of(Asid asid) const {
-    return is_global_asid(asid) ? kNoGeneration : asids[asid].generation;
+  [[nodiscard]] Generation generation_of(Asid asid) {
+    if (is_global_asid(asid)) return kNoGeneration;
+    return asids[asid].generation;
   }
 };
 

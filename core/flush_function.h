@@ -55,7 +55,7 @@ template <Hal H>
 template <Hal H>
 [[gnu::always_inline]] inline HandlerOutcome catch_up(System<H>& system, CpuPrivate<H>& own,
                                                       const FlushRequest<H>& request, Mm<H>& mm,
-                                                      AsidState& asid) {
+                                                      AsidState<H>& asid) {
   const Generation wanted = request.generation;
   if (wanted != kNoGeneration && wanted <= asid.generation) return HandlerOutcome::already_fresh;
   // R4, M5: read before the flush below, and this value is what gets recorded. M6: acquire, so that
@@ -106,7 +106,7 @@ template <Hal H>
   // Broadcasts keep a global ASID fresh, and nothing older is cached under one that is new here.
   if (join_global_asid(system, *loaded)) return HandlerOutcome::joined_global;
   if (is_global_asid(self.own.loaded_asid)) return HandlerOutcome::already_fresh;
-  AsidState& asid = self.own.asids[self.own.loaded_asid];
+  AsidState<H>& asid = self.own.asids[self.own.loaded_asid];
   require<H>(asid.context == loaded->context, Rule::r4, "the loaded ASID belongs to another mm");
   return catch_up(system, self.own, request, *loaded, asid);
 }

@@ -51,6 +51,25 @@ concept HalPerCpu = requires {
   { H::enable_preemption() };
 };
 
+namespace internal {
+
+template <class H, class T>
+struct OwnField {
+  using Type = T;
+};
+template <class H, class T>
+  requires requires { typename H::template Own<T>; }
+struct OwnField<H, T> {
+  using Type = typename H::template Own<T>;
+};
+
+}  // namespace internal
+
+/// A plain field that code of one CPU uses and no other: a `T`, unless the HAL has a class of its
+/// own for these, in whose place an interrupt can come. A T converts to that class and back.
+template <class H, class T>
+using Own = typename internal::OwnField<H, T>::Type;
+
 /// Maskable interrupts of this CPU. `in_interrupt()` is true in handlers of interrupts and NMIs.
 template <class H>
 concept HalInterrupts = requires {

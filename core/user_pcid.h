@@ -53,7 +53,7 @@ void prepare_return_to_user(System<H>& system, EntryBlock<H>& block) {
   const auto bit = static_cast<std::uint16_t>(1U << pcid_of(asid));
   const bool flushes = !system.config.processor.pcid || (own.user_pcid_flush_mask & bit) != 0;
   block.user_cr3 = user_cr3_value(system, loaded, asid) | (flushes ? 0 : kCr3KeepEntries);
-  block.pages = flushes ? DeferredPages{} : own.deferred;
+  block.pages = flushes ? DeferredPages{} : DeferredPages(own.deferred);
   own.user_pcid_flush_mask &= static_cast<std::uint16_t>(~bit);
   own.deferred = {};
   const std::uint64_t keep = system.config.processor.pcid ? kCr3KeepEntries : 0;
@@ -120,8 +120,8 @@ namespace internal {
 template <Hal H>
 void defer_user_pages(const System<H>& system, CpuPrivate<H>& own, VirtAddr start, VirtAddr end) {
   ++own.counters.user_pcid_deferred;
-  if (own.deferred.empty()) {
-    own.deferred = {.start = start, .end = end};
+  if (DeferredPages(own.deferred).empty()) {
+    own.deferred = DeferredPages{.start = start, .end = end};
     return;
   }
   own.deferred = {};
@@ -132,7 +132,7 @@ void defer_user_pages(const System<H>& system, CpuPrivate<H>& own, VirtAddr star
 template <Hal H>
 void escalate_deferred_pages(System<H>& system) {
   CpuPrivate<H>& own = system.self().own;
-  if (own.deferred.empty()) return;
+  if (DeferredPages(own.deferred).empty()) return;
   own.deferred = {};
   mark_user_pcid(system, own, own.loaded_asid);
 }

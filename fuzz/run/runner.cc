@@ -36,7 +36,7 @@ host::Setup Runner::setup_of(const Scenario& scenario) {
                        .nmi = header.nmi ? &SimKernel::nmi : nullptr,
                        .reschedule = &SimKernel::reschedule,
                        .argument = &sim_},
-          .exploration = {.step_limit = kStepLimit},
+          .exploration = {.step_limit = kStepLimit, .own_fields = header.own_fields},
           .observer = &oracles_};
 }
 

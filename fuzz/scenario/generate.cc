@@ -204,6 +204,9 @@ Shape draw_shape(std::uint64_t seed, const GenerateOptions& options) {
   return shape;
 }
 
+/// A focus draws one more switch among so many, so that seeds mean what they meant.
+constexpr unsigned kSwitchesBesideFocus = 20;
+
 /// The configuration of a focus: mostly nothing but what belongs to it.
 void set_focus(std::uint64_t seed, const Focus& focus, Header& header) {
   Random random(seed ^ 0x85ebca6b);
@@ -212,8 +215,7 @@ void set_focus(std::uint64_t seed, const Focus& focus, Header& header) {
   header.cpus = static_cast<std::uint8_t>(cpus);
   if (random.chance(1, 4)) header.mms = static_cast<std::uint8_t>(random.between(1, kMaxMms));
   if (random.chance(1, 8)) {
-    const HeaderSwitch& one =
-        kHeaderSwitches[random.below(static_cast<unsigned>(kHeaderSwitches.size()))];
+    const HeaderSwitch& one = kHeaderSwitches[random.below(kSwitchesBesideFocus)];
     if (one.is_drawn) header.*one.field = !(header.*one.field);
   }
   if (random.chance(1, 8)) header.ceiling = static_cast<std::uint8_t>(random.below(kMaxCeiling));

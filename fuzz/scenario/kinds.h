@@ -213,6 +213,7 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"latitude", &Header::latitude, false, true},
     HeaderSwitch{"plain_pte", &Header::plain_pte, false, true},
     HeaderSwitch{"weak_ipi", &Header::weak_ipi, false, true},
+    HeaderSwitch{"own_fields", &Header::own_fields, false, true},
 };
 // The fields that are no switches: cpus, mms, pcid, concurrent, ceiling, backend.
 static_assert(sizeof(Header) == kHeaderSwitches.size() + 6, "each switch of the header has a row");

@@ -72,11 +72,12 @@ struct Header {
   bool compiler_reordering{false};  // the same, and a compiler reorders; `tso` is not asked then
   bool nmi{false};                  // NMIs arrive, and their handler reads user memory
   bool device{false};               // a device with a TLB of its own walks the page tables
-  bool faults{false};     // interrupts get lost or double, and generations are near their end
-  bool small{false};      // lists hold two or three elements, and so are full soon
-  bool latitude{false};   // the processor does what manuals permit and few do
-  bool plain_pte{false};  // the memory manager stores to page tables plainly where it may
-  bool weak_ipi{false};   // MFENCE and locked stores hold no x2APIC command back
+  bool faults{false};      // interrupts get lost or double, and generations are near their end
+  bool small{false};       // lists hold two or three elements, and so are full soon
+  bool latitude{false};    // the processor does what manuals permit and few do
+  bool plain_pte{false};   // the memory manager stores to page tables plainly where it may
+  bool weak_ipi{false};    // MFENCE and locked stores hold no x2APIC command back
+  bool own_fields{false};  // interrupts and NMIs come before accesses to a CPU's plain fields, too
   Backend backend{Backend::native};
   friend bool operator==(const Header&, const Header&) = default;
 };

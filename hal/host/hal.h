@@ -14,6 +14,7 @@
 #include "hal/host/atomic.h"
 #include "hal/host/hypervisor.h"
 #include "hal/host/machine.h"
+#include "hal/host/own.h"
 #include "hal/host/race_detector.h"
 
 namespace shootdown::host {
@@ -24,6 +25,8 @@ struct HostHal {
 
   template <class T>
   using Atomic = HostAtomic<T>;
+  template <class T>
+  using Own = HostOwn<T>;
 
   static void full_fence(Site where = Site::current()) { instructions()->full_fence(where); }
   static CpuId this_cpu() { return current_machine->running().id; }

@@ -22,6 +22,7 @@ void Scheduler::prepare() {
   unfinished_ = machine_.cpu_count();
   done_ = false;
   own_steps_ = false;
+  own_fields_ = false;
   have_action_ = false;
   stall_rounds_ = 0;
 }
@@ -35,6 +36,7 @@ void Scheduler::start() {
   next_stop_ = 0;
   const Exploration& exploration = machine_.setup().exploration;
   own_steps_ = exploration.controller != nullptr && exploration.own_accesses;
+  own_fields_ = exploration.own_fields;
   if (!machine_.controlled().is_on()) fetch_action();
 }
 

@@ -48,6 +48,12 @@ class Scheduler {
       interrupt();
     }
   }
+  /// The same before an access to a plain field of the CPU.
+  void own_field_access() {
+    if (own_fields_) [[unlikely]] {
+      own_access();
+    }
+  }
   /// The choice point inside an instruction: no interrupt is taken.
   void visible_uninterrupted() {
     if (++step_ >= next_stop_) [[unlikely]] {
@@ -124,6 +130,7 @@ class Scheduler {
   CpuId unfinished_{0};
   bool done_{false};
   bool own_steps_{false};  // a controller is asked before accesses to own words
+  bool own_fields_{false};
   bool have_action_{false};
   Action action_{};  // the schedule's next, due at next_stop_
   unsigned stall_rounds_{0};

@@ -100,6 +100,8 @@ struct Exploration {
   /// Interrupts and NMIs may come before accesses to the CPU's own words, too. No other CPU acts
   /// there.
   bool own_accesses{false};
+  /// Accesses to plain fields count among those to own words, also under a schedule.
+  bool own_fields{false};
   /// For each of these addresses, at most 31, each CPU takes one NMI at some moment, whose handler
   /// is to read the address.
   std::vector<VirtAddr> nmis{};

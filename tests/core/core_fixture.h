@@ -82,7 +82,7 @@ struct CoreFixture {
   }
   Mm<H>* loaded(CpuId cpu) { return system.cpus[cpu].own.loaded_mm.peek(); }
   CpuPrivate<H>& own(CpuId cpu) { return system.cpus[cpu].own; }
-  AsidState& loaded_asid(CpuId cpu) { return own(cpu).asids[own(cpu).loaded_asid]; }
+  AsidState<H>& loaded_asid(CpuId cpu) { return own(cpu).asids[own(cpu).loaded_asid]; }
 
   void name_everything() {
     const auto under = [](const std::string& prefix) {

@@ -271,7 +271,7 @@ TEST(Asids, WithoutPcidsThereIsOneAndEveryLoadFlushes) {
 
 TEST(R13, AContextIsNotMatchedByAnEmptyAsid) {
   TwoCpus fixture;
-  for (const AsidState& asid : fixture.own(0).asids) {
+  for (const AsidState<H>& asid : fixture.own(0).asids) {
     if (asid.context == kNoContext) EXPECT_EQ(asid.generation, kNoGeneration);
   }
   fixture.with_interrupts_off(0, [&] {

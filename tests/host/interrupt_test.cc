@@ -82,6 +82,60 @@ TEST(Interrupt, ThatIsHeldBackArrivesBetweenLoadsOfTheCpusOwnWords) {
   }
 }
 
+/// Two words of one CPU, which both CPUs of a run here treat as their own.
+struct TwoWords {
+  std::uint64_t first{0};
+  std::uint64_t second{0};
+};
+
+/// What CPU 1 finds if an interrupt that adds one to both words is held back for `steps` of its
+/// operations: a visible one, then `use` of the words.
+template <class Use>
+std::uint64_t after_hold(bool own_fields, std::uint64_t steps, Use use) {
+  MachineFixture fixture({.hardware = {.cpus = 2}, .exploration = {.own_fields = own_fields}});
+  Word ready;
+  HostOwn<std::uint64_t> number;
+  HostOwn<TwoWords> words;
+  std::uint64_t seen = 0;
+  fixture.on_interrupt([&] {
+    number = number + 1;
+    words = TwoWords{.first = 1, .second = 1};
+  });
+  fixture.at(0, EventKind::hold, 1, steps);
+  fixture.on(0, [&] {
+    interrupt(1);
+    ready.store(1, std::memory_order_release);
+  });
+  fixture.on(1, [&] {
+    static_cast<void>(ready.load(std::memory_order_acquire));
+    seen = use(number, words);
+  });
+  EXPECT_FALSE(fixture.run().failed());
+  return seen;
+}
+
+TEST(Interrupt, ThatIsHeldBackArrivesBetweenAccessesToPlainFields) {
+  const auto add = [](auto& number, auto& /*words*/) {
+    number = number + 1;
+    return std::uint64_t{number};
+  };
+  EXPECT_EQ(after_hold(true, 1, add), 2u) << "before the read";
+  EXPECT_EQ(after_hold(true, 2, add), 1u) << "between the read and the write: an addition is lost";
+  EXPECT_EQ(after_hold(true, 3, add), 2u) << "behind the write";
+  for (const std::uint64_t steps : {1, 2, 3}) EXPECT_EQ(after_hold(false, steps, add), 1u);
+}
+
+TEST(Interrupt, FindsALongPlainFieldHalfChanged) {
+  const auto read = [](auto& /*number*/, auto& words) {
+    const TwoWords found = words;
+    return (found.first * 2) + found.second;
+  };
+  EXPECT_EQ(after_hold(true, 1, read), 3u);
+  EXPECT_EQ(after_hold(true, 2, read), 1u) << "the first word from before, the second from after";
+  EXPECT_EQ(after_hold(true, 3, read), 0u);
+  EXPECT_EQ(after_hold(false, 2, read), 0u);
+}
+
 TEST(Interrupt, ThatGetsLostIsSentAgainWhenSomebodyHasWaitedForLong) {
   for (const bool reports : {true, false}) {
     Pair pair;

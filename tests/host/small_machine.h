@@ -27,6 +27,7 @@ class SmallMachine {
     lab_.restart(setup_for(controller));
     for (auto& word : words_) word.poke(0);
     for (auto& word : own_) word.poke(0);
+    fields_ = {};
     for (auto& seen : seen_) seen.clear();
     if (program_.uses_pages()) build_tables();
     for (CpuId cpu = 0; cpu < program_.cpus; ++cpu) {
@@ -52,6 +53,7 @@ class SmallMachine {
     }
     for (const auto& word : words_) text += std::to_string(word.peek()) + ",";
     for (const auto& word : own_) text += std::to_string(word.peek()) + ",";
+    for (const auto& field : fields_) text += std::to_string(field.peek()) + ",";
     if (program_.uses_pages()) {
       for (const std::uint64_t* entry : entries_) text += std::to_string(*entry) + ",";
       for (const std::uint32_t frame : frames_) {
@@ -92,7 +94,7 @@ class SmallMachine {
     exploration.stall_limit = program_.losses != 0 ? kStallLimit : 0;
     exploration.preemptions = program_.preemptions;
     exploration.migrations = program_.migrations;
-    exploration.own_accesses = program_.own_accesses;
+    exploration.own_accesses = exploration.own_fields = program_.own_accesses;
     return setup;
   }
 
@@ -217,6 +219,11 @@ class SmallMachine {
     } else if (op.kind == SmallOp::own_store) {
       auto& mine = own_[machine.running().id];
       mine.store(mine.owner_load() + 1, std::memory_order_relaxed);
+    } else if (op.kind == SmallOp::field_load) {
+      saw(fields_[machine.running().id]);
+    } else if (op.kind == SmallOp::field_add) {
+      HostOwn<std::uint32_t>& mine = fields_[machine.running().id];
+      mine = mine + 1;
     } else {
       unsigned pauses = 0;
       while (words_[op.object].load(std::memory_order_relaxed) == 0) {
@@ -231,6 +238,7 @@ class SmallMachine {
   MachineFixture lab_;
   std::array<HostAtomic<std::uint32_t>, 2> words_;
   std::array<HostAtomic<std::uint32_t>, SmallProgram::kMaxCpus> own_;
+  std::array<HostOwn<std::uint32_t>, SmallProgram::kMaxCpus> fields_;
   std::array<std::vector<std::uint64_t>, SmallProgram::kMaxCpus> seen_;
   std::array<std::uint64_t*, 3> entries_{};  // of both pages, and of their page table
   std::array<std::uint32_t, 2> other_{};

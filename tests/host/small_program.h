@@ -40,6 +40,8 @@ struct SmallOp {
     stay,          // preemption is off from here on
     own_load,      // of a word of this CPU, which its handlers write
     own_store,
+    field_load,         // of a plain field of this CPU
+    field_add,          // in two accesses
     remap_plainly,      // by a plain store
     ordered_interrupt,  // what orders stores before it, and the interrupt
   };
@@ -182,8 +184,8 @@ inline void add_actor(SmallProgram& program, Actor actor, SmallRandom& random) {
     case Actor::own:
       program.own_accesses = true;
       program.nmis = random.below(2);
-      program.nmi_handler = {random.op({own_load, own_store, load})};
-      program.handler = {random.op({own_load, own_store, own_store, store})};
+      program.nmi_handler = {random.op({own_load, own_store, field_load, field_add, load})};
+      program.handler = {random.op({own_load, own_store, field_load, field_add, store})};
       break;
   }
 }
@@ -198,7 +200,7 @@ inline SmallProgram random_program(Actor actor, std::uint64_t seed) {
       {load, interrupt, interrupt, await_answer, off},
       {load, store, exchange, interrupt, off, on, read_page, write_page, remap},
       {load, store, exchange, interrupt, off, on, await, stay},
-      {own_load, own_load, own_store, load, store, interrupt, off, on},
+      {own_load, own_store, field_load, field_add, field_add, load, store, interrupt, off, on},
   }};
   SmallRandom random((seed * kActorStride) + static_cast<unsigned>(actor));
   SmallProgram program;

@@ -309,8 +309,10 @@ TEST(O32, FiresWhenACpuChangesItsStateOnAUserRoot) {
 TEST(O32, FiresWhicheverFieldOfItsStateTheCpuChanges) {
   using Own = CpuPrivate<HostHal>;
   const std::vector<void (*)(Own&)> changes = {
-      [](Own& own) { own.next_asid ^= 1; },         [](Own& own) { own.asids[2].generation += 1; },
-      [](Own& own) { own.deferred.end += 0x1000; }, [](Own& own) { own.on_global.poke(true); },
+      [](Own& own) { own.next_asid = own.next_asid ^ 1; },
+      [](Own& own) { own.asids[2].generation = own.asids[2].generation + 1; },
+      [](Own& own) { own.deferred = DeferredPages{.end = own.deferred.peek().end + 0x1000}; },
+      [](Own& own) { own.on_global.poke(true); },
       [](Own& own) { own.is_up = false; },
   };
   for (const auto change : changes) {
@@ -359,7 +361,7 @@ struct OldAsid {
   OldAsid(OracleFixture& fixture, Generation generation, bool with_entries) : snapshot(fixture) {
     if (with_entries) fixture.after(TraceKind::switch_begin, 1, [this] { snapshot.take(1); });
     fixture.before_change = [this, &fixture, generation](CpuId cpu) {
-      const auto& asids = fixture.own(1).asids;
+      auto& asids = fixture.own(1).asids;
       const bool clean = fixture.machine.cpu(1).tlb.entries.size() == 0 &&
                          asids[0].context == fixture.system().kernel_mm.context &&
                          asids[1].context == kNoContext;
@@ -385,7 +387,8 @@ TEST(O24, LeavesAnAsidAloneThatASwitchWouldFlushOrThatIsEmpty) {
     OracleFixture fixture;
     const OldAsid asid(fixture, behind ? kNoGeneration : kFirstGeneration, /*with_entries=*/behind);
     fixture.expect_clean(away_and_back());
-    EXPECT_EQ(fixture.own(1).asids[4].context, fixture.core_mm(0).context) << "nothing was tried";
+    EXPECT_EQ(fixture.own(1).asids[4].context.peek(), fixture.core_mm(0).context)
+        << "nothing was tried";
   }
 }
 

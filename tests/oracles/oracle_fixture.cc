@@ -193,8 +193,8 @@ void OracleFixture::perform(CpuId cpu, const std::vector<Step>& steps) {
 
 // ---- What tests meddle with
 
-AsidState& OracleFixture::asid_of(CpuId cpu, unsigned mm) {
-  for (AsidState& asid : own(cpu).asids) {
+AsidState<HostHal>& OracleFixture::asid_of(CpuId cpu, unsigned mm) {
+  for (AsidState<HostHal>& asid : own(cpu).asids) {
     if (asid.context == core_mm(mm).context) return asid;
   }
   ADD_FAILURE() << "no ASID";

@@ -83,10 +83,10 @@ class OracleFixture final : public host::Observer {
   System<HostHal>& system() { return sim.system(); }
   CpuPrivate<HostHal>& own(CpuId cpu) { return system().cpus[cpu].own; }
   Mm<HostHal>* loaded(CpuId cpu) { return own(cpu).loaded_mm.peek(); }
-  AsidState& loaded_asid(CpuId cpu) { return own(cpu).asids[own(cpu).loaded_asid]; }
+  AsidState<HostHal>& loaded_asid(CpuId cpu) { return own(cpu).asids[own(cpu).loaded_asid]; }
   Mm<HostHal>& core_mm(unsigned mm) { return sim.mm(mm).core; }
   /// The ASID of `cpu` that holds `mm`. There must be one.
-  AsidState& asid_of(CpuId cpu, unsigned mm);
+  AsidState<HostHal>& asid_of(CpuId cpu, unsigned mm);
   void set_in_mask(unsigned mm, CpuId cpu, bool member);
   /// Makes the core believe that `cpu` has the kernel's mm loaded.
   void hide_loaded(CpuId cpu);

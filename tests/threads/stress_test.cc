@@ -46,7 +46,7 @@ void expect_cpus_are_fresh(ThreadKernel& kernel) {
     EXPECT_TRUE(loaded->cpus.test(cpu));
     EXPECT_EQ(kernel.cpu(cpu).preemption_off, 0U);
     EXPECT_EQ(kernel.cpu(cpu).cr3 & ~std::uint64_t{0xfff}, loaded->root);
-    for (const AsidState& asid : own.asids) {
+    for (const AsidState<H>& asid : own.asids) {
       for (const Mm<H>& mm : kernel.mms) {
         if (asid.context == mm.context) EXPECT_LE(asid.generation, mm.tlb_gen.owner_load());
       }

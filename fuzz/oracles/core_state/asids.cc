@@ -55,8 +55,8 @@ void AsidChecker::on_translation_left(CpuId cpu, CpuId target, const TlbEntry& e
   const CpuPrivate<host::HostHal>& own = core_.own(target);
   const bool kept = is_global_asid(asid)
                         ? asid == mm.global_asid.peek()
-                        : own.asids[asid].context == mm.context &&
-                              own.asids[asid].generation >= flush.request->generation;
+                        : own.asids[asid].context.peek() == mm.context &&
+                              own.asids[asid].generation.peek() >= flush.request->generation;
   if (!kept || (user_pcid && core_.user_flush_is_pending(target, asid, probe_address(page))))
     return;
   const char* title = "an ASID holds a translation older than the generation it records";
@@ -75,7 +75,7 @@ void AsidChecker::on_kernel_translation_left(CpuId cpu, CpuId target, const TlbE
   // User roots map some of these pages, too, and their entries are paid for on the way there.
   const bool user_pcid = core_.machine().setup().hardware.pcid && (entry.pcid & kUserPcidBit) != 0;
   if (user_pcid && core_.user_flush_is_pending(target, asid)) return;
-  const bool loaded = entry.global || asid == core_.own(target).loaded_asid;
+  const bool loaded = entry.global || asid == core_.loaded_asid(target);
   // Inside a switch an ASID may say that it is fresh already, and CR3 flushes it next.
   if (!loaded &&
       (core_.truth().cpu(target).in_switch || !core_.loads_without_flush(target, asid))) {
@@ -90,7 +90,7 @@ void AsidChecker::on_pointer_left(CpuId target, const PscEntry& pointer) {
   if (!core_.config().isolation.enabled || !core_.config().processor.pcid ||
       core_.truth().cpu(target).in_switch)
     return;
-  const Asid asid = core_.own(target).loaded_asid;
+  const Asid asid = core_.loaded_asid(target);
   if (pointer.pcid != (pcid_of(asid) | kUserPcidBit) || core_.user_flush_is_pending(target, asid))
     return;
   core_.truth().fail(
@@ -101,7 +101,7 @@ void AsidChecker::on_pointer_left(CpuId target, const PscEntry& pointer) {
 }
 
 void AsidChecker::on_loaded(CpuId cpu, const TlbEntry& entry, unsigned page) {
-  const Generation recorded = core_.own(cpu).generation_of(core_.own(cpu).loaded_asid);
+  const Generation recorded = core_.recorded(cpu);
   if (!is_stale_at(entry, recorded)) return;
   core_.truth().fail(
       Oracle::o4, "an ASID holds a translation older than the generation it records",
@@ -111,7 +111,7 @@ void AsidChecker::on_loaded(CpuId cpu, const TlbEntry& entry, unsigned page) {
 }
 
 void AsidChecker::on_kernel_beside(CpuId cpu, const TlbEntry& entry) {
-  const Asid asid = core_.own(cpu).loaded_asid;
+  const Asid asid = core_.loaded_asid(cpu);
   if (!core_.machine().setup().hardware.pcid || entry.pcid != (pcid_of(asid) | kUserPcidBit))
     return;
   if (!core_.user_flush_is_pending(cpu, asid)) report_kernel_switch(core_.truth(), cpu, entry);
@@ -120,9 +120,9 @@ void AsidChecker::on_kernel_beside(CpuId cpu, const TlbEntry& entry) {
 void AsidChecker::check_user_pcid(CpuId cpu) const {
   if (!core_.config().isolation.enabled || !core_.config().processor.pcid) return;
   const Truth& truth = core_.truth();
-  const Asid asid = core_.own(cpu).loaded_asid;
+  const Asid asid = core_.loaded_asid(cpu);
   const unsigned mm = truth.cpu(cpu).mm;
-  const Generation recorded = core_.own(cpu).generation_of(asid);
+  const Generation recorded = core_.recorded(cpu);
   for (const TlbEntry& entry : core_.machine().cpu(cpu).tlb.entries) {
     if (entry.pcid != (pcid_of(asid) | kUserPcidBit) || entry.from.mm == kKernelMm) continue;
     const bool foreign = entry.from.mm != mm || entry.from.life != truth.mm(entry.from.mm).life;

@@ -13,12 +13,14 @@ std::uint64_t checksum_of(const CpuPrivate<host::HostHal>& own) {
                invalidate_other, early_acked_flush_pending, is_up, request_in_use, deferred, cr4,
                counters] = own;
   static_cast<void>(counters);
-  const auto& [deferred_start, deferred_end] = deferred;
-  std::uint64_t sum =
-      checksum(loaded_mm.peek(), on_global.peek(), loaded_asid, next_asid, user_pcid_flush_mask,
-               invalidate_other, early_acked_flush_pending.peek(), is_up, request_in_use,
-               deferred_start, deferred_end, cr4);
-  for (const auto& [context, generation] : asids) sum = checksum(sum, context, generation);
+  const auto& [deferred_start, deferred_end] = deferred.peek();
+  std::uint64_t sum = checksum(
+      loaded_mm.peek(), on_global.peek(), loaded_asid.peek(), next_asid.peek(),
+      user_pcid_flush_mask.peek(), invalidate_other.peek(), early_acked_flush_pending.peek(),
+      is_up.peek(), request_in_use.peek(), deferred_start, deferred_end, cr4.peek());
+  for (const auto& [context, generation] : asids) {
+    sum = checksum(sum, context.peek(), generation.peek());
+  }
   return sum;
 }
 
@@ -45,7 +47,7 @@ void BookkeepingChecker::check_paid(CpuId cpu) const {
     return;
   // What a global ASID holds the broadcast drops, and the initiator waits for that before it
   // returns.
-  if (is_global_asid(core_.own(cpu).loaded_asid)) return;
+  if (is_global_asid(core_.loaded_asid(cpu))) return;
   for (const host::TlbEntry& entry : hardware.tlb.entries) {
     if (entry.from.mm != mm || entry.from.life != truth.mm(mm).life) continue;
     if (entry.pcid != core_.machine().pcid_of(hardware.cr3)) continue;
@@ -62,7 +64,8 @@ void BookkeepingChecker::on_switch_end(CpuId cpu) const {
   const auto& asids = core_.own(cpu).asids;
   for (Asid a = 0; a < kDynamicAsids; ++a) {
     for (Asid b = a + 1; b < kDynamicAsids; ++b) {
-      if (asids[a].context == kNoContext || asids[a].context != asids[b].context) continue;
+      const ContextId context = asids[a].context.peek();
+      if (context == kNoContext || context != asids[b].context.peek()) continue;
       core_.truth().fail(Oracle::o14, "two ASIDs of a CPU name the same mm",
                          cpu_name(cpu) + " may load the older of the two.", {},
                          core_.truth().event(cpu, "ends a switch"));

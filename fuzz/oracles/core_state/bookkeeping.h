@@ -73,7 +73,7 @@ class BookkeepingChecker {
       if (const char* disagrees = what_disagrees(cpu, loaded); disagrees != nullptr) {
         report_disagreement(cpu, disagrees);
       }
-      if (core_.machine().cpu(cpu).cr4 != core_.own(cpu).cr4) report_cr4(cpu);
+      if (core_.machine().cpu(cpu).cr4 != core_.own(cpu).cr4.peek()) report_cr4(cpu);
     }
     if (core_.laziness(cpu).lazy && loaded != nullptr && loaded->is_kernel) report_lazy(cpu);
   }
@@ -82,7 +82,7 @@ class BookkeepingChecker {
   [[nodiscard]] const char* what_disagrees(CpuId cpu, const Mm<host::HostHal>* loaded) const {
     const CpuPrivate<host::HostHal>& own = core_.own(cpu);
     const host::HostCpu& hardware = core_.machine().cpu(cpu);
-    const Asid asid = own.loaded_asid;
+    const Asid asid = own.loaded_asid.peek();
     if (loaded == nullptr) return "says that it is inside a switch.";
     if (hardware.cr3 != (core_.sim().in_user_mode(cpu)
                              ? user_cr3_value(core_.system(), *loaded, asid)
@@ -93,7 +93,7 @@ class BookkeepingChecker {
       return "is wrong about whether the ASID is global.";
     }
     if (is_global_asid(asid) ? loaded->global_asid.seen_by(hardware) != asid
-                             : own.asids[asid].context != loaded->context) {
+                             : own.asids[asid].context.peek() != loaded->context) {
       return "names an ASID that belongs to another mm.";
     }
     return nullptr;

@@ -14,30 +14,31 @@ void Core::start() {
 }
 
 bool Core::user_flush_is_pending(CpuId cpu, Asid asid) const {
-  if (((own(cpu).user_pcid_flush_mask >> pcid_of(asid)) & 1) != 0) return true;
+  if (((own(cpu).user_pcid_flush_mask.peek() >> pcid_of(asid)) & 1) != 0) return true;
   // The load of the user root is still to come, and it flushes.
-  return asid == own(cpu).loaded_asid && sim_->goes_to_user_mode(cpu) &&
+  return asid == loaded_asid(cpu) && sim_->goes_to_user_mode(cpu) &&
          !truth_.cpu(cpu).on_user_root && (sim_->entry_block(cpu).user_cr3 & kCr3KeepEntries) == 0;
 }
 
 bool Core::user_flush_is_pending(CpuId cpu, Asid asid, VirtAddr address) const {
   if (user_flush_is_pending(cpu, asid)) return true;
-  if (asid != own(cpu).loaded_asid) return false;
+  if (asid != loaded_asid(cpu)) return false;
   const auto in = [&](const DeferredPages& pages) {
     return !pages.empty() && holds_part_of(address, pages.start, pages.end);
   };
-  return in(own(cpu).deferred) ||
+  return in(own(cpu).deferred.peek()) ||
          (sim_->goes_to_user_mode(cpu) && in(sim_->entry_block(cpu).pages));
 }
 
 bool Core::loads_without_flush(CpuId cpu, Asid asid) const {
   if (is_global_asid(asid)) return true;
-  const AsidState& state = own(cpu).asids[asid];
-  if (state.context == kNoContext || own(cpu).invalidate_other) return false;
+  const AsidState<HostHal>& state = own(cpu).asids[asid];
+  const ContextId context = state.context.peek();
+  if (context == kNoContext || own(cpu).invalidate_other.peek()) return false;
   const auto keeps = [&](const Mm<HostHal>& mm) {
-    if (mm.context != state.context) return false;
+    if (mm.context != context) return false;
     machine().record_access(&mm.tlb_gen, false);
-    return state.generation >= mm.tlb_gen.peek();
+    return state.generation.peek() >= mm.tlb_gen.peek();
   };
   for (unsigned mm = 0; mm < truth_.mms(); ++mm) {
     if (keeps(core_mm(mm))) return true;
@@ -51,8 +52,8 @@ bool Core::trusts(CpuId cpu, std::uint16_t pcid, bool global) const {
   if (kernel_half == 0) return false;
   const auto asid = static_cast<Asid>(kernel_half - 1U);
   const bool owed =
-      pcid != kernel_half && ((own(cpu).user_pcid_flush_mask >> kernel_half) & 1) != 0;
-  return !owed && (asid == own(cpu).loaded_asid || loads_without_flush(cpu, asid));
+      pcid != kernel_half && ((own(cpu).user_pcid_flush_mask.peek() >> kernel_half) & 1) != 0;
+  return !owed && (asid == loaded_asid(cpu) || loads_without_flush(cpu, asid));
 }
 
 }  // namespace shootdown::fuzz

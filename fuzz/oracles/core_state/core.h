@@ -26,6 +26,12 @@ class Core {
   [[nodiscard]] const CpuPrivate<host::HostHal>& own(CpuId cpu) const {
     return system().cpus[cpu].own;
   }
+  [[nodiscard]] Asid loaded_asid(CpuId cpu) const { return own(cpu).loaded_asid.peek(); }
+  /// What the loaded ASID has recorded; a global one records nothing.
+  [[nodiscard]] Generation recorded(CpuId cpu) const {
+    const Asid asid = loaded_asid(cpu);
+    return is_global_asid(asid) ? kNoGeneration : own(cpu).asids[asid].generation.peek();
+  }
   /// What the CPU takes for loaded, as it sees that itself; null inside a switch.
   [[nodiscard]] const Mm<host::HostHal>* loaded(CpuId cpu) const {
     return own(cpu).loaded_mm.seen_by(machine().cpu(cpu));

@@ -15,7 +15,7 @@ void GenerationChecker::start() {
 }
 
 void GenerationChecker::report_too_new(CpuId cpu, const Mm<HostHal>& mm) const {
-  const Generation recorded = core_.own(cpu).generation_of(core_.own(cpu).loaded_asid);
+  const Generation recorded = core_.recorded(cpu);
   core_.truth().fail(Oracle::o3, "an ASID is newer than its address space",
                      cpu_name(cpu) + " recorded generation " + std::to_string(recorded) + ", " +
                          mm_name(core_.sim().index_of(mm)) + " is at " +

@@ -21,11 +21,11 @@ class GenerationChecker {
   void after_change(CpuId cpu) {
     const Mm<host::HostHal>* loaded = core_.loaded(cpu);
     if (loaded == nullptr || loaded->is_kernel) return;
-    const CpuPrivate<host::HostHal>& own = core_.own(cpu);
     const Generation now = loaded->tlb_gen.peek();
+    const Asid asid = core_.loaded_asid(cpu);
     const bool owned =
-        !is_global_asid(own.loaded_asid) && own.asids[own.loaded_asid].context == loaded->context;
-    if (owned && own.generation_of(own.loaded_asid) > now) report_too_new(cpu, *loaded);
+        !is_global_asid(asid) && core_.own(cpu).asids[asid].context.peek() == loaded->context;
+    if (owned && core_.recorded(cpu) > now) report_too_new(cpu, *loaded);
     Generation& last = last_[core_.sim().index_of(*loaded)];
     if (now < last) report_backwards(cpu, *loaded, last);
     last = now;

@@ -21,7 +21,7 @@ void HandoverChecker::on_bump(CpuId cpu, unsigned mm, Generation generation) {
 void HandoverChecker::on_recorded(CpuId cpu) const {
   const unsigned mm = core_.sim().mm_of(core_.loaded(cpu));
   if (mm == kNoMm) return;
-  const Generation recorded = core_.own(cpu).generation_of(core_.own(cpu).loaded_asid);
+  const Generation recorded = core_.recorded(cpu);
   const auto& bumps = bumps_[mm];
   const auto found = std::find_if(bumps.rbegin(), bumps.rend(), [&](const Made& made) {
     return made.what == recorded && made.life == core_.truth().mm(mm).life;

@@ -88,7 +88,7 @@ void check_ring(Report& report) {
   const auto asids = own.asids;
   for (std::size_t i = kRecycled - kDynamicAsids; i < kRecycled; ++i) {
     bool found = false;
-    for (const AsidState& asid : asids) found = found || asid.context == mms[i].core.context;
+    for (const AsidState<Hal>& asid : asids) found = found || asid.context == mms[i].core.context;
     report.expect(found, "the mms visited last have the ASIDs");
   }
   const Asid cursor = own.next_asid;
