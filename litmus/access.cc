@@ -7,12 +7,17 @@ namespace shootdown::host::litmus {
 
 namespace {
 
-constexpr std::uint64_t kEntryFlags =
-    kPtePresent | kPteWritable | kPteUser | kPteAccessed | kPteDirty | kPteGlobal | kPteLarge;
-constexpr std::uint64_t kEntryFrame = ~(kAddressStep - 1);
+constexpr std::uint64_t kKnownFlags = kPtePresent | kPteWritable | kPteUser | kPteAccessed |
+                                      kPteDirty | kPteGlobal | kPteLarge | kPteNoExecute;
+constexpr std::uint64_t kEntryFrame = ~kEntryFlags;
 
 constexpr std::uint64_t flags_of(const Entry& entry) {
-  return entry.upper ? kEntryFlags : kEntryFlags & ~kPteLarge;
+  return entry.upper ? kKnownFlags : kKnownFlags & ~kPteLarge;
+}
+
+/// Handlers are the kernel's.
+Mode mode_of(const HostCpu& cpu) {
+  return cpu.in_interrupt || cpu.in_nmi ? Mode::supervisor : Mode::user;
 }
 
 }  // namespace
@@ -91,7 +96,9 @@ std::optional<std::uint64_t> Bench::read(const Operand& operand, std::uint8_t wi
   if (cell.is_entry) return from_machine(machine_.memory().read_word(entry_of_[cell.index]));
   demand_size(operand, cell.index, width, thread);
   if (test_.locations[cell.index].place == Place::page) {
-    const auto value = machine_.translation().load(test_.locations[cell.index].address);
+    const auto value = machine_.translation().load(
+        test_.locations[cell.index].address,
+        {.fetch = thread.at->executes, .mode = mode_of(machine_.running())});
     if (!value) {
       ++faults_[machine_.running().id];
       return {};
@@ -117,7 +124,9 @@ void Bench::write(const Operand& operand, std::uint8_t width, std::uint64_t valu
     machine_.memory().barrier(machine_.running());
   } else if (test_.locations[cell.index].place == Place::page) {
     const VirtAddr page = test_.locations[cell.index].address;
-    if (machine_.translation().store(page, sign_extended(value, width)) == AccessResult::fault) {
+    const Mode mode = mode_of(machine_.running());
+    if (machine_.translation().store(page, sign_extended(value, width), mode) ==
+        AccessResult::fault) {
       ++faults_[machine_.running().id];
     }
   } else {
@@ -133,7 +142,8 @@ std::optional<std::uint64_t> Bench::modify(const Instruction& made, const Operan
   }
   demand_size(destination, cell.index, made.width, thread);
   if (test_.locations[cell.index].place == Place::page) {
-    std::uint64_t* word = machine_.translation().modify(test_.locations[cell.index].address);
+    std::uint64_t* word = machine_.translation().modify(test_.locations[cell.index].address,
+                                                        mode_of(machine_.running()));
     if (word == nullptr) {
       ++faults_[machine_.running().id];
       return {};

@@ -12,7 +12,7 @@ namespace shootdown::host::litmus {
 namespace {
 
 constexpr std::uint64_t kTableBits = kPtePresent | kPteWritable | kPteUser;
-constexpr std::uint64_t kFlagBits = kAddressStep - 1;
+constexpr std::uint64_t kFlagBits = kEntryFlags;
 constexpr std::uint32_t kMainMm = 1;
 
 }  // namespace
@@ -216,6 +216,10 @@ std::int64_t Bench::field_of(Field field, std::uint64_t entry) {
       return (entry & kPteLarge) != 0 ? 1 : 0;
     case Field::global:
       return (entry & kPteGlobal) != 0 ? 1 : 0;
+    case Field::user:
+      return (entry & kPteUser) != 0 ? 1 : 0;
+    case Field::nx:
+      return (entry & kPteNoExecute) != 0 ? 1 : 0;
   }
   return static_cast<std::int64_t>(entry);
 }

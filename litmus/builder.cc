@@ -13,14 +13,16 @@ struct Flag {
   std::string_view name;
   std::uint64_t bit;
 };
-constexpr std::array<Flag, 8> kFlags{{{"present", kPtePresent},
-                                      {"writable", kPteWritable},
-                                      {"accessed", kPteAccessed},
-                                      {"dirty", kPteDirty},
-                                      {"global", kPteGlobal},
-                                      {"large", kPteLarge},
-                                      {"user", kPteUser},
-                                      {"readonly", 0}}};
+constexpr std::array<Flag, 10> kFlags{{{"present", kPtePresent},
+                                       {"writable", kPteWritable},
+                                       {"accessed", kPteAccessed},
+                                       {"dirty", kPteDirty},
+                                       {"global", kPteGlobal},
+                                       {"large", kPteLarge},
+                                       {"user", kPteUser},
+                                       {"supervisor", 0},
+                                       {"nx", kPteNoExecute},
+                                       {"readonly", 0}}};
 
 std::string_view without_suffix(std::string_view text, std::string_view suffixes) {
   if (!text.empty() && suffixes.find(text.back()) != std::string_view::npos) text.remove_suffix(1);
@@ -287,26 +289,28 @@ std::uint64_t Builder::entry_value(Piece text, const Entry& of) {
     const auto* const flag = find_flag(part);
     if (lower(part.text) == "absent") continue;
     if (flag == kFlags.end() && part.at != parts[0].at) {
-      throw SyntaxError{.at = part.at,
-                        .what = quoted(part.text) +
-                                " is no flag of an entry; they are present, absent, writable, "
-                                "readonly, accessed, dirty, global, user, and large in a PDE"};
+      throw SyntaxError{
+          .at = part.at,
+          .what = quoted(part.text) +
+                  " is no flag of an entry; they are present, absent, writable, "
+                  "readonly, accessed, dirty, global, user, supervisor, nx, and large in a "
+                  "PDE"};
     }
     result |= flag != kFlags.end() ? flag->bit
                                    : named_frame(part, of.maps_page(has("large") ? kPteLarge : 0));
   }
   const bool present = (result & kPtePresent) != 0;
   const bool contradicts = (present && has("absent")) || (has("readonly") && has("writable")) ||
-                           (has("large") && !of.upper);
+                           (has("supervisor") && has("user")) || (has("large") && !of.upper);
   if (contradicts) {
     throw SyntaxError{.at = text.at, .what = quoted(text.text) + " contradicts itself"};
   }
-  if (present && result < kFirstAddress) {
+  if (present && (result & ~kEntryFlags) == 0) {
     throw SyntaxError{.at = text.at,
                       .what = quoted(text.text) + " is present, but names no " +
                               (of.maps_page(result) ? "frame" : "page table")};
   }
-  return result | kPteUser;
+  return has("supervisor") ? result : result | kPteUser;
 }
 
 /// The address of what an entry leads to.

@@ -43,13 +43,15 @@ std::string print_entry(const Test& test, std::uint64_t entry) {
   };
   static constexpr Flag kFlags[] = {{kPtePresent, "present"},   {kPteWritable, "writable"},
                                     {kPteAccessed, "accessed"}, {kPteDirty, "dirty"},
-                                    {kPteLarge, "large"},       {kPteGlobal, "global"}};
-  const Location* frame = location_at(test, entry & ~(kAddressStep - 1));
+                                    {kPteLarge, "large"},       {kPteGlobal, "global"},
+                                    {kPteNoExecute, "nx"}};
+  const Location* frame = location_at(test, entry & ~kEntryFlags);
   std::string text = "(" + (frame == nullptr ? std::string() : frame->name);
   for (const Flag& flag : kFlags) {
     if ((entry & flag.bit) == 0) continue;
     text += (text.size() > 1 ? "," : "") + std::string(flag.name);
   }
+  if ((entry & (kPtePresent | kPteUser)) == kPtePresent) text += ",supervisor";
   if ((entry & kPtePresent) == 0) text += text.size() > 1 ? ",absent" : "absent";
   return text + ")";
 }

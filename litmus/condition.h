@@ -13,7 +13,18 @@ struct Test;
 enum class TermKind : std::uint8_t { constant, reg, fault, gp, location, entry };
 
 /// Part of a page-table entry, or of a register that holds one.
-enum class Field : std::uint8_t { whole, frame, present, writable, accessed, dirty, large, global };
+enum class Field : std::uint8_t {
+  whole,
+  frame,
+  present,
+  writable,
+  accessed,
+  dirty,
+  large,
+  global,
+  user,
+  nx,
+};
 
 /// What is observed when all CPUs are done.
 struct Term {

@@ -12,6 +12,7 @@ const std::map<std::string, Mnemonic, std::less<>>& table() {
       {"nop", {.op = Op::nop}},
       {"endbr64", {.op = Op::nop}},
       {"mov", {.op = Op::mov, .least = 2, .most = 3, .sized = true}},
+      {"fetch", {.op = Op::mov, .least = 2, .most = 2, .sized = true, .executes = true}},
       {"movabs", {.op = Op::mov, .least = 2, .most = 2, .sized = true}},
       {"movzx", {.op = Op::mov, .least = 2, .most = 2, .extends = true}},
       {"movsx", {.op = Op::mov_sign_extended, .least = 2, .most = 2, .extends = true}},

@@ -20,6 +20,7 @@ struct Mnemonic {
   std::uint8_t source_width{0};  // MOVZX and MOVSX in AT&T's spelling
   std::uint8_t condition{0};
   bool is_lfence{false};
+  bool executes{false};
 };
 
 /// `name` in lower case, perhaps with AT&T's suffix for the size. Nothing if it is unknown.

@@ -93,7 +93,7 @@ void Builder::check_places() const {
                             .what = quoted(made.text) + ": " + location.name +
                                     " is a page, and accesses to pages have no memory order"};
         }
-        const bool page_wanted = invalidates(made.op);
+        const bool page_wanted = invalidates(made.op) || made.executes;
         if (location.place == Place::frame || location.place == Place::table) {
           throw SyntaxError{.at = made.at,
                             .what = quoted(made.text) + ": " + location.name +

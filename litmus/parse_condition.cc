@@ -158,15 +158,15 @@ class ConditionParser {
 namespace {
 
 Field field_of(Piece name) {
-  static constexpr std::array<std::string_view, 8> kNames{
-      "", "frame", "present", "writable", "accessed", "dirty", "large", "global"};
-  static_assert(kNames.size() == static_cast<std::size_t>(Field::global) + 1);
+  static constexpr std::array<std::string_view, 10> kNames{
+      "", "frame", "present", "writable", "accessed", "dirty", "large", "global", "user", "nx"};
+  static_assert(kNames.size() == static_cast<std::size_t>(Field::nx) + 1);
   const auto* const found = std::find(kNames.begin() + 1, kNames.end(), lower(name.text));
   if (found == kNames.end()) {
     throw SyntaxError{.at = name.at,
                       .what = quoted(name.text) +
                               " is no part of an entry; they are frame, present, "
-                              "writable, accessed, dirty, large, global"};
+                              "writable, accessed, dirty, large, global, user, nx"};
   }
   return static_cast<Field>(found - kNames.begin());
 }

@@ -32,6 +32,8 @@ std::optional<std::int64_t> bit_number(std::string_view name) {
   if (name == "dirty") return 6;
   if (name == "large") return 7;
   if (name == "global") return 8;
+  if (name == "user") return 2;
+  if (name == "nx") return 63;
   return {};
 }
 

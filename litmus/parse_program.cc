@@ -138,6 +138,7 @@ void Builder::instruction(std::size_t column, Piece text) {
   made.source_width = mnemonic->source_width;
   made.condition = mnemonic->condition;
   made.is_lfence = mnemonic->is_lfence;
+  made.executes = mnemonic->executes;
   const std::size_t count = split(rest, ',').size();
   if (count < mnemonic->least || count > mnemonic->most) {
     throw SyntaxError{.at = text.at,

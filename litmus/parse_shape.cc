@@ -35,6 +35,9 @@ const char* wrong_shape(const Instruction& made) {
       !is_register(to)) {
     return "the destination must be a register";
   }
+  if (made.executes && (!is_register(to) || from.kind != OperandKind::memory)) {
+    return "FETCH reads a page into a register";
+  }
   if (op == Op::lea && from.kind != OperandKind::memory) return "the source must be in memory";
   if ((op == Op::xadd || op == Op::cmpxchg) && !is_register(from)) {
     return "the source must be a register";

@@ -9,22 +9,51 @@ namespace {
 /// The level of an entry that links a page table.
 constexpr unsigned kUpperLevel = 2;
 
-bool is_stored_to(const Test& test, std::size_t page) {
-  return test.has_instruction([&](const Instruction& made) {
-    const auto is_page = [&](const Operand& one) {
-      return one.kind == OperandKind::memory &&
-             (one.has_base || one.has_index || one.location == page);
-    };
-    return is_page(made.operands[0]) || (made.op == Op::xchg && is_page(made.operands[1]));
-  });
+constexpr std::uint64_t kWritable = 2;
+constexpr std::uint64_t kUser = 4;
+constexpr std::uint64_t kNoExecute = std::uint64_t{1} << 63;
+
+/// The rights that accesses to the page need, as bits of an entry that gives them or does not.
+struct Needed {
+  std::uint64_t set{0};
+  std::uint64_t clear{0};
+};
+
+Needed needed_of(const Test& test, std::size_t page) {
+  Needed needed;
+  for (const Column& column : test.columns) {
+    for (const Instruction& made : column.code) {
+      const auto is_page = [&](const Operand& one) {
+        return one.kind == OperandKind::memory &&
+               (one.has_base || one.has_index || one.location == page);
+      };
+      const bool writes = is_page(made.operands[0]);
+      const bool reads = is_page(made.operands[1]);
+      if (writes || (reads && made.op == Op::xchg)) needed.set |= kWritable;
+      if ((writes || reads) && column.role == Role::cpu) needed.set |= kUser;
+      if (reads && made.executes) needed.clear |= kNoExecute;
+    }
+  }
+  return needed;
 }
 
-/// Whether an entry on the way to the page changes, and one is present without the right to write.
+/// Whether the instruction names one of these two bits of an entry.
+bool names_user_or_nx(const Instruction& made, const Operand& from) {
+  if (from.kind != OperandKind::immediate) return false;
+  const auto value = static_cast<std::uint64_t>(from.value);
+  const bool by_number = made.op == Op::bit_set || made.op == Op::bit_reset;
+  const std::uint64_t mask = by_number ? std::uint64_t{1} << (value % 64) : value;
+  return ((made.op == Op::bit_and ? ~mask : mask) & (kUser | kNoExecute)) != 0;
+}
+
+/// Whether an entry on the way to the page changes, and one is present without a right that is
+/// needed.
 bool may_gain_right(const Test& test, std::size_t page) {
   constexpr std::uint64_t kPresent = 1;
-  constexpr std::uint64_t kWritable = 2;
+  const Needed needed = needed_of(test, page);
   const auto is_restricted = [&](std::uint64_t value) {
-    return (value & kPresent) != 0 && (value & kWritable) == 0;
+    return (value & kPresent) != 0 &&
+           ((value & needed.set) != needed.set || (value & needed.clear) != 0);
   };
   const std::uint64_t region = test.locations[page].address / kRegionBytes;
   const auto is_on_way = [&](std::size_t entry) {
@@ -45,10 +74,12 @@ bool may_gain_right(const Test& test, std::size_t page) {
       if (to.kind != OperandKind::entry || reads || !is_on_way(to.entry)) continue;
       changes = true;
       const bool known = made.op == Op::mov && from.kind == OperandKind::immediate;
-      restricted = restricted || !known || is_restricted(static_cast<std::uint64_t>(from.value));
+      const bool may_write_less = !known && (needed.set & kWritable) != 0;
+      restricted = restricted || may_write_less || (!known && names_user_or_nx(made, from)) ||
+                   (known && is_restricted(static_cast<std::uint64_t>(from.value)));
     }
   }
-  return restricted && changes;
+  return restricted && changes && needed.set != 0;
 }
 
 }  // namespace
@@ -68,7 +99,7 @@ std::vector<std::uint64_t> Test::evictions() const {
   if (says("Evictions", "off")) return pages;
   for (std::size_t i = 0; i < locations.size(); ++i) {
     if (locations[i].place != Place::page) continue;
-    if (says("Evictions", "on") || (is_stored_to(*this, i) && may_gain_right(*this, i))) {
+    if (says("Evictions", "on") || may_gain_right(*this, i)) {
       pages.push_back(locations[i].address);
     }
   }

@@ -42,6 +42,9 @@ inline constexpr std::uint64_t kAddressStep = 0x1000;
 inline constexpr std::uint64_t kRegionBytes = 0x20'0000;
 inline constexpr std::uint64_t kFirstFarAddress = kFirstAddress + kRegionBytes;
 
+/// Bits of an entry that say no address.
+inline constexpr std::uint64_t kEntryFlags = (kAddressStep - 1) | (std::uint64_t{1} << 63);
+
 /// A register by its name: which one, and how many bytes of it.
 struct Register {
   std::uint8_t number{0};
@@ -166,6 +169,7 @@ struct Instruction {
   bool is_lfence{false};            // a light fence that waits for an MFENCE before it
   bool stores_only{false};          // an exchange that stands for a sequentially consistent store
   bool fetches{false};              // the old value comes to the source, as with XADD
+  bool executes{false};             // a load that stands for the fetch of an instruction
   std::uint8_t width{0};            // bytes; 0: that of the location
   bool any_width{false};            // nothing says it, and the location is known at run time
   std::uint8_t source_width{0};     // MOVZX, MOVSX
@@ -258,7 +262,7 @@ struct Test {
   /// only if such an entry changes. "Walks=" decides otherwise.
   [[nodiscard]] bool has_early_walks() const;
   /// Pages that each CPU may drop the translation of: all with "Evictions=on". By default those of
-  /// which a stale translation may lack the right to write: a processor may fault or walk again.
+  /// which a stale translation may lack a right: a processor may fault or walk again.
   [[nodiscard]] std::vector<std::uint64_t> evictions() const;
   /// Speculative walks that each CPU may do, and the level of the last entry of each.
   [[nodiscard]] std::vector<std::pair<std::uint64_t, unsigned>> speculative_walks() const;

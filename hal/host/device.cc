@@ -41,7 +41,7 @@ void Device::walk(unsigned context, VirtAddr address, unsigned level) {
     if (tlb_.find(address, tag) == nullptr) cache_page(context, address);
   } else if (tlb_.find_table(address, tag, level - 1) == nullptr) {
     walk_tables(machine_, {.id = kDevice, .cr3 = roots_[context], .pcid = tag, .tlb = tlb_},
-                {.address = address, .write = false, .stop = level}, machine_.observer());
+                {.address = address, .access = {}, .stop = level}, machine_.observer());
   }
 }
 
@@ -49,7 +49,7 @@ void Device::cache_page(unsigned context, VirtAddr address) {
   const auto tag = static_cast<std::uint16_t>(context);
   const WalkResult found =
       walk_tables(machine_, {.id = kDevice, .cr3 = roots_[context], .pcid = tag, .tlb = tlb_},
-                  {.address = address, .write = false, .stop = 1}, machine_.observer());
+                  {.address = address, .access = {}, .stop = 1}, machine_.observer());
   if (!found.present || machine_.report().failed()) return;
   machine_.record_access(place(LocationKind::device), true);
   machine_.record_access(place(LocationKind::frame, found.frame), false);
@@ -59,7 +59,7 @@ void Device::cache_page(unsigned context, VirtAddr address) {
                  .pcid = tag,
                  .shift = found.shift,
                  .global = false,  // contexts share nothing
-                 .writable = found.writable,
+                 .rights = found.rights,
                  .dirty = found.dirty,
                  .from = {.step = machine_.step(), .speculative = true}};
   if (machine_.observer() != nullptr) machine_.observer()->on_fill(kDevice, address, entry.from);

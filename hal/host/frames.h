@@ -18,6 +18,9 @@ inline constexpr std::uint64_t kPteAccessed = 32;
 inline constexpr std::uint64_t kPteDirty = 64;
 inline constexpr std::uint64_t kPteLarge = 128;
 inline constexpr std::uint64_t kPteGlobal = 256;
+/// Bits 9 to 11 and 52 to 58, which hardware ignores.
+inline constexpr std::uint64_t kPteSoftware = 0x07f0'0000'0000'0e00;
+inline constexpr std::uint64_t kPteNoExecute = std::uint64_t{1} << 63;
 
 enum class FrameKind : std::uint8_t { free, data, table };
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/types.h"
+#include "hal/host/frames.h"
 
 namespace shootdown::host {
 
@@ -17,6 +18,36 @@ struct Provenance {
   bool speculative{false};
 };
 
+/// Whose access it is: a program's in user mode, or the kernel's, which needs no user bit.
+enum class Mode : std::uint8_t { supervisor, user };
+
+/// What an instruction does at an address.
+struct PageAccess {
+  bool write{false};
+  bool fetch{false};  // it is the instruction itself that is read
+  Mode mode{Mode::supervisor};
+};
+
+/// What the entries on the way to a page permit (SDM vol. 3, 4.6).
+struct Rights {
+  bool writable{true};
+  bool user{true};
+  bool executable{true};
+
+  /// Without regard to the dirty bit.
+  [[nodiscard]] bool permit(const PageAccess& access) const {
+    return (writable || !access.write) && (executable || !access.fetch) &&
+           (user || access.mode == Mode::supervisor);
+  }
+  /// Those of an entry, too: each on the way must give a right.
+  [[nodiscard]] Rights and_of(std::uint64_t entry) const {
+    return {.writable = writable && (entry & kPteWritable) != 0,
+            .user = user && (entry & kPteUser) != 0,
+            .executable = executable && (entry & kPteNoExecute) == 0};
+  }
+  friend bool operator==(const Rights&, const Rights&) = default;
+};
+
 /// A cached leaf translation (SDM vol. 3, 4.10.2).
 struct TlbEntry {
   std::uint64_t page;  // virtual address >> shift
@@ -25,7 +56,7 @@ struct TlbEntry {
   std::uint16_t pcid;
   std::uint8_t shift;  // 12 or 21
   bool global;
-  bool writable;
+  Rights rights;
   bool dirty;
   Provenance from;
   std::uint32_t number{0};  // higher than that of what was cached before
@@ -34,7 +65,7 @@ struct TlbEntry {
   /// Whether it says what `other` says, for the same page.
   [[nodiscard]] bool is_copy_of(const TlbEntry& other) const {
     return frame == other.frame && root == other.root && pcid == other.pcid &&
-           shift == other.shift && global == other.global && writable == other.writable &&
+           shift == other.shift && global == other.global && rights == other.rights &&
            dirty == other.dirty;
   }
   [[nodiscard]] bool overlaps(const TlbEntry& other) const {
@@ -59,7 +90,7 @@ struct PscEntry {
   std::uint32_t root;    // frame of the top table
   std::uint16_t pcid;
   std::uint8_t shift;  // 39, 30 or 21
-  bool writable;
+  Rights rights;
   Provenance from;
 
   [[nodiscard]] bool covers(VirtAddr address) const { return address >> shift == prefix; }

@@ -18,12 +18,17 @@ const char* name_of(bool fault, bool cached) {
   return cached ? ": cached" : ": walked";
 }
 
+const char* name_of(const PageAccess& what) {
+  if (what.fetch) return "fetch from";
+  return what.write ? "store to" : "load from";
+}
+
 }  // namespace
 
-AccessResult Translation::access(VirtAddr address, bool write, Site where) {
+AccessResult Translation::access(VirtAddr address, const PageAccess& what, Site where) {
   const ModelScope scope;
-  if (!write) return load(address, where) ? AccessResult::done : AccessResult::fault;
-  const auto used = translate(address, /*write=*/true, Pending::plain, where);
+  if (!what.write) return load(address, what, where) ? AccessResult::done : AccessResult::fault;
+  const auto used = translate(address, what, Pending::plain, where);
   if (!used) return AccessResult::fault;
   const HostCpu& self = machine_.running();
   // From the buffer a value of its own, which depends on no other CPU's stores.
@@ -34,9 +39,10 @@ AccessResult Translation::access(VirtAddr address, bool write, Site where) {
   return AccessResult::done;
 }
 
-std::optional<std::uint64_t> Translation::load(VirtAddr address, Site where) {
+std::optional<std::uint64_t> Translation::load(VirtAddr address, const PageAccess& what,
+                                               Site where) {
   const ModelScope scope;
-  const auto used = translate(address, /*write=*/false, Pending::plain, where);
+  const auto used = translate(address, what, Pending::plain, where);
   if (!used) return {};
   const HostCpu& self = machine_.running();
   const std::uint64_t* word = machine_.frames().words(used->frame);
@@ -46,17 +52,17 @@ std::optional<std::uint64_t> Translation::load(VirtAddr address, Site where) {
   return value;
 }
 
-AccessResult Translation::store(VirtAddr address, std::uint64_t value, Site where) {
+AccessResult Translation::store(VirtAddr address, std::uint64_t value, Mode mode, Site where) {
   const ModelScope scope;
-  const auto used = translate(address, /*write=*/true, Pending::plain, where);
+  const auto used = translate(address, {.write = true, .mode = mode}, Pending::plain, where);
   if (!used) return AccessResult::fault;
   store_to(*used, address, value);
   return AccessResult::done;
 }
 
-std::uint64_t* Translation::modify(VirtAddr address, Site where) {
+std::uint64_t* Translation::modify(VirtAddr address, Mode mode, Site where) {
   const ModelScope scope;
-  const auto used = translate(address, /*write=*/true, Pending::drained, where);
+  const auto used = translate(address, {.write = true, .mode = mode}, Pending::drained, where);
   if (!used) return nullptr;
   std::uint64_t* word = machine_.frames().words(used->frame);
   machine_.record_access(word, true);
@@ -108,8 +114,9 @@ void Translation::commit(const BufferedStore& store) {
   if (machine.recorder().has_timeline()) machine.recorder().drained(store.cpu, word, store.bits);
 }
 
-std::optional<TlbEntry> Translation::translate(VirtAddr address, bool write, Pending kind,
-                                               Site where) {
+std::optional<TlbEntry> Translation::translate(VirtAddr address, const PageAccess& what,
+                                               Pending kind, Site where) {
+  const bool write = what.write;
   machine_.scheduler().visible(kind);
   HostCpu& self = machine_.running();
   if (kind == Pending::drained) machine_.memory().serialise(self);
@@ -119,8 +126,8 @@ std::optional<TlbEntry> Translation::translate(VirtAddr address, bool write, Pen
   // A user's instruction: the kernel's code, and what a compiler made of it, is over.
   machine_.memory().barrier(self);
   const std::uint16_t pcid = machine_.pcid_of(self.cr3);
-  const auto permits = [write](const TlbEntry* entry) {
-    return entry != nullptr && (!write || (entry->writable && entry->dirty));
+  const auto permits = [&what](const TlbEntry* entry) {
+    return entry != nullptr && entry->rights.permit(what) && (!what.write || entry->dirty);
   };
   TlbEntry* entry = self.tlb.find(address, pcid);
   footprint.record_cached(self.id, address, !permits(entry));
@@ -128,10 +135,10 @@ std::optional<TlbEntry> Translation::translate(VirtAddr address, bool write, Pen
   if (!permits(entry)) {
     // A clean entry walks again. One without the right faults, and then the access starts anew.
     if (cached) footprint.record_dropped(self.id, address);
-    const bool lacks_right = cached && !entry->writable;
+    const bool lacks_right = cached && !entry->rights.permit(what);
     if (lacks_right) self.tlb.drop_faulting(address, pcid);
     const bool is_spurious = lacks_right && machine_.setup().hardware.spurious_faults;
-    entry = is_spurious ? nullptr : fill(self, address, write, /*speculative=*/false);
+    entry = is_spurious ? nullptr : fill(self, address, what, /*speculative=*/false);
   }
   const bool fault = !permits(entry);
   if (fault) {
@@ -142,7 +149,7 @@ std::optional<TlbEntry> Translation::translate(VirtAddr address, bool write, Pen
   recorder.features().hit(0x1000 + (static_cast<unsigned>(cached) << 1) +
                           static_cast<unsigned>(fault));
   if (recorder.has_timeline()) {
-    recorder.operation(write ? "store to" : "load from", nullptr, address, where);
+    recorder.operation(name_of(what), nullptr, address, where);
     recorder.append(name_of(fault, cached));
   }
   const bool at_once = kind == Pending::drained || !machine_.memory().buffers_stores();
@@ -172,7 +179,7 @@ void Translation::speculate(HostCpu& cpu, const SpeculativeWalk& walk) {
   if (walk.level > 1) {
     fill_pointers(cpu, walk.address, walk.level);
   } else {
-    fill(cpu, walk.address, /*write=*/false, /*speculative=*/true);
+    fill(cpu, walk.address, {}, /*speculative=*/true);
   }
 }
 
@@ -186,7 +193,8 @@ void Translation::device_walk(unsigned context, const SpeculativeWalk& walk) {
                 Site());
 }
 
-TlbEntry* Translation::fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative) {
+TlbEntry* Translation::fill(HostCpu& cpu, VirtAddr address, const PageAccess& what,
+                            bool speculative) {
   const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
   if (const TlbEntry* old = speculative ? cpu.tlb.find(address, pcid) : nullptr) {
     if (has_other_size(cpu, address, *old)) report_two_sizes(cpu.id);
@@ -196,7 +204,7 @@ TlbEntry* Translation::fill(HostCpu& cpu, VirtAddr address, bool write, bool spe
   machine_.record_access(place(LocationKind::tables, cpu.id), false);
   const WalkResult walk = walk_tables(
       machine_, {.id = cpu.id, .cr3 = cpu.cr3, .pcid = pcid, .tlb = cpu.tlb},
-      {.address = address, .write = write, .stop = 1, .is_instruction = !speculative}, observer);
+      {.address = address, .access = what, .stop = 1, .is_instruction = !speculative}, observer);
   machine_.stop_if_failed();
   if (!walk.present) return nullptr;
   if (walk.shift != kPageShift) machine_.record_access(place(LocationKind::tlb, cpu.id), true);
@@ -207,7 +215,7 @@ TlbEntry* Translation::fill(HostCpu& cpu, VirtAddr address, bool write, bool spe
                  .pcid = pcid,
                  .shift = walk.shift,
                  .global = walk.global && (cpu.cr4 & kCr4GlobalPages) != 0,
-                 .writable = walk.writable,
+                 .rights = walk.rights,
                  .dirty = walk.dirty,
                  .from = {.step = machine_.step(), .speculative = speculative}};
   for (const TlbEntry& old : cpu.tlb.entries) {
@@ -229,7 +237,7 @@ void Translation::fill_pointers(HostCpu& cpu, VirtAddr address, unsigned level) 
   // The pointer that this walk is for points to the table below.
   if (cpu.tlb.find_table(address, pcid, level - 1) != nullptr) return;
   walk_tables(machine_, {.id = cpu.id, .cr3 = cpu.cr3, .pcid = pcid, .tlb = cpu.tlb},
-              {.address = address, .write = false, .stop = level}, machine_.observer());
+              {.address = address, .access = {}, .stop = level}, machine_.observer());
   machine_.stop_if_failed();
   Recorder& recorder = machine_.recorder();
   if (!recorder.has_timeline()) return;

@@ -20,17 +20,23 @@ class Translation {
  public:
   explicit Translation(Machine& machine) : machine_(machine) {}
 
-  /// A user-mode load or store by the running CPU: translation, use, and the page fault if there is
-  /// no translation. The same function serves accesses of the kernel to its own half. What is
-  /// stored differs from what was there.
-  AccessResult access(VirtAddr address, bool write, Site where = Site::current());
-  /// A load. Its value, or nothing after a page fault.
-  std::optional<std::uint64_t> load(VirtAddr address, Site where = Site::current());
+  /// An access of the running CPU: translation, use, and the page fault if there is no translation
+  /// that permits it. What is stored differs from what was there.
+  AccessResult access(VirtAddr address, const PageAccess& what, Site where = Site::current());
+  /// The same of the kernel, to its own half or a user's.
+  AccessResult access(VirtAddr address, bool write, Site where = Site::current()) {
+    return access(address, PageAccess{.write = write}, where);
+  }
+  /// A load, or a fetch. Its value, or nothing after a page fault.
+  std::optional<std::uint64_t> load(VirtAddr address, const PageAccess& what = {},
+                                    Site where = Site::current());
   /// A plain store: it waits in the store buffer as one to a word does, with the translation that
   /// it was executed with.
-  AccessResult store(VirtAddr address, std::uint64_t value, Site where = Site::current());
+  AccessResult store(VirtAddr address, std::uint64_t value, Mode mode = Mode::supervisor,
+                     Site where = Site::current());
   /// A locked instruction. The word that it is to change in the same step, or null after a fault.
-  std::uint64_t* modify(VirtAddr address, Site where = Site::current());
+  std::uint64_t* modify(VirtAddr address, Mode mode = Mode::supervisor,
+                        Site where = Site::current());
   /// A walk of the CPU's walker that no instruction asks for.
   void speculate(HostCpu& cpu, const SpeculativeWalk& walk);
   /// A walk of the device.
@@ -38,12 +44,13 @@ class Translation {
 
  private:
   /// From the choice point to the moment of use: the translation. Nothing after a page fault.
-  std::optional<TlbEntry> translate(VirtAddr address, bool write, Pending kind, Site where);
+  std::optional<TlbEntry> translate(VirtAddr address, const PageAccess& what, Pending kind,
+                                    Site where);
   void store_to(const TlbEntry& used, VirtAddr address, std::uint64_t value);
   /// A store to a page leaves the store buffer.
   static void commit(const BufferedStore& store);
   /// Walks and caches. The new entry, or null if there is none to make.
-  TlbEntry* fill(HostCpu& cpu, VirtAddr address, bool write, bool speculative);
+  TlbEntry* fill(HostCpu& cpu, VirtAddr address, const PageAccess& what, bool speculative);
   /// Whether memory maps the address, which is cached, by a page of another size now.
   [[nodiscard]] bool has_other_size(const HostCpu& cpu, VirtAddr address, const TlbEntry& cached);
   /// A speculative walk that stops after the entry of `level`.

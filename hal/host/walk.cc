@@ -42,7 +42,7 @@ std::uint64_t set(Walk& walk, std::uint64_t& entry, std::uint64_t bits) {
     const bool is_there = info.kind == FrameKind::table && info.life == walk.at.life;
     if (!may_use_table(walk) || !is_there) return read | bits;
     // Without an erratum the bit goes into the entry that the walk has read, or it walks again.
-    constexpr std::uint64_t kMayDiffer = kPteWritable | kPteAccessed | kPteDirty;
+    constexpr std::uint64_t kMayDiffer = kPteWritable | kPteAccessed | kPteDirty | kPteSoftware;
     walk.is_overtaken = !is_erratum && ((entry ^ read) & ~kMayDiffer) != 0;
     if (walk.is_overtaken) return 0;
   }
@@ -55,11 +55,12 @@ std::uint64_t set(Walk& walk, std::uint64_t& entry, std::uint64_t bits) {
 WalkResult finish(Walk& walk, std::uint64_t& entry, unsigned level) {
   if ((entry & kPtePresent) == 0) return {};
   WalkResult result{.present = true,
-                    .writable = walk.at.writable && (entry & kPteWritable) != 0,
+                    .rights = walk.at.rights.and_of(entry),
                     .global = (entry & kPteGlobal) != 0,
                     .shift = shift_of_level(level),
                     .frame = FramePool::frame_at(entry)};
-  const bool dirties = walk.purpose.write && result.writable;
+  const PageAccess& access = walk.purpose.access;
+  const bool dirties = access.write && result.rights.permit(access);
   const std::uint64_t seen = set(walk, entry, kPteAccessed | (dirties ? kPteDirty : 0));
   result.dirty = (seen & kPteDirty) != 0;
   return result;
@@ -100,7 +101,7 @@ WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose
                    .root = root,
                    .pcid = walker.pcid,
                    .shift = shift_of_level(kTopLevel + 1),
-                   .writable = true,
+                   .rights = {},
                    .from = {}}};
   PscEntry& at = walk.at;
   const PscEntry* cached = walker.tlb.find_start(purpose.address, walker.pcid, purpose.stop);
@@ -119,7 +120,7 @@ WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose
     const std::uint64_t seen = is_leaf ? 0 : set(walk, entry, kPteAccessed);
     if (walk.is_overtaken) return walk_tables(machine, walker, purpose, observer);
     if (is_leaf) return result;
-    at.writable = at.writable && (seen & kPteWritable) != 0;
+    at.rights = at.rights.and_of(seen);
     at.table = FramePool::frame_at(seen);
     if (at.table == FramePool::kNoFrame) return {};
     machine.record_access(place(LocationKind::frame, at.table), false);

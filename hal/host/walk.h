@@ -10,7 +10,7 @@ namespace shootdown::host {
 
 struct WalkResult {
   bool present{false};
-  bool writable{false};
+  Rights rights{};
   bool global{false};
   bool dirty{false};
   std::uint8_t shift{kPageShift};
@@ -28,7 +28,7 @@ struct Walker {
 /// What a walk is for.
 struct WalkPurpose {
   VirtAddr address;
-  bool write;
+  PageAccess access;
   /// Level of the last entry that is read. From 2 on the walk stops early, which is how walks in
   /// several steps are made: it caches pointers to tables, and no translation.
   unsigned stop;

@@ -82,7 +82,8 @@ std::string outcomes(const Scenario& scenario, std::uint64_t& accesses) {
     // Under isolation each entry from user mode reads this page.
     if (kernel_page_of(address) == kPageOfEntries) return;
     ++accesses;
-    seen += std::to_string(cpu) + ":" + std::to_string(address) + (entry.writable ? "w" : "r") +
+    seen += std::to_string(cpu) + ":" + std::to_string(address) +
+            (entry.rights.writable ? "w" : "r") +
             std::to_string(fixture.machine.frames().info(entry.frame).owner) + " ";
   };
   const std::string verdict = fixture.run(scenario);

@@ -40,6 +40,16 @@ TEST(Latitude, ADirtyBitMayComeAfterTheWriteBitHasGone) {
   EXPECT_EQ(stored_while(/*races=*/false, kReadOnly) & kPteDirty, 0U);
 }
 
+TEST(Latitude, ADirtyBitMayComeBehindAChangeOfWhatHardwareIgnores) {
+  // As a fork leaves an entry: shared, and read-only.
+  for (const std::uint64_t bit : {std::uint64_t{1} << 9, std::uint64_t{1} << 52}) {
+    bool stored = false;
+    EXPECT_EQ(stored_while(/*races=*/true, kReadOnly | bit, &stored) & (bit | kPteDirty),
+              bit | kPteDirty);
+    EXPECT_TRUE(stored);
+  }
+}
+
 TEST(Latitude, ADirtyBitComesInNoEntryThatMapsSomethingElse) {
   bool stored = true;
   EXPECT_EQ(stored_while(/*races=*/true, 0, &stored), 0U);

@@ -136,7 +136,7 @@ TEST(Walk, TheRightToWriteIsThatOfTheEntriesThatWereRead) {
       keep_only(mms, level);
       mms.tables.entry(kPage, 4) |= kPteWritable;
       EXPECT_TRUE(mms.read(kPage));
-      EXPECT_FALSE(mms.fixture.tlb().find(kPage, kFirst)->writable) << "level " << level;
+      EXPECT_FALSE(mms.fixture.tlb().find(kPage, kFirst)->rights.writable) << "level " << level;
       EXPECT_TRUE(mms.write(kPage)) << "the fault drops the pointer, and the access starts anew";
     });
   }

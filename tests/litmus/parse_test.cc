@@ -335,6 +335,10 @@ TEST(Parse, PagesWhoseRightToWriteMayComeAreEvicted) {
   EXPECT_EQ(evictions(readonly, "NOP", "Evictions=on\n"), 2U);
   EXPECT_EQ(
       evictions(readonly, "MOV PTE(x),(a,present,writable) ;\n MOV [x],$1", "Evictions=off\n"), 0U);
+  // Rights of other accesses.
+  EXPECT_EQ(evictions("PTE(x)=(a,present)", "LOCK BTR PTE(x),$nx ;\n FETCH EAX,[x]"), 1U);
+  EXPECT_EQ(evictions("PTE(x)=(a,present)", "LOCK BTS PTE(x),$user ;\n MOV EAX,[x]"), 1U);
+  EXPECT_EQ(evictions("PTE(x)=(a,present)", "LOCK BTS PTE(x),$accessed ;\n MOV EAX,[x]"), 0U);
 }
 
 TEST(Parse, ErrorsOfPageTables) {
@@ -346,11 +350,17 @@ TEST(Parse, ErrorsOfPageTables) {
   EXPECT_EQ(
       vm("PTE(x)=(a,shiny);", "NOP"),
       "2: 'shiny' is no flag of an entry; they are present, absent, writable, readonly, accessed, "
-      "dirty, global, user, and large in a PDE");
+      "dirty, global, user, supervisor, nx, and large in a PDE");
   EXPECT_EQ(vm("PTE(x)=(a,present); PTE(y)=(x,present);", "NOP"),
             "2: 'x' is a page, and entries name frames");
   EXPECT_EQ(vm(x, "MOV EAX,[a]"),
             "4: 'MOV EAX,[a]': a is a frame; instructions reach it through a page");
+  EXPECT_EQ(vm("PTE(x)=(a,present,user,supervisor);", "NOP"),
+            "2: '(a,present,user,supervisor)' contradicts itself");
+  EXPECT_EQ(vm(x, "FETCH [x],EAX"),
+            "4: instruction 'FETCH [x],EAX' is not supported: FETCH reads a page into a register");
+  EXPECT_EQ(vm(x, "FETCH EAX,[y]"),
+            "4: 'FETCH EAX,[y]': y is no page; give it an entry in the initial state");
   EXPECT_EQ(
       vm(x, "ADD PTE(x),$1"),
       "4: instruction 'ADD PTE(x),$1' is not supported: page-table entries take MOV, XCHG, and "
@@ -365,7 +375,7 @@ TEST(Parse, ErrorsOfPageTables) {
   EXPECT_EQ(vm(x, "NOP", "x=1"), "5: 'x' has no value of its own; name the frame or the entry");
   EXPECT_EQ(vm(x, "NOP", "PTE(x).size=1"),
             "5: 'size' is no part of an entry; they are frame, present, writable, accessed, dirty, "
-            "large, global");
+            "large, global, user, nx");
   EXPECT_EQ(vm(x, "NOP", "PDE(x)=0"), "5: 'PDE(x)': nothing else names this entry");
 }
 

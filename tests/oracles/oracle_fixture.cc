@@ -235,7 +235,7 @@ bool OracleFixture::holds_stale(CpuId cpu, unsigned mm, unsigned page) {
     if ((now & host::kPtePresent) == 0 || host::FramePool::frame_at(now) != entry.frame) {
       return true;
     }
-    if (entry.writable && (now & host::kPteWritable) == 0) return true;
+    if (entry.rights.and_of(now) != entry.rights) return true;
   }
   return false;
 }

@@ -96,7 +96,7 @@ void PromiseChecker::on_copy(std::uint32_t from) const {
   const CpuId self = truth_.machine().running().id;
   // Without the dirty bit in the entry a store walks first, and sees what memory says.
   const auto writes = [&](const TlbEntry& entry) {
-    return entry.frame == from && entry.writable && entry.dirty;
+    return entry.frame == from && entry.rights.writable && entry.dirty;
   };
   truth_.for_each_usable(writes, [&](CpuId target, const TlbEntry& entry) {
     truth_.fail(Oracle::o21, "a page is copied while a CPU can still store to it",
@@ -111,7 +111,7 @@ void PromiseChecker::on_cleaned(unsigned mm, VirtAddr start, VirtAddr end) const
   const auto writes = [&](const TlbEntry& entry) {
     const unsigned page = page_of(entry.page << entry.shift);
     const VirtAddr address = probe_address(page);
-    return entry.from.mm == mm && start <= address && address < end && entry.writable &&
+    return entry.from.mm == mm && start <= address && address < end && entry.rights.writable &&
            entry.dirty && (truth_.kernel().leaf(mm, page) & host::kPteDirty) == 0;
   };
   truth_.for_each_usable(writes, [&](CpuId target, const TlbEntry& entry) {
