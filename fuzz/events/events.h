@@ -31,8 +31,9 @@ class KernelView {
   /// uses none, of no mm that is loaded. True from when a switch to the task has returned, until
   /// the kernel begins to switch away or tells its core that a kernel thread follows.
   [[nodiscard]] virtual bool may_use_user_memory(CpuId cpu) const = 0;
-  /// Whether a program may store through the entry, at once or after a copy.
-  [[nodiscard]] virtual bool may_store(std::uint64_t entry) const = 0;
+  /// Whether the entry gives a program the right that `on_protected` is about: to store, at once or
+  /// after a copy, or another.
+  [[nodiscard]] virtual bool has_right(std::uint64_t entry) const = 0;
   [[nodiscard]] virtual bool in_user_mode(CpuId cpu) const = 0;
   /// Whether a target may answer a flush at the start of its interrupt, and flush before its end.
   [[nodiscard]] virtual bool answers_early() const = 0;
@@ -106,7 +107,7 @@ class KernelEvents {
   /// promise that nothing older is left, once `on_promise` says so.
   virtual void note_promise(unsigned mm, VirtAddr start, VirtAddr end) = 0;
   virtual void on_promise() = 0;
-  /// It has unmapped, or write-protected, the pages `first` to `last`.
+  /// It has unmapped the pages `first` to `last`, or taken a right from them.
   virtual void on_unmapped(unsigned mm, unsigned first, unsigned last) = 0;
   virtual void on_protected(unsigned mm, unsigned first, unsigned last) = 0;
   /// It begins and ends a fork that could be completed.

@@ -89,6 +89,11 @@ unsigned SimKernel::index_of(const Mm<HostHal>& mm) const {
   return static_cast<unsigned>((reinterpret_cast<std::uintptr_t>(&mm) - first) / sizeof(SimMm));
 }
 
+vm::Right SimKernel::protected_right() const {
+  if (scenario_->header.take_access) return vm::Right::access;
+  return scenario_->header.take_fetch ? vm::Right::fetch : vm::Right::store;
+}
+
 void SimKernel::set_in_user(CpuId cpu, bool on) {
   // Whether the CPU uses its user half is asked by others, too.
   machine_.record_access(place(Ghost::cpu, cpu), true);

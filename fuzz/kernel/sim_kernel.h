@@ -84,8 +84,8 @@ class SimKernel final : public KernelView {
   [[nodiscard]] PhysAddr root(unsigned mm) const override { return mms_[mm].core.root; }
   [[nodiscard]] std::uint64_t leaf(unsigned mm, unsigned page) const override;
   [[nodiscard]] bool may_use_user_memory(CpuId cpu) const override { return uses_user_[cpu]; }
-  [[nodiscard]] bool may_store(std::uint64_t entry) const override {
-    return (entry & (vm::kPteWritable | vm::kPteCow)) != 0;
+  [[nodiscard]] bool has_right(std::uint64_t entry) const override {
+    return vm::without(entry, protected_right()) != entry;
   }
   [[nodiscard]] bool in_user_mode(CpuId cpu) const override { return in_user_[cpu]; }
   [[nodiscard]] bool answers_early() const override {
@@ -112,6 +112,8 @@ class SimKernel final : public KernelView {
   /// The oracles hear of it.
   host::ModelCall<KernelEvents> tell() { return {&events_}; }
 
+  /// What `protect` takes away, and `unprotect` gives back.
+  [[nodiscard]] vm::Right protected_right() const;
   void select_backend_of(const Header& header);
   // The way to user mode and back, interrupts off (sim_kernel.cc).
   void go_to_user_mode(CpuId cpu);

@@ -42,7 +42,7 @@ void SimKernel::execute_memory(const Op& op) {
       break;
     }
     case OpKind::unprotect:
-      vm::unprotect(*manager_, mm, range_of(op.page, op.count));
+      vm::unprotect(*manager_, mm, range_of(op.page, op.count), protected_right());
       break;
     case OpKind::clean:
       vm::clean(*manager_, mm, range_of(op.page, op.count));
@@ -78,10 +78,10 @@ void SimKernel::execute_promise(const Op& op) {
       vm::unmap(*manager_, mm, range);
       break;
     case OpKind::protect:
-      vm::protect(*manager_, mm, range);
+      vm::protect(*manager_, mm, range, protected_right());
       break;
     case OpKind::protect_early:
-      vm::protect_early(*manager_, mm, range);
+      vm::protect_early(*manager_, mm, range, protected_right());
       break;
     case OpKind::replace:
       vm::migrate(*manager_, mm, probe_address(op.page));

@@ -114,11 +114,13 @@ void SimKernel::continue_thread(unsigned thread) {
 
 void SimKernel::access_page(unsigned mm, unsigned page, bool write) {
   using host::AccessResult;
-  while (machine_.translation().access(probe_address(page), write) == AccessResult::fault) {
+  const host::PageAccess what{
+      .write = write, .fetch = !write && scenario_->header.take_fetch, .mode = host::Mode::user};
+  while (machine_.translation().access(probe_address(page), what) == AccessResult::fault) {
     // The handler: if the entry permits the access by now, the fault was spurious or is outdated.
     if (!scenario_->header.latitude) return;
     const vm::Pte entry = leaf(mm, page);
-    if (!vm::is_present(entry) || (write && (entry & vm::kPteWritable) == 0)) return;
+    if (!vm::is_present(entry) || !host::Rights{}.and_of(entry).permit(what)) return;
   }
 }
 

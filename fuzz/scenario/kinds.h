@@ -214,6 +214,8 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"plain_pte", &Header::plain_pte, false, true},
     HeaderSwitch{"weak_ipi", &Header::weak_ipi, false, true},
     HeaderSwitch{"own_fields", &Header::own_fields, false, true},
+    HeaderSwitch{"take_fetch", &Header::take_fetch, false, true},
+    HeaderSwitch{"take_access", &Header::take_access, false, true},
 };
 // The fields that are no switches: cpus, mms, pcid, concurrent, ceiling, backend.
 static_assert(sizeof(Header) == kHeaderSwitches.size() + 6, "each switch of the header has a row");

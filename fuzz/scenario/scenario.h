@@ -78,6 +78,10 @@ struct Header {
   bool plain_pte{false};   // the memory manager stores to page tables plainly where it may
   bool weak_ipi{false};    // MFENCE and locked stores hold no x2APIC command back
   bool own_fields{false};  // interrupts and NMIs come before accesses to a CPU's plain fields, too
+  // What `protect` takes in place of the right to store: to fetch instructions, which reads are
+  // then, or to access the page in user mode, which wins.
+  bool take_fetch{false};
+  bool take_access{false};
   Backend backend{Backend::native};
   friend bool operator==(const Header&, const Header&) = default;
 };

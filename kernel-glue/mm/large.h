@@ -63,15 +63,19 @@ bool split(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address) {
 
 namespace internal {
 
-/// Whether the small pages of `table` can become `page`: each may be stored to, and there is a part
-/// for each.
+/// Whether the small pages of `table` can become `page`: each may be stored to, all else that their
+/// entries say is the same, and there is a part for each. `common` is what they say.
 template <MemoryPlatform P>
-bool can_collapse(Manager<P>& manager, PhysAddr table, PhysAddr page) {
+bool can_collapse(Manager<P>& manager, PhysAddr table, PhysAddr page, Pte& common) {
+  constexpr Pte kMayDiffer =
+      kPteFrame | kPteWritable | kPteCow | kPteAccessed | kPteDirty | kPteLarge;
   bool any = false;
   for (unsigned index = 0; index < kEntries; ++index) {
     const Pte entry = manager.platform.entry(table, index).peek();
     if (!is_present(entry)) continue;
     if ((entry & (kPteWritable | kPteCow)) == 0) return false;
+    if (any && (entry & ~kMayDiffer) != common) return false;
+    common = entry & ~kMayDiffer;
     if (manager.platform.part(page, index) == kNoFrame) return false;
     any = true;
   }
@@ -94,7 +98,8 @@ void copy_parts(Manager<P>& manager, const AddressSpace<P>& mm, PhysAddr table, 
 }  // namespace internal
 
 /// Makes a large page of the small ones in the 2 MiB around `address`; holes read as zero. Returns
-/// false if there are none, if one is read-only, or without memory. Context: as for `split`.
+/// false if there are none, if one is read-only or has other rights than the rest, or without
+/// memory. Context: as for `split`.
 template <MemoryPlatform P>
 bool collapse(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address) {
   const VirtAddr start = entry_start(address, 2);
@@ -108,7 +113,8 @@ bool collapse(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address) {
   const PhysAddr page =
       manager.platform.allocate_page({.mm = &mm.core, .address = start, .level = 2});
   if (page == kNoFrame) return false;
-  if (!internal::can_collapse(manager, frame_of(old), page)) {
+  Pte common = 0;
+  if (!internal::can_collapse(manager, frame_of(old), page, common)) {
     internal::put_page(manager, page);
     return false;
   }
@@ -117,7 +123,7 @@ bool collapse(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address) {
       manager, mm, {.start = start, .end = start + kLargePage, .stride_shift = kPageShift});
   internal::copy_parts(manager, mm, frame_of(old), page, quiet);
   manager.platform.looked(mm.core, start, start + kLargePage);
-  internal::set_entry(manager, entry, page | kTableBits | kPteLarge | kPteDirty);
+  internal::set_entry(manager, entry, page | common | kPteWritable | kPteLarge | kPteDirty);
   retire_table(manager, mm, frame_of(old), quiet);
   return true;
 }

@@ -32,14 +32,24 @@ bool map_entry(Manager<P>& manager, AddressSpace<P>& mm, Entry&& entry, VirtAddr
   return true;
 }
 
-/// Takes rights away in the range. Returns with the gather unfinished.
+/// Takes the right from a present entry. Returns what the entry was at that moment.
+template <class Entry>
+Pte take_right(Entry& entry, Right right) {
+  // What is removed from an entry with all bits, and what is added to one without any.
+  const Pte kept = without(~Pte{0}, right);
+  return kept != ~Pte{0} ? entry.fetch_and(kept, std::memory_order_seq_cst)
+                         : entry.fetch_or(without(0, right), std::memory_order_seq_cst);
+}
+
+/// Takes the right away in the range. Returns with the gather unfinished.
 template <MemoryPlatform P>
-void take_rights(Manager<P>& manager, AddressSpace<P>& mm, Range range, Gather<P>& gather) {
+void take_rights(Manager<P>& manager, AddressSpace<P>& mm, Range range, Right right,
+                 Gather<P>& gather) {
   for_each_region(manager, mm, range, [&](LockedRegion<P>& region) {
     region.for_each_present(range, [&](auto& entry, VirtAddr address) {
       // Compare with what the entry was at the moment of the change, not before or after it.
-      const Pte old = entry.fetch_and(~(kPteWritable | kPteCow), std::memory_order_seq_cst);
-      const bool weaker = needs_flush(old, old & ~(kPteWritable | kPteCow));
+      const Pte old = take_right(entry, right);
+      const bool weaker = needs_flush(old, without(old, right));
       if (weaker) gather.changed(address, region.level());
     });
   });
@@ -169,39 +179,60 @@ void reclaim_tables(Manager<P>& manager, AddressSpace<P>& mm, Range range) {
   gather.finish();
 }
 
-/// Makes every page of the range read-only. When it returns no CPU can store to one through this
+/// Takes a right from every page of the range. When it returns no program can use it through this
 /// range.
 template <MemoryPlatform P>
-void protect(Manager<P>& manager, AddressSpace<P>& mm, Range range) {
+void protect(Manager<P>& manager, AddressSpace<P>& mm, Range range, Right right = Right::store) {
   Gather<P> gather(manager, mm);
-  internal::take_rights(manager, mm, range, gather);
+  internal::take_rights(manager, mm, range, right, gather);
   gather.finish();
   flush_batched(manager, mm);
 }
 
 /// The same with early acknowledgement, where the configuration permits it: when it returns no CPU
-/// will store to a page of the range in user mode.
+/// will use the right in user mode.
 template <MemoryPlatform P>
-void protect_early(Manager<P>& manager, AddressSpace<P>& mm, Range range) {
+void protect_early(Manager<P>& manager, AddressSpace<P>& mm, Range range,
+                   Right right = Right::store) {
   Gather<P> gather(manager, mm);
-  internal::take_rights(manager, mm, range, gather);
+  internal::take_rights(manager, mm, range, right, gather);
   gather.finish_early();
   flush_batched(manager, mm);
 }
 
-/// Permits stores to every page of the range; shared ones are copied at the first. No flush: an
-/// entry with fewer rights than memory grants causes a fault that drops it.
+namespace internal {
+
+/// Permits stores to a page that is present; a shared one is copied at the first.
+template <MemoryPlatform P, class Entry>
+void permit_stores(Manager<P>& manager, Entry& entry) {
+  const Pte now = entry.peek();
+  if ((now & (kPteWritable | kPteCow)) != 0) return;
+  // One reference is this entry's own, and its lock is held: no operation can share the page
+  // now.
+  const bool shared =
+      manager.platform.references(frame_of(now)).load(std::memory_order_acquire) != 1;
+  entry.fetch_or(shared ? kPteCow : kPteWritable, std::memory_order_seq_cst);
+}
+
+}  // namespace internal
+
+/// Gives a right to every page of the range. No flush: an entry with fewer rights than memory
+/// grants causes a fault that drops it.
 template <MemoryPlatform P>
-void unprotect(Manager<P>& manager, AddressSpace<P>& mm, Range range) {
+void unprotect(Manager<P>& manager, AddressSpace<P>& mm, Range range, Right right = Right::store) {
   for_each_region(manager, mm, range, [&](LockedRegion<P>& region) {
     region.for_each_present(range, [&](auto& entry, VirtAddr /*address*/) {
-      const Pte now = entry.peek();
-      if ((now & (kPteWritable | kPteCow)) != 0) return;
-      // One reference is this entry's own, and its lock is held: no operation can share the page
-      // now.
-      const bool shared =
-          manager.platform.references(frame_of(now)).load(std::memory_order_acquire) != 1;
-      entry.fetch_or(shared ? kPteCow : kPteWritable, std::memory_order_seq_cst);
+      switch (right) {
+        case Right::store:
+          internal::permit_stores(manager, entry);
+          break;
+        case Right::fetch:
+          entry.fetch_and(~kPteNoExecute, std::memory_order_seq_cst);
+          break;
+        case Right::access:
+          entry.fetch_or(kPteUser, std::memory_order_seq_cst);
+          break;
+      }
     });
   });
 }

@@ -59,6 +59,26 @@ constexpr VirtAddr entry_start(VirtAddr address, unsigned level) {
   return address >> shift_of(level) << shift_of(level);
 }
 
+/// A right to a page that is taken from programs, or given back.
+enum class Right : std::uint8_t {
+  store,
+  fetch,   // instructions
+  access,  // at all; the kernel keeps it
+};
+
+/// What is left of an entry without the right. A page that is shared loses the claim to a copy.
+constexpr Pte without(Pte entry, Right right) {
+  switch (right) {
+    case Right::store:
+      return entry & ~(kPteWritable | kPteCow);
+    case Right::fetch:
+      return entry | kPteNoExecute;
+    case Right::access:
+      break;
+  }
+  return entry & ~kPteUser;
+}
+
 /// Whether a TLB may hold a translation made from `before` that `after` no longer justifies.
 ///
 /// An entry that is not present is never cached itself, so making it present needs no flush, if

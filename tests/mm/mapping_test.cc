@@ -179,6 +179,24 @@ TEST_F(MappingTest, ProtectEarlyAsksForEarlyAnswers) {
   EXPECT_BEFORE("trace call_run", "invlpg");
 }
 
+TEST_F(MappingTest, EachRightIsTakenWithAFlushAndGivenWithoutOne) {
+  b.run_on({1});
+  const vm::Pte before = b.pte(1);
+  for (const vm::Right right : {vm::Right::store, vm::Right::fetch, vm::Right::access}) {
+    recorder.clear();
+    vm::protect(b.manager, b.mm, b.pages(1, 1), right);
+    EXPECT_EQ(b.pte(1), vm::without(before, right));
+    EXPECT_NE(b.pte(1), before);
+    EXPECT_ONCE("invlpg");
+    recorder.clear();
+    vm::protect_early(b.manager, b.mm, b.pages(1, 1), right);
+    EXPECT_NEVER("add tlb_gen") << "the second time nothing changes";
+    vm::unprotect(b.manager, b.mm, b.pages(1, 1), right);
+    EXPECT_EQ(b.pte(1), before);
+    EXPECT_NEVER("add tlb_gen");
+  }
+}
+
 TEST_F(MappingTest, UnprotectNeedsNoFlush) {
   vm::protect(b.manager, b.mm, b.pages(0, 4));
   b.run_on({1});

@@ -128,6 +128,9 @@ MUTANTS = {
     "o64_child_takes_no_reference_to_a_read_only_page": (10000, 0),
     "o70_lazy_flag_cleared_behind_the_generation": (0, 0),
     "o71_early_answer_reads_the_request": (1000, 0),
+    "o90_no_flush_for_no_execute": (5000, 0),
+    "o91_no_flush_for_the_user_bit": (5000, 0),
+    "o92_large_page_gets_every_right": (50000, 0),
 }
 
 # How the random search looks for the rarest. Their windows are one or two operations long: with schedules
@@ -230,6 +233,9 @@ HOW = {
     ],
     "o05_range_ends_early": ["--any-switch"],
     "o06_range_starts_late": ["--any-switch"],
+    "o90_no_flush_for_no_execute": ["--any-switch"],
+    "o91_no_flush_for_the_user_bit": ["--any-switch"],
+    "o92_large_page_gets_every_right": _MEETING,
     "o71_early_answer_reads_the_request": [
         "--turn",
         "early+compiler_reordering",

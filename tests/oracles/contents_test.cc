@@ -91,9 +91,27 @@ TEST_F(O34, FiresWhenAPageIsStillMappedAfterItsTableWasFreed) {
 }
 
 TEST_F(O34, FiresWhenARightIsLeft) {
-  fixture.expect("O34 a page may still be stored to when it has been protected",
+  fixture.expect("O34 a page has kept a right when it has been protected",
                  {{op("protect mm=0 page=2"), op("unprotect mm=0 page=2"),
                    wrong([&] { claim("protect mm=0 page=2"); })}});
+}
+
+TEST_F(O34, FiresWhenARightComesBackThatWasNotGiven) {
+  for (const Header& header : {Header{.take_fetch = true}, Header{.take_access = true}}) {
+    OracleFixture other;
+    const auto give_back = [&](bool replaces) {
+      SimMm& mm = other.sim.mm(0);
+      const PhysAddr table = vm::find_table(other.sim.manager(), mm, page_address(2), 1);
+      SimEntry entry = other.sim.memory().entry(table, vm::entry_index(page_address(2), 1));
+      other.oracles.on_operation(replaces);
+      const vm::Pte now = entry.peek();
+      entry.exchange((now | kUserRights) & ~vm::kPteNoExecute, std::memory_order_seq_cst);
+      other.machine.stop_if_failed();
+    };
+    other.expect("ok", {{op("protect mm=0 page=2"), wrong([&] { give_back(false); })}}, header);
+    other.expect("O34 a right comes back that was taken from a page",
+                 {{op("protect mm=0 page=2"), wrong([&] { give_back(true); })}}, header);
+  }
 }
 
 TEST_F(O34, IsSilentWhereNothingIsMappedAndNoRightIsLeft) {

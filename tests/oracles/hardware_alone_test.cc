@@ -53,7 +53,7 @@ class TinyKernel final : public KernelView, public host::Observer {
     return page == kPage ? *entry_ : 0;
   }
   [[nodiscard]] bool may_use_user_memory(CpuId /*cpu*/) const override { return true; }
-  [[nodiscard]] bool may_store(std::uint64_t entry) const override {
+  [[nodiscard]] bool has_right(std::uint64_t entry) const override {
     return (entry & host::kPteWritable) != 0;
   }
   [[nodiscard]] bool in_user_mode(CpuId /*cpu*/) const override { return false; }

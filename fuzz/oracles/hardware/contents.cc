@@ -84,15 +84,21 @@ void ContentsChecker::note_mapping(unsigned mm, unsigned page) {
                 truth_.event(cpu, "maps " + page_name(page) + " of " + mm_name(mm)));
     return;
   }
-  const bool may_store = truth_.kernel().may_store(entry);
+  const bool has_right = truth_.kernel().has_right(entry);
   const bool other_frame = !mapping.mapped || mapping.frame != frame;
+  const bool is_back = has_right && mapping.mapped && !mapping.has_right && self().replaces;
   if (!mapping.mapped) {
     ++clock_;
     mapping = {.mapped = true, .content = content_[frame], .mapped_at = clock_};
   }
-  if (may_store && !mapping.may_store) mapping.granted_at = ++clock_;
-  mapping.may_store = may_store;
+  if (has_right && !mapping.has_right) mapping.granted_at = ++clock_;
+  mapping.has_right = has_right;
   mapping.frame = frame;
+  if (is_back) {
+    truth_.fail(Oracle::o34, "a right comes back that was taken from a page",
+                page_name(page) + " of " + mm_name(mm) + " has it again, and it was not given.", {},
+                truth_.event(truth_.machine().running().id, "replaces the entry"));
+  }
   if (!other_frame) return;
   add_to_lookups(mm, page, frame);
   check_one_frame(mm, page, frame);
@@ -199,9 +205,9 @@ void ContentsChecker::on_protected(unsigned mm, unsigned first, unsigned last) c
   for (unsigned page = first; page <= last; ++page) {
     if (!was_mapped_throughout(mm, page)) continue;
     const Mapping& mapping = mapping_[mm][page];
-    if (!mapping.may_store || mapping.granted_at > self().began) continue;
-    truth_.fail(Oracle::o34, "a page may still be stored to when it has been protected",
-                page_name(page) + " of " + mm_name(mm) + " has kept the right.", {},
+    if (!mapping.has_right || mapping.granted_at > self().began) continue;
+    truth_.fail(Oracle::o34, "a page has kept a right when it has been protected",
+                page_name(page) + " of " + mm_name(mm) + " gives it still.", {},
                 truth_.event(truth_.machine().running().id, "has protected the range"));
   }
 }

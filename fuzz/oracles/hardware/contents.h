@@ -56,11 +56,11 @@ class ContentsChecker {
   /// those of `clock_`.
   struct Mapping {
     bool mapped{false};
-    bool may_store{false};  // or may after a copy
+    bool has_right{false};  // the one that `protect` takes
     std::uint32_t frame{0};
     std::uint64_t content{0};     // of the last store
     std::uint64_t mapped_at{0};   // when it began to be mapped
-    std::uint64_t granted_at{0};  // when the right to store was given
+    std::uint64_t granted_at{0};  // when the right was given
   };
   /// A lockless walk on its way, and the pages that were mapped at its address since it began.
   struct Lookup {

@@ -14,6 +14,7 @@ using host::FrameInfo;
 using host::FramePool;
 using host::kPteDirty;
 using host::kPteLarge;
+using host::kPteNoExecute;
 using host::kPtePresent;
 using host::kPteUser;
 using host::kPteWritable;
@@ -29,6 +30,7 @@ bool is_weaker(std::uint64_t before, std::uint64_t after) {
   if ((after & kPtePresent) == 0) return true;
   if (FramePool::frame_at(before) != FramePool::frame_at(after)) return true;
   if (((before ^ after) & kPteLarge) != 0) return true;
+  if ((~before & after & kPteNoExecute) != 0) return true;
   return (before & ~after & (kPteWritable | kPteUser | kPteDirty)) != 0;
 }
 

@@ -114,9 +114,10 @@ const std::array<CatalogueEntry, kOracles> kCatalogue{{
               "last to that page of that mm, through copies, forks, moves and other page sizes"},
     {.kind = {.name = "O34",
               .promise = "an operation on memory leaves what it says that it leaves"},
-     .fires = "`unmap` leaves a page that was there before, `protect` a right; a fork's child "
-              "lacks a page that the parent had throughout, or has other content; a lockless walk "
-              "returns a page that was not mapped there during the walk; an accessed bit is lost"},
+     .fires = "`unmap` leaves a page that was there before, `protect` a right; a right that was "
+              "taken comes back with a page that is only replaced; a fork's child lacks a page "
+              "that the parent had throughout, or has other content; a lockless walk returns a "
+              "page that was not mapped there during the walk; an accessed bit is lost"},
     {.kind = {.name = "O35",
               .promise = "memory is counted as it is used, and what nothing leads to is released"},
      .fires = "all programs have ended, and a page has other than a reference for each entry that "

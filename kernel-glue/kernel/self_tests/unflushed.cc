@@ -129,7 +129,7 @@ void test_page_copied(Report& report) {
   // Another operation has taken the right to store out of the entry, and will flush later.
   report.expect(page.can_store(), "the copy is cached");
   vm::Gather<KernelMemory> gather(memory_manager, page.mm());
-  vm::internal::take_rights(memory_manager, page.mm(), HeldPage::range(), gather);
+  vm::internal::take_rights(memory_manager, page.mm(), HeldPage::range(), vm::Right::store, gather);
   expect_no_store(report, copying, "a right that is gone and not flushed is no reason to copy",
                   migrate);
   gather.finish();
