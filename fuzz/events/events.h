@@ -16,6 +16,7 @@
 namespace shootdown::fuzz {
 
 inline constexpr unsigned kNoMm = ~0U;
+inline constexpr CpuId kNoCpu = ~CpuId{0};
 
 /// What the kernel answers at any moment.
 class KernelView {
@@ -23,6 +24,8 @@ class KernelView {
   virtual ~KernelView() = default;
   /// The mm that trace events name by this address, or kNoMm.
   [[nodiscard]] virtual unsigned mm_of(const void* mm) const = 0;
+  /// The CPU whose state this word is a part of, or kNoCpu.
+  [[nodiscard]] virtual CpuId cpu_of(const void* word) const = 0;
   /// Its top table.
   [[nodiscard]] virtual PhysAddr root(unsigned mm) const = 0;
   /// The entry that maps the page, as it is in memory now, or 0.

@@ -84,6 +84,13 @@ unsigned SimKernel::mm_of(const void* mm) const {
   return index <= scenario_->header.mms ? static_cast<unsigned>(index) : kNoMm;
 }
 
+CpuId SimKernel::cpu_of(const void* word) const {
+  const auto first = reinterpret_cast<std::uintptr_t>(&system_.cpus[0]);
+  const std::uintptr_t offset = reinterpret_cast<std::uintptr_t>(word) - first;
+  const std::uintptr_t index = offset / sizeof(system_.cpus[0]);
+  return index < scenario_->header.cpus ? static_cast<CpuId>(index) : kNoCpu;
+}
+
 unsigned SimKernel::index_of(const Mm<HostHal>& mm) const {
   const auto first = reinterpret_cast<std::uintptr_t>(&mms_[0].core);
   return static_cast<unsigned>((reinterpret_cast<std::uintptr_t>(&mm) - first) / sizeof(SimMm));

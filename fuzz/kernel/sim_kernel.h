@@ -81,6 +81,7 @@ class SimKernel final : public KernelView {
 
   // KernelView.
   [[nodiscard]] unsigned mm_of(const void* mm) const override;
+  [[nodiscard]] CpuId cpu_of(const void* word) const override;
   [[nodiscard]] PhysAddr root(unsigned mm) const override { return mms_[mm].core.root; }
   [[nodiscard]] std::uint64_t leaf(unsigned mm, unsigned page) const override;
   [[nodiscard]] bool may_use_user_memory(CpuId cpu) const override { return uses_user_[cpu]; }

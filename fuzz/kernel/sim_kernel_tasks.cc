@@ -116,11 +116,15 @@ void SimKernel::access_page(unsigned mm, unsigned page, bool write) {
   using host::AccessResult;
   const host::PageAccess what{
       .write = write, .fetch = !write && scenario_->header.take_fetch, .mode = host::Mode::user};
+  unsigned faults = 0;
   while (machine_.translation().access(probe_address(page), what) == AccessResult::fault) {
     // The handler: if the entry permits the access by now, the fault was spurious or is outdated.
     if (!scenario_->header.latitude) return;
     const vm::Pte entry = leaf(mm, page);
     if (!vm::is_present(entry) || !host::Rights{}.and_of(entry).permit(what)) return;
+    // Under isolation another CPU may have the entry of the kernel's root in place and that of the
+    // user root still to come. Without a pause it never would.
+    if (++faults > 1) HostHal::pause();
   }
 }
 

@@ -86,7 +86,7 @@ class Search {
         options_(options),
         walk_(runner.machine()),
         pct_(runner.machine()),
-        window_targeted_(runner.machine()) {}
+        window_targeted_(runner.machine(), &runner.sim()) {}
 
   /// Run number `seed`, which depends on nothing but the options and the number. With pct the runs
   /// of a group share a scenario: the first measures its length under the default schedule, the

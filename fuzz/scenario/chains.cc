@@ -12,6 +12,8 @@ enum class Where : std::uint8_t {
   large,  // a large page
   small,  // a small page, and where there is one the next with it
   next,   // that next one
+  far,    // a small page behind another page table
+  there,  // the same page of the next mm
 };
 
 /// One operation of a chain. Chains that are shorter than others end with kCount.
@@ -24,7 +26,7 @@ struct Link {
 
 /// What makes sense one after another on the same page of the same mm: what a bug needs done
 /// before, and what shows it. Only the first one's page and mm are drawn.
-using Chain = std::array<Link, 6>;
+using Chain = std::array<Link, 8>;
 constexpr auto kChains = [] {
   using enum OpKind;
   using enum Where;
@@ -102,6 +104,83 @@ constexpr auto kDuets = [] {
 }();
 constexpr unsigned kPlainDuets = 2;
 
+struct Themed {
+  Theme theme;
+  Duet duet;
+};
+/// Duets of the themes. A lazy CPU goes on with what leaves it lazy, so that it can walk.
+constexpr auto kThemed = [] {
+  using enum OpKind;
+  using enum Where;
+  constexpr Chain kLazy{switch_to, read, idle, kernel_read, kernel_read, kernel_read, kernel_read};
+  constexpr Chain kMapsAndIsLazy{switch_to, map, read, idle, kernel_read, kernel_read, kernel_read};
+  constexpr Chain kMapsSmallAndIsLazy{switch_to,   map_small,   read,       idle,
+                                      kernel_read, kernel_read, kernel_read};
+  constexpr Chain kComesBack{switch_to, read, {switch_to, there}, idle,
+                             switch_to, read, {switch_to, there}, switch_to};
+  constexpr Chain kChangesMms{Link(switch_to, there),
+                              switch_to,
+                              {switch_to, there},
+                              switch_to,
+                              {switch_to, there},
+                              switch_to,
+                              read,
+                              {switch_to, there}};
+  constexpr Chain kTakesTurns{switch_to, read, {switch_to, there}, {read, there}, switch_to, read};
+  return std::to_array<Themed>({
+      {Theme::small_after_large, {{{map, unmap, map_small, unmap, free_table}, kLazy}}},
+      {Theme::small_after_large,
+       {{{unmap, map_small, free_table, unmap, map_small}, kMapsAndIsLazy}}},
+      {Theme::small_after_large, {{{map, split, free_table, map, split, collapse}, kLazy}}},
+      {Theme::small_after_large, {{{split, free_table, split, free_table}, kMapsAndIsLazy}}},
+      {Theme::small_after_large,
+       {{{reclaim, {unmap, small}, map_small, free_table, map}, kMapsAndIsLazy}}},
+      {Theme::small_after_large,
+       {{{reclaim, map_small, free_table, reclaim, batch_flush, map_small}, kMapsAndIsLazy}}},
+      {Theme::large_after_small,
+       {{{unmap, free_table, map, free_table, map_small}, kMapsSmallAndIsLazy}}},
+      {Theme::large_after_small,
+       {{{unmap, reclaim_tables, map, unmap, map_small}, kMapsSmallAndIsLazy}}},
+      {Theme::large_after_small,
+       {{{reclaim, free_table, map, reclaim, map_small}, kMapsSmallAndIsLazy}}},
+      {Theme::large_after_small,
+       {{{reclaim, reclaim_tables, map, unmap, map_small}, kMapsSmallAndIsLazy}}},
+      {Theme::large_after_small,
+       {{{map_small, collapse, unmap, map_small, collapse}, kMapsSmallAndIsLazy}}},
+      {Theme::large_after_small, {{{map, split, unmap, free_table, map, split}, kLazy}}},
+      {Theme::walkers,
+       {{{walk, walk, walk, walk, walk, walk}, {free_table, map, free_table, map, free_table}}}},
+      {Theme::walkers,
+       {{{walk, walk, walk, walk, walk, walk},
+         {free_table, {free_table, far}, map, {map, far}, {free_table, far}, free_table}}}},
+      {Theme::walkers,
+       {{{walk, walk, walk, walk, walk, walk},
+         {unmap, reclaim_tables, map, unmap, reclaim_tables, map, free_table}}}},
+      {Theme::batches,
+       {{{flush_mm, {flush_mm, there}, reclaim, {reclaim, there}, batch_flush}, kTakesTurns}}},
+      {Theme::batches,
+       {{{reclaim, {reclaim, there}, batch_flush, map, reclaim, {reclaim, there}, batch_flush},
+         kTakesTurns}}},
+      {Theme::transitions,
+       {{{Link(flush_mm, there), switch_to, flush_mm, unmap, map, unmap}, kChangesMms}}},
+      {Theme::transitions,
+       {{{Link(flush_mm, there), switch_to, unmap, unmap, map, flush_mm, unmap}, kChangesMms}}},
+      {Theme::endings,
+       {{{leave, flush_mm, exit, flush_mm, exit}, {switch_to, idle, leave, switch_to, idle}}}},
+      {Theme::endings,
+       {{{Link(switch_to, there), flush_mm, exit, flush_mm, exit},
+         {switch_to, read, idle, {switch_to, there}, switch_to, idle, {switch_to, there}}}}},
+      {Theme::switches, {{{unmap, map, unmap, map, unmap}, kComesBack}}},
+      {Theme::switches, {{{reclaim, batch_flush, map, reclaim, batch_flush}, kComesBack}}},
+      {Theme::hotplug,
+       {{{unmap, map, flush_mm, unmap, map, flush_mm},
+         {switch_to, read, offline, online, switch_to, read, offline, online}}}},
+      {Theme::hotplug,
+       {{{flush_mm, flush_mm, flush_mm, flush_mm, flush_mm, flush_mm},
+         {switch_to, offline, online, switch_to, offline, online, switch_to, offline}}}},
+  });
+}();
+
 /// Where the chains of a run meet: now and then on a large page.
 Op meeting_point(Random& random, const Swarm& swarm) {
   Op model = swarm.op(random, OpKind::map);
@@ -110,7 +189,7 @@ Op meeting_point(Random& random, const Swarm& swarm) {
 }
 
 /// The page of `model` as a link sees it.
-Op seen_from(const Op& model, Where where) {
+Op seen_from(const Op& model, Where where, unsigned mms) {
   Op op = model;
   const unsigned small = model.page % (kSmallPages - 1);
   switch (where) {
@@ -127,31 +206,73 @@ Op seen_from(const Op& model, Where where) {
       op.page = small + 1;
       op.count = 1;
       break;
+    case Where::far:
+      op.page = static_cast<std::uint8_t>((model.page + (kSmallPages / 2)) % kSmallPages);
+      op.count = 1;
+      break;
+    case Where::there:
+      op.mm = static_cast<std::uint8_t>((model.mm + 1) % mms);
+      break;
   }
   return op;
 }
 
-/// Adds the operations of the chain while there are fewer than `size`.
-void add_links(const Chain& chain, const Swarm& swarm, Op model, unsigned size, Program& program) {
+/// Where the chain happens: those that split pages are about large ones, from their first
+/// operation on.
+Op place_of(const Chain& chain, Op model) {
   for (const Link& link : chain) {
     if (link.kind == OpKind::kCount) break;
-    // Chains that split pages are about large ones, from their first operation on.
     const OpShape& used = shape(link.kind);
     if (used.first_page != 0) model.page = page_for(used, model.page);
   }
+  return model;
+}
+
+/// Adds the operations of the chain while there are fewer than `size`.
+void add_links(const Chain& chain, const Swarm& swarm, const Op& model, unsigned size,
+               Program& program) {
+  const Op place = place_of(chain, model);
   for (const Link& link : chain) {
     if (link.kind == OpKind::kCount || program.size() >= size) break;
-    program.push_back(swarm.op_like(seen_from(model, link.where), link.kind));
+    program.push_back(swarm.op_like(seen_from(place, link.where, swarm.mms()), link.kind));
   }
+}
+
+const Duet& duet_of(unsigned number) {
+  return number < kDuets.size() ? kDuets[number] : kThemed[number - kDuets.size()].duet;
+}
+
+/// The number of some duet of the theme.
+unsigned some_duet_of(Theme theme, Random& random) {
+  unsigned chosen = 0;
+  unsigned seen = 0;
+  for (unsigned i = 0; i < kThemed.size(); ++i) {
+    if (kThemed[i].theme == theme && random.below(++seen) == 0) chosen = i;
+  }
+  return static_cast<unsigned>(kDuets.size()) + chosen;
 }
 
 }  // namespace
 
-Chains::Chains(Random& random, const Swarm& common, bool plain)
-    : any_(random.chance(1, 2)), known_(plain ? kPlainChains : kChains.size()) {
+Chains::Chains(Random& random, const Swarm& common, const Focus* focus)
+    : any_(random.chance(1, 2)), known_(focus == nullptr ? kPlainChains : kChains.size()) {
+  const Theme theme = focus == nullptr ? Theme::none : focus->theme;
+  const bool plays_theme = theme != Theme::none && random.chance(3, 4);
+  any_ |= plays_theme;
   if (!any_) return;
   meeting_ = meeting_point(random, common);
-  if (random.chance(1, 2)) duet_ = 1 + random.below(plain ? kPlainDuets : kDuets.size());
+  if (plays_theme) {
+    is_themed_ = true;
+    duet_ = 1 + some_duet_of(theme, random);
+    repeats_ = random.chance(1, 2);
+    // All CPUs start on mm 0, which is "there" then.
+    if (random.chance(1, 2)) meeting_.mm = static_cast<std::uint8_t>(common.mms() - 1);
+  } else if (random.chance(1, 2)) {
+    duet_ = 1 + random.below(focus == nullptr ? kPlainDuets : kDuets.size() + kThemed.size());
+  }
+  if (duet_ == 0) return;
+  // Both CPUs mean the same page.
+  for (const Chain& chain : duet_of(duet_ - 1)) meeting_ = place_of(chain, meeting_);
 }
 
 void Chains::add_chain(Random& random, const Swarm& swarm, unsigned size, Program& program) const {
@@ -167,9 +288,9 @@ void Chains::fill(unsigned cpu, unsigned size, const Swarm& swarm, Random& rando
   bool plays = duet_ != 0;
   while (program.size() < size) {
     if (plays && program.size() >= kBeginning) {
-      add_links(kDuets[duet_ - 1][cpu == 0 ? 0 : 1], swarm, meeting_, size, program);
-      plays = false;
-    } else if (any_ && other.chance(1, 3)) {
+      add_links(duet_of(duet_ - 1)[cpu == 0 ? 0 : 1], swarm, meeting_, size, program);
+      plays = repeats_;
+    } else if (any_ && (!is_themed_ || program.size() >= kBeginning) && other.chance(1, 3)) {
       add_chain(other, swarm, size, program);
     } else {
       program.push_back(swarm.op(random));

@@ -13,8 +13,9 @@ class Chains {
  public:
   /// None.
   Chains() = default;
-  /// Drawn: in half of the runs there are some. Plain runs know the first of the tables only.
-  Chains(Random& random, const Swarm& common, bool plain);
+  /// Drawn: in half of the runs there are some, and in most of those whose focus has a theme a duet
+  /// of that theme. Runs without a focus, null, know the first of the tables only.
+  Chains(Random& random, const Swarm& common, const Focus* focus);
 
   /// Fills the program of a CPU. What belongs together is drawn from `other`.
   void fill(unsigned cpu, unsigned size, const Swarm& swarm, Random& random, Random& other,
@@ -27,6 +28,8 @@ class Chains {
   unsigned known_{0};
   Op meeting_{};
   unsigned duet_{0};  // one more than its place in the table, or 0
+  bool is_themed_{false};
+  bool repeats_{false};  // the duet is played until the programs are full
 };
 
 }  // namespace shootdown::fuzz

@@ -39,10 +39,23 @@ void above_with_store_buffers(Random&, Header& header) {
   header.tso = true;
 }
 
+void some_backend(Random& random, Header& header) {
+  const auto last = static_cast<unsigned>(Backend::kCount) - 1;
+  header.backend = static_cast<Backend>(random.between(1, last));
+}
+
 /// A backend, or in half of the runs none.
 void some_backend_or_none(Random& random, Header& header) {
-  const auto last = static_cast<unsigned>(Backend::kCount) - 1;
-  if (random.chance(1, 2)) header.backend = static_cast<Backend>(random.between(1, last));
+  if (random.chance(1, 2)) some_backend(random, header);
+}
+
+/// What flushes without an interrupt of each target, and so does not wait for walkers.
+void no_interrupts(Random& random, Header& header) {
+  if (random.chance(1, 3)) {
+    header.broadcast = true;
+  } else {
+    some_backend(random, header);
+  }
 }
 
 constexpr Focus kFocuses[] = {
@@ -53,8 +66,15 @@ constexpr Focus kFocuses[] = {
     {"copies", [](Random&, Header& header) { header.mms = 3; }, kCopies},
     {"batches", some_backend_or_none, kBatch},
     {"lazy CPUs", some_backend_or_none, kLazy},
+    {"small pages after a large one", some_backend_or_none, kLazy | kTables,
+     Theme::small_after_large},
+    {"a large page after small ones", some_backend_or_none, kLazy | kTables,
+     Theme::large_after_small},
+    {"CPUs that come back", some_backend_or_none, kLazy, Theme::switches},
     {"kernel pages", some_backend_or_none, kKernel},
     {"bring-up", some_backend_or_none, kBringUp},
+    {"bring-up above a hypervisor", some_backend, kBringUp, Theme::hotplug},
+    {"bring-up above the hub", above<Backend::uv_bau>, kBringUp, Theme::hotplug},
     {"isolation", [](Random&, Header& header) { header.pti = true; }},
     {"isolation, deferral",
      [](Random&, Header& header) { header.pti = header.defer_user_pages = true; }},
@@ -91,13 +111,20 @@ constexpr Focus kFocuses[] = {
        header.broadcast = true;
        header.mms = random.chance(1, 2) ? 3 : random.between(2, kMaxMms);
      },
-     kAlways | bits(OpKind::reclaim, OpKind::batch_flush)},
+     kAlways | bits(OpKind::reclaim, OpKind::batch_flush), Theme::batches},
     {"broadcast, mms that come and go",
      [](Random&, Header& header) {
        header.broadcast = true;
        header.mms = 3;
      },
-     kAlways | bits(OpKind::exit, OpKind::leave, OpKind::idle, OpKind::flush_mm)},
+     kAlways | bits(OpKind::exit, OpKind::leave, OpKind::idle, OpKind::flush_mm), Theme::endings},
+    {"broadcast, changes of ASID",
+     [](Random& random, Header& header) {
+       header.broadcast = true;
+       // So many that there are two global ASIDs.
+       header.mms = random.chance(3, 4) ? 3 : 5;
+     },
+     kAlways | bits(OpKind::flush_mm, OpKind::leave, OpKind::idle), Theme::transitions},
     {"broadcast, store buffers",
      [](Random& random, Header& header) {
        header.broadcast = header.tso = true;
@@ -105,10 +132,11 @@ constexpr Focus kFocuses[] = {
      },
      kLazy},
     {"lazy masks, loaded mm",
-     [](Random&, Header& header) { header.lazy_masks = header.by_loaded_mm = true; }, kLazy},
+     [](Random&, Header& header) { header.lazy_masks = header.by_loaded_mm = true; }, kLazy,
+     Theme::switches},
     {"lazy masks, loaded mm, store buffers",
      [](Random&, Header& header) { header.lazy_masks = header.by_loaded_mm = header.tso = true; },
-     kLazy},
+     kLazy, Theme::switches},
     {"lazy test up front",
      [](Random& random, Header& header) {
        header.lazy_test_up_front = true;
@@ -133,6 +161,13 @@ constexpr Focus kFocuses[] = {
      kTables},
     {"walkers, deferred tables, store buffers",
      [](Random&, Header& header) { header.defer_tables = header.tso = true; }, kTables},
+    {"walkers that no flush interrupts",
+     [](Random& random, Header& header) {
+       no_interrupts(random, header);
+       header.defer_tables = random.chance(1, 2);
+       header.tso = !random.chance(1, 4);
+     },
+     kTables, Theme::walkers},
     {"device", [](Random&, Header& header) { header.device = true; }},
     {"lost interrupts", [](Random&, Header& header) { header.faults = true; }},
     {"erratum of INVLPG", [](Random&, Header& header) { header.invlpg_erratum = true; }, kKernel},

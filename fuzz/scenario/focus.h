@@ -12,12 +12,26 @@
 
 namespace shootdown::fuzz {
 
+/// What two CPUs do at the same time that a focus is about (chains.cc has the duets).
+enum class Theme : std::uint8_t {
+  none,
+  small_after_large,  // a lazy CPU keeps a large page while a small one comes in its place
+  large_after_small,  // the other way round
+  walkers,            // a lockless walker, and tables that come and go
+  batches,            // a batch over two mms, which other CPUs run
+  transitions,        // an mm gets a global ASID while a CPU changes to it
+  endings,            // an mm ends while CPUs leave it
+  switches,           // a CPU comes back to an mm from which pages have gone
+  hotplug,            // a CPU goes and comes while others flush
+};
+
 struct Focus {
   std::string_view name;
   /// Sets what belongs together in a header that has the defaults otherwise.
   void (*set)(Random& random, Header& header);
   /// The operations that it is about, a bit each: most of those of its runs. 0: any.
   std::uint64_t kinds{0};
+  Theme theme{Theme::none};
 };
 
 /// All focuses. A new one is one line of the table in focus.cc.

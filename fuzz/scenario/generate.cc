@@ -372,8 +372,7 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
 
   Swarm common = draw_swarm(random, header, shape);
   if (shape.meets) common.meet(other);
-  const bool plain = shape.focus == nullptr;
-  const Chains chains = options.chains ? Chains(other, common, plain) : Chains();
+  const Chains chains = options.chains ? Chains(other, common, shape.focus) : Chains();
   const bool has_roles = random.chance(1, 2);
   const bool starts_mapped = random.chance(1, 2);
   Crowd crowd(seed, header.cpus);

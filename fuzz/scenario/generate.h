@@ -64,6 +64,7 @@ class Swarm {
   /// Operations and deviations are normalised for the header.
   [[nodiscard]] Op op(Random& random) const;
   [[nodiscard]] Op op(Random& random, OpKind kind) const;
+  [[nodiscard]] unsigned mms() const { return mms_; }
   /// The same page, mm and count as those of `model`, as far as the kind has them.
   [[nodiscard]] Op op_like(const Op& model, OpKind kind) const;
   /// Maps the pages that the run prefers, in the mm that it prefers.

@@ -325,7 +325,7 @@ class HostAtomic {
   }
   void told(OpClass op, const char* verb, T value, Site where) const {
     Machine& machine = *current_machine;
-    machine.note(op, shown(value));
+    machine.note(op, shown(value), this);
     if (machine.recorder().has_timeline()) [[unlikely]] {
       machine.recorder().operation(verb, this, shown(value), where);
     }

@@ -23,6 +23,7 @@ void HostCpu::prepare(const Setup& setup) {
   nmi_after = 0;
   in_emulation = false;
   last_operation = {};
+  last_word = nullptr;
   place = VcpuPlace::running;
   blocked = false;
   exchange = {};

@@ -67,7 +67,9 @@ struct HostCpu {
   VirtAddr nmi_address{0};     // what its handler is to read
   /// The host emulates an access of this CPU: the address is translated, the access is not done.
   bool in_emulation{false};
-  OpClass last_operation{};  // for schedules that look for a moment
+  // For schedules that look for a moment.
+  OpClass last_operation{};
+  const void* last_word{nullptr};  // that of the operation, if it was one on an atomic word
   VcpuPlace place{VcpuPlace::running};
   bool blocked{false};
   std::uint32_t hold{0};

@@ -90,10 +90,12 @@ class Machine {
 
   // ---- What every operation tells
 
-  /// Accounts for an operation that the running CPU has just done.
-  void note(OpClass op, std::uint64_t value) {
+  /// Accounts for an operation that the running CPU has just done, on `word` if it was one on an
+  /// atomic word.
+  void note(OpClass op, std::uint64_t value, const void* word = nullptr) {
     HostCpu& self = running();
     self.last_operation = op;
+    self.last_word = word;
     recorder_.note(self.id, op, value);
     if (controlled_.is_on()) [[unlikely]] {
       controlled_.note(op, value);

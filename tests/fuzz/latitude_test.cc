@@ -39,5 +39,22 @@ TEST(Latitude, AfterAFaultThatIsNoneOfTheseItDoesNot) {
   }
 }
 
+// Under isolation the entry of the kernel's root comes first, that of the user root second. A CPU
+// that faults in between finds an entry that permits the access, and faults again until another CPU
+// goes on.
+TEST(Latitude, AFaultThatComesAgainLetsOtherCpusRun) {
+  const auto runner = std::make_unique<Runner>();
+  Scenario scenario;
+  ParseError error;
+  ASSERT_TRUE(
+      parse("shootdown-scenario 1\nconfig cpus=4 mms=2 pti=1 latitude=1\ncpu 0: exit mm=1\n"
+            "cpu 0: map mm=1 page=0\ncpu 2: switch_to mm=1\ncpu 2: map mm=1 page=0\n"
+            "cpu 2: read page=0\nat +3: migrate cpu=3 with=1\nat +29: migrate cpu=0 with=2\n"
+            "at +0: preempt cpu=2\nat +15: preempt cpu=0\n",
+            scenario, error))
+      << print(error);
+  EXPECT_FALSE(runner->run(scenario).failed()) << runner->report().title;
+}
+
 }  // namespace
 }  // namespace shootdown::fuzz

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,6 +13,7 @@
 #include "fuzz/scenario/kinds.h"
 #include "fuzz/scenario/scenario.h"
 #include "fuzz/schedule/schedule.h"
+#include "fuzz/schedule/window_targeted.h"
 
 namespace shootdown::fuzz {
 namespace {
@@ -251,6 +254,53 @@ TEST(WindowTargeted, PreemptsMoreOftenWhereInterruptsAreOff) {
     runner->run(scenario, operations);
   }
   EXPECT_GT(preemptions.off * operations.on, 4 * preemptions.on * operations.off);
+}
+
+/// Whether the CPU that did the last of these operations has read a word of an mm, and other things
+/// since, of which the last was no load, and has yet to do a locked operation on an mm.
+bool relies_on_mm(std::span<const host::TimelineEntry> done) {
+  if (done.empty() || done.back().what.starts_with("load")) return false;
+  for (std::size_t i = done.size(); i-- > 0;) {
+    if (done[i].cpu != done.back().cpu) continue;
+    const std::string& what = done[i].what;
+    if (what.starts_with("load mm")) return true;
+    if (what.starts_with("modify mm") || what.starts_with("compare-exchange mm")) return false;
+  }
+  return false;
+}
+
+/// How many preemptions of runs that aim at such windows came there.
+unsigned preemptions_of_relying(Windows windows) {
+  auto runner = std::make_unique<Runner>();
+  host::Machine& machine = runner->machine();
+  WindowTargeted schedule(machine, &runner->sim());
+  machine.recorder().turn_timeline(true);
+  unsigned found = 0;
+  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    Scenario scenario;
+    generate(seed, {.vary_header = false}, scenario);
+    schedule.start(scenario, seed);
+    schedule.aim_at(windows);
+    runner->run(scenario, schedule);
+    const std::span<const host::TimelineEntry> timeline = machine.recorder().timeline();
+    std::uint64_t at = 0;
+    for (const Deviation& deviation : scenario.deviations) {
+      at += deviation.delay;
+      if (deviation.kind != EventKind::preempt) continue;
+      const auto end = std::find_if(timeline.begin(), timeline.end(),
+                                    [&](const auto& entry) { return entry.step >= at; });
+      const auto done = timeline.first(static_cast<std::size_t>(end - timeline.begin()));
+      found += relies_on_mm(done) ? 1 : 0;
+    }
+  }
+  return found;
+}
+
+// Not only where the last operation was a load.
+TEST(WindowTargeted, AimsBetweenAReadOfAnMmAndTheNextLockedOperationOnIt) {
+  const unsigned spaces = preemptions_of_relying(Windows::spaces);
+  const unsigned reads = preemptions_of_relying(Windows::reads);
+  EXPECT_GT(spaces, 2 * reads) << spaces << " and " << reads;
 }
 
 /// Generated, and from somewhere in its list on a strategy decides.

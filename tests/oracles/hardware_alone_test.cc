@@ -46,6 +46,7 @@ class TinyKernel final : public KernelView, public host::Observer {
 
   // KernelView.
   [[nodiscard]] unsigned mm_of(const void* /*mm*/) const override { return 0; }
+  [[nodiscard]] CpuId cpu_of(const void* /*word*/) const override { return kNoCpu; }
   [[nodiscard]] PhysAddr root(unsigned /*mm*/) const override {
     return FramePool::address(tables_[4]);
   }
