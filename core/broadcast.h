@@ -132,8 +132,8 @@ template <HalBroadcast H>
 /// With lazily kept masks bits of CPUs that have left may stay set until the mm retires. They
 /// cost nothing: the mask is read in transition, where the loaded mm decides, and at the end.
 template <HalBroadcast H>
-std::uint64_t flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& request, Asid asid,
-                                 bool retires) {
+std::uint64_t flush_by_broadcast(System<H>& system, CpuState<H>& self, Mm<H>& mm,
+                                 FlushRequest<H>& request, Asid asid, bool retires) {
   // M14: acquire, against the release of the flush that found no CPU on a dynamic ASID and ended
   // the transition: what it read comes before what this flush does without a look at other CPUs.
   const bool asid_transition = mm.asid_transition.load(std::memory_order_acquire);
@@ -151,7 +151,7 @@ std::uint64_t flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& 
     // comes behind both.
     const auto targets = retires ? members : find_cpus_on_dynamic_asid(system, mm, members);
     if (!targets.empty()) {
-      static_cast<void>(flush_on_cpus(system, targets, request));
+      static_cast<void>(send_published(system, self, targets));
     } else if (asid_transition) {
       // No CPU on a dynamic ASID is left, and no CPU can come back to an ASID of its own. Release
       // orders the reads above before the store, against the acquire of the next flush, which will

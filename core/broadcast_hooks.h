@@ -21,6 +21,8 @@ namespace shootdown {
 template <Hal H>
 struct System;
 template <Hal H>
+struct CpuState;
+template <Hal H>
 class GlobalAsids;
 
 namespace internal {
@@ -63,8 +65,8 @@ void grant_global_asid(System<H>& system, Mm<H>& mm);
 template <HalBroadcast H>
 void return_global_asid(System<H>& system, Mm<H>& mm);
 template <HalBroadcast H>
-std::uint64_t flush_by_broadcast(System<H>& system, Mm<H>& mm, FlushRequest<H>& request, Asid asid,
-                                 bool retires);
+std::uint64_t flush_by_broadcast(System<H>& system, CpuState<H>& self, Mm<H>& mm,
+                                 FlushRequest<H>& request, Asid asid, bool retires);
 template <HalBroadcast H>
 std::uint64_t broadcast_kernel(System<H>& system, const FlushRange& range);
 

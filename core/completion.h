@@ -34,7 +34,7 @@ struct FlushRange;
 
 /// No CPU will be in user mode with a stale translation of the flushed range: each target flushes
 /// before it returns there. Its kernel code may still be about to. Permits nothing to be released.
-class [[nodiscard]] UserReturnClosed {
+class [[nodiscard, clang::trivial_abi]] UserReturnClosed {
  public:
   UserReturnClosed(UserReturnClosed&& other) noexcept
       : context_(std::exchange(other.context_, kNoContext)) {}
@@ -54,13 +54,14 @@ class [[nodiscard]] UserReturnClosed {
   explicit UserReturnClosed(ContextId context) : context_(context) {}
   friend class TranslationsQuiet;
   template <Hal H>
-  friend UserReturnClosed flush_tlb_mm_range_early(System<H>& system, Mm<H>& mm, FlushRange range);
+  friend UserReturnClosed flush_tlb_mm_range_early(System<H>& system, Mm<H>& mm,
+                                                   const FlushRange& range);
 
   ContextId context_;
 };
 
 /// No CPU can use a stale translation of the flushed range. Permits releasing data frames.
-class [[nodiscard]] TranslationsQuiet : public UserReturnClosed {
+class [[nodiscard, clang::trivial_abi]] TranslationsQuiet : public UserReturnClosed {
  public:
   TranslationsQuiet(TranslationsQuiet&&) = default;
   TranslationsQuiet& operator=(TranslationsQuiet&&) = delete;
@@ -69,13 +70,16 @@ class [[nodiscard]] TranslationsQuiet : public UserReturnClosed {
   explicit TranslationsQuiet(ContextId context) : UserReturnClosed(context) {}
   friend class TablesUnreachable;
   template <Hal H>
-  friend TranslationsQuiet flush_tlb_mm_range(System<H>& system, Mm<H>& mm, FlushRange range);
+  friend TranslationsQuiet flush_tlb_mm_range(System<H>& system, Mm<H>& mm,
+                                              const FlushRange& range);
+  template <Hal H>
+  friend TranslationsQuiet flush_tlb_mm(System<H>& system, Mm<H>& mm);
 };
 
 /// Moreover no CPU, lazy or not, can walk the unhooked page tables. Software may: a walker that
 /// relies on its interrupts being off notices no flush that goes by hypercall or broadcast. Permits
 /// giving tables to code that waits for those walkers.
-class [[nodiscard]] TablesUnreachable : public TranslationsQuiet {
+class [[nodiscard, clang::trivial_abi]] TablesUnreachable : public TranslationsQuiet {
  public:
   TablesUnreachable(TablesUnreachable&&) = default;
   TablesUnreachable& operator=(TablesUnreachable&&) = delete;
@@ -86,12 +90,12 @@ class [[nodiscard]] TablesUnreachable : public TranslationsQuiet {
   friend class WalkersQuiet;
   template <Hal H>
   friend TablesUnreachable flush_tlb_mm_range_freed_tables(System<H>& system, Mm<H>& mm,
-                                                           FlushRange range);
+                                                           const FlushRange& range);
 };
 
 /// Moreover the flush was the mm's last: no CPU has it loaded. Permits releasing its roots,
 /// which no task is left to walk.
-class [[nodiscard]] MmRetired : public TablesUnreachable {
+class [[nodiscard, clang::trivial_abi]] MmRetired : public TablesUnreachable {
  public:
   MmRetired(MmRetired&&) = default;
   MmRetired& operator=(MmRetired&&) = delete;
@@ -104,7 +108,7 @@ class [[nodiscard]] MmRetired : public TablesUnreachable {
 
 /// No CPU can walk the unhooked tables, and no software that began to with interrupts off is still
 /// at it. Permits releasing tables, on every backend.
-class [[nodiscard]] WalkersQuiet : public TablesUnreachable {
+class [[nodiscard, clang::trivial_abi]] WalkersQuiet : public TablesUnreachable {
  public:
   WalkersQuiet(WalkersQuiet&&) = default;
   WalkersQuiet& operator=(WalkersQuiet&&) = delete;
@@ -117,7 +121,7 @@ class [[nodiscard]] WalkersQuiet : public TablesUnreachable {
 
 /// No CPU can use a translation that was stale when its mm was added to the batch. Permits
 /// releasing data frames of the mms that were added, and no tables.
-class [[nodiscard]] BatchQuiet {
+class [[nodiscard, clang::trivial_abi]] BatchQuiet {
  public:
   BatchQuiet(BatchQuiet&& other) noexcept : contexts_(std::exchange(other.contexts_, 0)) {}
   BatchQuiet& operator=(BatchQuiet&&) = delete;
@@ -145,7 +149,7 @@ class [[nodiscard]] BatchQuiet {
 
 /// No CPU can use a stale translation of the flushed range of the kernel's half. Permits releasing
 /// data frames that were mapped there, and nothing of any mm.
-class [[nodiscard]] KernelQuiet {
+class [[nodiscard, clang::trivial_abi]] KernelQuiet {
  public:
   KernelQuiet(KernelQuiet&& other) noexcept : valid_(std::exchange(other.valid_, false)) {}
   KernelQuiet& operator=(KernelQuiet&&) = delete;
@@ -163,7 +167,7 @@ class [[nodiscard]] KernelQuiet {
 };
 
 /// The same for tables of the kernel's half as `TablesUnreachable` for those of an mm.
-class [[nodiscard]] KernelTablesUnreachable : public KernelQuiet {
+class [[nodiscard, clang::trivial_abi]] KernelTablesUnreachable : public KernelQuiet {
  public:
   KernelTablesUnreachable(KernelTablesUnreachable&&) = default;
   KernelTablesUnreachable& operator=(KernelTablesUnreachable&&) = delete;
@@ -176,7 +180,7 @@ class [[nodiscard]] KernelTablesUnreachable : public KernelQuiet {
 };
 
 /// ... and as `WalkersQuiet`.
-class [[nodiscard]] KernelWalkersQuiet : public KernelTablesUnreachable {
+class [[nodiscard, clang::trivial_abi]] KernelWalkersQuiet : public KernelTablesUnreachable {
  public:
   KernelWalkersQuiet(KernelWalkersQuiet&&) = default;
   KernelWalkersQuiet& operator=(KernelWalkersQuiet&&) = delete;

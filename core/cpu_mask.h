@@ -40,6 +40,15 @@ class CpuMask {
     return total;
   }
 
+  /// Whether `cpu` is the only member.
+  [[nodiscard]] constexpr bool is_only(CpuId cpu) const {
+    CpuMask only;
+    only.set(cpu);
+    std::uint64_t differences = 0;
+    for (std::size_t i = 0; i < kWords; ++i) differences |= words_[i] ^ only.words_[i];
+    return differences == 0;
+  }
+
   /// The lowest member other than `cpu`, or kNoCpu. The answer 0 means CPU 0, not "none" (R13).
   [[nodiscard]] constexpr CpuId first_except(CpuId cpu) const {
     CpuMask others = *this;

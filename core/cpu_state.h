@@ -52,7 +52,7 @@ struct alignas(kCacheLine) CpuPrivate {
   typename H::template Atomic<bool> early_acked_flush_pending{false};
   /// The CPU is part of the core, from `initialize_cpu` to `take_cpu_offline`.
   Own<H, bool> is_up{false};
-  /// Owner of `request` while a flush that started here is on its way; traps nesting (R10), and
+  /// `request` belongs to a flush that is on its way to other CPUs; traps nesting (R10), and
   /// flushes by a CPU that is not up, which has no request to give.
   Own<H, bool> request_in_use{true};
   Own<H, DeferredPages> deferred{};
@@ -88,10 +88,10 @@ template <Hal H>
 struct CpuState {
   CpuPrivate<H> own;
   CpuShared<H> shared;
-  /// The request of the flush that this CPU started. Logically a stack variable of that flush; it
-  /// is per CPU so that it has a cache line of its own and no target reads a live stack. One flush
-  /// at a time: preemption is off, and flushes do not nest.
-  FlushRequest<H> request{};
+  /// The request of the flush that this CPU started, while other CPUs may read it: on a cache line
+  /// of its own, and on no live stack. One flush at a time: preemption is off, and flushes do not
+  /// nest.
+  alignas(kCacheLine) FlushRequest<H> request{};
 };
 
 }  // namespace shootdown

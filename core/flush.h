@@ -26,64 +26,93 @@ struct FlushOptions {
   bool retires{false};  // the last flush of the mm: afterwards no CPU has it loaded
 };
 
-/// The flush of any other mm. One that runs on many CPUs gets a global ASID for the next time.
-template <Hal H>
-std::uint64_t flush_by_interrupt(System<H>& system, Mm<H>& mm, FlushRequest<H>& request,
-                                 bool retires) {
+/// Sends the published request where there is hardware broadcast: that way if the mm has a global
+/// ASID, else by interrupts, and then an mm that runs on many CPUs gets one for the next time.
+template <HalBroadcast H>
+[[gnu::noinline, clang::preserve_most]] std::uint64_t send_or_broadcast(System<H>& system,
+                                                                        CpuState<H>& self,
+                                                                        Mm<H>& mm, bool retires) {
+  // M14: load the global ASID after the increment of the generation. Loaded earlier, a flusher
+  // can miss an ASID granted in between, and no flush invalidates stale entries cached under it.
+  const Asid global = global_asid_of(system, mm);
+  if (global != kNoGlobalAsid) {
+    return flush_by_broadcast(system, self, mm, self.request, global, retires);
+  }
   const CpuMask<H::kMaxCpus> members = mm.cpus.read();
-  const std::uint64_t ticks = flush_on_cpus(system, members, request);
-  if constexpr (HalBroadcast<H>) {
-    if (broadcasts(system) && !retires && members.count() > system.config.broadcast.threshold) {
-      grant_global_asid(system, mm);
-    }
+  const std::uint64_t ticks = send_published(system, self, members);
+  if (!retires && members.count() > system.config.broadcast.threshold) {
+    grant_global_asid(system, mm);
   }
   return ticks;
 }
 
 /// Sends a request whose generation is set. Returns the ticks until all was done.
 template <Hal H>
-[[gnu::always_inline]] inline std::uint64_t send_flush(System<H>& system, Mm<H>& mm,
-                                                       FlushRequest<H>& request, bool retires) {
+[[gnu::always_inline]] inline std::uint64_t send_flush(System<H>& system, CpuState<H>& self,
+                                                       Mm<H>& mm, const FlushRequest<H>& request,
+                                                       bool retires) {
   if constexpr (HalBroadcast<H>) {
-    // M14: load the global ASID after the increment of the generation. Loaded earlier, a flusher
-    // can miss an ASID granted in between, and no flush invalidates stale entries cached under it.
-    const Asid global = global_asid_of(system, mm);
-    if (global != kNoGlobalAsid) return flush_by_broadcast(system, mm, request, global, retires);
+    if (broadcasts(system)) [[unlikely]] {
+      const PublishedRequest<H> published(self, request);
+      return send_or_broadcast(system, self, mm, retires);
+    }
   }
-  return flush_by_interrupt(system, mm, request, retires);
+  return flush_on_cpus(system, self, mm.cpus.read(), request);
 }
 
+/// Flushes `range`, which is what has become of `asked`.
 template <Hal H>
-void flush_mm(System<H>& system, Mm<H>& mm, const FlushRange& asked, FlushOptions options) {
+[[gnu::always_inline]] inline void flush_entered(System<H>& system, Mm<H>& mm,
+                                                 const FlushRange& asked, const FlushRange& range,
+                                                 FlushOptions options) {
   require<H>(!mm.is_kernel, Rule::r13, "the kernel's mm is not flushed by range");
-  const FlushRange range = enter_range<H>(asked, system.config.limits.ceiling_strides);
   PreemptionOff<H> guard;
   H::trace(TraceEvent{
       .kind = TraceKind::flush_asked, .mm = &mm, .value = asked.start, .value2 = asked.end});
-  FlushRequest<H>& request = acquire_request(system);
-  request.mm = &mm;
-  request.start = range.start;
-  request.end = range.end;
-  request.stride_shift = range.stride_shift;
-  request.frees_tables = options.frees_tables;
-  request.acknowledges_early = options.early;
-  // The mm is destroyed next: lazy CPUs have to leave it.
-  request.needs_ipi_handler = options.retires;
-  request.reason = request.all() ? FlushReason::local_mm_shootdown : FlushReason::local_shootdown;
+  const CpuId cpu = H::this_cpu();
+  CpuState<H>& self = begin_flush(system, cpu);
+  FlushRequest<H> request{
+      .mm = &mm,
+      .start = range.start,
+      .end = range.end,
+      .initiator = cpu,
+      .reason = range.all() ? FlushReason::local_mm_shootdown : FlushReason::local_shootdown,
+      .stride_shift = range.stride_shift,
+      .frees_tables = options.frees_tables,
+      .acknowledges_early = options.early,
+      // The mm is destroyed next: lazy CPUs have to leave it.
+      .needs_ipi_handler = options.retires};
   // R1, M1: the locked add is the full barrier between the caller's page-table stores and the reads
   // of the mask, of loaded_mm and of is_lazy below, against the switcher's set-then-read (R2) and
   // the lazy exit's clear-then-read (R3). If the increment came after the read of the
   // mask, a CPU switching in between would neither be in the copy of the mask nor see the new
   // generation.
   request.generation = mm.tlb_gen.fetch_add(1, std::memory_order_seq_cst) + 1;
-  request.trims_mask = system.config.targets.mask_policy == MaskPolicy::kept_lazily &&
-                       request.generation % system.config.targets.trim_interval == 0;
   H::trace(TraceEvent{
       .kind = TraceKind::flush_begin, .mm = &mm, .request = &request, .value = request.generation});
-  const std::uint64_t ticks = send_flush(system, mm, request, options.retires);
+  const std::uint64_t ticks = send_flush(system, self, mm, request, options.retires);
   H::trace(
       TraceEvent{.kind = TraceKind::flush_end, .mm = &mm, .request = &request, .value = ticks});
-  release_request(system);
+}
+
+/// `flush_mm` for every range that is not ordinary.
+template <Hal H>
+[[gnu::noinline, clang::preserve_most]] void flush_unusual(System<H>& system, Mm<H>& mm,
+                                                           const FlushRange& asked,
+                                                           FlushOptions options) {
+  flush_entered(system, mm, asked, enter_range<H>(asked, system.config.limits.ceiling_strides),
+                options);
+}
+
+template <Hal H>
+[[gnu::always_inline]] inline void flush_mm(System<H>& system, Mm<H>& mm, const FlushRange& asked,
+                                            FlushOptions options) {
+  // Nearly every range is some pages of the lower half: this is all that it takes to know.
+  if (is_ordinary(asked, system.config.limits.ceiling_strides)) [[likely]] {
+    flush_entered(system, mm, asked, pages_of(asked), options);
+  } else {
+    flush_unusual(system, mm, asked, options);
+  }
 }
 
 /// After the last flush of `mm`: with lazily kept masks CPUs that were offline then have left their
@@ -102,7 +131,7 @@ void empty_mask(const System<H>& system, Mm<H>& mm) {
 /// run any address space. The page-table stores come before the call in program order. Returns when
 /// no CPU can use an old entry of the range; data frames may be released then.
 template <Hal H>
-TranslationsQuiet flush_tlb_mm_range(System<H>& system, Mm<H>& mm, FlushRange range) {
+TranslationsQuiet flush_tlb_mm_range(System<H>& system, Mm<H>& mm, const FlushRange& range) {
   internal::flush_mm(system, mm, range, {});
   return TranslationsQuiet(mm.context);
 }
@@ -112,7 +141,8 @@ TranslationsQuiet flush_tlb_mm_range(System<H>& system, Mm<H>& mm, FlushRange ra
 /// need not have left the mm, only its old tables: the top table goes with `retire_mm`. Context:
 /// as for `flush_tlb_mm_range`.
 template <Hal H>
-TablesUnreachable flush_tlb_mm_range_freed_tables(System<H>& system, Mm<H>& mm, FlushRange range) {
+TablesUnreachable flush_tlb_mm_range_freed_tables(System<H>& system, Mm<H>& mm,
+                                                  const FlushRange& range) {
   internal::flush_mm(system, mm, range, {.frees_tables = true});
   return TablesUnreachable(mm.context);
 }
@@ -121,7 +151,7 @@ TablesUnreachable flush_tlb_mm_range_freed_tables(System<H>& system, Mm<H>& mm, 
 /// configuration permits it, targets answer before they flush, and flush before they return to user
 /// mode. Context: as for `flush_tlb_mm_range`.
 template <Hal H>
-UserReturnClosed flush_tlb_mm_range_early(System<H>& system, Mm<H>& mm, FlushRange range) {
+UserReturnClosed flush_tlb_mm_range_early(System<H>& system, Mm<H>& mm, const FlushRange& range) {
   internal::flush_mm(system, mm, range, {.early = system.config.targets.early_acknowledgement});
   return UserReturnClosed(mm.context);
 }
@@ -135,7 +165,8 @@ TranslationsQuiet flush_tlb_page(System<H>& system, Mm<H>& mm, VirtAddr address)
 /// Flushes everything of `mm`. Context: as for `flush_tlb_mm_range`.
 template <Hal H>
 TranslationsQuiet flush_tlb_mm(System<H>& system, Mm<H>& mm) {
-  return flush_tlb_mm_range(system, mm, {});
+  internal::flush_entered(system, mm, {}, {}, {});
+  return TranslationsQuiet(mm.context);
 }
 
 /// The last flush of `mm`: everything, on every CPU, and every CPU that keeps the mm loaded
@@ -145,7 +176,7 @@ TranslationsQuiet flush_tlb_mm(System<H>& system, Mm<H>& mm) {
 /// is not flushed or switched to again.
 template <Hal H>
 MmRetired retire_mm(System<H>& system, Mm<H>& mm) {
-  internal::flush_mm(system, mm, {}, {.frees_tables = true, .retires = true});
+  internal::flush_entered(system, mm, {}, {}, {.frees_tables = true, .retires = true});
   // Lazy CPUs have left; what is left runs a thread, whose tables the caller is about to release.
   require<H>(!internal::is_loaded(system, mm), Rule::r7, "an mm is retired while a CPU runs it");
   internal::empty_mask(system, mm);

@@ -159,19 +159,67 @@ template <Hal H>
 namespace internal {
 
 template <Hal H>
-void flush_locally(System<H>& system, const FlushRequest<H>& request) {
+[[gnu::always_inline]] inline void flush_locally(System<H>& system, CpuState<H>& self,
+                                                 const FlushRequest<H>& request) {
   InterruptsOffInThread<H> guard;
-  flush_here(system, system.self(), request, /*remote=*/false);
+  flush_here(system, self, request, /*remote=*/false);
 }
 
-/// Returns the ticks until all targets had answered; 0 if there were none.
+/// This CPU, as the initiator of a flush that begins here. Preemption is off.
 template <Hal H>
-std::uint64_t flush_on_cpus(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
-                            FlushRequest<H>& request) {
-  const CpuId self = request.initiator;
+[[gnu::always_inline]] inline CpuState<H>& begin_flush(System<H>& system, CpuId cpu) {
+  require<H>(H::interrupts_enabled(), Rule::r12, "a flush needs interrupts on");
+  require<H>(!H::in_interrupt(), Rule::r12, "a flush cannot start in an interrupt handler");
+  require<H>(cpu < H::kMaxCpus, Rule::r13, "this_cpu() is out of range");
+  CpuState<H>& self = system.cpus[cpu];
+  if (self.own.request_in_use) [[unlikely]] {
+    require<H>(self.own.is_up, Rule::r2, "a CPU flushes that is not up");
+    require<H>(false, Rule::r10, "a flush started inside another one");
+  }
+  return self;
+}
+
+/// Puts `request` where other CPUs may read it, for as long as the object lives.
+///
+/// M18: the request is rewritten only after the wait for the last answer (M8), against the targets'
+/// reads of it. A flush that returned earlier would change what a target still reads; a target that
+/// answers early copies it first.
+template <Hal H>
+class PublishedRequest {
+ public:
+  [[gnu::always_inline]] PublishedRequest(CpuState<H>& self, const FlushRequest<H>& request)
+      : self_(self) {
+    static_assert(sizeof(FlushRequest<H>) <= kCacheLine, "a request is in one cache line");
+    self.own.request_in_use = true;
+    self.request = request;
+  }
+  ~PublishedRequest() { self_.own.request_in_use = false; }
+  PublishedRequest(const PublishedRequest&) = delete;
+  PublishedRequest& operator=(const PublishedRequest&) = delete;
+
+ private:
+  CpuState<H>& self_;
+};
+
+/// Whether this flush is one of those that trim the mask of their mm.
+template <Hal H>
+[[nodiscard]] bool trims_mask(const System<H>& system, const FlushRequest<H>& request) {
+  const TargetConfig& targets = system.config.targets;
+  return targets.mask_policy == MaskPolicy::kept_lazily && request.generation != kNoGeneration &&
+         request.generation % targets.trim_interval == 0;
+}
+
+/// Sends the request that this CPU has published to `targets`. Returns the ticks until all of them
+/// had answered; 0 if none is another CPU.
+template <Hal H>
+[[gnu::noinline, clang::preserve_most]] std::uint64_t send_published(System<H>& system,
+                                                                     CpuState<H>& self,
+                                                                     CpuMask<H::kMaxCpus> targets) {
+  FlushRequest<H>& request = self.request;
+  request.trims_mask = trims_mask(system, request);
   // R13: compare with "none"; CPU 0 is a target like any other.
-  if (targets.first_except(self) == kNoCpu) {
-    if (targets.test(self)) flush_locally(system, request);
+  if (targets.first_except(request.initiator) == kNoCpu) {
+    if (targets.test(request.initiator)) flush_locally(system, self, request);
     return 0;
   }
   // The key is off when a backend can only flush others: its flush would not include this CPU, so
@@ -179,37 +227,23 @@ std::uint64_t flush_on_cpus(System<H>& system, const CpuMask<H::kMaxCpus>& targe
   if (H::concurrent_flush_enabled()) {
     return flush_tlb_multi(system, targets, request);
   } else {
-    if (targets.test(self)) flush_locally(system, request);
+    if (targets.test(request.initiator)) flush_locally(system, self, request);
     return flush_tlb_others(system, targets, request);
   }
 }
 
-/// Takes this CPU's request for a flush; the caller releases it. Preemption is off.
-///
-/// M18: the caller rewrites the request only after the wait for the last answer (M8), against the
-/// targets' reads of it. A flush that returned earlier would change what a target still reads; a
-/// target that answers early copies it first.
+/// As `send_published`, for a request that is not published. A flush of this CPU alone touches
+/// nothing that other CPUs read, and does not fill the request that they would read.
 template <Hal H>
-[[gnu::always_inline]] inline FlushRequest<H>& acquire_request(System<H>& system) {
-  static_assert(sizeof(FlushRequest<H>) == kCacheLine, "a request is one cache line");
-  require<H>(H::interrupts_enabled(), Rule::r12, "a flush needs interrupts on");
-  require<H>(!H::in_interrupt(), Rule::r12, "a flush cannot start in an interrupt handler");
-  const CpuId cpu = H::this_cpu();
-  require<H>(cpu < H::kMaxCpus, Rule::r13, "this_cpu() is out of range");
-  CpuState<H>& self = system.cpus[cpu];
-  if (self.own.request_in_use) [[unlikely]] {
-    require<H>(self.own.is_up, Rule::r2, "a CPU flushes that is not up");
-    require<H>(false, Rule::r10, "a flush started inside another one");
+[[gnu::always_inline]] inline std::uint64_t flush_on_cpus(System<H>& system, CpuState<H>& self,
+                                                          const CpuMask<H::kMaxCpus>& targets,
+                                                          const FlushRequest<H>& request) {
+  if (targets.is_only(request.initiator)) {
+    flush_locally(system, self, request);
+    return 0;
   }
-  self.own.request_in_use = true;
-  self.request = {};
-  self.request.initiator = cpu;
-  return self.request;
-}
-
-template <Hal H>
-void release_request(System<H>& system) {
-  system.self().own.request_in_use = false;
+  const PublishedRequest<H> published(self, request);
+  return send_published(system, self, targets);
 }
 
 }  // namespace internal

@@ -29,26 +29,30 @@ template <Hal H>
   return flushes_natively<H>() || system.ops->flush_one_user == native_flush_one_user<H>;
 }
 
+/// The pages by the operation of the backend in use.
+template <Hal H>
+[[gnu::noinline, clang::preserve_most]] void flush_pages_by_backend(System<H>& system,
+                                                                    VirtAddr start, VirtAddr end) {
+  for_each_stride({.start = start, .end = end},
+                  [&](VirtAddr address) { system.ops->flush_one_user(system, address); });
+}
+
 /// Drops the pages of `request` from the loaded context, one by one. Context: interrupts off.
 template <Hal H>
 [[gnu::always_inline]] inline void flush_loaded_pages(System<H>& system, CpuPrivate<H>& own,
                                                       const FlushRequest<H>& request) {
+  const FlushRange pages = request.pages_of_4_kib();
   if (!flushes_one_user_natively(system)) [[unlikely]] {
-    for_each_stride(request.pages_of_4_kib(),
-                    [&](VirtAddr address) { system.ops->flush_one_user(system, address); });
-    return;
+    return flush_pages_by_backend(system, pages.start, pages.end);
   }
+  if (!has_user_pcids(system)) return flush_pages_in_kernel_half(own, pages);
   // Not when tables go: between the load of the user root and the invalidations the walker could
   // follow a cached pointer to a table that is no longer one (R6). Nor where a backend has an
-  // operation of its own, which reaches both halves. Deferring needs isolation (config.h).
-  const bool defers = system.config.isolation.defer_user_pages && system.config.processor.pcid &&
-                      !request.frees_tables;
-  if (defers) {
-    flush_pages_in_kernel_half(own, request.pages_of_4_kib());
-    defer_user_pages(system, own, request.start, request.end);
-  } else {
-    flush_pages_in_both_halves(system, own, request.pages_of_4_kib());
+  // operation of its own, which reaches both halves.
+  if (system.config.isolation.defer_user_pages && !request.frees_tables) {
+    return flush_pages_and_defer(system, own, pages.start, pages.end);
   }
+  flush_pages_in_both_halves(system, own, pages);
 }
 
 /// The part of the flush function that compares generations and flushes.
@@ -57,15 +61,17 @@ template <Hal H>
                                                       const FlushRequest<H>& request, Mm<H>& mm,
                                                       AsidState<H>& asid) {
   const Generation wanted = request.generation;
-  if (wanted != kNoGeneration && wanted <= asid.generation) return HandlerOutcome::already_fresh;
+  const Generation has = asid.generation;
+  if (wanted != kNoGeneration && wanted <= has) return HandlerOutcome::already_fresh;
   // R4, M5: read before the flush below, and this value is what gets recorded. M6: acquire, so that
   // the page-table stores of every flush up to this generation are visible to later walks.
   const Generation generation = mm.tlb_gen.load(std::memory_order_acquire);
-  if (generation == asid.generation) return HandlerOutcome::already_fresh;
-  require<H>(asid.generation < generation, Rule::r4, "an ASID is newer than its address space");
-  require<H>(wanted <= generation, Rule::r1, "a request is newer than its address space");
-
-  const bool only_this_one_missing = wanted == asid.generation + 1 && wanted == generation;
+  const bool only_this_one_missing = wanted == has + 1 && wanted == generation;
+  if (!only_this_one_missing) {
+    if (generation == has) return HandlerOutcome::already_fresh;
+    require<H>(has < generation, Rule::r4, "an ASID is newer than its address space");
+    require<H>(wanted <= generation, Rule::r1, "a request is newer than its address space");
+  }
   const bool by_page = request.names_pages() && only_this_one_missing;
   if (by_page) {
     flush_loaded_pages(system, own, request);
@@ -84,31 +90,51 @@ void leave_mask(System<H>& system, Mm<H>& mm) {
   if (kept && mm.cpus.test(H::this_cpu())) mm.cpus.clear(H::this_cpu());
 }
 
+/// A request for an mm that this CPU does not run.
+template <Hal H>
+[[gnu::noinline, clang::preserve_most]] HandlerOutcome flush_elsewhere(System<H>& system,
+                                                                       CpuState<H>& self,
+                                                                       Mm<H>& mm) {
+  ++self.own.counters.wrong_cpu;
+  leave_mask(system, mm);
+  return HandlerOutcome::other_mm;
+}
+
+/// A lazy CPU leaves `loaded`. Rare: tables are being freed, or this CPU became lazy after it was
+/// chosen. The ASID's generation stays behind on purpose, so the next switch to this mm flushes.
+template <Hal H>
+[[gnu::noinline, clang::preserve_most]] HandlerOutcome leave_lazily(System<H>& system,
+                                                                    CpuState<H>& self,
+                                                                    Mm<H>& loaded) {
+  ++self.own.counters.lazy_left_by_flush;
+  leave_mm(system);
+  leave_mask(system, loaded);
+  return HandlerOutcome::left_lazy;
+}
+
 template <Hal H>
 [[gnu::always_inline]] inline HandlerOutcome flush_for(System<H>& system, CpuState<H>& self,
                                                        const FlushRequest<H>& request) {
-  Mm<H>* loaded = self.own.loaded_mm.owner_load();
-  // Also on the initiator: it may flush an mm that it does not run.
-  if (request.mm != nullptr && request.mm != loaded) {
-    ++self.own.counters.wrong_cpu;
-    leave_mask(system, *request.mm);
-    return HandlerOutcome::other_mm;
+  Mm<H>* const loaded = self.own.loaded_mm.owner_load();
+  Mm<H>* mm = request.mm;
+  if (mm == nullptr) {
+    mm = loaded;
+    if (mm->is_kernel) return HandlerOutcome::kernel_mm;
+  } else if (mm != loaded) [[unlikely]] {
+    // Also on the initiator: it may flush an mm that it does not run.
+    return flush_elsewhere(system, self, *mm);
   }
-  if (loaded->is_kernel) return HandlerOutcome::kernel_mm;
-  if (self.shared.is_lazy.owner_load()) {
-    // Rare: tables are being freed, or this CPU became lazy after it was chosen. The ASID's
-    // generation stays behind on purpose, so the next switch to this mm flushes.
-    ++self.own.counters.lazy_left_by_flush;
-    leave_mm(system);
-    leave_mask(system, *loaded);
-    return HandlerOutcome::left_lazy;
+  const bool is_lazy = self.shared.is_lazy.owner_load();
+  if (is_lazy) [[unlikely]]
+    return leave_lazily(system, self, *mm);
+  if (broadcasts(system)) [[unlikely]] {
+    // Broadcasts keep a global ASID fresh, and nothing older is cached under one that is new here.
+    if (join_global_asid(system, *mm)) return HandlerOutcome::joined_global;
+    if (is_global_asid(self.own.loaded_asid)) return HandlerOutcome::already_fresh;
   }
-  // Broadcasts keep a global ASID fresh, and nothing older is cached under one that is new here.
-  if (join_global_asid(system, *loaded)) return HandlerOutcome::joined_global;
-  if (is_global_asid(self.own.loaded_asid)) return HandlerOutcome::already_fresh;
   AsidState<H>& asid = self.own.asids[self.own.loaded_asid];
-  require<H>(asid.context == loaded->context, Rule::r4, "the loaded ASID belongs to another mm");
-  return catch_up(system, self.own, request, *loaded, asid);
+  require<H>(asid.context == mm->context, Rule::r4, "the loaded ASID belongs to another mm");
+  return catch_up(system, self.own, request, *mm, asid);
 }
 
 /// Why this CPU flushes, for the trace.

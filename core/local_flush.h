@@ -10,11 +10,18 @@
 
 namespace shootdown {
 
+/// Under page-table isolation each ASID has a user PCID as well, whose entries outlive the loads of
+/// the kernel's root.
+template <Hal H>
+[[nodiscard]] bool has_user_pcids(const System<H>& system) {
+  return system.config.isolation.enabled && system.config.processor.pcid;
+}
+
 /// Notes that the user PCID of `asid` must be flushed before user mode runs on it (R9). Without
 /// PCIDs every load of the user root flushes, so there is nothing to note.
 template <Hal H>
 void mark_user_pcid(const System<H>& system, CpuPrivate<H>& own, Asid asid) {
-  if (!system.config.isolation.enabled || !system.config.processor.pcid) return;
+  if (!has_user_pcids(system)) return;
   own.user_pcid_flush_mask |= static_cast<std::uint16_t>(1U << pcid_of(asid));
 }
 
@@ -22,19 +29,25 @@ namespace internal {
 
 /// Drops the loaded context from both halves, but for global entries. Context: interrupts off.
 template <Hal H>
-void flush_both_halves(System<H>& system, CpuPrivate<H>& own) {
+[[gnu::always_inline]] inline void flush_both_halves(System<H>& system, CpuPrivate<H>& own) {
   mark_user_pcid(system, own, own.loaded_asid);
   H::write_cr3(cr3_value(system, *own.loaded_mm.owner_load(), own.loaded_asid));
   ++own.counters.local_flush_all;
 }
 
+/// The operation of the backend in use.
+template <Hal H>
+[[gnu::noinline, clang::preserve_most]] void flush_context_by_backend(System<H>& system) {
+  system.ops->flush_user(system);
+}
+
 /// The same in the way of the backend that is in use.
 template <Hal H>
-void flush_context_of(System<H>& system, CpuPrivate<H>& own) {
+[[gnu::always_inline]] inline void flush_context_of(System<H>& system, CpuPrivate<H>& own) {
   if (flushes_natively<H>()) {
     flush_both_halves(system, own);
   } else {
-    system.ops->flush_user(system);
+    flush_context_by_backend(system);
   }
 }
 
@@ -51,9 +64,7 @@ template <Hal H>
 template <Hal H>
 [[gnu::always_inline]] inline void flush_pages_in_both_halves(System<H>& system, CpuPrivate<H>& own,
                                                               const FlushRange& range) {
-  if (!system.config.isolation.enabled || !system.config.processor.pcid) {
-    return flush_pages_in_kernel_half(own, range);
-  }
+  if (!has_user_pcids(system)) return flush_pages_in_kernel_half(own, range);
   // INVPCID faults on this PCID until CR4.PCIDE is on, which the CPU's own register tells and the
   // feature does not.
   if (system.config.processor.invpcid && (own.cr4 & kCr4Pcid) != 0) {

@@ -24,16 +24,17 @@ struct FlushRange {
   [[nodiscard]] constexpr std::uint64_t strides() const { return (end - start) >> stride_shift; }
 };
 
-/// Calls `visit(address)` for each stride of a range that `enter_range` has returned. Counts,
-/// because an address that is compared with an end of 2^64 never reaches it.
+/// Calls `visit(address)` for each stride of a range that `enter_range` has returned, which holds
+/// at least one. Counts, because an address that is compared with an end of 2^64 never reaches it.
 template <class Visit>
 [[gnu::always_inline]] constexpr void for_each_stride(const FlushRange& range, Visit&& visit) {
   const VirtAddr stride = VirtAddr{1} << range.stride_shift;
   VirtAddr address = range.start;
-  for (std::uint64_t left = range.strides(); left != 0; --left) {
+  std::uint64_t left = range.strides();
+  do {
     visit(address);
     address += stride;
-  }
+  } while (--left != 0);
 }
 
 /// The first address behind the lower half of the canonical ones.
@@ -57,10 +58,12 @@ inline constexpr VirtAddr kLowerHalfEnd = VirtAddr{1} << 47;
   return {.start = start & ~inside, .end = (end + inside) & ~inside, .stride_shift = stride_shift};
 }
 
-/// `enter_range` for ranges that are not ordinary.
+/// What is flushed if `asked` is asked for: the same, rounded outwards to whole strides. Everything
+/// if that is more than `most` strides; and if part of it is not canonical, where INVPCID and
+/// INVLPGB would fault. A range without a byte in it is a mistake of its caller, which would take
+/// the token of a flush of nothing for a proof.
 template <class H>
-[[nodiscard]] constexpr FlushRange enter_unusual_range(const FlushRange& asked,
-                                                       std::uint64_t most) {
+[[nodiscard]] constexpr FlushRange enter_range(const FlushRange& asked, std::uint64_t most) {
   if (asked.all()) return {};
   require<H>(asked.start != asked.end, Rule::r13, "a range to flush is empty");
   require<H>(asked.start <= asked.end - 1, Rule::r13, "a range to flush ends before it begins");
@@ -72,20 +75,17 @@ template <class H>
   return whole;
 }
 
-/// What is flushed if `asked` is asked for: the same, rounded outwards to whole strides. Everything
-/// if that is more than `most` strides; and if part of it is not canonical, where INVPCID and
-/// INVLPGB would fault. A range without a byte in it is a mistake of its caller, which would take
-/// the token of a flush of nothing for a proof.
-template <class H>
-[[nodiscard, gnu::always_inline]] constexpr FlushRange enter_range(const FlushRange& asked,
-                                                                   std::uint64_t most) {
-  // Nearly every range is some pages of the lower half, which takes no more than these comparisons.
-  const FlushRange pages = round_outwards(asked.start, asked.end, kPageShift);
-  const bool is_ordinary = asked.stride_shift == kPageShift && asked.start < asked.end &&
-                           asked.end <= kLowerHalfEnd && pages.strides() <= most;
-  if (is_ordinary) [[likely]]
-    return pages;
-  return enter_unusual_range<H>(asked, most);
+/// The 4 KiB pages that hold the bytes of `asked`.
+[[nodiscard, gnu::always_inline]] constexpr FlushRange pages_of(const FlushRange& asked) {
+  return round_outwards(asked.start, asked.end, kPageShift);
+}
+
+/// Whether `enter_range` would do no more to `asked` than `pages_of`, as far as that is told by a
+/// few comparisons: at most `most` small pages in the lower half.
+[[nodiscard, gnu::always_inline]] constexpr bool is_ordinary(const FlushRange& asked,
+                                                             std::uint64_t most) {
+  return asked.stride_shift == kPageShift && asked.start < asked.end &&
+         asked.end <= kLowerHalfEnd && pages_of(asked).strides() - 1 < most;
 }
 
 }  // namespace shootdown

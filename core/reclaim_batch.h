@@ -79,16 +79,18 @@ class ReclaimBatch {
   /// loaded. Context: as for `flush_tlb_mm_range`; no page-table lock is held.
   BatchQuiet flush(System<H>& system) {
     PreemptionOff<H> guard;
-    FlushRequest<H>& request = internal::acquire_request(system);
-    request.mm = nullptr;
-    request.end = kFlushAll;
-    request.generation = kNoGeneration;  // R13: "none given", never "already done"
-    request.stride_shift = kPageShift;
-    request.reason = FlushReason::local_shootdown;
+    const CpuId cpu = H::this_cpu();
+    CpuState<H>& self = internal::begin_flush(system, cpu);
+    const FlushRequest<H> request{
+        .mm = nullptr,
+        .end = kFlushAll,
+        .generation = kNoGeneration,  // R13: "none given", never "already done"
+        .initiator = cpu,
+        .reason = FlushReason::local_shootdown,
+        .stride_shift = kPageShift};
     H::trace(TraceEvent{.kind = TraceKind::batch_begin, .request = &request});
-    const std::uint64_t ticks = send(system, request);
+    const std::uint64_t ticks = send(system, self, request);
     H::trace(TraceEvent{.kind = TraceKind::batch_end, .request = &request, .value = ticks});
-    internal::release_request(system);
     cpus_ = {};
     broadcast_ = Broadcast::none;
     return BatchQuiet(std::exchange(mms_, 0));
@@ -98,17 +100,19 @@ class ReclaimBatch {
   static constexpr std::uint64_t kOneAddition = std::uint64_t{1} << 32;
 
  private:
-  [[gnu::always_inline]] std::uint64_t send(System<H>& system, FlushRequest<H>& request) {
+  [[gnu::always_inline]] std::uint64_t send(System<H>& system, CpuState<H>& self,
+                                            const FlushRequest<H>& request) {
     if constexpr (HalBroadcast<H>) {
-      if (broadcast_ != Broadcast::none) return flush_by_broadcast(system, request);
+      if (broadcast_ != Broadcast::none) return flush_by_broadcast(system, self, request);
     }
-    return internal::flush_on_cpus(system, cpus_, request);
+    return internal::flush_on_cpus(system, self, cpus_, request);
   }
 
   /// Both halves: the broadcast for mms with global ASIDs, interrupts for all others and for
   /// CPUs on a dynamic ASID. Not in `add`: TLBSYNC waits for what this CPU has issued, and the
   /// thread may have added from another one.
-  std::uint64_t flush_by_broadcast(System<H>& system, FlushRequest<H>& request)
+  std::uint64_t flush_by_broadcast(System<H>& system, CpuState<H>& self,
+                                   const FlushRequest<H>& request)
     requires HalBroadcast<H>
   {
     const std::uint64_t since = H::ticks();
@@ -117,7 +121,7 @@ class ReclaimBatch {
     } else {
       internal::broadcast(system, {.scope = InvlpgbScope::all_contexts});
     }
-    static_cast<void>(internal::flush_on_cpus(system, cpus_, request));
+    static_cast<void>(internal::flush_on_cpus(system, self, cpus_, request));
     internal::await_broadcasts<H>();
     return H::ticks() - since;
   }

@@ -14,7 +14,7 @@ namespace shootdown {
 /// plain data is enough: the push of the call data entry publishes it and the entry's release ends
 /// its life.
 template <Hal H>
-struct alignas(kCacheLine) FlushRequest {
+struct FlushRequest {
   Mm<H>* mm;                  // the address space; null = the one loaded on each CPU
   VirtAddr start;             // whole strides, as `enter_range` makes them: the first address
   VirtAddr end;               // the first address behind them, 0 being 2^64, or kFlushAll

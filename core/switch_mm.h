@@ -84,7 +84,7 @@ namespace internal {
 /// Moves this CPU, which has `mm` loaded, to the mm's global ASID. True if it was not there and
 /// the mm has one. Context: interrupts off.
 template <Hal H>
-bool join_global_asid(System<H>& system, Mm<H>& mm) {
+[[gnu::noinline, clang::preserve_most]] bool join_global_asid(System<H>& system, Mm<H>& mm) {
   const Asid global = global_asid_of(system, mm);
   if (global == kNoGlobalAsid) return false;
   CpuPrivate<H>& own = system.self().own;

@@ -67,6 +67,7 @@ template <Hal H>
 void load_user_root(const EntryBlock<H>& block) {
   const DeferredPages pages = block.pages;
   H::write_cr3(block.user_cr3);
+  if (pages.empty()) return;
   // In the user's own PCID INVLPG reaches them, which is cheaper than INVPCID from the kernel's.
   for_each_stride({.start = pages.start, .end = pages.end},
                   [](VirtAddr address) { H::invlpg(address); });
@@ -126,6 +127,15 @@ void defer_user_pages(const System<H>& system, CpuPrivate<H>& own, VirtAddr star
   }
   own.deferred = {};
   mark_user_pcid(system, own, own.loaded_asid);
+}
+
+/// Drops pages of the kernel's half and leaves those of the user's half for the way to user mode.
+template <Hal H>
+[[gnu::noinline, clang::preserve_most]] void flush_pages_and_defer(const System<H>& system,
+                                                                   CpuPrivate<H>& own,
+                                                                   VirtAddr start, VirtAddr end) {
+  flush_pages_in_kernel_half(own, {.start = start, .end = end});
+  defer_user_pages(system, own, start, end);
 }
 
 /// A switch to another ASID: the remembered range belongs to the ASID that is left.

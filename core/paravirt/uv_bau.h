@@ -114,7 +114,7 @@ std::uint64_t bau_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& tar
   CpuMask<H::kMaxCpus> others = targets;
   others.clear(request.initiator);
   return bau_flush(system, others, request, [&] {
-    if (targets.test(request.initiator)) flush_locally(system, request);
+    if (targets.test(request.initiator)) flush_locally(system, system.self(), request);
   });
 }
 

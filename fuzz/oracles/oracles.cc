@@ -299,7 +299,7 @@ void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
                                     hardware_.flushes.wanted(core_.requests.caller(other, cpu)));
       break;
     case TraceKind::flush_broadcast:
-      core_.requests.on_broadcast(cpu, asid);
+      core_.requests.on_broadcast(cpu, event);
       hardware_.range.on_broadcast(cpu, asid);
       break;
     case TraceKind::asid_granted:
@@ -312,6 +312,8 @@ void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
       hardware_.skipped.on_skipped(cpu, other);
       break;
     case TraceKind::flush_send:
+      core_.requests.on_published(cpu, event);
+      break;
     case TraceKind::enter_lazy:
       break;
   }

@@ -52,6 +52,13 @@ void decrement_per_cpu() {
 
 }  // namespace internal
 
+/// Whether this CPU is in a handler: one comparison, without a register.
+inline bool in_interrupt() {
+  bool is_in;
+  asm volatile("cmpl $0, %%gs:%c1" : "=@ccne"(is_in) : "i"(kInterruptDepthOffset));
+  return is_in;
+}
+
 inline CpuId this_cpu() { return internal::read_per_cpu<kCpuOffset>(); }
 inline std::uint32_t preemption_depth() { return internal::read_per_cpu<kPreemptionDepthOffset>(); }
 inline std::uint32_t interrupt_depth() { return internal::read_per_cpu<kInterruptDepthOffset>(); }

@@ -40,7 +40,7 @@ struct X86Hal {
   static bool interrupts_enabled() { return x86::interrupts_enabled(); }
   static void disable_interrupts() { x86::disable_interrupts(); }
   static void enable_interrupts() { x86::enable_interrupts(); }
-  static bool in_interrupt() { return x86::interrupt_depth() != 0; }
+  static bool in_interrupt() { return x86::in_interrupt(); }
 
   static void write_cr3(std::uint64_t cr3) { x86::write_cr3(cr3); }
   static std::uint64_t read_cr3() { return x86::read_cr3(); }

@@ -11,9 +11,14 @@ namespace {
 
 using H = RecordingHal<2>;
 
-TEST(Layout, ARequestIsOneLine) {
-  static_assert(sizeof(FlushRequest<H>) == kCacheLine);
-  static_assert(alignof(FlushRequest<H>) == kCacheLine);
+TEST(Layout, APublishedRequestHasALineOfItsOwn) {
+  static_assert(sizeof(FlushRequest<H>) <= kCacheLine);
+  const CoreFixture<2> fixture;
+  const CpuState<H>& cpu = fixture.system.cpus[0];
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(&cpu.request) % kCacheLine, 0u);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(&cpu.request) + kCacheLine,
+            reinterpret_cast<std::uintptr_t>(&fixture.system.cpus[1]))
+      << "and nothing follows it there";
 }
 
 TEST(Layout, WhatOthersPollHasALineOfItsOwn) {

@@ -38,7 +38,9 @@ def sites(elf):
 
 def entry_points(elf, hal):
     """Where a flush starts: on the CPU that asks for it, and on the others."""
-    names = (f"void shootdown::internal::flush_mm<{hal}>(", f"void shootdown::internal::run_flush_call<{hal}>(",
+    names = (f"shootdown::TranslationsQuiet shootdown::flush_tlb_mm<{hal}>(",
+             f"shootdown::TranslationsQuiet shootdown::flush_tlb_mm_range<{hal}>(",
+             f"void shootdown::internal::run_flush_call<{hal}>(",
              f"void shootdown::internal::flush_kernel<{hal}>(")
     found = [function for function in elf.functions if function.name.startswith(names)]
     if not found:

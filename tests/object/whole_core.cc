@@ -16,6 +16,7 @@ template class TemporaryMm<H>;
 template class InterruptsOff<H>;
 template class InterruptsOffInThread<H>;
 template class PreemptionOff<H>;
+template class internal::PublishedRequest<H>;
 
 template void initialize_system(System<H>&, const Config&, PhysAddr);
 template void initialize_mm(System<H>&, Mm<H>&, PhysAddr, PhysAddr);
@@ -27,9 +28,9 @@ template void enter_lazy_tlb(System<H>&);
 template void leave_mm(System<H>&);
 template bool user_access_ok(System<H>&, const Mm<H>&);
 
-template TranslationsQuiet flush_tlb_mm_range(System<H>&, Mm<H>&, FlushRange);
-template TablesUnreachable flush_tlb_mm_range_freed_tables(System<H>&, Mm<H>&, FlushRange);
-template UserReturnClosed flush_tlb_mm_range_early(System<H>&, Mm<H>&, FlushRange);
+template TranslationsQuiet flush_tlb_mm_range(System<H>&, Mm<H>&, const FlushRange&);
+template TablesUnreachable flush_tlb_mm_range_freed_tables(System<H>&, Mm<H>&, const FlushRange&);
+template UserReturnClosed flush_tlb_mm_range_early(System<H>&, Mm<H>&, const FlushRange&);
 template TranslationsQuiet flush_tlb_page(System<H>&, Mm<H>&, VirtAddr);
 template TranslationsQuiet flush_tlb_mm(System<H>&, Mm<H>&);
 template MmRetired retire_mm(System<H>&, Mm<H>&);

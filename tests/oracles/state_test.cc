@@ -294,7 +294,7 @@ TEST(O2, FiresForATranslationReadThroughAPointerToATableThatWasUnhooked) {
 TEST(O5, FiresForALazyCpuThatWasNotReached) {
   OracleFixture fixture;
   // As if the flush did not say that it frees tables.
-  fixture.after(TraceKind::flush_begin, 0,
+  fixture.after(TraceKind::flush_send, 0,
                 [&] { fixture.system().cpus[0].request.frees_tables = false; });
   fixture.before(TraceKind::flush_end, 0,
                  [&] { fixture.system().cpus[0].request.frees_tables = true; });

@@ -54,11 +54,16 @@ void RequestChecker::on_batch_begun(CpuId cpu, const TraceEvent& event) {
   flush.ran_locally = false;
 }
 
-void RequestChecker::on_broadcast(CpuId cpu, Asid asid) {
+void RequestChecker::on_published(CpuId cpu, const TraceEvent& event) {
   Flush& flush = own_flush(cpu);
-  flush.global = asid;
-  // No target has been given the request yet.
+  flush.request = static_cast<const FlushRequest<HostHal>*>(event.request);
   flush.checksum = checksum_of(*flush.request);
+}
+
+void RequestChecker::on_broadcast(CpuId cpu, const TraceEvent& event) {
+  own_flush(cpu).global = static_cast<Asid>(event.value);
+  // No target has been given the request yet.
+  on_published(cpu, event);
 }
 
 void RequestChecker::check_unchanged(CpuId cpu) const {

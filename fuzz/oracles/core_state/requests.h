@@ -52,7 +52,9 @@ class RequestChecker {
   void on_flush_begun(CpuId cpu, const TraceEvent& event);
   void on_batch_begun(CpuId cpu, const TraceEvent& event);
   void on_kernel_flush_begun(CpuId cpu) { own_flush(cpu).queued = {}; }
-  void on_broadcast(CpuId cpu, Asid asid);
+  /// From here on other CPUs may read the request, where the event says that it is.
+  void on_published(CpuId cpu, const TraceEvent& event);
+  void on_broadcast(CpuId cpu, const TraceEvent& event);
   void on_call_queued(CpuId cpu, CpuId target);
   void on_call_run(CpuId cpu, CpuId sender);
   void on_handler_begin(CpuId cpu, const FlushRequest<host::HostHal>& request);
