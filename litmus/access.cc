@@ -12,7 +12,8 @@ constexpr std::uint64_t kKnownFlags = kPtePresent | kPteWritable | kPteUser | kP
 constexpr std::uint64_t kEntryFrame = ~kEntryFlags;
 
 constexpr std::uint64_t flags_of(const Entry& entry) {
-  return entry.upper ? kKnownFlags : kKnownFlags & ~kPteLarge;
+  const bool may_be_large = entry.level == 2 || entry.level == 3;
+  return may_be_large ? kKnownFlags : kKnownFlags & ~kPteLarge;
 }
 
 /// Handlers are the kernel's.

@@ -43,14 +43,6 @@ Bench::Bench(const Test& test, unsigned most_repeats)
   for (const auto& [cpu, mm] : test.initial_mms) first_mm_[cpu] = mm;
 }
 
-bool Bench::has_erratum(std::string_view name) const {
-  const std::string* line = test_.find("Errata");
-  if (line == nullptr) return false;
-  const std::vector<Piece> names = words({.text = *line});
-  return std::any_of(names.begin(), names.end(),
-                     [&](const Piece& one) { return one.text == name; });
-}
-
 void Bench::prepare(Setup setup) {
   setup.hardware.cpus = test_.cpus;
   setup.hardware.pcid = !test_.says("Pcid", "off");
@@ -68,7 +60,10 @@ void Bench::prepare(Setup setup) {
   for (const auto& [address, level] : walks_) {
     setup.exploration.fills.push_back({.address = address, .level = level});
   }
-  for (const ErratumName& one : kErrata) setup.errata.*one.is_on = has_erratum(one.name);
+  for (const ErratumName& one : kErrata) setup.errata.*one.is_on = test_.lists("Errata", one.name);
+  for (const LatitudeName& one : kLatitudes) {
+    setup.hardware.*one.is_on = test_.lists("Hardware", one.name);
+  }
   if (has_nmis_) setup.exploration.nmis.push_back(0);
   machine_.prepare(setup);
   for (CpuId cpu = 0; cpu < test_.cpus; ++cpu) {
@@ -99,7 +94,7 @@ std::uint64_t* Bench::walk_to(std::uint64_t address, std::uint32_t mm, unsigned 
   if (roots_[mm] == FramePool::kNoFrame) roots_[mm] = new_frame(FrameKind::table);
   FramePool& frames = machine_.frames();
   std::uint32_t table = roots_[mm];
-  for (unsigned at = 4; at > level; --at) {
+  for (unsigned at = machine_.top_level(); at > level; --at) {
     std::uint64_t& entry = frames.words(table)[table_index(address, at)];
     if (entry == 0) entry = FramePool::address(new_frame(FrameKind::table)) | kTableBits;
     table = FramePool::frame_at(entry);
@@ -112,7 +107,7 @@ std::uint64_t* Bench::word_of(const Entry& entry) {
   if (entry.table != kNone) {
     return &machine_.frames().words(frame_of_[entry.table])[table_index(address, 1)];
   }
-  return walk_to(address, entry.mm, entry.upper ? 2 : 1);
+  return walk_to(address, entry.mm, entry.level);
 }
 
 void Bench::make_tables() {
@@ -122,15 +117,16 @@ void Bench::make_tables() {
     if (location.place == Place::frame) {
       frame_of_[i] = new_frame(FrameKind::data);
       machine_.frames().words(frame_of_[i])[0] = static_cast<std::uint64_t>(location.initial);
-    } else if (location.place == Place::table && location.name != "main") {
+    } else if (location.place == Place::table && !location.is_of_start()) {
       frame_of_[i] = new_frame(FrameKind::table);
     }
   }
-  // The table that all pages of mm 1 are in at first has a name too.
+  // The tables that all pages of mm 1 are in at first have names too.
   for (std::size_t i = 0; i < test_.locations.size(); ++i) {
-    if (test_.locations[i].place == Place::table && test_.locations[i].name == "main") {
-      frame_of_[i] = machine_.frames().frame_of(walk_to(kFirstAddress, kMainMm, 1));
-    }
+    const Location& location = test_.locations[i];
+    if (location.place != Place::table || !location.is_of_start()) continue;
+    const unsigned level = location.name == "main" ? 1 : 2;
+    frame_of_[i] = machine_.frames().frame_of(walk_to(kFirstAddress, kMainMm, level));
   }
   for (CpuId cpu = 0; cpu < test_.cpus; ++cpu) walk_to(kFirstAddress, first_mm_[cpu], 1);
   for (const Column& column : test_.columns) {
@@ -140,9 +136,9 @@ void Bench::make_tables() {
     }
   }
   // Leaf entries first: an upper entry may lead elsewhere afterwards.
-  for (const bool upper : {false, true}) {
+  for (unsigned level = 1; level <= machine_.top_level(); ++level) {
     for (std::size_t i = 0; i < test_.entries.size(); ++i) {
-      if (test_.entries[i].upper != upper) continue;
+      if (test_.entries[i].level != level) continue;
       entry_of_[i] = word_of(test_.entries[i]);
       // An upper entry without an initial value stays as the tables need it.
       if (test_.entries[i].initial != 0) *entry_of_[i] = to_machine(test_.entries[i].initial);

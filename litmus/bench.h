@@ -65,7 +65,6 @@ class Bench final : private Observer {
   static void program(void* self, CpuId cpu);
   template <Role kRole>
   static void handler(void* self, CpuId cpu);
-  [[nodiscard]] bool has_erratum(std::string_view name) const;
 
   // Execution; execute.cc.
   void load_mm(std::uint32_t mm, bool keep);

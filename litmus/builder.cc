@@ -97,14 +97,6 @@ std::optional<std::size_t> Builder::find_location(std::string_view name) const {
   return found->second;
 }
 
-bool Builder::is_far(std::string_view name) const {
-  const std::string* line = test.find("Far");
-  if (line == nullptr) return false;
-  const std::vector<Piece> names = words({.text = *line});
-  return std::any_of(names.begin(), names.end(),
-                     [&](const Piece& one) { return one.text == name; });
-}
-
 std::size_t Builder::make_location(std::string_view name, std::size_t at) {
   const std::size_t index = test.locations.size();
   if (index == kMostLocations) {
@@ -115,7 +107,7 @@ std::size_t Builder::make_location(std::string_view name, std::size_t at) {
   Location made;
   made.name = name;
   made.at = at;
-  std::uint64_t& next = is_far(name) ? next_far_address_ : next_address_;
+  std::uint64_t& next = test.lists("Far", name) ? next_far_address_ : next_address_;
   made.address = std::exchange(next, next + kAddressStep);
   test.locations.push_back(made);
   location_by_name_.emplace(name, index);
@@ -220,9 +212,19 @@ std::size_t Builder::stack_slot(std::uint32_t column, std::int64_t displacement)
   return index;
 }
 
+namespace {
+
+/// Of "PTE" and the others, 0 of another word.
+unsigned level_of_entry(std::string_view name) {
+  static constexpr std::array<std::string_view, 5> kNames{"pte", "pde", "pdpte", "pml4e", "pml5e"};
+  const auto* const found = std::find(kNames.begin(), kNames.end(), lower(name));
+  return found == kNames.end() ? 0 : static_cast<unsigned>(found - kNames.begin()) + 1;
+}
+
+}  // namespace
+
 bool Builder::is_entry(std::string_view text) {
-  const std::string low = lower(text.substr(0, 4));
-  return low == "pte(" || low == "pde(";
+  return level_of_entry(text.substr(0, std::min(text.find('('), text.size()))) != 0;
 }
 
 std::size_t Builder::entry(Piece text) {
@@ -234,7 +236,8 @@ std::size_t Builder::entry(Piece text) {
     throw SyntaxError{.at = text.part(close + 1).at,
                       .what = quoted(text.text) + ": nothing may follow the entry here"};
   }
-  const std::vector<Piece> arguments = split(text.part(4, close - 4), ',');
+  const std::size_t open = text.text.find('(');
+  const std::vector<Piece> arguments = split(text.part(open + 1, close - open - 1), ',');
   if (arguments.empty() || arguments.size() > 2) {
     throw SyntaxError{.at = text.at,
                       .what = quoted(text.text) +
@@ -242,7 +245,11 @@ std::size_t Builder::entry(Piece text) {
                               "PTE(page,table), and PDE likewise"};
   }
   Entry wanted;
-  wanted.upper = lower(text.text.substr(0, 3)) == "pde";
+  wanted.level = level_of_entry(text.text.substr(0, open));
+  if (wanted.level == 5 && !test.lists("Hardware", "five_levels")) {
+    throw SyntaxError{.at = text.at,
+                      .what = quoted(text.text) + " needs the line 'Hardware=five_levels'"};
+  }
   wanted.page = part_ == Part::initial ? location(arguments[0]) : known(arguments[0]);
   if (part_ != Part::initial && test.locations[wanted.page].place != Place::page) {
     throw SyntaxError{
@@ -254,7 +261,7 @@ std::size_t Builder::entry(Piece text) {
     if (const auto mm = number(arguments[1].text)) {
       demand_mm(arguments[1], *mm);
       wanted.mm = static_cast<std::uint32_t>(*mm);
-    } else if (wanted.upper) {
+    } else if (wanted.is_upper()) {
       throw SyntaxError{.at = text.at,
                         .what = quoted(text.text) + ": a page table holds no upper entries"};
     } else {
@@ -301,7 +308,8 @@ std::uint64_t Builder::entry_value(Piece text, const Entry& of) {
   }
   const bool present = (result & kPtePresent) != 0;
   const bool contradicts = (present && has("absent")) || (has("readonly") && has("writable")) ||
-                           (has("supervisor") && has("user")) || (has("large") && !of.upper);
+                           (has("supervisor") && has("user")) ||
+                           (has("large") && of.level != 2 && of.level != 3);
   if (contradicts) {
     throw SyntaxError{.at = text.at, .what = quoted(text.text) + " contradicts itself"};
   }

@@ -58,8 +58,6 @@ class Builder {
   static std::uint8_t type_width(Piece type);
   /// "0" or "P0".
   static std::uint32_t cpu(Piece text);
-  /// Whether the line "Far=" lists the name.
-  [[nodiscard]] bool is_far(std::string_view name) const;
 
   // Each parses its part of the file into `test`. They throw SyntaxError.
   /// Returns what follows, from the initial state's '{' on.
@@ -77,7 +75,6 @@ class Builder {
  private:
   void metadata_line(Piece line);
   void check_metadata() const;
-  static void check_errata(Piece names);
   void initial_item(Piece item);
   void initial_register(Piece cpu_name, Piece name, Piece right);
   void initial_array(Piece name, Piece values, std::uint8_t width);

@@ -175,7 +175,7 @@ void Builder::check_names() {
       });
   for (const Location& location : test.locations) {
     const bool declared = location.named || location.element || location.hidden ||
-                          location.place == Place::page || location.name == "main";
+                          location.place == Place::page || location.is_of_start();
     if (declared || location.mentions > 1) continue;
     const std::string what =
         quoted(location.name) + " is named only once, and the initial state gives it no value";

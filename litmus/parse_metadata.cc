@@ -10,7 +10,7 @@ namespace shootdown::host::litmus {
 namespace {
 
 /// The lines that mean something here. All others are herd's, or remarks of the author.
-constexpr std::array<std::string_view, 8> kOurs{"Expect", "Fills", "Evictions", "Pcid",
+constexpr std::array<std::string_view, 9> kOurs{"Expect", "Fills", "Evictions", "Pcid",  "Hardware",
                                                 "Apic",   "Far",   "Walks",     "Errata"};
 
 /// The words differ by one character, or in upper and lower case.
@@ -24,6 +24,23 @@ bool is_near(std::string_view found, std::string_view known) {
   while (back < shorter - front && a[a.size() - 1 - back] == b[b.size() - 1 - back]) ++back;
   const std::size_t longest = std::max(a.size(), b.size());
   return longest - front - back <= 1;
+}
+
+/// The line names one or several of the table's.
+template <class Table>
+void demand_words(Piece value, const Table& table, const char* key, const char* what) {
+  if (value.empty()) throw SyntaxError{.at = value.at, .what = std::string(key) + "= names none"};
+  for (const Piece& name : words(value)) {
+    std::string known;
+    bool found = false;
+    for (const auto& one : table) {
+      found = found || one.name == name.text;
+      known += (known.empty() ? "" : ", ") + std::string(one.name);
+    }
+    if (found) continue;
+    throw SyntaxError{.at = name.at,
+                      .what = quoted(name.text) + " is no " + what + "; they are " + known};
+  }
 }
 
 }  // namespace
@@ -86,24 +103,9 @@ void Builder::check_metadata() const {
     if (key.text == "Expect" && !expectations(test, error)) {
       throw SyntaxError{.at = value.at, .what = error};
     }
-    if (key.text == "Errata") check_errata(value);
-  }
-}
-
-void Builder::check_errata(Piece names) {
-  if (names.empty()) throw SyntaxError{.at = names.at, .what = "Errata= names none"};
-  for (const Piece& name : words(names)) {
-    std::string known;
-    for (const ErratumName& one : kErrata) {
-      if (one.name == name.text) {
-        known.clear();
-        break;
-      }
-      known += (known.empty() ? "" : ", ") + std::string(one.name);
-    }
-    if (known.empty()) continue;
-    throw SyntaxError{.at = name.at,
-                      .what = quoted(name.text) + " is no erratum; they are " + known};
+    if (key.text == "Errata") demand_words(value, kErrata, "Errata", "erratum");
+    if (key.text == "Hardware")
+      demand_words(value, kLatitudes, "Hardware", "property of the processor");
   }
 }
 

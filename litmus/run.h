@@ -37,6 +37,15 @@ inline constexpr ErratumName kErrata[] = {
     {"walker_overwrites", &Errata::walker_overwrites},
     {"walker_is_late", &Errata::walker_is_late}};
 
+/// The same for what some processors have or do, in the line "Hardware=".
+struct LatitudeName {
+  std::string_view name;
+  bool Hardware::* is_on;
+};
+inline constexpr LatitudeName kLatitudes[] = {{"older_entries", &Hardware::older_entries},
+                                              {"tce", &Hardware::tce},
+                                              {"five_levels", &Hardware::five_levels}};
+
 /// How often the condition's proposition held.
 enum class Observation : std::uint8_t { never, sometimes, always };
 [[nodiscard]] std::string_view name_of(Observation observation);

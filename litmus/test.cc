@@ -2,12 +2,11 @@
 
 #include <algorithm>
 
+#include "litmus/text.h"
+
 namespace shootdown::host::litmus {
 
 namespace {
-
-/// The level of an entry that links a page table.
-constexpr unsigned kUpperLevel = 2;
 
 constexpr std::uint64_t kWritable = 2;
 constexpr std::uint64_t kUser = 4;
@@ -59,7 +58,7 @@ bool may_gain_right(const Test& test, std::size_t page) {
   const auto is_on_way = [&](std::size_t entry) {
     const Entry& one = test.entries[entry];
     const bool same_region = test.locations[one.page].address / kRegionBytes == region;
-    return one.page == page || (one.upper && same_region);
+    return one.page == page || (one.level == 2 && same_region) || one.level > 2;
   };
   bool restricted = false;
   bool changes = false;
@@ -84,14 +83,29 @@ bool may_gain_right(const Test& test, std::size_t page) {
 
 }  // namespace
 
-bool Test::has_early_walks() const {
-  if (find("Walks") != nullptr) return says("Walks", "early");
-  const auto is_upper = [&](const Operand& one) {
-    return one.kind == OperandKind::entry && entries[one.entry].upper;
+bool Test::lists(const std::string& key, std::string_view word) const {
+  const std::string* line = find(key);
+  if (line == nullptr) return false;
+  const std::vector<Piece> listed = words({.text = *line});
+  return std::any_of(listed.begin(), listed.end(),
+                     [&](const Piece& one) { return one.text == word; });
+}
+
+bool Test::changes_level(unsigned level) const {
+  const auto is_of_level = [&](const Operand& one) {
+    return one.kind == OperandKind::entry && entries[one.entry].level == level;
   };
   return has_instruction([&](const Instruction& made) {
-    return is_upper(made.operands[0]) || (made.op == Op::xchg && is_upper(made.operands[1]));
+    return is_of_level(made.operands[0]) || (made.op == Op::xchg && is_of_level(made.operands[1]));
   });
+}
+
+bool Test::has_early_walks() const {
+  if (find("Walks") != nullptr) return says("Walks", "early");
+  for (unsigned level = 2; level <= kMostLevels; ++level) {
+    if (changes_level(level)) return true;
+  }
+  return false;
 }
 
 std::vector<std::uint64_t> Test::evictions() const {
@@ -116,7 +130,11 @@ std::vector<std::pair<std::uint64_t, unsigned>> Test::speculative_walks() const 
     const std::uint64_t region = location.address / kRegionBytes;
     if (std::find(regions.begin(), regions.end(), region) != regions.end()) continue;
     regions.push_back(region);
-    if (has_early_walks()) walks.emplace_back(location.address, kUpperLevel);
+    if (has_early_walks()) walks.emplace_back(location.address, 2);
+    // All pages lie in one GiB.
+    for (unsigned level = 3; regions.size() == 1 && level <= kMostLevels; ++level) {
+      if (changes_level(level) && has_early_walks()) walks.emplace_back(location.address, level);
+    }
   }
   return walks;
 }

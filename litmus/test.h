@@ -29,7 +29,8 @@ inline constexpr std::size_t kMostLocations = 200;
 inline constexpr std::size_t kMostTerms = 200;
 inline constexpr std::size_t kMostAtoms = 200;    // of a condition
 inline constexpr std::size_t kMostNesting = 100;  // of its brackets and negations
-inline constexpr std::int64_t kMostMms = 7;       // numbered from 1
+inline constexpr unsigned kMostLevels = 5;
+inline constexpr std::int64_t kMostMms = 7;  // numbered from 1
 
 /// The stack pointer's number: memory reached through it is the CPU's own.
 inline constexpr std::uint8_t kStackPointer = 7;
@@ -71,22 +72,25 @@ struct Location {
   std::size_t at{0};
   std::uint64_t address{0};
   std::int64_t initial{0};
+  /// One of the tables that all pages of mm 1 are reached through at first.
+  [[nodiscard]] bool is_of_start() const { return name == "main" || name == "directory"; }
 };
 
 /// Which page-table word.
 struct Entry {
   std::size_t page{0};       // a location
-  bool upper{false};         // the entry that links the page table
+  unsigned level{1};         // from 2 on one that links a table, or maps a large page
   std::uint32_t mm{1};       // of which address space ...
   std::size_t table{kNone};  // ... or in which spare table, a location
   std::uint64_t initial{0};  // a location's address and bits of x86, see kPtePresent
+  [[nodiscard]] bool is_upper() const { return level > 1; }
   /// Whether such a value leads to a page, and not to a table.
   [[nodiscard]] bool maps_page(std::uint64_t value) const {
     constexpr std::uint64_t kLarge = 128;
-    return !upper || (value & kLarge) != 0;
+    return level == 1 || (level <= 3 && (value & kLarge) != 0);
   }
   friend bool operator==(const Entry& a, const Entry& b) {
-    return a.page == b.page && a.upper == b.upper && a.mm == b.mm && a.table == b.table;
+    return a.page == b.page && a.level == b.level && a.mm == b.mm && a.table == b.table;
   }
 };
 
@@ -258,9 +262,13 @@ struct Test {
     const std::string* value = find(key);
     return value != nullptr && *value == wanted;
   }
+  /// Whether the line of the key has the word.
+  [[nodiscard]] bool lists(const std::string& key, std::string_view word) const;
   /// Whether walks may stop after the entry that links the page table: what is cached then matters
   /// only if such an entry changes. "Walks=" decides otherwise.
   [[nodiscard]] bool has_early_walks() const;
+  /// Whether an instruction may change an entry of the level.
+  [[nodiscard]] bool changes_level(unsigned level) const;
   /// Pages that each CPU may drop the translation of: all with "Evictions=on". By default those of
   /// which a stale translation may lack a right: a processor may fault or walk again.
   [[nodiscard]] std::vector<std::uint64_t> evictions() const;

@@ -9,9 +9,10 @@ namespace shootdown::host {
 
 namespace {
 
-/// Bits 63 to 47 are all equal.
-bool is_canonical(VirtAddr address) {
-  return static_cast<VirtAddr>(static_cast<std::int64_t>(address << 16) >> 16) == address;
+/// The bits that are not translated all equal the highest one that is: 47, or 56.
+bool is_canonical(const Machine& machine, VirtAddr address) {
+  const unsigned unused = 64U - shift_of_level(machine.top_level() + 1);
+  return static_cast<VirtAddr>(static_cast<std::int64_t>(address << unused) >> unused) == address;
 }
 
 }  // namespace
@@ -106,7 +107,7 @@ void Instructions::invlpg(VirtAddr address, Site where) {
       machine_.setup().errata.invlpg_leaves_globals && machine_.setup().hardware.pcid;
   machine_.footprint().record_dropped(self.id, address);
   ++self.executed.pages;
-  if (!is_canonical(address)) {
+  if (!is_canonical(machine_, address)) {
     // Like a NOP as far as the TLB goes (SDM vol. 2, INVLPG in 64-bit mode).
   } else if (leaves_globals) {
     self.tlb.flush_address_not_global(address, pcid);
@@ -120,7 +121,7 @@ void Instructions::invlpg(VirtAddr address, Site where) {
   if (recorder.has_timeline()) recorder.operation("invlpg", nullptr, address, where);
   if (Observer* observer = machine_.observer()) {
     observer->on_invalidate(self.id);
-    if (is_canonical(address)) {
+    if (is_canonical(machine_, address)) {
       observer->on_dropped(
           self.id, {.address = address, .pages = 1, .pcid = pcid, .globals = !leaves_globals});
     }
@@ -133,7 +134,7 @@ void Instructions::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr addres
   HostCpu& self = machine_.running();
   const bool by_address = type == InvpcidType::address;
   const bool names_pcid = by_address || type == InvpcidType::context;
-  if ((by_address && !is_canonical(address)) ||
+  if ((by_address && !is_canonical(machine_, address)) ||
       (names_pcid && pcid != 0 && !machine_.setup().hardware.pcid)) {
     fault("INVPCID faults",
           "Its address is not canonical, or it names a PCID while CR4.PCIDE is off.",

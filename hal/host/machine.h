@@ -83,6 +83,9 @@ class Machine {
   [[nodiscard]] const HostCpu& cpu(CpuId id) const { return cpus_[id]; }
   [[nodiscard]] HostCpu& running() { return scheduler_.running(); }
   [[nodiscard]] const HostCpu& running() const { return scheduler_.running(); }
+  [[nodiscard]] unsigned top_level() const {
+    return setup_.hardware.five_levels ? kTopLevelOfFive : kTopLevel;
+  }
   [[nodiscard]] std::uint64_t step() const { return scheduler_.step(); }
   [[nodiscard]] std::uint16_t pcid_of(std::uint64_t cr3) const {
     return setup_.hardware.pcid ? static_cast<std::uint16_t>(cr3 & 0xfff) : 0;

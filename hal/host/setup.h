@@ -38,6 +38,7 @@ struct Hardware {
   bool spurious_faults{false};
   bool older_entries{false};  // a fill leaves an older entry of the page, which may come back
   bool tce{false};            // AMD: EFER.TCE is set
+  bool five_levels{false};    // CR4.LA57 is set
   Backend backend{Backend::native};
 };
 

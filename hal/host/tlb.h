@@ -54,7 +54,7 @@ struct TlbEntry {
   std::uint32_t frame;
   std::uint32_t root;  // frame of the top table; hypervisors name an mm by it
   std::uint16_t pcid;
-  std::uint8_t shift;  // 12 or 21
+  std::uint8_t shift;  // 12, 21 or 30
   bool global;
   Rights rights;
   bool dirty;
@@ -73,28 +73,29 @@ struct TlbEntry {
   }
 };
 
-/// Level of the top table; 1 is the page table.
+/// Level of the top table, and with LA57; 1 is the page table.
 inline constexpr unsigned kTopLevel = 4;
+inline constexpr unsigned kTopLevelOfFive = 5;
 
 /// The bits of an address below what an entry of `level` translates.
 constexpr std::uint8_t shift_of_level(unsigned level) {
   return static_cast<std::uint8_t>(kPageShift + (9 * (level - 1)));
 }
 
-/// A cached pointer to a table, read from an entry of the level above it: a PML4E, a PDPTE or a PDE
-/// (SDM vol. 3, 4.10.3).
+/// A cached pointer to a table, read from an entry of the level above it: a PML5E, a PML4E, a PDPTE
+/// or a PDE (SDM vol. 3, 4.10.3).
 struct PscEntry {
   std::uint64_t prefix;  // virtual address >> shift
   std::uint32_t table;   // frame of the table that it points to
   std::uint32_t life;    // ... and which life of the frame, because frames are used again
   std::uint32_t root;    // frame of the top table
   std::uint16_t pcid;
-  std::uint8_t shift;  // 39, 30 or 21
+  std::uint8_t shift;  // 48, 39, 30 or 21
   Rights rights;
   Provenance from;
 
   [[nodiscard]] bool covers(VirtAddr address) const { return address >> shift == prefix; }
-  /// Level of the table that it points to: 3, 2 or 1.
+  /// Level of the table that it points to: 4, 3, 2 or 1.
   [[nodiscard]] unsigned level() const { return (shift - kPageShift) / 9U; }
 };
 

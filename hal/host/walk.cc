@@ -67,7 +67,7 @@ WalkResult finish(Walk& walk, std::uint64_t& entry, unsigned level) {
 }
 
 bool maps_page(std::uint64_t entry, unsigned level) {
-  return level == 1 || (level == 2 && (entry & kPteLarge) != 0);
+  return level == 1 || (level <= 3 && (entry & kPteLarge) != 0);
 }
 
 }  // namespace
@@ -75,7 +75,7 @@ bool maps_page(std::uint64_t entry, unsigned level) {
 std::uint8_t mapped_shift(Machine& machine, std::uint64_t cr3, VirtAddr address, unsigned lowest) {
   FramePool& frames = machine.frames();
   std::uint32_t table = FramePool::frame_at(cr3);
-  for (unsigned level = kTopLevel; level >= lowest; --level) {
+  for (unsigned level = machine.top_level(); level >= lowest; --level) {
     if (table == FramePool::kNoFrame || frames.info(table).kind != FrameKind::table) return 0;
     const std::uint64_t& entry = frames.words(table)[table_index(address, level)];
     machine.record_access(&entry, false);
@@ -100,7 +100,7 @@ WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose
                    .life = frames.info(root).life,
                    .root = root,
                    .pcid = walker.pcid,
-                   .shift = shift_of_level(kTopLevel + 1),
+                   .shift = shift_of_level(machine.top_level() + 1),
                    .rights = {},
                    .from = {}}};
   PscEntry& at = walk.at;

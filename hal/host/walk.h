@@ -1,4 +1,4 @@
-// The page walker: four levels, accessed and dirty bits, and the paging-structure caches.
+// The page walker: four levels or five, accessed and dirty bits, and the paging-structure caches.
 #pragma once
 
 #include <cstdint>

@@ -128,24 +128,25 @@ class MachineFixture {
   Program reschedule_;
 };
 
-/// Four-level page tables in modelled frames. Entries are changed as host code changes memory:
-/// without a visible operation.
+/// Page tables of four levels, or more, in modelled frames. Entries are changed as host code
+/// changes memory: without a visible operation.
 class Tables {
  public:
   static constexpr std::uint64_t kLeaf = kPtePresent | kPteWritable | kPteUser;
 
-  explicit Tables(FramePool& frames) : frames_(frames), root_(table()) {}
+  explicit Tables(FramePool& frames, unsigned levels = kTopLevel)
+      : frames_(frames), levels_(levels), root_(table()) {}
 
   /// What CR3 must hold. `pcid` 0 is for a machine without PCIDs.
   [[nodiscard]] std::uint64_t cr3(std::uint16_t pcid) const {
     return FramePool::address(root_) | pcid;
   }
 
-  /// The entry that translates `address` at `level`; 1 is the page table, 4 the root. Tables on the
+  /// The entry that translates `address` at `level`; 1 is the page table. Tables on the
   /// way are made.
   std::uint64_t& entry(VirtAddr address, unsigned level) {
     std::uint32_t frame = root_;
-    for (unsigned at = 4; at > level; --at) {
+    for (unsigned at = levels_; at > level; --at) {
       std::uint64_t& upper = frames_.words(frame)[table_index(address, at)];
       if (upper == 0) upper = FramePool::address(table()) | kLeaf;
       frame = FramePool::frame_at(upper);
@@ -164,11 +165,18 @@ class Tables {
     entry(address, 2) = FramePool::address(frame) | bits;
     return frame;
   }
+  /// A page of 1 GiB.
+  std::uint32_t map_huge(VirtAddr address, std::uint64_t bits = kLeaf | kPteLarge) {
+    const std::uint32_t frame = frames_.allocate(FrameKind::data, 0, 0, 0);
+    entry(address, 3) = FramePool::address(frame) | bits;
+    return frame;
+  }
 
  private:
   std::uint32_t table() { return frames_.allocate(FrameKind::table, 0, 0, 0); }
 
   FramePool& frames_;
+  unsigned levels_;
   std::uint32_t root_;
 };
 

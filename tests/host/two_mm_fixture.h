@@ -28,7 +28,9 @@ inline constexpr std::uint64_t kKeep = std::uint64_t{1} << 63;
 /// One CPU, two address spaces, PCIDs 1 and 2.
 struct TwoMmFixture {
   explicit TwoMmFixture(const Setup& options = {})
-      : fixture(options), tables(fixture.frames()), other(fixture.frames()) {}
+      : fixture(options),
+        tables(fixture.frames(), fixture.machine().top_level()),
+        other(fixture.frames(), fixture.machine().top_level()) {}
 
   void load(Tables& mm, std::uint16_t pcid, std::uint64_t keep = 0) {
     HostHal::write_cr3(mm.cr3(pcid) | keep);

@@ -284,7 +284,7 @@ TEST(Parse, ReadsPageTables) {
   EXPECT_EQ(place_of("t"), Place::table);
   ASSERT_EQ(test.entries.size(), 4U) << "three of the page, and the upper one";
   EXPECT_EQ(test.entries[1].mm, 2U);
-  EXPECT_TRUE(test.entries[3].upper);
+  EXPECT_EQ(test.entries[3].level, 2U);
   EXPECT_EQ(test.columns[2].role, Role::interrupt);
   EXPECT_EQ(test.cpus, 2U);
   EXPECT_TRUE(test.columns[0].code[1].locked);
@@ -357,6 +357,9 @@ TEST(Parse, ErrorsOfPageTables) {
             "4: 'MOV EAX,[a]': a is a frame; instructions reach it through a page");
   EXPECT_EQ(vm("PTE(x)=(a,present,user,supervisor);", "NOP"),
             "2: '(a,present,user,supervisor)' contradicts itself");
+  EXPECT_EQ(vm("PML4E(x)=(a,present,large);", "NOP"), "2: '(a,present,large)' contradicts itself");
+  EXPECT_EQ(vm(x, "LOCK BTR PML5E(x),$present"),
+            "4: 'PML5E(x)' needs the line 'Hardware=five_levels'");
   EXPECT_EQ(vm(x, "FETCH [x],EAX"),
             "4: instruction 'FETCH [x],EAX' is not supported: FETCH reads a page into a register");
   EXPECT_EQ(vm(x, "FETCH EAX,[y]"),

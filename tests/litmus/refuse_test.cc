@@ -190,6 +190,9 @@ TEST(Refuse, LinesAboveTheInitialState) {
   EXPECT_EQ(line("Apic=on"), "2:6: 'on' is no value of Apic; it is xapic or x2apic");
   EXPECT_EQ(line("Walks=late"), "2:7: 'late' is no value of Walks; it is early or whole");
   EXPECT_EQ(line("Errata="), "2:8: Errata= names none");
+  EXPECT_EQ(line("Hardware=tce six_levels"),
+            "2:14: 'six_levels' is no property of the processor; they are older_entries, tce, "
+            "five_levels");
   EXPECT_EQ(line("Errata=walker_is_late f00f"),
             "2:23: 'f00f' is no erratum; they are invlpg_leaves_globals, "
             "pge_toggle_flushes_nothing, walker_overwrites, walker_is_late");
