@@ -1,5 +1,6 @@
 """Rules that build an existing target in another variant."""
 
+load("//bazel:link.bzl", "link")
 load("//bazel:variants.bzl", "KERNEL_VARIANT", "variant_platform")
 
 _PLATFORMS = "//command_line_option:platforms"
@@ -38,23 +39,18 @@ _headers_aspect = aspect(implementation = _headers_aspect_impl, attr_aspects = [
 
 def _impl(ctx):
     # An attribute with a transition is a list, even if the transition has one outcome.
-    target = ctx.attr.target[0][DefaultInfo]
-    executable = ctx.actions.declare_file(ctx.label.name)
-    ctx.actions.symlink(
-        output = executable,
-        is_executable = True,
-        target_file = target.files_to_run.executable,
-    )
+    target = ctx.attr.target[0]
+    executable = link(ctx, target)
     runfiles = ctx.runfiles(files = [executable] + ctx.files.data)
     for data in ctx.attr.data:
         runfiles = runfiles.merge(data[DefaultInfo].default_runfiles)
     providers = [DefaultInfo(
         executable = executable,
         files = depset([executable]),
-        runfiles = runfiles.merge(target.default_runfiles),
+        runfiles = runfiles.merge(target[DefaultInfo].default_runfiles),
     )]
     if ctx.attr.variant == KERNEL_VARIANT:
-        files = ctx.attr.target[0][_HeadersInfo].files
+        files = target[_HeadersInfo].files
         providers.append(OutputGroupInfo(**{_UNASKED: files}))
     if ctx.attr.env:
         providers.append(testing.TestEnvironment(ctx.attr.env))

@@ -4,6 +4,8 @@ The number is a constant of the model (cpus.h), so that runs of a few CPUs pay n
 program is the same program, built with the flag //hal/host:wide.
 """
 
+load("//bazel:link.bzl", "link_alone")
+
 WIDE = "//hal/host:wide"
 
 # Of every library that includes cpus.h.
@@ -30,17 +32,7 @@ _wide_transition = transition(
 )
 
 def _wide_binary_impl(ctx):
-    target = ctx.attr.target[0][DefaultInfo]
-    executable = ctx.actions.declare_file(ctx.label.name)
-    ctx.actions.symlink(
-        output = executable,
-        is_executable = True,
-        target_file = target.files_to_run.executable,
-    )
-    return [DefaultInfo(
-        executable = executable,
-        runfiles = ctx.runfiles(files = [executable]),
-    )]
+    return link_alone(ctx, ctx.attr.target[0])
 
 wide_binary = rule(
     implementation = _wide_binary_impl,
