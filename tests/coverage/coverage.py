@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.coverage import lcov
+from tests.coverage.lcov import Lines
 
 _EPILOG = """\
 examples:
@@ -21,8 +23,6 @@ exit status: 0 so it is, 1 it is not, 2 bad usage, a missing tool or a program t
 ROOMS = ("core/", "kernel-glue/mm/")
 _TREE = Path(__file__).absolute().parents[2]
 _HERE = _TREE / "tests/coverage"
-_PROFDATA = "llvm-profdata-19"
-_COV = "llvm-cov-19"
 # The inputs: counted and from fixed seeds, so that the same lines are executed each time.
 _SEARCHES = (["--seed", "1", "--executions", "40000"],
              ["--seed", "1000000000", "--executions", "20000", "--cpus", "8", "--ops", "16"])
@@ -30,31 +30,6 @@ _SEARCHES = (["--seed", "1", "--executions", "40000"],
 
 class CoverageError(Exception):
     """Something that kept the measurement from being made; the text says what to do."""
-
-
-@dataclass
-class Lines:
-    """What is known of one source file: line number -> how often it was executed."""
-
-    counts: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def missed(self) -> list[int]:
-        return sorted(line for line, count in self.counts.items() if count == 0)
-
-
-def parse_lcov(text: str) -> dict[str, Lines]:
-    """The files of an lcov report by name."""
-    files: dict[str, Lines] = {}
-    current = Lines()
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        if key == "SF":
-            current = files.setdefault(value, Lines())
-        elif key == "DA":
-            number, count = value.split(",")[:2]
-            current.counts[int(number)] = max(current.counts.get(int(number), 0), int(count))
-    return files
 
 
 def read_exceptions(text: str) -> dict[tuple[str, str], str]:
@@ -129,21 +104,8 @@ def measure(folder: Path, corpora: list[Path], tell) -> Path:
         for path in inputs:
             _execute(programs["reproduce_cov"], ["--bytes", "--title", str(path)], folder)
     profile = folder / "profile"
-    merge = _call([_PROFDATA, "merge", "-o", str(profile), *map(str, folder.glob("*.profraw"))],
-                  stderr=subprocess.PIPE, text=True)
-    if merge.returncode != 0:
-        raise CoverageError(f"{_PROFDATA} failed:\n{merge.stderr}")
+    lcov.merge(folder.glob("*.profraw"), profile)
     return profile
-
-
-def _llvm_cov(command: str, profile: Path, *options: str) -> str:
-    programs = [str(program) for program in _programs()]
-    objects = [word for program in programs[1:] for word in ("-object", program)]
-    run = _call([_COV, command, programs[0], *objects, f"-instr-profile={profile}", *options],
-                cwd=_TREE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if run.returncode != 0:
-        raise CoverageError(f"{_COV} {command} failed:\n{run.stderr}")
-    return run.stdout
 
 
 def _sources() -> dict[str, list[str]]:
@@ -181,14 +143,14 @@ def _run(args: argparse.Namespace) -> int:
             raise CoverageError(f"--corpus {corpus}: no such folder")
     with tempfile.TemporaryDirectory() as folder:
         profile = measure(Path(folder), corpora, lambda line: print(line, flush=True))
-        files = parse_lcov(_llvm_cov("export", profile, "-format=lcov"))
+        files = lcov.lines_of(profile, _programs(), cwd=_TREE)
         sources = _sources()
         print(table(files, sources))
         if not args.no_html:
             root = os.environ.get("BUILD_WORKSPACE_DIRECTORY", ".")
             html = _user_path(args.html) if args.html else Path(root).absolute() / "out/coverage"
-            _llvm_cov("show", profile, "-format=html", f"-output-dir={html}",
-                      "-show-line-counts-or-regions", *(f for f in sources if f in files))
+            lcov.llvm_cov("show", profile, _programs(), "-format=html", f"-output-dir={html}",
+                          "-show-line-counts-or-regions", *(f for f in sources if f in files), cwd=_TREE)
             print(f"report: {html}/index.html")
     wrong = judge(files, sources, read_exceptions((_HERE / "exceptions.txt").read_text()))
     print("\n".join(wrong) if wrong else "every line is executed, or has a reason not to be")
@@ -199,7 +161,7 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     try:
         return _run(args)
-    except (CoverageError, OSError) as error:
+    except (CoverageError, lcov.LcovError, OSError) as error:
         print(f"coverage: {error}", file=sys.stderr)
         return 2
 

@@ -2,7 +2,7 @@
 
 import unittest
 
-from tests.coverage import coverage
+from tests.coverage import coverage, lcov
 
 LCOV = """\
 SF:core/a.h
@@ -21,7 +21,7 @@ MISSED = ("core/a.h", "not_reached();")
 
 class JudgeTest(unittest.TestCase):
     def setUp(self):
-        self.files = coverage.parse_lcov(LCOV)
+        self.files = lcov.parse(LCOV)
 
     def judge(self, sources=None, **exceptions):
         return coverage.judge(self.files, sources or SOURCES, exceptions.get("exceptions", {}))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fuzz.campaign.crashes import Title
+from tests.coverage import lcov
 
 # Of each configuration so many runs are compared. No seed of the searches is near.
 _RUNS = 1_500
@@ -23,8 +24,6 @@ _FOUND = re.compile(r"^found (\S+) (.*) after (\d+) executions$", re.MULTILINE)
 # A configuration in which fewer than a quarter as many runs differ as where most do gets no time of its own.
 _FEWEST = 4
 _MOST_FOCUSES = 12
-_PROFDATA, _COVERAGE = "llvm-profdata-19", "llvm-cov-19"
-_COUNTED = re.compile(r"^DA:(\d+),(\d+)")
 _BLANK = re.compile(r"\s*(//.*)?$")
 
 
@@ -135,27 +134,17 @@ def changed_lines(before: str, after: str) -> list[int]:
     return sorted(number for number in numbers if 1 <= number <= len(new) and not _BLANK.match(new[number - 1]))
 
 
-def line_counts(program: Path, profiles: Iterable[Path], file: str, folder: Path) -> dict[int, int]:
-    """How often each line of a file ran, where it can be told."""
+def line_counts(program: Path, profiles: Iterable[Path], files: Iterable[str],
+                folder: Path) -> dict[str, dict[int, int]]:
+    """How often each line of these files ran, where it can be told."""
     merged = folder / "merged.profdata"
-    argv = [_PROFDATA, "merge", "-sparse", "-o", str(merged), *map(str, profiles)]
-    export = [_COVERAGE, "export", "-format=lcov", f"-instr-profile={merged}", str(program)]
     try:
-        for command in (argv, export):
-            status, output = _run(command)
-            if status != 0:
-                raise SurveyError(f"{command[0]} ended with exit status {status}: {output.strip()[-300:]}")
-    except FileNotFoundError as error:
-        raise SurveyError(f"the program '{error.filename}' is not installed; run tools/setup") from error
-    counts: dict[int, int] = {}
-    here = False
-    for line in output.splitlines():
-        if line.startswith("SF:"):
-            here = line.endswith("/" + file)
-        elif here and (match := _COUNTED.match(line)):
-            number = int(match[1])
-            counts[number] = counts.get(number, 0) + int(match[2])
-    return counts
+        lcov.merge(profiles, merged)
+        known = lcov.lines_of(merged, [program])
+    except lcov.LcovError as error:
+        raise SurveyError(str(error)) from error
+    return {file: next((lines.counts for name, lines in known.items() if f"/{name}".endswith(f"/{file}")), {})
+            for file in files}
 
 
 @dataclass(frozen=True)

@@ -289,8 +289,7 @@ class Try:
             return None
         lines = {name: survey.changed_lines(self._before(name), self._aside.text_of(name)) for name in self._changed}
         try:
-            counts = {name: survey.line_counts(self._aside.program("fuzz/search_bin"), profiles, name, self._scratch)
-                      for name in self._changed}
+            counts = survey.line_counts(self._aside.program("fuzz/search_bin"), profiles, self._changed, self._scratch)
         except survey.SurveyError as error:
             self._line.say(f"Note: it cannot be told how often the changed lines ran: {error}")
             return None
