@@ -1,5 +1,7 @@
 #include "fuzz/scenario/focus.h"
 
+#include <algorithm>
+
 namespace shootdown::fuzz {
 
 namespace {
@@ -21,6 +23,7 @@ constexpr std::uint64_t kTables =
     kAlways | bits(OpKind::free_table, OpKind::reclaim_tables, OpKind::split, OpKind::collapse,
                    OpKind::walk, OpKind::reclaim, OpKind::batch_flush, OpKind::move,
                    OpKind::map_small);
+constexpr std::uint64_t kWalks = bits(OpKind::walk, OpKind::map, OpKind::free_table);
 constexpr std::uint64_t kCopies = kAlways | bits(OpKind::fork, OpKind::cow, OpKind::unprotect,
                                                  OpKind::replace, OpKind::split, OpKind::reclaim);
 constexpr std::uint64_t kKernel =
@@ -202,6 +205,18 @@ constexpr Focus kFocuses[] = {
     {"plain entries, walkers",
      [](Random&, Header& header) { header.tso = header.plain_pte = true; }, kTables},
     {"x2APIC commands", [](Random&, Header& header) { header.tso = header.weak_ipi = true; }},
+    {"noted user pages",
+     [](Random& random, Header& header) {
+       header.pti = header.defer_user_pages = header.own_fields = true;
+       header.mms = random.between(1, 2);
+     },
+     kAlways},
+    {"walkers that change CPUs",
+     [](Random& random, Header& header) {
+       header.backend = random.chance(1, 2) ? Backend::hyperv : Backend::xen;
+       header.mms = 1;
+     },
+     kWalks},
 };
 
 }  // namespace
@@ -209,8 +224,11 @@ constexpr Focus kFocuses[] = {
 std::span<const Focus> focuses() { return kFocuses; }
 
 const Focus* find_focus(std::string_view name) {
+  const auto same = [](char one, char other) {
+    return one == other || (one == ' ' && other == '_');
+  };
   for (const Focus& focus : kFocuses) {
-    if (focus.name == name) return &focus;
+    if (std::ranges::equal(focus.name, name, same)) return &focus;
   }
   return nullptr;
 }

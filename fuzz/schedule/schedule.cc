@@ -128,6 +128,11 @@ void LiveSchedule::interrupt_by_nmi(unsigned cpu) {
   deviate(EventKind::nmi, cpu, shape(EventKind::nmi).arg_of(page, access));
 }
 
+void LiveSchedule::hold_interrupts(unsigned cpu) {
+  constexpr unsigned kLongestHold = 8;
+  deviate(EventKind::hold, cpu, random_.below(kLongestHold));
+}
+
 void LiveSchedule::leave_for(unsigned other) {
   if (random_.chance(1, 2)) fill(running());
   deviate(EventKind::preempt, other);

@@ -48,6 +48,10 @@ class LiveSchedule : public host::ScheduleSource {
   /// now or before one of the next accesses to its own words.
   void interrupt_by_nmi(unsigned cpu);
 
+  /// The next interrupt of `cpu` waits for a few of its operations, accesses to its own words and
+  /// fields included.
+  void hold_interrupts(unsigned cpu);
+
   /// Another CPU runs. As likely as not the one that stands still fills a translation first, or it
   /// would have little that can become stale.
   void leave_for(unsigned other);

@@ -83,6 +83,7 @@ bool WindowTargeted::is_inside(unsigned self) const {
 void WindowTargeted::leave_window_for(unsigned self, unsigned other) {
   // The NMI waits while the other CPU runs, so it comes before the next step of this one.
   if (sends_nmis_ && random().chance(1, 2)) interrupt_by_nmi(self);
+  if (scenario().header.own_fields && random().chance(1, 2)) hold_interrupts(self);
   leave_for(other);
   if (longest_rest_ != 0) rests_until_ = step() + random().below(longest_rest_);
 }

@@ -363,6 +363,8 @@ TEST(Focus, WhatIsAskedForIsInEveryRunOfIt) {
     ASSERT_TRUE(header.pti && header.defer_user_pages && header.nmi && header.tso);
   }
   EXPECT_EQ(find_focus("nothing"), nullptr);
+  EXPECT_EQ(find_focus("store_buffers"), find_focus("store buffers"));
+  EXPECT_NE(find_focus("store_buffers"), nullptr);
 }
 
 /// Each is in the mix, and is what its name says and nothing that another one is, too.

@@ -54,8 +54,8 @@ def _run(argv: list[str], cwd: str) -> tuple[int, str]:
 
 
 def search(program: Path, seed: int, executions: int, how: Sequence[str] = (), plain: bool = True) -> Outcome:
-    """The random search of the fuzz room; `how` are its options besides."""
-    how = [*(_PLAIN if plain else []), *how]
+    """The random search of the fuzz room; `how` are its options besides. With a focus it is not plain."""
+    how = [*(_PLAIN if plain and "--focus" not in how else []), *how]
     with tempfile.TemporaryDirectory() as folder:
         begin = time.monotonic()
         status, output = _run([str(program), "--seed", str(seed), "--executions",

@@ -110,6 +110,8 @@ MUTANTS = {
     "o50b_kernel_flush_changes_cpus": (1000, 0),
     "o50c_no_flush_stays_on_its_cpu": (1000, 0),
     "o51_wait_for_walkers_changes_cpus": (25000, 0),
+    "o52_user_pages_noted_with_interrupts_on": (200000, 0),
+    "o53_walker_on_another_cpus_sequence": (400000, 0),
     "o40_kernel_flush_without_its_fence": (50000, 0),
     "o41_command_waits_for_mfence_alone": (5000, 0),
     "o45_large_page_goes_without_lazy_cpus": (0, 0),
@@ -262,6 +264,14 @@ HOW = {
     "o50b_kernel_flush_changes_cpus": _MIGRATING,
     "o50c_no_flush_stays_on_its_cpu": _MIGRATING,
     "o51_wait_for_walkers_changes_cpus": _MEETING + _MIGRATING,
+    "o52_user_pages_noted_with_interrupts_on": _AIMED + [
+        "--focus",
+        "noted_user_pages",
+    ],
+    "o53_walker_on_another_cpus_sequence": _AIMED + _MIGRATING + [
+        "--focus",
+        "walkers_that_change_CPUs",
+    ],
 }
 
 # Orders that are too weak show only where a compiler reorders.
