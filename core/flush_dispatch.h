@@ -26,20 +26,13 @@ struct FlushCall {
   FlushRequest<H>* request;
 };
 
+/// The flush of a target that answers first.
 template <Hal H>
-void run_flush_call(void* argument, Acknowledgement<H>& acknowledgement) {
-  const auto& call = *static_cast<const FlushCall<H>*>(argument);
-  System<H>& system = *call.system;
-  CpuState<H>& self = system.self();
-  // Only for the loaded mm: it lives as long as it is loaded (O31). Another one may be gone as
-  // soon as its flusher is answered, and this CPU has yet to leave its mask.
-  const bool loaded = self.own.loaded_mm.owner_load() == call.request->mm;
-  if (!call.request->acknowledges_early || !loaded) {
-    flush_here(system, self, *call.request, /*remote=*/true);
-    return;
-  }
+[[gnu::noinline]] void answer_then_flush(System<H>& system, CpuState<H>& self,
+                                         const FlushRequest<H>& request,
+                                         Acknowledgement<H>& acknowledgement) {
   // The initiator may reuse its request and leave its stack frame as soon as it is answered.
-  const FlushRequest<H> copy = *call.request;
+  const FlushRequest<H> copy = request;
   // Before the answer and until after the flush: an NMI in between must not read user memory,
   // because the flush has returned to its caller. The answer is a release, and so is the last
   // store: no compiler moves the first store behind the answer or the last before the flush;
@@ -51,10 +44,25 @@ void run_flush_call(void* argument, Acknowledgement<H>& acknowledgement) {
   pending.store(false, std::memory_order_release);
 }
 
+template <Hal H>
+void run_flush_call(void* argument, Acknowledgement<H>& acknowledgement) {
+  const auto& call = *static_cast<const FlushCall<H>*>(argument);
+  System<H>& system = *call.system;
+  CpuState<H>& self = system.self();
+  // Only for the loaded mm: it lives as long as it is loaded (O31). Another one may be gone as
+  // soon as its flusher is answered, and this CPU has yet to leave its mask.
+  const bool loaded = self.own.loaded_mm.owner_load() == call.request->mm;
+  if (call.request->acknowledges_early && loaded) {
+    answer_then_flush(system, self, *call.request, acknowledgement);
+  } else {
+    flush_here(system, self, *call.request, /*remote=*/true);
+  }
+}
+
 /// Counts and traces one send, which may reach no CPU when every target is lazy.
 template <Hal H>
-void trace_send(System<H>& system, const FlushRequest<H>& request) {
-  ++system.self().own.counters.remote_flush_sent;
+void trace_send(CpuState<H>& self, const FlushRequest<H>& request) {
+  ++self.own.counters.remote_flush_sent;
   H::trace(TraceEvent{.kind = TraceKind::flush_send,
                       .reason = FlushReason::remote_send,
                       .mm = request.mm,
@@ -79,35 +87,57 @@ inline std::uint64_t count_call(Counters& counters, const CallOutcome& outcome) 
   return outcome.ticks;
 }
 
-}  // namespace internal
+/// Calls the flush function on the CPUs of `targets` for which `wanted(cpu)` holds, and here if
+/// this CPU is among them. Returns the ticks until all targets had answered.
+template <Hal H, class Wanted>
+[[gnu::always_inline]] inline std::uint64_t call_flush_function(System<H>& system,
+                                                                CpuState<H>& self,
+                                                                const CpuMask<H::kMaxCpus>& targets,
+                                                                FlushRequest<H>& request,
+                                                                Wanted&& wanted) {
+  FlushCall<H> call{.system = &system, .request = &request};
+  const auto run_local = [&]() __attribute__((always_inline)) {
+    if (targets.test(request.initiator)) flush_here(system, self, request, /*remote=*/false);
+  };
+  return count_call(self.own.counters,
+                    system.calls.call_from(H::this_cpu(), targets, wanted, run_flush_call<H>, &call,
+                                           run_local, [&] { return subject_of(request); }));
+}
+
+/// `flush_by_interrupts` with all questions about laziness first.
+template <Hal H>
+[[gnu::noinline]] std::uint64_t flush_filtered(System<H>& system, CpuState<H>& self,
+                                               const CpuMask<H::kMaxCpus>& targets,
+                                               FlushRequest<H>& request) {
+  return call_flush_function(system, self, filter_targets(system, targets, request), request,
+                             [](CpuId) { return true; });
+}
 
 /// By interrupts: the local part runs after they have left and before the wait. Returns the ticks
-/// until all targets had answered. Context: as for `flush_tlb_mm_range`.
+/// until all targets had answered.
+template <Hal H>
+[[gnu::always_inline]] inline std::uint64_t flush_by_interrupts(System<H>& system,
+                                                                CpuState<H>& self,
+                                                                const CpuMask<H::kMaxCpus>& targets,
+                                                                FlushRequest<H>& request) {
+  trace_send(self, request);
+  if (system.config.targets.lazy_test == LazyTest::up_front) [[unlikely]] {
+    return flush_filtered(system, self, targets, request);
+  }
+  // As late as possible: CPUs that go idle in between need no interrupt.
+  return call_flush_function(
+      system, self, targets, request,
+      [&](CpuId cpu) __attribute__((always_inline)) { return is_wanted(system, request, cpu); });
+}
+
+}  // namespace internal
+
+/// By interrupts. Returns the ticks until all targets had answered. Context: as for
+/// `flush_tlb_mm_range`.
 template <Hal H>
 std::uint64_t native_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
                                  FlushRequest<H>& request) {
-  CpuState<H>& self = system.self();
-  internal::FlushCall<H> call{.system = &system, .request = &request};
-  internal::trace_send(system, request);
-  const auto run_local = [&] {
-    if (targets.test(request.initiator)) {
-      internal::flush_here(system, self, request, /*remote=*/false);
-    }
-  };
-  const CallSubject subject = internal::subject_of(request);
-  if (system.config.targets.lazy_test == LazyTest::up_front) {
-    return internal::count_call(
-        self.own.counters,
-        system.calls.call(
-            internal::filter_targets(system, targets, request), [](CpuId) { return true; },
-            internal::run_flush_call<H>, &call, run_local, subject));
-  }
-  // As late as possible: CPUs that go idle in between need no interrupt.
-  return internal::count_call(
-      self.own.counters,
-      system.calls.call(
-          targets, [&](CpuId cpu) { return internal::is_wanted(system, request, cpu); },
-          internal::run_flush_call<H>, &call, run_local, subject));
+  return internal::flush_by_interrupts(system, system.self(), targets, request);
 }
 
 /// The same without the local part. Context: as for `flush_tlb_mm_range`.
@@ -119,12 +149,13 @@ std::uint64_t native_flush_others(System<H>& system, const CpuMask<H::kMaxCpus>&
   return native_flush_multi(system, others, request);
 }
 
-/// Flushes this CPU, if it is in `targets`, and the others of `targets` at the same time. Returns
-/// the ticks until all targets had answered. Context: as for `flush_tlb_mm_range`.
+/// Flushes this CPU, `self`, if it is in `targets`, and the others of `targets` at the same time.
+/// Returns the ticks until all targets had answered. Context: as for `flush_tlb_mm_range`.
 template <Hal H>
-std::uint64_t flush_tlb_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
-                              FlushRequest<H>& request) {
-  if (flushes_natively<H>()) return native_flush_multi(system, targets, request);
+[[gnu::always_inline]] inline std::uint64_t flush_tlb_multi(System<H>& system, CpuState<H>& self,
+                                                            const CpuMask<H::kMaxCpus>& targets,
+                                                            FlushRequest<H>& request) {
+  if (flushes_natively<H>()) return internal::flush_by_interrupts(system, self, targets, request);
   return system.ops->flush_multi(system, targets, request);
 }
 
@@ -225,7 +256,7 @@ template <Hal H>
   // The key is off when a backend can only flush others: its flush would not include this CPU, so
   // the local part has to come first.
   if (H::concurrent_flush_enabled()) {
-    return flush_tlb_multi(system, targets, request);
+    return flush_tlb_multi(system, self, targets, request);
   } else {
     if (targets.test(request.initiator)) flush_locally(system, self, request);
     return flush_tlb_others(system, targets, request);

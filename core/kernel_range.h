@@ -67,12 +67,15 @@ void flush_kernel(System<H>& system, const FlushRange& asked) {
   }
   Counters& counters = system.self().own.counters;
   ++counters.remote_flush_sent;
-  const std::uint64_t ticks = count_call(
-      counters,
-      system.calls.call(
-          system.calls.online(), [](CpuId) { return true; }, run_kernel_flush_call<H>, &call,
-          [&] { flush_kernel_here(call); },
-          {.what = "a flush of kernel mappings", .start = range.start, .end = range.end}));
+  const std::uint64_t ticks =
+      count_call(counters, system.calls.call(
+                               system.calls.online(), [](CpuId) { return true; },
+                               run_kernel_flush_call<H>, &call, [&] { flush_kernel_here(call); },
+                               [&] {
+                                 return CallSubject{.what = "a flush of kernel mappings",
+                                                    .start = range.start,
+                                                    .end = range.end};
+                               }));
   H::trace(TraceEvent{.kind = TraceKind::kernel_end, .value = ticks});
 }
 

@@ -36,7 +36,7 @@ struct alignas(kCacheLine) CallData {
   CallData* next{nullptr};
   CallFunction<H> function{nullptr};
   void* argument{nullptr};
-  CpuId sender{kNoCpu};
+  CpuId sender{kNoCpu};  // since it came online: each pair has a record of its own
 };
 
 /// The target's side of one call's end.
@@ -83,6 +83,7 @@ class SmpCall {
 
   /// Opens this CPU's queue and makes it a target. Context: interrupts off.
   void set_online(CpuId cpu) {
+    for (CallData<H>& record : records_[cpu]) record.sender = cpu;
     queues_[cpu].head.store(nullptr, std::memory_order_relaxed);
     // The locked operation is behind the store: a sender that sees the CPU online finds its queue
     // open.
@@ -108,29 +109,43 @@ class SmpCall {
 
   /// Queues `remote(argument)` on every online member of `targets` other than this CPU for which
   /// `wanted(cpu)` holds when it is queued; interrupts those whose queue was empty; runs `local()`
-  /// meanwhile with interrupts off; returns when all have answered. `subject` is what a report says
-  /// about the call if a target does not answer.
+  /// meanwhile with interrupts off; returns when all have answered. `subject()` is what a report
+  /// says about the call; it is asked only if a target does not answer.
   ///
   /// Context: interrupts on (a waiter must keep answering others, or two callers deadlock; R12),
   /// preemption off, not in an interrupt handler.
-  template <class Wanted, class Local>
+  template <class Wanted, class Local, class Subject>
   CallOutcome call(const Mask& targets, Wanted&& wanted, CallFunction<H> remote, void* argument,
-                   Local&& local, const CallSubject& subject = {}) {
+                   Local&& local, Subject&& subject) {
     require<H>(H::interrupts_enabled(), Rule::r12, "an SMP function call needs interrupts on");
     require<H>(!H::in_interrupt(), Rule::r12,
                "an SMP function call cannot start in an interrupt handler");
-    const CpuId self = H::this_cpu();
+    return call_from(H::this_cpu(), targets, wanted, remote, argument, local, subject);
+  }
+  template <class Wanted, class Local>
+  CallOutcome call(const Mask& targets, Wanted&& wanted, CallFunction<H> remote, void* argument,
+                   Local&& local) {
+    return call(targets, wanted, remote, argument, local, [] { return CallSubject{}; });
+  }
+
+  /// The same from this CPU, `self`, for a caller that has looked at its context already.
+  template <class Wanted, class Local, class Subject>
+  [[gnu::always_inline]] CallOutcome call_from(CpuId self, const Mask& targets, Wanted&& wanted,
+                                               CallFunction<H> remote, void* argument,
+                                               Local&& local, Subject&& subject) {
+    CallOutcome outcome{};
     const std::uint64_t since = H::ticks();
-    Mask queued;
-    Mask interrupt;
-    Mask remote_targets = targets;
-    remote_targets &= online();
-    remote_targets.clear(self);
-    remote_targets.for_each([&](CpuId target) {
-      if (!wanted(target)) return;
-      const Pushed pushed = push(self, target, remote, argument);
-      if (pushed != Pushed::refused) queued.set(target);
-      if (pushed == Pushed::first) interrupt.set(target);
+    Mask queued = targets;
+    queued &= online();
+    queued.clear(self);
+    Mask interrupt = queued;
+    queued.for_each([&](CpuId target) __attribute__((always_inline)) {
+      const Pushed pushed = wanted(target) ? push(self, target, remote, argument) : Pushed::refused;
+      if (pushed == Pushed::first) [[likely]] {
+        return;
+      }
+      interrupt.clear(target);
+      if (pushed == Pushed::refused) queued.clear(target);
     });
     if (!interrupt.empty()) {
       // R11: orders the pushes above before the ICR write, against the target's take of its list. A
@@ -143,11 +158,9 @@ class SmpCall {
       InterruptsOffInThread<H> guard;
       local();
     }
-    CallOutcome outcome{.queued = queued.count()};
-    queued.for_each([&](CpuId target) {
-      outcome.reports += wait_unlocked(records_[self][target], [&] {
-        return Unanswered{.sender = self, .target = target, .since = since, .subject = subject};
-      });
+    queued.for_each([&](CpuId target) __attribute__((always_inline)) {
+      ++outcome.queued;
+      outcome.reports += wait_unlocked(self, target, since, subject);
     });
     outcome.ticks = outcome.queued != 0 ? H::ticks() - since : 0;
     return outcome;
@@ -183,7 +196,8 @@ class SmpCall {
 
   /// Locks and fills the record and pushes it. "First" means that the list was empty: no other
   /// sender has an interrupt on its way to this target. "Refused": the target has gone offline.
-  Pushed push(CpuId self, CpuId target, CallFunction<H> function, void* argument) {
+  [[gnu::always_inline]] Pushed push(CpuId self, std::size_t target, CallFunction<H> function,
+                                     void* argument) {
     CallData<H>& record = records_[self][target];
     // Calls are synchronous, so the record is free; a locked one means that two calls of this CPU
     // overlap, and the second would overwrite what the target reads (R10, M9).
@@ -191,7 +205,6 @@ class SmpCall {
                "a call data entry is still in use");
     record.function = function;
     record.argument = argument;
-    record.sender = self;
     auto& head = queues_[target].head;
     // M8: a closed queue is an answer as well. What its CPU did before it went, the last use of a
     // page included, comes before what the sender does when the call is over; the exchange that
@@ -232,27 +245,46 @@ class SmpCall {
     }
   }
 
-  /// Waits for one answer. `describe()` names the sender, the target and the subject; it is called
-  /// only if the target takes too long. Returns the number of reports.
-  template <class Describe>
-  std::uint32_t wait_unlocked(const CallData<H>& record, Describe&& describe) {
+  /// Waits for the answer of `target`. Returns the number of reports.
+  template <class Subject>
+  [[gnu::always_inline]] std::uint32_t wait_unlocked(CpuId self, CpuId target, std::uint64_t since,
+                                                     Subject&& subject) {
+    const CallData<H>& record = records_[self][target];
     std::uint64_t pauses = 0;
-    std::uint64_t next_report = stall_limit_;
-    std::uint32_t reports = 0;
     // M8: acquire, against the release in `give`: what the target did comes before what follows.
     while (record.locked.load(std::memory_order_acquire) != 0) {
       H::pause();
-      if (++pauses != next_report) continue;
-      ++reports;
-      // 0 is never reached: no more reports.
-      next_report = reports == kMostReports ? 0 : next_report * 2;
-      Unanswered report = describe();
-      report.pauses = pauses;
-      report.last = reports == kMostReports;
-      report.now = H::ticks();
-      H::report_unanswered(report);
+      if (++pauses == stall_limit_) [[unlikely]] {
+        return report_and_wait(self, target, since, subject);
+      }
     }
-    return reports;
+    return 0;
+  }
+
+  /// The same for a target that has been looked at as often as the stall limit says.
+  template <class Subject>
+  [[gnu::noinline]] std::uint32_t report_and_wait(CpuId self, CpuId target, std::uint64_t since,
+                                                  Subject&& subject) {
+    const CallData<H>& record = records_[self][target];
+    std::uint64_t next_report = stall_limit_;
+    std::uint32_t reports = 0;
+    for (std::uint64_t pauses = stall_limit_;; ++pauses) {
+      if (pauses == next_report) {
+        ++reports;
+        // 0 is never reached: no more reports.
+        next_report = reports == kMostReports ? 0 : next_report * 2;
+        H::report_unanswered({.sender = self,
+                              .target = target,
+                              .since = since,
+                              .now = H::ticks(),
+                              .pauses = pauses,
+                              .subject = subject(),
+                              .last = reports == kMostReports});
+      }
+      // M8: acquire, as above.
+      if (record.locked.load(std::memory_order_acquire) == 0) return reports;
+      H::pause();
+    }
   }
 
   std::array<CallQueue<H>, H::kMaxCpus> queues_{};

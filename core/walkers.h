@@ -19,7 +19,7 @@ void wait_for_walkers(System<H>& system) {
   const PreemptionOff<H> guard;
   system.calls.call(
       system.calls.online(), [](CpuId) { return true; }, [](void*, Acknowledgement<H>&) {}, nullptr,
-      [] {}, {.what = "a wait for walkers of page tables"});
+      [] {}, [] { return CallSubject{.what = "a wait for walkers of page tables"}; });
 }
 
 /// Turns the token of a flush that freed tables into the permission to release them. Costs nothing

@@ -93,7 +93,7 @@ std::uint64_t hyperv_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& 
                                  FlushRequest<H>& request) {
   const std::uint64_t start = H::ticks();
   if (flush_by_hypercall(system, targets, request)) {
-    trace_send(system, request);
+    trace_send(system.self(), request);
     return count_call(system.self().own.counters, {.ticks = H::ticks() - start});
   }
   ++system.self().own.counters.native_fallbacks;

@@ -101,7 +101,7 @@ std::uint64_t bau_flush(System<H>& system, const CpuMask<H::kMaxCpus>& others,
   }
   Counters& counters = system.self().own.counters;
   if (leftover.empty()) {
-    trace_send(system, request);
+    trace_send(system.self(), request);
     return count_call(counters, {.ticks = H::ticks() - start});
   }
   ++counters.native_fallbacks;

@@ -109,7 +109,7 @@ std::uint64_t xen_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& tar
                               FlushRequest<H>& request) {
   const std::uint64_t start = H::ticks();
   if (xen_flush_set(system, targets, request)) {
-    trace_send(system, request);
+    trace_send(system.self(), request);
     return count_call(system.self().own.counters, {.ticks = H::ticks() - start});
   }
   ++system.self().own.counters.native_fallbacks;
