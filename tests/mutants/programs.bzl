@@ -334,10 +334,17 @@ def joint_image(patches):
       patches: the mutants' patches.
     """
     _joint_core(
-        name = "booted_core",
+        name = "booted_headers",
         patches = patches,
         tags = ["manual"],
+    )
+    cc_library(
+        name = "booted_core",
+        # As in `joint_programs`: what is always inlined would bring all bodies to each of its callers.
+        defines = ["always_inline=unused"],
+        tags = ["manual"],
         visibility = _STOOD_IN_FOR,
+        deps = [":booted_headers"],
     )
     _mutant_image(
         name = "joint_image",
