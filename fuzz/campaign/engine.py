@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fuzz.campaign.crashes import Title, replay
@@ -32,6 +32,7 @@ class Progress:
     corpus: int = 0
     coverage: int = 0
     stability: float | None = None
+    limits: dict[str, int] = field(default_factory=dict)  # of the model: in how many executions each was reached
 
 
 @dataclass(frozen=True)

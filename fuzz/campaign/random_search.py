@@ -22,6 +22,8 @@ _SLICE = 50_000
 _FOCUSED_SLICE = 5_000
 # Of the chains so many families are run without a preemption first.
 _BROAD = 200_000
+# What a slice says of limits of the model.
+_REACHED = re.compile(r"^reached in (\d+) executions: (.+)$", re.MULTILINE)
 _FAMILIES = re.compile(r"^(\d+) of (\d+) families$", re.MULTILINE)
 
 
@@ -79,6 +81,7 @@ class RandomSearch(Engine):
         output = "\n".join(process.new_lines())
         if process.status == 0 and (match := _CLEAN.search(output)):
             self._count(int(match[1]))
+            self._reached(output)
             self._passed(output)
         elif process.status == 1 and (match := _FOUND.search(output)):
             again = tuple(self._argv(int(match[3])))
@@ -87,6 +90,7 @@ class RandomSearch(Engine):
             return [Find(self._found, self._done, Title(match[1], match[2]), again)]
         elif self._interrupted and (match := _STOPPED.search(output)):
             self._count(int(match[1]))
+            self._reached(output)
         elif not self._interrupted:
             self.failure = (f"{self.program} ended with exit status {process.status}"
                             + process.last_words())
@@ -95,6 +99,10 @@ class RandomSearch(Engine):
     def _passed(self, output: str) -> None:
         """A slice has found nothing."""
         self._slices += 1
+
+    def _reached(self, output: str) -> None:
+        for count, limit in _REACHED.findall(output):
+            self.progress.limits[limit] = self.progress.limits.get(limit, 0) + int(count)
 
     def _count(self, executions: int) -> None:
         self._done += executions

@@ -1,6 +1,7 @@
 #include "fuzz/scenario/focus.h"
 
 #include <algorithm>
+#include <string>
 
 namespace shootdown::fuzz {
 
@@ -219,16 +220,20 @@ constexpr Focus kFocuses[] = {
      kWalks},
 };
 
+std::string as_a_word(std::string_view name) {
+  std::string word(name);
+  std::erase(word, ',');
+  std::replace(word.begin(), word.end(), ' ', '_');
+  return word;
+}
+
 }  // namespace
 
 std::span<const Focus> focuses() { return kFocuses; }
 
 const Focus* find_focus(std::string_view name) {
-  const auto same = [](char one, char other) {
-    return one == other || (one == ' ' && other == '_');
-  };
   for (const Focus& focus : kFocuses) {
-    if (std::ranges::equal(focus.name, name, same)) return &focus;
+    if (focus.name == name || as_a_word(focus.name) == name) return &focus;
   }
   return nullptr;
 }

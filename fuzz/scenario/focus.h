@@ -37,7 +37,8 @@ struct Focus {
 /// All focuses. A new one is one line of the table in focus.cc.
 [[nodiscard]] std::span<const Focus> focuses();
 
-/// The one of that name, or null. In `name` blanks may be underscores, for lists of options.
+/// The one of that name, or null. For lists of options the blanks of a name may be underscores and
+/// its commas left out.
 [[nodiscard]] const Focus* find_focus(std::string_view name);
 
 }  // namespace shootdown::fuzz

@@ -53,9 +53,16 @@ def _run(argv: list[str], cwd: str) -> tuple[int, str]:
     return run.returncode, run.stdout.decode(errors="replace")
 
 
+def scenarios(how: Sequence[str], plain: bool = True) -> list[str]:
+    """What the options say of the scenarios, for a search with these options besides. With a focus they cannot be
+    plain.
+    """
+    return _PLAIN if plain and "--focus" not in how else []
+
+
 def search(program: Path, seed: int, executions: int, how: Sequence[str] = (), plain: bool = True) -> Outcome:
-    """The random search of the fuzz room; `how` are its options besides. With a focus it is not plain."""
-    how = [*(_PLAIN if plain and "--focus" not in how else []), *how]
+    """The random search of the fuzz room; `how` are its options besides."""
+    how = [*scenarios(how, plain), *how]
     with tempfile.TemporaryDirectory() as folder:
         begin = time.monotonic()
         status, output = _run([str(program), "--seed", str(seed), "--executions",
@@ -128,6 +135,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--turn", metavar="SWITCH", action="append", default=[])
     parser.add_argument("--backend", metavar="NAME")
     parser.add_argument("--cpus", metavar="N")
+    parser.add_argument("--focus", metavar="NAME", help="blanks as underscores, no commas; not in plain scenarios")
     parser.add_argument("--any-switch", action="store_true")
     parser.add_argument("--chains", action="store_true")
     parser.add_argument("--migrate", action="store_true")
@@ -143,6 +151,7 @@ def main(argv: list[str]) -> int:
     how += [option for option, is_given in (("--any-switch", args.any_switch), ("--chains", args.chains),
                                          ("--migrate", args.migrate))
             if is_given]
+    how += ["--focus", args.focus] if args.focus else []
     failures = 0
     counts: list[str] = []
     for seed in args.seeds:

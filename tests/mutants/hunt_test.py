@@ -62,6 +62,11 @@ class HuntTest(unittest.TestCase):
         self.assertEqual(self.hunt("search", plain + quiet)[0], 0)
         self.assertEqual(self.hunt("search", plain + quiet, with_patch=False)[0], 0)
 
+    def test_with_a_focus_scenarios_are_not_plain(self):
+        script = ('case "$*" in *--plain*) exit 2;; *"--focus broadcast_batches"*)\n'
+                  "echo found O1 x after 1 executions; exit 1;; esac\nexit 2\n")
+        self.assertEqual(self.hunt("search", script, options=("--focus", "broadcast_batches"))[0], 0)
+
     def test_counts_are_compared_with_what_is_published(self):
         (self.home / "docs").mkdir()
         script = "echo found O1 x after 1700 executions; exit 1"

@@ -97,10 +97,10 @@ MUTANTS = {
     "o05_range_ends_early": (10000, 0),
     "o06_range_starts_late": (10000, 0),
     "o07_top_page_missed": (10000, 0),
-    "o66_batch_broadcasts_the_last_asid": (0, 0),
-    "o67_global_flag_read_before_the_mm": (0, 0),
-    "o68_walker_without_fence": (0, 0),
-    "o80_hub_closed_behind_its_last_message": (0, 0),
+    "o66_batch_broadcasts_the_last_asid": (4000, 0),
+    "o67_global_flag_read_before_the_mm": (90000, 0),
+    "o68_walker_without_fence": (60000, 0),
+    "o80_hub_closed_behind_its_last_message": (200000, 0),
     "o20_user_pcid_keeps_entry_pages": (15000, 0),
     "o21_pending_user_flushes_cleared_on_the_user_root": (1000, 0),
     "o22_kernel_root_forgotten_too_early": (5000, 0),
@@ -114,10 +114,10 @@ MUTANTS = {
     "o53_walker_on_another_cpus_sequence": (400000, 0),
     "o40_kernel_flush_without_its_fence": (50000, 0),
     "o41_command_waits_for_mfence_alone": (5000, 0),
-    "o45_large_page_goes_without_lazy_cpus": (0, 0),
-    "o46_freed_table_flushed_at_one_address": (0, 0),
-    "o47_split_spares_lazy_cpus": (0, 0),
-    "o48_large_page_waits_for_the_batch": (0, 0),
+    "o45_large_page_goes_without_lazy_cpus": (20000, 0),
+    "o46_freed_table_flushed_at_one_address": (60000, 0),
+    "o47_split_spares_lazy_cpus": (9000, 0),
+    "o48_large_page_waits_for_the_batch": (70000, 0),
     "o55_page_that_did_not_fit_is_released": (10000, 0),
     "o56_table_that_did_not_fit_is_released": (100000, 0),
     "o57_reclaimed_page_that_did_not_fit_is_released": (50000, 0),
@@ -128,7 +128,7 @@ MUTANTS = {
     "o62_new_frame_without_the_accessed_bit": (1000, 0),
     "o63_debt_cleared_before_the_flush": (70000, 0),
     "o64_child_takes_no_reference_to_a_read_only_page": (10000, 0),
-    "o70_lazy_flag_cleared_behind_the_generation": (0, 0),
+    "o70_lazy_flag_cleared_behind_the_generation": (20000, 0),
     "o71_early_answer_reads_the_request": (1000, 0),
     "o90_no_flush_for_no_execute": (5000, 0),
     "o91_no_flush_for_the_user_bit": (5000, 0),
@@ -272,6 +272,46 @@ HOW = {
         "--focus",
         "walkers_that_change_CPUs",
     ],
+    "o45_large_page_goes_without_lazy_cpus": _AIMED + [
+        "--focus",
+        "small_pages_after_a_large_one",
+    ],
+    "o46_freed_table_flushed_at_one_address": _AIMED + [
+        "--focus",
+        "a_large_page_after_small_ones",
+    ],
+    "o47_split_spares_lazy_cpus": _AIMED + [
+        "--focus",
+        "small_pages_after_a_large_one",
+    ],
+    "o48_large_page_waits_for_the_batch": _AIMED + [
+        "--focus",
+        "small_pages_after_a_large_one",
+    ],
+    "o66_batch_broadcasts_the_last_asid": _AIMED + [
+        "--focus",
+        "broadcast_batches",
+    ],
+    "o67_global_flag_read_before_the_mm": _AIMED + [
+        "--focus",
+        "broadcast_changes_of_ASID",
+    ],
+    "o68_walker_without_fence": _AIMED + [
+        "--focus",
+        "walkers_that_no_flush_interrupts",
+    ],
+    "o70_lazy_flag_cleared_behind_the_generation": _AIMED + [
+        "--focus",
+        "CPUs_that_come_back",
+    ],
+    "o80_hub_closed_behind_its_last_message": _AIMED + [
+        "--focus",
+        "bring-up_above_the_hub",
+    ],
+    "o04_last_flush_trusts_the_loaded_mm": _AIMED + [
+        "--focus",
+        "broadcast_mms_that_come_and_go",
+    ],
 }
 
 # Orders that are too weak show only where a compiler reorders.
@@ -286,8 +326,8 @@ HOW.update({
 
 # What scenarios do not show: killed by a unit test that sees the order of operations. In 30 the push is a
 # locked operation and so drains the store buffer anyway; there is no flush before PCIDs are on (37) and no
-# change of CR4 at run time (39). The window of o04 is one operation wide, on a lazy CPU of a mm that ends.
-# 2^32 additions are more than a search makes (o31).
+# change of CR4 at run time (39). The window of o04 is one operation wide, on a lazy CPU of a mm that ends; its
+# focus finds it. 2^32 additions are more than a search makes (o31).
 UNIT_MUTANTS = {
     # name: the test of //tests/core that must fail
     "m23_not_a_target": "SerialFlush.OfAnMmThatThisCpuDoesNotRunHasNoLocalPart",
@@ -295,6 +335,11 @@ UNIT_MUTANTS = {
     "m39_cr4_with_interrupts_on": "M15_Cr4.RegisterAndShadowChangeTogetherWithInterruptsOff",
     "o04_last_flush_trusts_the_loaded_mm": "BroadcastTest.RetiringWaitsForACpuThatIsAboutToLeaveTheMask",
     "o31_marks_come_round": "BatchTest.AdditionsThatNobodySettlesDoNotComeRoundToNothingPending",
+}
+
+# Those of them that a search finds, too: its budget for each seed.
+UNIT_SEARCHES = {
+    "o04_last_flush_trusts_the_loaded_mm": 50000,
 }
 
 # Patches in wide/, which take more CPUs than a word has bits: the budget of the search among 70 CPUs, and its options.

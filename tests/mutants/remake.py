@@ -66,8 +66,8 @@ def _search_once(programs: Path, name: str, seed: int, options: list[str],
                  folder: Path) -> Path | None:
     """One find, minimised, or as it is where that fails. None if this seed finds nothing."""
     crash = folder / f"{seed}.bin"
-    run = subprocess.run([programs / f"{name}_search", "--seed", str(seed), "--plain", "--deviations", "32",
-                          *options, "--out", crash], stdout=subprocess.PIPE,
+    run = subprocess.run([programs / f"{name}_search", "--seed", str(seed), *hunt.scenarios(options), *options,
+                          "--out", crash], stdout=subprocess.PIPE,
                          stderr=subprocess.STDOUT, text=True, check=False)
     # What follows is how to replay it.
     words = [line for line in run.stdout.splitlines() if line.startswith(("found ", "clean "))]

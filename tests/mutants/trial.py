@@ -5,7 +5,7 @@ Several run side by side, each in a folder of its own.
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fuzz.campaign.afl import Afl
@@ -54,6 +54,7 @@ class Trial:
     failure: str | None = None  # why the engine could not work
     exact: bool = True  # False: `executions` is an estimate
     proofs: Proofs | None = None  # of the exhaustive search
+    limits: dict[str, int] = field(default_factory=dict)  # of the model: in how many executions each was reached
 
     @property
     def tried(self) -> bool:
@@ -112,7 +113,7 @@ class _Running:
         progress = self.engine.progress
         return Trial(self.plan, min(self.elapsed, self.plan.seconds), progress.executions, None,
                      failure=failure, exact=progress.exact,
-                     proofs=getattr(self.engine, "proofs", None))
+                     proofs=getattr(self.engine, "proofs", None), limits=dict(progress.limits))
 
 
 def run(plans: Iterable[Plan], folder: Path, jobs: int, each: Callable[[Trial], bool],

@@ -308,6 +308,10 @@ class Try:
         done = str(mine[0].proofs or "no seeds") if name in trial.SEEDLESS else _number(len(mine), "seed")
         self._effort.append(f"  {_NAMES[name]:<18} {done}; {counts} executions, "
                             f"{sum(outcome.seconds for outcome in mine):.0f} s")
+        total = sum(outcome.executions for outcome in mine)
+        for limit in sorted({limit for outcome in mine for limit in outcome.limits}):
+            reached = sum(outcome.limits.get(limit, 0) for outcome in mine)
+            self._effort.append(f"    reached in {reached:,} of them ({100 * reached / total:.0f} %): {limit}")
 
     def _broken(self, found: trial.Trial) -> int:
         options = self._options

@@ -106,6 +106,12 @@ class VerdictTest(TryFixture):
         self.assertIn("build //fuzz:search_bin //fuzz:reproduce_bin\n// A room.\nint x = 2;", log)
         self.assertRegex(log, r"shutdown\n.*\n.*\n.*\n$")
 
+    def test_tells_limits_of_the_model(self):
+        output = self.run_try("change.patch", "--seconds", "1", "--seeds", "2", "--engines", "random", status=0,
+                              FAKE_LIMIT="all frames in use")
+        self.assertRegex(output, r"random search +2 seeds; .*\n"
+                         r"    reached in [1-9][\d,]+ of them \((2\d|1\d) %\): all frames in use\n")
+
     def test_broken(self):
         output = self.run_try("change.patch", "--keep", "kept", status=1, FAKE_SEARCH="17",
                               **{"PATH": self.env["PATH"]})

@@ -80,7 +80,7 @@ def fuzz(mode: str, options: dict[str, str], corpus: Path) -> int:
 
 
 def search(value: dict[str, str]) -> int:
-    """The random search: FAKE_SEARCH is the run in which it finds something."""
+    """The random search: FAKE_SEARCH is the run in which it finds something, FAKE_LIMIT a limit of the model."""
     seed, executions = int(value["--seed"]), int(value["--executions"])
     try:
         time.sleep(0.1)
@@ -105,6 +105,8 @@ def search(value: dict[str, str]) -> int:
         print(f"found O5 a table is released too early after {found} executions")
         return 1
     print(f"clean after {executions} executions, 12345 visible operations")
+    if limit := os.environ.get("FAKE_LIMIT"):
+        print(f"reached in {executions // 4} executions: {limit}")
     return 0
 
 
