@@ -247,12 +247,12 @@ template <Hal H>
                                                                      CpuState<H>& self,
                                                                      CpuMask<H::kMaxCpus> targets) {
   FlushRequest<H>& request = self.request;
-  request.trims_mask = trims_mask(system, request);
   // R13: compare with "none"; CPU 0 is a target like any other.
   if (targets.first_except(request.initiator) == kNoCpu) {
     if (targets.test(request.initiator)) flush_locally(system, self, request);
     return 0;
   }
+  request.trims_mask = trims_mask(system, request);
   // The key is off when a backend can only flush others: its flush would not include this CPU, so
   // the local part has to come first.
   if (H::concurrent_flush_enabled()) {
