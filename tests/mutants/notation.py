@@ -40,7 +40,7 @@ ROWS = [
     (r"interrupts (on|off)", "interrupts off", "the CPU's interrupt flag changes"),
     (r"waits", "waits", "the CPU waits for another one to change something that it has read"),
     (r"pause, interrupts off", "pause, interrupts off", "it waits and takes no interrupts: a mistake"),
-    (r"(load from|store to) (kernel )?page \d+: (walked|cached)", "load from page 0: walked",
+    (r"(load from|store to|fetch from) (kernel )?page \d+: (walked|cached)", "load from page 0: walked",
      "an access of the running program: its translation was found by a walk of the page tables, or was cached"),
     (r"speculative fill of .*", "speculative fill of page 0", "the walker caches a translation without an access"),
     (r"a device walks for .*", "a device walks for kernel page 0 of space 0, to level 1",
