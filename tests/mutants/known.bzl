@@ -100,7 +100,7 @@ MUTANTS = {
     "o66_batch_broadcasts_the_last_asid": (4000, 0),
     "o67_global_flag_read_before_the_mm": (90000, 0),
     "o68_walker_without_fence": (60000, 0),
-    "o80_hub_closed_behind_its_last_message": (200000, 0),
+    "o80_hub_closed_behind_its_last_message": (120000, 0),
     "o20_user_pcid_keeps_entry_pages": (15000, 0),
     "o21_pending_user_flushes_cleared_on_the_user_root": (1000, 0),
     "o22_kernel_root_forgotten_too_early": (5000, 0),
@@ -117,7 +117,7 @@ MUTANTS = {
     "o45_large_page_goes_without_lazy_cpus": (20000, 0),
     "o46_freed_table_flushed_at_one_address": (60000, 0),
     "o47_split_spares_lazy_cpus": (9000, 0),
-    "o48_large_page_waits_for_the_batch": (70000, 0),
+    "o48_large_page_waits_for_the_batch": (110000, 0),
     "o55_page_that_did_not_fit_is_released": (10000, 0),
     "o56_table_that_did_not_fit_is_released": (100000, 0),
     "o57_reclaimed_page_that_did_not_fit_is_released": (50000, 0),
@@ -339,7 +339,7 @@ UNIT_MUTANTS = {
 
 # Those of them that a search finds, too: its budget for each seed.
 UNIT_SEARCHES = {
-    "o04_last_flush_trusts_the_loaded_mm": 50000,
+    "o04_last_flush_trusts_the_loaded_mm": 120000,
 }
 
 # Patches in wide/, which take more CPUs than a word has bits: the budget of the search among 70 CPUs, and its options.
