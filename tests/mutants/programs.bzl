@@ -254,8 +254,8 @@ def joint_programs(patches):
             ":joint_names",
         ],
         alwayslink = True,
-        # A function that is always inlined brings the bodies of all mutants to each of its callers, and those to theirs:
-        # without this the compiler needs 7 GB for one source.
+        # A function that is always inlined brings the bodies of all mutants to each of its callers, and those to
+        # theirs: without this the compiler needs 7 GB for one source.
         defines = ["always_inline=unused"],
         features = ["no_coverage"],
         tags = ["manual"],
