@@ -12,11 +12,12 @@ namespace shootdown::vm {
 
 namespace internal {
 
-/// Moves the page behind a present entry to the new page `fresh`, with `set` added to its bits.
-/// Under the entry's lock, which the flush does not drop.
+/// Moves the page behind a present entry to the new page `fresh`, with `rights`, which are
+/// kPteWritable or kPteCow or neither, in the place of what the entry has of these two. Under the
+/// entry's lock, which the flush does not drop.
 template <MemoryPlatform P, class Entry>
 void give_new_page(Manager<P>& manager, AddressSpace<P>& mm, Entry&& entry, VirtAddr address,
-                   unsigned level, PhysAddr fresh, Pte set) {
+                   unsigned level, PhysAddr fresh, Pte rights) {
   // Break, flush, copy, make. The flush also covers what other operations have taken from this
   // entry and not flushed yet: after it no CPU can store to the old page through the entry, so no
   // store misses the copy; and no CPU has the old page while another has the new one.
@@ -28,7 +29,8 @@ void give_new_page(Manager<P>& manager, AddressSpace<P>& mm, Entry&& entry, Virt
   if ((old & kPteDirty) != 0) manager.platform.note_dirty(frame_of(old));
   manager.platform.copy_page(fresh, frame_of(old), level);
   // Release: the copy comes before the entry. Dirty, because nothing else holds this content.
-  set_entry(manager, entry, fresh | (old & ~(kPteFrame | kPteCow)) | set | kPteDirty);
+  const Pte kept = old & ~(kPteFrame | kPteWritable | kPteCow);
+  set_entry(manager, entry, fresh | kept | rights | kPteDirty);
   drop_mapping(manager, mm, frame_of(old), quiet);
 }
 
@@ -96,7 +98,9 @@ bool migrate(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr address) {
   const VirtAddr start = entry_start(address, region.level());
   const PhysAddr fresh = internal::allocate_for(manager, mm, start, region.level());
   if (fresh == kNoFrame) return false;
-  internal::give_new_page(manager, mm, entry, start, region.level(), fresh, 0);
+  // A page that only this entry is left of may still be to be copied at the next store.
+  internal::give_new_page(manager, mm, entry, start, region.level(), fresh,
+                          now & (kPteWritable | kPteCow));
   manager.platform.looked(mm.core, start, start + (VirtAddr{1} << shift_of(region.level())));
   return true;
 }

@@ -133,6 +133,7 @@ MUTANTS = {
     "o90_no_flush_for_no_execute": (5000, 0),
     "o91_no_flush_for_the_user_bit": (5000, 0),
     "o92_large_page_gets_every_right": (50000, 0),
+    "o93_moved_page_is_never_copied": (150000, 0),
 }
 
 # How the random search looks for the rarest. Their windows are one or two operations long: with schedules
@@ -238,6 +239,7 @@ HOW = {
     "o90_no_flush_for_no_execute": ["--any-switch"],
     "o91_no_flush_for_the_user_bit": ["--any-switch"],
     "o92_large_page_gets_every_right": _MEETING,
+    "o93_moved_page_is_never_copied": _MEETING,
     "o71_early_answer_reads_the_request": [
         "--turn",
         "early+compiler_reordering",

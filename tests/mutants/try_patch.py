@@ -37,7 +37,8 @@ the exhaustive search the proofs of fuzz/proofs; the verdict tells how far they 
 from an empty corpus, are tried if they are named. The first report ends the search. Paths are relative to
 where you stand.
 exit status: 0 the change survived what was tried, 1 it is broken, 2 it could not be tried: also if the
-changed lines never ran, if an engine has made no execution, or if nothing that is compiled is changed"""
+changed lines never ran, if an engine has made no execution, if nothing that is compiled is changed, or if
+the core without the change shows what was found, too"""
 
 # In the order in which they search; each stage is built when it begins.
 _STAGES = [["aimed", "chains", "random", "exhaustive", "pct"], ["libfuzzer", "afl"]]
@@ -48,6 +49,7 @@ _REPRODUCE = "fuzz/reproduce_bin"
 _SEARCH = Path(__file__).absolute().parents[2] / "fuzz/search_bin"
 _BOOTED = ("hal/x86_64/", "kernel-glue/kernel/")
 _MINIMISE_SECONDS = 120
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _REPLAY_SECONDS = 30
 _SURVIVED, _BROKEN, _FAILED = 0, 1, 2
 
@@ -313,10 +315,26 @@ class Try:
             reached = sum(outcome.limits.get(limit, 0) for outcome in mine)
             self._effort.append(f"    reached in {reached:,} of them ({100 * reached / total:.0f} %): {limit}")
 
+    def _is_clean_cores(self, found: trial.Trial) -> bool:
+        """Whether the core without the change shows it, too."""
+        if self._clean is None or found.plan.engine in trial.SEEDLESS:
+            return False
+        file = self._scratch / "on_the_clean_core.bin"
+        file.write_bytes(marked(found.crash))
+        try:
+            return subprocess.run([self._clean, "--replay", file], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                  check=False, timeout=_REPLAY_SECONDS).returncode == 1
+        except subprocess.TimeoutExpired:
+            return False
+
     def _broken(self, found: trial.Trial) -> int:
         options = self._options
         seedless = found.plan.engine in trial.SEEDLESS
-        self._line.say(f"\nBROKEN: {found.title}\n"
+        innocent = self._is_clean_cores(found)
+        verdict = "BROKEN"
+        if innocent:
+            verdict = "NO VERDICT: the core without the change shows this, too, so mend that first"
+        self._line.say(f"\n{verdict}: {found.title}\n"
                        f"{_NAMES[found.plan.engine]}, {'' if seedless else f'seed {found.plan.seed}, '}after "
                        f"{'' if found.exact else 'about '}{_number(found.executions, 'execution')} and "
                        f"{found.seconds:.1f} s.")
@@ -331,7 +349,7 @@ class Try:
             self._line.say(f"What shows it cannot be kept in {shown(options.keep)}: {error.strerror or error}")
         except KeyboardInterrupt:
             self._line.say(f"Stopped while its story was being made. What there is of it is in {shown(options.keep)}.")
-        return _BROKEN
+        return _FAILED if innocent else _BROKEN
 
     def _tell_proof(self, story: str) -> None:
         file = self._options.keep / "story.txt"
@@ -418,7 +436,7 @@ def _interrupt(*_) -> None:
 
 
 def main(argv: list[str]) -> int:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         signal.signal(number, _interrupt)
     scratch = None
     try:
@@ -439,6 +457,9 @@ def main(argv: list[str]) -> int:
         print("\ntry: stopped before there was a verdict", file=sys.stderr)
         return _FAILED
     finally:
+        # Another signal must not cut the clean-up short.
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_IGN)
         kill_descendants()
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)

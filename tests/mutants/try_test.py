@@ -122,6 +122,13 @@ class VerdictTest(TryFixture):
         self.assertEqual(sorted(path.name for path in (self.home / "kept").iterdir()),
                          ["crash.bin", "reproduce", "scenario.txt", "story.txt"])
 
+    def test_what_the_clean_core_shows_too_is_no_verdict(self):
+        output = self.run_try("change.patch", "--keep", "kept", status=2, FAKE_SEARCH="17", FAKE_REPLAY="1")
+        self.assertIn("NO VERDICT: the core without the change shows this, too, so mend that first: "
+                      "O5 a table is released too early\n", output)
+        self.assertNotIn("BROKEN", output)
+        self.assertRegex(output, r"the story of shootdown-bytes 1\sscenario of seed")
+
     def fake_counts(self):
         """The tools that tell how often a line ran: as often as the fake program says."""
         for name, script in (("llvm-profdata-19", "shift 3; cat $2 >$1\n"),
