@@ -111,8 +111,8 @@ class LitmusTest(unittest.TestCase):
         self.assertEqual(done.returncode, WRONG)
         self.assertEqual(done.stderr, f"{path}:6:16: instruction 'CLFLUSH [x]' is not supported: "
                                       "'clflush' is unknown here; known are add, and, bt, btr, bts, cli, cmp, "
-                                      "cmpxchg, dec, endbr64, inc, invlpg, invlpgb, invpcid, ipi, jmp, lea, lfence, "
-                                      "mfence, mov, movabs, movsx, movsxd, movzx, neg, nop, not, or, pause, "
+                                      "cmpxchg, dec, endbr64, fetch, inc, invlpg, invlpgb, invpcid, ipi, jmp, lea, "
+                                      "lfence, mfence, mov, movabs, movsx, movsxd, movzx, neg, nop, not, or, pause, "
                                       "ret, sfence, sti, sub, test, tlbsync, xadd, xchg, xor, Jcc, SETcc and CMOVcc, "
                                       "with AT&T's suffixes\n")
         self.assertIn("Observation SB", done.stdout, "the other file runs all the same")
