@@ -119,6 +119,8 @@ class LockedRegion {
         return;
       }
       lock_.reset();
+      // What was there under that lock may be gone when the region is looked at again.
+      now_ = 0;
     }
   }
 

@@ -134,6 +134,7 @@ MUTANTS = {
     "o91_no_flush_for_the_user_bit": (5000, 0),
     "o92_large_page_gets_every_right": (50000, 0),
     "o93_moved_page_is_never_copied": (150000, 0),
+    "o94_region_of_an_earlier_look": (0, 0),
 }
 
 # How the random search looks for the rarest. Their windows are one or two operations long: with schedules
