@@ -115,7 +115,8 @@ const std::array<CatalogueEntry, kOracles> kCatalogue{{
     {.kind = {.name = "O34",
               .promise = "an operation on memory leaves what it says that it leaves"},
      .fires = "`unmap` leaves a page that was there before, `protect` a right; a right that was "
-              "taken comes back with a page that is only replaced; a fork's child lacks a page "
+              "taken comes back with a page that is only replaced, or one that was not is lost; a "
+              "fork's child lacks a page "
               "that the parent had throughout, or has other content; a lockless walk returns a "
               "page that was not mapped there during the walk; an accessed bit is lost"},
     {.kind = {.name = "O35",
