@@ -114,6 +114,18 @@ TEST_F(O34, FiresWhenARightComesBackThatWasNotGiven) {
   }
 }
 
+TEST_F(O34, FiresWhenARightIsLostThatWasNotTaken) {
+  const auto lose = [&](bool replaces) {
+    SimEntry own = entry(0, 2);
+    fixture.oracles.on_operation(replaces);
+    own.fetch_and(~(vm::kPteWritable | vm::kPteCow), std::memory_order_seq_cst);
+    fixture.machine.stop_if_failed();
+  };
+  fixture.expect("ok", {{op("protect mm=0 page=1"), wrong([&] { lose(false); })}});
+  fixture.expect("O34 a page loses a right that was not taken",
+                 {{op("protect mm=0 page=1"), wrong([&] { lose(true); })}});
+}
+
 TEST_F(O34, IsSilentWhereNothingIsMappedAndNoRightIsLeft) {
   fixture.expect("ok", {{op("unmap mm=0 page=2"), op("protect mm=0 page=1"), wrong([&] {
                            claim("unmap mm=0 page=2");

@@ -116,9 +116,9 @@ const std::array<CatalogueEntry, kOracles> kCatalogue{{
               .promise = "an operation on memory leaves what it says that it leaves"},
      .fires = "`unmap` leaves a page that was there before, `protect` a right; a right that was "
               "taken comes back with a page that is only replaced, or one that was not is lost; a "
-              "fork's child lacks a page "
-              "that the parent had throughout, or has other content; a lockless walk returns a "
-              "page that was not mapped there during the walk; an accessed bit is lost"},
+              "fork's child lacks a page that the parent had throughout, or has other content; a "
+              "lockless walk returns a page that was not mapped there during the walk; an accessed "
+              "bit is lost"},
     {.kind = {.name = "O35",
               .promise = "memory is counted as it is used, and what nothing leads to is released"},
      .fires = "all programs have ended, and a page has other than a reference for each entry that "
