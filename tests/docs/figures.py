@@ -16,6 +16,7 @@ _MARK = "FIGURE "
 _PROOFS, _SEARCHES = "proof ", "executions "
 _COMPLETE = {_PROOFS: "docs/proofs.md", _SEARCHES: "docs/executions.md"}
 REMEDY = "bazel run //tests/docs:refresh"
+LEDGER_REMEDY = f"{REMEDY} -- --ledger"
 
 
 @dataclass
@@ -116,6 +117,9 @@ EXAMPLES = {
     ("README.md", "$ bazel run //kernel-glue:bochs -- --cpus 8 --pti on"): "example bochs",
     ("kernel-glue/README.md", "$ bazel run //kernel-glue:bochs -- --cpus 8 --pti on"): "example bochs",
 }
+# Files that are what a program prints, and nothing else. key -> document
+LEDGER = "ledger of the model"
+TEXTS = {LEDGER: "tests/ledger/model.txt"}
 _NOT_THERE = "(no line like"
 # What is never the same twice, and what moves with every comment in a file.
 _SECONDS = re.compile(r"\b\d+\.\d s\b")
@@ -206,6 +210,15 @@ def _missing(measured: dict[str, str], published: dict[str, str], kind: str) -> 
             if key.startswith(kind) and key not in published]
 
 
+def _changed_lines(document: str, said: list[str], printed: list[str]) -> list[str]:
+    """The lines of a text that are published otherwise than they were printed: by what is before the colon."""
+    published, measured = ({line.partition(": ")[0]: line for line in lines} for lines in (said, printed))
+    changed = [f"{document}: {key}\n  published: {published.get(key, '(not there)')}\n"
+               f"  measured:  {measured.get(key, '(not there)')}"
+               for key in {**published, **measured} if published.get(key) != measured.get(key)]
+    return changed or [f"{document}: the order of the lines is another"] if said != printed else []
+
+
 def unwritten(root: Path, measured: dict[str, str]) -> list[str]:
     """The figures that `publish` cannot write, one line each: a row is to be added first, with any figure in it."""
     return [f"{line}; add one, with its guarantee" for line in _missing(measured, tables(root), _PROOFS)]
@@ -223,16 +236,24 @@ def differences(root: Path, measured: dict[str, str]) -> list[str]:
                 said = example(root, document, command)
                 if timeless(said) != timeless(shortened(said, text.split("\n"))):
                     wrong.append(f"{document}: '{command}' prints something else:\n{text}")
-    return [line + f"\n  ({REMEDY} writes it)" for line in wrong] + unwritten(root, measured)
+    texts: list[str] = []
+    for key, document in TEXTS.items():
+        if key in measured:
+            texts += _changed_lines(document, (root / document).read_text().splitlines(), measured[key].splitlines())
+    return [*(line + f"\n  ({REMEDY} writes it)" for line in wrong),
+            *(line + f"\n  ({LEDGER_REMEDY} writes it)" for line in texts), *unwritten(root, measured)]
 
 
 def publish(root: Path, measured: dict[str, str]) -> list[str]:
     """Writes figures into the documents, but those that are `unwritten`. Returns the documents that have changed."""
     changed = []
-    for document in sorted({*_DOCUMENTS, *(document for document, _ in EXAMPLES)}):
+    for document in sorted({*_DOCUMENTS, *(document for document, _ in EXAMPLES), *TEXTS.values()}):
         path = root / document
         before = path.read_text()
         lines = before.split("\n")
+        for key, text in TEXTS.items():
+            if text == document and key in measured:
+                lines = measured[key].split("\n")
         if document == _COMPLETE[_SEARCHES]:
             lines = _with_new_searches(lines, measured)
         places = list(_DOCUMENTS[document](lines)) if document in _DOCUMENTS else []

@@ -10,14 +10,14 @@ from pathlib import Path
 from tests.docs import figures
 
 TABLES = ["docs/executions.md", "docs/proofs.md", "kernel-glue/README.md"]
-DOCUMENTS = ["README.md", "docs/first-change.md", *TABLES]
+DOCUMENTS = ["README.md", "docs/first-change.md", *TABLES, *figures.TEXTS.values()]
 
 
 class FiguresTest(unittest.TestCase):
     def setUp(self):
         self.root = Path(self.enterContext(tempfile.TemporaryDirectory()))
         for document in DOCUMENTS:
-            (self.root / document).parent.mkdir(exist_ok=True)
+            (self.root / document).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(document, self.root / document)
 
     def test_the_documents_publish_much(self):
@@ -82,6 +82,24 @@ class FiguresTest(unittest.TestCase):
         self.assertEqual("\n".join(figures.example(self.root, "README.md", command)), other)
         self.assertEqual(figures.publish(self.root, {"example explore": said}), ["README.md"])
         self.assertEqual((self.root / "README.md").read_text(), Path("README.md").read_text())
+
+    def test_a_text_is_compared_by_line_and_written_as_a_whole(self):
+        for key, document in figures.TEXTS.items():
+            said = (self.root / document).read_text()
+            self.assertEqual(figures.differences(self.root, {key: said}), [])
+            first, *rest = said.splitlines(keepends=True)
+            name = first.partition(": ")[0]
+            other = name + ": another\n" + "".join(rest[1:]) + "new: 1\n"
+            wrong = figures.differences(self.root, {key: other})
+            self.assertEqual(len(wrong), 3, "a line is another, one is missing, one is new")
+            self.assertIn(f"{document}: {name}\n  published: {first}", wrong[0])
+            self.assertIn("measured:  (not there)", wrong[1])
+            self.assertIn("published: (not there)\n  measured:  new: 1", wrong[2])
+            self.assertIn(figures.LEDGER_REMEDY, wrong[2])
+            swapped = "".join([rest[0], first, *rest[1:]])
+            self.assertEqual(len(figures.differences(self.root, {key: swapped})), 1)
+            self.assertEqual(figures.publish(self.root, {key: other}), [document])
+            self.assertEqual((self.root / document).read_text(), other)
 
     def test_example_with_gaps(self):
         published = ["start", "ok 1 first", "...", "# sum a=3 b=4 ...", "PASS: 2 passed, 1.5 s"]

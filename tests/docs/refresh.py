@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 """Writes the figures that the documents publish, as the tests of this tree measure them now.
 
-usage: bazel run //tests/docs:refresh [-- --quick]
+usage: bazel run //tests/docs:refresh [-- --quick | --ledger]
 
-Runs the proofs, the searches for mutants, the boots of the benchmark and the examples of README.md, which are
-tests that compare their figures with README.md, docs/*.md and kernel-glue/README.md, and writes what differs. A search
-that has no row in docs/executions.md gets one; a proof that has none in docs/proofs.md is named, because its row says
-what the proof guarantees. --quick leaves out the one proof that is too large for a test, which takes five minutes.
+Runs the proofs, the searches for mutants, the boots of the benchmark, the examples of README.md and the ledger, which
+are tests that compare their figures with README.md, docs/*.md, kernel-glue/README.md and tests/ledger, and writes
+what differs. A search that has no row in docs/executions.md gets one; a proof that has none in docs/proofs.md is
+named, because its row says what the proof guarantees. --quick leaves out the one proof that is too large for a test,
+which takes five minutes. --ledger runs the ledger and the boots of the benchmark and nothing else, which takes one.
 
 exit status: 0 written, 2 a proof has no row, or a run failed for another reason than a figure; it is named, and its
 figures stay
@@ -22,20 +23,21 @@ from pathlib import Path
 from tests.docs import figures
 from tools import run_tests
 
+TICKS = 'filter("ticks_", tests(//tests/docs/...))'
 QUERY = ('tests(//tests/proofs/...) + tests(//tests/docs/...) + '
          'filter("_search_test$", tests(//tests/mutants/...))')
 # Explored without a bound, for the table alone.
 _LARGE = ["three_cpus_switch_and_flush"]
 
 
-def _labels(root: Path) -> list[str]:
-    query = subprocess.run(["bazel", "query", QUERY], cwd=root, stdout=subprocess.PIPE, text=True, check=True)
+def _labels(root: Path, which: str) -> list[str]:
+    query = subprocess.run(["bazel", "query", which], cwd=root, stdout=subprocess.PIPE, text=True, check=True)
     return query.stdout.split()
 
 
-def _from_tests(root: Path) -> tuple[dict[str, str], list[str]]:
+def _from_tests(root: Path, which: str) -> tuple[dict[str, str], list[str]]:
     """The figures that the tests measured, and the tests that failed without measuring anything."""
-    labels = _labels(root)
+    labels = _labels(root, which)
     with tempfile.NamedTemporaryFile(suffix=".json") as events:
         subprocess.run(["bazel", "test", "--keep_going", "--test_output=summary",
                         f"--build_event_json_file={events.name}", *labels], cwd=root, check=False)
@@ -67,12 +69,19 @@ def _from_large_proofs(root: Path) -> dict[str, str]:
     return measured
 
 
+def _from_ledger(root: Path) -> dict[str, str]:
+    subprocess.run(["bazel", "build", "//tests/ledger"], cwd=root, check=True)
+    run = subprocess.run([root / "bazel-bin/tests/ledger/ledger"], stdout=subprocess.PIPE, text=True, check=True)
+    return {figures.LEDGER: run.stdout}
+
+
 def main(argv: list[str]) -> int:
-    if argv not in ([], ["--quick"]):
+    if argv not in ([], ["--quick"], ["--ledger"]):
         print(__doc__.strip())
         return 0 if argv in (["--help"], ["-h"]) else 2
     root = Path(os.environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
-    measured, failed = _from_tests(root)
+    measured, failed = _from_tests(root, TICKS if argv == ["--ledger"] else QUERY)
+    measured |= _from_ledger(root)
     if not argv:
         measured |= _from_large_proofs(root)
     changed = figures.publish(root, measured)

@@ -24,7 +24,7 @@ for word; do
   case $word in --build_event_json_file=*) events=${word#*=} ;; esac
 done
 case $1 in
-  query) echo "//tests/proofs:a_test //tests/docs:b_test ${BREAKS:-}" ;;
+  query) echo "$2" >asked; echo "//tests/proofs:a_test //tests/docs:b_test ${BREAKS:-}" ;;
   test)
     log tests/proofs/a_test 'FIGURE ["proof one_flush", "61"]' FAILED
     log tests/docs/b_test 'FIGURE ["ticks pti=off cpus=1 all", "999"]' ${VERDICT:-PASSED}
@@ -34,7 +34,9 @@ case $1 in
   build)
     mkdir -p bazel-bin/fuzz
     printf '#!/bin/sh\\necho "  2999999 executions, 3 given up"\\n' >bazel-bin/fuzz/explore_bin
-    chmod +x bazel-bin/fuzz/explore_bin ;;
+    mkdir -p bazel-bin/tests/ledger
+    printf '#!/bin/sh\necho "switch: locked=9+9"\n' >bazel-bin/tests/ledger/ledger
+    chmod +x bazel-bin/fuzz/explore_bin bazel-bin/tests/ledger/ledger ;;
 esac
 """
 
@@ -43,7 +45,7 @@ class RefreshTest(unittest.TestCase):
     def setUp(self):
         self.root = Path(self.enterContext(tempfile.TemporaryDirectory()))
         for document in DOCUMENTS:
-            (self.root / document).parent.mkdir(exist_ok=True)
+            (self.root / document).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(document, self.root / document)
         (self.root / "bin").mkdir()
         (self.root / "bin/bazel").write_text(BAZEL)
@@ -62,7 +64,8 @@ class RefreshTest(unittest.TestCase):
     def test_writes_what_was_measured(self):
         status, output = self.refresh()
         self.assertEqual(status, 0, output)
-        self.assertIn("3 figures measured. Written: docs/proofs.md, kernel-glue/README.md.", output)
+        self.assertIn("4 figures measured. Written: docs/proofs.md, kernel-glue/README.md, "
+                      "tests/ledger/model.txt.", output)
         now = figures.tables(self.root)
         self.assertEqual(now["proof one_flush"], "61")
         self.assertEqual(now["proof three_cpus_switch_and_flush"], "2,999,999")
@@ -71,8 +74,15 @@ class RefreshTest(unittest.TestCase):
 
     def test_quick_leaves_out_what_takes_minutes(self):
         before = figures.tables(self.root)["proof three_cpus_switch_and_flush"]
-        self.assertIn("2 figures measured", self.refresh("--quick")[1])
+        self.assertIn("3 figures measured", self.refresh("--quick")[1])
         self.assertEqual(figures.tables(self.root)["proof three_cpus_switch_and_flush"], before)
+
+    def test_the_ledger_alone(self):
+        self.refresh("--ledger")
+        self.assertEqual((self.root / "asked").read_text(), refresh.TICKS + "\n")
+        self.assertEqual((self.root / "tests/ledger/model.txt").read_text(), "switch: locked=9+9\n")
+        self.refresh("--quick")
+        self.assertEqual((self.root / "asked").read_text(), refresh.QUERY + "\n")
 
     def test_a_test_that_breaks_is_named(self):
         os.environ["BREAKS"] = "//tests/docs:c_test //tests/docs:d_test"
