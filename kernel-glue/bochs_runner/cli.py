@@ -170,10 +170,9 @@ def _judge(arguments, outcome, folder):
     problems = verdict.problems(console, expected_configuration(arguments), outcome.exit_status,
                                 arguments.timeout)
     if arguments.bench:
-        measured = bench_table.parse(outcome.console)
-        problems += [f"not measured: {title}" for title in bench_table.missing(measured)]
-        if measured:
-            print("\n" + bench_table.render(measured, arguments.pti == "on"))
+        problems += [f"not measured: {title}" for title in bench_table.missing(outcome.console)]
+        if bench_table.parse(outcome.console):
+            print("\n" + bench_table.render(outcome.console, arguments.pti == "on"))
     if not problems:
         passed, _, skipped = console.totals[0]
         print(f"PASS: {passed} passed, {skipped} skipped, {arguments.cpus} CPUs, {outcome.seconds:.1f} s")

@@ -209,6 +209,7 @@ exception_2:
 .endm
 
 interrupt_entry call_function_entry, handle_call_function
+interrupt_entry timed_call_function_entry, handle_timed_call_function
 interrupt_entry wake_entry, handle_wake
 
 .global spurious_entry

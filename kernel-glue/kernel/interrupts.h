@@ -27,6 +27,9 @@ void set_nmi_handler(void (*handler)());
 /// Fills the interrupt table and masks the legacy interrupt controllers. Context: boot CPU.
 void prepare_interrupts();
 
+/// What the call-function interrupt does. Context: its handler, interrupts off.
+extern "C" void handle_call_function();
+
 /// Ends the run with a fatal error unless `disarm_watchdog` comes in time. It needs interrupts on,
 /// as every wait in the core and the kernel has. Context: CPU 0.
 void arm_watchdog();

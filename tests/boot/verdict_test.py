@@ -2,7 +2,7 @@
 
 import unittest
 
-from bochs_runner import bench_table
+from bochs_runner import bench_table, linux_figures
 from bochs_runner import verdict
 
 GOOD = """\
@@ -108,27 +108,44 @@ class BenchTableTest(unittest.TestCase):
     LINES = """\
 # bench rdtsc 0 cpus=8 median=5 min=0 max=5
 # bench range 1 cpus=8 median=810 min=805 max=815
-# bench all 0 cpus=8 median=1455 min=1 max=2
+# bench-sum range 1 cpus=8 times=200 ticks=162100
+# bench all 0 cpus=8 median=700 min=1 max=2
+# bench-sum all 0 cpus=8 times=200 ticks=140000
+# bench-handler range 1 cpus=8 times=200 ticks=24600
 """
 
+    def render(self, cpus, pti=False):
+        return bench_table.render(self.LINES.replace("cpus=8", f"cpus={cpus}"), pti)
+
     def test_beside_linux(self):
-        table = bench_table.render(bench_table.parse(self.LINES))
-        self.assertIn("| 1 page | 810 | 805 | 815 | 1485 | 0.55 |", table)
-        self.assertIn("| all | 1455 | 1 | 2 | 1455 | 1.00 |", table)
+        table = self.render(8)
+        self.assertIn("| 1 page | 810 | 805 | 815 | 810.5 | 123.0 | 1485 | 1570 | 0.55 | 742, missed |", table)
+        self.assertIn("| all | 700 | 1 | 2 | 700.0 | - | 1455 | 1530 | 0.48 | 727 |", table)
         self.assertIn("Reading the counter alone: 5 ticks", table)
 
     def test_beside_linux_with_isolation(self):
-        measured = bench_table.parse(self.LINES.replace("cpus=8", "cpus=4"))
-        self.assertIn("| 1 page | 810 | 805 | 815 | 1045 | 0.78 |", bench_table.render(measured, pti=True))
-        self.assertIn("| all | 1455 | 1 | 2 | 1005 | 1.45 |", bench_table.render(measured, pti=True))
+        table = self.render(4, True)
+        self.assertIn("| 1 page | 810 | 805 | 815 | 810.5 | 123.0 | 1045 | 1090 | 0.78 | 522, missed |", table)
+        self.assertIn("| all | 700 | 1 | 2 | 700.0 | - | 1005 | 1040 | 0.70 | 502, missed |", table)
+
+    def test_the_better_linux_is_the_other_one(self):
+        self.assertEqual(bench_table.ratio(185, linux_figures.of(("freed_tables", 1), 4, False)), 0.2)
+
+    def test_bars(self):
+        one_cpu = [linux_figures.bar(flush, 1, pti) for flush in (("range", 1), ("freed_tables", 1), ("all", 0))
+                   for pti in (False, True)]
+        self.assertEqual(one_cpu, [72, 75, 72, 75, None, 63])
+        self.assertEqual(linux_figures.bar(("range", 1), 2, False), 392)
 
     def test_without_a_figure(self):
-        table = bench_table.render(bench_table.parse(self.LINES.replace("cpus=8", "cpus=3")))
-        self.assertIn("| 1 page | 810 | 805 | 815 | - | - |", table)
+        self.assertIn("| 1 page | 810 | 805 | 815 | 810.5 | 123.0 | - | - | - | - |", self.render(3))
 
     def test_what_is_missing(self):
-        self.assertEqual(bench_table.missing(bench_table.parse(self.LINES)),
-                         ["10 pages", "33 pages", "1 page, freed tables"])
+        rest = ["10 pages", "33 pages", "all", "1 page, freed tables"]
+        self.assertEqual(bench_table.missing(self.LINES), rest, "all has no handler")
+        self.assertEqual(bench_table.missing(self.LINES.replace("cpus=8", "cpus=1")),
+                         [title for title in rest if title != "all"])
+        self.assertIn("1 page", bench_table.missing(self.LINES.replace("bench-sum", "bench")))
 
 
 if __name__ == "__main__":

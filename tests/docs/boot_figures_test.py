@@ -10,16 +10,30 @@ from tests.docs import figures
 
 
 def ticks(options, output: str) -> dict[str, str]:
-    """The cells of the table: ticks, and Linux's in brackets where they are known."""
-    linux = linux_figures.PTI_ON if options.pti == "on" else linux_figures.MITIGATIONS_OFF
-    cells = {}
-    for key, (cpus, median, _, _) in bench_table.parse(output).items():
-        if key not in bench_table.TITLES:
+    """The cells of the tables, with Linux 6.1 in brackets where it is known, and the lines of the ledger."""
+    pti = options.pti == "on"
+    means, handlers = bench_table.parse_means(output, "sum"), bench_table.parse_means(output, "handler")
+    found = {}
+    for flush, (cpus, median, _, _) in bench_table.parse(output).items():
+        if flush not in bench_table.TITLES:
             continue
-        peer = linux[key].get(cpus)
-        cells[f"ticks pti={options.pti} cpus={cpus} {bench_table.TITLES[key]}"] = \
-            f"{median} ({peer})" if peer else str(median)
-    return cells
+        peers, bar = linux_figures.of(flush, cpus, pti), linux_figures.bar(flush, cpus, pti)
+        key = f"pti={options.pti} cpus={cpus} {bench_table.TITLES[flush]}"
+        found[f"ticks {key}"] = f"{median} ({peers['6.1']})" if "6.1" in peers else str(median)
+        found[f"ledger {key}"] = ledger_line(median, means[flush], handlers.get(flush), peers, bar)
+    return found
+
+
+def ledger_line(median: int, mean: float, handler: float | None, peers: dict[str, int], bar: int | None) -> str:
+    parts = [str(median), f"mean {mean:.1f}"]
+    if handler is not None:
+        parts.append(f"handler {handler:.1f}")
+    parts += [f"Linux {version} {peer}" for version, peer in peers.items()]
+    if peers:
+        parts.append(f"ratio {bench_table.ratio(median, peers):.2f}")
+    if bar is not None:
+        parts.append(f"bar {bar} {'reached' if median <= bar else f'missed by {median - bar}'}")
+    return ", ".join(parts)
 
 
 def main(argv: list[str]) -> int:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 _MARK = "FIGURE "
 # Kinds of figures of which each has a row. `publish` adds those of searches; that of a proof says what it guarantees.
-_PROOFS, _SEARCHES = "proof ", "executions "
-_COMPLETE = {_PROOFS: "docs/proofs.md", _SEARCHES: "docs/executions.md"}
+_PROOFS, _SEARCHES, _TICKS = "proof ", "executions ", "ledger pti="
+_COMPLETE = {_PROOFS: "docs/proofs.md", _SEARCHES: "docs/executions.md", _TICKS: "tests/ledger/ticks.txt"}
 REMEDY = "bazel run //tests/docs:refresh"
 LEDGER_REMEDY = f"{REMEDY} -- --ledger"
 
@@ -82,6 +82,21 @@ def _ticks(lines: list[str]) -> Iterator[Place]:
                                   r"^(\d+(?: \(\d+\))?)$")
 
 
+def _ledger(lines: list[str]) -> Iterator[Place]:
+    for number, line in enumerate(lines):
+        key, colon, text = line.partition(": ")
+        if colon:
+            yield Place(f"ledger {key}", text, number, len(key) + len(colon), len(line))
+
+
+def _with_new_ledger_lines(lines: list[str], measured: dict[str, str]) -> list[str]:
+    """The lines and, behind them, one for each figure that has none."""
+    published = {place.key for place in _ledger(lines)}
+    new = [f"{key.removeprefix('ledger ')}: {text}" for key, text in measured.items()
+           if key.startswith(_TICKS) and key not in published]
+    return [*lines[:-1], *new, lines[-1]]
+
+
 def _searches(lines: list[str]) -> Iterator[Place]:
     for line, (name, options, executions) in _rows(lines, "| mutant | options |"):
         mutant = name[0].strip("`")
@@ -106,6 +121,7 @@ _DOCUMENTS: dict[str, Callable[[list[str]], Iterator[Place]]] = {
     "docs/executions.md": _searches,
     "docs/proofs.md": _proofs,
     "kernel-glue/README.md": _ticks,
+    "tests/ledger/ticks.txt": _ledger,
 }
 # Examples: a command and what it prints. (document, how the command begins) -> key
 EXAMPLES = {
@@ -227,7 +243,7 @@ def unwritten(root: Path, measured: dict[str, str]) -> list[str]:
 def differences(root: Path, measured: dict[str, str]) -> list[str]:
     """What is published otherwise than it was measured, one line each."""
     published = tables(root)
-    wrong = _missing(measured, published, _SEARCHES)
+    wrong = _missing(measured, published, _SEARCHES) + _missing(measured, published, _TICKS)
     for key, text in measured.items():
         if key in published and published[key] != text:
             wrong.append(f"{key}: published is {published[key]}, measured was {text}")
@@ -240,8 +256,9 @@ def differences(root: Path, measured: dict[str, str]) -> list[str]:
     for key, document in TEXTS.items():
         if key in measured:
             texts += _changed_lines(document, (root / document).read_text().splitlines(), measured[key].splitlines())
-    return [*(line + f"\n  ({REMEDY} writes it)" for line in wrong),
-            *(line + f"\n  ({LEDGER_REMEDY} writes it)" for line in texts), *unwritten(root, measured)]
+    of_ledger = [line for line in wrong if line.startswith(("ledger ", "ticks "))]
+    return [*(line + f"\n  ({REMEDY} writes it)" for line in wrong if line not in of_ledger),
+            *(line + f"\n  ({LEDGER_REMEDY} writes it)" for line in of_ledger + texts), *unwritten(root, measured)]
 
 
 def publish(root: Path, measured: dict[str, str]) -> list[str]:
@@ -256,6 +273,8 @@ def publish(root: Path, measured: dict[str, str]) -> list[str]:
                 lines = measured[key].split("\n")
         if document == _COMPLETE[_SEARCHES]:
             lines = _with_new_searches(lines, measured)
+        if document == _COMPLETE[_TICKS]:
+            lines = _with_new_ledger_lines(lines, measured)
         places = list(_DOCUMENTS[document](lines)) if document in _DOCUMENTS else []
         # From the end of each line, so that places before it stay where they are.
         for place in sorted(places, key=lambda place: (place.line, -place.start)):

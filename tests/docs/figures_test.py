@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.docs import figures
 
-TABLES = ["docs/executions.md", "docs/proofs.md", "kernel-glue/README.md"]
+TABLES = ["docs/executions.md", "docs/proofs.md", "kernel-glue/README.md", "tests/ledger/ticks.txt"]
 DOCUMENTS = ["README.md", "docs/first-change.md", *TABLES, *figures.TEXTS.values()]
 
 
@@ -24,7 +24,8 @@ class FiguresTest(unittest.TestCase):
         keys = figures.tables(self.root)
         self.assertGreater(len([key for key in keys if key.startswith("proof ")]), 22)
         self.assertGreater(len([key for key in keys if key.startswith("plain ")]), 22)
-        self.assertEqual(len([key for key in keys if key.startswith("ticks ")]), 5 * 5 + 5 * 3)
+        self.assertEqual(len([key for key in keys if key.startswith("ticks ")]), 5 * (5 + 4))
+        self.assertEqual(len([key for key in keys if key.startswith("ledger pti=")]), 5 * (5 + 4))
         self.assertGreater(len([key for key in keys if key.startswith("found ")]), 14)
         self.assertGreater(len([key for key in keys if key.startswith("executions ")]), 80)
         for (document, command), _ in figures.EXAMPLES.items():
@@ -37,6 +38,7 @@ class FiguresTest(unittest.TestCase):
         self.assertEqual(figures.differences(self.root, right), [])
         self.assertEqual(figures.publish(self.root, right), [])
         other = {"proof": "12,345", "plain": "99", "found": "O9 in execution 1,234", "ticks": "12345 (6)",
+                 "ledger": "123, mean 123.4",
                  "options": "`--something`", "executions": "1 / 2 / 3"}
         written = {key: other[key.split()[0]] for key, text in right.items() if text != "absent"}
         self.assertEqual(figures.publish(self.root, written), TABLES)
@@ -82,6 +84,17 @@ class FiguresTest(unittest.TestCase):
         self.assertEqual("\n".join(figures.example(self.root, "README.md", command)), other)
         self.assertEqual(figures.publish(self.root, {"example explore": said}), ["README.md"])
         self.assertEqual((self.root / "README.md").read_text(), Path("README.md").read_text())
+
+    def test_a_cell_without_a_line_in_the_ledger_gets_one(self):
+        new = {"ledger pti=off cpus=77 all": "123, mean 123.4"}
+        wrong = figures.differences(self.root, new)
+        self.assertEqual(len(wrong), 1)
+        self.assertIn("tests/ledger/ticks.txt has no row for it", wrong[0])
+        self.assertIn(figures.LEDGER_REMEDY, wrong[0])
+        right = figures.tables(self.root)
+        self.assertEqual(figures.publish(self.root, new), ["tests/ledger/ticks.txt"])
+        self.assertEqual(figures.tables(self.root), right | new)
+        self.assertEqual(figures.differences(self.root, new), [])
 
     def test_a_text_is_compared_by_line_and_written_as_a_whole(self):
         for key, document in figures.TEXTS.items():

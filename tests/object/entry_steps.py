@@ -355,7 +355,8 @@ def starts(named):
         words = FRAME + (("error",) if vector in errors else ())
         yield Start(name, named(name), True, "user", "user", "entry", words, 0)
         yield Start(name, named(name), False, "kernel", "kernel", "kernel", words, 1)
-    for name, depth in (("call_function_entry", 1), ("wake_entry", 1), ("spurious_entry", 0)):
+    for name, depth in (("call_function_entry", 1), ("timed_call_function_entry", 1), ("wake_entry", 1),
+                        ("spurious_entry", 0)):
         yield Start(name, named(name), True, "user", "user", "entry", FRAME, depth)
         yield Start(name, named(name), False, "kernel", "kernel", "kernel", FRAME, depth)
     for gs in ("user", "kernel"):

@@ -22,6 +22,7 @@ HANDLERS = {
     "handle_call_function",
     "handle_exception",
     "handle_nmi",
+    "handle_timed_call_function",
     "handle_user_exception",
     "handle_wake",
     "prepare_user_mode",
@@ -108,6 +109,7 @@ class EntryTest(unittest.TestCase):
         code = self.entry_code()
         special = {"exception_2": ["handle_nmi"], "exception_8": ["handle_exception"],
                    "call_function_entry": ["handle_call_function"], "wake_entry": ["handle_wake"],
+                   "timed_call_function_entry": ["handle_timed_call_function"],
                    "spurious_entry": [], "go_to_user_mode": [], "end_user_mode": []}
         reached = set()
         for (start, isolation), (handled, visited) in self.walk_all(code).items():
