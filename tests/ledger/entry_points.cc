@@ -23,6 +23,10 @@ constexpr VirtAddr kUser = 0x40'0000'0000;
 constexpr VirtAddr kKernel = 0xffff'8880'0000'0000;
 // The model looks into no table here: nothing is accessed through any of these roots.
 constexpr PhysAddr kKernelRoot = 0x1000;
+constexpr PhysAddr kRoot = 0x2000;
+constexpr PhysAddr kUserRoot = 0x3000;
+constexpr PhysAddr kOtherRoot = 0x4000;
+constexpr PhysAddr kOtherUserRoot = 0x5000;
 
 struct World;
 using Step = void (*)(World& world);
@@ -41,6 +45,9 @@ struct alignas(kCacheLine) World {
   Mm<H> mm{};
   Mm<H> other{};
 
+  EntryBlock<H> entry_block{};  // of CPU 0
+  ReclaimBatch<H> batch{};
+
   // No part of the core: no line of these has a name.
   Configuration configuration{};
   const EntryPoint* entry_point{nullptr};
@@ -55,13 +62,15 @@ void with_interrupts_off(Operation&& operation) {
   H::enable_interrupts();
 }
 
-/// Has every other CPU take the step, one after the other.
+/// Has another CPU take the step, and waits for it.
+void on(World& world, CpuId cpu, Step step) {
+  world.jobs[cpu] = step;
+  news();
+  while (world.jobs[cpu] != nullptr) H::pause();
+}
+/// The same with every other CPU, one after the other.
 void on_others(World& world, Step step) {
-  for (CpuId cpu = 1; cpu < world.configuration.cpus; ++cpu) {
-    world.jobs[cpu] = step;
-    news();
-    while (world.jobs[cpu] != nullptr) H::pause();
-  }
+  for (CpuId cpu = 1; cpu < world.configuration.cpus; ++cpu) on(world, cpu, step);
 }
 
 void load(World& world, Mm<H>& mm) {
@@ -72,10 +81,13 @@ void load_other(World& world) { load(world, world.other); }
 void become_lazy(World& world) {
   with_interrupts_off([&] { enter_lazy_tlb(world.system); });
 }
+void others_load_mm(World& world) { on_others(world, load_mm_again); }
+void others_load_other(World& world) { on_others(world, load_other); }
+void others_become_lazy(World& world) { on_others(world, become_lazy); }
 /// The lines of both masks are elsewhere then.
 void others_switch(World& world) {
-  on_others(world, load_other);
-  on_others(world, load_mm_again);
+  others_load_other(world);
+  others_load_mm(world);
 }
 void nothing(World& /*world*/) {}
 
@@ -85,8 +97,15 @@ void flush_pages(World& world) {
                                        {.start = kUser, .end = kUser + (kPages << kPageShift)}));
 }
 
+void flush_freed_tables(World& world) {
+  static_cast<void>(flush_tlb_mm_range_freed_tables(world.system, world.mm,
+                                                    {.start = kUser, .end = kUser + 0x1000}));
+}
+
 constexpr unsigned bit(Mode mode) { return 1U << static_cast<unsigned>(mode); }
 constexpr unsigned kAnyWay = bit(Mode::concurrent) | bit(Mode::invlpgb);
+constexpr unsigned kIsolated =
+    bit(Mode::concurrent) | (1U << 31);  // with page-table isolation only
 constexpr unsigned kByAll = kAnyWay | bit(Mode::serial);
 
 constexpr EntryPoint kEntryPoints[] = {
@@ -95,12 +114,7 @@ constexpr EntryPoint kEntryPoints[] = {
     {"range_33_pages", kByAll, 1, nothing, flush_pages<33>, nothing},
     {"everything", kByAll, 1, nothing,
      [](World& world) { static_cast<void>(flush_tlb_mm(world.system, world.mm)); }, nothing},
-    {"freed_tables_1_page", kByAll, 1, nothing,
-     [](World& world) {
-       static_cast<void>(flush_tlb_mm_range_freed_tables(world.system, world.mm,
-                                                         {.start = kUser, .end = kUser + 0x1000}));
-     },
-     nothing},
+    {"freed_tables_1_page", kByAll, 1, nothing, flush_freed_tables, nothing},
     {"range_4_of_2_mib", kByAll, 1, nothing,
      [](World& world) {
        static_cast<void>(flush_tlb_mm_range(world.system, world.mm,
@@ -116,10 +130,14 @@ constexpr EntryPoint kEntryPoints[] = {
                                                   {.start = kUser, .end = kUser + 0x1000}));
      },
      nothing},
-    {"range_1_others_lazy", kAnyWay, 2, [](World& world) { on_others(world, become_lazy); },
-     flush_pages<1>, [](World& world) { on_others(world, load_mm_again); }},
-    {"range_1_others_left", bit(Mode::kept), 2, [](World& world) { on_others(world, load_other); },
-     flush_pages<1>, [](World& world) { on_others(world, load_mm_again); }},
+    {"range_1_from_elsewhere", kAnyWay, 1, load_other, flush_pages<1>, load_mm_again},
+    {"range_1_last_lazy", kAnyWay, 2,
+     [](World& world) { on(world, world.configuration.cpus - 1, become_lazy); }, flush_pages<1>,
+     others_load_mm},
+    {"range_1_others_lazy", kAnyWay, 2, others_become_lazy, flush_pages<1>, others_load_mm},
+    {"freed_tables_1_others_lazy", kAnyWay, 2, others_become_lazy, flush_freed_tables,
+     others_load_mm},
+    {"range_1_others_left", bit(Mode::kept), 2, others_load_other, flush_pages<1>, others_load_mm},
     {"kernel_1_page", kAnyWay, 1, nothing,
      [](World& world) {
        static_cast<void>(flush_tlb_kernel_range(world.system, kKernel, kKernel + 0x1000));
@@ -134,6 +152,43 @@ constexpr EntryPoint kEntryPoints[] = {
        static_cast<void>(batch.flush(world.system));
      },
      nothing},
+    {"batch_pending", kAnyWay, 1, [](World& world) { world.batch.add(world.system, world.mm); },
+     [](World& world) { flush_tlb_batched_pending(world.system, world.mm); }, nothing},
+    {"retire_others_lazy", kAnyWay, 2,
+     [](World& world) {
+       others_load_other(world);
+       others_become_lazy(world);
+     },
+     [](World& world) { static_cast<void>(retire_mm(world.system, world.other)); },
+     [](World& world) {
+       initialize_mm(world.system, world.other, kOtherRoot, kOtherUserRoot);
+       others_load_mm(world);
+     }},
+    {"temporary_mm", kAnyWay, 1, nothing,
+     [](World& world) { const TemporaryMm<H> temporary(world.system, world.other); }, nothing},
+    {"return_to_user", kIsolated, 1, [](World& /*world*/) { H::disable_interrupts(); },
+     [](World& world) { return_to_user(world.system, world.entry_block); },
+     [](World& world) {
+       enter_from_user(world.entry_block);
+       H::enable_interrupts();
+     }},
+    {"return_to_user_after_everything", kIsolated, 1,
+     [](World& world) {
+       static_cast<void>(flush_tlb_mm(world.system, world.mm));
+       H::disable_interrupts();
+     },
+     [](World& world) { return_to_user(world.system, world.entry_block); },
+     [](World& world) {
+       enter_from_user(world.entry_block);
+       H::enable_interrupts();
+     }},
+    {"entry_from_user", kIsolated, 1,
+     [](World& world) {
+       H::disable_interrupts();
+       return_to_user(world.system, world.entry_block);
+     },
+     [](World& world) { enter_from_user(world.entry_block); },
+     [](World& /*world*/) { H::enable_interrupts(); }},
     {"switch", kAnyWay, 1, nothing, load_other, load_mm_again},
     {"switch_after_others", kAnyWay, 2, others_switch, load_other, load_mm_again},
     {"switch_flush_due", kAnyWay, 1,
@@ -145,9 +200,7 @@ constexpr EntryPoint kEntryPoints[] = {
     {"lazy_exit_flush_due", kAnyWay, 2,
      [](World& world) {
        become_lazy(world);
-       world.jobs[1] = flush_pages<1>;
-       news();
-       while (world.jobs[1] != nullptr) H::pause();
+       on(world, 1, flush_pages<1>);
      },
      load_mm_again, nothing},
     {"leave_mm", kAnyWay, 1, nothing,
@@ -245,8 +298,8 @@ void boot(void* argument, CpuId cpu) {
   if (cpu == 0) {
     H::concurrent_flush = world.configuration.mode != Mode::serial;
     initialize_system(world.system, config_for(world.configuration), kKernelRoot);
-    initialize_mm(world.system, world.mm, 0x2000, 0x3000);
-    initialize_mm(world.system, world.other, 0x4000, 0x5000);
+    initialize_mm(world.system, world.mm, kRoot, kUserRoot);
+    initialize_mm(world.system, world.other, kOtherRoot, kOtherUserRoot);
   }
   initialize_cpu(world.system);
   H::enable_interrupts();
@@ -299,8 +352,9 @@ bool is_in_ledger(const char* entry_point, const Configuration& configuration) {
   const EntryPoint& found = find(entry_point);
   // Broadcast and page-table isolation exclude each other; masks do not ask about isolation.
   const bool can_isolate = configuration.mode != Mode::invlpgb && configuration.mode != Mode::kept;
+  const bool must_isolate = (found.modes & kIsolated & ~bit(Mode::concurrent)) != 0;
   return (found.modes & bit(configuration.mode)) != 0 && configuration.cpus >= found.least &&
-         (!configuration.isolation || can_isolate);
+         (configuration.isolation ? can_isolate : !must_isolate);
 }
 
 std::string count_operation(const char* entry_point, const Configuration& configuration,
