@@ -93,7 +93,9 @@ static_assert(sizeof(Counters) == kCounterNames.size() * sizeof(Counter),
 
 /// Adds `from` to `sum`; of the longest wait it keeps the longer.
 inline void add_counters(Counters& sum, const Counters& from) {
-  for (const CounterName& counter : kCounterNames) {
+  // A copy, or the list becomes a variable of the object, which g++ makes a unique symbol.
+  constexpr std::array kNames = kCounterNames;
+  for (const CounterName& counter : kNames) {
     if (counter.field == &Counters::answer_ticks_longest) {
       (sum.*counter.field).raise_to(from.*counter.field);
     } else {

@@ -36,7 +36,7 @@ class CpuMask {
 
   [[nodiscard]] constexpr CpuId count() const {
     CpuId total = 0;
-    for (std::uint64_t word : words_) total += static_cast<CpuId>(std::popcount(word));
+    for (std::uint64_t word : words_) total += count_bits(word);
     return total;
   }
 
@@ -59,7 +59,7 @@ class CpuMask {
   /// The lowest member, or kNoCpu.
   [[nodiscard]] constexpr CpuId first() const {
     for (std::size_t i = 0; i < kWords; ++i) {
-      if (words_[i] != 0) return static_cast<CpuId>((i * 64) + std::countr_zero(words_[i]));
+      if (words_[i] != 0) return lowest_of(i, words_[i]);
     }
     return kNoCpu;
   }
@@ -69,7 +69,7 @@ class CpuMask {
   [[gnu::always_inline]] constexpr void for_each(Visit&& visit) const {
     for (std::size_t i = 0; i < kWords; ++i) {
       for (std::uint64_t rest = words_[i]; rest != 0; rest &= rest - 1) {
-        visit(static_cast<CpuId>((i * 64) + std::countr_zero(rest)));
+        visit(lowest_of(i, rest));
       }
     }
   }
@@ -85,6 +85,11 @@ class CpuMask {
   friend constexpr bool operator==(const CpuMask&, const CpuMask&) = default;
 
  private:
+  /// The lowest CPU of a word that is not 0.
+  [[gnu::always_inline]] static constexpr CpuId lowest_of(std::size_t index, std::uint64_t word) {
+    return static_cast<CpuId>((index * 64) + static_cast<std::size_t>(std::countr_zero(word)));
+  }
+
   std::array<std::uint64_t, kWords> words_{};
 };
 

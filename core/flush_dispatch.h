@@ -168,14 +168,20 @@ std::uint64_t flush_tlb_others(System<H>& system, const CpuMask<H::kMaxCpus>& ta
   return system.ops->flush_others(system, targets, request);
 }
 
+/// The table of the bare machine, every system's default.
 template <Hal H>
-const FlushOps<H> kNativeOps{.name = "native",
-                             .flush_user = internal::native_flush_user<H>,
-                             .flush_kernel = internal::native_flush_kernel<H>,
-                             .flush_one_user = internal::native_flush_one_user<H>,
-                             .flush_multi = native_flush_multi<H>,
-                             .flush_others = native_flush_others<H>,
-                             .remove_table = TableRemoval::at_once};
+static constexpr FlushOps<H> kNativeOps{.name = "native",
+                                        .flush_user = internal::native_flush_user<H>,
+                                        .flush_kernel = internal::native_flush_kernel<H>,
+                                        .flush_one_user = internal::native_flush_one_user<H>,
+                                        .flush_multi = native_flush_multi<H>,
+                                        .flush_others = native_flush_others<H>,
+                                        .remove_table = TableRemoval::at_once};
+
+template <Hal H>
+const FlushOps<H>& internal::native_ops() {
+  return kNativeOps<H>;
+}
 
 /// Whether a flush that frees tables interrupts every CPU that may walk them. If not, walkers that
 /// rely on interrupts being off are not excluded by it, and tables must not be released before

@@ -23,7 +23,9 @@ enum class TableRemoval : std::uint8_t {
   after_walkers,
 };
 
-/// The six operations. Constant tables; `select_backend` gives one to the system at boot.
+/// The six operations. Constant tables; `select_backend` gives one to the system at boot. Each is
+/// `static`: a variable that several objects share is a unique symbol under g++, which not every
+/// kernel's loader knows. So a table is known by its functions, and not by its address.
 ///
 /// Promise of the two remote ones: as of `flush_tlb_mm_range`, for the CPUs of the mask. A backend
 /// need not advance the generations of its targets' ASIDs: an ASID that stays behind is flushed
@@ -47,9 +49,14 @@ struct FlushOps {
   TableRemoval remove_table;
 };
 
-/// The table of the bare machine, every system's default; flush_dispatch.h.
+namespace internal {
+
+/// The table of the bare machine, every system's default; flush_dispatch.h. A function, because g++
+/// does not join the declaration of a variable template with a later definition.
 template <Hal H>
-extern const FlushOps<H> kNativeOps;
+const FlushOps<H>& native_ops();
+
+}  // namespace internal
 
 /// What a backend does when a CPU comes and goes, besides what the core does. A backend that has
 /// something to do specialises it (paravirt/uv_bau.h).

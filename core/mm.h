@@ -37,7 +37,7 @@ struct Mm {
 
   /// Generation of the translations. Any CPU may bump it, by a locked add only (R1). On a line of
   /// its own: flushers write it and handlers read it, while switchers write the mask.
-  alignas(kCacheLine) typename H::template Atomic<Generation> tlb_gen{kFirstGeneration};
+  alignas(kCacheLine) typename H::template Atomic<Generation> tlb_gen{kNoGeneration};
 
   /// CPUs that may hold usable translations. Each CPU writes only its own bit: it sets it in
   /// `switch_mm`, and clears it there or, with lazily kept masks, in the flush function. When it

@@ -15,17 +15,17 @@ namespace shootdown {
 /// its life.
 template <Hal H>
 struct FlushRequest {
-  Mm<H>* mm;                  // the address space; null = the one loaded on each CPU
-  VirtAddr start;             // whole strides, as `enter_range` makes them: the first address
-  VirtAddr end;               // the first address behind them, 0 being 2^64, or kFlushAll
-  Generation generation;      // what a target must reach; kNoGeneration = none given
-  CpuId initiator;            // the CPU that started the flush
-  FlushReason reason;         // why, for the initiator's own part
-  std::uint8_t stride_shift;  // log2 of the page size unmapped
-  bool frees_tables;          // page tables go away: lazy CPUs are targets too (R6)
-  bool trims_mask;            // CPUs that run another mm are to leave the mask
-  bool acknowledges_early;    // targets answer before they flush
-  bool needs_ipi_handler;     // each target must run the flush function itself
+  Mm<H>* mm{};                  // the address space; null = the one loaded on each CPU
+  VirtAddr start{};             // whole strides, as `enter_range` makes them: the first address
+  VirtAddr end{};               // the first address behind them, 0 being 2^64, or kFlushAll
+  Generation generation{};      // what a target must reach; kNoGeneration = none given
+  CpuId initiator{};            // the CPU that started the flush
+  FlushReason reason{};         // why, for the initiator's own part
+  std::uint8_t stride_shift{};  // log2 of the page size unmapped
+  bool frees_tables{};          // page tables go away: lazy CPUs are targets too (R6)
+  bool trims_mask{};            // CPUs that run another mm are to leave the mask
+  bool acknowledges_early{};    // targets answer before they flush
+  bool needs_ipi_handler{};     // each target must run the flush function itself
 
   [[nodiscard]] FlushRange range() const {
     return {.start = start, .end = end, .stride_shift = stride_shift};

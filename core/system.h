@@ -20,21 +20,39 @@ namespace shootdown {
 /// CR3 bit 63: keep the entries of the PCID being loaded (SDM vol. 3, 4.10.4.1).
 inline constexpr std::uint64_t kCr3KeepEntries = std::uint64_t{1} << 63;
 
+namespace internal {
+
+/// The identity of the kernel's own mm.
+inline constexpr ContextId kKernelContext = 1;
+
+/// What a system holds before it is initialised.
+constexpr Config no_config() {
+  return {.processor = {.pcid = false, .invpcid = false, .global_pages = false},
+          .targets = {.trim_interval = 0},
+          .broadcast = {.max_pages = 0, .threshold = 0, .global_asids = 0},
+          .limits = {.ceiling_strides = 0, .stall_limit = 0}};
+}
+
+}  // namespace internal
+
+/// All of it is zeros until `initialize_system`, so that it takes no room in a kernel's image
+/// (.bss), and a kernel that clears memory has constructed it.
 template <Hal H>
 struct System {
   static_assert(!HalBroadcast<H> || internal::kBroadcastIsIncluded<H>,
                 "this HAL has INVLPGB: include core/broadcast.h");
 
-  Config config{};
-  /// What a hypervisor may have replaced. Set at boot by `select_backend`, then constant.
-  const FlushOps<H>* ops{&kNativeOps<H>};
+  Config config{internal::no_config()};
+  /// What a hypervisor may have replaced. Set at boot by `initialize_system` and `select_backend`,
+  /// then constant.
+  const FlushOps<H>* ops{nullptr};
   /// The kernel's own address space, the refuge of CPUs that leave a dying one.
   Mm<H> kernel_mm{};
   std::array<CpuState<H>, H::kMaxCpus> cpus{};
   SmpCall<H> calls{};
   [[no_unique_address]] internal::GlobalAsidPool<H> global_asids{};
-  /// Next identity to give out. 1 is the kernel's own mm.
-  typename H::template Atomic<ContextId> next_context{2};
+  /// Next identity to give out, counted from the first behind the kernel's own.
+  typename H::template Atomic<ContextId> next_context{0};
 
   [[nodiscard]] bool is_initialized() const { return kernel_mm.context != kNoContext; }
 
@@ -90,8 +108,8 @@ void initialize_mm(System<H>& system, Mm<H>& mm, PhysAddr root, PhysAddr user_ro
   // With lazily kept masks CPUs that have left an mm that was not retired are still in there.
   require<H>(system.config.targets.mask_policy == MaskPolicy::kept_lazily || mm.cpus.empty(),
              Rule::r7, "an mm is initialised while a CPU is in its mask");
-  internal::give_identity(mm, system.next_context.fetch_add(1, std::memory_order_relaxed), root,
-                          user_root);
+  const ContextId next = system.next_context.fetch_add(1, std::memory_order_relaxed);
+  internal::give_identity(mm, internal::kKernelContext + 1 + next, root, user_root);
 }
 
 /// The counts of all CPUs together.
@@ -109,13 +127,14 @@ void initialize_system(System<H>& system, const Config& config, PhysAddr kernel_
   const char* const refusal = validate(config, HalBroadcast<H>);
   require<H>(refusal == nullptr, Rule::r13, refusal);
   system.config = config;
+  system.ops = &internal::native_ops<H>();
   if constexpr (HalBroadcast<H>) {
     if (system.config.broadcast.enabled)
       system.global_asids.initialize(config.broadcast.global_asids);
   }
   system.calls.set_stall_limit(config.limits.stall_limit);
   system.kernel_mm.is_kernel = true;
-  internal::give_identity(system.kernel_mm, 1, kernel_root, kernel_root);
+  internal::give_identity(system.kernel_mm, internal::kKernelContext, kernel_root, kernel_root);
 }
 
 /// The value that CR3 has in kernel mode while `mm` is loaded in `asid`, without the keep bit.

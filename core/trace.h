@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <source_location>
 
 #include "core/types.h"
 
@@ -92,14 +91,14 @@ enum class Rule : std::uint8_t { r1 = 1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r1
 struct Failure {
   Rule rule;
   const char* what;
-  std::source_location where;
+  SourceLocation where;
 };
 
 /// Stops through the HAL unless `ok`. Always compiled in: a shootdown that goes on after a broken
 /// invariant corrupts memory silently.
 template <class H>
 constexpr void require(bool ok, Rule rule, const char* what,
-                       std::source_location where = std::source_location::current()) {
+                       SourceLocation where = SourceLocation::current()) {
   if (!ok) [[unlikely]] {
     H::fail(Failure{.rule = rule, .what = what, .where = where});
   }

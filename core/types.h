@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/compiler.h"  // IWYU pragma: export
+
 namespace shootdown {
 
 /// Index of a logical CPU, 0 .. Hal::kMaxCpus - 1. CPU 0 is a CPU like any other (R13).

@@ -113,7 +113,7 @@ std::uint64_t hyperv_flush_others(System<H>& system, const CpuMask<H::kMaxCpus>&
 /// Tables go after the walkers: the hypercall returns while a walker on another CPU has interrupts
 /// off.
 template <HalHyperv H>
-inline constexpr FlushOps<H> kHypervOps{.name = "hyperv",
+static constexpr FlushOps<H> kHypervOps{.name = "hyperv",
                                         .flush_user = internal::native_flush_user<H>,
                                         .flush_kernel = internal::native_flush_kernel<H>,
                                         .flush_one_user = internal::native_flush_one_user<H>,

@@ -85,7 +85,7 @@ std::uint64_t kvm_flush_others(System<H>& system, const CpuMask<H::kMaxCpus>& ta
 /// Tables go after the walkers: a vCPU may be preempted in the middle of a walk, and is not waited
 /// for.
 template <HalKvm H>
-inline constexpr FlushOps<H> kKvmOps{.name = "kvm",
+static constexpr FlushOps<H> kKvmOps{.name = "kvm",
                                      .flush_user = internal::native_flush_user<H>,
                                      .flush_kernel = internal::native_flush_kernel<H>,
                                      .flush_one_user = internal::native_flush_one_user<H>,

@@ -1,6 +1,7 @@
 // Putting a backend in the place of the native operations.
 #pragma once
 
+#include "core/flush_dispatch.h"
 #include "core/flush_ops.h"
 #include "core/system.h"
 
@@ -23,7 +24,7 @@ void select_backend(System<H>& system, const FlushOps<H>& ops) {
   // time as the others'. A backend with `flush_others` alone never touches this CPU: with the key
   // on, no code would flush its own TLB. Off, the local part is done first.
   if (ops.flush_multi == nullptr) H::set_concurrent_flush(false);
-  H::set_native_flush(&ops == &kNativeOps<H>);
+  H::set_native_flush(ops.flush_multi == kNativeOps<H>.flush_multi);
 }
 
 }  // namespace shootdown

@@ -132,7 +132,7 @@ std::uint64_t bau_flush_others(System<H>& system, const CpuMask<H::kMaxCpus>& ta
 /// Tables go at once: the hub's interrupt waits for walkers as any other does, and so does the
 /// sender for the answer.
 template <HalUvBau H>
-inline constexpr FlushOps<H> kUvBauOps{.name = "uv_bau",
+static constexpr FlushOps<H> kUvBauOps{.name = "uv_bau",
                                        .flush_user = internal::native_flush_user<H>,
                                        .flush_kernel = internal::native_flush_kernel<H>,
                                        .flush_one_user = internal::native_flush_one_user<H>,

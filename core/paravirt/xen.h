@@ -129,7 +129,7 @@ std::uint64_t xen_flush_others(System<H>& system, const CpuMask<H::kMaxCpus>& ta
 /// Tables go after the walkers: the hypercall returns while a walker on another CPU has interrupts
 /// off.
 template <HalXen H>
-inline constexpr FlushOps<H> kXenOps{.name = "xen",
+static constexpr FlushOps<H> kXenOps{.name = "xen",
                                      .flush_user = internal::xen_flush_user<H>,
                                      .flush_kernel = internal::xen_flush_kernel<H>,
                                      .flush_one_user = internal::xen_flush_one_user<H>,

@@ -76,11 +76,11 @@ void write_xapic(ApicRegister index, std::uint32_t value) { xapic_register(index
 /// The CPUs that the shorthand would interrupt.
 CpuId others() {
   const std::uint64_t self = std::uint64_t{1} << this_cpu();
-  return static_cast<CpuId>(std::popcount(ipi_targets.enabled & ~self));
+  return count_bits(ipi_targets.enabled & ~self);
 }
 
 void send_by_xapic(std::uint64_t mask, std::uint8_t vector) {
-  const auto targets = static_cast<CpuId>(std::popcount(mask));
+  const CpuId targets = count_bits(mask);
   const IpiTargets who{.targets = targets, .groups = 0, .others = others()};
   if (choose_ipi(who, kXapicCosts) == IpiMethod::all_but_self) {
     return write_xapic_command(0, kAllButSelf | vector);
@@ -103,7 +103,7 @@ void send_by_clusters(std::uint64_t mask, std::uint8_t vector) {
     if (index == clusters) destinations[clusters++] = 0;
     destinations[index] |= member;
   }
-  const auto targets = static_cast<CpuId>(std::popcount(mask));
+  const CpuId targets = count_bits(mask);
   const IpiTargets who{.targets = targets, .groups = clusters, .others = others()};
   if (choose_ipi(who) == IpiMethod::all_but_self) {
     return write_x2apic_command(0, kAllButSelf | vector);
