@@ -51,7 +51,7 @@ struct System {
   std::array<CpuState<H>, H::kMaxCpus> cpus{};
   SmpCall<H> calls{};
   [[no_unique_address]] internal::GlobalAsidPool<H> global_asids{};
-  /// Next identity to give out, counted from the first behind the kernel's own.
+  /// Next identity to give out, from `initialize_system` on.
   typename H::template Atomic<ContextId> next_context{0};
 
   [[nodiscard]] bool is_initialized() const { return kernel_mm.context != kNoContext; }
@@ -108,8 +108,8 @@ void initialize_mm(System<H>& system, Mm<H>& mm, PhysAddr root, PhysAddr user_ro
   // With lazily kept masks CPUs that have left an mm that was not retired are still in there.
   require<H>(system.config.targets.mask_policy == MaskPolicy::kept_lazily || mm.cpus.empty(),
              Rule::r7, "an mm is initialised while a CPU is in its mask");
-  const ContextId next = system.next_context.fetch_add(1, std::memory_order_relaxed);
-  internal::give_identity(mm, internal::kKernelContext + 1 + next, root, user_root);
+  internal::give_identity(mm, system.next_context.fetch_add(1, std::memory_order_relaxed), root,
+                          user_root);
 }
 
 /// The counts of all CPUs together.
@@ -133,6 +133,7 @@ void initialize_system(System<H>& system, const Config& config, PhysAddr kernel_
       system.global_asids.initialize(config.broadcast.global_asids);
   }
   system.calls.set_stall_limit(config.limits.stall_limit);
+  system.next_context.store(internal::kKernelContext + 1, std::memory_order_relaxed);
   system.kernel_mm.is_kernel = true;
   internal::give_identity(system.kernel_mm, internal::kKernelContext, kernel_root, kernel_root);
 }

@@ -19,6 +19,7 @@ template <Hal H>
 /// `initialize_system` and before a second CPU runs: both keys may be code that is rewritten.
 template <HalParavirt H>
 void select_backend(System<H>& system, const FlushOps<H>& ops) {
+  require<H>(system.is_initialized(), Rule::r13, "a backend is selected before the system");
   system.ops = &ops;
   // The concurrent path leaves this CPU's own part to the backend, which has to do it at the same
   // time as the others'. A backend with `flush_others` alone never touches this CPU: with the key

@@ -169,7 +169,6 @@ void SimKernel::prepare(const Scenario& scenario) {
   std::construct_at(&system_);
   system_.config = config_of(scenario.header);
   HostHal::set_capacities(scenario.header.small ? kSmallCapacities : kCapacities);
-  select_backend_of(scenario.header);
   task_.fill(kNoTask);
   current_.fill(kNoTask);
   loaded_.fill(kNoTask);
@@ -192,6 +191,7 @@ void SimKernel::prepare(const Scenario& scenario) {
   events_.on_start(*this, scenario.header.mms + 1U);
   build_kernel();
   initialize_system(system_, system_.config, FramePool::address(kernel_root_));
+  select_backend_of(scenario.header);
   memory_.prepare(FramePool::address(kernel_tables_.upper) | vm::kTableBits,
                   FramePool::address(entry_tables_.upper) | vm::kTableBits);
   manager_.emplace(system_, memory_,

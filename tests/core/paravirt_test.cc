@@ -33,6 +33,13 @@ TEST(Backends, ARemoteOnlyOneSwitchesTheConcurrentFlushOff) {
   EXPECT_TRUE(H::concurrent_flush_enabled());
 }
 
+TEST(Backends, AreSelectedBehindTheSystem) {
+  // The other way round, the system would put the native table in the place of the backend's.
+  const auto fresh = std::make_unique<System<H>>();
+  EXPECT_EQ(refusal_of([&] { select_backend(*fresh, kKvmOps<H>); }),
+            "R13: a backend is selected before the system");
+}
+
 TEST(Backends, TheNativeTableIsNotLookedAt) {
   Four guest(kKvmOps<H>);
   select_backend(guest.system, kNativeOps<H>);
