@@ -30,7 +30,7 @@ void reset_cpu(System<H>& system) {
   if (self.shared.is_lazy.owner_load()) {
     self.shared.is_lazy.store(false, std::memory_order_relaxed);
   }
-  own.request_in_use = false;
+  own.request_is_free = true;
 }
 
 }  // namespace internal
@@ -80,11 +80,11 @@ void take_cpu_offline(System<H>& system) {
   require<H>(!H::interrupts_enabled(), Rule::r12, "a CPU goes offline with interrupts off");
   CpuPrivate<H>& own = system.self().own;
   require<H>(own.is_up, Rule::r2, "a CPU goes offline that is not up");
-  require<H>(!own.request_in_use, Rule::r10, "a CPU goes offline in the middle of a flush");
+  require<H>(own.request_is_free, Rule::r10, "a CPU goes offline in the middle of a flush");
   leave_mm(system);
   system.calls.close_queue();
   BackendHotplug<H>::cpu_offline(system);
-  own.request_in_use = true;
+  own.request_is_free = false;
   own.is_up = false;
 }
 

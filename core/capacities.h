@@ -31,13 +31,14 @@ concept HalCapacities = requires {
   { H::capacities() } -> std::same_as<const Capacities&>;
 };
 
-/// The sizes in force: constants, where the HAL sets none.
+/// The sizes in force: constants, where the HAL sets none, and then a copy, because a reference
+/// would make a variable of them that objects share.
 template <class H>
-[[nodiscard]] [[gnu::always_inline]] constexpr const Capacities& capacities() {
+[[nodiscard]] [[gnu::always_inline]] constexpr decltype(auto) capacities() {
   if constexpr (HalCapacities<H>) {
     return H::capacities();
   } else {
-    return kCapacities;
+    return Capacities{};
   }
 }
 

@@ -37,7 +37,7 @@ struct FlushRange;
 class [[nodiscard, clang::trivial_abi]] UserReturnClosed {
  public:
   UserReturnClosed(UserReturnClosed&& other) noexcept
-      : context_(std::exchange(other.context_, kNoContext)) {}
+      : context_(std::exchange(other.context_, ContextId{kNoContext})) {}
   UserReturnClosed& operator=(UserReturnClosed&&) = delete;
 
   /// Whether the flush was of this mm, and the token is not spent.

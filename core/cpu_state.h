@@ -52,9 +52,9 @@ struct alignas(kCacheLine) CpuPrivate {
   typename H::template Atomic<bool> early_acked_flush_pending{false};
   /// The CPU is part of the core, from `initialize_cpu` to `take_cpu_offline`.
   Own<H, bool> is_up{false};
-  /// `request` belongs to a flush that is on its way to other CPUs; traps nesting (R10), and
-  /// flushes by a CPU that is not up, which has no request to give.
-  Own<H, bool> request_in_use{true};
+  /// The CPU is up, and `request` belongs to no flush that is on its way to other CPUs; traps
+  /// nesting (R10), and flushes by a CPU that is not up, which has no request to give.
+  Own<H, bool> request_is_free{false};
   Own<H, DeferredPages> deferred{};
   /// Shadow of CR4, equal to the register whenever interrupts are on (M15).
   Own<H, std::uint64_t> cr4{0};

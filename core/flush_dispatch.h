@@ -209,7 +209,7 @@ template <Hal H>
   require<H>(!H::in_interrupt(), Rule::r12, "a flush cannot start in an interrupt handler");
   require<H>(cpu < H::kMaxCpus, Rule::r13, "this_cpu() is out of range");
   CpuState<H>& self = system.cpus[cpu];
-  if (self.own.request_in_use) [[unlikely]] {
+  if (!self.own.request_is_free) [[unlikely]] {
     require<H>(self.own.is_up, Rule::r2, "a CPU flushes that is not up");
     require<H>(false, Rule::r10, "a flush started inside another one");
   }
@@ -227,10 +227,10 @@ class PublishedRequest {
   [[gnu::always_inline]] PublishedRequest(CpuState<H>& self, const FlushRequest<H>& request)
       : self_(self) {
     static_assert(sizeof(FlushRequest<H>) <= kCacheLine, "a request is in one cache line");
-    self.own.request_in_use = true;
+    self.own.request_is_free = false;
     self.request = request;
   }
-  ~PublishedRequest() { self_.own.request_in_use = false; }
+  ~PublishedRequest() { self_.own.request_is_free = true; }
   PublishedRequest(const PublishedRequest&) = delete;
   PublishedRequest& operator=(const PublishedRequest&) = delete;
 

@@ -36,7 +36,7 @@ struct alignas(kCacheLine) CallData {
   CallData* next{nullptr};
   CallFunction<H> function{nullptr};
   void* argument{nullptr};
-  CpuId sender{kNoCpu};  // since it came online: each pair has a record of its own
+  CpuId sender{};  // since it came online: each pair has a record of its own
 };
 
 /// The target's side of one call's end.
