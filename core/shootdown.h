@@ -2,6 +2,10 @@
 // has a backend that does better includes that backend's header, too, or shootdown_all.h.
 #pragma once
 
+// clang-format off
+#include "core/macros_begin.inc"
+// clang-format on
+
 #include "core/bring_up.h"         // IWYU pragma: export
 #include "core/broadcast_hooks.h"  // IWYU pragma: export
 #include "core/capacities.h"       // IWYU pragma: export
@@ -29,3 +33,7 @@
 #include "core/types.h"            // IWYU pragma: export
 #include "core/user_pcid.h"        // IWYU pragma: export
 #include "core/walkers.h"          // IWYU pragma: export
+
+// clang-format off
+#include "core/macros_end.inc"
+// clang-format on

@@ -4,6 +4,10 @@
 // memory accesses mean, or what may come between them, clobber memory as well.
 #pragma once
 
+// clang-format off
+#include "core/macros_begin.inc"
+// clang-format on
+
 #include <cstdint>
 
 #include "core/hal.h"
@@ -124,3 +128,5 @@ inline std::uint8_t in8(std::uint16_t port) {
 }
 
 }  // namespace shootdown::x86
+
+#include "core/macros_end.inc"

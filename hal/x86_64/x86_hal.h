@@ -4,6 +4,10 @@
 // over the type and calls what it finds there.
 #pragma once
 
+// clang-format off
+#include "core/macros_begin.inc"
+// clang-format on
+
 #include <cstdint>
 
 #include "core/hal.h"
@@ -94,3 +98,5 @@ static_assert(HalKvm<X86Hal> && HalHyperv<X86Hal> && HalXen<X86Hal>);
 static_assert(Hal<X86Hal> && HalBroadcast<X86Hal>);
 
 }  // namespace shootdown::x86
+
+#include "core/macros_end.inc"
