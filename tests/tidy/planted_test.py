@@ -113,7 +113,7 @@ PLANTED = {
     ],
     "file_endings": [
         ("hal/host/e.hpp", "#pragma once\n"),
-        ("core/e.c", "int e;\n"),
+        ("core/e.inl", "int e;\n"),
     ],
     "source_includes": [("hal/host/e.cc", '#include "hal/host/b.cc"\n')],
     "freestanding_includes": [

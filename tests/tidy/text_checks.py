@@ -79,7 +79,7 @@ def _matches(file, pattern, what):
 
 
 def file_endings(source):
-    """C++ is in .h and .cc, assembler in .S: what is called otherwise would pass the checks unread."""
+    """C++ is in .h, .cc and .inc, C in .c, assembler in .S: what is called otherwise would pass the checks unread."""
     for file in source.files:
         if file.is_a(tree.OTHER_CPP):
-            yield file.path, 0, "C++ files end in .h or .cc, assembler files in .S"
+            yield file.path, 0, "C++ files end in .h or .cc, parts of one in .inc, C in .c, assembler files in .S"

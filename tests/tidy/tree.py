@@ -4,7 +4,7 @@ import ast
 import os
 import re
 
-CPP = (".h", ".cc")
+CPP = (".h", ".cc", ".c", ".inc")
 HEADER = (".h",)
 ASSEMBLER = (".S", ".asm", ".ld")
 PYTHON = (".py",)
@@ -12,7 +12,7 @@ STARLARK = (".bzl", ".bazel")
 SHELL = (".sh",)
 PROSE = (".md", ".txt")
 # C and C++ by names that no check here would read.
-OTHER_CPP = (".c", ".cpp", ".cxx", ".c++", ".C", ".hh", ".hpp", ".hxx", ".inc", ".inl", ".ipp", ".s")
+OTHER_CPP = (".cpp", ".cxx", ".c++", ".C", ".hh", ".hpp", ".hxx", ".inl", ".ipp", ".s")
 
 # Folders that hold no source: what Bazel, git and the tools write.
 _SKIPPED_FOLDERS = {".git", ".cache", "out", "__pycache__"}
