@@ -6,8 +6,9 @@
 #include <source_location>
 #endif
 
-// g++ calls an attribute of another compiler a mistake unless it is told of it.
-#if defined(__GNUC__) && !defined(__clang__)
+// g++ calls an attribute of another compiler a mistake unless it is told of it. One before 12
+// cannot be told: see macros_begin.inc.
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
 #pragma GCC diagnostic ignored_attributes "clang::"
 #endif
 

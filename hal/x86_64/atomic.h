@@ -1,6 +1,10 @@
 // The HAL's atomic word.
 #pragma once
 
+// clang-format off
+#include "core/macros_begin.inc"
+// clang-format on
+
 #include <atomic>
 
 namespace shootdown::x86 {
@@ -46,3 +50,5 @@ class Atomic {
 };
 
 }  // namespace shootdown::x86
+
+#include "core/macros_end.inc"
