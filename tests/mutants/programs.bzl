@@ -41,7 +41,7 @@ def _tree(ctx, arguments, inputs, new, message):
         progress_message = message,
     )
     context = cc_common.create_compilation_context(
-        headers = depset([copy for copy in copies if copy.extension == "h"]),
+        headers = depset([copy for copy in copies if copy.extension in ("h", "inc")]),
         quote_includes = depset([root]),
     )
     return [
@@ -65,7 +65,7 @@ mutated_core = rule(
     attrs = {
         "deps": attr.label_list(providers = [CcInfo]),
         "patch": attr.label(allow_single_file = [".patch"], mandatory = True),
-        "srcs": attr.label_list(allow_files = [".h", ".cc"], default = _HEADERS),
+        "srcs": attr.label_list(allow_files = [".h", ".inc", ".cc"], default = _HEADERS),
         "_tool": attr.label(
             cfg = "exec",
             default = "//tests/mutants:copy_and_apply",
@@ -93,7 +93,7 @@ _joint_core = rule(
             providers = [CcInfo],
         ),
         "patches": attr.label_list(allow_files = [".patch"], mandatory = True),
-        "srcs": attr.label_list(allow_files = [".h", ".cc"], default = _HEADERS),
+        "srcs": attr.label_list(allow_files = [".h", ".inc", ".cc"], default = _HEADERS),
         "_tool": attr.label(
             cfg = "exec",
             default = "//tests/mutants:joint",
