@@ -256,7 +256,10 @@ def joint_programs(patches):
         alwayslink = True,
         # A function that is always inlined brings the bodies of all mutants to each of its callers, and those to
         # theirs: without this the compiler needs 7 GB for one source.
-        defines = ["always_inline=unused"],
+        defines = [
+            "always_inline=unused",
+            "SHOOTDOWN_NO_ALWAYS_INLINE",
+        ],
         features = ["no_coverage"],
         tags = ["manual"],
         deps = [":choice"],
@@ -341,7 +344,10 @@ def joint_image(patches):
     cc_library(
         name = "booted_core",
         # As in `joint_programs`: what is always inlined would bring all bodies to each of its callers.
-        defines = ["always_inline=unused"],
+        defines = [
+            "always_inline=unused",
+            "SHOOTDOWN_NO_ALWAYS_INLINE",
+        ],
         tags = ["manual"],
         visibility = _STOOD_IN_FOR,
         deps = [":booted_headers"],
