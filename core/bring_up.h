@@ -70,11 +70,11 @@ void initialize_cpu(System<H>& system) {
   own.is_up = true;
 }
 
-/// Takes this CPU out of the core: it leaves its mm, answers what is queued for it, and is no
+/// Takes this CPU out of the core: it leaves its mm, answers what is pending, and is no
 /// target from then on. It may come back through `initialize_cpu`.
 ///
 /// Context: interrupts off until the CPU stops. No sender waits for a CPU that has gone: a call is
-/// either queued before the queue closes, and answered here, or not at all (O17).
+/// either pushed before its word closes, and answered here, or not at all (O17).
 template <Hal H>
 void take_cpu_offline(System<H>& system) {
   require<H>(!H::interrupts_enabled(), Rule::r12, "a CPU goes offline with interrupts off");
@@ -82,7 +82,7 @@ void take_cpu_offline(System<H>& system) {
   require<H>(own.is_up, Rule::r2, "a CPU goes offline that is not up");
   require<H>(own.request_is_free, Rule::r10, "a CPU goes offline in the middle of a flush");
   leave_mm(system);
-  system.calls.close_queue();
+  system.calls.close();
   BackendHotplug<H>::cpu_offline(system);
   own.request_is_free = false;
   own.is_up = false;

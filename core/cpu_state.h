@@ -7,7 +7,6 @@
 
 #include "core/counters.h"
 #include "core/mm.h"
-#include "core/request.h"
 #include "core/trace.h"
 #include "core/types.h"
 
@@ -52,8 +51,8 @@ struct alignas(kCacheLine) CpuPrivate {
   typename H::template Atomic<bool> early_acked_flush_pending{false};
   /// The CPU is part of the core, from `initialize_cpu` to `take_cpu_offline`.
   Own<H, bool> is_up{false};
-  /// The CPU is up, and `request` belongs to no flush that is on its way to other CPUs; traps
-  /// nesting (R10), and flushes by a CPU that is not up, which has no request to give.
+  /// The CPU is up, and the request in its post belongs to no flush that is on its way to other
+  /// CPUs; traps nesting (R10), and flushes by a CPU that is not up, which has no request to give.
   Own<H, bool> request_is_free{false};
   Own<H, DeferredPages> deferred{};
   /// Shadow of CR4, equal to the register whenever interrupts are on (M15).
@@ -88,10 +87,6 @@ template <Hal H>
 struct CpuState {
   CpuPrivate<H> own;
   CpuShared<H> shared;
-  /// The request of the flush that this CPU started, while other CPUs may read it: on a cache line
-  /// of its own, and on no live stack. One flush at a time: preemption is off, and flushes do not
-  /// nest.
-  alignas(kCacheLine) FlushRequest<H> request{};
 };
 
 }  // namespace shootdown

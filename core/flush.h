@@ -29,17 +29,16 @@ struct FlushOptions {
 /// Sends the published request where there is hardware broadcast: that way if the mm has a global
 /// ASID, else by interrupts, and then an mm that runs on many CPUs gets one for the next time.
 template <HalBroadcast H>
-[[gnu::noinline, clang::preserve_most]] std::uint64_t send_or_broadcast(System<H>& system,
-                                                                        CpuState<H>& self,
-                                                                        Mm<H>& mm, bool retires) {
+[[gnu::noinline, clang::preserve_most]] std::uint64_t send_or_broadcast(
+    System<H>& system, CpuState<H>& self, Mm<H>& mm, FlushRequest<H>& request, bool retires) {
   // M14: load the global ASID after the increment of the generation. Loaded earlier, a flusher
   // can miss an ASID granted in between, and no flush invalidates stale entries cached under it.
   const Asid global = global_asid_of(system, mm);
   if (global != kNoGlobalAsid) {
-    return flush_by_broadcast(system, self, mm, self.request, global, retires);
+    return flush_by_broadcast(system, self, mm, request, global, retires);
   }
   const CpuMask<H::kMaxCpus> members = mm.cpus.read();
-  const std::uint64_t ticks = send_published(system, self, members);
+  const std::uint64_t ticks = send_published(system, self, request, members);
   if (!retires && members.count() > system.config.broadcast.threshold) {
     grant_global_asid(system, mm);
   }
@@ -53,8 +52,8 @@ template <Hal H>
                                                        bool retires) {
   if constexpr (HalBroadcast<H>) {
     if (broadcasts(system)) [[unlikely]] {
-      const PublishedRequest<H> published(self, request);
-      return send_or_broadcast(system, self, mm, retires);
+      const PublishedRequest<H> published(system, self, request);
+      return send_or_broadcast(system, self, mm, published.get(), retires);
     }
   }
   return flush_on_cpus(system, self, mm.cpus.read(), request);
@@ -187,7 +186,7 @@ MmRetired retire_mm(System<H>& system, Mm<H>& mm) {
 /// The call-function interrupt's work. Context: its handler, interrupts off.
 template <Hal H>
 void handle_call_function_interrupt(System<H>& system) {
-  system.calls.run_queue();
+  system.calls.run_pending();
 }
 
 }  // namespace shootdown

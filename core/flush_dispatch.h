@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <utility>
 
 #include "core/broadcast_hooks.h"
 #include "core/counters.h"
@@ -19,18 +20,11 @@ namespace shootdown {
 
 namespace internal {
 
-/// Binds a request to its system, because a call data entry carries one pointer.
-template <Hal H>
-struct FlushCall {
-  System<H>* system;
-  FlushRequest<H>* request;
-};
-
 /// The flush of a target that answers first.
 template <Hal H>
-[[gnu::noinline]] void answer_then_flush(System<H>& system, CpuState<H>& self,
-                                         const FlushRequest<H>& request,
-                                         Acknowledgement<H>& acknowledgement) {
+[[gnu::noinline]] Answered answer_then_flush(System<H>& system, CpuState<H>& self,
+                                             const FlushRequest<H>& request,
+                                             Acknowledgement<H> acknowledgement) {
   // The initiator may reuse its request and leave its stack frame as soon as it is answered.
   const FlushRequest<H> copy = request;
   // Before the answer and until after the flush: an NMI in between must not read user memory,
@@ -39,24 +33,25 @@ template <Hal H>
   // the CPU shows its own NMI its stores in program order.
   auto& pending = self.own.early_acked_flush_pending;
   pending.store(true, std::memory_order_relaxed);
-  acknowledgement.give();
+  const Answered answered = std::move(acknowledgement).give();
   flush_here(system, self, copy, /*remote=*/true);
   pending.store(false, std::memory_order_release);
+  return answered;
 }
 
 template <Hal H>
-void run_flush_call(void* argument, Acknowledgement<H>& acknowledgement) {
-  const auto& call = *static_cast<const FlushCall<H>*>(argument);
-  System<H>& system = *call.system;
+Answered run_flush_call(const CallPost<H>& post, Acknowledgement<H> acknowledgement) {
+  auto& system = *static_cast<System<H>*>(post.argument);
+  const FlushRequest<H>& request = post.request;
   CpuState<H>& self = system.self();
   // Only for the loaded mm: it lives as long as it is loaded (O31). Another one may be gone as
   // soon as its flusher is answered, and this CPU has yet to leave its mask.
-  const bool loaded = self.own.loaded_mm.owner_load() == call.request->mm;
-  if (call.request->acknowledges_early && loaded) {
-    answer_then_flush(system, self, *call.request, acknowledgement);
-  } else {
-    flush_here(system, self, *call.request, /*remote=*/true);
+  const bool loaded = self.own.loaded_mm.owner_load() == request.mm;
+  if (request.acknowledges_early && loaded) {
+    return answer_then_flush(system, self, request, std::move(acknowledgement));
   }
+  flush_here(system, self, request, /*remote=*/true);
+  return std::move(acknowledgement).give();
 }
 
 /// Counts and traces one send, which may reach no CPU when every target is lazy.
@@ -87,21 +82,21 @@ inline std::uint64_t count_call(Counters& counters, const CallOutcome& outcome) 
   return outcome.ticks;
 }
 
-/// Calls the flush function on the CPUs of `targets` for which `wanted(cpu)` holds, and here if
-/// this CPU is among them. Returns the ticks until all targets had answered.
+/// Calls the flush function for the request in this CPU's post on the CPUs of `targets` for which
+/// `wanted(cpu)` holds, and here if this CPU is among them. Returns the ticks until all targets had
+/// answered.
 template <Hal H, class Wanted>
 [[gnu::always_inline]] inline std::uint64_t call_flush_function(System<H>& system,
                                                                 CpuState<H>& self,
                                                                 const CpuMask<H::kMaxCpus>& targets,
                                                                 FlushRequest<H>& request,
                                                                 Wanted&& wanted) {
-  FlushCall<H> call{.system = &system, .request = &request};
   const auto run_local = [&]() __attribute__((always_inline)) {
     if (targets.test(request.initiator)) flush_here(system, self, request, /*remote=*/false);
   };
-  return count_call(self.own.counters,
-                    system.calls.call_from(H::this_cpu(), targets, wanted, run_flush_call<H>, &call,
-                                           run_local, [&] { return subject_of(request); }));
+  return count_call(self.own.counters, system.calls.call_from(H::this_cpu(), targets, wanted,
+                                                              run_flush_call<H>, &system, run_local,
+                                                              [&] { return subject_of(request); }));
 }
 
 /// `flush_by_interrupts` with all questions about laziness first.
@@ -137,6 +132,8 @@ template <Hal H>
 template <Hal H>
 std::uint64_t native_flush_multi(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
                                  FlushRequest<H>& request) {
+  require<H>(&request == &system.calls.post_of(request.initiator).request, Rule::r10,
+             "a flush of a request that is not in its initiator's post");
   return internal::flush_by_interrupts(system, system.self(), targets, request);
 }
 
@@ -224,18 +221,22 @@ template <Hal H>
 template <Hal H>
 class PublishedRequest {
  public:
-  [[gnu::always_inline]] PublishedRequest(CpuState<H>& self, const FlushRequest<H>& request)
-      : self_(self) {
-    static_assert(sizeof(FlushRequest<H>) <= kCacheLine, "a request is in one cache line");
+  [[gnu::always_inline]] PublishedRequest(System<H>& system, CpuState<H>& self,
+                                          const FlushRequest<H>& request)
+      : self_(self), request_(system.calls.post_of(request.initiator).request) {
+    static_assert(sizeof(CallPost<H>) == kCacheLine, "a request and its call are in one line");
     self.own.request_is_free = false;
-    self.request = request;
+    request_ = request;
   }
   ~PublishedRequest() { self_.own.request_is_free = true; }
   PublishedRequest(const PublishedRequest&) = delete;
   PublishedRequest& operator=(const PublishedRequest&) = delete;
 
+  [[nodiscard]] FlushRequest<H>& get() const { return request_; }
+
  private:
   CpuState<H>& self_;
+  FlushRequest<H>& request_;
 };
 
 /// Whether this flush is one of those that trim the mask of their mm.
@@ -246,13 +247,13 @@ template <Hal H>
          request.generation % targets.trim_interval == 0;
 }
 
-/// Sends the request that this CPU has published to `targets`. Returns the ticks until all of them
+/// Sends `request`, which this CPU has published, to `targets`. Returns the ticks until all of them
 /// had answered; 0 if none is another CPU.
 template <Hal H>
 [[gnu::noinline, clang::preserve_most]] std::uint64_t send_published(System<H>& system,
                                                                      CpuState<H>& self,
+                                                                     FlushRequest<H>& request,
                                                                      CpuMask<H::kMaxCpus> targets) {
-  FlushRequest<H>& request = self.request;
   // R13: compare with "none"; CPU 0 is a target like any other.
   if (targets.first_except(request.initiator) == kNoCpu) {
     if (targets.test(request.initiator)) flush_locally(system, self, request);
@@ -279,8 +280,8 @@ template <Hal H>
     flush_locally(system, self, request);
     return 0;
   }
-  const PublishedRequest<H> published(self, request);
-  return send_published(system, self, targets);
+  const PublishedRequest<H> published(system, self, request);
+  return send_published(system, self, published.get(), targets);
 }
 
 }  // namespace internal

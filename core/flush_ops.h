@@ -65,7 +65,7 @@ struct BackendHotplug {
   static constexpr bool kAttends = false;
   /// Context: this CPU is online in the core, with interrupts off.
   static void cpu_online() {}
-  /// Context: this CPU's call queue is closed, with interrupts off.
+  /// Context: this CPU's words are closed to calls, with interrupts off.
   static void cpu_offline(System<H>& /*system*/) {}
 };
 

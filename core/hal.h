@@ -18,12 +18,12 @@ namespace shootdown {
 /// Atomic words and barriers. Everything that two CPUs share goes through `Atomic<T>`.
 ///
 /// Orders mean what the C++ memory model says. In addition a read-modify-write is a full barrier,
-/// as every locked instruction is on x86 (SDM vol. 3, 9.2.3.9); the core relies on that for R1 and
-/// R2. `full_fence` orders every earlier access before every later one, page walks included.
-/// `owner_load` is a relaxed load, atomic as any other, whose answer no other CPU changes at the
-/// time: by the only writer, or of a word whose writers are known to be done with it. Other CPUs'
-/// words are read so by checks for misuse as well, where any answer but the one is as good as
-/// another.
+/// as every locked instruction is on x86 (SDM vol. 3, 9.2.3.9); the core relies on that for R1, R2
+/// and where a CPU comes online. `full_fence` orders every earlier access before every later one,
+/// page walks included. `owner_load` is a relaxed load, atomic as any other, whose answer no other
+/// CPU changes at the time: by the only writer, or of a word whose writers are known to be done
+/// with it. Other CPUs' words are read so by checks for misuse as well, where any answer but the
+/// one is as good as another.
 template <class H>
 concept HalAtomics =
     requires(typename H::template Atomic<std::uint64_t>& word,

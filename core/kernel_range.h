@@ -1,6 +1,8 @@
 // Flushes of the kernel's own mappings, which every CPU has loaded all the time, lazy or not.
 #pragma once
 
+#include <utility>
+
 #include "core/broadcast_hooks.h"
 #include "core/completion.h"
 #include "core/flush_dispatch.h"
@@ -31,10 +33,11 @@ void flush_kernel_here(const KernelFlushCall<H>& call) {
 }
 
 template <Hal H>
-void run_kernel_flush_call(void* argument, Acknowledgement<H>& /*acknowledgement*/) {
-  const auto& call = *static_cast<const KernelFlushCall<H>*>(argument);
+Answered run_kernel_flush_call(const CallPost<H>& post, Acknowledgement<H> acknowledgement) {
+  const auto& call = *static_cast<const KernelFlushCall<H>*>(post.argument);
   ++call.system->self().own.counters.remote_flush_received;
   flush_kernel_here(call);
+  return std::move(acknowledgement).give();
 }
 
 /// What is flushed if `asked` is asked for.

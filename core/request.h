@@ -11,7 +11,7 @@
 namespace shootdown {
 
 /// One flush. Filled by its initiator, then immutable until every target has answered (R10), so
-/// plain data is enough: the push of the call data entry publishes it and the entry's release ends
+/// plain data is enough: the push of the initiator's post publishes it, and the last answer ends
 /// its life.
 template <Hal H>
 struct FlushRequest {

@@ -1,19 +1,22 @@
 // The SMP function call: run a function on a set of CPUs, and a local one at the same time.
 //
-// State    per CPU a lock-free list of call data, newest first; per (sender, target) one record.
-//          A closed list belongs to a CPU that has gone offline.
-// Writers  the list head: senders push, the owner takes all, closes and opens. A record: its sender
-//          while unlocked; while locked only the target, with the final unlock (R10).
-// Promise  each queued function runs exactly once on its target, with interrupts off; when `call`
+// State    per CPU one post: what it calls others for. Per CPU some words of pending senders: a bit
+//          for each CPU whose post is to be run here. A closed word belongs to a CPU that has gone
+//          offline.
+// Writers  a post: its CPU, while no target has its bit (R10). A pending word: a sender sets its
+//          bit, the target clears it, closes the word and opens it; all but the last are locked.
+// Promise  each posted function runs exactly once on each target, with interrupts off; when `call`
 //          returns, all have run, or acknowledged early, and what they did before that is visible
 //          (M8).
 #pragma once
 
 #include <array>
 #include <atomic>
+#include <bit>
 
 #include "core/cpu_mask.h"
 #include "core/hal.h"
+#include "core/request.h"
 #include "core/trace.h"
 #include "core/types.h"
 
@@ -21,49 +24,98 @@ namespace shootdown {
 
 template <Hal H>
 class Acknowledgement;
-
-/// Runs on a target with interrupts off. Must not wait for another CPU. It may acknowledge before
-/// it is done, once it no longer needs what the argument points to; otherwise its return does.
 template <Hal H>
-using CallFunction = void (*)(void* argument, Acknowledgement<H>& acknowledgement);
+struct CallPost;
 
-/// One call from one sender to one target. A line of its own, because the two poll it in turns.
-template <Hal H>
-struct alignas(kCacheLine) CallData {
-  /// 1 from queuing until the target has answered. The sender sets it, the target clears it.
-  typename H::template Atomic<std::uint32_t> locked{0};
-  // The rest is plain: the push publishes it, and `locked` keeps the sender away while it is read.
-  CallData* next{nullptr};
-  CallFunction<H> function{nullptr};
-  void* argument{nullptr};
-  CpuId sender{};  // since it came online: each pair has a record of its own
+/// Proof that a target has answered a call; only an `Acknowledgement` makes one.
+class Answered {
+ public:
+  /// The senders that were left in the word at the moment of the answer, and the closed bit.
+  [[nodiscard]] std::uint64_t rest() const { return rest_; }
+
+ private:
+  template <Hal H>
+  friend class Acknowledgement;
+  explicit Answered(std::uint64_t rest) : rest_(rest) {}
+  std::uint64_t rest_;
 };
 
-/// The target's side of one call's end.
+/// Runs on a target with interrupts off. Must not wait for another CPU. It answers when it no
+/// longer needs the post or what that points to: as the last thing that it does, or before.
+template <Hal H>
+using CallFunction = Answered (*)(const CallPost<H>& post, Acknowledgement<H> acknowledgement);
+
+/// What a CPU calls others for: one line, which all targets of a call read. Plain, because the bit
+/// in a target's pending word publishes it and keeps its CPU away while it is read.
+template <Hal H>
+struct alignas(kCacheLine) CallPost {
+  CallFunction<H> function{nullptr};  // null: no call is on its way
+  void* argument{nullptr};
+  /// The place for the request of a flush, so that a target of a flush reads this line and no
+  /// other of the initiator.
+  FlushRequest<H> request{};
+};
+
+namespace internal {
+
+/// How many words hold the senders of a machine: up to 8 senders each where there are 64 CPUs or
+/// less, up to 32 otherwise. A power of two, because each push divides by it.
+constexpr CpuId pending_words(CpuId cpus) {
+  if (cpus <= 16) return cpus == 1 ? 1 : 2;
+  return std::bit_ceil(cpus <= 64 ? (cpus + 7) / 8 : (cpus + 31) / 32);
+}
+
+}  // namespace internal
+
+/// The senders whose post a target has to run: a bit is 1 from the push until the answer. Several
+/// words, each on a line of its own as long as they are few: the senders of a word poll it in turns
+/// with the target, and should not disturb the others.
+template <Hal H>
+struct PendingSenders {
+  static constexpr CpuId kWords = internal::pending_words(H::kMaxCpus);
+  /// In each word of a CPU that has gone offline. No sender's bit.
+  static constexpr std::uint64_t kClosed = std::uint64_t{1} << 63;
+  static_assert((H::kMaxCpus - 1) / kWords < 63);
+
+  struct alignas(kWords <= 8 ? kCacheLine : sizeof(std::uint64_t)) Word {
+    typename H::template Atomic<std::uint64_t> senders{0};
+  };
+
+  alignas(kCacheLine) std::array<Word, kWords> words{};
+
+  /// Neighbours are in different words.
+  [[nodiscard]] static constexpr std::uint64_t bit_of(CpuId sender) {
+    return std::uint64_t{1} << (sender / kWords);
+  }
+  [[nodiscard]] static constexpr CpuId first_of(std::uint64_t senders, CpuId word) {
+    return static_cast<CpuId>(std::countr_zero(senders)) * kWords + word;
+  }
+  [[nodiscard]] auto& word_of(CpuId sender) { return words[sender % kWords].senders; }
+};
+
+/// The target's side of one call's end. Two words, so that it travels in registers.
 template <Hal H>
 class Acknowledgement {
  public:
-  explicit Acknowledgement(CallData<H>& record) : record_(&record) {}
-  Acknowledgement(const Acknowledgement&) = delete;
-  Acknowledgement& operator=(const Acknowledgement&) = delete;
+  using Word = typename H::template Atomic<std::uint64_t>;
 
-  /// Lets the sender go on; from here on the record and the argument belong to it again.
-  void give() {
-    if (record_ == nullptr) return;
-    // M8: release orders the function's effects so far before the unlock, against the acquire in
-    // `wait_unlocked`. Otherwise the sender frees pages that this CPU still uses.
-    record_->locked.store(0, std::memory_order_release);
-    record_ = nullptr;
+  Acknowledgement(Word& senders, std::uint64_t bit) : senders_(senders), bit_(bit) {}
+  Acknowledgement(const Acknowledgement&) = delete;
+  Acknowledgement(Acknowledgement&&) = default;
+
+  /// Lets the sender go on; from here on its post and the argument belong to it again. Once: a
+  /// subtraction, which is one instruction where a locked AND that tells what it found is a loop,
+  /// would borrow from another sender's bit.
+  [[nodiscard]] [[gnu::always_inline]] Answered give() && {
+    // M8: release orders the function's effects so far before the answer, against the acquire in
+    // `is_answered`. Otherwise the sender frees pages that this CPU still uses. No acquire: the
+    // posts of those that are left are read behind another look (M7).
+    return Answered(senders_.fetch_add(0 - bit_, std::memory_order_release) - bit_);
   }
 
  private:
-  CallData<H>* record_;
-};
-
-/// A CPU's queue head, alone on its line: every sender contends for it.
-template <Hal H>
-struct alignas(kCacheLine) CallQueue {
-  typename H::template Atomic<CallData<H>*> head{nullptr};
+  Word& senders_;
+  std::uint64_t bit_;
 };
 
 /// What became of a call.
@@ -77,40 +129,58 @@ template <Hal H>
 class SmpCall {
  public:
   using Mask = CpuMask<H::kMaxCpus>;
+  using Pending = PendingSenders<H>;
 
   /// For each wait. At doubling distances the last comes after eight times the stall limit.
   static constexpr std::uint32_t kMostReports = 4;
 
-  /// Opens this CPU's queue and makes it a target. Context: interrupts off.
+  /// Opens this CPU's words and makes it a target. Context: interrupts off.
   void set_online(CpuId cpu) {
-    for (CallData<H>& record : records_[cpu]) record.sender = cpu;
-    queues_[cpu].head.store(nullptr, std::memory_order_relaxed);
-    // The locked operation is behind the store: a sender that sees the CPU online finds its queue
-    // open.
+    // No sender has its bit in a closed word, nor sets it. M8: release, against the acquire in
+    // `is_answered`. A sender that was answered while the CPU went may look again only now, and
+    // what it finds is this store and not the answer: what the CPU did before comes before it as
+    // well.
+    for (auto& word : pending_[cpu].words) word.senders.store(0, std::memory_order_release);
+    // The locked operation is behind the stores: a sender that sees the CPU online finds its words
+    // open. One that does not see it yet may leave it out: what that sender has changed before its
+    // own barrier (M1) is seen by the flush of everything that follows here.
     online_.set(cpu);
   }
 
-  /// Ends this CPU's time as a target: answers what is queued and refuses what comes later. A
-  /// sender that has read the mask of online CPUs meanwhile finds the queue closed. Context:
-  /// interrupts off.
-  void close_queue() {
+  /// Ends this CPU's time as a target: answers what is pending and refuses what comes later. A
+  /// sender that has read the mask of online CPUs meanwhile finds its word closed. Words close one
+  /// after the other, so a sender may be refused while this CPU runs a call of another. Context:
+  /// interrupts off; the CPU has left its mm, so a refusal is the truth for user pages from the
+  /// first word on.
+  void close() {
     const CpuId self = H::this_cpu();
+    // Before the first word closes. A refused sender may release a kernel page, and its next owner
+    // put the argument of a call there, which this CPU would read by the old translation. That
+    // caller reads the mask behind the release, and finds this CPU gone.
     online_.clear(self);
-    // M7, M8: acquire, against the pushes of what is taken; release, against a sender that finds
-    // the queue closed: what this CPU did before comes before what the sender does next.
-    run_list(queues_[self].head.exchange(&closed_, std::memory_order_acq_rel));
+    for (CpuId word = 0; word < Pending::kWords; ++word) {
+      auto& senders = pending_[self].words[word].senders;
+      // M7, M8: acquire, against the pushes of what is left; release, against a sender that finds
+      // the word closed: what this CPU did before comes before what the sender does next. No sender
+      // comes after that, so one round is all.
+      run_round(senders, word, senders.fetch_or(Pending::kClosed, std::memory_order_acq_rel));
+    }
   }
 
   [[nodiscard]] Mask online() const { return online_.read(); }
 
-  /// How often a sender looks at an unanswered record before it reports; 0: it never does. A count
+  /// What `cpu` calls others for.
+  [[nodiscard]] CallPost<H>& post_of(CpuId cpu) { return posts_[cpu]; }
+
+  /// How often a sender looks at an unanswered call before it reports; 0: it never does. A count
   /// and not a time, so that a test is exact. Context: before the first call.
   void set_stall_limit(std::uint64_t pauses) { stall_limit_ = pauses; }
 
-  /// Queues `remote(argument)` on every online member of `targets` other than this CPU for which
-  /// `wanted(cpu)` holds when it is queued; interrupts those whose queue was empty; runs `local()`
-  /// meanwhile with interrupts off; returns when all have answered. `subject()` is what a report
-  /// says about the call; it is asked only if a target does not answer.
+  /// Runs `remote` with `argument` in its post on every online member of `targets` other than this
+  /// CPU for which `wanted(cpu)` holds when it is pushed; interrupts those that had nothing pending
+  /// in the word of theirs that this CPU uses; runs `local()` meanwhile with interrupts off;
+  /// returns when all have answered. `subject()` is what a report says about the call; it is asked
+  /// only if a target does not answer.
   ///
   /// Context: interrupts on (a waiter must keep answering others, or two callers deadlock; R12),
   /// preemption off, not in an interrupt handler.
@@ -133,14 +203,19 @@ class SmpCall {
   [[gnu::always_inline]] CallOutcome call_from(CpuId self, const Mask& targets, Wanted&& wanted,
                                                CallFunction<H> remote, void* argument,
                                                Local&& local, Subject&& subject) {
-    CallOutcome outcome{};
     const std::uint64_t since = H::ticks();
+    CallPost<H>& post = posts_[self];
+    // Calls are synchronous, so the post is free; one in use means that two calls of this CPU
+    // overlap, and the second would overwrite what the targets of the first read (R10, M9).
+    require<H>(post.function == nullptr, Rule::r10, "a call started inside another one");
+    post.function = remote;
+    post.argument = argument;
     Mask queued = targets;
     queued &= online();
     queued.clear(self);
     Mask interrupt = queued;
     queued.for_each([&](CpuId target) __attribute__((always_inline)) {
-      const Pushed pushed = wanted(target) ? push(self, target, remote, argument) : Pushed::refused;
+      const Pushed pushed = wanted(target) ? push(self, target) : Pushed::refused;
       if (pushed == Pushed::first) [[likely]] {
         return;
       }
@@ -148,9 +223,9 @@ class SmpCall {
       if (pushed == Pushed::refused) queued.clear(target);
     });
     if (!interrupt.empty()) {
-      // R11: orders the pushes above before the ICR write, against the target's take of its list. A
-      // target that is interrupted before it can see the push finds nothing, and since the list is
-      // then not empty, no sender interrupts it again.
+      // R11: orders the pushes above before the ICR write, against the target's look at its words.
+      // A target that is interrupted before it can see the push finds nothing, and since the word
+      // is then not empty, no sender of that word interrupts it again.
       H::order_stores_before_ipi();
       H::send_call_function_ipi(interrupt);
     }
@@ -158,106 +233,118 @@ class SmpCall {
       InterruptsOffInThread<H> guard;
       local();
     }
+    CallOutcome outcome{};
     queued.for_each([&](CpuId target) __attribute__((always_inline)) {
       ++outcome.queued;
-      outcome.reports += wait_unlocked(self, target, since, subject);
+      if (is_answered(self, target)) [[likely]] {
+        return;
+      }
+      outcome.reports += wait_answered(self, target, since, subject);
     });
+    post.function = nullptr;
     outcome.ticks = outcome.queued != 0 ? H::ticks() - since : 0;
     return outcome;
   }
 
-  /// Runs everything queued for this CPU, oldest first. The interrupt handler calls it, with
-  /// interrupts off. Not on a CPU that has gone offline: it keeps interrupts off until it stops.
-  void run_queue() {
-    require<H>(!H::interrupts_enabled(), Rule::r12, "the call queue runs with interrupts off");
-    // Acquire pairs with the release of each push: the records' plain fields are visible.
-    CallData<H>* list = queues_[H::this_cpu()].head.exchange(nullptr, std::memory_order_acq_rel);
-    require<H>(list != &closed_, Rule::r12, "a CPU takes interrupts after it went offline");
-    run_list(list);
+  /// Runs what is pending on this CPU. The interrupt handler calls it, with interrupts off. Not on
+  /// a CPU that has gone offline: it keeps interrupts off until it stops.
+  void run_pending() {
+    require<H>(!H::interrupts_enabled(), Rule::r12, "pending calls run with interrupts off");
+    Pending& pending = pending_[H::this_cpu()];
+    std::uint64_t late = 0;
+    do {
+      late = 0;
+      for (CpuId word = 0; word < Pending::kWords; ++word) {
+        auto& senders = pending.words[word].senders;
+        // M7: acquire pairs with the release of each push: the posts' plain fields are visible.
+        const std::uint64_t found = senders.load(std::memory_order_acquire);
+        require<H>((found & Pending::kClosed) == 0, Rule::r12,
+                   "a CPU takes interrupts after it went offline");
+        late |= run_round(senders, word, found);
+      }
+      // A sender that came meanwhile found its word in use and sent no interrupt, so it has to be
+      // served here. In rounds of all words, or two busy senders could keep a third waiting.
+    } while (late != 0);
   }
 
   /// Calls `visit(name, field)` for each shared word, so that tools can label addresses.
   template <class Visit>
   void visit_shared(Visit&& visit) {
-    for (auto& queue : queues_) visit("call_queue", queue.head);
-    for (auto& row : records_) {
-      for (auto& record : row) visit("call_locked", record.locked);
+    for (Pending& pending : pending_) {
+      for (auto& word : pending.words) visit("call_pending", word.senders);
     }
     online_.visit_shared(visit);
-  }
-
-  /// For tools: true if `head` stands for at least one queued record.
-  [[nodiscard]] bool is_work(const CallData<H>* head) const {
-    return head != nullptr && head != &closed_;
   }
 
  private:
   enum class Pushed : std::uint8_t { refused, first, further };
 
-  /// Locks and fills the record and pushes it. "First" means that the list was empty: no other
-  /// sender has an interrupt on its way to this target. "Refused": the target has gone offline.
-  [[gnu::always_inline]] Pushed push(CpuId self, std::size_t target, CallFunction<H> function,
-                                     void* argument) {
-    CallData<H>& record = records_[self][target];
-    // Calls are synchronous, so the record is free; a locked one means that two calls of this CPU
-    // overlap, and the second would overwrite what the target reads (R10, M9).
-    require<H>(record.locked.load(std::memory_order_acquire) == 0, Rule::r10,
-               "a call data entry is still in use");
-    record.function = function;
-    record.argument = argument;
-    auto& head = queues_[target].head;
-    // M8: a closed queue is an answer as well. What its CPU did before it went, the last use of a
-    // page included, comes before what the sender does when the call is over; the exchange that
-    // closed the queue releases it. Relaxed, a page could be released before its last use.
-    CallData<H>* old = head.load(std::memory_order_acquire);
-    if (old != &closed_) record.locked.store(1, std::memory_order_relaxed);
-    do {
-      if (old == &closed_) {
-        record.locked.store(0, std::memory_order_relaxed);
-        return Pushed::refused;
-      }
-      record.next = old;
-      // M7: release orders the record's fields, and everything the request says, before the push,
-      // against the acquire exchange in `run_queue`.
-    } while (!head.compare_exchange(old, &record, std::memory_order_acq_rel));
-    H::trace(TraceEvent{.kind = TraceKind::call_queued,
-                        .value = target,
-                        .value2 = static_cast<std::uint64_t>(old == nullptr)});
-    return old == nullptr ? Pushed::first : Pushed::further;
+  /// Puts this CPU's post before the target. "First" means that the word was empty: no interrupt on
+  /// its way and no work of the target on the word promises another look at it. "Refused": the
+  /// target has gone offline.
+  [[gnu::always_inline]] Pushed push(CpuId self, CpuId target) {
+    auto& senders = pending_[target].word_of(self);
+    const std::uint64_t bit = Pending::bit_of(self);
+    std::uint64_t old = 0;
+    // M7: release orders the post, and everything the request says, before the push, against the
+    // acquire in `run_pending`.
+    // M8: acquire also where the push fails, because a closed word is an answer as well. What its
+    // CPU did before it went, the last use of a page included, comes before what the sender does
+    // when the call is over; the locked operation that closed the word releases it. Relaxed, a page
+    // could be released before its last use.
+    //
+    // The first try takes the word to be empty, which saves the load of a line that comes next.
+    if (senders.compare_exchange(old, bit, std::memory_order_acq_rel)) [[likely]] {
+      trace_push(target, Pushed::first);
+      return Pushed::first;
+    }
+    while ((old & Pending::kClosed) == 0) {
+      if (!senders.compare_exchange(old, old | bit, std::memory_order_acq_rel)) continue;
+      const Pushed pushed = old == 0 ? Pushed::first : Pushed::further;
+      trace_push(target, pushed);
+      return pushed;
+    }
+    return Pushed::refused;
   }
 
-  /// Runs a list that was taken whole, oldest first.
-  static void run_list(CallData<H>* newest) {
-    CallData<H>* oldest = nullptr;
-    while (newest != nullptr) {
-      CallData<H>* following = newest->next;
-      newest->next = oldest;
-      oldest = newest;
-      newest = following;
+  [[gnu::always_inline]] static void trace_push(CpuId target, Pushed pushed) {
+    H::trace(TraceEvent{.kind = TraceKind::call_queued,
+                        .value = target,
+                        .value2 = static_cast<std::uint64_t>(pushed == Pushed::first)});
+  }
+
+  /// Runs the posts of `found`, the senders in the word. Returns those that were in there behind
+  /// the last answer; 0 means that each that is in there now, or comes next, has found the word
+  /// empty and sends an interrupt.
+  [[gnu::always_inline]] std::uint64_t run_round(typename Acknowledgement<H>::Word& senders,
+                                                 CpuId word, std::uint64_t found) {
+    std::uint64_t left = 0;
+    for (std::uint64_t rest = found & ~Pending::kClosed; rest != 0; rest &= rest - 1) {
+      const CpuId sender = Pending::first_of(rest, word);
+      H::trace(TraceEvent{.kind = TraceKind::call_run, .value = sender});
+      const CallPost<H>& post = posts_[sender];
+      left = post.function(post, Acknowledgement<H>(senders, rest & (0 - rest))).rest();
     }
-    while (oldest != nullptr) {
-      CallData<H>& record = *oldest;
-      oldest = record.next;  // After the acknowledgement the sender may reuse the record.
-      H::trace(TraceEvent{.kind = TraceKind::call_run, .value = record.sender});
-      Acknowledgement<H> acknowledgement(record);
-      record.function(record.argument, acknowledgement);
-      acknowledgement.give();
-    }
+    return left;
+  }
+
+  [[nodiscard]] [[gnu::always_inline]] bool is_answered(CpuId self, CpuId target) {
+    // M8: acquire, against the release in `give`: what the target did comes before what follows.
+    return (pending_[target].word_of(self).load(std::memory_order_acquire) &
+            Pending::bit_of(self)) == 0;
   }
 
   /// Waits for the answer of `target`. Returns the number of reports.
   template <class Subject>
-  [[gnu::always_inline]] std::uint32_t wait_unlocked(CpuId self, CpuId target, std::uint64_t since,
+  [[gnu::always_inline]] std::uint32_t wait_answered(CpuId self, CpuId target, std::uint64_t since,
                                                      Subject&& subject) {
-    const CallData<H>& record = records_[self][target];
     std::uint64_t pauses = 0;
-    // M8: acquire, against the release in `give`: what the target did comes before what follows.
-    while (record.locked.load(std::memory_order_acquire) != 0) {
+    do {
       H::pause();
       if (++pauses == stall_limit_) [[unlikely]] {
         return report_and_wait(self, target, since, subject);
       }
-    }
+    } while (!is_answered(self, target));
     return 0;
   }
 
@@ -265,7 +352,6 @@ class SmpCall {
   template <class Subject>
   [[gnu::noinline]] std::uint32_t report_and_wait(CpuId self, CpuId target, std::uint64_t since,
                                                   Subject&& subject) {
-    const CallData<H>& record = records_[self][target];
     std::uint64_t next_report = stall_limit_;
     std::uint32_t reports = 0;
     for (std::uint64_t pauses = stall_limit_;; ++pauses) {
@@ -281,18 +367,15 @@ class SmpCall {
                               .subject = subject(),
                               .last = reports == kMostReports});
       }
-      // M8: acquire, as above.
-      if (record.locked.load(std::memory_order_acquire) == 0) return reports;
+      if (is_answered(self, target)) return reports;
       H::pause();
     }
   }
 
-  std::array<CallQueue<H>, H::kMaxCpus> queues_{};
-  std::array<std::array<CallData<H>, H::kMaxCpus>, H::kMaxCpus> records_{};
+  std::array<CallPost<H>, H::kMaxCpus> posts_{};
+  std::array<Pending, H::kMaxCpus> pending_{};
   AtomicCpuMask<H> online_{};
   std::uint64_t stall_limit_{0};
-  /// Stands in a queue's head while its CPU is not online.
-  CallData<H> closed_{};
 };
 
 }  // namespace shootdown

@@ -43,9 +43,9 @@ enum class TraceKind : std::uint8_t {
   switch_begin,   // switch_mm starts; `mm` = the next address space
   switch_end,     // switch_mm is done; `mm` = now loaded, `value` = 1 if the load flushed
   enter_lazy,     // the CPU keeps `mm` loaded but will not use its user half
-  call_queued,    // a call data entry was pushed; `value` = target CPU, `value2` = 1 if an IPI is
+  call_queued,    // a call is pending on a target; `value` = target CPU, `value2` = 1 if an IPI is
                   // needed
-  call_run,       // a call data entry's function is about to run; `value` = sending CPU
+  call_run,       // the function of a call is about to run; `value` = sending CPU
   flush_broadcast,  // a flush goes by broadcast under the global ASID `value`
   asid_granted,     // `mm` is about to get the global ASID `value`
   asid_returned,    // ... and has given it back
@@ -79,7 +79,7 @@ struct Unanswered {
   CpuId target{kNoCpu};
   std::uint64_t since{0};   // when the call was made
   std::uint64_t now{0};     // when this was noticed
-  std::uint64_t pauses{0};  // how often the sender has looked at the target's record
+  std::uint64_t pauses{0};  // how often the sender has looked for the answer
   CallSubject subject{};
   bool last{false};  // the sender goes on waiting, silently
 };

@@ -18,8 +18,11 @@ template <Hal H>
 void wait_for_walkers(System<H>& system) {
   const PreemptionOff<H> guard;
   system.calls.call(
-      system.calls.online(), [](CpuId) { return true; }, [](void*, Acknowledgement<H>&) {}, nullptr,
-      [] {}, [] { return CallSubject{.what = "a wait for walkers of page tables"}; });
+      system.calls.online(), [](CpuId) { return true; },
+      [](const CallPost<H>&, Acknowledgement<H> acknowledgement) {
+        return std::move(acknowledgement).give();
+      },
+      nullptr, [] {}, [] { return CallSubject{.what = "a wait for walkers of page tables"}; });
 }
 
 /// Turns the token of a flush that freed tables into the permission to release them. Costs nothing

@@ -51,14 +51,13 @@ void Labels::collect() {
       labels_.push_back({.address = &word, .text = cpu_name(id) + ".unanswered"});
     }
   }
-  unsigned queue = 0;
-  unsigned record = 0;
+  unsigned pending = 0;
   system.calls.visit_shared([&](const char* name, auto& word) {
     std::string text = std::strcmp(name, "cpu_mask") == 0 ? "online" : name;
-    if (std::strcmp(name, "call_queue") == 0) text = cpu_name(queue++) + ".queue";
-    if (std::strcmp(name, "call_locked") == 0) {
-      text = "record." + cpu_name(record / kMaxCpus) + "->" + cpu_name(record % kMaxCpus);
-      ++record;
+    if (std::strcmp(name, "call_pending") == 0) {
+      constexpr unsigned kWords = PendingSenders<HostHal>::kWords;
+      text = cpu_name(pending / kWords) + ".pending[" + std::to_string(pending % kWords) + "]";
+      ++pending;
     }
     labels_.push_back({.address = &word, .text = text});
   });

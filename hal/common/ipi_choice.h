@@ -18,8 +18,8 @@ struct IpiCosts {
   std::uint32_t one{1};           // a command to one CPU
   std::uint32_t group{1};         // a command to any members of one group
   std::uint32_t all_but_self{1};  // the command that names no target
-  /// A CPU that is interrupted for nothing: entry, an empty queue, end of interrupt, exit, and what
-  /// it was doing has gone cold. Far more than an access, so it is never a good trade for few.
+  /// A CPU that is interrupted for nothing: entry, no sender pending, end of interrupt, exit, and
+  /// what it was doing has gone cold. Far more than an access, so it is never a good trade for few.
   std::uint32_t needless{1000};
 };
 

@@ -61,9 +61,10 @@ struct X86Hal {
   /// R11: orders every earlier store before a later ICR write. In x2APIC mode that write is a WRMSR
   /// that does not serialise (SDM vol. 3, 11.12.3), so the interrupt could overtake the stores that
   /// it announces. MFENCE waits until the stores are visible; LFENCE keeps the WRMSR, which is not
-  /// a memory access, from starting before MFENCE is done. Without them the target finds an empty
-  /// queue, and no CPU interrupts it again. The xAPIC's uncached store needs neither; the pair is
-  /// kept there because two instructions are cheaper than another key.
+  /// a memory access, from starting before MFENCE is done. Without them the target finds its word
+  /// of pending senders empty, and no sender of that word interrupts it again. The xAPIC's uncached
+  /// store needs neither; the pair is kept there because two instructions are cheaper than another
+  /// key.
   static void order_stores_before_ipi() { asm volatile("mfence\n\tlfence" ::: "memory"); }
   static void send_call_function_ipi(const CpuMask<kMaxCpus>& targets) {
     send_ipi(targets, kCallFunctionVector);

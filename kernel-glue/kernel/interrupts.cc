@@ -89,8 +89,9 @@ void report_exception(const ExceptionFrame& frame) {
 
 extern "C" void handle_call_function() {
   handle_call_function_interrupt(tlb);
-  // Last, because a sender waits for the queue and not for this. A call that is queued meanwhile is
-  // not lost: its interrupt stays pending in the local APIC until this one has ended.
+  // Last, because senders wait for the answers and not for this. A call that is pushed behind the
+  // look at its word is not lost: onto a word in use, the handler looks again; onto an empty one,
+  // its interrupt stays pending in the local APIC until this one has ended.
   x86::end_of_interrupt();
 }
 

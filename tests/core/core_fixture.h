@@ -16,6 +16,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "core/shootdown_all.h"
@@ -84,6 +85,21 @@ struct CoreFixture {
   CpuPrivate<H>& own(CpuId cpu) { return system.cpus[cpu].own; }
   AsidState<H>& loaded_asid(CpuId cpu) { return own(cpu).asids[own(cpu).loaded_asid]; }
 
+  /// The word of the target in which `sender` has its bit.
+  auto& pending_word(CpuId target, CpuId sender) {
+    using Word = typename H::template Atomic<std::uint64_t>;
+    Word* found = nullptr;
+    CpuId index = 0;
+    system.calls.visit_shared([&](const char* name, auto& word) {
+      if (std::strcmp(name, "call_pending") != 0) return;
+      constexpr CpuId kWords = PendingSenders<H>::kWords;
+      if constexpr (std::is_same_v<decltype(&word), Word*>) {
+        if (index++ == target * kWords + sender % kWords) found = &word;
+      }
+    });
+    return *found;
+  }
+
   void name_everything() {
     const auto under = [](const std::string& prefix) {
       return [prefix](const char* name, auto& word) { recorder.names[&word] = prefix + name; };
@@ -99,14 +115,14 @@ struct CoreFixture {
       recorder.names[&system.cpus[cpu].own.early_acked_flush_pending] =
           name + ".early_acked_flush_pending";
     }
-    CpuId queue = 0;
-    CpuId record = 0;
+    CpuId pending = 0;
     system.calls.visit_shared([&](const char* name, auto& word) {
       std::string text = "online";
-      if (std::strcmp(name, "call_queue") == 0) text = "cpu" + std::to_string(queue++) + ".queue";
-      if (std::strcmp(name, "call_locked") == 0) {
-        text = "record " + std::to_string(record / kCpus) + "->" + std::to_string(record % kCpus);
-        ++record;
+      if (std::strcmp(name, "call_pending") == 0) {
+        constexpr CpuId kWords = PendingSenders<H>::kWords;
+        text = "cpu" + std::to_string(pending / kWords) + ".pending[" +
+               std::to_string(pending % kWords) + "]";
+        ++pending;
       }
       recorder.names[&word] = text;
     });

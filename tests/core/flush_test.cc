@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <utility>
 
 #include "tests/core/core_fixture.h"
 
@@ -104,7 +105,7 @@ TEST(SerialFlush, WithTheKeyOffTheLocalPartComesFirst) {
   fixture.run_mm_on({0, 1, 2});
   FourCpus::H::concurrent = false;
   flush(fixture);
-  EXPECT_BEFORE(last("trace handler_end", 0), "push cpu1.queue");
+  EXPECT_BEFORE(last("trace handler_end", 0), "push cpu1.pending[0]");
   EXPECT_BEFORE(last("trace handler_end", 0), "send interrupt");
   EXPECT_ONCE("trace handler_begin", 0) << "once, although it is in the mask";
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b110});
@@ -131,7 +132,7 @@ TEST(FastPath, AFlushOfOneselfTouchesNoInterruptMachinery) {
   flush(fixture);
   EXPECT_ONCE("invlpg", 0);
   for (const char* what : {"order stores", "send interrupt", "load online", "pause",
-                           "push cpu0.queue", "trace flush_send"}) {
+                           "push cpu0.pending[0]", "trace flush_send"}) {
     EXPECT_NEVER(what);
   }
 }
@@ -167,8 +168,10 @@ TEST(R13, ACpuThatIsNotOnlineIsNoTarget) {
   CpuMask<2> targets;
   targets.set(0);
   targets.set(1);
-  const CallOutcome outcome =
-      fresh->calls.call(targets, [](CpuId) { return true; }, [](void*, auto&) {}, nullptr, [] {});
+  const CallOutcome outcome = fresh->calls.call(
+      targets, [](CpuId) { return true; },
+      [](const auto&, auto acknowledgement) { return std::move(acknowledgement).give(); }, nullptr,
+      [] {});
   EXPECT_EQ(outcome.queued, 0u);
 }
 
@@ -190,7 +193,7 @@ TEST(LazyCpus, AreAskedWhenTheyAreQueuedAndNotBefore) {
   fixture.run_mm_on({0, 1, 2});
   // CPU 2 goes idle after CPU 1 was queued: as late as possible, but in time.
   recorder.before = [&](const Entry& entry) {
-    if (is(entry, "push cpu1.queue")) fixture.system.cpus[2].shared.is_lazy.poke(true);
+    if (is(entry, "push cpu1.pending[0]")) fixture.system.cpus[2].shared.is_lazy.poke(true);
   };
   flush(fixture);
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b010});
@@ -201,7 +204,7 @@ TEST(LazyCpus, AreAskedWhenTheyAreQueuedAndNotBefore) {
 TEST(R10, TheRequestBelongsToTheInitiatorAndStaysAsItIs) {
   FourCpus fixture;
   fixture.run_mm_on({0, 1, 2});
-  const FlushRequest<FourCpus::H>* request = &fixture.system.cpus[0].request;
+  const FlushRequest<FourCpus::H>* request = &fixture.system.calls.post_of(0).request;
   unsigned runs = 0;
   recorder.before = [&](const Entry& entry) {
     if (!is(entry, "invlpg")) return;
@@ -231,14 +234,16 @@ TEST(R10, AFlushInsideAFlushIsRefused) {
   EXPECT_EQ(refused, Rule::r10);
 }
 
-TEST(R10, ACallDataInUseIsNotTakenAgain) {
+TEST(R10, APostInUseIsNotTakenAgain) {
   FourCpus fixture;
   std::optional<Rule> refused;
   CpuMask<4> targets;
   targets.set(1);
   const auto call = [&] {
     fixture.system.calls.call(
-        targets, [](CpuId) { return true; }, [](void*, auto&) {}, nullptr, [] {});
+        targets, [](CpuId) { return true; },
+        [](const auto&, auto acknowledgement) { return std::move(acknowledgement).give(); },
+        nullptr, [] {});
   };
   recorder.before = [&](const Entry& entry) {
     if (is(entry, "pause") && !refused) refused = refused_by(call);
@@ -247,7 +252,7 @@ TEST(R10, ACallDataInUseIsNotTakenAgain) {
   EXPECT_EQ(refused, Rule::r10);
 }
 
-TEST(R10, TheRecordIsFreeAgainWhenTheCallReturns) {
+TEST(R10, ThePostIsFreeAgainWhenTheCallReturns) {
   FourCpus fixture;
   fixture.run_mm_on({0, 1});
   for (int i = 0; i < 3; ++i) flush(fixture);
@@ -375,7 +380,7 @@ TEST(Trace, AFlushBeginsSendsAndEnds) {
   const auto queued = events(TraceKind::call_queued);
   ASSERT_EQ(queued.size(), 1u);
   EXPECT_EQ(queued[0].value, 1u);
-  EXPECT_EQ(queued[0].value2, 1u) << "the queue was empty: it needs an interrupt";
+  EXPECT_EQ(queued[0].value2, 1u) << "the word was empty: it needs an interrupt";
 }
 
 }  // namespace

@@ -70,13 +70,19 @@ TEST(M5, TheHandlerReadsTheGenerationThenFlushesThenRecordsIt) {
   EXPECT_EQ(fixture.loaded_asid(1).generation, before + 1);
 }
 
-TEST(M9, ARecordIsFoundUnlockedThenLockedThenPushed) {
+TEST(M9, ThePostIsFilledBehindTheLastAnswer) {
   Two fixture;
   fixture.run_mm_on({0, 1});
+  const CallPost<Two::H>& post = fixture.system.calls.post_of(0);
+  recorder.before = [&](const Entry& entry) {
+    if (is(entry, "push cpu1.pending[0]")) EXPECT_NE(post.function, nullptr);
+    // The answer is not there yet, or the initiator has not seen it.
+    if (is(entry, "load cpu1.pending[0]")) EXPECT_NE(post.function, nullptr);
+  };
   flush(fixture);
-  EXPECT_BEFORE(first("load record 0->1", 0), first("store record 0->1", 0));
-  EXPECT_BEFORE(first("store record 0->1", 0), "push cpu1.queue");
-  EXPECT_ORDER(first("load record 0->1", 0), std::memory_order_acquire);
+  recorder.before = nullptr;
+  EXPECT_EQ(post.function, nullptr) << "free again";
+  EXPECT_ORDER(last("load cpu1.pending[0]", 0), std::memory_order_acquire);
 }
 
 TEST(M10, LoadedMmIsEmptyThenCr3ChangesThenItNamesTheNewMm) {
@@ -105,14 +111,14 @@ TEST(M16, AFullBarrierStandsBetweenTheCallersStoreAndUserModeWhereTheMmOrTheLazi
 TEST(M18, TheRequestIsRewrittenOnlyAfterTheLastAnswer) {
   Two fixture;
   fixture.run_mm_on({0, 1});
-  const FlushRequest<Two::H>& request = fixture.system.cpus[0].request;
+  const FlushRequest<Two::H>& request = fixture.system.calls.post_of(0).request;
   VirtAddr asked = 0;
   unsigned looks = 0;
   recorder.before = [&](const Entry&) {
     fixture.system.calls.visit_shared([&](const char* name, auto& word) {
-      if (std::strcmp(name, "call_locked") != 0 || word.peek() == 0) return;
+      if (std::strcmp(name, "call_pending") != 0 || word.peek() == 0) return;
       ++looks;
-      EXPECT_EQ(request.start, asked) << "while a record is locked";
+      EXPECT_EQ(request.start, asked) << "while a target has not answered";
     });
   };
   for (asked = 0x5000; asked < 0x8000; asked += 0x1000) {

@@ -419,7 +419,7 @@ TEST(Xen, CpusThatAreOfflineAreNotNamed) {
   guest.run_mm_on({0, 1, 2});
   guest.as(2, [&] {
     H::self().interrupts = false;
-    guest.system.calls.close_queue();
+    guest.system.calls.close();
   });
   guest.flush();
   EXPECT_EQ(H::xen_calls.back().processors, 0b011u);

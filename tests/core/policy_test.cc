@@ -158,10 +158,10 @@ TEST(UpFront, AllCpusAreAskedBeforeTheFirstIsQueued) {
   FourCpus fixture({.targets = {.lazy_test = LazyTest::up_front}});
   fixture.run_mm_on({0, 1, 2});
   recorder.before = [&](const Entry& entry) {
-    if (is(entry, "push cpu1.queue")) fixture.system.cpus[2].shared.is_lazy.poke(true);
+    if (is(entry, "push cpu1.pending[0]")) fixture.system.cpus[2].shared.is_lazy.poke(true);
   };
   flush(fixture);
-  EXPECT_BEFORE(last("load cpu2.is_lazy", 0), "push cpu1.queue");
+  EXPECT_BEFORE(last("load cpu2.is_lazy", 0), "push cpu1.pending[0]");
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b110}) << "asked too early";
   EXPECT_ONCE("trace handler_begin", 0);
 }
@@ -179,8 +179,8 @@ struct Early : testing::Test {
 TEST_F(Early, ATargetAnswersBeforeItFlushes) {
   fixture.run_mm_on({0, 1});
   flush_early();
-  EXPECT_BEFORE(last("store record 0->1", 1), first("invlpg", 1));
-  EXPECT_ONCE("store record 0->1", 1) << "and does not answer again";
+  EXPECT_BEFORE(last("add cpu1.pending[0]", 1), first("invlpg", 1));
+  EXPECT_ONCE("add cpu1.pending[0]", 1) << "and does not answer again";
   EXPECT_EQ(fixture.loaded_asid(1).generation, kFirstGeneration + 1);
 }
 
@@ -188,7 +188,9 @@ TEST_F(Early, AfterTheAnswerTheRequestIsTheInitiatorsAgain) {
   fixture.run_mm_on({0, 1});
   recorder.before = [&](const Entry& entry) {
     // It starts its next flush at once.
-    if (is(entry, "store record 0->1") && entry.cpu == 1) fixture.system.cpus[0].request = {};
+    if (is(entry, "add cpu1.pending[0]") && entry.cpu == 1) {
+      fixture.system.calls.post_of(0).request = {};
+    }
   };
   flush_early();
   EXPECT_EQ(values("invlpg", 1), std::vector<std::uint64_t>{0x5000});
@@ -201,22 +203,22 @@ TEST_F(Early, ACpuThatRunsAnotherMmIsDoneWithTheMmBeforeItAnswers) {
   recorder.clear();
   flush_early();
   EXPECT_FALSE(fixture.mm.cpus.read().test(1));
-  EXPECT_BEFORE(last("and mm.cpu_mask", 1), last("store record 0->1", 1));
+  EXPECT_BEFORE(last("and mm.cpu_mask", 1), last("add cpu1.pending[0]", 1));
 }
 
 TEST_F(Early, OtherFlushesDoNotUseIt) {
   fixture.run_mm_on({0, 1});
   flush(fixture);
   static_cast<void>(flush_tlb_mm_range_freed_tables(fixture.system, fixture.mm, kOnePage));
-  EXPECT_BEFORE(first("invlpg", 1), first("store record 0->1", 1));
-  EXPECT_BEFORE(last("invlpg", 1), last("store record 0->1", 1));
+  EXPECT_BEFORE(first("invlpg", 1), first("add cpu1.pending[0]", 1));
+  EXPECT_BEFORE(last("invlpg", 1), last("add cpu1.pending[0]", 1));
 }
 
 TEST_F(Early, WithoutTheConfigurationItIsAFlushLikeAnyOther) {
   FourCpus late;
   late.run_mm_on({0, 1});
   static_cast<void>(flush_tlb_mm_range_early(late.system, late.mm, kOnePage));
-  EXPECT_BEFORE(last("invlpg", 1), last("store record 0->1", 1));
+  EXPECT_BEFORE(last("invlpg", 1), last("add cpu1.pending[0]", 1));
 }
 
 // ---- Temporary mms
@@ -282,7 +284,7 @@ TEST(Offline, ACallThatComesTooLateIsRefusedAndNobodyWaitsForIt) {
   bool gone = false;
   recorder.before = [&](const Entry& entry) {
     // CPU 1 goes after the sender has read which CPUs are online, at the sender's push.
-    if (!is(entry, "push cpu1.queue") || std::exchange(gone, true)) return;
+    if (!is(entry, "push cpu1.pending[0]") || std::exchange(gone, true)) return;
     fixture.as(1, [&] {
       H::self().interrupts = false;
       take_cpu_offline(fixture.system);
@@ -292,6 +294,17 @@ TEST(Offline, ACallThatComesTooLateIsRefusedAndNobodyWaitsForIt) {
   EXPECT_TRUE(gone);
   EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b1100});
   EXPECT_EQ(fixture.own(0).counters.targets_queued, 2u);
+}
+
+TEST(Offline, TheCpuLeavesTheMaskBeforeItClosesTheFirstWord) {
+  // Or a caller whose argument lies where a refused sender has released a page could still call it.
+  FourCpus fixture;
+  H::cpus[1].interrupts = false;
+  recorder.clear();
+  fixture.as(1, [&] { take_cpu_offline(fixture.system); });
+  EXPECT_BEFORE("and online", "or cpu1.pending[0]");
+  EXPECT_ORDER("and online", std::memory_order_release);
+  EXPECT_BEFORE("and online", "or cpu1.pending[1]");
 }
 
 TEST(Offline, TheCpuComesBackWithCleanAsids) {
@@ -333,7 +346,7 @@ TEST(UserAccessOk, IsFalseBetweenAnEarlyAnswerAndItsFlush) {
   fixture.run_mm_on({0, 1});
   unsigned asked = 0;
   recorder.before = [&](const Entry& entry) {
-    if (entry.cpu != 1 || (!is(entry, "store record 0->1") && !is(entry, "invlpg"))) return;
+    if (entry.cpu != 1 || (!is(entry, "add cpu1.pending[0]") && !is(entry, "invlpg"))) return;
     ++asked;
     EXPECT_FALSE(user_access_ok(fixture.system, fixture.mm)) << entry.what;
   };

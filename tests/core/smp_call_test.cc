@@ -1,8 +1,9 @@
-// The SMP function call: queues, interrupts, and that each function runs exactly once.
+// The SMP function call: posts, words, interrupts, and that each function runs exactly once.
 #include "core/smp_call.h"
 
 #include <gtest/gtest.h>
 
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -24,9 +25,10 @@ std::vector<std::pair<int, CpuId>>& runs() {
   static std::vector<std::pair<int, CpuId>> list;
   return list;
 }
-void note_run(void* argument, Acknowledgement<FourCpus::H>& /*acknowledgement*/) {
+Answered note_run(const CallPost<FourCpus::H>& post, Acknowledgement<FourCpus::H> acknowledgement) {
   EXPECT_FALSE(FourCpus::H::interrupts_enabled());
-  runs().emplace_back(*static_cast<int*>(argument), recorder.current);
+  runs().emplace_back(*static_cast<int*>(post.argument), recorder.current);
+  return std::move(acknowledgement).give();
 }
 
 CpuId call(FourCpus& fixture, const CpuMask<4>& targets, int number = 7) {
@@ -60,13 +62,13 @@ TEST_F(SmpCallTest, AsksForEachTargetWhenItIsQueued) {
       mask_of({0, 1, 2, 3}),
       [&](CpuId cpu) {
         asked.push_back(cpu);
-        EXPECT_COUNT(cpu > 1 ? 1u : 0u, "push cpu1.queue");
+        EXPECT_COUNT(cpu > 1 ? 1u : 0u, "push cpu1.pending[0]");
         return cpu != 2;
       },
       note_run, &number, [] {});
   EXPECT_EQ(asked, (std::vector<CpuId>{1, 2, 3}));
   EXPECT_EQ(outcome.queued, 2u);
-  EXPECT_NEVER("push cpu2.queue");
+  EXPECT_NEVER("push cpu2.pending[0]");
 }
 
 TEST_F(SmpCallTest, OfNobodyTouchesNoInterruptMachinery) {
@@ -83,18 +85,19 @@ using R11_SmpCall = SmpCallTest;
 
 TEST_F(R11_SmpCall, StoresAreOrderedBetweenTheLastPushAndTheInterrupt) {
   call(fixture, mask_of({1, 2, 3}));
-  EXPECT_BEFORE(last("push cpu3.queue"), "order stores");
+  EXPECT_BEFORE(last("push cpu3.pending[0]"), "order stores");
   EXPECT_BEFORE("order stores", "send interrupt");
   EXPECT_EQ(index_of("order stores") + 1, index_of("send interrupt")) << "nothing comes between";
   EXPECT_ONCE("order stores");
 }
 
-TEST_F(R11_SmpCall, ATargetWhoseQueueWasNotEmptyIsNotInterruptedAgain) {
-  // CPU 3 has queued a call for CPU 1, and its interrupt is on its way.
-  int first_call = 3;
+TEST_F(R11_SmpCall, ATargetWhoseWordWasNotEmptyIsNotInterruptedAgain) {
+  // CPU 2 has a call pending on CPU 1, in the word that CPU 0 uses, and its interrupt is on its
+  // way.
+  int first_call = 2;
   bool second_done = false;
   recorder.before = [&](const Entry& entry) {
-    if (!is(entry, "send interrupt") || entry.cpu != 3 || second_done) return;
+    if (!is(entry, "send interrupt") || entry.cpu != 2 || second_done) return;
     second_done = true;
     int second_call = 0;
     fixture.as(0, [&] {
@@ -102,50 +105,136 @@ TEST_F(R11_SmpCall, ATargetWhoseQueueWasNotEmptyIsNotInterruptedAgain) {
           mask_of({1}), [](CpuId) { return true; }, note_run, &second_call,
           [&] {
             EXPECT_NEVER("send interrupt", 0);
-            FourCpus::H::cpus[1].pending = true;  // CPU 3's interrupt arrives.
+            FourCpus::H::cpus[1].pending = true;  // CPU 2's interrupt arrives.
           });
     });
   };
-  fixture.as(3, [&] {
+  fixture.as(2, [&] {
     fixture.system.calls.call(
         mask_of({1}), [](CpuId) { return true; }, note_run, &first_call, [] {});
   });
   EXPECT_TRUE(second_done);
   EXPECT_NEVER("order stores", 0);
-  EXPECT_EQ(runs(), (std::vector<std::pair<int, CpuId>>{{3, 1}, {0, 1}})) << "oldest first";
+  EXPECT_EQ(runs(), (std::vector<std::pair<int, CpuId>>{{0, 1}, {2, 1}}));
+}
+
+TEST_F(R11_SmpCall, ATargetOfAnotherWordIsInterruptedAgain) {
+  // CPU 3 has a call pending on CPU 1, in another word: only that word's interrupt is on its way.
+  int first_call = 3;
+  int second_call = 0;
+  fixture.as(3, [&] {
+    fixture.system.calls.call(
+        mask_of({1}), [](CpuId) { return true; }, note_run, &first_call,
+        [&] {
+          FourCpus::H::cpus[1].pending = false;  // It is late.
+          fixture.as(0, [&] {
+            fixture.system.calls.call(
+                mask_of({1}), [](CpuId) { return true; }, note_run, &second_call, [] {});
+          });
+        });
+  });
+  EXPECT_ONCE("send interrupt", 0);
+  EXPECT_EQ(runs(), (std::vector<std::pair<int, CpuId>>{{0, 1}, {3, 1}}))
+      << "both words are served";
+}
+
+TEST_F(R11_SmpCall, AWordThatIsEmptiedBetweenTwoTriesIsInterrupted) {
+  // CPU 2 is answered between the two tries of CPU 0.
+  fixture.pending_word(1, 0).poke(2);
+  unsigned tries = 0;
+  recorder.before = [&](const Entry& entry) {
+    if (is(entry, "push cpu1.pending[0]") && ++tries == 2) {
+      EXPECT_ORDER(last("push cpu1.pending[0]"), std::memory_order_acq_rel);
+      fixture.pending_word(1, 0).poke(0);
+    }
+  };
+  call(fixture, mask_of({1}));
+  EXPECT_EQ(tries, 3u) << "the second finds another value than the first";
+  EXPECT_ONCE("send interrupt", 0);
 }
 
 using M7_SmpCall = SmpCallTest;
 
-TEST_F(M7_SmpCall, ThePushPublishesAndTheTakeAcquires) {
+TEST_F(M7_SmpCall, ThePushPublishesAndTheLookAcquires) {
   call(fixture, mask_of({1}));
-  EXPECT_ORDER("push cpu1.queue", std::memory_order_acq_rel);
-  EXPECT_ORDER("exchange cpu1.queue", std::memory_order_acq_rel);
-  EXPECT_BEFORE("store record 0->1", "push cpu1.queue") << "locked before it is seen";
+  EXPECT_ORDER("push cpu1.pending[0]", std::memory_order_acq_rel);
+  EXPECT_ORDER(first("load cpu1.pending[0]", 1), std::memory_order_acquire);
+}
+
+TEST_F(M7_SmpCall, ACallThatComesWhileTheWordIsServedIsServedBehindIt) {
+  // CPU 2 pushes behind CPU 1's look, and sends no interrupt because the word is in use.
+  int two = 2;
+  bool pushed = false;
+  recorder.before = [&](const Entry& entry) {
+    if (!is(entry, "add cpu1.pending[0]") || entry.cpu != 1 || std::exchange(pushed, true)) return;
+    fixture.system.calls.post_of(2).function = note_run;
+    fixture.system.calls.post_of(2).argument = &two;
+    fixture.pending_word(1, 0).poke(fixture.pending_word(1, 0).peek() | 2);
+  };
+  call(fixture, mask_of({1}));
+  EXPECT_EQ(runs(), (std::vector<std::pair<int, CpuId>>{{7, 1}, {2, 1}}));
+  EXPECT_EQ(fixture.pending_word(1, 0).peek(), 0u);
+}
+
+TEST_F(SmpCallTest, ASenderThatComesAgainIsServedBehindThoseThatWait) {
+  int two = 2;
+  unsigned answers = 0;
+  recorder.before = [&](const Entry& entry) {
+    if (is(entry, "push cpu1.pending[0]")) {  // CPU 2 is there first.
+      fixture.system.calls.post_of(2).function = note_run;
+      fixture.system.calls.post_of(2).argument = &two;
+      fixture.pending_word(1, 0).poke(2);
+      FourCpus::H::cpus[1].pending = true;
+    }
+    // CPU 0 has been answered, and calls again at once.
+    if (is(entry, "load cpu1.pending[0]") && entry.cpu == 1) return;
+    if (!is(entry, "add cpu1.pending[0]") || ++answers != 2) return;
+    fixture.pending_word(1, 0).poke(fixture.pending_word(1, 0).peek() | 1);
+  };
+  call(fixture, mask_of({1}));
+  EXPECT_EQ(runs(), (std::vector<std::pair<int, CpuId>>{{7, 1}, {2, 1}, {7, 1}}));
+}
+
+TEST_F(SmpCallTest, BusySendersOfOneWordKeepNoSenderOfAnotherWaiting) {
+  int two = 2;
+  int three = 3;
+  unsigned answers = 0;
+  recorder.before = [&](const Entry& entry) {
+    if (is(entry, "push cpu1.pending[0]")) {  // CPU 3 waits in the other word.
+      fixture.system.calls.post_of(2).function = note_run;
+      fixture.system.calls.post_of(2).argument = &two;
+      fixture.system.calls.post_of(3).function = note_run;
+      fixture.system.calls.post_of(3).argument = &three;
+      fixture.pending_word(1, 3).poke(2);
+    }
+    if (!is(entry, "add cpu1.pending[0]") || ++answers > 20) return;
+    // CPUs 0 and 2 take turns: whenever one is answered, the other calls again.
+    const std::uint64_t other = runs().back().first == 2 ? 1 : 2;
+    fixture.pending_word(1, 0).poke(fixture.pending_word(1, 0).peek() | other);
+  };
+  call(fixture, mask_of({1}));
+  EXPECT_EQ(runs().size(), 22u);
+  EXPECT_EQ(runs()[1], (std::pair<int, CpuId>{3, 1})) << "one round later at most";
 }
 
 using M8_SmpCall = SmpCallTest;
 
-TEST_F(M8_SmpCall, TheUnlockReleasesAndTheWaitAcquires) {
+TEST_F(M8_SmpCall, TheAnswerReleasesAndTheWaitAcquires) {
   call(fixture, mask_of({1}));
-  const Moment unlock = last("store record 0->1", 1);
-  EXPECT_EQ(entry_at(unlock).value, 0u);
-  EXPECT_ORDER(unlock, std::memory_order_release);
-  EXPECT_BEFORE(last("trace call_run"), unlock) << "after the function";
-  EXPECT_ORDER(last("load record 0->1", 0), std::memory_order_acquire);
+  const Moment answer = last("add cpu1.pending[0]", 1);
+  EXPECT_ORDER(answer, std::memory_order_release);
+  EXPECT_BEFORE(last("trace call_run"), answer) << "after the function";
+  EXPECT_ORDER(last("load cpu1.pending[0]", 0), std::memory_order_acquire);
 }
 
-TEST_F(SmpCallTest, TheRecordIsNotReadAfterTheUnlock) {
-  // From the unlock on the sender may use the record again, so the target must know the next one.
+TEST_F(SmpCallTest, ThePostIsNotReadAfterTheAnswer) {
+  // From the answer on the sender may use its post again.
   int one = 1;
   int two = 2;
   const auto always = [](CpuId) { return true; };
   recorder.before = [&](const Entry& entry) {
-    if (!is(entry, "store record 0->1") || entry.cpu != 1) return;
-    for (const auto& [word, name] : recorder.names) {
-      if (name != "record 0->1") continue;
-      auto* locked = static_cast<RecordedWord<std::uint32_t>*>(const_cast<void*>(word));
-      reinterpret_cast<CallData<FourCpus::H>*>(locked)->next = nullptr;
+    if (is(entry, "add cpu1.pending[0]") && entry.cpu == 1 && !runs().empty()) {
+      fixture.system.calls.post_of(static_cast<CpuId>(runs().back().first == 1 ? 0 : 2)) = {};
     }
   };
   fixture.system.calls.call(mask_of({1}), always, note_run, &one, [&] {
@@ -174,18 +263,29 @@ TEST_F(R12_SmpCall, NeedsInterruptsOnAndNoHandler) {
   EXPECT_EQ(refused_by([&] { call(fixture, mask_of({1})); }), Rule::r12);
 }
 
-TEST_F(R12_SmpCall, TheQueueRunsWithInterruptsOff) {
+TEST_F(R12_SmpCall, PendingCallsRunWithInterruptsOff) {
   EXPECT_EQ(refused_by([&] { handle_call_function_interrupt(fixture.system); }), Rule::r12);
 }
 
 using R10_SmpCall = SmpCallTest;
 
-TEST_F(R10_SmpCall, EachPairOfSenderAndTargetHasItsOwnRecord) {
+TEST_F(R10_SmpCall, EachSenderHasItsOwnPostAndBit) {
   for (const CpuId sender : {0U, 2U}) {
     fixture.as(sender, [&] { call(fixture, mask_of({1, 3})); });
   }
-  for (const char* record : {"record 0->1", "record 0->3", "record 2->1", "record 2->3"}) {
-    EXPECT_COUNT(2, std::string("store ") + record) << record;
+  EXPECT_EQ(values("push cpu1.pending[0]"), (std::vector<std::uint64_t>{1, 2}));
+  EXPECT_EQ(values("push cpu3.pending[0]"), (std::vector<std::uint64_t>{1, 2}));
+}
+
+TEST(Pending, EachSenderHasItsOwnBitOfManyWords) {
+  using Many = PendingSenders<RecordingHal<130>>;
+  static_assert(Many::kWords == 8 && PendingSenders<RecordingHal<1>>::kWords == 1);
+  std::set<std::pair<CpuId, std::uint64_t>> bits;
+  for (CpuId sender = 0; sender < 130; ++sender) {
+    const std::uint64_t bit = Many::bit_of(sender);
+    EXPECT_EQ(bit & Many::kClosed, 0u);
+    EXPECT_TRUE(bits.emplace(sender % Many::kWords, bit).second) << sender;
+    EXPECT_EQ(Many::first_of(bit, sender % Many::kWords), sender);
   }
 }
 

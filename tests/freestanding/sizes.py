@@ -19,12 +19,12 @@ from tests.freestanding import matrix_test as matrix
 SOURCE = f"{matrix.HERE}/stack.cc"
 LEVELS = ["-O0", "-Og", "-Os", "-O2"]
 ENTRIES = ["flush", "freed_tables", "kernel_range", "retire", "switch", "interrupt", "to_user", "bring_up"]
-CPUS = [8, 16, 64, 128]
+CPUS = [8, 16, 64, 256, 1024]
 
 # What runs on other CPUs when they are called, and what calls it. This HAL has no backends, whose operations are the
 # other calls through pointers.
 _BY_POINTER = re.compile(r"14run_flush_call|_FUN|__invoke")
-_CALLERS_BY_POINTER = re.compile(r"8run_list|9run_queue|11run_pending|handle_call_function_interrupt|stack_interrupt")
+_CALLERS_BY_POINTER = re.compile(r"9run_round|11run_pending|handle_call_function_interrupt|stack_interrupt")
 
 _FUNCTION = re.compile(r"[0-9a-f]+ <(.+)>:")
 _CALL = re.compile(r"\b(call|jmp)q?\s+(?:0x)?[0-9a-f]+ <([^+>]+)>")

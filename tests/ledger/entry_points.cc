@@ -257,9 +257,11 @@ void name_lines(World& world) {
   system.global_asids.visit_shared(under(""));
   for (CpuState<H>& cpu : system.cpus) {
     name_object(cpu.shared.is_lazy, "cpu.is_lazy");
-    if constexpr (requires { cpu.request; }) name_object(cpu.request, "cpu.request");
     name_object(cpu.own, "cpu.own", /*numbered=*/true);
     name_object(cpu, "cpu");
+  }
+  for (CpuId cpu = 0; cpu < H::kMaxCpus; ++cpu) {
+    name_object(system.calls.post_of(cpu), "call_post");
   }
   name_object(system.calls, "calls");
   name_object(system.config, "config");

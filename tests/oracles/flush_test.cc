@@ -39,7 +39,7 @@ TEST(O11, FiresWhenTheRecordedGenerationWasReadAfterTheFlush) {
 
 TEST(O15, FiresWhenAFlushReturnsBeforeEveryCallHasRun) {
   OracleFixture fixture;
-  fixture.after(TraceKind::call_queued, 0, [&] { fixture.unlock_record(0, 1); });
+  fixture.after(TraceKind::call_queued, 0, [&] { fixture.answer_for(0, 1); });
   fixture.expect("O15 a flush returns before every call has run", flush_of_two());
 }
 
@@ -89,8 +89,8 @@ TEST(O15, FiresWhenTheLocalPartRunsTwice) {
   // The request is also queued for the initiator, as a predicate that forgets "self" would do.
   fixture.after(TraceKind::handler_end, 0, [&] {
     if (++runs != 1) return;
-    fixture.oracles.on_trace(
-        0, {.kind = TraceKind::handler_begin, .request = &fixture.system().cpus[0].request});
+    fixture.oracles.on_trace(0, {.kind = TraceKind::handler_begin,
+                                 .request = &fixture.system().calls.post_of(0).request});
   });
   fixture.expect("O15 the local part of a flush runs twice", flush_of_two());
 }
@@ -108,7 +108,8 @@ TEST(O16, FiresWhenAPublishedRequestChanges) {
   };
   for (const auto& change : changes) {
     OracleFixture fixture;
-    fixture.after(TraceKind::flush_send, 0, [&] { change(fixture.system().cpus[0].request); });
+    fixture.after(TraceKind::flush_send, 0,
+                  [&] { change(fixture.system().calls.post_of(0).request); });
     fixture.expect("O16 a request changed while targets could read it", flush_of_two());
   }
 }
@@ -211,7 +212,7 @@ TEST(O19, FiresWhenACpuWithoutACallIsInterrupted) {
 TEST(O19, FiresWhenEverythingIsFlushedWherePagesWereEnough) {
   OracleFixture fixture;
   VirtAddr end = 0;
-  auto& request = fixture.system().cpus[0].request;
+  auto& request = fixture.system().calls.post_of(0).request;
   fixture.after(TraceKind::handler_begin, 1, [&] { end = std::exchange(request.end, kFlushAll); });
   fixture.before(TraceKind::handler_end, 1, [&] { request.end = end; });
   fixture.expect("O19 a full flush where a partial one was enough", flush_of_two());

@@ -211,11 +211,13 @@ void OracleFixture::hide_loaded(CpuId cpu) {
   system().cpus[cpu].own.loaded_mm.poke(&system().kernel_mm);
 }
 
-void OracleFixture::unlock_record(CpuId sender, CpuId target) {
+void OracleFixture::answer_for(CpuId sender, CpuId target) {
+  using Pending = PendingSenders<HostHal>;
   CpuId index = 0;
   system().calls.visit_shared([&](const char* name, auto& word) {
-    if (std::strcmp(name, "call_locked") != 0) return;
-    if (index++ == (sender * HostHal::kMaxCpus) + target) word.poke({});
+    if (std::strcmp(name, "call_pending") != 0) return;
+    if (index++ != (target * Pending::kWords) + (sender % Pending::kWords)) return;
+    word.poke(word.peek() & ~Pending::bit_of(sender));
   });
 }
 

@@ -92,8 +92,8 @@ class OracleFixture final : public host::Observer {
   void hide_loaded(CpuId cpu);
   /// The lock of the page table that maps the small page.
   SimMemory::Word& table_lock(unsigned mm, unsigned page);
-  /// Unlocks the call data from `sender` to `target`.
-  void unlock_record(CpuId sender, CpuId target);
+  /// Answers the call of `sender` to `target`.
+  void answer_for(CpuId sender, CpuId target);
   /// The entry that maps the page, as it is in memory now, or 0.
   std::uint64_t entry_of(unsigned mm, unsigned page);
   /// Whether `cpu` has a translation of the small page that memory does not justify.

@@ -295,9 +295,9 @@ TEST(O5, FiresForALazyCpuThatWasNotReached) {
   OracleFixture fixture;
   // As if the flush did not say that it frees tables.
   fixture.after(TraceKind::flush_send, 0,
-                [&] { fixture.system().cpus[0].request.frees_tables = false; });
+                [&] { fixture.system().calls.post_of(0).request.frees_tables = false; });
   fixture.before(TraceKind::flush_end, 0,
-                 [&] { fixture.system().cpus[0].request.frees_tables = true; });
+                 [&] { fixture.system().calls.post_of(0).request.frees_tables = true; });
   fixture.expect(
       "O5 a flush for freed tables returns while a CPU can walk one",
       {{await(1), op("free_table mm=0 page=0")}, {op("read page=1"), op("idle"), go(1)}});

@@ -65,7 +65,7 @@ void NeedlessChecker::on_ipi(CpuId cpu, const host::HostCpuMask& targets) {
     if (to_interrupt_[cpu].test(target)) return;
     truth.fail(Oracle::o19, "a CPU is interrupted without a call for it",
                cpu_name(target) + " has no call of " + cpu_name(cpu) +
-                   ", or its queue was not empty and its interrupt is on its way.",
+                   ", or its word was in use and that interrupt is on its way.",
                {}, truth.event(cpu, "sends the interrupt"));
   });
   to_interrupt_[cpu] = {};

@@ -39,7 +39,7 @@ class NeedlessChecker {
   const RequestChecker& requests_;
   host::HostCpuMask flushing_;                            // threads whose flush is on its way
   std::array<host::HostCpuMask, kMaxCpus> in_mask_;       // ... members since each began
-  std::array<host::HostCpuMask, kMaxCpus> to_interrupt_;  // queues were empty, interrupts to come
+  std::array<host::HostCpuMask, kMaxCpus> to_interrupt_;  // words were empty, interrupts to come
 };
 
 }  // namespace shootdown::fuzz

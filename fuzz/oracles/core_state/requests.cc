@@ -1,7 +1,6 @@
 #include "fuzz/oracles/core_state/requests.h"
 
 #include <cstring>
-#include <type_traits>
 
 #include "fuzz/oracles/core_state/checksum.h"
 #include "fuzz/oracles/reports/names.h"
@@ -131,20 +130,18 @@ void RequestChecker::refine(host::Report& report) const {
   report.kind = kind_of(Oracle::o18);
   // There a CPU may be on its way to the interrupt for what it has queued.
   if (report.title == host::kWaitsWithInterruptsOff) return;
+  using Pending = PendingSenders<HostHal>;
   unsigned index = 0;
-  auto& calls = core_.system().calls;
-  calls.visit_shared([&](const char* name, auto& word) {
-    if (std::strcmp(name, "call_queue") != 0) return;
-    const CpuId id = index++;
+  core_.system().calls.visit_shared([&](const char* name, auto& word) {
+    if (std::strcmp(name, "call_pending") != 0) return;
+    const CpuId id = index++ / Pending::kWords;
     if (id >= core_.machine().cpu_count()) return;
     const host::HostCpu& cpu = core_.machine().cpu(id);
-    if constexpr (std::is_pointer_v<decltype(word.peek())>) {
-      if (!calls.is_work(word.peek())) return;
-    }
+    if ((word.peek() & ~Pending::kClosed) == 0) return;
     if (!cpu.interrupts_enabled || cpu.call_pending) return;
     report.kind = kind_of(Oracle::o17);
     report.title = "a queued call is forgotten";
-    report.detail += cpu_name(id) + " has a call in its queue, and no interrupt will tell it.";
+    report.detail += cpu_name(id) + " has a call pending, and no interrupt will tell it.";
   });
 }
 

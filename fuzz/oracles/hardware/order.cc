@@ -14,7 +14,7 @@ void OrderChecker::start() {
 void OrderChecker::on_call_run(CpuId cpu, CpuId sender) {
   if (!truth_.machine().memory().compiler_reordering().knows(cpu, sender,
                                                              cpu_[sender].queued[cpu])) {
-    report("a call runs before its record is visible (M7)",
+    report("a call runs before its post is visible (M7)",
            "Nothing orders what " + cpu_name(sender) + " wrote before what " + cpu_name(cpu) +
                " reads.",
            sender, cpu);

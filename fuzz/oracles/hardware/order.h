@@ -20,7 +20,7 @@ class OrderChecker {
   /// Something happens on the CPU that later events may be ordered behind.
   void on_event(CpuId cpu) { cpu_[cpu].last_event = now(cpu); }
   void on_table_write(CpuId cpu) { cpu_[cpu].last_event = cpu_[cpu].last_change = now(cpu); }
-  /// What came before the push: the record's plain fields, the request, the generation.
+  /// What came before the push: the post, the request in it, the generation.
   void on_call_queued(CpuId cpu, CpuId target) { cpu_[cpu].queued[target] = cpu_[cpu].last_event; }
   void on_call_run(CpuId cpu, CpuId sender);
   /// `cpu` has done what the flush of `initiator` asks of it.

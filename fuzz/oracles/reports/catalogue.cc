@@ -135,7 +135,7 @@ const std::array<CatalogueEntry, kOracles> kCatalogue{{
                          "(M6, M7, M8, M14)"},
      .fires =
          "by the C++ memory model, nothing orders a handover: a generation and the changes that it "
-         "stands for (M6), a call and its record (M7), an answer and the flush's return, a page's "
+         "stands for (M6), a call and its post (M7), an answer and the flush's return, a page's "
          "last use and its release (M8), a global ASID and its transition (M14). With "
          "`compiler_reordering` only"},
 }};

@@ -92,7 +92,7 @@ void test_cpu_parked_with_a_call(Report& report) {
     deaf.store(true, std::memory_order_release);
     wait_until([&] { return mm.core.tlb_gen.load(std::memory_order_acquire) != before; },
                "a flush to begin");
-    // In this time the flusher queues its call, whose interrupt this CPU does not take.
+    // In this time the flusher pushes its call, whose interrupt this CPU does not take.
     for (int pauses = 0; pauses < 2000; ++pauses) x86::pause();
     take_cpu_offline(tlb);
     offline.store(true, std::memory_order_release);

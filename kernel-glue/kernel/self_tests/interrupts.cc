@@ -1,6 +1,7 @@
 // The SMP function call without any flush: each function runs exactly once, on the right CPU, in
 // interrupt context with interrupts off; and no CPU deadlocks when every CPU calls all others.
 #include <array>
+#include <utility>
 
 #include "kernel-glue/kernel/self_tests/self_tests.h"
 #include "kernel-glue/kernel/self_tests/support.h"
@@ -15,8 +16,9 @@ constexpr std::uint64_t kCalls = 100;
 class Tally {
  public:
   /// The remote function.
-  static void receive(void* tally, Acknowledgement<Hal>& /*acknowledgement*/) {
-    static_cast<Tally*>(tally)->receive_here();
+  static Answered receive(const CallPost<Hal>& post, Acknowledgement<Hal> acknowledgement) {
+    static_cast<Tally*>(post.argument)->receive_here();
+    return std::move(acknowledgement).give();
   }
 
   [[nodiscard]] std::uint64_t count(CpuId cpu) const {

@@ -38,7 +38,7 @@ constexpr auto kTests = std::to_array<Test>({
     {"CR4 and its shadow", test_cr4_shadow},
     {"page flush while CR4 has no PCIDs", test_no_pcids_yet},
     {"CPU parked and back", test_cpu_parked, 2},
-    {"CPU parked with a call in its queue", test_cpu_parked_with_a_call, 2},
+    {"CPU parked with a call pending", test_cpu_parked_with_a_call, 2},
     {"CPU reset and started again", test_cpu_restarted, 2},
     {"page moved while cached", test_page_moved, 2},
     {"page copied while cached", test_page_copied, 2},

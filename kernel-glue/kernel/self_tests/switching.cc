@@ -1,5 +1,7 @@
 // Leaving an mm, visiting a temporary one, and NMIs that ask in the middle of it all whether user
 // addresses mean what the running task thinks.
+#include <utility>
+
 #include "kernel-glue/kernel/interrupts.h"
 #include "kernel-glue/kernel/self_tests/self_tests.h"
 #include "kernel-glue/kernel/self_tests/support.h"
@@ -77,13 +79,14 @@ struct Interrupted {
   bool came{false};
   bool in_the_window{false};
 
-  static void look(void* argument, Acknowledgement<Hal>& /*acknowledgement*/) {
-    auto& found = *static_cast<Interrupted*>(argument);
+  static Answered look(const CallPost<Hal>& post, Acknowledgement<Hal> acknowledgement) {
+    auto& found = *static_cast<Interrupted*>(post.argument);
     const auto& own = tlb.self().own;
     const Mm* loaded = own.loaded_mm.owner_load();
     found.came = true;
     found.in_the_window =
         loaded == nullptr || x86::read_cr3() != cr3_value(tlb, *loaded, own.loaded_asid);
+    return std::move(acknowledgement).give();
   }
 };
 
