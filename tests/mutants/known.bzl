@@ -7,10 +7,14 @@ MUTANTS = {
     "c06a_switch_reads_relaxed": (1000, 0),
     "c07_push_relaxed": (1000, 0),
     "c07a_take_relaxed": (1000, 0),
+    "c07d_late_push_relaxed": (5000, 0),
+    "c07e_closing_acquires_nothing": (5000, 0),
     "c08_answer_relaxed": (1000, 0),
     "c08a_wait_relaxed": (1000, 0),
     "c08b_lazy_entry_relaxed": (100000, 0),
     "c08c_closed_queue_relaxed": (0, 0),
+    "c08e_closing_releases_nothing": (0, 0),
+    "c08d_opened_word_relaxed": (10000, 0),
     "c14_asid_published_relaxed": (100000, 0),
     "c14a_asid_read_relaxed": (100000, 0),
     "m01_lazy_skipped_on_freed_tables": (200000, 0),
@@ -98,7 +102,7 @@ MUTANTS = {
     "o06_range_starts_late": (10000, 0),
     "o07_top_page_missed": (10000, 0),
     "o66_batch_broadcasts_the_last_asid": (4000, 0),
-    "o67_global_flag_read_before_the_mm": (90000, 0),
+    "o67_global_flag_read_before_the_mm": (300000, 0),
     "o68_walker_without_fence": (60000, 0),
     "o80_hub_closed_behind_its_last_message": (120000, 0),
     "o20_user_pcid_keeps_entry_pages": (15000, 0),
@@ -135,6 +139,12 @@ MUTANTS = {
     "o92_large_page_gets_every_right": (50000, 0),
     "o93_moved_page_is_never_copied": (150000, 0),
     "o94_region_of_an_earlier_look": (0, 0),
+    "o95_word_taken_whole": (5000, 0),
+    "o96_offline_words_stay_open": (50000, 0),
+    "o97_waits_for_the_interrupted_only": (1000, 0),
+    "o98_one_word_is_served": (1000, 0),
+    "o99_late_senders_forgotten": (10000, 0),
+    "o99a_emptied_between_two_tries": (50000, 0),
 }
 
 # How the random search looks for the rarest. Their windows are one or two operations long: with schedules
@@ -337,6 +347,7 @@ UNIT_MUTANTS = {
     "m37_invpcid_before_pcide": "R9.InvpcidIsNotUsedWhileThisCpusCr4HasNoPcids",
     "m39_cr4_with_interrupts_on": "M15_Cr4.RegisterAndShadowChangeTogetherWithInterruptsOff",
     "o04_last_flush_trusts_the_loaded_mm": "BroadcastTest.RetiringWaitsForACpuThatIsAboutToLeaveTheMask",
+    "o96a_mask_left_last": "Offline.TheCpuLeavesTheMaskBeforeItClosesTheFirstWord",
     "o31_marks_come_round": "BatchTest.AdditionsThatNobodySettlesDoNotComeRoundToNothingPending",
 }
 

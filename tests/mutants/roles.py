@@ -66,7 +66,7 @@ VERBS = {
     "leaves lazy mode": r"^== resume\b",
     "goes offline|has gone offline": _operation("offline"),
     "sends": r"^send interrupt",
-    "queues": r"^compare-exchange cpu\d+\.queue = ",
+    "queues": r"^compare-exchange cpu\d+\.pending\[\d+\] = ",
     "grants": r"^modify \w+_available = ",
     "increments": r"^modify \w+\.tlb_gen = ",
     "issues INVLPGB": r"^invlpgb ",
