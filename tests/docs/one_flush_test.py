@@ -56,7 +56,7 @@ def wrong_rules(steps: list[Step], protocol: str, root: Path) -> list[str]:
 
 
 def operations(report: str) -> list[tuple[int, str]]:
-    """(CPU, operation) of each line of a report's interleaving."""
+    """(CPU, operation) of each row of a report's interleaving. A line without a step goes on with the row above."""
     lines = report.split("INTERLEAVING")[1].splitlines()[1:]
     head = lines[0]
     edges = [head.index(name) for name in ["cpu0", "cpu1", "cpu2", "where"]]
@@ -66,7 +66,8 @@ def operations(report: str) -> list[tuple[int, str]]:
             break
         for cpu in range(3):
             if text := line[edges[cpu]:edges[cpu + 1]].strip():
-                found.append((cpu, text))
+                goes_on = not line[:edges[0]].strip() and found and found[-1][0] == cpu
+                found.append((cpu, f"{found.pop()[1]} {text}" if goes_on else text))
     return found
 
 
