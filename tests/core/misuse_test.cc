@@ -211,6 +211,15 @@ TEST(Misuse, ACpuGoesInTheMiddleOfAFlush) {
             "R10: a CPU goes offline in the middle of a flush");
 }
 
+TEST(Misuse, ABackendHandsOnACopyOfTheRequest) {
+  // Targets run what is in the post of the initiator, so a copy would be ignored.
+  TwoCpus fixture;
+  fixture.run_mm_on({0, 1});
+  FlushRequest<H> copy{.mm = &fixture.mm, .start = 0x1000, .end = 0x2000, .initiator = 0};
+  EXPECT_EQ(refusal_of([&] { native_flush_multi(fixture.system, fixture.mm.cpus.read(), copy); }),
+            "R10: a flush of a request that is not in its initiator's post");
+}
+
 TEST(Misuse, NothingIsLeftOfACpusEarlierLife) {
   TwoCpus fixture({.isolation = {.enabled = true}});
   fixture.with_interrupts_off(1, [&] { take_cpu_offline(fixture.system); });

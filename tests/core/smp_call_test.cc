@@ -246,9 +246,9 @@ TEST_F(SmpCallTest, ThePostIsNotReadAfterTheAnswer) {
   int two = 2;
   const auto always = [](CpuId) { return true; };
   recorder.before = [&](const Entry& entry) {
-    if (is(entry, "add cpu1.pending[0]") && entry.cpu == 1 && !runs().empty()) {
-      fixture.system.calls.post_of(static_cast<CpuId>(runs().back().first == 1 ? 0 : 2)) = {};
-    }
+    if (!is(entry, "add cpu1.pending[0]")) return;
+    const bool of_cpu0 = entry.value == std::uint64_t{0} - 1;
+    fixture.system.calls.post_of(of_cpu0 ? 0 : 2) = {};
   };
   fixture.system.calls.call(mask_of({1}), always, note_run, &one, [&] {
     fixture.as(2, [&] {
@@ -288,6 +288,15 @@ TEST_F(R10_SmpCall, EachSenderHasItsOwnPostAndBit) {
   }
   EXPECT_EQ(values("push cpu1.pending[0]"), (std::vector<std::uint64_t>{1, 2}));
   EXPECT_EQ(values("push cpu3.pending[0]"), (std::vector<std::uint64_t>{1, 2}));
+}
+
+TEST(Pending, NoMachineHasASenderWhoseBitIsTheClosedOne) {
+  for (CpuId cpus = 1; cpus <= 4096; ++cpus) {
+    const CpuId words = internal::pending_words(cpus);
+    EXPECT_EQ(words & (words - 1), 0u) << cpus << " CPUs: each push divides by it";
+    EXPECT_LT((cpus - 1) / words, 63u) << cpus << " CPUs";
+    EXPECT_LE((cpus - 1) / words, cpus <= 64 ? 7u : 31u) << cpus << " CPUs";
+  }
 }
 
 TEST(Pending, EachSenderHasItsOwnBitOfManyWords) {

@@ -297,6 +297,8 @@ TEST(BringUp, GoesOnlineLoadsTheKernelInAsid0AndEmptiesEverything) {
   EXPECT_BEFORE("or online", "invpcid everything")
       << "a CPU that frees kernel mappings from now on reaches it; the flush covers the rest";
   EXPECT_BEFORE("store cpu0.pending[1]", "or online") << "a CPU that sees it online may push";
+  EXPECT_ORDER("store cpu0.pending[0]", std::memory_order_release);
+  EXPECT_ORDER("store cpu0.pending[1]", std::memory_order_release);
   EXPECT_TRUE(fixture.system.calls.online().test(0));
 }
 

@@ -83,6 +83,26 @@ TEST_F(DirectoryTest, TellsWhichLinesTwoCpusContendFor) {
   EXPECT_TRUE(lines.between(1, 2).empty());
 }
 
+TEST_F(DirectoryTest, ALineThatIsSharedComesFromNoCpuInParticular) {
+  write(0);
+  read(1);
+  lines.start();
+  read(2);
+  EXPECT_EQ(moves(), 1u);
+  EXPECT_TRUE(lines.between(0, 2).empty()) << "the writer has it no longer for itself";
+}
+
+TEST_F(DirectoryTest, EachCountBeginsAnew) {
+  lines.start();
+  write(0);
+  write(1);
+  EXPECT_EQ(lines.between(0, 1).at("words"), 1u);
+  lines.start();
+  write(1);
+  EXPECT_EQ(moves(), 0u);
+  EXPECT_TRUE(lines.between(0, 1).empty());
+}
+
 TEST_F(DirectoryTest, IgnoresWhatHasNoNameAndWhatIsNotCounted) {
   std::uint64_t other = 0;
   write(0);

@@ -255,7 +255,8 @@ def joint_programs(patches):
         ],
         alwayslink = True,
         # A function that is always inlined brings the bodies of all mutants to each of its callers, and those to
-        # theirs: without this the compiler needs 7 GB for one source.
+        # theirs: without this the compiler needs 7 GB for one source. The second is for what core/macros_begin.inc
+        # puts aside, the first for headers that are included alone.
         defines = [
             "always_inline=unused",
             "SHOOTDOWN_NO_ALWAYS_INLINE",
