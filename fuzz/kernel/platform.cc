@@ -35,6 +35,7 @@ vm::Pte SimEntry::load(std::memory_order /*order*/, Site where) const {
   const host::ModelScope scope;
   Machine& machine = memory_.machine_;
   machine.scheduler().visible();
+  machine.memory().complete_fence(machine.running());
   // Before the word is touched: released memory is poisoned.
   memory_.events_.on_software_walk(word_);
   machine.stop_if_failed();
@@ -47,8 +48,11 @@ vm::Pte SimEntry::load(std::memory_order /*order*/, Site where) const {
 
 vm::Pte SimEntry::peek() const {
   const host::ModelScope scope;
+  host::SharedMemory& memory = memory_.machine_.memory();
+  // No choice point, but a load: it waits for the fence before it as each other load does.
+  memory.complete_fence(memory_.machine_.running());
   if (!memory_.expect_table(word_, "reads an entry")) return 0;
-  return memory_.machine_.memory().seen_by(memory_.machine_.running(), word_);
+  return memory.seen_by(memory_.machine_.running(), word_);
 }
 
 void SimEntry::store(vm::Pte value, std::memory_order order, Site where) {

@@ -61,8 +61,8 @@ void Device::cache_page(unsigned context, VirtAddr address) {
                  .global = false,  // contexts share nothing
                  .rights = found.rights,
                  .dirty = found.dirty,
-                 .from = {.step = machine_.step(), .speculative = true}};
-  if (machine_.observer() != nullptr) machine_.observer()->on_fill(kDevice, address, entry.from);
+                 .from = found.from};
+  entry.from.speculative = true;
   tlb_.entries.insert(entry);
 }
 

@@ -217,12 +217,12 @@ TlbEntry* Translation::fill(HostCpu& cpu, VirtAddr address, const PageAccess& wh
                  .global = walk.global && (cpu.cr4 & kCr4GlobalPages) != 0,
                  .rights = walk.rights,
                  .dirty = walk.dirty,
-                 .from = {.step = machine_.step(), .speculative = speculative}};
+                 .from = walk.from};
+  entry.from.speculative = speculative;
   for (const TlbEntry& old : cpu.tlb.entries) {
     if (old.shift == walk.shift || (old.pcid != pcid && !old.global)) continue;
     if (old.overlaps(entry)) report_two_sizes(cpu.id);
   }
-  if (observer != nullptr) observer->on_fill(cpu.id, address, entry.from);
   TlbEntry& cached = cpu.tlb.fill(entry, address);
   Recorder& recorder = machine_.recorder();
   if (recorder.has_timeline() && speculative) {

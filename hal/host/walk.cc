@@ -58,7 +58,12 @@ WalkResult finish(Walk& walk, std::uint64_t& entry, unsigned level) {
                     .rights = walk.at.rights.and_of(entry),
                     .global = (entry & kPteGlobal) != 0,
                     .shift = shift_of_level(level),
-                    .frame = FramePool::frame_at(entry)};
+                    .frame = FramePool::frame_at(entry),
+                    .from = {.step = walk.machine.step()}};
+  // Before the bits are set: an entry that changes meanwhile makes the translation an old one.
+  if (walk.observer != nullptr) {
+    walk.observer->on_fill(walk.walker.id, walk.purpose.address, result.from);
+  }
   const PageAccess& access = walk.purpose.access;
   const bool dirties = access.write && result.rights.permit(access);
   const std::uint64_t seen = set(walk, entry, kPteAccessed | (dirties ? kPteDirty : 0));
@@ -116,6 +121,10 @@ WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose
     const bool is_leaf = maps_page(entry, level);
     if (is_leaf && purpose.stop > 1) return {};
     if (!is_leaf && (entry & kPtePresent) == 0) return {};
+    if (!is_leaf && !is_stamped && observer != nullptr) {
+      observer->on_fill(walker.id, purpose.address, at.from);
+    }
+    is_stamped = true;
     const WalkResult result = is_leaf ? finish(walk, entry, level) : WalkResult{};
     const std::uint64_t seen = is_leaf ? 0 : set(walk, entry, kPteAccessed);
     if (walk.is_overtaken) return walk_tables(machine, walker, purpose, observer);
@@ -127,10 +136,6 @@ WalkResult walk_tables(Machine& machine, const Walker& walker, const WalkPurpose
     at.life = frames.info(at.table).life;
     at.shift = shift_of_level(level);
     at.prefix = purpose.address >> at.shift;
-    if (!is_stamped && observer != nullptr) {
-      observer->on_fill(walker.id, purpose.address, at.from);
-    }
-    is_stamped = true;
     machine.record_access(
         walker.id == kDevice ? place(LocationKind::device) : place(LocationKind::tables, walker.id),
         true);

@@ -15,6 +15,7 @@ struct WalkResult {
   bool dirty{false};
   std::uint8_t shift{kPageShift};
   std::uint32_t frame{0};
+  Provenance from;  // as of the moment at which the walker has read the entry
 };
 
 /// The walker: a CPU's or the device's.

@@ -2,6 +2,8 @@
 // older entry that comes back, EFER.TCE.
 #include <gtest/gtest.h>
 
+#include <vector>
+
 #include "tests/host/two_mm_fixture.h"
 
 namespace shootdown::host {
@@ -54,6 +56,47 @@ TEST(Latitude, ADirtyBitComesInNoEntryThatMapsSomethingElse) {
   bool stored = true;
   EXPECT_EQ(stored_while(/*races=*/true, 0, &stored), 0U);
   EXPECT_FALSE(stored);
+}
+
+/// Remembers what an entry held whenever a walker told how old its translation is.
+struct StampWatcher final : SilentObserver {
+  void on_fill(CpuId /*cpu*/, VirtAddr /*address*/, Provenance& /*from*/) override {
+    if (entry != nullptr) held.push_back(*entry);
+  }
+  const std::uint64_t* entry{nullptr};
+  std::vector<std::uint64_t> held;
+};
+
+/// What the entries of `level` held when the walker of a store told its age; CPU 1 clears the
+/// entry's right to write before the walker sets its bits.
+std::vector<std::uint64_t> held_at_stamps(const Setup& setup, unsigned level) {
+  StampWatcher watcher;
+  Setup with_watcher = setup;
+  with_watcher.hardware.cpus = 2;
+  with_watcher.observer = &watcher;
+  TwoMmFixture mms(with_watcher);
+  mms.tables.map(kPage, Tables::kLeaf);
+  for (unsigned at = level + 1; at <= 4; ++at) mms.tables.entry(kPage, at) |= kPteAccessed;
+  std::uint64_t* entry = &mms.tables.entry(kPage, level);
+  watcher.entry = entry;
+  MachineFixture& fixture = mms.fixture;
+  fixture.machine().cpu(0).cr3 = mms.tables.cr3(kFirst);
+  fixture.at(2, EventKind::preempt, 1);
+  fixture.on(0, [&] { mms.write(kPage); });
+  fixture.on(1, [&] { fixture.machine().memory().clear_bits(entry, kPteWritable); });
+  EXPECT_FALSE(fixture.run().failed());
+  EXPECT_EQ(*entry & kPteWritable, 0U);
+  return watcher.held;
+}
+
+TEST(Latitude, ATranslationIsAsOldAsTheReadOfItsEntry) {
+  // The last stamp is the leaf's, the first one that of the pointers to tables.
+  const auto leaf = held_at_stamps({.hardware = {.dirty_races = true}}, 1);
+  ASSERT_FALSE(leaf.empty());
+  EXPECT_NE(leaf.back() & kPteWritable, 0U) << "the entry has changed since it was read";
+  const auto pointer = held_at_stamps({.errata = {.walker_is_late = true}}, 4);
+  ASSERT_FALSE(pointer.empty());
+  EXPECT_NE(pointer.front() & kPteWritable, 0U) << "the entry has changed since it was read";
 }
 
 TEST(Latitude, AStoreThroughAReadOnlyEntryFaultsOnce) {
