@@ -3,8 +3,8 @@
 //
 // Words have the size that they have on x86-64, so that what shares a cache line there shares it
 // here. Only stores that are visible at once are modelled. The access to a word is compiled into
-// the caller, where directory.h sees it as it sees every other access. This header knows nothing of
-// hal/host, whose own accesses are no part of any count.
+// the caller, where the directory sees it as it sees every other access. This header knows nothing
+// of hal/host, whose own accesses are no part of any count.
 #pragma once
 
 #include <array>

@@ -10,7 +10,6 @@
 #include "core/broadcast.h"
 #include "core/shootdown.h"
 #include "tests/ledger/counting_hal.h"
-#include "tests/ledger/directory.h"
 #include "tests/ledger/machine.h"
 
 namespace shootdown::ledger {

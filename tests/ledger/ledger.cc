@@ -5,7 +5,6 @@
 #include <map>
 #include <string>
 
-#include "tests/ledger/directory.h"
 #include "tests/ledger/entry_points.h"
 #include "tests/ledger/machine.h"
 
@@ -139,7 +138,7 @@ bool print_bars() {
   }
   all_ran &= count(kFlush, with_cpus(1), Schedule::to_completion);
   std::string names;
-  for (const std::string& name : directory().used()) names += " " + name;
+  for (const auto& [name, lines] : directory().used()) names += " " + name;
   std::printf("%s, lines used (bar: none of a call):%s\n", key_of(kFlush, with_cpus(1)).c_str(),
               names.c_str());
   return all_ran;

@@ -1,10 +1,12 @@
 #include "tests/ledger/machine.h"
 
+#include <cstddef>
 #include <memory>
 
 #include "hal/host/hal.h"
 #include "hal/host/machine.h"
-#include "tests/ledger/directory.h"
+#include "hal/timed/accesses.h"
+#include "hal/timed/directory.h"
 
 namespace shootdown::ledger {
 namespace {
@@ -12,7 +14,6 @@ namespace {
 using host::current_machine;
 using host::HostHal;
 
-bool running = false;
 bool counting = false;
 Counted result;
 
@@ -20,6 +21,13 @@ Executed& mine() {
   static Executed ignored;
   return counting ? result.executed[current_machine->running().id] : ignored;
 }
+
+/// What entry_points.cc reads and writes, while there is a CPU that does it.
+class ToDirectory final : public timed::AccessListener {
+  void access(const void* address, std::size_t bytes, bool write) override {
+    directory().access(CountingHal::this_cpu(), address, bytes, write);
+  }
+};
 
 /// Each visible operation is followed by one of the next CPU.
 class InTurns final : public host::ScheduleSource {
@@ -61,9 +69,10 @@ std::string run_machine(CpuId cpus, const Programs& programs, Schedule schedule)
                     .argument = programs.argument},
        .exploration = {.step_limit = kMostSteps,
                        .schedule = schedule == Schedule::in_turns ? &in_turns : nullptr}});
-  running = true;
+  ToDirectory listener;
+  timed::listen(&listener);
   const host::Report& report = kMachine->run();
-  running = false;
+  timed::listen(nullptr);
   return report.failed() ? report.title : "";
 }
 
@@ -84,7 +93,10 @@ void stop_counting() {
             .taken = now.taken - before.taken};
 }
 
-bool is_running() { return running; }
+timed::Directory& directory() {
+  static timed::Directory one;
+  return one;
+}
 
 const Counted& counted() { return result; }
 

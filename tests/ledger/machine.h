@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/types.h"
+#include "hal/timed/directory.h"
 #include "tests/ledger/counting_hal.h"
 
 namespace shootdown::ledger {
@@ -43,8 +44,8 @@ enum class Schedule : std::uint8_t {
 /// One run of `cpus` CPUs. Empty, or what has failed.
 std::string run_machine(CpuId cpus, const Programs& programs, Schedule schedule);
 
-/// Whether there is a CPU that accesses are made by.
-[[nodiscard]] bool is_running();
+/// Which CPU holds which line.
+[[nodiscard]] timed::Directory& directory();
 
 /// Between these two everything is counted.
 void start_counting();

@@ -11,6 +11,7 @@ ROOMS = {
     "hal/common": ["core"],
     "hal/host": ["core", "hal/common"],
     "hal/threads": ["core"],
+    "hal/timed": ["core", "hal/common", "hal/host"],
     "hal/x86_64": ["core", "hal/common"],
     # Runs on the host under the fuzzers and in the test kernel, so it knows neither HAL.
     "kernel-glue/mm": ["core"],
@@ -26,6 +27,7 @@ ROOMS = {
         "hal/common",
         "hal/host",
         "hal/threads",
+        "hal/timed",
         "hal/x86_64",
         "kernel-glue",
         "kernel-glue/embed",

@@ -1,15 +1,15 @@
 // The directory by itself: when a line moves.
-#include "tests/ledger/directory.h"
+#include "hal/timed/directory.h"
 
 #include <gtest/gtest.h>
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <set>
+#include <map>
 #include <string>
 
-namespace shootdown::ledger {
+namespace shootdown::timed {
 namespace {
 
 class DirectoryTest : public testing::Test {
@@ -124,8 +124,9 @@ TEST_F(DirectoryTest, TheFirstNameOfALineStays) {
     lines.access(0, &object[std::size_t{line} * 8], 8, true);
     lines.access(1, &object[std::size_t{line} * 8], 8, true);
   }
-  EXPECT_EQ(lines.used(), (std::set<std::string>{"object", "object[2]", "word"}));
+  EXPECT_EQ(lines.used(),
+            (std::map<std::string, unsigned>{{"object", 1}, {"object[2]", 1}, {"word", 1}}));
 }
 
 }  // namespace
-}  // namespace shootdown::ledger
+}  // namespace shootdown::timed

@@ -1,33 +1,41 @@
-// What the compiler's instrumentation of memory accesses calls. It is the one of ThreadSanitizer
-// (-fsanitize=thread), without its run-time library: each function here tells the directory of one
-// load, store or copy. What is compiled so is named in BUILD.bazel.
+// What the compiler's instrumentation calls. What is compiled so is named in BUILD files:
+// INSTRUMENTED of instrumented.bzl.
+#include "hal/timed/accesses.h"
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-
-#include "tests/ledger/counting_hal.h"
-#include "tests/ledger/directory.h"
-#include "tests/ledger/machine.h"
+#include <utility>
 
 namespace {
 
-void tell(const void* address, std::size_t bytes, bool write) {
-  using namespace shootdown::ledger;
-  if (is_running()) {
-    directory().access(CountingHal::this_cpu(), address, bytes, write);
-  }
+using shootdown::timed::AccessListener;
+
+AccessListener* current = nullptr;
+
+void reads(const void* address, std::size_t bytes) {
+  if (current != nullptr) current->access(address, bytes, /*write=*/false);
 }
-void reads(const void* address, std::size_t bytes) { tell(address, bytes, false); }
-void writes(const void* address, std::size_t bytes) { tell(address, bytes, true); }
+void writes(const void* address, std::size_t bytes) {
+  if (current != nullptr) current->access(address, bytes, /*write=*/true);
+}
 
 }  // namespace
+
+AccessListener* shootdown::timed::listen(AccessListener* listener) {
+  return std::exchange(current, listener);
+}
 
 // NOLINTBEGIN(bugprone-reserved-identifier, bugprone-macro-parentheses): the compiler's names
 
 extern "C" {
 
 void __tsan_init() {}
+
+void __sanitizer_cov_trace_pc() {
+  if (current != nullptr) current->block();
+}
 
 #define ACCESS_OF(BYTES)                                                      \
   void __tsan_read##BYTES(void* address) { reads(address, BYTES); }           \
