@@ -4,17 +4,13 @@
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <iostream>
 #include <memory>
-#include <string_view>
 #include <vector>
 
 #include "fuzz/run/runner.h"
 #include "fuzz/scenario/generate.h"
 #include "fuzz/scenario/scenario.h"
-#include "hal/host/command_line.h"
+#include "hal/host/benchmark_program.h"
 
 namespace {
 
@@ -80,22 +76,10 @@ BENCHMARK(execution_tso);
 BENCHMARK(empty_execution);
 BENCHMARK(generation);
 
-bool ended = false;
-
-/// The library ends the process with status 1 where an option or its output file is wrong.
-void end() {
-  if (ended) return;
-  std::fflush(nullptr);
-  std::_Exit(shootdown::host::kCouldNot);
-}
-
 /// Returns the exit status.
 int run(int argc, char** argv) {
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return shootdown::host::kCouldNot;
-  if (benchmark::RunSpecifiedBenchmarks() == 0) return shootdown::host::kCouldNot;
-  benchmark::Shutdown();
-  return an_oracle_fired ? 1 : 0;
+  const int status = shootdown::host::run_benchmarks(argc, argv, nullptr);
+  return status == 0 && an_oracle_fired ? 1 : status;
 }
 
 constexpr const char* kHelp =
@@ -113,15 +97,5 @@ constexpr const char* kHelp =
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::atexit(end);
-  shootdown::host::go_where_the_user_stands();
-  int status = 0;
-  if (argc == 2 && std::string_view(argv[1]) == "--help") {
-    std::fputs(kHelp, stdout);
-  } else {
-    status = run(argc, argv);
-    std::cout.flush();
-  }
-  ended = true;
-  return shootdown::host::finish("benchmark", status);
+  return shootdown::host::benchmark_program(argc, argv, kHelp, run);
 }

@@ -21,15 +21,34 @@ std::uint32_t draw(std::uint64_t& state) {
   return static_cast<std::uint32_t>(state >> 33);
 }
 
+/// The processors that this thread may run on.
+cpu_set_t usable() {
+  cpu_set_t all;
+  CPU_ZERO(&all);
+  if (sched_getaffinity(0, sizeof all, &all) != 0) CPU_SET(0, &all);
+  return all;
+}
+
 /// Only a wish: where it cannot be, the thread runs anywhere.
 void pin(CpuId id) {
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  CPU_SET(id % std::thread::hardware_concurrency(), &one);
-  static_cast<void>(pthread_setaffinity_np(pthread_self(), sizeof one, &one));
+  const cpu_set_t all = usable();
+  unsigned skipped = id % static_cast<unsigned>(CPU_COUNT(&all));
+  for (int processor = 0; processor < CPU_SETSIZE; ++processor) {
+    if (!CPU_ISSET(processor, &all) || skipped-- != 0) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(processor, &one);
+    static_cast<void>(pthread_setaffinity_np(pthread_self(), sizeof one, &one));
+    return;
+  }
 }
 
 }  // namespace
+
+unsigned usable_processors() {
+  const cpu_set_t all = usable();
+  return static_cast<unsigned>(CPU_COUNT(&all));
+}
 
 void Processors::run(const Setup& setup) {
   setup_ = setup;

@@ -49,8 +49,8 @@ class Processors {
     std::uint32_t yield_one_in{0};
     /// Ticks that each invalidation takes, for benchmarks: here it is only bookkeeping otherwise.
     std::uint64_t invalidation_ticks{0};
-    /// CPU i stays on the machine's processor i, as far as there are that many. For benchmarks: the
-    /// operating system may put threads that wait for each other on one.
+    /// CPU i stays on the i-th processor that the process may use, as far as there are that many.
+    /// For benchmarks: the operating system may put threads that wait for each other on one.
     bool pinned{false};
     /// What each CPU does. It starts with interrupts off. When it returns, interrupts are on and
     /// are answered until all CPUs have returned.
@@ -83,6 +83,9 @@ class Processors {
   std::array<Cpu, kThreadCpus> cpus_{};
   std::atomic<CpuId> unfinished_{0};
 };
+
+/// How many processors the calling thread may run on; not all of the machine's need be given to it.
+[[nodiscard]] unsigned usable_processors();
 
 /// The CPU that this thread is; null on any other thread, such as one that prepares a run.
 inline constinit thread_local Cpu* this_thread = nullptr;
