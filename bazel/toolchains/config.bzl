@@ -70,7 +70,7 @@ def _config_impl(ctx):
         feature(name = "dbg", flag_sets = _flags(_COMPILE, ["-O0", "-g"])),
         # What a BUILD file asks for by name, one word for a target or a package; after the modes, whose
         # flags they take back.
-        feature(name = "no_coverage", flag_sets = _flags(_COMPILE, ctx.attr.no_coverage)),
+        feature(name = "not_fuzzed", flag_sets = _flags(_COMPILE, ctx.attr.not_fuzzed)),
         feature(name = "quick_compile", flag_sets = _flags(_COMPILE, ["-O0"])),
         # clang makes position-independent executables anyway. The feature would only compile every
         # file twice.
@@ -106,7 +106,7 @@ _config = rule(
         "cxxopts": attr.string_list(),
         "freestanding": attr.bool(),
         "linkopts": attr.string_list(),
-        "no_coverage": attr.string_list(),
+        "not_fuzzed": attr.string_list(),
         "parse_headers": attr.bool(),
     },
     provides = [CcToolchainConfigInfo],
@@ -120,7 +120,7 @@ def variant_toolchain(
         linkopts = [],
         compiler_files = ":none",
         freestanding = False,
-        no_coverage = [],
+        not_fuzzed = [],
         parse_headers = False):
     """Declares a C++ toolchain and registers it for the platforms that meet the constraints.
 
@@ -132,7 +132,7 @@ def variant_toolchain(
       linkopts: flags for every link.
       compiler_files: files of this workspace that the flags mention.
       freestanding: whether the target has no operating system.
-      no_coverage: flags that switch a fuzzer's hooks off again.
+      not_fuzzed: flags that switch a fuzzer's hooks and sanitizers off again.
       parse_headers: whether each header is compiled on its own too.
     """
     _config(
@@ -141,7 +141,7 @@ def variant_toolchain(
         cxxopts = cxxopts,
         freestanding = freestanding,
         linkopts = linkopts,
-        no_coverage = no_coverage,
+        not_fuzzed = not_fuzzed,
         parse_headers = parse_headers,
     )
     native.cc_toolchain(

@@ -2,12 +2,12 @@
 
 #include <cstdint>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SHOOTDOWN_ASAN 1
+// Even where this file is compiled without ASan: others of the program run on these stacks.
+#ifdef SHOOTDOWN_LINKED_WITH_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
+#if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define SHOOTDOWN_TSAN 1
 #include <sanitizer/tsan_interface.h>
@@ -60,9 +60,9 @@ void fiber_entry(Fiber* self) {
 }
 
 Fiber::~Fiber() {
-#ifdef SHOOTDOWN_ASAN
+#ifdef SHOOTDOWN_LINKED_WITH_ASAN
   // The allocator must not find another run's redzones in the memory it gets back.
-  if (stack_ != nullptr) ASAN_UNPOISON_MEMORY_REGION(stack_.get(), kStackBytes);
+  if (stack_ != nullptr) __asan_unpoison_memory_region(stack_.get(), kStackBytes);
 #endif
 #ifdef SHOOTDOWN_TSAN
   // A fiber without a stack of its own only borrowed its thread's context.
@@ -76,8 +76,8 @@ void Fiber::prepare(Entry entry, void* argument) {
   }
   entry_ = entry;
   argument_ = argument;
-#ifdef SHOOTDOWN_ASAN
-  ASAN_UNPOISON_MEMORY_REGION(stack_.get(), kStackBytes);
+#ifdef SHOOTDOWN_LINKED_WITH_ASAN
+  __asan_unpoison_memory_region(stack_.get(), kStackBytes);
   asan_fake_stack_ = nullptr;
   asan_bottom_ = stack_.get();
   asan_bytes_ = kStackBytes;
@@ -104,7 +104,7 @@ void Fiber::prepare(Entry entry, void* argument) {
 __attribute__((no_sanitize("thread")))
 #endif
 void Fiber::switch_to(Fiber& from, Fiber& to, [[maybe_unused]] Order order) {
-#ifdef SHOOTDOWN_ASAN
+#ifdef SHOOTDOWN_LINKED_WITH_ASAN
   if (from.stack_ == nullptr && from.asan_bottom_ == nullptr) to.thread_to_learn_ = &from;
   __sanitizer_start_switch_fiber(&from.asan_fake_stack_, to.asan_bottom_, to.asan_bytes_);
 #endif
@@ -121,7 +121,7 @@ void Fiber::switch_to(Fiber& from, Fiber& to, [[maybe_unused]] Order order) {
 }
 
 void Fiber::arrive() {
-#ifdef SHOOTDOWN_ASAN
+#ifdef SHOOTDOWN_LINKED_WITH_ASAN
   // The bounds of the stack that was left are those of a thread only the first time; every prepared
   // fiber already knows its own.
   const void* left_bottom = nullptr;

@@ -2,14 +2,14 @@
 
 #include <cstring>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
+// The header's own macros do nothing in a file that is compiled without ASan.
+#ifdef SHOOTDOWN_LINKED_WITH_ASAN
 #include <sanitizer/asan_interface.h>
-#endif
-#endif
-#ifndef ASAN_POISON_MEMORY_REGION
-#define ASAN_POISON_MEMORY_REGION(address, bytes) ((void)(address), (void)(bytes))
-#define ASAN_UNPOISON_MEMORY_REGION(address, bytes) ((void)(address), (void)(bytes))
+#define POISON __asan_poison_memory_region
+#define UNPOISON __asan_unpoison_memory_region
+#else
+#define POISON(address, bytes) ((void)(address), (void)(bytes))
+#define UNPOISON(address, bytes) ((void)(address), (void)(bytes))
 #endif
 
 #include "hal/host/race_detector.h"
@@ -21,19 +21,19 @@ constexpr std::size_t kFrameBytes = FramePool::kWords * sizeof(std::uint64_t);
 }
 
 FramePool::FramePool() : memory_(std::make_unique<std::uint64_t[]>(kFrames * kWords)) {
-  ASAN_POISON_MEMORY_REGION(memory_.get(), kFrames * kFrameBytes);
+  POISON(memory_.get(), kFrames * kFrameBytes);
   for (std::size_t i = 0; i < kFrames; ++i) {
     free_[i] = static_cast<std::uint32_t>(kFrames - 1 - i);
   }
   free_count_ = kFrames;
 }
 
-FramePool::~FramePool() { ASAN_UNPOISON_MEMORY_REGION(memory_.get(), kFrames * kFrameBytes); }
+FramePool::~FramePool() { UNPOISON(memory_.get(), kFrames * kFrameBytes); }
 
 void FramePool::reset() {
   for (std::uint32_t frame = 0; frame < kFrames; ++frame) {
     if (info_[frame].kind != FrameKind::free) {
-      ASAN_POISON_MEMORY_REGION(words(frame), kFrameBytes);
+      POISON(words(frame), kFrameBytes);
     }
     info_[frame] = {};
     free_[frame] = static_cast<std::uint32_t>(kFrames - 1 - frame);
@@ -57,18 +57,18 @@ std::uint32_t FramePool::allocate(FrameKind kind, std::uint16_t owner, std::uint
   std::uint64_t* content = words(frame);
   acquired(content);
   if (kind == FrameKind::table) {
-    ASAN_UNPOISON_MEMORY_REGION(content, kFrameBytes);
+    UNPOISON(content, kFrameBytes);
     std::memset(content, 0, kFrameBytes);
   } else {
     // Simulated programs use only the first word of a data frame.
-    ASAN_UNPOISON_MEMORY_REGION(content, sizeof(*content));
+    UNPOISON(content, sizeof(*content));
     *content = 0;
   }
   return frame;
 }
 
 void FramePool::release(std::uint32_t frame, std::uint64_t step, std::uint32_t cpu) {
-  ASAN_POISON_MEMORY_REGION(words(frame), kFrameBytes);
+  POISON(words(frame), kFrameBytes);
   released(words(frame));
   info_[frame].kind = FrameKind::free;
   info_[frame].changed_at = step;

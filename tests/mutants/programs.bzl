@@ -211,7 +211,7 @@ def _model(name, core, deps = []):
         name = name,
         srcs = [":" + name + "_sources"],
         defines = WIDE_DEFINES,
-        features = ["no_coverage"],
+        features = ["not_fuzzed"],
         tags = ["manual"],
         visibility = ["//hal/host:__pkg__"],
         deps = deps + [
@@ -261,7 +261,7 @@ def joint_programs(patches):
             "always_inline=unused",
             "SHOOTDOWN_NO_ALWAYS_INLINE",
         ],
-        features = ["no_coverage"],
+        features = ["not_fuzzed"],
         tags = ["manual"],
         deps = [":choice"],
     )
