@@ -2,10 +2,12 @@
 changed lines run.
 
 A search over all configurations gives each of them little time. One in which the changed lines do not run, or change
-nothing, can show no bug of theirs, so the searches look where runs differ.
+nothing, can show no bug of theirs, so the searches look where many runs differ and the changed lines run often. One
+of the two is not enough: a fence that is missing makes every run differ.
 """
 
 import difflib
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterable
@@ -21,9 +23,11 @@ _RUNS = 1_500
 SEED = 2**40
 _HASH = 8
 _FOUND = re.compile(r"^found (\S+) (.*) after (\d+) executions$", re.MULTILINE)
-# A configuration in which fewer than a quarter as many runs differ as where most do gets no time of its own.
-_FEWEST = 4
+# A configuration that has less than a quarter of the weight of the heaviest one gets no time of its own.
+_LIGHTEST = 4
 _MOST_FOCUSES = 12
+# Ends the names of the files in which a program counts its lines: one file for each build.
+_PROFILES = "-%m.profraw"
 _BLANK = re.compile(r"\s*(//.*)?$")
 
 
@@ -42,10 +46,11 @@ class Found:
 
 @dataclass
 class Survey:
-    """In how many of how many runs the change made a difference, by configuration."""
+    """In how many of how many runs the change made a difference, and how often its lines ran, by configuration."""
 
     runs: int = 0
     differing: dict[str, int] = field(default_factory=dict)
+    ran: dict[str, int] = field(default_factory=dict)  # without those where it cannot be told
     found: Found | None = None
 
     @property
@@ -54,16 +59,16 @@ class Survey:
 
     def focuses(self) -> list[str]:
         """Where it makes the most difference, that first."""
-        ranked = sorted((focus for focus in self.differing if self.differing[focus]),
-                        key=lambda focus: -self.differing[focus])
-        return [focus for focus in ranked[:_MOST_FOCUSES]
-                if self.differing[focus] * _FEWEST >= self.differing[ranked[0]]]
+        weights = {focus: differing * self.ran.get(focus, 1) for focus, differing in self.differing.items()}
+        ranked = sorted((focus for focus in weights if weights[focus]), key=lambda focus: -weights[focus])
+        return [focus for focus in ranked[:_MOST_FOCUSES] if weights[focus] * _LIGHTEST >= weights[ranked[0]]]
 
 
-def _run(argv: list[str], timeout: float | None = None) -> tuple[int, str]:
+def _run(argv: list[str], timeout: float | None = None, profile: str | None = None) -> tuple[int, str]:
+    env = os.environ | ({} if profile is None else {"LLVM_PROFILE_FILE": profile})
     try:
         run = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                             check=False, timeout=timeout)
+                             check=False, timeout=timeout, env=env)
     except subprocess.TimeoutExpired as error:
         raise SurveyError(f"{argv[0]} did not end within {timeout:.0f} s") from error
     return run.returncode, run.stdout
@@ -73,7 +78,8 @@ def _hashes(program: Path, focus: str, stem: Path, timeout: float) -> tuple[byte
     """The hash of each run, up to the first that is reported."""
     hashes, crash = stem.with_suffix(".hashes"), stem.with_suffix(".bin")
     status, output = _run([str(program), "--strategy", "aimed", "--seed", str(SEED), "--executions", str(_RUNS),
-                           "--focus", focus, "--hashes", str(hashes), "--out", str(crash)], timeout)
+                           "--focus", focus, "--hashes", str(hashes), "--out", str(crash)], timeout,
+                          f"{stem}{_PROFILES}")
     found = None
     if match := _FOUND.search(output):
         found = Found(Title(match[1], match[2]), int(match[3]), crash.read_bytes())
@@ -91,32 +97,40 @@ def focuses_of(program: Path, timeout: float) -> list[str]:
     return names
 
 
+def profiles_of(stem: Path) -> list[Path]:
+    """What the program with this stem has counted."""
+    return sorted(stem.parent.glob(stem.name + _PROFILES.replace("%m", "*")))
+
+
 def look(changed: Path, clean: Path, folder: Path, jobs: int, timeout: float,
-         tick: Callable[[int, int], None]) -> Survey:
+         counted: Callable[[list[Path]], int | None], tick: Callable[[int, int], None]) -> Survey:
     """Compares the two programs in every configuration, until a run of the changed one is reported. None of their
-    processes may take longer than `timeout`.
+    processes may take longer than `timeout`. `counted` tells from profiles how often the changed lines ran.
     """
     folder.mkdir(parents=True)
     names = focuses_of(changed, timeout)
     survey = Survey()
 
-    def compare(number: int) -> tuple[str, int, int, Found | None]:
+    def compare(number: int) -> tuple[str, int, int, int | None, Found | None]:
         if survey.found is not None:
-            return names[number], 0, 0, None
-        one, found = _hashes(changed, names[number], folder / f"changed-{number}", timeout)
+            return names[number], 0, 0, None, None
+        stem = folder / f"changed-{number}"
+        one, found = _hashes(changed, names[number], stem, timeout)
         if found is not None:
-            return names[number], 0, 0, found
+            return names[number], 0, 0, None, found
         other, wrong = _hashes(clean, names[number], folder / f"clean-{number}", timeout)
         if wrong is not None:
             raise SurveyError(f"the clean core is reported, with the focus '{names[number]}': {wrong.title}")
         pairs = min(len(one), len(other)) // _HASH
         differing = sum(one[at:at + _HASH] != other[at:at + _HASH] for at in range(0, pairs * _HASH, _HASH))
-        return names[number], pairs, differing, None
+        return names[number], pairs, differing, counted(profiles_of(stem)), None
 
     with ThreadPoolExecutor(jobs) as pool:
-        for done, (name, runs, differing, found) in enumerate(pool.map(compare, range(len(names)))):
+        for done, (name, runs, differing, ran, found) in enumerate(pool.map(compare, range(len(names)))):
             survey.runs += runs
             survey.differing[name] = differing
+            if ran is not None:
+                survey.ran[name] = ran
             survey.found = survey.found or found
             tick(done + 1, len(names))
     return survey
@@ -134,10 +148,9 @@ def changed_lines(before: str, after: str) -> list[int]:
     return sorted(number for number in numbers if 1 <= number <= len(new) and not _BLANK.match(new[number - 1]))
 
 
-def line_counts(program: Path, profiles: Iterable[Path], files: Iterable[str],
-                folder: Path) -> dict[str, dict[int, int]]:
+def line_counts(program: Path, profiles: list[Path], files: Iterable[str]) -> dict[str, dict[int, int]]:
     """How often each line of these files ran, where it can be told."""
-    merged = folder / "merged.profdata"
+    merged = profiles[0].with_suffix(".profdata")
     try:
         lcov.merge(profiles, merged)
         known = lcov.lines_of(merged, [program])

@@ -35,6 +35,10 @@ class SurveyTest(unittest.TestCase):
         found = survey.Survey(100, {"a": 0, "b": 10, "c": 40, "d": 9, "e": 41})
         self.assertEqual((found.different, found.focuses()), (100, ["e", "c"]))
         self.assertEqual(survey.Survey(100, {"a": 0}).focuses(), [])
+        # As of a missing fence: every run differs, and only in one of them the lines run often.
+        everywhere = survey.Survey(100, {"a": 50, "b": 50, "c": 40}, {"a": 10, "b": 100, "c": 40})
+        self.assertEqual(everywhere.focuses(), ["b", "c"])
+        self.assertEqual(survey.Survey(100, {"a": 50, "b": 50}, {"a": 0}).focuses(), ["b"])
         many = survey.Survey(100, {str(number): 50 for number in range(99)})
         self.assertEqual(len(many.focuses()), 12)
 

@@ -31,11 +31,11 @@ examples:
 
 A survey comes first: in each configuration that has a name (fuzz/scenario/focus.cc) runs of the changed
 core are compared with those of the clean one, and the lines that are changed are counted as they run. The
-random searches spend half of their time in the configurations in which most runs differ, and half
-everywhere. The search over chains takes all short rows of operations on one region, as far as time goes, and
-the exhaustive search the proofs of fuzz/proofs; the verdict tells how far they came. The guided engines, each
-from an empty corpus, are tried if they are named. The first report ends the search. Paths are relative to
-where you stand.
+random searches spend half of their time in the configurations in which most runs differ and the changed
+lines run most often, and half everywhere. The search over chains takes all short rows of operations on one
+region, as far as time goes, and the exhaustive search the proofs of fuzz/proofs; the verdict tells how far
+they came. The guided engines, each from an empty corpus, are tried if they are named. The first report ends
+the search. Paths are relative to where you stand.
 exit status: 0 the change survived what was tried, 1 it is broken, 2 it could not be tried: also if the
 changed lines never ran, if an engine has made no execution, if nothing that is compiled is changed, or if
 the core without the change shows what was found, too"""
@@ -160,6 +160,7 @@ class Try:
         self._line = StatusLine()
         self._effort: list[str] = []
         self._changed: list[str] = []  # files in which a compiler reads something else
+        self._lines: dict[str, list[int]] = {}  # the changed ones of each of these
         self._survey = survey.Survey()
         self._clean = options.clean
         os.environ["LLVM_PROFILE_FILE"] = str(scratch / "profiles/%m.profraw")
@@ -235,6 +236,8 @@ class Try:
         if searches and self._clean is None:
             self._build_clean()
         self._build(_labels(engines), f"the {names}", self._changed if engines[0] in _STAGES[0] else None)
+        self._lines = {name: survey.changed_lines(self._before(name), self._aside.text_of(name))
+                       for name in self._changed}
         if searches and (found := self._look()) is not None:
             return found
         plans = self._plans(engines)
@@ -269,7 +272,7 @@ class Try:
         program = self._aside.program("fuzz/search_bin")
         try:
             found = survey.look(program, self._clean, self._scratch / "survey", self._options.jobs,
-                                10 * self._options.seconds,
+                                10 * self._options.seconds, self._times,
                                 lambda done, of: self._line.show(f"comparing with the clean core: {done} of {of} "
                                                                  "configurations"))
         except survey.SurveyError as error:
@@ -286,16 +289,25 @@ class Try:
 
     def _ran(self) -> survey.Ran | None:
         """How often the changed lines ran; None if it cannot be told."""
-        profiles = sorted((self._scratch / "profiles").glob("*.profraw"))
-        if not profiles:
-            return None
-        lines = {name: survey.changed_lines(self._before(name), self._aside.text_of(name)) for name in self._changed}
         try:
-            counts = survey.line_counts(self._aside.program("fuzz/search_bin"), profiles, self._changed, self._scratch)
+            return self._count(sorted(self._scratch.glob("*/*.profraw")))
         except survey.SurveyError as error:
             self._line.say(f"Note: it cannot be told how often the changed lines ran: {error}")
             return None
-        return survey.count(lines, counts)
+
+    def _count(self, profiles: list[Path]) -> survey.Ran | None:
+        if not profiles:
+            return None
+        return survey.count(self._lines, survey.line_counts(self._aside.program("fuzz/search_bin"), profiles,
+                                                            self._changed))
+
+    def _times(self, profiles: list[Path]) -> int | None:
+        """How often the changed line ran that ran most; None if it cannot be told, which is told in the end."""
+        try:
+            ran = self._count(profiles)
+        except survey.SurveyError:
+            return None
+        return None if ran is None else ran.most
 
     def _note_effort(self, name: str, mine: list[trial.Trial]) -> None:
         """Raises AsideError if one of them has looked at nothing: its silence says nothing."""
