@@ -33,6 +33,10 @@ extern "C" {
 
 void __tsan_init() {}
 
+// Tables of virtual functions are no part of what is instrumented.
+void __tsan_vptr_update(void** /*table*/, void* /*value*/) {}
+void __tsan_vptr_read(void** /*table*/) {}
+
 void __sanitizer_cov_trace_pc() {
   if (current != nullptr) current->block();
 }

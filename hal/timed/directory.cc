@@ -16,7 +16,8 @@ void Directory::name(const void* begin, std::size_t bytes, const std::string& na
   for (std::uint64_t number = first; number <= last; ++number) {
     const bool numbers = numbered && number != first;
     lines_.try_emplace(
-        number, Line{.name = numbers ? name + "[" + std::to_string(number - first) + "]" : name});
+        number, Line{.name = numbers ? name + "[" + std::to_string(number - first) + "]" : name,
+                     .index = lines_.size()});
   }
 }
 

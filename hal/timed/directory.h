@@ -34,11 +34,12 @@ enum class Source : std::uint8_t {
 
 struct Line {
   std::string name;
-  CpuSet holders{};     // CPUs that hold it; shared if more than one
-  CpuId held_by{0};     // how many these are
-  CpuId owner{kNoCpu};  // the only holder, which has written
-  CpuSet took_part{};   // CPUs to or from which it moved while counting
-  CpuSet users{};       // CPUs that read or wrote it while counting
+  std::size_t index{0};  // among the lines that have a name, in the order in which they got it
+  CpuSet holders{};      // CPUs that hold it; shared if more than one
+  CpuId held_by{0};      // how many these are
+  CpuId owner{kNoCpu};   // the only holder, which has written
+  CpuSet took_part{};    // CPUs to or from which it moved while counting
+  CpuSet users{};        // CPUs that read or wrote it while counting
 
   [[nodiscard]] Source source_for(CpuId cpu, bool write) const;
 };
@@ -52,6 +53,7 @@ class Directory {
   /// as well, if `numbered`.
   void name(const void* begin, std::size_t bytes, const std::string& name, bool numbered = false);
   void forget();
+  [[nodiscard]] std::size_t size() const { return lines_.size(); }
 
   /// From here on moves are recorded, or no longer.
   void start();
