@@ -77,6 +77,7 @@ PLANTED = {
     "interpreters": [("tools/tool", "#!/usr/bin/env python3\nprint(1)\n")],
     "pragma_once": [
         ("core/a.h", "#include <cstdint>\n"),
+        ("core/a.h", "/* Words.\n * More. */\n#include <cstdint>\n"),
         ("core/a.h", "#ifndef A_H\n#define A_H\n#endif\n"),
     ],
     "room_readme": [("core/README.md", None), ("tools/README.md", None)],

@@ -66,7 +66,8 @@ def pragma_once(source):
     """Each header begins, after its comment, with #pragma once."""
     for file in source.files:
         if file.is_a(tree.HEADER):
-            code = (line for line in file.lines if line.strip() and not line.startswith("//"))
+            # Headers that C includes, too, have its comments.
+            code = (line for line in file.lines if line.strip() and not line.startswith(("//", "/*", " *")))
             if next(code, "") != "#pragma once":
                 yield file.path, 1, "#pragma once is not the first line of code"
 

@@ -1,0 +1,318 @@
+// The functions of shootdown.h over a HAL. Included once in a program, by a file that has named the
+// HAL as `shootdown::embed::EmbeddedHal` and defined `set_concurrent_flush`: library.cc for
+// kernels, and the tests for the modelled machine.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "kernel-glue/embed/objects.h"
+#include "kernel-glue/embed/shootdown.h"
+#include "kernel-glue/embed/tokens.h"
+
+namespace shootdown::embed {
+
+using H = EmbeddedHal;
+template struct HoldsAll<H>;
+
+inline void demand(bool ok, const char* what) { require<H>(ok, Rule::r13, what); }
+
+/// The object in the kernel's storage, which a null pointer or a crooked address is not.
+template <class T, class Storage>
+T& in(Storage* storage, const char* what) {
+  demand(storage != nullptr && reinterpret_cast<std::uintptr_t>(storage) % alignof(Storage) == 0,
+         what);
+  return *reinterpret_cast<T*>(storage);
+}
+inline System<H>& core_of(sd_system* system) {
+  return in<EmbeddedSystem<H>>(system, "a null or unaligned sd_system").core;
+}
+inline TokenNumbers& numbers_of(sd_system* system) {
+  return in<EmbeddedSystem<H>>(system, "a null or unaligned sd_system").numbers;
+}
+inline Mm<H>& space_of(sd_mm* mm) { return in<Mm<H>>(mm, "a null or unaligned sd_mm"); }
+
+/// A space that a flush is asked for. The core has no check of its own: a flush of a space that no
+/// CPU has ever loaded is harmless and quick.
+inline Mm<H>& initialized(sd_mm* mm) {
+  Mm<H>& space = space_of(mm);
+  demand(space.context != kNoContext, "an sd_mm is used before sd_mm_init");
+  return space;
+}
+
+inline sd_token make_token(sd_system* system, std::uint64_t covers, std::uint32_t permits) {
+  return {.covers = covers, .permits = permits, .number = numbers_of(system).make()};
+}
+inline sd_token token_of(sd_system* system, const UserReturnClosed& token, Mm<H>& mm,
+                         std::uint32_t permits) {
+  demand(token.covers(mm), "a flush has not covered its space");
+  return make_token(system, mm.context, permits);
+}
+
+inline constexpr std::uint32_t kQuiet = SD_USER_RETURN | SD_DATA;
+inline constexpr std::uint32_t kUnreachable = kQuiet | SD_WALKED;
+
+inline FlushRange range_of(std::uint64_t start, std::uint64_t end, std::uint8_t stride_shift) {
+  return {.start = start, .end = end, .stride_shift = stride_shift};
+}
+
+inline Config config_of(const sd_config& from) {
+  const auto chosen = [](std::uint8_t flag) { return flag != 0; };
+  Config config;
+  config.processor = {.pcid = chosen(from.pcid),
+                      .invpcid = chosen(from.invpcid),
+                      .global_pages = chosen(from.global_pages),
+                      .invlpg_leaves_globals = chosen(from.invlpg_leaves_globals)};
+  config.isolation = {.enabled = chosen(from.isolation),
+                      .defer_user_pages = chosen(from.defer_user_pages)};
+  config.targets = {
+      .early_acknowledgement = chosen(from.early_acknowledgement),
+      .mask_policy =
+          chosen(from.masks_kept_lazily) ? MaskPolicy::kept_lazily : MaskPolicy::cleared_at_switch,
+      .lazy_test = chosen(from.lazy_test_up_front) ? LazyTest::up_front : LazyTest::when_queued,
+      .target_test =
+          chosen(from.targets_by_loaded_mm) ? TargetTest::by_loaded_mm : TargetTest::not_lazy,
+      .trim_interval = from.trim_interval};
+  config.broadcast = {.enabled = chosen(from.broadcast),
+                      .max_pages = from.broadcast_pages,
+                      .threshold = from.broadcast_threshold,
+                      .global_asids = from.global_asids};
+  config.limits = {.ceiling_strides = from.ceiling_strides, .stall_limit = from.stall_limit};
+  return config;
+}
+
+}  // namespace shootdown::embed
+
+namespace sd_embed = shootdown::embed;
+
+extern "C" {
+
+// ---- Tokens
+
+void sd_require(sd_system* system, const sd_token* token, const sd_mm* mm, std::uint32_t what) {
+  using namespace shootdown::embed;
+  demand(token != nullptr, "a null sd_token");
+  demand(!numbers_of(system).is_spent(token->number), "a token is used that was spent");
+  demand(token->number != 0, "a token is used that no flush has made");
+  demand((token->permits & what) == what, "a token does not permit what is done");
+  const bool kernels = (token->permits & SD_KERNEL) != 0;
+  demand(kernels == (mm == nullptr), kernels ? "a token of the kernel's half is used for a space"
+                                             : "a token of a space is used for none");
+  if (kernels) return;
+  demand(covers(*token, initialized(const_cast<sd_mm*>(mm)).context),
+         "a token of one space is used for another");
+}
+
+void sd_spend(sd_system* system, sd_token* token) {
+  sd_embed::demand(token != nullptr, "a null sd_token");
+  sd_embed::numbers_of(system).spend(token->number);
+  *token = {};
+}
+
+// ---- Boot
+
+const char* sd_config_refusal(const sd_config* config) {
+  if (config == nullptr) return "a null sd_config";
+  if (config->version != SD_VERSION || config->bytes != sizeof(sd_config)) {
+    return "the kernel was compiled with another shootdown.h, SD_MAX_CPUS or SD_DEBUG than the "
+           "library";
+  }
+  return shootdown::validate(sd_embed::config_of(*config), /*can_broadcast=*/true);
+}
+
+void sd_init(sd_system* system, const sd_config* config, std::uint64_t kernel_root) {
+  const char* const refusal = sd_config_refusal(config);
+  sd_embed::demand(refusal == nullptr, refusal);
+  shootdown::initialize_system(sd_embed::core_of(system), sd_embed::config_of(*config),
+                               kernel_root);
+  sd_embed::set_concurrent_flush(config->serial == 0);
+}
+
+void sd_cpu_online(sd_system* system) { shootdown::initialize_cpu(sd_embed::core_of(system)); }
+
+void sd_cpu_offline(sd_system* system) { shootdown::take_cpu_offline(sd_embed::core_of(system)); }
+
+void sd_change_cr4(sd_system* system, std::uint64_t set, std::uint64_t clear) {
+  shootdown::change_cr4(sd_embed::core_of(system), set, clear);
+}
+
+// ---- Address spaces
+
+void sd_mm_init(sd_system* system, sd_mm* mm, std::uint64_t root, std::uint64_t user_root) {
+  shootdown::initialize_mm(sd_embed::core_of(system), sd_embed::space_of(mm), root, user_root);
+}
+
+sd_mm* sd_kernel_mm(sd_system* system) {
+  return reinterpret_cast<sd_mm*>(&sd_embed::core_of(system).kernel_mm);
+}
+
+void sd_switch_mm(sd_system* system, sd_mm* next) {
+  shootdown::switch_mm(sd_embed::core_of(system), sd_embed::space_of(next));
+}
+
+void sd_enter_lazy(sd_system* system) { shootdown::enter_lazy_tlb(sd_embed::core_of(system)); }
+
+void sd_leave_mm(sd_system* system) { shootdown::leave_mm(sd_embed::core_of(system)); }
+
+int sd_user_access_ok(sd_system* system, const sd_mm* current) {
+  using namespace shootdown::embed;
+  return user_access_ok(core_of(system), space_of(const_cast<sd_mm*>(current))) ? 1 : 0;
+}
+
+void sd_temporary_begin(sd_system* system, sd_temporary* place, sd_mm* mm) {
+  using namespace shootdown::embed;
+  demand(place != nullptr, "a null sd_temporary");
+  new (place) Place<shootdown::TemporaryMm<H>>(core_of(system), initialized(mm));
+}
+
+void sd_temporary_end(sd_system* system, sd_temporary* place) {
+  using namespace shootdown::embed;
+  static_cast<void>(system);
+  using Temporary = Place<shootdown::TemporaryMm<H>>;
+  in<Temporary>(place, "a null or unaligned sd_temporary").~Temporary();
+}
+
+// ---- Flushes
+
+sd_token sd_flush_range(sd_system* system, sd_mm* mm, std::uint64_t start, std::uint64_t end,
+                        std::uint8_t stride_shift) {
+  using namespace shootdown::embed;
+  auto& space = initialized(mm);
+  return token_of(system,
+                  flush_tlb_mm_range(core_of(system), space, range_of(start, end, stride_shift)),
+                  space, kQuiet);
+}
+
+sd_token sd_flush_page(sd_system* system, sd_mm* mm, std::uint64_t address) {
+  using namespace shootdown::embed;
+  auto& space = initialized(mm);
+  return token_of(system, flush_tlb_page(core_of(system), space, address), space, kQuiet);
+}
+
+sd_token sd_flush_mm(sd_system* system, sd_mm* mm) {
+  using namespace shootdown::embed;
+  auto& space = initialized(mm);
+  return token_of(system, flush_tlb_mm(core_of(system), space), space, kQuiet);
+}
+
+sd_token sd_flush_freed_tables(sd_system* system, sd_mm* mm, std::uint64_t start, std::uint64_t end,
+                               std::uint8_t stride_shift) {
+  using namespace shootdown::embed;
+  auto& space = initialized(mm);
+  return token_of(
+      system,
+      flush_tlb_mm_range_freed_tables(core_of(system), space, range_of(start, end, stride_shift)),
+      space, kUnreachable);
+}
+
+sd_token sd_flush_early(sd_system* system, sd_mm* mm, std::uint64_t start, std::uint64_t end,
+                        std::uint8_t stride_shift) {
+  using namespace shootdown::embed;
+  auto& space = initialized(mm);
+  return token_of(
+      system, flush_tlb_mm_range_early(core_of(system), space, range_of(start, end, stride_shift)),
+      space, SD_USER_RETURN);
+}
+
+sd_token sd_retire_mm(sd_system* system, sd_mm* mm) {
+  using namespace shootdown::embed;
+  auto& space = initialized(mm);
+  return token_of(system, retire_mm(core_of(system), space), space, kUnreachable | SD_ROOT);
+}
+
+sd_token sd_flush_kernel_range(sd_system* system, std::uint64_t start, std::uint64_t end) {
+  using namespace shootdown::embed;
+  demand(flush_tlb_kernel_range(core_of(system), start, end).covers_kernel(),
+         "a flush has not covered the kernel's half");
+  return make_token(system, 1, kQuiet | SD_KERNEL);
+}
+
+sd_token sd_flush_all(sd_system* system) {
+  using namespace shootdown::embed;
+  demand(flush_tlb_all(core_of(system)).covers_kernel(),
+         "a flush has not covered the kernel's half");
+  return make_token(system, 1, kUnreachable | SD_KERNEL);
+}
+
+sd_token sd_exclude_walkers(sd_system* system, sd_token* tables) {
+  using namespace shootdown::embed;
+  demand(tables != nullptr, "a null sd_token");
+  demand(!numbers_of(system).is_spent(tables->number), "a token is used that was spent");
+  demand((tables->permits & SD_WALKED) != 0, "a token does not permit what is done");
+  shootdown::wait_for_walkers(core_of(system));
+  const sd_token result = make_token(system, tables->covers, tables->permits | SD_TABLES);
+  sd_spend(system, tables);
+  return result;
+}
+
+void sd_batch_add(sd_system* system, sd_batch* batch, sd_mm* mm) {
+  using namespace shootdown::embed;
+  in<shootdown::ReclaimBatch<H>>(batch, "a null or unaligned sd_batch")
+      .add(core_of(system), initialized(mm));
+}
+
+sd_token sd_batch_flush(sd_system* system, sd_batch* batch) {
+  using namespace shootdown::embed;
+  auto& pending = in<shootdown::ReclaimBatch<H>>(batch, "a null or unaligned sd_batch");
+  return make_token(system, spaces_of(pending.flush(core_of(system))), kQuiet | kOfBatch);
+}
+
+int sd_batch_is_empty(const sd_batch* batch) {
+  using namespace shootdown::embed;
+  return in<const shootdown::ReclaimBatch<H>>(batch, "a null or unaligned sd_batch").empty() ? 1
+                                                                                             : 0;
+}
+
+void sd_batch_settle(sd_system* system, sd_mm* mm) {
+  flush_tlb_batched_pending(sd_embed::core_of(system), sd_embed::initialized(mm));
+}
+
+// ---- Interrupts and the way to user mode
+
+void sd_handle_interrupt(sd_system* system) {
+  handle_call_function_interrupt(sd_embed::core_of(system));
+}
+
+void sd_prepare_return_to_user(sd_system* system, sd_entry_block* block) {
+  using namespace shootdown::embed;
+  prepare_return_to_user(core_of(system),
+                         in<shootdown::EntryBlock<H>>(block, "a null or unaligned sd_entry_block"));
+}
+
+// From here on nothing but the block may be looked at: no check, and no hook.
+
+void sd_load_user_root(const sd_entry_block* block) {
+  using namespace shootdown::embed;
+  load_user_root(*reinterpret_cast<const shootdown::EntryBlock<H>*>(block));
+}
+
+void sd_enter_from_user(sd_entry_block* block) {
+  using namespace shootdown::embed;
+  enter_from_user(*reinterpret_cast<shootdown::EntryBlock<H>*>(block));
+}
+
+std::uint64_t sd_enter_nmi(const sd_entry_block* block) {
+  using namespace shootdown::embed;
+  return enter_nmi(*reinterpret_cast<const shootdown::EntryBlock<H>*>(block));
+}
+
+void sd_leave_nmi(const sd_entry_block* block, std::uint64_t held) {
+  using namespace shootdown::embed;
+  leave_nmi(*reinterpret_cast<const shootdown::EntryBlock<H>*>(block), held);
+}
+
+// ---- Counters
+
+const char* sd_counter_name(unsigned index) {
+  constexpr std::array kNames = shootdown::kCounterNames;
+  return index < kNames.size() ? kNames[index].name : nullptr;
+}
+
+std::uint64_t sd_counter(const sd_system* system, unsigned index) {
+  using namespace shootdown::embed;
+  constexpr std::array kNames = shootdown::kCounterNames;
+  demand(index < kNames.size(), "there is no counter of this number");
+  return sum_counters(core_of(const_cast<sd_system*>(system))).*(kNames[index].field);
+}
+
+}  // extern "C"

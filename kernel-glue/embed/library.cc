@@ -1,0 +1,6 @@
+// libshootdown.a: the C interface over the kernel's hooks.
+#include "kernel-glue/embed/hooks_hal.h"
+// The functions of shootdown.h, over the HAL above.
+#include "kernel-glue/embed/entry_points.h"
+
+constinit bool shootdown::embed::HookedKernel::serial_flush = false;

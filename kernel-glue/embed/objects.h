@@ -1,0 +1,46 @@
+// What the kernel's storage holds: the objects of the core behind the types of shootdown.h.
+#pragma once
+
+#include <cstddef>
+#include <utility>
+
+#include "core/broadcast.h"
+#include "core/shootdown.h"
+#include "kernel-glue/embed/shootdown.h"
+#include "kernel-glue/embed/tokens.h"
+
+namespace shootdown::embed {
+
+/// What an sd_system is.
+template <Hal H>
+struct EmbeddedSystem {
+  System<H> core;
+  [[no_unique_address]] TokenNumbers numbers;
+};
+
+/// Makes an object in the kernel's storage.
+template <class T>
+struct Place {
+  template <class... Arguments>
+  explicit Place(Arguments&&... arguments) : object(std::forward<Arguments>(arguments)...) {}
+  void* operator new(std::size_t /*bytes*/, void* storage) noexcept { return storage; }
+  T object;
+};
+
+/// That storage of type `Storage` holds a T.
+template <class T, class Storage>
+struct Holds {
+  static_assert(sizeof(T) == sizeof(Storage) && alignof(T) <= alignof(Storage),
+                "kernel-glue/embed/sizes.h is not up to date: "
+                "bazel run //tests/embed:sizes");
+};
+
+/// That every type of shootdown.h is as large as what it holds.
+template <Hal H>
+struct HoldsAll : Holds<EmbeddedSystem<H>, sd_system>,
+                  Holds<Mm<H>, sd_mm>,
+                  Holds<ReclaimBatch<H>, sd_batch>,
+                  Holds<Place<TemporaryMm<H>>, sd_temporary>,
+                  Holds<EntryBlock<H>, sd_entry_block> {};
+
+}  // namespace shootdown::embed

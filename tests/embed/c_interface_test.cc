@@ -1,0 +1,481 @@
+// The C interface on the modelled machine: each entry point does what the core's does, tokens say
+// what may go, and what is misused is told.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <functional>
+#include <string>
+
+#include "core/config.h"
+#include "kernel-glue/embed/shootdown.h"
+#include "tests/host/machine_fixture.h"
+
+namespace shootdown::embed {
+
+/// What the library makes of a configuration of C.
+Config config_in_test(const sd_config& config);
+
+}  // namespace shootdown::embed
+
+namespace shootdown::host {
+namespace {
+
+constexpr VirtAddr kPage = 0x4000'0000;
+constexpr VirtAddr kNext = kPage + 0x1000;
+constexpr VirtAddr kKernelPage = 0xffff'8880'0000'0000;
+constexpr std::uint64_t kUserLeaf = Tables::kLeaf | kPteAccessed | kPteDirty;
+
+/// A system of C on a machine whose CPUs are online and run `tables`.
+struct CInterface : testing::Test {
+  explicit CInterface(CpuId cpus = 2) : fixture({.hardware = {.cpus = cpus}}) {
+    fixture.on_interrupt([this] { sd_handle_interrupt(&system); });
+  }
+
+  /// Each CPU comes online before its program runs; CPU 0 is first and initialises.
+  void begin() {
+    if (HostHal::this_cpu() == 0) {
+      sd_init(&system, &config, kernel.cr3(0));
+      sd_mm_init(&system, &mm, tables.cr3(0), config.isolation != 0 ? others.cr3(0) : 0);
+      sd_mm_init(&system, &other, others.cr3(0), config.isolation != 0 ? tables.cr3(0) : 0);
+    }
+    HostHal::disable_interrupts();
+    HostHal::write_cr4(HostHal::read_cr4() | kCr4Pcid | kCr4GlobalPages);
+    sd_cpu_online(&system);
+    HostHal::enable_interrupts();
+  }
+  void switch_to(sd_mm& next) {
+    HostHal::disable_interrupts();
+    sd_switch_mm(&system, &next);
+    HostHal::enable_interrupts();
+  }
+  bool can_read(VirtAddr address) {
+    return fixture.machine().translation().access(address, false) == AccessResult::done;
+  }
+  /// Runs one program on one CPU, and returns what was reported.
+  std::string reported(const std::function<void()>& program) {
+    fixture.on(0, [this, program] {
+      begin();
+      program();
+    });
+    const Report& report = fixture.run();
+    return report.failed() ? report.title + ": " + report.detail : "";
+  }
+
+  MachineFixture fixture;
+  Tables kernel{fixture.frames()};
+  Tables tables{fixture.frames()};
+  Tables others{fixture.frames()};
+  sd_config config = SD_CONFIG;
+  sd_system system{};
+  sd_mm mm{};
+  sd_mm other{};
+};
+
+struct OneCpu : CInterface {
+  OneCpu() : CInterface(1) {}
+
+  /// That the program is stopped, by a report that has `words` in it.
+  void expect_refusal(const std::string& words, const std::function<void()>& program) {
+    const std::string told = reported(program);
+    EXPECT_NE(told.find(words), std::string::npos) << told;
+  }
+};
+
+TEST(CConfiguration, TheUsualOneIsTheCores) {
+  const sd_config usual = SD_CONFIG;
+  const Config made = embed::config_in_test(usual);
+  const Config core;
+  EXPECT_EQ(sd_config_refusal(&usual), nullptr);
+  EXPECT_EQ(made.processor.pcid, core.processor.pcid);
+  EXPECT_EQ(made.processor.invpcid, core.processor.invpcid);
+  EXPECT_EQ(made.processor.global_pages, core.processor.global_pages);
+  EXPECT_EQ(made.processor.invlpg_leaves_globals, core.processor.invlpg_leaves_globals);
+  EXPECT_EQ(made.isolation.enabled, core.isolation.enabled);
+  EXPECT_EQ(made.isolation.defer_user_pages, core.isolation.defer_user_pages);
+  EXPECT_EQ(made.targets.early_acknowledgement, core.targets.early_acknowledgement);
+  EXPECT_EQ(made.targets.mask_policy, core.targets.mask_policy);
+  EXPECT_EQ(made.targets.lazy_test, core.targets.lazy_test);
+  EXPECT_EQ(made.targets.target_test, core.targets.target_test);
+  EXPECT_EQ(made.targets.trim_interval, core.targets.trim_interval);
+  EXPECT_EQ(made.broadcast.enabled, core.broadcast.enabled);
+  EXPECT_EQ(made.broadcast.max_pages, core.broadcast.max_pages);
+  EXPECT_EQ(made.broadcast.threshold, core.broadcast.threshold);
+  EXPECT_EQ(made.broadcast.global_asids, core.broadcast.global_asids);
+  EXPECT_EQ(made.limits.ceiling_strides, core.limits.ceiling_strides);
+  EXPECT_EQ(made.limits.stall_limit, core.limits.stall_limit);
+}
+
+TEST(CConfiguration, EachSwitchIsPassedOn) {
+  sd_config from = SD_CONFIG;
+  from.pcid = from.invpcid = from.global_pages = 0;
+  from.invlpg_leaves_globals = from.isolation = from.defer_user_pages = 1;
+  from.early_acknowledgement = from.masks_kept_lazily = from.lazy_test_up_front = 1;
+  from.targets_by_loaded_mm = from.broadcast = 1;
+  from.trim_interval = 7;
+  from.ceiling_strides = 8;
+  from.broadcast_pages = 9;
+  from.broadcast_threshold = 10;
+  from.global_asids = 11;
+  from.stall_limit = 12;
+  const Config made = embed::config_in_test(from);
+  EXPECT_FALSE(made.processor.pcid || made.processor.invpcid || made.processor.global_pages);
+  EXPECT_TRUE(made.processor.invlpg_leaves_globals && made.isolation.enabled &&
+              made.isolation.defer_user_pages && made.targets.early_acknowledgement &&
+              made.broadcast.enabled);
+  EXPECT_EQ(made.targets.mask_policy, MaskPolicy::kept_lazily);
+  EXPECT_EQ(made.targets.lazy_test, LazyTest::up_front);
+  EXPECT_EQ(made.targets.target_test, TargetTest::by_loaded_mm);
+  EXPECT_EQ(made.targets.trim_interval, 7U);
+  EXPECT_EQ(made.limits.ceiling_strides, 8U);
+  EXPECT_EQ(made.broadcast.max_pages, 9U);
+  EXPECT_EQ(made.broadcast.threshold, 10U);
+  EXPECT_EQ(made.broadcast.global_asids, 11U);
+  EXPECT_EQ(made.limits.stall_limit, 12U);
+}
+
+TEST(CConfiguration, AnotherHeaderIsRefused) {
+  sd_config config = SD_CONFIG;
+  ++config.version;
+  EXPECT_NE(sd_config_refusal(&config), nullptr);
+  config = SD_CONFIG;
+  config.bytes -= 8;
+  EXPECT_NE(sd_config_refusal(&config), nullptr);
+  config = SD_CONFIG;
+  config.trim_interval = 0;
+  EXPECT_NE(sd_config_refusal(&config), nullptr);
+  EXPECT_NE(sd_config_refusal(nullptr), nullptr);
+}
+
+/// What another CPU can still read after each flush, where it has read the page before.
+struct TwoCpus : CInterface {
+  using Flush = std::function<sd_token()>;
+
+  static void wait_for(const HostHal::Atomic<bool>& sign) {
+    while (!sign.load(std::memory_order_acquire)) HostHal::pause();
+  }
+
+  void expect_flushed(const Flush& flush, std::uint32_t permits, VirtAddr address = kPage) {
+    if (address == kPage) {
+      tables.map(kPage, kUserLeaf);
+    } else {
+      tables.entry(kKernelPage, 4) = 0;
+      tables.map(kKernelPage, kUserLeaf | kPteGlobal);
+    }
+    bool cached = false;
+    bool gone = false;
+    bool done = false;
+    fixture.on(0, [&, address] {
+      begin();
+      switch_to(mm);
+      ready.store(true, std::memory_order_release);
+      wait_for(flushed);
+      gone = !can_read(address);
+    });
+    fixture.on(1, [&, address] {
+      wait_for(ready);
+      begin();
+      switch_to(mm);
+      cached = can_read(address);
+      tables.entry(address, 1) = 0;
+      token = flush();
+      done = true;
+      flushed.store(true, std::memory_order_release);
+    });
+    const Report& report = fixture.run();
+    EXPECT_FALSE(report.failed()) << report.title << report.detail;
+    EXPECT_TRUE(cached && gone && done);
+    EXPECT_EQ(token.permits & ~std::uint32_t{64}, permits);
+  }
+
+  HostHal::Atomic<bool> ready{false};
+  HostHal::Atomic<bool> flushed{false};
+  sd_token token{};
+};
+
+constexpr std::uint32_t kQuiet = SD_USER_RETURN | SD_DATA;
+constexpr std::uint32_t kTables = kQuiet | SD_WALKED;
+
+TEST_F(TwoCpus, ARange) {
+  expect_flushed([&] { return sd_flush_range(&system, &mm, kPage, kNext, 12); }, kQuiet);
+}
+TEST_F(TwoCpus, APage) {
+  expect_flushed([&] { return sd_flush_page(&system, &mm, kPage); }, kQuiet);
+}
+TEST_F(TwoCpus, AnMm) {
+  expect_flushed([&] { return sd_flush_mm(&system, &mm); }, kQuiet);
+}
+TEST_F(TwoCpus, FreedTables) {
+  expect_flushed([&] { return sd_flush_freed_tables(&system, &mm, kPage, kNext, 12); }, kTables);
+}
+TEST_F(TwoCpus, TablesThatNoWalkerIsIn) {
+  expect_flushed(
+      [&] {
+        sd_token tables_token = sd_flush_freed_tables(&system, &mm, kPage, kNext, 12);
+        const sd_token quiet = sd_exclude_walkers(&system, &tables_token);
+        EXPECT_EQ(tables_token.permits, 0U);
+        return quiet;
+      },
+      kTables | SD_TABLES);
+}
+TEST_F(TwoCpus, Early) {
+  config.early_acknowledgement = 1;
+  expect_flushed([&] { return sd_flush_early(&system, &mm, kPage, kNext, 12); }, SD_USER_RETURN);
+}
+TEST_F(TwoCpus, Serial) {
+  config.serial = 1;
+  expect_flushed([&] { return sd_flush_page(&system, &mm, kPage); }, kQuiet);
+  EXPECT_FALSE(HostHal::concurrent_flush_enabled());
+}
+TEST_F(TwoCpus, ABatch) {
+  sd_batch batch{};
+  EXPECT_EQ(sd_batch_is_empty(&batch), 1);
+  expect_flushed(
+      [&] {
+        sd_batch_add(&system, &batch, &mm);
+        EXPECT_EQ(sd_batch_is_empty(&batch), 0);
+        const sd_token flushed_batch = sd_batch_flush(&system, &batch);
+        sd_require(&system, &flushed_batch, &mm, SD_DATA);
+        return flushed_batch;
+      },
+      kQuiet);
+}
+TEST_F(TwoCpus, ASettledBatch) {
+  sd_batch batch{};
+  expect_flushed(
+      [&] {
+        sd_batch_add(&system, &batch, &mm);
+        sd_batch_settle(&system, &mm);
+        return sd_token{};
+      },
+      0);
+}
+TEST_F(TwoCpus, TheKernelsHalf) {
+  expect_flushed([&] { return sd_flush_kernel_range(&system, kKernelPage, kKernelPage + 0x1000); },
+                 kQuiet | SD_KERNEL, kKernelPage);
+}
+TEST_F(TwoCpus, Everything) {
+  expect_flushed([&] { return sd_flush_all(&system); }, kTables | SD_KERNEL, kKernelPage);
+}
+TEST_F(TwoCpus, ALazyCpuIsSparedAndSeesTheFlushWhenItComesBack) {
+  tables.map(kPage, kUserLeaf);
+  bool gone = false;
+  fixture.on(0, [&] {
+    begin();
+    switch_to(mm);
+    EXPECT_TRUE(can_read(kPage));
+    HostHal::disable_interrupts();
+    sd_enter_lazy(&system);
+    HostHal::enable_interrupts();
+    ready.store(true, std::memory_order_release);
+    wait_for(flushed);
+    switch_to(mm);
+    gone = !can_read(kPage);
+  });
+  fixture.on(1, [&] {
+    wait_for(ready);
+    begin();
+    tables.entry(kPage, 1) = 0;
+    token = sd_flush_page(&system, &mm, kPage);
+    flushed.store(true, std::memory_order_release);
+  });
+  EXPECT_FALSE(fixture.run().failed());
+  EXPECT_TRUE(gone);
+  for (unsigned i = 0; sd_counter_name(i) != nullptr; ++i) {
+    if (std::string(sd_counter_name(i)) == "targets_queued") {
+      EXPECT_EQ(sd_counter(&system, i), 0U);
+    }
+  }
+}
+
+// ---- One CPU: what else there is
+
+TEST_F(OneCpu, ATemporarySpaceComesAndGoes) {
+  others.map(kPage, kUserLeaf);
+  EXPECT_EQ(reported([&] {
+              switch_to(mm);
+              HostHal::disable_preemption();
+              sd_temporary place{};
+              sd_temporary_begin(&system, &place, &other);
+              EXPECT_TRUE(can_read(kPage));
+              EXPECT_FALSE(HostHal::interrupts_enabled());
+              EXPECT_EQ(sd_user_access_ok(&system, &mm), 0);
+              sd_temporary_end(&system, &place);
+              EXPECT_TRUE(HostHal::interrupts_enabled());
+              EXPECT_FALSE(can_read(kPage));
+              EXPECT_EQ(sd_user_access_ok(&system, &mm), 1);
+              HostHal::enable_preemption();
+            }),
+            "");
+}
+
+TEST_F(OneCpu, AnMmRetiresAndACpuGoes) {
+  EXPECT_EQ(reported([&] {
+              switch_to(mm);
+              HostHal::disable_interrupts();
+              sd_leave_mm(&system);
+              HostHal::enable_interrupts();
+              sd_token last = sd_retire_mm(&system, &mm);
+              sd_require(&system, &last, &mm, SD_ROOT | SD_DATA);
+              sd_spend(&system, &last);
+              EXPECT_EQ(last.permits, 0U);
+              switch_to(*sd_kernel_mm(&system));
+              HostHal::disable_interrupts();
+              sd_cpu_offline(&system);
+              sd_cpu_online(&system);
+              HostHal::enable_interrupts();
+            }),
+            "");
+}
+
+TEST_F(OneCpu, ChangesOfCr4FlushWhatTheyMust) {
+  EXPECT_EQ(reported([&] {
+              HostHal::disable_interrupts();
+              sd_change_cr4(&system, 0, kCr4GlobalPages);
+              HostHal::enable_interrupts();
+              EXPECT_EQ(HostHal::read_cr4() & kCr4GlobalPages, 0U);
+            }),
+            "");
+}
+
+TEST_F(OneCpu, TheWayToUserModeAndBackUnderIsolation) {
+  config.isolation = 1;
+  config.global_pages = 0;
+  EXPECT_EQ(reported([&] {
+              switch_to(mm);
+              sd_entry_block block{};
+              HostHal::disable_interrupts();
+              const std::uint64_t kernels = HostHal::read_cr3();
+              sd_prepare_return_to_user(&system, &block);
+              sd_load_user_root(&block);
+              EXPECT_EQ(HostHal::read_cr3() & ~std::uint64_t{0xfff}, others.cr3(0));
+              const std::uint64_t held = sd_enter_nmi(&block);
+              EXPECT_EQ(HostHal::read_cr3(), kernels);
+              sd_leave_nmi(&block, held);
+              EXPECT_EQ(HostHal::read_cr3(), held);
+              sd_enter_from_user(&block);
+              EXPECT_EQ(HostHal::read_cr3(), kernels);
+              HostHal::enable_interrupts();
+            }),
+            "");
+}
+
+// ---- Misuse
+
+TEST_F(OneCpu, ATokenOfAnotherSpace) {
+  expect_refusal("a token of one space is used for another", [&] {
+    const sd_token token = sd_flush_mm(&system, &mm);
+    sd_require(&system, &token, &other, SD_DATA);
+  });
+}
+TEST_F(OneCpu, ATokenThatDoesNotPermitTables) {
+  expect_refusal("a token does not permit what is done", [&] {
+    const sd_token token = sd_flush_mm(&system, &mm);
+    sd_require(&system, &token, &mm, SD_TABLES);
+  });
+}
+TEST_F(OneCpu, WalkersOfNoTables) {
+  expect_refusal("a token does not permit what is done", [&] {
+    sd_token token = sd_flush_mm(&system, &mm);
+    static_cast<void>(sd_exclude_walkers(&system, &token));
+  });
+}
+TEST_F(OneCpu, ATokenThatNoFlushHasMade) {
+  expect_refusal("a token is used that no flush has made", [&] {
+    const sd_token token{};
+    sd_require(&system, &token, &mm, 0);
+  });
+}
+TEST_F(OneCpu, AKernelsTokenForASpace) {
+  expect_refusal("a token of the kernel's half is used for a space", [&] {
+    const sd_token token = sd_flush_all(&system);
+    sd_require(&system, &token, &mm, SD_DATA);
+  });
+}
+TEST_F(OneCpu, ASpacesTokenForTheKernel) {
+  expect_refusal("a token of a space is used for none", [&] {
+    const sd_token token = sd_flush_mm(&system, &mm);
+    sd_require(&system, &token, nullptr, SD_DATA);
+  });
+}
+#ifdef SD_DEBUG
+TEST_F(OneCpu, ACopyOfASpentToken) {
+  expect_refusal("a token is used that was spent", [&] {
+    sd_token token = sd_flush_mm(&system, &mm);
+    const sd_token copy = token;
+    sd_spend(&system, &token);
+    sd_require(&system, &copy, &mm, SD_DATA);
+  });
+}
+#endif
+
+TEST_F(OneCpu, AnEmptyRange) {
+  expect_refusal("a range to flush is empty",
+                 [&] { static_cast<void>(sd_flush_range(&system, &mm, kPage, kPage, 12)); });
+}
+TEST_F(OneCpu, ARangeInsidePagesIsFlushedWhole) {
+  tables.map(kPage, kUserLeaf);
+  tables.map(kNext, kUserLeaf);
+  EXPECT_EQ(reported([&] {
+              switch_to(mm);
+              EXPECT_TRUE(can_read(kPage) && can_read(kNext));
+              tables.entry(kPage, 1) = tables.entry(kNext, 1) = 0;
+              static_cast<void>(sd_flush_range(&system, &mm, kPage + 0xfff, kNext + 1, 12));
+              EXPECT_FALSE(can_read(kPage) || can_read(kNext));
+            }),
+            "");
+}
+TEST_F(OneCpu, ASpaceBeforeItsInitialisation) {
+  expect_refusal("an sd_mm is used before sd_mm_init", [&] {
+    sd_mm fresh{};
+    static_cast<void>(sd_flush_mm(&system, &fresh));
+  });
+}
+TEST_F(OneCpu, ASwitchToASpaceBeforeItsInitialisation) {
+  expect_refusal("a switch to an mm that was not initialised", [&] {
+    sd_mm fresh{};
+    switch_to(fresh);
+  });
+}
+TEST_F(OneCpu, ALoadedSpaceIsInitialisedAgain) {
+  expect_refusal("an mm is initialised while a CPU has it loaded", [&] {
+    switch_to(mm);
+    sd_mm_init(&system, &mm, tables.cr3(0), 0);
+  });
+}
+TEST_F(OneCpu, ARootWithLowBits) {
+  expect_refusal("a root is the physical address of a page", [&] {
+    sd_mm fresh{};
+    sd_mm_init(&system, &fresh, tables.cr3(0) | 8, 0);
+  });
+}
+TEST_F(OneCpu, ACpuThatIsNotOnline) {
+  expect_refusal("a CPU flushes that is not up", [&] {
+    HostHal::disable_interrupts();
+    sd_cpu_offline(&system);
+    HostHal::enable_interrupts();
+    static_cast<void>(sd_flush_mm(&system, &mm));
+  });
+}
+TEST_F(OneCpu, ACpuThatComesOnlineTwice) {
+  expect_refusal("a CPU is brought up that has not gone offline", [&] {
+    HostHal::disable_interrupts();
+    sd_cpu_online(&system);
+  });
+}
+TEST_F(OneCpu, ASystemTwice) {
+  expect_refusal("a system is initialised twice",
+                 [&] { sd_init(&system, &config, kernel.cr3(0)); });
+}
+TEST_F(OneCpu, NullPointers) {
+  expect_refusal("a null or unaligned sd_mm",
+                 [&] { static_cast<void>(sd_flush_mm(&system, nullptr)); });
+}
+TEST_F(OneCpu, AFlushWithInterruptsOff) {
+  expect_refusal("a flush needs interrupts on", [&] {
+    HostHal::disable_interrupts();
+    static_cast<void>(sd_flush_mm(&system, &mm));
+  });
+}
+
+}  // namespace
+}  // namespace shootdown::host

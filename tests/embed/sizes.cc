@@ -1,0 +1,21 @@
+// Variables as large as each type of shootdown.h has to be, for sizes.py to read from the object.
+#ifdef SD_ON_MODEL
+#include "hal/host/hal.h"
+namespace shootdown::embed {
+using EmbeddedHal = host::HostHal;
+}
+#else
+#include "kernel-glue/embed/hooks_hal.h"
+#endif
+#include "kernel-glue/embed/objects.h"
+
+namespace embed = shootdown::embed;
+using H = embed::EmbeddedHal;
+
+extern "C" {
+char sd_size_of_SYSTEM[sizeof(embed::EmbeddedSystem<H>)];
+char sd_size_of_MM[sizeof(shootdown::Mm<H>)];
+char sd_size_of_BATCH[sizeof(shootdown::ReclaimBatch<H>)];
+char sd_size_of_TEMPORARY[sizeof(embed::Place<shootdown::TemporaryMm<H>>)];
+char sd_size_of_ENTRY_BLOCK[sizeof(shootdown::EntryBlock<H>)];
+}
