@@ -11,6 +11,8 @@
  */
 #pragma once
 
+/* Types and names as C has them: NOLINTBEGIN(modernize-use-using,readability-identifier-naming) */
+
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -266,3 +268,4 @@ void sd_hook_fail(const sd_failure* failure);
 #ifdef __cplusplus
 }
 #endif
+/* NOLINTEND(modernize-use-using,readability-identifier-naming) */

@@ -13,9 +13,9 @@ namespace embed = shootdown::embed;
 using H = embed::EmbeddedHal;
 
 extern "C" {
-char sd_size_of_SYSTEM[sizeof(embed::EmbeddedSystem<H>)];
-char sd_size_of_MM[sizeof(shootdown::Mm<H>)];
-char sd_size_of_BATCH[sizeof(shootdown::ReclaimBatch<H>)];
-char sd_size_of_TEMPORARY[sizeof(embed::Place<shootdown::TemporaryMm<H>>)];
-char sd_size_of_ENTRY_BLOCK[sizeof(shootdown::EntryBlock<H>)];
+char sd_size_of_system[sizeof(embed::EmbeddedSystem<H>)];
+char sd_size_of_mm[sizeof(shootdown::Mm<H>)];
+char sd_size_of_batch[sizeof(shootdown::ReclaimBatch<H>)];
+char sd_size_of_temporary[sizeof(embed::Place<shootdown::TemporaryMm<H>>)];
+char sd_size_of_entry_block[sizeof(shootdown::EntryBlock<H>)];
 }

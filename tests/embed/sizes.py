@@ -45,7 +45,8 @@ def measure(root: Path, flags: list[str]) -> dict[str, int]:
         _call([_COMPILER, "-std=c++20", "-O1", "-I.", "-DSD_SIZES_ARE_ASKED", *flags, "-c",
                "tests/embed/sizes.cc", "-o", str(file)], root)
         table = _call(["llvm-nm-19", "--print-size", str(file)])
-    found = {name: int(size, 16) for size, name in re.findall(r"^\S+ (\S+) \w sd_size_of_(\w+)$", table, re.MULTILINE)}
+    rows = re.findall(r"^\S+ (\S+) \w sd_size_of_(\w+)$", table, re.MULTILINE)
+    found = {name.upper(): int(size, 16) for size, name in rows}
     return {name: found[name] for name in _TYPES}
 
 
