@@ -28,85 +28,10 @@ bool is_large_page(const FramePool& frames, std::uint32_t number) {
 
 }  // namespace
 
-// ---- Entries
-// --------------------------------------------------------------------------------------
-
-vm::Pte SimEntry::load(std::memory_order /*order*/, Site where) const {
-  const host::ModelScope scope;
-  Machine& machine = memory_.machine_;
-  machine.scheduler().visible();
-  machine.memory().complete_fence(machine.running());
-  // Before the word is touched: released memory is poisoned.
-  memory_.events_.on_software_walk(word_);
-  machine.stop_if_failed();
-  const vm::Pte value = machine.memory().seen_by(machine.running(), word_);
-  machine.memory().record_read(machine.running(), word_);
-  machine.note(host::OpClass::load, value);
-  if (machine.recorder().has_timeline()) machine.recorder().operation("read", word_, value, where);
-  return value;
-}
-
-vm::Pte SimEntry::peek() const {
-  const host::ModelScope scope;
-  host::SharedMemory& memory = memory_.machine_.memory();
-  // No choice point, but a load: it waits for the fence before it as each other load does.
-  memory.complete_fence(memory_.machine_.running());
-  if (!memory_.expect_table(word_, "reads an entry")) return 0;
-  return memory.seen_by(memory_.machine_.running(), word_);
-}
-
-void SimEntry::store(vm::Pte value, std::memory_order order, Site where) {
-  const host::ModelScope scope;
-  if (!memory_.expect_table(word_, "writes an entry")) return;
-  host::SharedMemory& memory = memory_.machine_.memory();
-  const vm::Pte old = memory.store_word(word_, value, order, where);
-  if (memory.buffers_stores()) {
-    memory_.events_.on_table_store(word_, old, value);
-  } else {
-    memory_.wrote(word_, old, value);
-  }
-}
-
-vm::Pte SimEntry::exchange(vm::Pte value, std::memory_order /*order*/, Site where) {
-  const host::ModelScope scope;
-  if (!memory_.expect_table(word_, "writes an entry")) return 0;
-  const vm::Pte old = memory_.machine_.memory().exchange_word(word_, value, where);
-  memory_.wrote(word_, old, value);
-  return old;
-}
-
-vm::Pte SimEntry::fetch_or(vm::Pte bits, std::memory_order /*order*/, Site where) {
-  const host::ModelScope scope;
-  if (!memory_.expect_table(word_, "writes an entry")) return 0;
-  const vm::Pte old = memory_.machine_.memory().set_bits(word_, bits, where);
-  memory_.wrote(word_, old, old | bits);
-  return old;
-}
-
-vm::Pte SimEntry::fetch_and(vm::Pte bits, std::memory_order /*order*/, Site where) {
-  const host::ModelScope scope;
-  if (!memory_.expect_table(word_, "writes an entry")) return 0;
-  const vm::Pte old = memory_.machine_.memory().clear_bits(word_, ~bits, where);
-  memory_.wrote(word_, old, old & bits);
-  return old;
-}
-
 void SimMemory::prepare_entry(PhysAddr table, unsigned index, vm::Pte value) {
   const host::ModelScope scope;
   if (!expect(table, FrameKind::table, "writes an entry")) return;
-  if (std::uint64_t* word = word_of(table, index)) *word = value;
-}
-
-std::uint64_t* SimMemory::word_of(PhysAddr table, unsigned index) {
-  const std::uint32_t frame = FramePool::frame_at(table);
-  if (frame == FramePool::kNoFrame) return nullptr;
-  if (index < vm::kEntries) [[likely]] {
-    return machine_.frames().words(frame) + index;
-  }
-  const host::ModelScope scope;
-  events_.on_missing_entry(index);
-  machine_.stop_if_failed();
-  return nullptr;
+  if (std::uint64_t* word = entry(table, index).word_) *word = value;
 }
 
 bool SimMemory::expect(PhysAddr frame, FrameKind kind, const char* verb) {
@@ -117,12 +42,6 @@ bool SimMemory::expect(PhysAddr frame, FrameKind kind, const char* verb) {
   return false;
 }
 
-bool SimMemory::expect_table(const std::uint64_t* word, const char* verb) {
-  const std::uint32_t number = machine_.frames().frame_of(word);
-  const bool exists = number != FramePool::kNoFrame;
-  return expect(exists ? FramePool::address(number) : vm::kNoFrame, FrameKind::table, verb);
-}
-
 SimMemory::Word& SimMemory::word_for(Words& words, PhysAddr frame) {
   const std::uint32_t number = FramePool::frame_at(frame);
   if (number != FramePool::kNoFrame) return words[number];
@@ -130,10 +49,6 @@ SimMemory::Word& SimMemory::word_for(Words& words, PhysAddr frame) {
   events_.on_software_use(number, FrameKind::data, "looks for a lock or a count");
   machine_.stop_if_failed();
   return nowhere_;
-}
-
-void SimMemory::wrote(const std::uint64_t* word, std::uint64_t before, std::uint64_t after) {
-  events_.on_table_write(word, before, after);
 }
 
 // ---- Frames

@@ -23,8 +23,9 @@ class SimMemory;
 class SimEntry {
  public:
   using Site = host::Site;
-  /// `word` is null where there is no memory.
-  SimEntry(SimMemory& memory, std::uint64_t* word) : memory_(memory), word_(word) {}
+  /// Word of a frame. Where there is no memory, no frame and null.
+  SimEntry(SimMemory& memory, std::uint32_t frame, std::uint64_t* word)
+      : memory_(memory), word_(word), frame_(frame) {}
   vm::Pte load(std::memory_order order, Site where = Site::current()) const;
   /// Not a visible operation.
   [[nodiscard]] vm::Pte peek() const;
@@ -34,8 +35,14 @@ class SimEntry {
   vm::Pte fetch_and(vm::Pte bits, std::memory_order order, Site where = Site::current());
 
  private:
+  friend class SimMemory;
+
+  /// Ends the run with a report if the frame is no page table. False: no run is under way yet.
+  [[nodiscard]] bool is_there(const char* verb) const;
+
   SimMemory& memory_;
   std::uint64_t* word_;
+  std::uint32_t frame_;
 };
 
 class SimMemory {
@@ -64,7 +71,7 @@ class SimMemory {
   // The platform, as kernel-glue/mm/platform.h describes it.
   PhysAddr allocate_table(const vm::FrameHint<Hal>& hint);
   PhysAddr allocate_page(const vm::FrameHint<Hal>& hint);
-  SimEntry entry(PhysAddr table, unsigned index) { return {*this, word_of(table, index)}; }
+  SimEntry entry(PhysAddr table, unsigned index);
   void prepare_entry(PhysAddr table, unsigned index, vm::Pte value);
   void copy_page(PhysAddr to, PhysAddr from, unsigned level);
   [[nodiscard]] PhysAddr part(PhysAddr page, unsigned index) const;
@@ -94,19 +101,14 @@ class SimMemory {
   /// Ends the run with a report if `frame` is not used as what the memory manager takes it for. So
   /// what goes wrong is a report and no crash. False: no run is under way yet.
   bool expect(PhysAddr frame, host::FrameKind kind, const char* verb);
-  /// The same for a word of a table.
-  [[nodiscard]] bool expect_table(const std::uint64_t* word, const char* verb);
   /// A frame's word, which outlives the frame's use, but needs a frame.
   Word& word_for(Words& words, PhysAddr frame);
-  [[nodiscard]] std::uint64_t* word_of(PhysAddr table, unsigned index);
   /// Whether the running CPU's allocation is one that fails.
   bool fails();
   std::uint32_t take(host::FrameKind kind, std::uint16_t owner);
   /// As `expect`, but a frame that is free is left to what releases it.
   bool expect_allocated(PhysAddr frame, host::FrameKind kind, const char* verb);
   void release(PhysAddr frame);
-  /// The word was changed by software just now.
-  void wrote(const std::uint64_t* word, std::uint64_t before, std::uint64_t after);
 
   Machine& machine_;
   SimKernel& sim_;

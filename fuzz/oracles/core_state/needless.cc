@@ -25,10 +25,11 @@ void NeedlessChecker::check_target(CpuId cpu, CpuId target, Asked asked) const {
   if (flush.request == nullptr || flush.mm == kNoMm) return;
   const Truth& truth = core_.truth();
   const bool interrupts = asked == Asked::by_interrupt;
-  const std::string subject = interrupts ? "a flush interrupts " : "a hypervisor is to flush ";
-  const std::string verb = interrupts ? "queues a call for " : "asks for a flush of ";
+  // Not strings yet: these would be allocated for each target, and hardly any is reported.
+  const char* const subject = interrupts ? "a flush interrupts " : "a hypervisor is to flush ";
+  const char* const verb = interrupts ? "queues a call for " : "asks for a flush of ";
   if (!in_mask_[core_.truth().thread_on(cpu)].test(target)) {
-    truth.fail(Oracle::o19, subject + "a CPU outside the mask",
+    truth.fail(Oracle::o19, std::string(subject) + "a CPU outside the mask",
                cpu_name(target) + " was not in the mask of " + mm_name(flush.mm) +
                    " at any time since the flush began.",
                {.step = flush.begin, .cpu = flush.initiator, .what = "starts the flush"},
@@ -36,7 +37,7 @@ void NeedlessChecker::check_target(CpuId cpu, CpuId target, Asked asked) const {
   }
   const Core::Laziness& state = core_.laziness(target);
   if (state.lazy && state.since < flush.begin && !flush.request->frees_tables) {
-    truth.fail(Oracle::o19, subject + "a lazy CPU without need",
+    truth.fail(Oracle::o19, std::string(subject) + "a lazy CPU without need",
                cpu_name(target) + " was lazy before the flush began, and no tables are freed.",
                {.step = state.since, .cpu = target, .what = "became lazy"},
                truth.event(cpu, verb + cpu_name(target)));
