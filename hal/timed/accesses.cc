@@ -68,17 +68,26 @@ void* __tsan_memset(void* to, int value, std::size_t bytes) {
   return std::memset(to, value, bytes);
 }
 
-// Of the counters, which are atomic and no words of the HAL.
-std::uint64_t __tsan_atomic64_load(const volatile std::uint64_t* word, int /*order*/) {
-  const auto* plain = const_cast<const std::uint64_t*>(word);
-  reads(plain, sizeof(*plain));
-  return *plain;
-}
-void __tsan_atomic64_store(volatile std::uint64_t* word, std::uint64_t value, int /*order*/) {
-  auto* plain = const_cast<std::uint64_t*>(word);
-  writes(plain, sizeof(*plain));
-  *plain = value;
-}
+// What is std::atomic: counters, and the words of hal.h. Only their loads and stores are compiled
+// in.
+#define ATOMIC_OF(BITS)                                                                           \
+  std::uint##BITS##_t __tsan_atomic##BITS##_load(const volatile std::uint##BITS##_t* word,        \
+                                                 int /*order*/) {                                 \
+    const auto* plain = const_cast<const std::uint##BITS##_t*>(word);                             \
+    reads(plain, sizeof(*plain));                                                                 \
+    return *plain;                                                                                \
+  }                                                                                               \
+  void __tsan_atomic##BITS##_store(volatile std::uint##BITS##_t* word, std::uint##BITS##_t value, \
+                                   int /*order*/) {                                               \
+    auto* plain = const_cast<std::uint##BITS##_t*>(word);                                         \
+    writes(plain, sizeof(*plain));                                                                \
+    *plain = value;                                                                               \
+  }
+
+ATOMIC_OF(8)
+ATOMIC_OF(16)
+ATOMIC_OF(32)
+ATOMIC_OF(64)
 
 }  // extern "C"
 

@@ -1,7 +1,8 @@
 // The HAL in modelled time, for systems of up to `kCapacity` CPUs.
 //
-// Words have the size that they have on x86-64. An access to one is compiled into the caller and
-// is paid for as every other access there is; so this header is for instrumented code only.
+// Words have the size that they have on x86-64. An access to one is compiled into the caller, as an
+// atomic one that is not joined with its neighbours, and is paid for as every other access there
+// is; so this header is for instrumented code only.
 #pragma once
 
 #include <atomic>
@@ -22,13 +23,13 @@ class TimedAtomic {
   TimedAtomic(const TimedAtomic&) = delete;
   TimedAtomic& operator=(const TimedAtomic&) = delete;
 
-  T load(std::memory_order /*order*/) const { return value_; }
-  [[nodiscard]] T owner_load() const { return value_; }
+  T load(std::memory_order /*order*/) const { return owner_load(); }
+  [[nodiscard]] T owner_load() const { return value_.load(std::memory_order_relaxed); }
   void store(T value, std::memory_order order) {
     if (order == std::memory_order_seq_cst) {
       modify([&](T) { return value; });
     } else {
-      value_ = value;
+      value_.store(value, std::memory_order_relaxed);
     }
   }
   T exchange(T value, std::memory_order /*order*/) {
@@ -53,13 +54,13 @@ class TimedAtomic {
   template <class Change>
   T modify(Change&& change) {
     machine().begin_locked(static_cast<const void*>(&value_));
-    const T old = value_;
-    value_ = change(old);
+    const T old = owner_load();
+    value_.store(change(old), std::memory_order_relaxed);
     machine().end_locked();
     return old;
   }
 
-  T value_{};
+  std::atomic<T> value_{};
 };
 
 template <CpuId kCapacity>

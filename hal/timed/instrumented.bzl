@@ -10,5 +10,10 @@ INSTRUMENTED = [
     "-tsan-instrument-read-before-write=1",
 ]
 
-# Each basic block is a call, too.
-WITH_BLOCKS = ["-fsanitize-coverage=trace-pc"]
+# Each basic block is a call, too. A kernel has no vector registers, and rounds of a loop are counted one by one.
+WITH_BLOCKS = [
+    "-fsanitize-coverage=trace-pc",
+    "-fno-vectorize",
+    "-fno-slp-vectorize",
+    "-fno-unroll-loops",
+]

@@ -311,15 +311,17 @@ void Machine::fetch(Line& line, bool write, Source source) {
   if (cpu.polled != nullptr && cpu.polled != &line) cpu.polls_since = kNever;
   cpu.polled = &line;
   Traffic& traffic = traffic_[line.index];
+  const Time asked = cpu.clock;
   wait_for(traffic.free, line);
   const bool copies = source == Source::sharers && !write;
   const Time start = cpu.clock;
   const Way way = way_of(line, write, source);
   // The nearest copy may still be on its way itself.
   if (copies) wait_for(traffic.copies[{way.level, group_of(way.level)}], line);
-  // A loop over lines of one kind knows where the next one is, and does not wait for this one.
-  const bool overlaps =
-      !write && cpu.loaded != nullptr && cpu.loaded->name == line.name && cpu.polls_since == kNever;
+  // A loop over lines of one kind knows where the next one is, and does not wait for this one; but
+  // a line that is busy begins its way later.
+  const bool overlaps = !write && cpu.loaded != nullptr && cpu.loaded->name == line.name &&
+                        cpu.polls_since == kNever && asked == cpu.clock;
   const EventRef self = spend({.cause = source == Source::memory ? Cause::memory : Cause::line,
                                .other = source == Source::owner ? line.owner : kNoCpu,
                                .line = &line,

@@ -20,8 +20,10 @@ def of_times(simulator: Simulator, prices: str, cpus: list[int], options: dict |
         series.append(plots.Series(MODE_TITLES[mode], points))
         ratios.append(plots.Series(MODE_TITLES[mode],
                                    [(x, 100 * y / whole) for (x, y), whole in zip(points, serial)]))
-    return plots.draw(f"Modelled time of a flush, price list {prices}", [
-        plots.Panel(f"Time of a flush, prices: {prices}", "CPUs", "microseconds", series),
+    pages = kept.get("pages", 1)
+    what = ("1 page" if pages == 1 else f"{pages} pages") + (", isolation on" if kept["pti"] else "")
+    return plots.draw(f"Modelled time of a flush of {what}, price list {prices}", [
+        plots.Panel(f"Time of a flush, {what}, prices: {prices}", "CPUs", "microseconds", series),
         plots.Panel("Beside the serial flush", "CPUs", "% of serial", ratios, log_y=False, y_range=(0, 100))])
 
 

@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 STYLES = [("#1b6ca8", "#6cb8f0", ""), ("#b8480e", "#f59a62", "7 4"), ("#2f7d32", "#7ccf80", "2 3"),
           ("#8338a8", "#cf97ee", "10 3 2 3")]
 _WIDTH, _HEIGHT = 460, 340
-_LEFT, _RIGHT, _TOP, _BOTTOM = 74, 16, 44, 52
+_LEFT, _RIGHT, _TOP, _BOTTOM = 74, 24, 44, 52
 
 
 @dataclass
@@ -63,7 +63,7 @@ class _Axes:
 
     def x_ticks(self) -> list[float]:
         count = round(math.log2(self.x_high / self.x_low))
-        return [self.x_low * 2**i for i in range(0, count + 1, 2 if count > 6 else 1)]
+        return [self.x_high / 2**i for i in range(0, count + 1, 2 if count > 6 else 1)]
 
     def y_ticks(self) -> list[float]:
         if self.panel.log_y:

@@ -11,7 +11,7 @@ namespace {
 
 /// Flushes before the one that is timed: lines are where they are in the steady state then, and
 /// with broadcast every CPU is on the global ASID.
-constexpr unsigned kWarmUp = 4;
+constexpr unsigned kWarmUp = 2;
 
 struct Run {
   const Experiment& experiment;

@@ -135,7 +135,9 @@ EXAMPLES = {
 }
 # Files that are what a program prints, and nothing else. key -> document
 LEDGER = "ledger of the model"
-TEXTS = {LEDGER: "tests/ledger/model.txt"}
+PLOTS = ["desktop", "two-socket", "clusters", "phases", "many-pages"]
+TEXTS = {LEDGER: "tests/ledger/model.txt", "modelled time": "docs/modelled-time.md",
+         **{f"plot {name}": f"docs/modelled-time/{name}.svg" for name in PLOTS}}
 _NOT_THERE = "(no line like"
 # What is never the same twice, and what moves with every comment in a file.
 _SECONDS = re.compile(r"\b\d+\.\d s\b")

@@ -3,11 +3,12 @@
 
 usage: bazel run //tests/docs:refresh [-- --quick | --ledger]
 
-Runs the proofs, the searches for mutants, the boots of the benchmark, the examples of README.md and the ledger, which
-are tests that compare their figures with README.md, docs/*.md, kernel-glue/README.md and tests/ledger, and writes
-what differs. A search that has no row in docs/executions.md gets one; a proof that has none in docs/proofs.md is
-named, because its row says what the proof guarantees. --quick leaves out the one proof that is too large for a test,
-which takes five minutes. --ledger runs the ledger and the boots of the benchmark and nothing else, which takes one.
+Runs the proofs, the searches for mutants, the boots of the benchmark, the examples of README.md, the ledger and the
+modelled time, which are tests that compare their figures with README.md, docs/*.md, kernel-glue/README.md and
+tests/ledger, and writes what differs. A search that has no row in docs/executions.md gets one; a proof that has none
+in docs/proofs.md is named, because its row says what the proof guarantees. --quick leaves out the one proof that is
+too large for a test, which takes five minutes. --ledger runs the ledger, the boots of the benchmark and the modelled
+time and nothing else, which takes two.
 
 exit status: 0 written, 2 a proof has no row, or a run failed for another reason than a figure; it is named, and its
 figures stay
@@ -23,8 +24,9 @@ from pathlib import Path
 from tests.docs import figures
 from tools import run_tests
 
-TICKS = 'filter("ticks_", tests(//tests/docs/...))'
-QUERY = ('tests(//tests/proofs/...) + tests(//tests/docs/...) + '
+MODELLED_TIME = "//tests/timed:document_test"
+TICKS = f'filter("ticks_", tests(//tests/docs/...)) + {MODELLED_TIME}'
+QUERY = (f'tests(//tests/proofs/...) + tests(//tests/docs/...) + {MODELLED_TIME} + '
          'filter("_search_test$", tests(//tests/mutants/...))')
 # Explored without a bound, for the table alone.
 _LARGE = ["three_cpus_switch_and_flush"]
