@@ -17,12 +17,14 @@ ROOMS = {
     "kernel-glue/mm": ["core"],
     "kernel-glue/embed": ["core", "hal/x86_64", "kernel-glue/mm"],
     "kernel-glue/kernel": ["core", "hal/x86_64", "kernel-glue/mm"],
+    "examples": ["core", "hal/x86_64", "kernel-glue/embed", "kernel-glue/kernel"],
     "kernel-glue": ["core", "hal/x86_64", "kernel-glue/embed", "kernel-glue/kernel", "kernel-glue/mm"],
     "litmus": ["core", "hal/host"],
     # Its campaign fuzzes the parser of litmus tests, too.
     "fuzz": ["core", "hal/host", "kernel-glue/mm", "litmus"],
     "tests": [
         "core",
+        "examples",
         "fuzz",
         "hal/common",
         "hal/host",
