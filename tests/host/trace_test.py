@@ -60,6 +60,13 @@ class TraceTest(unittest.TestCase):
         self.assertGreater(steps[len(steps) // 2], 100, "most runs are too short to show anything")
         self.assertEqual(len({expected[name].split()[0] for name in common}), INPUTS)
 
+    def test_libfuzzer_keeps_no_rare_features_unless_it_is_told_to(self):
+        program, = (program for program in PROGRAMS if program.endswith("libfuzzer"))
+        for options, entropic in (([], False), (["-entropic=1"], True)):
+            result = subprocess.run([program, "-runs=1", *options], stdin=subprocess.DEVNULL, capture_output=True,
+                                    text=True, check=True)
+            self.assertEqual("entropic power schedule" in result.stderr, entropic, result.stderr)
+
 
 if __name__ == "__main__":
     PROGRAMS = sys.argv[1:]
