@@ -239,7 +239,12 @@ sd_token sd_exclude_walkers(sd_system* system, sd_token* tables) {
   demand(tables != nullptr, "a null sd_token");
   demand(!numbers_of(system).is_spent(tables->number), "a token is used that was spent");
   demand((tables->permits & SD_WALKED) != 0, "a token does not permit what is done");
-  shootdown::wait_for_walkers(core_of(system));
+  // As `exclude_walkers` of the core, whose token a struct of C cannot be turned into.
+  auto& core = core_of(system);
+  const bool kernels = (tables->permits & SD_KERNEL) != 0;
+  if (kernels ? shootdown::internal::broadcasts(core) : !flush_interrupts_targets(core)) {
+    shootdown::wait_for_walkers(core);
+  }
   const sd_token result = make_token(system, tables->covers, tables->permits | SD_TABLES);
   sd_spend(system, tables);
   return result;
