@@ -79,6 +79,19 @@ def _line_bytes(simulator: Simulator) -> list[str]:
     return tables.table(["bytes of a line", *header], rows)
 
 
+def _fetch_ahead(simulator: Simulator) -> list[str]:
+    rows = []
+    for cpus in (2, 8, 64, 256, 4096):
+        cells = []
+        for prices in PRICE_LISTS:
+            now, ahead = simulator.run([Experiment(prices, cpus, fetch_ahead=ahead) for ahead in (False, True)])
+            cells += [tables.microseconds(now.time), tables.microseconds(ahead.time),
+                      f"{100 * ahead.time / now.time:.0f} %"]
+        rows.append([str(cpus), *cells])
+    header = [text for prices in PRICE_LISTS for text in (f"{prices}, µs", "fetched ahead", "of it")]
+    return tables.table(["CPUs", *header], rows)
+
+
 def _initiators(simulator: Simulator) -> list[str]:
     rows = []
     for count in (1, 2, 8, 32, 64):
@@ -153,6 +166,7 @@ def _blocks(root: Path) -> dict[str, Callable[[Simulator], list[str]]]:
         "layout": _layout,
         "capacity": _capacity,
         "lines": _line_bytes,
+        "fetch ahead": _fetch_ahead,
         "initiators": _initiators,
         "break-even": _break_even,
         "prices": _prices,

@@ -28,8 +28,8 @@ std::string_view name_of(Cause cause) {
   return kNames[static_cast<std::size_t>(cause)];
 }
 
-Machine::Machine(const Prices& prices, CpuId cpus, std::size_t line_bytes)
-    : prices_(prices), directory_(line_bytes) {
+Machine::Machine(const Prices& prices, CpuId cpus, std::size_t line_bytes, bool fetches_ahead)
+    : prices_(prices), fetches_ahead_(fetches_ahead), directory_(line_bytes) {
   for (CpuId id = 0; id < cpus; ++id) {
     cpus_.push_back(std::make_unique<Cpu>());
     cpus_.back()->id = id;
@@ -320,7 +320,8 @@ void Machine::fetch(Line& line, bool write, Source source) {
   if (copies) wait_for(traffic.copies[{way.level, group_of(way.level)}], line);
   // A loop over lines of one kind knows where the next one is, and does not wait for this one; but
   // a line that is busy begins its way later.
-  const bool overlaps = !write && cpu.loaded != nullptr && cpu.loaded->name == line.name &&
+  const bool known = !write || fetches_ahead_;
+  const bool overlaps = known && cpu.loaded != nullptr && cpu.loaded->name == line.name &&
                         cpu.polls_since == kNever && asked == cpu.clock;
   const EventRef self = spend({.cause = source == Source::memory ? Cause::memory : Cause::line,
                                .other = source == Source::owner ? line.owner : kNoCpu,
@@ -328,7 +329,7 @@ void Machine::fetch(Line& line, bool write, Source source) {
                                .after = traffic.writer,
                                .since = cpu.polls_since},
                               overlaps ? way.price / prices_.loads : way.price);
-  cpu.loaded = write ? nullptr : &line;
+  cpu.loaded = known ? &line : nullptr;
   traffic.free = {.at = copies ? start + prices_.reader : cpu.clock, .by = self};
   if (write) {
     traffic.writer = self;

@@ -83,7 +83,9 @@ class Machine final : public AccessListener {
  public:
   using Code = void (*)(void* argument);
 
-  Machine(const Prices& prices, CpuId cpus, std::size_t line_bytes);
+  /// `fetches_ahead`: as if each line that a loop over lines of one kind changes by locked
+  /// instructions had been asked for some rounds before.
+  Machine(const Prices& prices, CpuId cpus, std::size_t line_bytes, bool fetches_ahead = false);
   ~Machine() override;
 
   /// Runs `program` on CPU 0; the others wait for interrupts, whose handler is `interrupt`, and for
@@ -216,6 +218,7 @@ class Machine final : public AccessListener {
   void command(std::size_t first, std::size_t end);
 
   const Prices& prices_;
+  bool fetches_ahead_;
   Directory directory_;
   std::vector<std::unique_ptr<Cpu>> cpus_;
   std::vector<Traffic> traffic_;

@@ -61,6 +61,8 @@ def parser() -> argparse.ArgumentParser:
                     help="CPUs that the kernel is built for: 8, 64, 256, 1024, 4096 (the first that is enough)")
     it.add_argument("--line-bytes", type=int, default=64, metavar="N",
                     help="size of a cache line, to see what false sharing would do (64)")
+    it.add_argument("--fetch-ahead", action="store_true",
+                    help="as if the line of each bit had been asked for some targets before")
     form = it.add_mutually_exclusive_group()
     form.add_argument("--critical-path", action="store_true", help="what bounds each flush, step by step")
     form.add_argument("--layout", action="store_true", help="memory and lines of the core's state")
@@ -74,7 +76,7 @@ def experiments(options: argparse.Namespace) -> list[runs.Experiment]:
     """What the options ask for."""
     return [runs.Experiment(prices=prices, cpus=cpus, mode=mode, pages=options.pages, pti=options.pti == "on",
                             loaded=options.loaded, initiators=options.initiators, capacity=options.capacity,
-                            line_bytes=options.line_bytes)
+                            line_bytes=options.line_bytes, fetch_ahead=options.fetch_ahead)
             for prices, cpus, mode in itertools.product(options.prices, options.cpus, options.mode)]
 
 

@@ -3,7 +3,7 @@
 from hal.timed import plots
 from hal.timed.runs import MODE_TITLES, MODES, Experiment, Simulator
 
-_KEPT = ["pages", "loaded", "initiators", "capacity", "line_bytes"]
+_KEPT = ["pages", "loaded", "initiators", "capacity", "line_bytes", "fetch_ahead"]
 
 
 def of_times(simulator: Simulator, prices: str, cpus: list[int], options: dict | None = None) -> str:

@@ -29,6 +29,7 @@ class Experiment:
     initiators: int = 1
     capacity: int = 0  # 0: the smallest kernel that is built for so many CPUs
     line_bytes: int = 64
+    fetch_ahead: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def simulate(experiment: Experiment) -> Result:
     command = [str(HERE / "simulate"), "--prices", str(price_file(experiment.prices)),
                "--cpus", str(experiment.cpus), "--mode", experiment.mode, "--pages", str(experiment.pages),
                "--pti", "on" if experiment.pti else "off", "--initiators", str(experiment.initiators),
-               "--line-bytes", str(experiment.line_bytes)]
+               "--line-bytes", str(experiment.line_bytes),
+               "--fetch-ahead", "on" if experiment.fetch_ahead else "off"]
     for option, value in [("--loaded", experiment.loaded), ("--capacity", experiment.capacity)]:
         command += [option, str(value)] if value else []
     run = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -128,7 +128,7 @@ Outcome simulate(const Experiment& asked, const Prices& prices) {
   Outcome outcome{};
   outcome.failure = refusal(asked);
   if (!outcome.failure.empty()) return outcome;
-  Machine machine(prices, experiment.cpus, experiment.line_bytes);
+  Machine machine(prices, experiment.cpus, experiment.line_bytes, experiment.fetches_ahead);
   const std::unique_ptr<Kernel> kernel = make_kernel(experiment.capacity, experiment.setup);
   kernel->name_lines(machine.directory());
   Run run{.experiment = experiment, .kernel = *kernel, .machine = machine};

@@ -19,6 +19,7 @@ struct Experiment {
   CpuId loaded{0};      // CPUs that have the mm loaded, from CPU 0 on; 0: all
   CpuId initiators{1};  // CPUs that flush it at the same time, from CPU 0 on
   std::size_t line_bytes{kCacheLine};
+  bool fetches_ahead{false};  // machine.h
 };
 
 /// Lines of one name.

@@ -1,7 +1,6 @@
 // One flush in modelled time, as JSON: what modelled_time.py runs.
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -20,6 +19,7 @@ constexpr const char* kUsage =
     "usage: simulate --prices FILE [--mode serial|concurrent|early|invlpgb] [--cpus N] [--capacity "
     "N]\n"
     "                [--loaded N] [--initiators N] [--pages N] [--pti on|off] [--line-bytes N]\n"
+    "                [--fetch-ahead on|off]\n"
     "Prints one flush in modelled time as JSON; times are in picoseconds. hal/timed/README.md "
     "tells\n"
     "what the options mean, and bazel run //hal/timed:time is for people.\n"
@@ -53,6 +53,11 @@ unsigned number(std::string_view option, const char* text) {
   return static_cast<unsigned>(value);
 }
 
+bool is_on(std::string_view option, std::string_view text) {
+  if (text != "on" && text != "off") refuse(std::string(option) + " is on or off");
+  return text == "on";
+}
+
 Mode mode_of(const std::string_view text) {
   constexpr std::string_view kNames[] = {"serial", "concurrent", "early", "invlpgb"};
   for (std::size_t i = 0; i < std::size(kNames); ++i) {
@@ -77,10 +82,9 @@ Arguments parse(int count, char** words) {
     } else if (option == "--mode") {
       experiment.setup.mode = mode_of(value);
     } else if (option == "--pti") {
-      experiment.setup.isolation = std::strcmp(value, "on") == 0;
-      if (!experiment.setup.isolation && std::strcmp(value, "off") != 0) {
-        refuse("--pti is on or off");
-      }
+      experiment.setup.isolation = is_on(option, value);
+    } else if (option == "--fetch-ahead") {
+      experiment.fetches_ahead = is_on(option, value);
     } else if (option == "--cpus") {
       experiment.cpus = number(option, value);
     } else if (option == "--capacity") {

@@ -44,8 +44,8 @@ class MachineTest : public testing::Test {
   using Job = void (*)(MachineTest& test);
 
   MachineTest() { cpus(4); }
-  void cpus(CpuId count) {
-    machine = std::make_unique<Machine>(list, count, kCacheLine);
+  void cpus(CpuId count, bool fetches_ahead = false) {
+    machine = std::make_unique<Machine>(list, count, kCacheLine, fetches_ahead);
     for (unsigned i = 0; i < 8; ++i) {
       machine->directory().name(word_of(i), 8, i < 4 ? "word" : std::to_string(i));
     }
@@ -206,6 +206,22 @@ TEST_F(MachineTest, LoadsOfOneKindOverlapAndOthersDoNot) {
   EXPECT_EQ(times["others"], 4u * 10);
 }
 
+TEST_F(MachineTest, LockedInstructionsOverlapIfTheirLinesAreFetchedAhead) {
+  for (const bool ahead : {false, true}) {
+    cpus(4, ahead);
+    EXPECT_EQ(run([](MachineTest& test) {
+                test.on(1, [](MachineTest& it) {
+                  for (unsigned word = 0; word < 4; ++word) it.modify(word);
+                });
+                test.times["a kind"] = test.time_of([&] {
+                  for (unsigned word = 0; word < 4; ++word) test.modify(word);
+                });
+              }),
+              "");
+    EXPECT_EQ(times["a kind"], ahead ? 4u * 3 + 10 + 3 * (10 / 5) : 4u * (3 + 10));
+  }
+}
+
 TEST_F(MachineTest, AnInterruptCostsItsWayAndItsHandler) {
   EXPECT_EQ(run(
                 [](MachineTest& test) {
@@ -224,6 +240,22 @@ TEST_F(MachineTest, AnInterruptCostsItsWayAndItsHandler) {
                                                 {"1", 20 + 100 + 10 + 30},
                                                 {"2", 20 + 100 + 50 + 5 + 30},
                                                 {"3", 20 + 100 + 50 + 10 + 30}}));
+}
+
+TEST_F(MachineTest, AnInterruptThatIsPendingTakesOnLaterOnes) {
+  EXPECT_EQ(run(
+                [](MachineTest& test) {
+                  test.on(1, [](MachineTest& it) { it.machine->enable_interrupts(); });
+                  test.begin = test.machine->now();
+                  for (unsigned i = 0; i < 2; ++i) {
+                    test.machine->add_target(1);
+                    test.machine->send_interrupts();
+                  }
+                  test.machine->settle();
+                },
+                [](MachineTest& test) { test.ends.push_back(test.machine->now() - test.begin); }),
+            "");
+  EXPECT_EQ(ends, (std::vector<Time>{20 + 100 + 10 + 30}));
 }
 
 TEST_F(MachineTest, AnInterruptWaitsUntilInterruptsAreOn) {

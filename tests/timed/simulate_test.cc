@@ -194,6 +194,37 @@ TEST(AllPrices, TheCriticalPathIsTheWholeTime) {
   }
 }
 
+/// What is on the path but instructions: CPU, cause, line.
+std::vector<std::string> told(const Outcome& outcome) {
+  std::vector<std::string> steps;
+  for (const Step& step : outcome.path) {
+    if (step.cause == Cause::compute || step.cause == Cause::pause) continue;
+    const std::string line = step.line.empty() ? "" : " " + step.line;
+    steps.push_back(std::to_string(step.cpu) + " " + std::string(name_of(step.cause)) + line);
+  }
+  return steps;
+}
+
+/// On one the initiator looks again and again until the answer is there, on the other its look
+/// meets the line on its way.
+TEST(TheCriticalPath, GoesThroughTheTarget) {
+  for (const char* name : {"desktop", "two-socket"}) {
+    const Outcome outcome = outcome_of(flush(Mode::concurrent, 2), list_of_tree(name));
+    EXPECT_EQ(told(outcome),
+              (std::vector<std::string>{
+                  "0 locked", "0 line mm.tlb_gen", "0 clock", "0 locked",
+                  "0 line calls.call_pending", "0 fence", "0 command", "1 delivery", "1 entry",
+                  "1 line calls.call_pending", "1 line call_post", "1 line mm.tlb_gen", "1 invlpg",
+                  "1 locked", "1 line calls.call_pending", "0 line calls.call_pending", "0 clock"}))
+        << name;
+  }
+}
+
+TEST(TheCriticalPath, IsTheInitiatorsOwnWorkIfThatIsLonger) {
+  const Outcome outcome = outcome_of(flush(Mode::early, 2, 33), list_of_tree("two-socket"));
+  for (const Step& step : outcome.path) EXPECT_EQ(step.cpu, 0u);
+}
+
 TEST(AllPrices, RunsRepeat) {
   const Prices list = list_of_tree("clusters");
   Experiment experiment = flush(Mode::concurrent, 50);

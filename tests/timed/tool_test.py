@@ -31,7 +31,7 @@ class ToolTest(unittest.TestCase):
         result = run("--help")
         self.assertEqual(result.returncode, 0)
         for option in ["--cpus", "--prices", "--mode", "--pages", "--pti", "--loaded", "--initiators", "--capacity",
-                       "--line-bytes", "--critical-path", "--layout", "--csv", "--json", "--svg"]:
+                       "--line-bytes", "--fetch-ahead", "--critical-path", "--layout", "--csv", "--json", "--svg"]:
             self.assertIn(option, result.stdout)
 
     def test_csv_and_json_say_the_same(self):
