@@ -127,7 +127,8 @@ static sd_config detect(void) {
   config.pcid = r[2] >> 17 & 1;
   cpuid(7, r);
   config.invpcid = r[1] >> 10 & 1;
-  config.global_pages = 0; /* boot.S makes no global entries */
+  config.stall_limit = 1 << 14; /* an emulator is slow, and this kernel never blocks for long */
+  config.global_pages = 0;      /* boot.S makes no global entries */
   __asm__ volatile("movq %%cr4, %0" : "=r"(cr4));
   if (config.pcid) cr4 |= CR4_PCIDE;
   __asm__ volatile("movq %0, %%cr4" ::"r"(cr4) : "memory");

@@ -26,6 +26,7 @@ void sd_hook_unanswered(const sd_unanswered* report) {
   print("# CPU ");
   print_number(report->target);
   print(" does not answer\n");
+  if (report->last) die("a CPU is dead");
 }
 
 void sd_hook_fail(const sd_failure* failure) { die(failure->what); }

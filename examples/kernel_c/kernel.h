@@ -27,6 +27,13 @@ __attribute__((noreturn)) void die(const char* what);
 /* Called by cpu.c on each CPU but the first, when it is online. */
 __attribute__((noreturn)) void run_other_cpu(void);
 
+/* ---- selftest_port.c: option `selftest` */
+
+struct space;
+/* Returns how many tests have failed. On CPU 0, while the others serve its jobs. */
+unsigned run_selftest(struct space* space, uint64_t address);
+__attribute__((noreturn)) void serve_jobs(void);
+
 /* ---- cpu.c */
 
 /* What GS points to. Written by its own CPU only. */

@@ -10,6 +10,7 @@
 sd_system machine;
 
 static struct space space;
+static int tests_itself;
 static volatile uint64_t round, finished;
 static volatile uint64_t seen[SD_MAX_CPUS]; /* the newest number that each CPU has read */
 static volatile uint64_t stale[SD_MAX_CPUS], reads[SD_MAX_CPUS], gone[SD_MAX_CPUS];
@@ -49,7 +50,12 @@ void stop(int success) {
   for (;;) __asm__ volatile("hlt");
 }
 
+/* The first CPU that dies is heard; another one would write into its words. */
 void die(const char* what) {
+  static int dying;
+  if (__atomic_exchange_n(&dying, 1, __ATOMIC_ACQ_REL)) {
+    for (;;) __asm__ volatile("cli; hlt");
+  }
   print("FATAL: ");
   print(what);
   print("\n");
@@ -59,6 +65,7 @@ void die(const char* what) {
 /* ---- The threads */
 
 void run_other_cpu(void) {
+  if (tests_itself) serve_jobs();
   const uint32_t cpu = this_cpu();
   const volatile uint64_t* page = (const volatile uint64_t*)ADDRESS;
   uint64_t newest = 0;
@@ -118,26 +125,35 @@ static void report(const char* name, uint64_t number) {
 
 /* ---- Boot */
 
-static int has(const char* options, const char* word) {
+/* What stands behind the word, or NULL. */
+static const char* has(const char* options, const char* word) {
   for (; *options != '\0'; ++options) {
     const char *a = options, *b = word;
     while (*b != '\0' && *a == *b) ++a, ++b;
-    if (*b == '\0') return 1;
+    if (*b == '\0') return a;
   }
-  return 0;
+  return NULL;
+}
+
+/* The digit behind the word, or the default. */
+static uint32_t number_of(const char* options, const char* word, uint32_t number) {
+  const char* found = has(options, word);
+  return found == NULL ? number : (uint32_t)(*found - '0');
 }
 
 /* `information` is what GRUB has left: the command line's address is its fifth word. */
 void kernel_main(uint32_t information) {
   const char* options = at(((const uint32_t*)at(information))[4]);
-  const uint32_t cpus = has(options, "cpus=2") ? 2 : has(options, "cpus=8") ? 8 : 4;
-  flush_is_left_out = has(options, "no-flush");
+  const uint32_t cpus = number_of(options, "cpus=", 4);
+  flush_is_left_out = has(options, "no-flush") != NULL;
+  tests_itself = has(options, "selftest") != NULL;
   console_init();
   print("shootdown example kernel in C\n");
   memory_init();
   start_this_cpu(0);
   space_init(&space);
   start_other_cpus(cpus);
+  if (tests_itself) stop(run_selftest(&space, ADDRESS) == 0);
   replace_pages();
   finished = 1;
   while (sum(gone) != cpus - 1) pause();

@@ -85,7 +85,8 @@ def contents(root: Path, library: Path) -> dict[str, bytes]:
     headers = _headers(root)
     texts = {f"include/{_place(name)}": _rewritten(text) for name, text in headers.items()}
     texts["include/shootdown.hpp"] = amalgamate(headers)
-    texts["src/library.cc"] = _rewritten((root / "kernel-glue/embed/library.cc").read_text())
+    for name in ("library.cc", "selftest.c"):
+        texts[f"src/{name}"] = _rewritten((root / "kernel-glue/embed" / name).read_text())
     for path in sorted((root / "freestanding/include").iterdir()):
         texts[f"freestanding/include/{path.name}"] = path.read_text()
     for name in ("LICENSE", "PORTING.md"):
