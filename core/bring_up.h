@@ -22,6 +22,9 @@ void reset_cpu(System<H>& system) {
   CpuPrivate<H>& own = self.own;
   own.asids = {};
   own.next_asid = 1;
+  own.number = H::this_cpu();
+  own.bit = CpuMask<H::kMaxCpus>::bit_of(own.number);
+  own.post = &system.calls.post_of(own.number);
   own.set_loaded_asid(0);
   clear_pending_user_flushes(own);
   if (own.early_acked_flush_pending.owner_load()) {
@@ -49,10 +52,11 @@ void initialize_cpu(System<H>& system) {
   require<H>(!H::interrupts_enabled(), Rule::r2, "initialize_cpu needs interrupts off");
   require<H>(H::this_cpu() < H::kMaxCpus, Rule::r13, "this_cpu() is out of range");
   require<H>(system.is_initialized(), Rule::r13, "a CPU is initialised before the system");
+  if constexpr (HalCpuPointer<H>) H::set_cpu_pointer(&system.cpus[H::this_cpu()]);
   CpuPrivate<H>& own = system.self().own;
   require<H>(!own.is_up, Rule::r10, "a CPU is brought up that has not gone offline");
   own.cr4 = H::read_cr4();
-  require<H>(((own.cr4 & kCr4Pcid) != 0) == system.config.processor.pcid, Rule::r2,
+  require<H>(((own.cr4 & kCr4Pcid) != 0) == system.config().processor.pcid, Rule::r2,
              "CR4.PCIDE is not what the configuration says");
   internal::reset_cpu(system);
   // Online first: from now on a flush of kernel mappings reaches this CPU, and what was freed

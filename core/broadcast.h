@@ -52,7 +52,7 @@ void await_broadcasts() {
 /// Invalidates the 4 KiB pages of `range`, in as few pieces as the processor permits.
 template <HalBroadcast H>
 void broadcast_pages(System<H>& system, Invlpgb what, const FlushRange& range) {
-  const std::uint64_t most = system.config.broadcast.max_pages;
+  const std::uint64_t most = system.config().broadcast.max_pages;
   what.address = range.start;
   for (std::uint64_t left = range.strides(); left != 0; left -= what.count) {
     what.count = static_cast<std::uint32_t>(std::min(left, most));
@@ -151,7 +151,7 @@ std::uint64_t flush_by_broadcast(System<H>& system, CpuState<H>& self, Mm<H>& mm
     // comes behind both.
     const auto targets = retires ? members : find_cpus_on_dynamic_asid(system, mm, members);
     if (!targets.empty()) {
-      static_cast<void>(send_published(system, self, request, targets));
+      static_cast<void>(send_published(system, self, targets));
     } else if (asid_transition) {
       // No CPU on a dynamic ASID is left, and no CPU can come back to an ASID of its own. Release
       // orders the reads above before the store, against the acquire of the next flush, which will

@@ -12,6 +12,7 @@
 
 #include "core/hal.h"
 #include "core/mm.h"
+#include "core/plan.h"
 #include "core/range.h"
 #include "core/request.h"
 #include "core/types.h"
@@ -41,7 +42,7 @@ using GlobalAsidPool = std::conditional_t<HalBroadcast<H>, GlobalAsids<H>, NoGlo
 template <Hal H>
 [[nodiscard]] constexpr bool broadcasts(const System<H>& system) {
   if constexpr (HalBroadcast<H>) {
-    return system.config.broadcast.enabled;
+    return system.plan().way == FlushWay::by_broadcast;
   } else {
     return false;
   }

@@ -73,6 +73,8 @@ class [[nodiscard, clang::trivial_abi]] TranslationsQuiet : public UserReturnClo
   friend TranslationsQuiet flush_tlb_mm_range(System<H>& system, Mm<H>& mm,
                                               const FlushRange& range);
   template <Hal H>
+  friend TranslationsQuiet flush_tlb_page(System<H>& system, Mm<H>& mm, VirtAddr address);
+  template <Hal H>
   friend TranslationsQuiet flush_tlb_mm(System<H>& system, Mm<H>& mm);
 };
 

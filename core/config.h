@@ -48,6 +48,8 @@ struct IsolationConfig {
 
 /// Which CPUs a flush interrupts, and when they answer.
 struct TargetConfig {
+  /// The initiator flushes while its targets do; off: before it asks them.
+  bool concurrent{true};
   /// Targets of flushes that free no tables may answer before they flush. Only for kernels whose
   /// NMI and kernel code asks `user_access_ok` before it touches user memory.
   bool early_acknowledgement{false};

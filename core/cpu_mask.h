@@ -19,6 +19,9 @@ class CpuMask {
 
   constexpr CpuMask() = default;
 
+  /// The bit of `cpu` in its word.
+  static constexpr std::uint64_t bit_of(CpuId cpu) { return std::uint64_t{1} << (cpu % 64); }
+
   [[nodiscard]] constexpr bool test(CpuId cpu) const {
     return (words_[cpu / 64] >> (cpu % 64)) & 1;
   }
@@ -40,10 +43,11 @@ class CpuMask {
     return total;
   }
 
-  /// Whether `cpu` is the only member.
-  [[nodiscard]] constexpr bool is_only(CpuId cpu) const {
+  /// Whether `cpu`, whose bit in its word is `bit`, is the only member.
+  [[nodiscard]] constexpr bool is_only(CpuId cpu, std::uint64_t bit) const {
+    if constexpr (kWords == 1) return words_[0] == bit;
     CpuMask only;
-    only.set(cpu);
+    only.words_[cpu / 64] = bit;
     std::uint64_t differences = 0;
     for (std::size_t i = 0; i < kWords; ++i) differences |= words_[i] ^ only.words_[i];
     return differences == 0;

@@ -12,6 +12,9 @@
 
 namespace shootdown {
 
+template <Hal H>
+struct CallPost;
+
 /// One cached address space: whose entries live under this ASID's PCID, and how fresh they are.
 /// Meaning: the TLB holds no entry under the PCID that is older than `generation` (O4). Under
 /// page-table isolation the same holds for the user PCID, unless its bit in `user_pcid_flush_mask`
@@ -40,6 +43,12 @@ struct alignas(kCacheLine) CpuPrivate {
   typename H::template Atomic<bool> on_global{false};
   Own<H, Asid> loaded_asid{0};
   Own<H, Asid> next_asid{0};
+  /// This CPU's number, its bit in a word of a mask, and its post; constant while it is up.
+  CpuId number{0};
+  std::uint64_t bit{0};
+  CallPost<H>* post{nullptr};
+  /// `asids[loaded_asid]`, unless that is a global one. It is no `Own`: it changes with its ASID.
+  AsidState<H>* loaded{nullptr};
   std::array<AsidState<H>, kDynamicAsids> asids{};
   /// Page-table isolation: bit s + 1 says that ASID s's user PCID must be flushed before user mode
   /// (R9). A user root does not map it: the way to user mode takes it over into its EntryBlock.
@@ -63,6 +72,7 @@ struct alignas(kCacheLine) CpuPrivate {
   /// it that CR3 has left the old one.
   void set_loaded_asid(Asid asid) {
     loaded_asid = asid;
+    loaded = is_global_asid(asid) ? nullptr : &asids[asid];
     if (on_global.owner_load() != is_global_asid(asid)) {
       on_global.store(is_global_asid(asid), std::memory_order_release);
     }

@@ -29,8 +29,9 @@ struct FlushOptions {
 /// Sends the published request where there is hardware broadcast: that way if the mm has a global
 /// ASID, else by interrupts, and then an mm that runs on many CPUs gets one for the next time.
 template <HalBroadcast H>
-[[gnu::noinline, clang::preserve_most]] std::uint64_t send_or_broadcast(
-    System<H>& system, CpuState<H>& self, Mm<H>& mm, FlushRequest<H>& request, bool retires) {
+std::uint64_t send_or_broadcast(System<H>& system, CpuState<H>& self, Mm<H>& mm,
+                                FlushRequest<H>& request) {
+  const bool retires = request.needs_ipi_handler;
   // M14: load the global ASID after the increment of the generation. Loaded earlier, a flusher
   // can miss an ASID granted in between, and no flush invalidates stale entries cached under it.
   const Asid global = global_asid_of(system, mm);
@@ -38,43 +39,41 @@ template <HalBroadcast H>
     return flush_by_broadcast(system, self, mm, request, global, retires);
   }
   const CpuMask<H::kMaxCpus> members = mm.cpus.read();
-  const std::uint64_t ticks = send_published(system, self, request, members);
-  if (!retires && members.count() > system.config.broadcast.threshold) {
+  const std::uint64_t ticks = send_published(system, self, members);
+  if (!retires && members.count() > system.config().broadcast.threshold) {
     grant_global_asid(system, mm);
   }
   return ticks;
 }
 
 /// Sends a request whose generation is set. Returns the ticks until all was done.
-template <Hal H>
+template <class Way, Hal H>
 [[gnu::always_inline]] inline std::uint64_t send_flush(System<H>& system, CpuState<H>& self,
-                                                       Mm<H>& mm, const FlushRequest<H>& request,
-                                                       bool retires) {
-  if constexpr (HalBroadcast<H>) {
-    if (broadcasts(system)) [[unlikely]] {
-      const PublishedRequest<H> published(system, self, request);
-      return send_or_broadcast(system, self, mm, published.get(), retires);
+                                                       Mm<H>& mm, const FlushRequest<H>& request) {
+  if constexpr (!Way::kIsCommon && HalBroadcast<H>) {
+    if (broadcasts(system)) {
+      FlushRequest<H>& published = publish(self, request);
+      const PostInUse<H> in_use(self);
+      return send_or_broadcast(system, self, mm, published);
     }
   }
-  return flush_on_cpus(system, self, mm.cpus.read(), request);
+  return flush_on_cpus<Way>(system, self, mm.cpus.read(), request);
 }
 
 /// Flushes `range`, which is what has become of `asked`.
-template <Hal H>
+template <class Way, Hal H>
 [[gnu::always_inline]] inline void flush_entered(System<H>& system, Mm<H>& mm,
                                                  const FlushRange& asked, const FlushRange& range,
                                                  FlushOptions options) {
-  require<H>(!mm.is_kernel, Rule::r13, "the kernel's mm is not flushed by range");
   PreemptionOff<H> guard;
   H::trace(TraceEvent{
       .kind = TraceKind::flush_asked, .mm = &mm, .value = asked.start, .value2 = asked.end});
-  const CpuId cpu = H::this_cpu();
-  CpuState<H>& self = begin_flush(system, cpu);
+  CpuState<H>& self = begin_flush(system);
   FlushRequest<H> request{
       .mm = &mm,
       .start = range.start,
       .end = range.end,
-      .initiator = cpu,
+      .initiator = self.own.number,
       .reason = range.all() ? FlushReason::local_mm_shootdown : FlushReason::local_shootdown,
       .stride_shift = range.stride_shift,
       .frees_tables = options.frees_tables,
@@ -89,26 +88,36 @@ template <Hal H>
   request.generation = mm.tlb_gen.fetch_add(1, std::memory_order_seq_cst) + 1;
   H::trace(TraceEvent{
       .kind = TraceKind::flush_begin, .mm = &mm, .request = &request, .value = request.generation});
-  const std::uint64_t ticks = send_flush(system, self, mm, request, options.retires);
+  const std::uint64_t ticks = send_flush<Way>(system, self, mm, request);
   H::trace(
       TraceEvent{.kind = TraceKind::flush_end, .mm = &mm, .request = &request, .value = ticks});
 }
 
-/// `flush_mm` for every range that is not ordinary.
+/// A flush of any kind, on any machine.
 template <Hal H>
 [[gnu::noinline, clang::preserve_most]] void flush_unusual(System<H>& system, Mm<H>& mm,
                                                            const FlushRange& asked,
                                                            FlushOptions options) {
-  flush_entered(system, mm, asked, enter_range<H>(asked, system.config.limits.ceiling_strides),
-                options);
+  const FlushRange range = enter_range<H>(asked, system.ceiling());
+  if (holds<Question::is_common>(system)) {
+    flush_entered<CommonWay<H>>(system, mm, asked, range, options);
+  } else {
+    flush_entered<GeneralWay<H>>(system, mm, asked, range, options);
+  }
 }
 
+/// Flushes `asked`, which `pages` holds in whole pages. The common case is one of some pages of the
+/// lower half, in the common plan; that the range is of that kind is told by a few comparisons.
 template <Hal H>
 [[gnu::always_inline]] inline void flush_mm(System<H>& system, Mm<H>& mm, const FlushRange& asked,
-                                            FlushOptions options) {
-  // Nearly every range is some pages of the lower half: this is all that it takes to know.
-  if (is_ordinary(asked, system.config.limits.ceiling_strides)) [[likely]] {
-    flush_entered(system, mm, asked, pages_of(asked), options);
+                                            const FlushRange& pages, FlushOptions options) {
+  // A copy: its fields stay in registers.
+  const FlushRange range{.start = pages.start, .end = pages.end};
+  if (holds<Question::is_common>(system) && pages.stride_shift == kPageShift &&
+      is_ordinary(range, system.ceiling())) [[likely]] {
+    // The compiler does not see that this follows.
+    if (range.all()) __builtin_unreachable();
+    flush_entered<CommonWay<H>>(system, mm, asked, range, options);
   } else {
     flush_unusual(system, mm, asked, options);
   }
@@ -118,7 +127,7 @@ template <Hal H>
 /// bits behind. They know nothing of the mm, whether they are back or not.
 template <Hal H>
 void empty_mask(const System<H>& system, Mm<H>& mm) {
-  if (system.config.targets.mask_policy == MaskPolicy::kept_lazily) mm.cpus.reset();
+  if (system.config().targets.mask_policy == MaskPolicy::kept_lazily) mm.cpus.reset();
 }
 
 }  // namespace internal
@@ -131,7 +140,7 @@ void empty_mask(const System<H>& system, Mm<H>& mm) {
 /// no CPU can use an old entry of the range; data frames may be released then.
 template <Hal H>
 TranslationsQuiet flush_tlb_mm_range(System<H>& system, Mm<H>& mm, const FlushRange& range) {
-  internal::flush_mm(system, mm, range, {});
+  internal::flush_mm(system, mm, range, range, {});
   return TranslationsQuiet(mm.context);
 }
 
@@ -142,7 +151,7 @@ TranslationsQuiet flush_tlb_mm_range(System<H>& system, Mm<H>& mm, const FlushRa
 template <Hal H>
 TablesUnreachable flush_tlb_mm_range_freed_tables(System<H>& system, Mm<H>& mm,
                                                   const FlushRange& range) {
-  internal::flush_mm(system, mm, range, {.frees_tables = true});
+  internal::flush_mm(system, mm, range, range, {.frees_tables = true});
   return TablesUnreachable(mm.context);
 }
 
@@ -151,20 +160,27 @@ TablesUnreachable flush_tlb_mm_range_freed_tables(System<H>& system, Mm<H>& mm,
 /// mode. Context: as for `flush_tlb_mm_range`.
 template <Hal H>
 UserReturnClosed flush_tlb_mm_range_early(System<H>& system, Mm<H>& mm, const FlushRange& range) {
-  internal::flush_mm(system, mm, range, {.early = system.config.targets.early_acknowledgement});
+  internal::flush_mm(system, mm, range, range,
+                     {.early = system.config().targets.early_acknowledgement});
   return UserReturnClosed(mm.context);
 }
 
 /// Flushes the 4 KiB page that holds the byte at `address`. Context: as for `flush_tlb_mm_range`.
 template <Hal H>
 TranslationsQuiet flush_tlb_page(System<H>& system, Mm<H>& mm, VirtAddr address) {
-  return flush_tlb_mm_range(system, mm, {.start = address, .end = address + 1});
+  const FlushRange byte{.start = address, .end = address + 1};
+  internal::flush_mm(system, mm, byte, round_outwards(byte.start, byte.end, kPageShift), {});
+  return TranslationsQuiet(mm.context);
 }
 
 /// Flushes everything of `mm`. Context: as for `flush_tlb_mm_range`.
 template <Hal H>
 TranslationsQuiet flush_tlb_mm(System<H>& system, Mm<H>& mm) {
-  internal::flush_entered(system, mm, {}, {}, {});
+  if (internal::holds<Question::is_common>(system)) [[likely]] {
+    internal::flush_entered<internal::CommonWay<H>>(system, mm, {}, {}, {});
+  } else {
+    internal::flush_unusual(system, mm, {}, {});
+  }
   return TranslationsQuiet(mm.context);
 }
 
@@ -175,7 +191,7 @@ TranslationsQuiet flush_tlb_mm(System<H>& system, Mm<H>& mm) {
 /// is not flushed or switched to again.
 template <Hal H>
 MmRetired retire_mm(System<H>& system, Mm<H>& mm) {
-  internal::flush_entered(system, mm, {}, {}, {.frees_tables = true, .retires = true});
+  internal::flush_unusual(system, mm, {}, {.frees_tables = true, .retires = true});
   // Lazy CPUs have left; what is left runs a thread, whose tables the caller is about to release.
   require<H>(!internal::is_loaded(system, mm), Rule::r7, "an mm is retired while a CPU runs it");
   internal::empty_mask(system, mm);

@@ -116,7 +116,7 @@ template <Hal H>
                                                                 const CpuMask<H::kMaxCpus>& targets,
                                                                 FlushRequest<H>& request) {
   trace_send(self, request);
-  if (system.config.targets.lazy_test == LazyTest::up_front) [[unlikely]] {
+  if (system.config().targets.lazy_test == LazyTest::up_front) [[unlikely]] {
     return flush_filtered(system, self, targets, request);
   }
   // As late as possible: CPUs that go idle in between need no interrupt.
@@ -152,8 +152,11 @@ template <Hal H>
 [[gnu::always_inline]] inline std::uint64_t flush_tlb_multi(System<H>& system, CpuState<H>& self,
                                                             const CpuMask<H::kMaxCpus>& targets,
                                                             FlushRequest<H>& request) {
-  if (flushes_natively<H>()) return internal::flush_by_interrupts(system, self, targets, request);
-  return system.ops->flush_multi(system, targets, request);
+  if (internal::holds<Question::is_common>(system)) [[likely]] {
+    return internal::flush_by_interrupts(system, self, targets, request);
+  }
+  if constexpr (!HalParavirt<H>) return native_flush_multi(system, targets, request);
+  return system.ops()->flush_multi(system, targets, request);
 }
 
 /// Flushes the CPUs of `targets` other than this one, and returns when they are done: the form that
@@ -161,8 +164,8 @@ template <Hal H>
 template <Hal H>
 std::uint64_t flush_tlb_others(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
                                FlushRequest<H>& request) {
-  if (flushes_natively<H>()) return native_flush_others(system, targets, request);
-  return system.ops->flush_others(system, targets, request);
+  if constexpr (!HalParavirt<H>) return native_flush_others(system, targets, request);
+  return system.ops()->flush_others(system, targets, request);
 }
 
 /// The table of the bare machine, every system's default.
@@ -187,7 +190,7 @@ const FlushOps<H>& internal::native_ops() {
 template <Hal H>
 [[nodiscard]] bool flush_interrupts_targets(const System<H>& system) {
   if (internal::broadcasts(system)) return false;
-  return flushes_natively<H>() || system.ops->remove_table == TableRemoval::at_once;
+  return system.ops()->remove_table == TableRemoval::at_once;
 }
 
 namespace internal {
@@ -199,70 +202,88 @@ template <Hal H>
   flush_here(system, self, request, /*remote=*/false);
 }
 
-/// This CPU, as the initiator of a flush that begins here. Preemption is off.
+/// This CPU, as the initiator of a flush that begins here. Preemption is off. That it is up is seen
+/// where it matters: by `check_post_is_free` before others hear of the flush, and by
+/// `flush_elsewhere`, since a CPU that is not up runs no mm.
 template <Hal H>
-[[gnu::always_inline]] inline CpuState<H>& begin_flush(System<H>& system, CpuId cpu) {
+[[gnu::always_inline]] inline CpuState<H>& begin_flush(System<H>& system) {
   require<H>(H::interrupts_enabled(), Rule::r12, "a flush needs interrupts on");
   require<H>(!H::in_interrupt(), Rule::r12, "a flush cannot start in an interrupt handler");
-  require<H>(cpu < H::kMaxCpus, Rule::r13, "this_cpu() is out of range");
-  CpuState<H>& self = system.cpus[cpu];
-  if (!self.own.request_is_free) [[unlikely]] {
-    require<H>(self.own.is_up, Rule::r2, "a CPU flushes that is not up");
-    require<H>(false, Rule::r10, "a flush started inside another one");
+  if constexpr (!HalCpuPointer<H>) {
+    require<H>(H::this_cpu() < H::kMaxCpus, Rule::r13, "this_cpu() is out of range");
   }
-  return self;
+  return system.self();
 }
 
-/// Puts `request` where other CPUs may read it, for as long as the object lives.
+/// R10, as seen by a CPU that is about to write its post.
+template <Hal H>
+[[gnu::always_inline]] inline void check_post_is_free(CpuPrivate<H>& own) {
+  if (!own.request_is_free) [[unlikely]] {
+    require<H>(own.is_up, Rule::r2, "a CPU flushes that is not up");
+    require<H>(false, Rule::r10, "a flush started inside another one");
+  }
+}
+
+/// Puts `request` where other CPUs may read it, until a `PostInUse` of this CPU ends.
 ///
 /// M18: the request is rewritten only after the wait for the last answer (M8), against the targets'
 /// reads of it. A flush that returned earlier would change what a target still reads; a target that
 /// answers early copies it first.
 template <Hal H>
-class PublishedRequest {
- public:
-  [[gnu::always_inline]] PublishedRequest(System<H>& system, CpuState<H>& self,
-                                          const FlushRequest<H>& request)
-      : self_(self), request_(system.calls.post_of(request.initiator).request) {
-    static_assert(sizeof(CallPost<H>) == kCacheLine, "a request and its call are in one line");
-    self.own.request_is_free = false;
-    request_ = request;
-  }
-  ~PublishedRequest() { self_.own.request_is_free = true; }
-  PublishedRequest(const PublishedRequest&) = delete;
-  PublishedRequest& operator=(const PublishedRequest&) = delete;
+[[gnu::always_inline]] inline FlushRequest<H>& publish(CpuState<H>& self,
+                                                       const FlushRequest<H>& request) {
+  static_assert(sizeof(CallPost<H>) == kCacheLine, "a request and its call are in one line");
+  check_post_is_free(self.own);
+  // It is in no mask, so its flush is never one of this CPU alone.
+  require<H>(request.mm == nullptr || !request.mm->is_kernel, Rule::r13,
+             "the kernel's mm is not flushed by range");
+  self.own.request_is_free = false;
+  // Its initiator is read once more, or the flush of this CPU alone would keep a register for it.
+  FlushRequest<H> published = request;
+  published.initiator = self.own.number;
+  FlushRequest<H>& place = self.own.post->request;
+  place = published;
+  return place;
+}
 
-  [[nodiscard]] FlushRequest<H>& get() const { return request_; }
+/// For as long as it lives, the request in this CPU's post is not to be written.
+template <Hal H>
+class PostInUse {
+ public:
+  explicit PostInUse(CpuState<H>& self) : self_(self) {}
+  ~PostInUse() { self_.own.request_is_free = true; }
+  PostInUse(const PostInUse&) = delete;
+  PostInUse& operator=(const PostInUse&) = delete;
 
  private:
   CpuState<H>& self_;
-  FlushRequest<H>& request_;
 };
 
 /// Whether this flush is one of those that trim the mask of their mm.
 template <Hal H>
 [[nodiscard]] bool trims_mask(const System<H>& system, const FlushRequest<H>& request) {
-  const TargetConfig& targets = system.config.targets;
+  const TargetConfig& targets = system.config().targets;
   return targets.mask_policy == MaskPolicy::kept_lazily && request.generation != kNoGeneration &&
          request.generation % targets.trim_interval == 0;
 }
 
-/// Sends `request`, which this CPU has published, to `targets`. Returns the ticks until all of them
-/// had answered; 0 if none is another CPU.
+/// Sends `request`, which this CPU has published, to `targets`; it is no longer published then.
+/// Returns the ticks until all of them had answered; 0 if none is another CPU.
 template <Hal H>
 [[gnu::noinline, clang::preserve_most]] std::uint64_t send_published(System<H>& system,
                                                                      CpuState<H>& self,
-                                                                     FlushRequest<H>& request,
                                                                      CpuMask<H::kMaxCpus> targets) {
+  const PostInUse<H> in_use(self);
+  FlushRequest<H>& request = self.own.post->request;
   // R13: compare with "none"; CPU 0 is a target like any other.
   if (targets.first_except(request.initiator) == kNoCpu) {
     if (targets.test(request.initiator)) flush_locally(system, self, request);
     return 0;
   }
   request.trims_mask = trims_mask(system, request);
-  // The key is off when a backend can only flush others: its flush would not include this CPU, so
-  // the local part has to come first.
-  if (H::concurrent_flush_enabled()) {
+  // Not with a backend that can only flush others: its flush would not include this CPU, so the
+  // local part has to come first.
+  if (holds<Question::concurrent>(system)) {
     return flush_tlb_multi(system, self, targets, request);
   } else {
     if (targets.test(request.initiator)) flush_locally(system, self, request);
@@ -272,16 +293,17 @@ template <Hal H>
 
 /// As `send_published`, for a request that is not published. A flush of this CPU alone touches
 /// nothing that other CPUs read, and does not fill the request that they would read.
-template <Hal H>
+template <class Way, Hal H>
 [[gnu::always_inline]] inline std::uint64_t flush_on_cpus(System<H>& system, CpuState<H>& self,
                                                           const CpuMask<H::kMaxCpus>& targets,
                                                           const FlushRequest<H>& request) {
-  if (targets.is_only(request.initiator)) {
-    flush_locally(system, self, request);
+  if (targets.is_only(request.initiator, self.own.bit)) [[likely]] {
+    InterruptsOffInThread<H> guard;
+    flush_here_by<Way>(system, self, request, /*remote=*/false);
     return 0;
   }
-  const PublishedRequest<H> published(system, self, request);
-  return send_published(system, self, published.get(), targets);
+  publish(self, request);
+  return send_published(system, self, targets);
 }
 
 }  // namespace internal

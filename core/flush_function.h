@@ -23,62 +23,102 @@ namespace shootdown {
 
 namespace internal {
 
-/// No backend has an operation of its own for one user address.
+/// How the flush function drops what it has to in the common plan: the processor's instructions,
+/// here and now.
 template <Hal H>
-[[nodiscard]] bool flushes_one_user_natively(const System<H>& system) {
-  return flushes_natively<H>() || system.ops->flush_one_user == native_flush_one_user<H>;
+struct CommonWay {
+  static constexpr bool kIsCommon = true;
+
+  [[gnu::always_inline]] static void flush_context(System<H>& system, CpuPrivate<H>& own) {
+    flush_both_halves(system, own);
+  }
+  [[gnu::always_inline]] static void flush_pages(System<H>& system, CpuPrivate<H>& own,
+                                                 const FlushRequest<H>& request) {
+    const FlushRange pages = request.pages_of_4_kib();
+    if (holds<Question::one_half>(system)) [[likely]] {
+      flush_pages_in_kernel_half(own, pages);
+    } else {
+      flush_pages_at_once(own, pages);
+    }
+  }
+};
+
+/// ... and in every other: as the operations say, or with the user half's part put off.
+template <Hal H>
+struct GeneralWay {
+  static constexpr bool kIsCommon = false;
+
+  static void flush_context(System<H>& system, CpuPrivate<H>& own) {
+    if constexpr (HalParavirt<H>) {
+      system.ops()->flush_user(system);
+    } else {
+      flush_both_halves(system, own);
+    }
+  }
+  static void flush_pages(System<H>& system, CpuPrivate<H>& own, const FlushRequest<H>& request) {
+    const FlushRange pages = request.pages_of_4_kib();
+    if constexpr (HalParavirt<H>) {
+      // An operation of a backend reaches both halves.
+      if (system.ops()->flush_one_user != native_flush_one_user<H>) {
+        return for_each_stride(
+            pages, [&](VirtAddr address) { system.ops()->flush_one_user(system, address); });
+      }
+    }
+    // Not when tables go: between the load of the user root and the invalidations the walker could
+    // follow a cached pointer to a table that is no longer one (R6).
+    if (system.config().isolation.defer_user_pages && has_user_pcids(system) &&
+        !request.frees_tables) {
+      return flush_pages_and_defer(system, own, pages);
+    }
+    flush_pages_in_both_halves(system, own, pages);
+  }
+};
+
+/// The rest of `catch_up`: the ASID has `has`, the mm `generation`, and the request is not all that
+/// is missing.
+template <class Way, Hal H>
+[[gnu::noinline, clang::preserve_most]] HandlerOutcome catch_up_further(System<H>& system,
+                                                                        CpuPrivate<H>& own,
+                                                                        Generation has,
+                                                                        Generation wanted,
+                                                                        Generation generation) {
+  if (generation == has) return HandlerOutcome::already_fresh;
+  require<H>(has < generation, Rule::r4, "an ASID is newer than its address space");
+  require<H>(wanted <= generation, Rule::r1, "a request is newer than its address space");
+  Way::flush_context(system, own);
+  own.loaded->generation = generation;
+  return HandlerOutcome::full;
 }
 
-/// The pages by the operation of the backend in use.
+/// R4, M5: read before the flush, and this value is what gets recorded. M6: acquire, so that the
+/// page-table stores of every flush up to this generation are visible to later walks.
 template <Hal H>
-[[gnu::noinline, clang::preserve_most]] void flush_pages_by_backend(System<H>& system,
-                                                                    VirtAddr start, VirtAddr end) {
-  for_each_stride({.start = start, .end = end},
-                  [&](VirtAddr address) { system.ops->flush_one_user(system, address); });
-}
-
-/// Drops the pages of `request` from the loaded context, one by one. Context: interrupts off.
-template <Hal H>
-[[gnu::always_inline]] inline void flush_loaded_pages(System<H>& system, CpuPrivate<H>& own,
-                                                      const FlushRequest<H>& request) {
-  const FlushRange pages = request.pages_of_4_kib();
-  if (!flushes_one_user_natively(system)) [[unlikely]] {
-    return flush_pages_by_backend(system, pages.start, pages.end);
-  }
-  if (!has_user_pcids(system)) return flush_pages_in_kernel_half(own, pages);
-  // Not when tables go: between the load of the user root and the invalidations the walker could
-  // follow a cached pointer to a table that is no longer one (R6). Nor where a backend has an
-  // operation of its own, which reaches both halves.
-  if (system.config.isolation.defer_user_pages && !request.frees_tables) {
-    return flush_pages_and_defer(system, own, pages.start, pages.end);
-  }
-  flush_pages_in_both_halves(system, own, pages);
+[[gnu::always_inline]] inline Generation generation_to_reach(const Mm<H>& mm) {
+  return mm.tlb_gen.load(std::memory_order_acquire);
 }
 
 /// The part of the flush function that compares generations and flushes.
-template <Hal H>
+template <class Way, Hal H>
 [[gnu::always_inline]] inline HandlerOutcome catch_up(System<H>& system, CpuPrivate<H>& own,
                                                       const FlushRequest<H>& request, Mm<H>& mm,
                                                       AsidState<H>& asid) {
   const Generation wanted = request.generation;
   const Generation has = asid.generation;
-  if (wanted != kNoGeneration && wanted <= has) return HandlerOutcome::already_fresh;
-  // R4, M5: read before the flush below, and this value is what gets recorded. M6: acquire, so that
-  // the page-table stores of every flush up to this generation are visible to later walks.
-  const Generation generation = mm.tlb_gen.load(std::memory_order_acquire);
-  const bool only_this_one_missing = wanted == has + 1 && wanted == generation;
-  if (!only_this_one_missing) {
-    if (generation == has) return HandlerOutcome::already_fresh;
-    require<H>(has < generation, Rule::r4, "an ASID is newer than its address space");
-    require<H>(wanted <= generation, Rule::r1, "a request is newer than its address space");
+  if (wanted != has + 1) [[unlikely]] {
+    if (wanted != kNoGeneration && wanted <= has) return HandlerOutcome::already_fresh;
+    return catch_up_further<Way>(system, own, has, wanted, generation_to_reach(mm));
   }
-  const bool by_page = request.names_pages() && only_this_one_missing;
+  const Generation generation = generation_to_reach(mm);
+  if (wanted != generation) [[unlikely]] {
+    return catch_up_further<Way>(system, own, wanted - 1, wanted, generation);
+  }
+  const bool by_page = request.names_pages();
   if (by_page) {
-    flush_loaded_pages(system, own, request);
+    Way::flush_pages(system, own, request);
   } else {
-    flush_context_of(system, own);
+    Way::flush_context(system, own);
   }
-  asid.generation = generation;
+  own.loaded->generation = generation;
   return by_page ? HandlerOutcome::partial : HandlerOutcome::full;
 }
 
@@ -86,7 +126,7 @@ template <Hal H>
 /// as on any target: an mm is left without touching its mask.
 template <Hal H>
 void leave_mask(System<H>& system, Mm<H>& mm) {
-  const bool kept = system.config.targets.mask_policy == MaskPolicy::kept_lazily;
+  const bool kept = system.config().targets.mask_policy == MaskPolicy::kept_lazily;
   if (kept && mm.cpus.test(H::this_cpu())) mm.cpus.clear(H::this_cpu());
 }
 
@@ -95,6 +135,7 @@ template <Hal H>
 [[gnu::noinline, clang::preserve_most]] HandlerOutcome flush_elsewhere(System<H>& system,
                                                                        CpuState<H>& self,
                                                                        Mm<H>& mm) {
+  require<H>(self.own.is_up, Rule::r2, "a CPU flushes that is not up");
   ++self.own.counters.wrong_cpu;
   leave_mask(system, mm);
   return HandlerOutcome::other_mm;
@@ -112,7 +153,7 @@ template <Hal H>
   return HandlerOutcome::left_lazy;
 }
 
-template <Hal H>
+template <class Way, Hal H>
 [[gnu::always_inline]] inline HandlerOutcome flush_for(System<H>& system, CpuState<H>& self,
                                                        const FlushRequest<H>& request) {
   Mm<H>* const loaded = self.own.loaded_mm.owner_load();
@@ -127,14 +168,14 @@ template <Hal H>
   const bool is_lazy = self.shared.is_lazy.owner_load();
   if (is_lazy) [[unlikely]]
     return leave_lazily(system, self, *mm);
-  if (broadcasts(system)) [[unlikely]] {
+  if (!Way::kIsCommon && broadcasts(system)) {
     // Broadcasts keep a global ASID fresh, and nothing older is cached under one that is new here.
     if (join_global_asid(system, *mm)) return HandlerOutcome::joined_global;
     if (is_global_asid(self.own.loaded_asid)) return HandlerOutcome::already_fresh;
   }
-  AsidState<H>& asid = self.own.asids[self.own.loaded_asid];
+  AsidState<H>& asid = *self.own.loaded;
   require<H>(asid.context == mm->context, Rule::r4, "the loaded ASID belongs to another mm");
-  return catch_up(system, self.own, request, *mm, asid);
+  return catch_up<Way>(system, self.own, request, *mm, asid);
 }
 
 /// Why this CPU flushes, for the trace.
@@ -145,17 +186,17 @@ FlushReason reason_here(const FlushRequest<H>& request, HandlerOutcome outcome, 
                                              : FlushReason::remote_shootdown;
 }
 
-/// The flush function where it is known that interrupts are off and which CPU this is. `remote`:
-/// the request is another CPU's.
-template <Hal H>
-[[gnu::always_inline]] inline void flush_here(System<H>& system, CpuState<H>& self,
-                                              const FlushRequest<H>& request, bool remote) {
+/// The flush function in one of the two ways, where it is known that interrupts are off and which
+/// CPU this is. `remote`: the request is another CPU's.
+template <class Way, Hal H>
+[[gnu::always_inline]] inline void flush_here_by(System<H>& system, CpuState<H>& self,
+                                                 const FlushRequest<H>& request, bool remote) {
   CpuPrivate<H>& own = self.own;
   if (remote) ++own.counters.remote_flush_received;
   const Asid asid = own.loaded_asid;
   const Generation before = own.generation_of(asid);
   H::trace(TraceEvent{.kind = TraceKind::handler_begin, .mm = request.mm, .request = &request});
-  const HandlerOutcome outcome = flush_for(system, self, request);
+  const HandlerOutcome outcome = flush_for<Way>(system, self, request);
   H::trace(TraceEvent{.kind = TraceKind::handler_end,
                       .reason = reason_here(request, outcome, remote),
                       .outcome = outcome,
@@ -163,6 +204,23 @@ template <Hal H>
                       .request = &request,
                       .value = before,
                       .value2 = own.generation_of(asid)});
+}
+
+template <Hal H>
+[[gnu::noinline]] void flush_here_otherwise(System<H>& system, CpuState<H>& self,
+                                            const FlushRequest<H>& request, bool remote) {
+  flush_here_by<GeneralWay<H>>(system, self, request, remote);
+}
+
+/// The same in the way of this machine.
+template <Hal H>
+[[gnu::always_inline]] inline void flush_here(System<H>& system, CpuState<H>& self,
+                                              const FlushRequest<H>& request, bool remote) {
+  if (holds<Question::is_common>(system)) [[likely]] {
+    flush_here_by<CommonWay<H>>(system, self, request, remote);
+  } else {
+    flush_here_otherwise(system, self, request, remote);
+  }
 }
 
 }  // namespace internal

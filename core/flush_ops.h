@@ -1,7 +1,6 @@
 // The table of flush operations that a hypervisor or a broadcast hub (UV BAU) may replace.
 #pragma once
 
-#include <concepts>
 #include <cstdint>
 
 #include "core/cpu_mask.h"
@@ -58,6 +57,11 @@ const FlushOps<H>& native_ops();
 
 }  // namespace internal
 
+/// A HAL under which another table may be in use. For one that does not say so the operations are
+/// the processor's own, and nothing of the table is looked at.
+template <class H>
+concept HalParavirt = Hal<H> && H::kTakesBackends;
+
 /// What a backend does when a CPU comes and goes, besides what the core does. A backend that has
 /// something to do specialises it (paravirt/uv_bau.h).
 template <Hal H>
@@ -68,25 +72,5 @@ struct BackendHotplug {
   /// Context: this CPU's words are closed to calls, with interrupts off.
   static void cpu_offline(System<H>& /*system*/) {}
 };
-
-/// A HAL under which another table may be in use. Both keys are fixed before a second CPU runs.
-template <class H>
-concept HalParavirt = Hal<H> && requires {
-  /// True: no backend has replaced an operation, and the core does not look at the table.
-  { H::native_flush() } -> std::same_as<bool>;
-  { H::set_native_flush(bool{}) };
-  { H::set_concurrent_flush(bool{}) };
-};
-
-/// Whether the operations are the processor's own. A constant for a HAL without hypervisors, a
-/// patched no-op on x86-64.
-template <Hal H>
-[[nodiscard]] bool flushes_natively() {
-  if constexpr (HalParavirt<H>) {
-    return H::native_flush();
-  } else {
-    return true;
-  }
-}
 
 }  // namespace shootdown

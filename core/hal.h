@@ -145,10 +145,30 @@ concept HalIpi = requires(const CpuMask<H::kMaxCpus>& targets) {
   { H::send_call_function_ipi(targets) };
 };
 
-/// The static key of the concurrent flush. Fixed after boot. On x86-64 it costs no load.
+/// What a flush asks about the machine's plan, which boot has fixed (plan.h).
+enum class Question : std::uint8_t {
+  is_common,   // neither hardware broadcast nor a backend; user PCIDs, if any, go by INVPCID
+  concurrent,  // the initiator flushes while the others do
+  has_pcids,   // ASIDs keep their entries
+  one_half,    // no ASID has a user PCID
+};
+inline constexpr std::uint8_t kQuestions = 4;
+
+/// Static keys, where the HAL has them; it may leave this out, and the core reads the plan. A key
+/// is the answer to one question, in the code that asks: a condition without a load. `set_key` is
+/// called while no other CPU runs, and at last before a second one does.
 template <class H>
-concept HalStaticKey = requires {
-  { H::concurrent_flush_enabled() } -> std::same_as<bool>;
+concept HalStaticKeys = requires {
+  { H::template key<Question::is_common>() } -> std::same_as<bool>;
+  { H::set_key(Question{}, bool{}) };
+};
+
+/// A pointer for each CPU that the core sets, where the HAL has one; it may leave this out, and the
+/// core finds its state by the number of the CPU. Null until it is set. As stable as `this_cpu()`.
+template <class H>
+concept HalCpuPointer = requires(void* pointer) {
+  { H::cpu_pointer() } -> std::same_as<void*>;
+  { H::set_cpu_pointer(pointer) };
 };
 
 /// Waiting and telling. `pause` is called in every iteration of a wait, with interrupts on. `ticks`
@@ -166,7 +186,7 @@ concept HalDiagnostics =
 
 template <class H>
 concept Hal = HalAtomics<H> && HalPerCpu<H> && HalInterrupts<H> && HalTlb<H> && HalIpi<H> &&
-              HalStaticKey<H> && HalDiagnostics<H>;
+              HalDiagnostics<H>;
 
 /// Keeps maskable interrupts off for a scope and restores what was before. The destructor opens the
 /// window in which queued interrupts arrive.

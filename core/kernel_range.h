@@ -44,10 +44,10 @@ Answered run_kernel_flush_call(const CallPost<H>& post, Acknowledgement<H> ackno
 template <Hal H>
 FlushRange enter_kernel_range(const System<H>& system, const FlushRange& asked) {
   // With the erratum a single INVLPG leaves the entry where it is.
-  const bool useless = system.config.processor.invlpg_leaves_globals &&
-                       system.config.processor.pcid && system.config.kernel_is_global() &&
+  const bool useless = system.config().processor.invlpg_leaves_globals &&
+                       system.config().processor.pcid && system.config().kernel_is_global() &&
                        !broadcasts(system);
-  return enter_range<H>(asked, useless ? 0 : system.config.limits.ceiling_strides);
+  return enter_range<H>(asked, useless ? 0 : system.config().limits.ceiling_strides);
 }
 
 template <Hal H>

@@ -14,7 +14,7 @@ namespace shootdown {
 /// the kernel's root.
 template <Hal H>
 [[nodiscard]] bool has_user_pcids(const System<H>& system) {
-  return system.config.isolation.enabled && system.config.processor.pcid;
+  return !internal::holds<Question::one_half>(system);
 }
 
 /// Notes that the user PCID of `asid` must be flushed before user mode runs on it (R9). Without
@@ -30,33 +30,37 @@ namespace internal {
 /// Drops the loaded context from both halves, but for global entries. Context: interrupts off.
 template <Hal H>
 [[gnu::always_inline]] inline void flush_both_halves(System<H>& system, CpuPrivate<H>& own) {
-  mark_user_pcid(system, own, own.loaded_asid);
-  H::write_cr3(cr3_value(system, *own.loaded_mm.owner_load(), own.loaded_asid));
+  const Asid asid = own.loaded_asid;
+  mark_user_pcid(system, own, asid);
+  H::write_cr3(cr3_value(system, *own.loaded_mm.owner_load(), asid));
   ++own.counters.local_flush_all;
-}
-
-/// The operation of the backend in use.
-template <Hal H>
-[[gnu::noinline, clang::preserve_most]] void flush_context_by_backend(System<H>& system) {
-  system.ops->flush_user(system);
-}
-
-/// The same in the way of the backend that is in use.
-template <Hal H>
-[[gnu::always_inline]] inline void flush_context_of(System<H>& system, CpuPrivate<H>& own) {
-  if (flushes_natively<H>()) {
-    flush_both_halves(system, own);
-  } else {
-    flush_context_by_backend(system);
-  }
 }
 
 /// Drops the pages of `range` from the kernel's half. Context: interrupts off.
 template <Hal H>
 [[gnu::always_inline]] inline void flush_pages_in_kernel_half(CpuPrivate<H>& own,
                                                               const FlushRange& range) {
-  for_each_stride(range, [](VirtAddr address) { H::invlpg(address); });
   own.counters.local_flush_one += range.strides();
+  for_each_stride(range, [](VirtAddr address) { H::invlpg(address); });
+}
+
+/// Whether INVPCID may name a user PCID. It faults on one until CR4.PCIDE is on, which the CPU's
+/// own register tells and the feature does not.
+template <Hal H>
+[[nodiscard, gnu::always_inline]] inline bool names_user_pcids(CpuPrivate<H>& own) {
+  return (own.cr4 & kCr4Pcid) != 0;
+}
+
+/// Drops the pages of `range` from the PCIDs of both halves. Context: interrupts off.
+template <Hal H>
+[[gnu::always_inline]] inline void flush_pages_at_once(CpuPrivate<H>& own,
+                                                       const FlushRange& range) {
+  own.counters.local_flush_one += range.strides();
+  const std::uint64_t user_pcid = user_pcid_of(own.loaded_asid);
+  for_each_stride(range, [&](VirtAddr address) {
+    H::invlpg(address);
+    H::invpcid(InvpcidType::address, user_pcid, address);
+  });
 }
 
 /// Drops the pages of `range` from both halves of the loaded context: the kernel's now, the user
@@ -65,15 +69,8 @@ template <Hal H>
 [[gnu::always_inline]] inline void flush_pages_in_both_halves(System<H>& system, CpuPrivate<H>& own,
                                                               const FlushRange& range) {
   if (!has_user_pcids(system)) return flush_pages_in_kernel_half(own, range);
-  // INVPCID faults on this PCID until CR4.PCIDE is on, which the CPU's own register tells and the
-  // feature does not.
-  if (system.config.processor.invpcid && (own.cr4 & kCr4Pcid) != 0) {
-    const std::uint64_t user_pcid = pcid_of(own.loaded_asid) | kUserPcidBit;
-    for_each_stride(range, [&](VirtAddr address) {
-      H::invlpg(address);
-      H::invpcid(InvpcidType::address, user_pcid, address);
-    });
-    own.counters.local_flush_one += range.strides();
+  if (system.config().processor.invpcid && names_user_pcids(own)) {
+    flush_pages_at_once(own, range);
   } else {
     flush_pages_in_kernel_half(own, range);
     mark_user_pcid(system, own, own.loaded_asid);
@@ -109,7 +106,7 @@ void clear_pending_user_flushes(CpuPrivate<H>& own) {
 template <Hal H>
 void drop_everything(System<H>& system) {
   CpuPrivate<H>& own = system.self().own;
-  if (system.config.processor.invpcid) {
+  if (system.config().processor.invpcid) {
     H::invpcid(InvpcidType::everything, 0, 0);
   } else {
     // Any change of CR4.PGE flushes; the second write restores the register.
@@ -130,17 +127,21 @@ void native_flush_kernel(System<H>& system) {
 /// Drops every non-global entry of the loaded context. Context: interrupts off.
 template <Hal H>
 void flush_loaded_context(System<H>& system) {
-  internal::flush_context_of(system, system.self().own);
+  if constexpr (HalParavirt<H>) {
+    system.ops()->flush_user(system);
+  } else {
+    internal::native_flush_user(system);
+  }
 }
 
 /// Drops every entry of every PCID, global ones included. Context: interrupts off, so that no
 /// handler sees CR4 and its shadow differ (M15).
 template <Hal H>
 void flush_everything(System<H>& system) {
-  if (flushes_natively<H>()) {
-    internal::native_flush_kernel(system);
+  if constexpr (HalParavirt<H>) {
+    system.ops()->flush_kernel(system);
   } else {
-    system.ops->flush_kernel(system);
+    internal::native_flush_kernel(system);
   }
 }
 
@@ -155,7 +156,7 @@ template <Hal H>
 void flush_one_kernel(System<H>& system, VirtAddr address) {
   CpuPrivate<H>& own = system.self().own;
   internal::flush_one_in_both_halves(system, own, address);
-  if (system.config.kernel_is_global() || !system.config.processor.pcid) return;
+  if (system.config().kernel_is_global() || !system.config().processor.pcid) return;
   own.invalidate_other = true;
 }
 
@@ -168,6 +169,8 @@ void change_cr4(System<H>& system, std::uint64_t set, std::uint64_t clear) {
   require<H>(own.is_up, Rule::r2, "CR4 is changed from the shadow of a CPU that is not up");
   const std::uint64_t value = (own.cr4 | set) & ~clear;
   if (value == own.cr4) return;
+  require<H>(((value ^ own.cr4) & kCr4Pcid) == 0, Rule::r2,
+             "CR4.PCIDE stays what the configuration says");
   own.cr4 = value;
   H::write_cr4(value);
 }

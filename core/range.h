@@ -26,15 +26,17 @@ struct FlushRange {
 
 /// Calls `visit(address)` for each stride of a range that `enter_range` has returned, which holds
 /// at least one. Counts, because an address that is compared with an end of 2^64 never reaches it.
+/// The first is on its own: most ranges have no other.
 template <class Visit>
 [[gnu::always_inline]] constexpr void for_each_stride(const FlushRange& range, Visit&& visit) {
   const VirtAddr stride = VirtAddr{1} << range.stride_shift;
   VirtAddr address = range.start;
   std::uint64_t left = range.strides();
-  do {
-    visit(address);
+  visit(address);
+  while (--left != 0) {
     address += stride;
-  } while (--left != 0);
+    visit(address);
+  }
 }
 
 /// The first address behind the lower half of the canonical ones.
@@ -75,17 +77,15 @@ template <class H>
   return whole;
 }
 
-/// The 4 KiB pages that hold the bytes of `asked`.
-[[nodiscard, gnu::always_inline]] constexpr FlushRange pages_of(const FlushRange& asked) {
-  return round_outwards(asked.start, asked.end, kPageShift);
-}
-
-/// Whether `enter_range` would do no more to `asked` than `pages_of`, as far as that is told by a
-/// few comparisons: at most `most` small pages in the lower half.
+/// Whether `enter_range` would do nothing to `asked`, as far as that is told by a few comparisons:
+/// at most `most` whole small pages below the last one of the lower half. One test tells that both
+/// addresses are low and of pages.
 [[nodiscard, gnu::always_inline]] constexpr bool is_ordinary(const FlushRange& asked,
                                                              std::uint64_t most) {
-  return asked.stride_shift == kPageShift && asked.start < asked.end &&
-         asked.end <= kLowerHalfEnd && pages_of(asked).strides() - 1 < most;
+  constexpr VirtAddr kInsidePage = (VirtAddr{1} << kPageShift) - 1;
+  constexpr VirtAddr kLowPages = (kLowerHalfEnd - 1) & ~kInsidePage;
+  return asked.stride_shift == kPageShift && ((asked.start | asked.end) & ~kLowPages) == 0 &&
+         asked.start < asked.end && asked.strides() <= most;
 }
 
 }  // namespace shootdown

@@ -79,13 +79,13 @@ class ReclaimBatch {
   /// loaded. Context: as for `flush_tlb_mm_range`; no page-table lock is held.
   BatchQuiet flush(System<H>& system) {
     PreemptionOff<H> guard;
-    const CpuId cpu = H::this_cpu();
-    CpuState<H>& self = internal::begin_flush(system, cpu);
+    CpuState<H>& self = internal::begin_flush(system);
+    internal::check_post_is_free(self.own);
     const FlushRequest<H> request{
         .mm = nullptr,
         .end = kFlushAll,
         .generation = kNoGeneration,  // R13: "none given", never "already done"
-        .initiator = cpu,
+        .initiator = self.own.number,
         .reason = FlushReason::local_shootdown,
         .stride_shift = kPageShift};
     H::trace(TraceEvent{.kind = TraceKind::batch_begin, .request = &request});
@@ -105,7 +105,14 @@ class ReclaimBatch {
     if constexpr (HalBroadcast<H>) {
       if (broadcast_ != Broadcast::none) return flush_by_broadcast(system, self, request);
     }
-    return internal::flush_on_cpus(system, self, cpus_, request);
+    return interrupt(system, self, request);
+  }
+
+  std::uint64_t interrupt(System<H>& system, CpuState<H>& self, const FlushRequest<H>& request) {
+    if (internal::holds<Question::is_common>(system)) {
+      return internal::flush_on_cpus<internal::CommonWay<H>>(system, self, cpus_, request);
+    }
+    return internal::flush_on_cpus<internal::GeneralWay<H>>(system, self, cpus_, request);
   }
 
   /// Both halves: the broadcast for mms with global ASIDs, interrupts for all others and for
@@ -121,7 +128,7 @@ class ReclaimBatch {
     } else {
       internal::broadcast(system, {.scope = InvlpgbScope::all_contexts});
     }
-    static_cast<void>(internal::flush_on_cpus(system, self, cpus_, request));
+    static_cast<void>(interrupt(system, self, request));
     internal::await_broadcasts<H>();
     return H::ticks() - since;
   }

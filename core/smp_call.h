@@ -169,6 +169,9 @@ class SmpCall {
 
   [[nodiscard]] Mask online() const { return online_.read(); }
 
+  /// Whether a CPU is online. At boot, when none comes or goes.
+  [[nodiscard]] bool any_online() const { return !online_.empty(); }
+
   /// What `cpu` calls others for.
   [[nodiscard]] CallPost<H>& post_of(CpuId cpu) { return posts_[cpu]; }
 

@@ -47,7 +47,7 @@ void forget_other_asids(System<H>& system) {
 template <Hal H>
 [[nodiscard]] AsidChoice choose_asid(System<H>& system, const Mm<H>& mm, Generation wanted) {
   CpuPrivate<H>& own = system.self().own;
-  if (!system.config.processor.pcid) return {.asid = 0, .must_flush = true};
+  if (!system.config().processor.pcid) return {.asid = 0, .must_flush = true};
   if (own.invalidate_other) internal::forget_other_asids(system);
   // M14: the ASID is read after this CPU became visible, or a flusher that has granted it meanwhile
   // would not find this CPU on its own ASID. Broadcasts keep the ASID fresh, so nothing is
@@ -118,7 +118,7 @@ bool resume_from_lazy(System<H>& system, Mm<H>& mm) {
 template <Hal H>
 void announce(const System<H>& system, Mm<H>& mm, CpuId cpu) {
   if (mm.is_kernel) return;
-  const bool kept = system.config.targets.mask_policy == MaskPolicy::kept_lazily;
+  const bool kept = system.config().targets.mask_policy == MaskPolicy::kept_lazily;
   if (kept && mm.cpus.test(cpu)) {
     // The bit is still there from last time. What must be visible now is the empty `loaded_mm`: it
     // makes this CPU a target by its loaded mm (R8), and the barrier stands for the locked set.
@@ -183,7 +183,7 @@ void switch_mm(System<H>& system, Mm<H>& next) {
   self.own.loaded_mm.store(&next, std::memory_order_release);
   // R7, M19: only now. Until CR3 has left, this CPU can walk the old tables, and a flush that frees
   // them must find it.
-  const bool clears = system.config.targets.mask_policy == MaskPolicy::cleared_at_switch;
+  const bool clears = system.config().targets.mask_policy == MaskPolicy::cleared_at_switch;
   if (clears && !previous.is_kernel) previous.cpus.clear(cpu);
   H::trace(TraceEvent{.kind = TraceKind::switch_end,
                       .mm = &next,

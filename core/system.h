@@ -11,6 +11,7 @@
 #include "core/cpu_state.h"
 #include "core/flush_ops.h"
 #include "core/mm.h"
+#include "core/plan.h"
 #include "core/smp_call.h"
 #include "core/trace.h"
 #include "core/types.h"
@@ -28,24 +29,46 @@ inline constexpr ContextId kKernelContext = 1;
 /// What a system holds before it is initialised.
 constexpr Config no_config() {
   return {.processor = {.pcid = false, .invpcid = false, .global_pages = false},
-          .targets = {.trim_interval = 0},
+          .targets = {.concurrent = false, .trim_interval = 0},
           .broadcast = {.max_pages = 0, .threshold = 0, .global_asids = 0},
           .limits = {.ceiling_strides = 0, .stall_limit = 0}};
 }
 
+template <Hal H>
+void fix(System<H>& system, const Config& config, const FlushOps<H>& ops);
+
 }  // namespace internal
+
+/// What `initialize_system` and `select_backend` fix before the first CPU is up. Nothing else can
+/// write it: code that flushes may have it in its instructions (`HalStaticKeys`).
+template <Hal H>
+class FixedAtBoot {
+ public:
+  [[nodiscard]] const Config& config() const { return config_; }
+  /// What a backend may have replaced.
+  [[nodiscard]] const FlushOps<H>* ops() const { return ops_; }
+  /// What flushes ask, through `internal::holds`.
+  [[nodiscard]] const FlushPlan& plan() const { return plan_; }
+  /// `config().limits.ceiling_strides`, as wide as what it is compared with.
+  [[nodiscard]] std::uint64_t ceiling() const { return ceiling_; }
+
+ private:
+  template <Hal K>
+  friend void internal::fix(System<K>& system, const Config& config, const FlushOps<K>& ops);
+
+  Config config_{internal::no_config()};
+  const FlushOps<H>* ops_{nullptr};
+  FlushPlan plan_{};
+  std::uint64_t ceiling_{0};
+};
 
 /// All of it is zeros until `initialize_system`, so that it takes no room in a kernel's image
 /// (.bss), and a kernel that clears memory has constructed it.
 template <Hal H>
-struct System {
+struct System : FixedAtBoot<H> {
   static_assert(!HalBroadcast<H> || internal::kBroadcastIsIncluded<H>,
                 "this HAL has INVLPGB: include core/broadcast.h");
 
-  Config config{internal::no_config()};
-  /// What a hypervisor may have replaced. Set at boot by `initialize_system` and `select_backend`,
-  /// then constant.
-  const FlushOps<H>* ops{nullptr};
   /// The kernel's own address space, the refuge of CPUs that leave a dying one.
   Mm<H> kernel_mm{};
   std::array<CpuState<H>, H::kMaxCpus> cpus{};
@@ -58,7 +81,13 @@ struct System {
 
   /// This CPU's state. Context: interrupts off, or preemption off where only this CPU's thread can
   /// change what is read.
-  [[nodiscard]] CpuState<H>& self() { return cpus[H::this_cpu()]; }
+  [[nodiscard, gnu::always_inline]] CpuState<H>& self() {
+    if constexpr (HalCpuPointer<H>) {
+      return *static_cast<CpuState<H>*>(H::cpu_pointer());
+    } else {
+      return cpus[H::this_cpu()];
+    }
+  }
 };
 
 namespace internal {
@@ -101,12 +130,13 @@ void initialize_mm(System<H>& system, Mm<H>& mm, PhysAddr root, PhysAddr user_ro
   require<H>(mm.global_asid.owner_load() == kNoGlobalAsid, Rule::r13,
              "an mm that has a global ASID ends with retire_mm");
   // An entry from user mode takes a root of 0 for none.
-  require<H>(!system.config.isolation.enabled || (root != 0 && user_root != 0 && user_root != root),
-             Rule::r9, "under page-table isolation an mm has a user root of its own");
+  require<H>(
+      !system.config().isolation.enabled || (root != 0 && user_root != 0 && user_root != root),
+      Rule::r9, "under page-table isolation an mm has a user root of its own");
   require<H>(!internal::is_loaded(system, mm), Rule::r7,
              "an mm is initialised while a CPU has it loaded");
   // With lazily kept masks CPUs that have left an mm that was not retired are still in there.
-  require<H>(system.config.targets.mask_policy == MaskPolicy::kept_lazily || mm.cpus.empty(),
+  require<H>(system.config().targets.mask_policy == MaskPolicy::kept_lazily || mm.cpus.empty(),
              Rule::r7, "an mm is initialised while a CPU is in its mask");
   internal::give_identity(mm, system.next_context.fetch_add(1, std::memory_order_relaxed), root,
                           user_root);
@@ -120,16 +150,35 @@ template <Hal H>
   return sum;
 }
 
+namespace internal {
+
+/// Makes `config` and `ops` those of the system, and its plan what follows from them.
+template <Hal H>
+void fix(System<H>& system, const Config& config, const FlushOps<H>& ops) {
+  require<H>(!system.calls.any_online(), Rule::r13, "what boot fixes is changed while a CPU is up");
+  system.config_ = config;
+  system.ops_ = &ops;
+  system.ceiling_ = config.limits.ceiling_strides;
+  system.plan_ = plan_of(config, /*replaced=*/ops.flush_multi != native_ops<H>().flush_multi,
+                         /*flushes_all=*/ops.flush_multi != nullptr);
+  if constexpr (HalStaticKeys<H>) {
+    for (std::uint8_t question = 0; question < kQuestions; ++question) {
+      H::set_key(Question{question}, answer(system.plan_, Question{question}));
+    }
+  }
+}
+
+}  // namespace internal
+
 /// Prepares the shared part, once, on the first CPU, before any other call.
 template <Hal H>
 void initialize_system(System<H>& system, const Config& config, PhysAddr kernel_root) {
   require<H>(!system.is_initialized(), Rule::r13, "a system is initialised twice");
   const char* const refusal = validate(config, HalBroadcast<H>);
   require<H>(refusal == nullptr, Rule::r13, refusal);
-  system.config = config;
-  system.ops = &internal::native_ops<H>();
+  internal::fix(system, config, internal::native_ops<H>());
   if constexpr (HalBroadcast<H>) {
-    if (system.config.broadcast.enabled)
+    if (system.config().broadcast.enabled)
       system.global_asids.initialize(config.broadcast.global_asids);
   }
   system.calls.set_stall_limit(config.limits.stall_limit);
@@ -141,13 +190,15 @@ void initialize_system(System<H>& system, const Config& config, PhysAddr kernel_
 /// The value that CR3 has in kernel mode while `mm` is loaded in `asid`, without the keep bit.
 template <Hal H>
 [[nodiscard]] std::uint64_t cr3_value(const System<H>& system, const Mm<H>& mm, Asid asid) {
-  return mm.root | (system.config.processor.pcid ? pcid_of(asid) : 0);
+  std::uint64_t value = mm.root;
+  if (internal::holds<Question::has_pcids>(system)) value |= pcid_of(asid);
+  return value;
 }
 
 /// The same for user mode under page-table isolation.
 template <Hal H>
 [[nodiscard]] std::uint64_t user_cr3_value(const System<H>& system, const Mm<H>& mm, Asid asid) {
-  return mm.user_root | (system.config.processor.pcid ? pcid_of(asid) | kUserPcidBit : 0);
+  return mm.user_root | (system.config().processor.pcid ? pcid_of(asid) | kUserPcidBit : 0);
 }
 
 }  // namespace shootdown

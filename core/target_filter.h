@@ -28,7 +28,7 @@ bool is_wanted(const System<H>& system, const FlushRequest<H>& request, CpuId cp
   // R1, R3: seq_cst, in one order with the bump before it and with the lazy CPU's fence between its
   // store of is_lazy and its read of the generation.
   if (target.shared.is_lazy.load(std::memory_order_seq_cst)) return false;
-  const bool by_mm = system.config.targets.target_test == TargetTest::by_loaded_mm;
+  const bool by_mm = system.config().targets.target_test == TargetTest::by_loaded_mm;
   if (!by_mm || request.mm == nullptr) return true;
   // R1, R2: seq_cst, behind the bump. The CPU's barrier between its store of null and its read of
   // the generation is a locked operation or a fence, and that the first is a full barrier is an

@@ -26,7 +26,7 @@ class TemporaryMm {
     switch_mm(system_, *previous_);
     // With lazily kept masks the switch has left the bit. No other flush comes for this mm, and
     // a stale bit would outlive it.
-    const bool kept = system_.config.targets.mask_policy == MaskPolicy::kept_lazily;
+    const bool kept = system_.config().targets.mask_policy == MaskPolicy::kept_lazily;
     if (kept && !mm_.is_kernel) mm_.cpus.clear(H::this_cpu());
   }
   TemporaryMm(const TemporaryMm&) = delete;

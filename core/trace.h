@@ -94,13 +94,26 @@ struct Failure {
   SourceLocation where;
 };
 
+namespace internal {
+
+/// A function of its own that leaves all registers alone, so that a check on the common way costs
+/// its comparison and no register that its report would need.
+template <class H>
+[[gnu::cold, gnu::noinline, clang::preserve_most]] void report_broken(Rule rule, const char* what,
+                                                                      SourceLocation where) {
+  H::fail(Failure{.rule = rule, .what = what, .where = where});
+}
+
+}  // namespace internal
+
 /// Stops through the HAL unless `ok`. Always compiled in: a shootdown that goes on after a broken
 /// invariant corrupts memory silently.
 template <class H>
 constexpr void require(bool ok, Rule rule, const char* what,
                        SourceLocation where = SourceLocation::current()) {
   if (!ok) [[unlikely]] {
-    H::fail(Failure{.rule = rule, .what = what, .where = where});
+    internal::report_broken<H>(rule, what, where);
+    __builtin_unreachable();
   }
 }
 

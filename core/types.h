@@ -56,6 +56,9 @@ inline constexpr std::uint64_t kUserPcidBit = std::uint64_t{1} << 11;
 /// The PCID of an ASID. PCID 0 belongs to code that knows nothing of PCIDs.
 constexpr std::uint64_t pcid_of(Asid asid) { return std::uint64_t{asid} + 1; }
 
+/// The PCID of its user half.
+constexpr std::uint64_t user_pcid_of(Asid asid) { return pcid_of(asid) + kUserPcidBit; }
+
 /// Contended words are placed on lines of this many bytes.
 inline constexpr std::size_t kCacheLine = 64;
 

@@ -46,17 +46,17 @@ struct EntryBlock {
 /// note nothing and return to where they were. What this block says is done in any case.
 template <Hal H>
 void prepare_return_to_user(System<H>& system, EntryBlock<H>& block) {
-  if (!system.config.isolation.enabled) return;
+  if (!system.config().isolation.enabled) return;
   CpuPrivate<H>& own = system.self().own;
   const Mm<H>& loaded = *own.loaded_mm.owner_load();
   const Asid asid = own.loaded_asid;
   const auto bit = static_cast<std::uint16_t>(1U << pcid_of(asid));
-  const bool flushes = !system.config.processor.pcid || (own.user_pcid_flush_mask & bit) != 0;
+  const bool flushes = !system.config().processor.pcid || (own.user_pcid_flush_mask & bit) != 0;
   block.user_cr3 = user_cr3_value(system, loaded, asid) | (flushes ? 0 : kCr3KeepEntries);
   block.pages = flushes ? DeferredPages{} : DeferredPages(own.deferred);
   own.user_pcid_flush_mask &= static_cast<std::uint16_t>(~bit);
   own.deferred = {};
-  const std::uint64_t keep = system.config.processor.pcid ? kCr3KeepEntries : 0;
+  const std::uint64_t keep = system.config().processor.pcid ? kCr3KeepEntries : 0;
   block.kernel_cr3.store(cr3_value(system, loaded, asid) | keep, std::memory_order_relaxed);
 }
 
@@ -78,7 +78,7 @@ void load_user_root(const EntryBlock<H>& block) {
 /// Context: interrupts off until user mode runs.
 template <Hal H>
 void return_to_user(System<H>& system, EntryBlock<H>& block) {
-  if (!system.config.isolation.enabled) return;
+  if (!system.config().isolation.enabled) return;
   prepare_return_to_user(system, block);
   load_user_root(block);
 }
@@ -131,11 +131,9 @@ void defer_user_pages(const System<H>& system, CpuPrivate<H>& own, VirtAddr star
 
 /// Drops pages of the kernel's half and leaves those of the user's half for the way to user mode.
 template <Hal H>
-[[gnu::noinline, clang::preserve_most]] void flush_pages_and_defer(const System<H>& system,
-                                                                   CpuPrivate<H>& own,
-                                                                   VirtAddr start, VirtAddr end) {
-  flush_pages_in_kernel_half(own, {.start = start, .end = end});
-  defer_user_pages(system, own, start, end);
+void flush_pages_and_defer(const System<H>& system, CpuPrivate<H>& own, const FlushRange& pages) {
+  flush_pages_in_kernel_half(own, pages);
+  defer_user_pages(system, own, pages.start, pages.end);
 }
 
 /// A switch to another ASID: the remembered range belongs to the ASID that is left.

@@ -74,7 +74,7 @@ bool flush_by_hypercall(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
   if (processors.empty()) return true;  // All targets are lazy: no hypercall.
   // The list names 4 KiB pages at any stride: each small entry of a large page goes as well,
   // so it is not `names_pages` that decides here.
-  const bool every_mm = request.mm == nullptr || system.config.isolation.enabled;
+  const bool every_mm = request.mm == nullptr || system.config().isolation.enabled;
   const HypervFlush flush{.address_space = every_mm ? 0 : request.mm->root,
                           .flags = every_mm ? kHypervAllAddressSpaces : 0,
                           .start = request.all() ? 0 : request.start,

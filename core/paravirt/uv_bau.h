@@ -54,7 +54,7 @@ void handle_bau_interrupt(System<H>& system) {
       if (message.address == kFlushAll) {
         flush_loaded_context(system);
       } else {
-        system.ops->flush_one_user(system, message.address);
+        system.ops()->flush_one_user(system, message.address);
       }
     }
     // M8: after the flush, against the sender's wait. Otherwise it frees what is still in use.

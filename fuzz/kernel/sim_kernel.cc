@@ -27,7 +27,8 @@ Config config_of(const Header& header) {
                         .invlpg_leaves_globals = header.invlpg_erratum},
           .isolation = {.enabled = header.pti,
                         .defer_user_pages = header.pti && header.defer_user_pages},
-          .targets = {.early_acknowledgement = header.early,
+          .targets = {.concurrent = header.concurrent,
+                      .early_acknowledgement = header.early,
                       .mask_policy = header.lazy_masks ? MaskPolicy::kept_lazily
                                                        : MaskPolicy::cleared_at_switch,
                       .lazy_test =
@@ -136,19 +137,17 @@ void SimKernel::build_kernel() {
   kernel_tables_ = take_kernel_tables();
   frames.words(kernel_root_)[table_index(kKernelBase, 4)] =
       FramePool::address(kernel_tables_.upper) | vm::kTableBits;
-  if (system_.config.isolation.enabled) entry_tables_ = take_kernel_tables();
+  if (config_.isolation.enabled) entry_tables_ = take_kernel_tables();
   for (unsigned page = 0; page < kKernelPages; ++page) {
     const std::uint32_t frame = memory_.allocate_frame(FrameKind::data, owner_tag(kKernelMm, page));
     const std::uint64_t entry = FramePool::address(frame) | vm::kTableBits | kernel_bits();
     frames.words(kernel_tables_.table)[table_index(kernel_address(page), 1)] = entry;
-    if (!system_.config.isolation.enabled || !is_entry_page(page)) continue;
+    if (!config_.isolation.enabled || !is_entry_page(page)) continue;
     frames.words(entry_tables_.table)[table_index(kernel_address(page), 1)] = entry;
   }
 }
 
-std::uint64_t SimKernel::kernel_bits() const {
-  return system_.config.kernel_is_global() ? kPteGlobal : 0;
-}
+std::uint64_t SimKernel::kernel_bits() const { return config_.kernel_is_global() ? kPteGlobal : 0; }
 
 void SimKernel::premap(unsigned index) {
   for (unsigned first : {0U, 8U}) {
@@ -167,7 +166,7 @@ void SimKernel::prepare(const Scenario& scenario) {
   }
   std::destroy_at(&system_);
   std::construct_at(&system_);
-  system_.config = config_of(scenario.header);
+  config_ = config_of(scenario.header);
   HostHal::set_capacities(scenario.header.small ? kSmallCapacities : kCapacities);
   task_.fill(kNoTask);
   current_.fill(kNoTask);
@@ -190,7 +189,7 @@ void SimKernel::prepare(const Scenario& scenario) {
   }
   events_.on_start(*this, scenario.header.mms + 1U);
   build_kernel();
-  initialize_system(system_, system_.config, FramePool::address(kernel_root_));
+  initialize_system(system_, config_, FramePool::address(kernel_root_));
   select_backend_of(scenario.header);
   memory_.prepare(FramePool::address(kernel_tables_.upper) | vm::kTableBits,
                   FramePool::address(entry_tables_.upper) | vm::kTableBits);
@@ -209,7 +208,6 @@ void SimKernel::prepare(const Scenario& scenario) {
 void SimKernel::select_backend_of(const Header& header) {
   static_assert(static_cast<unsigned>(Backend::uv_bau) ==
                 static_cast<unsigned>(host::Backend::uv_bau));
-  HostHal::set_concurrent_flush(true);
   switch (header.backend) {
     case Backend::kvm:
       ops_ = kKvmOps<HostHal>;
@@ -225,7 +223,6 @@ void SimKernel::select_backend_of(const Header& header) {
       break;
     case Backend::native:
     case Backend::kCount:
-      HostHal::set_concurrent_flush(header.concurrent);
       select_backend(system_, kNativeOps<HostHal>);
       return;
   }

@@ -99,10 +99,10 @@ class SimKernel final : public KernelView {
   }
   [[nodiscard]] bool in_user_mode(CpuId cpu) const override { return in_user_[cpu]; }
   [[nodiscard]] bool answers_early() const override {
-    return system_.config.targets.early_acknowledgement;
+    return config_.targets.early_acknowledgement;
   }
-  [[nodiscard]] bool kernel_is_global() const override { return system_.config.kernel_is_global(); }
-  [[nodiscard]] bool broadcasts() const override { return system_.config.broadcast.enabled; }
+  [[nodiscard]] bool kernel_is_global() const override { return config_.kernel_is_global(); }
+  [[nodiscard]] bool broadcasts() const override { return config_.broadcast.enabled; }
   [[nodiscard]] std::uint32_t references(std::uint32_t frame) const override {
     return memory_.references_to(frame);
   }
@@ -200,6 +200,7 @@ class SimKernel final : public KernelView {
   SimMemory::Word kernel_lock_{0};
   std::array<bool, kKernelPages> kernel_reserved_{};
   SimMemory::Word temporary_lock_{0};
+  Config config_{};
   System<HostHal> system_;
   FlushOps<HostHal> ops_{};
   SimMemory memory_;

@@ -196,7 +196,7 @@ std::uint64_t SimKernel::exchange_kernel_entry(unsigned page, std::uint64_t valu
   const auto entry_in = [&](const KernelTables& tables) {
     return machine_.frames().words(tables.table) + table_index(kernel_address(page), 1);
   };
-  const bool in_entry_tables = system_.config.isolation.enabled && is_entry_page(page);
+  const bool in_entry_tables = config_.isolation.enabled && is_entry_page(page);
   if (!scenario_->header.plain_pte) {
     const std::uint64_t old = machine_.memory().exchange_word(entry_in(kernel_tables_), value);
     if (in_entry_tables) machine_.memory().exchange_word(entry_in(entry_tables_), value);

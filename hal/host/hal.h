@@ -79,14 +79,7 @@ struct HostHal {
     interrupts()->send_call_function(targets, where);
   }
 
-  /// The static key: a plain flag here, fixed for a run.
-  static inline bool concurrent_flush = true;
-  static bool concurrent_flush_enabled() { return concurrent_flush; }
-  static void set_concurrent_flush(bool on) { concurrent_flush = on; }
-  /// The other one: no hypervisor or hub has replaced an operation.
-  static inline bool native = true;
-  static bool native_flush() { return native; }
-  static void set_native_flush(bool on) { native = on; }
+  static constexpr bool kTakesBackends = true;
 
   /// How much lists hold: fixed for a run.
   static inline Capacities sizes = kCapacities;
@@ -142,7 +135,8 @@ struct HostHal {
   static ModelCall<Hypervisor> host() { return {&current_machine->hypervisor()}; }
 };
 
-static_assert(Hal<HostHal> && HalBroadcast<HostHal> && HalCapacities<HostHal>);
+static_assert(Hal<HostHal> && HalBroadcast<HostHal> && HalParavirt<HostHal> &&
+              HalCapacities<HostHal>);
 static_assert(HalKvm<HostHal> && HalHyperv<HostHal> && HalXen<HostHal> && HalUvBau<HostHal>);
 
 }  // namespace shootdown::host

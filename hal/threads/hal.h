@@ -1,7 +1,9 @@
 // The HAL on threads: what the core is instantiated over when its CPUs shall really run at once.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -103,10 +105,13 @@ struct ThreadHal {
     processors->send(targets);
   }
 
-  /// The static key. Written before the threads start.
-  static inline bool concurrent_flush = true;
-  static bool concurrent_flush_enabled() { return concurrent_flush; }
-  static void set_concurrent_flush(bool on) { concurrent_flush = on; }
+  /// The plan, as the core tells it. Written before the threads start.
+  static inline std::array<bool, kQuestions> keys{};
+  template <Question kQuestion>
+  static bool key() {
+    return keys[static_cast<std::size_t>(kQuestion)];
+  }
+  static void set_key(Question question, bool on) { keys[static_cast<std::size_t>(question)] = on; }
 
   static void pause() {
     if (!this_thread->interrupts_enabled) {
@@ -148,6 +153,6 @@ struct ThreadHal {
   }
 };
 
-static_assert(Hal<ThreadHal>);
+static_assert(Hal<ThreadHal> && HalStaticKeys<ThreadHal>);
 
 }  // namespace shootdown::threads

@@ -102,9 +102,6 @@ struct TimedHal {
     machine().send_interrupts();
   }
 
-  static inline bool concurrent_flush = true;
-  static bool concurrent_flush_enabled() { return concurrent_flush; }
-
   static void pause() { machine().pause(); }
   static std::uint64_t ticks() {
     machine().instruct(Cause::clock);

@@ -33,11 +33,11 @@ class alignas(4096) TimedKernel final : public Kernel {
   void boot_system() override {
     Config config{};
     config.isolation.enabled = setup_.isolation;
+    config.targets.concurrent = setup_.mode != Mode::serial;
     config.targets.early_acknowledgement = setup_.mode == Mode::early;
     config.broadcast.enabled = setup_.mode == Mode::invlpgb;
     config.broadcast.max_pages = kBroadcastPages;
     config.broadcast.threshold = 0;
-    H::concurrent_flush = setup_.mode != Mode::serial;
     initialize_system(system_, config, kKernelRoot);
     initialize_mm(system_, mm_, kRoot, kUserRoot);
   }
@@ -78,7 +78,7 @@ class alignas(4096) TimedKernel final : public Kernel {
     }
     for (CpuId cpu = 0; cpu < kCapacity; ++cpu) name(system_.calls.post_of(cpu), "call_post");
     name(system_.calls, "calls");
-    name(system_.config, "config");
+    name(system_.config(), "config");
     name(system_, "system");
     name(mm_, "mm");
   }

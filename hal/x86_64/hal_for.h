@@ -15,10 +15,9 @@
 //   };
 //   using MyHal = x86::HalFor<MyKernel>;
 //
-// A kernel may add `trace(const TraceEvent&)`, and `concurrent_flush_enabled()`, which must not
-// change after boot. One that has a static key or a cheaper way to do something derives from HalFor
-// and hides that member; `WithBroadcast` is such a type. Each member that is missing or has another
-// type is told by name.
+// A kernel may add `trace(const TraceEvent&)`. One that has static keys, a per-CPU pointer or a
+// cheaper way to do something derives from HalFor and adds or hides that member; `WithBroadcast` is
+// such a type. Each member that is missing or has another type is told by name.
 #pragma once
 
 // clang-format off
@@ -69,11 +68,6 @@ concept TakesReports =
 
 template <class Kernel>
 concept TakesFailures = requires(const Failure& failure) { Kernel::fail(failure); };
-
-template <class Kernel>
-concept SaysWhetherConcurrent = requires {
-  { Kernel::concurrent_flush_enabled() } -> std::same_as<bool>;
-};
 
 template <class Kernel>
 concept Traces = requires(const TraceEvent& event) { Kernel::trace(event); };
@@ -138,13 +132,6 @@ struct HalFor {
   static void order_stores_before_ipi() { asm volatile("mfence\n\tlfence" ::: "memory"); }
   static void send_call_function_ipi(const CpuMask<kMaxCpus>& targets) {
     Kernel::send_call_function_ipi(targets);
-  }
-  static bool concurrent_flush_enabled() {
-    if constexpr (internal::SaysWhetherConcurrent<Kernel>) {
-      return Kernel::concurrent_flush_enabled();
-    } else {
-      return true;
-    }
   }
 
   static void pause() { x86::pause(); }

@@ -18,11 +18,14 @@ struct alignas(kCacheLine) PerCpu {
   std::uint32_t preemption_depth{0};
   /// Number of interrupt and exception handlers this CPU is in.
   std::uint32_t interrupt_depth{0};
+  /// The core's state of this CPU.
+  void* core{nullptr};
 };
 
 inline constexpr std::size_t kCpuOffset = offsetof(PerCpu, cpu);
 inline constexpr std::size_t kPreemptionDepthOffset = offsetof(PerCpu, preemption_depth);
 inline constexpr std::size_t kInterruptDepthOffset = offsetof(PerCpu, interrupt_depth);
+inline constexpr std::size_t kCoreOffset = offsetof(PerCpu, core);
 
 inline constexpr std::uint32_t kMsrGsBase = 0xc000'0101;
 
@@ -57,6 +60,15 @@ inline bool in_interrupt() {
   bool is_in;
   asm volatile("cmpl $0, %%gs:%c1" : "=@ccne"(is_in) : "i"(kInterruptDepthOffset));
   return is_in;
+}
+
+inline void* cpu_pointer() {
+  void* value;
+  asm volatile("movq %%gs:%c1, %0" : "=r"(value) : "i"(kCoreOffset));
+  return value;
+}
+inline void set_cpu_pointer(void* value) {
+  asm volatile("movq %0, %%gs:%c1" ::"r"(value), "i"(kCoreOffset) : "memory");
 }
 
 inline CpuId this_cpu() { return internal::read_per_cpu<kCpuOffset>(); }

@@ -22,11 +22,11 @@
 
 namespace shootdown::x86 {
 
-/// The key of the concurrent flush: on unless the kernel switches it off at boot.
-extern constinit StaticKey concurrent_flush_key;
-
-/// On unless a hypervisor or a hub has replaced a flush operation.
-extern constinit StaticKey native_flush_key;
+/// The core's plan, as `initialize_system` and `select_backend` make it.
+extern constinit StaticKey is_common_key;
+extern constinit StaticKey concurrent_key;
+extern constinit StaticKey has_pcids_key;
+extern constinit StaticKey one_half_key;
 
 struct X86Hal {
   template <class T>
@@ -38,6 +38,8 @@ struct X86Hal {
 
   static constexpr CpuId kMaxCpus = x86::kMaxCpus;
   static CpuId this_cpu() { return x86::this_cpu(); }
+  static void* cpu_pointer() { return x86::cpu_pointer(); }
+  static void set_cpu_pointer(void* pointer) { x86::set_cpu_pointer(pointer); }
   static void disable_preemption() { x86::disable_preemption(); }
   static void enable_preemption() { x86::enable_preemption(); }
 
@@ -70,13 +72,16 @@ struct X86Hal {
     send_ipi(targets, kCallFunctionVector);
   }
 
-  [[gnu::always_inline]] static bool concurrent_flush_enabled() {
-    return key_enabled<concurrent_flush_key>();
+  template <Question kQuestion>
+  [[gnu::always_inline]] static bool key() {
+    if constexpr (kQuestion == Question::is_common) return key_enabled<is_common_key>();
+    if constexpr (kQuestion == Question::concurrent) return key_enabled<concurrent_key>();
+    if constexpr (kQuestion == Question::has_pcids) return key_enabled<has_pcids_key>();
+    if constexpr (kQuestion == Question::one_half) return key_enabled<one_half_key>();
   }
+  static void set_key(Question question, bool on);
 
-  [[gnu::always_inline]] static bool native_flush() { return key_enabled<native_flush_key>(); }
-  static void set_native_flush(bool on) { native_flush_key.set(on); }
-  static void set_concurrent_flush(bool on) { concurrent_flush_key.set(on); }
+  static constexpr bool kTakesBackends = true;
 
   static Atomic<std::uint8_t>& vcpu_state(CpuId cpu) {
     return internal::paravirt.steal_times[cpu].preempted;

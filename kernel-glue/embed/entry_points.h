@@ -1,6 +1,6 @@
 // The functions of shootdown.h over a HAL. Included once in a program, by a file that has named the
-// HAL as `shootdown::embed::EmbeddedHal` and defined `set_concurrent_flush`: library.cc for
-// kernels, and the tests for the modelled machine.
+// HAL as `shootdown::embed::EmbeddedHal`: library.cc for kernels, and the tests for the modelled
+// machine.
 #pragma once
 
 #include <array>
@@ -66,6 +66,7 @@ inline Config config_of(const sd_config& from) {
   config.isolation = {.enabled = chosen(from.isolation),
                       .defer_user_pages = chosen(from.defer_user_pages)};
   config.targets = {
+      .concurrent = !chosen(from.serial),
       .early_acknowledgement = chosen(from.early_acknowledgement),
       .mask_policy =
           chosen(from.masks_kept_lazily) ? MaskPolicy::kept_lazily : MaskPolicy::cleared_at_switch,
@@ -125,7 +126,6 @@ void sd_init(sd_system* system, const sd_config* config, std::uint64_t kernel_ro
   sd_embed::demand(refusal == nullptr, refusal);
   shootdown::initialize_system(sd_embed::core_of(system), sd_embed::config_of(*config),
                                kernel_root);
-  sd_embed::set_concurrent_flush(config->serial == 0);
 }
 
 void sd_cpu_online(sd_system* system) { shootdown::initialize_cpu(sd_embed::core_of(system)); }

@@ -48,16 +48,8 @@ struct HookedKernel {
     sd_hook_fail(&told);
     for (;;) asm volatile("cli; hlt");
   }
-
-  /// Of sd_config::serial. Written before other CPUs have started.
-  // Defined in library.cc: g++ makes a unique symbol of a variable that several objects could
-  // define.
-  static bool serial_flush;
-  static bool concurrent_flush_enabled() { return !serial_flush; }
 };
 
 using EmbeddedHal = x86::WithBroadcast<x86::HalFor<HookedKernel>>;
-
-inline void set_concurrent_flush(bool on) { HookedKernel::serial_flush = !on; }
 
 }  // namespace shootdown::embed

@@ -2,5 +2,3 @@
 #include "kernel-glue/embed/hooks_hal.h"
 // The functions of shootdown.h, over the HAL above.
 #include "kernel-glue/embed/entry_points.h"
-
-constinit bool shootdown::embed::HookedKernel::serial_flush = false;

@@ -45,13 +45,13 @@ void use_backend(const x86::Identity& identity) {
 
 /// Everything that must be final before a second CPU runs: keys above all.
 void prepare_boot(const Options& options, const x86::CpuFeatures& features) {
-  if (options.serial_flush) x86::concurrent_flush_key.set(false);
   if (options.broken == Break::ipi) ordinary_shootdown = Shootdown::local_only;
   if (options.broken == Break::kernel_flush) kernel_shootdown = Shootdown::local_only;
   x86::prepare_local_apics(direct_map<void>(x86::kXapicPhysical));
   x86::enable_local_apic(0);
   x86::enable_translation_features(features);
   Config config = options.config;
+  config.targets.concurrent = !options.serial_flush;
   config.limits.stall_limit = kStallLimit;
   config.processor.pcid = features.pcid;
   config.processor.invpcid = features.invpcid;
@@ -79,7 +79,7 @@ const char* name_of(Break broken) {
 }
 
 void print_configuration(const Options& options, const x86::CpuFeatures& features) {
-  const Config& config = tlb.config;
+  const Config& config = tlb.config();
   const auto on = [](bool value) { return value ? "on" : "off"; };
   const bool kept = config.targets.mask_policy == MaskPolicy::kept_lazily;
   const bool up_front = config.targets.lazy_test == LazyTest::up_front;
@@ -91,7 +91,7 @@ void print_configuration(const Options& options, const x86::CpuFeatures& feature
         " defer=", on(config.isolation.defer_user_pages),
         " early=", on(config.targets.early_acknowledgement), " masks=", kept ? "kept" : "exact",
         " lazy=", up_front ? "up-front" : "queued", " targets=", loaded ? "loaded" : "not-lazy",
-        " ceiling=", config.limits.ceiling_strides, " backend=", tlb.ops->name, "\n");
+        " ceiling=", config.limits.ceiling_strides, " backend=", tlb.ops()->name, "\n");
 }
 
 void print_counters(const Counters& counters) {

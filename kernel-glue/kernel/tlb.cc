@@ -12,7 +12,7 @@ void initialize_tlb(const Config& config) {
 }
 
 void initialize_tlb_on_this_cpu() {
-  entry_area().isolates = tlb.config.isolation.enabled ? 1 : 0;
+  entry_area().isolates = tlb.config().isolation.enabled ? 1 : 0;
   initialize_cpu(tlb);
 }
 

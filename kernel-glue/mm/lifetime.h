@@ -18,7 +18,7 @@ bool create(Manager<P>& manager, AddressSpace<P>& mm) {
       platform.allocate_table({.mm = &mm.core, .address = 0, .level = kRootLevel});
   if (root == kNoFrame) return false;
   PhysAddr user_root = kNoFrame;
-  if (manager.system.config.isolation.enabled) {
+  if (manager.system.config().isolation.enabled) {
     user_root = platform.allocate_table({.mm = &mm.core, .address = 0, .level = kUserRootLevel});
     if (user_root == kNoFrame) {
       platform.discard_table(root);
@@ -47,7 +47,7 @@ void clear_table(Manager<P>& manager, AddressSpace<P>& mm, PhysAddr table, unsig
       continue;
     }
     clear_table(manager, mm, frame_of(now), level - 1, address, gather);
-    if (level == kRootLevel && manager.system.config.isolation.enabled) {
+    if (level == kRootLevel && manager.system.config().isolation.enabled) {
       manager.platform.entry(mm.core.user_root, index).exchange(0, std::memory_order_seq_cst);
     }
     entry.exchange(0, std::memory_order_seq_cst);
@@ -60,7 +60,7 @@ template <MemoryPlatform P>
 void release_roots(Manager<P>& manager, const AddressSpace<P>& mm, const MmRetired& proof) {
   require_covered<P>(proof.covers(mm.core));
   manager.platform.release_table(mm.core.root);
-  if (manager.system.config.isolation.enabled) manager.platform.release_table(mm.core.user_root);
+  if (manager.system.config().isolation.enabled) manager.platform.release_table(mm.core.user_root);
 }
 
 }  // namespace internal

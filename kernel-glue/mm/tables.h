@@ -66,7 +66,7 @@ Pte hook_table(Manager<P>& manager, AddressSpace<P>& mm, PhysAddr parent, unsign
   if (at == 2) flush_pending_in_region(manager, mm);
   const Pte hooked = table | kTableBits;
   set_entry(manager, entry, hooked);
-  if (at == kRootLevel && manager.system.config.isolation.enabled) {
+  if (at == kRootLevel && manager.system.config().isolation.enabled) {
     set_entry(manager, platform.entry(mm.core.user_root, entry_index(address, at)), hooked);
   }
   return hooked;

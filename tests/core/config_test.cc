@@ -1,6 +1,8 @@
 // Which configurations are refused, and with which words.
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -61,6 +63,81 @@ TEST(Configuration, AllElseIsPossible) {
         .broadcast = {.enabled = on(8) && on(0) && !on(3)}};
     EXPECT_EQ(validate(config, /*can_broadcast=*/true), nullptr) << bits;
   }
+}
+
+// ---- The plan
+
+TEST(Plan, IsWhatTheConfigurationComesTo) {
+  const auto plan = [](const Config& config) { return plan_of(config, false, true); };
+  EXPECT_EQ(plan({}).way, FlushWay::by_interrupt);
+  EXPECT_EQ(plan_of({}, /*replaced=*/true, true).way, FlushWay::by_hypercall);
+  EXPECT_EQ(plan({.broadcast = kOn}).way, FlushWay::by_broadcast);
+  EXPECT_EQ(plan_of({.broadcast = kOn}, /*replaced=*/true, true).way, FlushWay::by_broadcast);
+  EXPECT_TRUE(plan({}).concurrent);
+  EXPECT_FALSE(plan({.targets = {.concurrent = false}}).concurrent);
+  EXPECT_FALSE(plan_of({}, true, /*flushes_all=*/false).concurrent);
+}
+
+TEST(Plan, TellsWhatBecomesOfTheUserHalf) {
+  const auto half = [](const ProcessorConfig& processor, const IsolationConfig& isolation) {
+    return user_half_of({.processor = processor, .isolation = isolation});
+  };
+  EXPECT_EQ(half({}, {}), UserHalf::none);
+  EXPECT_EQ(half({}, {.enabled = true}), UserHalf::at_once);
+  EXPECT_EQ(half({.pcid = false}, {.enabled = true}), UserHalf::none);
+  EXPECT_EQ(half({.invpcid = false}, {.enabled = true}), UserHalf::noted);
+  EXPECT_EQ(half({}, {.enabled = true, .defer_user_pages = true}), UserHalf::deferred);
+}
+
+TEST(Plan, IsCommonByInterruptAndWithoutAUserHalfThatIsPutOff) {
+  const auto common = [](FlushWay way, UserHalf half) {
+    return answer({.way = way, .user_half = half}, Question::is_common);
+  };
+  EXPECT_TRUE(common(FlushWay::by_interrupt, UserHalf::none));
+  EXPECT_TRUE(common(FlushWay::by_interrupt, UserHalf::at_once));
+  EXPECT_FALSE(common(FlushWay::by_interrupt, UserHalf::noted));
+  EXPECT_FALSE(common(FlushWay::by_interrupt, UserHalf::deferred));
+  EXPECT_FALSE(common(FlushWay::by_broadcast, UserHalf::none));
+  EXPECT_FALSE(common(FlushWay::by_hypercall, UserHalf::none));
+}
+
+/// A HAL that answers from its code, and keeps what the core tells it.
+struct KeyedHal : RecordingHal<2> {
+  static inline std::array<bool, kQuestions> keys{};
+  template <Question kQuestion>
+  static bool key() {
+    return keys[static_cast<std::size_t>(kQuestion)];
+  }
+  static void set_key(Question question, bool on) { keys[static_cast<std::size_t>(question)] = on; }
+};
+static_assert(HalStaticKeys<KeyedHal> && !HalStaticKeys<H>);
+
+TEST(Plan, IsInTheCodeWhereAHalHasKeys) {
+  for (const bool isolated : {false, true}) {
+    CoreFixture<2, KeyedHal> fixture({.isolation = {.enabled = isolated}});
+    for (std::uint8_t question = 0; question < kQuestions; ++question) {
+      EXPECT_EQ(KeyedHal::keys[question], answer(fixture.system.plan(), Question{question}));
+    }
+    fixture.run_mm_on({0});
+    static_cast<void>(flush_tlb_page(fixture.system, fixture.mm, 0x5000));
+    EXPECT_COUNT(isolated ? 1 : 0, "invpcid address");
+    // And nowhere else: a place that read the plan would still do what that says.
+    KeyedHal::set_key(Question::one_half, isolated);
+    recorder.clear();
+    static_cast<void>(flush_tlb_page(fixture.system, fixture.mm, 0x5000));
+    EXPECT_COUNT(isolated ? 0 : 1, "invpcid address");
+  }
+}
+
+TEST(Plan, IsNotChangedWhileACpuIsUp) {
+  CoreFixture<2> fixture;
+  const Config other{.isolation = {.enabled = true}};
+  EXPECT_EQ(refusal_of([&] { initialize_system(fixture.system, other, 0x1000); }),
+            "R13: a system is initialised twice");
+  EXPECT_EQ(refusal_of([&] { internal::fix(fixture.system, other, kNativeOps<H>); }),
+            "R13: what boot fixes is changed while a CPU is up");
+  EXPECT_FALSE(fixture.system.config().isolation.enabled);
+  EXPECT_EQ(fixture.system.plan().user_half, UserHalf::none);
 }
 
 }  // namespace

@@ -39,10 +39,13 @@ struct CoreFixture {
   Mm<H> mm;
   Mm<H> other;
 
-  explicit CoreFixture(const Config& config = {}) {
+  explicit CoreFixture(const Config& config = {}, const FlushOps<H>* backend = nullptr) {
     H::reset();
     H::handler = [this] { handle_call_function_interrupt(system); };
     initialize_system(system, config, kKernelRoot);
+    if constexpr (HalParavirt<H>) {
+      if (backend != nullptr) select_backend(system, *backend);
+    }
     initialize_mm(system, mm, kRoot, kUserRoot);
     initialize_mm(system, other, kOtherRoot, kOtherUserRoot);
     for (CpuId cpu = 0; cpu < kCpus; ++cpu) {

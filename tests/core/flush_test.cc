@@ -59,11 +59,10 @@ TEST(R1, TheRequestCarriesTheGenerationOfItsOwnBump) {
   EXPECT_EQ(begins[1].value, kFirstGeneration + 2);
 }
 
-TEST(R1, HoldsForALocalFlushAndWithTheKeyOff) {
+TEST(R1, HoldsForALocalFlushAndInASerialPlan) {
   for (const bool concurrent : {true, false}) {
-    FourCpus fixture;
+    FourCpus fixture({.targets = {.concurrent = concurrent}});
     fixture.run_mm_on({0});
-    FourCpus::H::concurrent = concurrent;
     flush(fixture);
     EXPECT_BEFORE("add mm.tlb_gen", "load mm.cpu_mask");
     EXPECT_BEFORE("load mm.cpu_mask", "invlpg");
@@ -100,10 +99,9 @@ TEST(ConcurrentFlush, RunsTheLocalPartWithInterruptsOffAndRestoresThem) {
   EXPECT_TRUE(FourCpus::H::interrupts_enabled());
 }
 
-TEST(SerialFlush, WithTheKeyOffTheLocalPartComesFirst) {
-  FourCpus fixture;
+TEST(SerialFlush, InASerialPlanTheLocalPartComesFirst) {
+  FourCpus fixture({.targets = {.concurrent = false}});
   fixture.run_mm_on({0, 1, 2});
-  FourCpus::H::concurrent = false;
   flush(fixture);
   EXPECT_BEFORE(last("trace handler_end", 0), "push cpu1.pending[0]");
   EXPECT_BEFORE(last("trace handler_end", 0), "send interrupt");
@@ -115,9 +113,8 @@ TEST(SerialFlush, WithTheKeyOffTheLocalPartComesFirst) {
 
 TEST(SerialFlush, OfAnMmThatThisCpuDoesNotRunHasNoLocalPart) {
   for (const bool concurrent : {true, false}) {
-    FourCpus fixture;
+    FourCpus fixture({.targets = {.concurrent = concurrent}});
     fixture.run_mm_on({1, 2});
-    FourCpus::H::concurrent = concurrent;
     flush(fixture);
     EXPECT_NEVER("trace handler_begin", 0);
     EXPECT_COUNT(2, "invlpg");
@@ -151,9 +148,8 @@ TEST(R13, AnEmptyMaskTouchesNothing) {
 
 TEST(R13, Cpu0IsATargetLikeAnyOther) {
   for (const bool concurrent : {true, false}) {
-    FourCpus fixture;
+    FourCpus fixture({.targets = {.concurrent = concurrent}});
     fixture.run_mm_on({0});
-    FourCpus::H::concurrent = concurrent;
     fixture.as(1, [&] { flush(fixture); });
     EXPECT_EQ(values("send interrupt"), std::vector<std::uint64_t>{0b1});
     EXPECT_ONCE("invlpg", 0);
@@ -279,9 +275,8 @@ TEST(R12, AFlushInAnInterruptHandlerIsRefused) {
 
 TEST(R12, NobodyWaitsWithInterruptsOff) {
   for (const bool concurrent : {true, false}) {
-    FourCpus fixture;
+    FourCpus fixture({.targets = {.concurrent = concurrent}});
     fixture.run_mm_on({0, 1, 2, 3});
-    FourCpus::H::concurrent = concurrent;
     unsigned waits = 0;
     recorder.before = [&](const Entry& entry) {
       if (!is(entry, "pause")) return;

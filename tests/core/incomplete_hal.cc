@@ -56,10 +56,6 @@ struct Port {
 #endif
   static void send_call_function_ipi(const CpuMask<kMaxCpus>&);
 
-#ifndef WITHOUT_STATIC_KEY
-  static bool concurrent_flush_enabled();
-#endif
-
 #ifndef WITHOUT_FAIL
   static void fail(const Failure&);
 #endif

@@ -206,7 +206,7 @@ TEST(Misuse, ACpuComesBackThatHasNotGone) {
 
 TEST(Misuse, ACpuGoesInTheMiddleOfAFlush) {
   TwoCpus fixture;
-  const internal::PublishedRequest<H> published(fixture.system, fixture.system.cpus[0], {});
+  internal::publish(fixture.system.cpus[0], FlushRequest<H>{});
   EXPECT_EQ(refusal_with_interrupts_off(fixture, 0, [&] { take_cpu_offline(fixture.system); }),
             "R10: a CPU goes offline in the middle of a flush");
 }

@@ -9,14 +9,19 @@
 
 namespace shootdown::test {
 
+/// Before the fixture that uses it.
+template <class H>
+struct GuestOps {
+  FlushOps<H> ops;
+};
+
 template <CpuId kCpus>
-struct Guest : CoreFixture<kCpus, ParavirtHal<kCpus>> {
+struct Guest : GuestOps<ParavirtHal<kCpus>>, CoreFixture<kCpus, ParavirtHal<kCpus>> {
   using H = ParavirtHal<kCpus>;
   using Base = CoreFixture<kCpus, H>;
 
   explicit Guest(const FlushOps<H>& backend, bool concurrent = true, const Config& config = {})
-      : Base(config), ops(concurrent ? backend : remote_only(backend)) {
-    select_backend(this->system, ops);
+      : GuestOps<H>{concurrent ? backend : remote_only(backend)}, Base(config, &this->ops) {
     H::bau_handler = [this] { handle_bau_interrupt(this->system); };
   }
   ~Guest() { H::reset(); }
@@ -29,8 +34,6 @@ struct Guest : CoreFixture<kCpus, ParavirtHal<kCpus>> {
   void exit() { static_cast<void>(retire_mm(this->system, this->mm)); }
   Counters& counters(CpuId cpu = 0) { return this->own(cpu).counters; }
   Generation generation(CpuId cpu) { return this->loaded_asid(cpu).generation; }
-
-  FlushOps<H> ops;
 };
 
 using Four = Guest<4>;

@@ -29,7 +29,7 @@ struct ParavirtHal : RecordingHal<kCpus> {
     Mask targets;
   };
 
-  static inline bool native = true;
+  static constexpr bool kTakesBackends = true;
   static inline std::array<RecordedWord<std::uint8_t>, kCpus> vcpus{};
   static inline std::array<std::uint32_t, kCpus> processors{};
   static inline bool sparse_sets = true;
@@ -50,7 +50,6 @@ struct ParavirtHal : RecordingHal<kCpus> {
     RecordingHal<kCpus>::reset();
     recorder.list({"hypercall", "hypercall, interrupts on", "hub message", "hub answer", "hub open",
                    "hub close"});
-    native = true;
     for (CpuId cpu = 0; cpu < kCpus; ++cpu) {
       vcpus[cpu].poke(0);
       processors[cpu] = 2 + cpu;
@@ -66,10 +65,6 @@ struct ParavirtHal : RecordingHal<kCpus> {
     bau_unreachable = {};
     bau_handler = nullptr;
   }
-
-  static bool native_flush() { return native; }
-  static void set_native_flush(bool on) { native = on; }
-  static void set_concurrent_flush(bool on) { RecordingHal<kCpus>::concurrent = on; }
 
   static RecordedWord<std::uint8_t>& vcpu_state(CpuId cpu) { return vcpus[cpu]; }
 

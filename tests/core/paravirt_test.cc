@@ -27,10 +27,10 @@ TEST(Backends, SixOperationsEach) {
 
 TEST(Backends, ARemoteOnlyOneSwitchesTheConcurrentFlushOff) {
   Four guest(kHypervOps<H>, /*concurrent=*/false);
-  EXPECT_FALSE(H::concurrent_flush_enabled());
-  EXPECT_FALSE(H::native_flush());
+  EXPECT_FALSE(guest.system.plan().concurrent);
+  EXPECT_EQ(guest.system.plan().way, FlushWay::by_hypercall);
   Four other(kHypervOps<H>);
-  EXPECT_TRUE(H::concurrent_flush_enabled());
+  EXPECT_TRUE(other.system.plan().concurrent);
 }
 
 TEST(Backends, AreSelectedBehindTheSystem) {
@@ -40,10 +40,16 @@ TEST(Backends, AreSelectedBehindTheSystem) {
             "R13: a backend is selected before the system");
 }
 
-TEST(Backends, TheNativeTableIsNotLookedAt) {
+TEST(Backends, AreNotSelectedWhileACpuIsUp) {
   Four guest(kKvmOps<H>);
-  select_backend(guest.system, kNativeOps<H>);
-  EXPECT_TRUE(H::native_flush());
+  EXPECT_EQ(refusal_of([&] { select_backend(guest.system, kNativeOps<H>); }),
+            "R13: what boot fixes is changed while a CPU is up");
+  EXPECT_EQ(guest.system.ops(), &guest.ops);
+}
+
+TEST(Backends, TheNativeTableIsNotLookedAt) {
+  Four guest(kNativeOps<H>);
+  EXPECT_EQ(guest.system.plan().way, FlushWay::by_interrupt);
   H::vcpus[1].poke(kVcpuPreempted);
   guest.run_mm_on({0, 1});
   guest.flush();

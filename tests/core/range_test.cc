@@ -174,9 +174,7 @@ TEST(Range, IsCoveredByHypercallsAndByTheHub) {
   using P = ParavirtHal<4>;
   for (const Asked& asked : kOddRanges) {
     for (const auto* ops : {&kHypervOps<P>, &kXenOps<P>, &kUvBauOps<P>}) {
-      CoreFixture<4, P> fixture;
-      FlushOps<P> copy = *ops;
-      select_backend(fixture.system, copy);
+      CoreFixture<4, P> fixture({}, ops);
       P::bau_handler = [&] { handle_bau_interrupt(fixture.system); };
       fixture.run_mm_on({0, 1});
       static_cast<void>(
@@ -211,9 +209,7 @@ TEST(R5_Range, OneAddressOfALargePageIsNeverEnough) {
     EXPECT_EQ(events(TraceKind::handler_end).back().outcome, HandlerOutcome::full);
   }
   using P = ParavirtHal<4>;
-  CoreFixture<4, P> fixture;
-  FlushOps<P> bau = kUvBauOps<P>;
-  select_backend(fixture.system, bau);
+  CoreFixture<4, P> fixture({}, &kUvBauOps<P>);
   P::bau_handler = [&] { handle_bau_interrupt(fixture.system); };
   fixture.run_mm_on({0, 1});
   static_cast<void>(flush_tlb_mm_range(fixture.system, fixture.mm, large));
@@ -225,9 +221,7 @@ TEST(Range, DeferredPagesAreForBackendsWithoutAnOperationOfTheirOwn) {
   using P = ParavirtHal<4>;
   const Config config{.isolation = {.enabled = true, .defer_user_pages = true}};
   for (const auto* ops : {&kKvmOps<P>, &kXenOps<P>}) {
-    CoreFixture<4, P> fixture(config);
-    FlushOps<P> copy = *ops;
-    select_backend(fixture.system, copy);
+    CoreFixture<4, P> fixture(config, ops);
     fixture.run_mm_on({0});
     recorder.clear();
     static_cast<void>(flush_tlb_page(fixture.system, fixture.mm, 0x5000));

@@ -244,14 +244,12 @@ struct RecordingHal {
     std::uint64_t cr4{kCr4GlobalPages | kCr4Pcid};
   };
   static inline std::array<Cpu, kCpus> cpus{};
-  static inline bool concurrent = true;
   static inline std::vector<Invlpgb> broadcasts{};
   /// The call-function interrupt's handler.
   static inline std::function<void()> handler;
 
   static void reset() {
     cpus = {};
-    concurrent = true;
     broadcasts.clear();
     handler = nullptr;
     recorder = {};
@@ -299,7 +297,6 @@ struct RecordingHal {
     recorder.note("send interrupt", targets.word(0));
     targets.for_each([](CpuId cpu) { cpus[cpu].pending = true; });
   }
-  static bool concurrent_flush_enabled() { return concurrent; }
   /// One tick for each thing written down.
   static std::uint64_t ticks() { return recorder.log.size(); }
   static void report_unanswered(const Unanswered& report) { recorder.unanswered.push_back(report); }

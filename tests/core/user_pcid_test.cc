@@ -97,7 +97,8 @@ TEST_F(R9, WithoutInvpcidTheUserHalfIsMarked) {
 TEST_F(R9, InvpcidIsNotUsedWhileThisCpusCr4HasNoPcids) {
   const auto fixture = isolated({});
   fixture->own(0).cr4 &= ~kCr4Pcid;
-  flush(*fixture, kTwoPages);
+  fixture->with_interrupts_off(
+      0, [&] { internal::native_flush_one_user(fixture->system, kTwoPages.start); });
   EXPECT_NEVER("invpcid address") << "it would fault";
   EXPECT_TRUE(is_marked(*fixture));
 }
@@ -421,6 +422,9 @@ TEST(M15_Cr4, RegisterAndShadowChangeTogetherWithInterruptsOff) {
   change_cr4(fixture.system, 0, kBit);
   EXPECT_EQ(fixture.own(0).cr4 & kBit, 0u);
   EXPECT_TRUE(CoreFixture<1>::H::interrupts_enabled());
+  // The common plan names user PCIDs without a look at CR4.
+  EXPECT_EQ(refusal_of([&] { change_cr4(fixture.system, 0, kCr4Pcid); }),
+            "R2: CR4.PCIDE stays what the configuration says");
 }
 
 }  // namespace

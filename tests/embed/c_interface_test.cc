@@ -224,7 +224,7 @@ TEST_F(TwoCpus, Early) {
 TEST_F(TwoCpus, Serial) {
   config.serial = 1;
   expect_flushed([&] { return sd_flush_page(&system, &mm, kPage); }, kQuiet);
-  EXPECT_FALSE(HostHal::concurrent_flush_enabled());
+  EXPECT_FALSE(embed::config_in_test(config).targets.concurrent);
 }
 TEST_F(TwoCpus, ABatch) {
   sd_batch batch{};

@@ -5,8 +5,6 @@ namespace shootdown::embed {
 
 using EmbeddedHal = host::HostHal;
 
-inline void set_concurrent_flush(bool on) { host::HostHal::set_concurrent_flush(on); }
-
 }  // namespace shootdown::embed
 
 // Over the HAL above.

@@ -56,7 +56,6 @@ struct PlainHal {
     for (unsigned i = 0; i < sd::CpuMask<kMaxCpus>::kWords; ++i) words[i] = targets.word(i);
     port_send_interrupt(words, sd::CpuMask<kMaxCpus>::kWords);
   }
-  static bool(concurrent_flush_enabled)() { return true; }
 
   static void(pause)() { (sd::x86::pause)(); }
   static std::uint64_t(ticks)() { return sd::x86::read_tsc(); }
@@ -74,10 +73,7 @@ struct FullHal : PlainHal {
   static void(invlpgb)(const sd::Invlpgb& what) { sd::x86::invlpgb(sd::x86::encode_invlpgb(what)); }
   static void(tlbsync)() { sd::x86::tlbsync(); }
 
-  static bool(native_flush)() { return !backend_selected; }
-  static void(set_native_flush)(bool on) { backend_selected = !on; }
-  static bool(concurrent_flush_enabled)() { return !concurrent_flush_off; }
-  static void(set_concurrent_flush)(bool on) { concurrent_flush_off = !on; }
+  static constexpr bool kTakesBackends = true;
 
   static Atomic<std::uint8_t>&(vcpu_state)(sd::CpuId cpu) { return vcpus[cpu]; }
 
@@ -104,8 +100,6 @@ struct FullHal : PlainHal {
   static void(bau_close)() { static_cast<void>(port_hypercall(7, nullptr)); }
 
   // Defined in port.cc: a variable that several objects could define is a unique symbol under g++.
-  static bool backend_selected;
-  static bool concurrent_flush_off;
   static std::array<Atomic<std::uint8_t>, kMaxCpus> vcpus;
   static sd::HypervPage input;
 };

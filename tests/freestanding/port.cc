@@ -9,8 +9,6 @@
 
 namespace port {
 
-constinit bool FullHal::backend_selected = false;
-constinit bool FullHal::concurrent_flush_off = false;
 constinit std::array<sd::x86::Atomic<std::uint8_t>, FullHal::kMaxCpus> FullHal::vcpus{};
 constinit sd::HypervPage FullHal::input{};
 constinit sd::FlushOps<FullHal> remote_ops{};

@@ -118,9 +118,6 @@ struct CountingHal {
   static void order_stores_before_ipi();
   static void send_call_function_ipi(const CpuMask<kMaxCpus>& targets);
 
-  static inline bool concurrent_flush = true;
-  static bool concurrent_flush_enabled();
-
   static void pause();
   static std::uint64_t ticks();
   static void trace(const TraceEvent& event);

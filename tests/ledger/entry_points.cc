@@ -263,7 +263,8 @@ void name_lines(World& world) {
     name_object(system.calls.post_of(cpu), "call_post");
   }
   name_object(system.calls, "calls");
-  name_object(system.config, "config");
+  name_object(system.config(), "config");
+  name_object(system.plan(), "plan");
   name_object(system, "system");
   name_object(world.mm, "mm");
   name_object(world.other, "other");
@@ -286,6 +287,7 @@ void on_named_stack(Program&& program) {
 Config config_for(const Configuration& configuration) {
   Config config{};
   config.isolation.enabled = configuration.isolation;
+  config.targets.concurrent = configuration.mode != Mode::serial;
   config.targets.early_acknowledgement = configuration.mode == Mode::early;
   if (configuration.mode == Mode::kept) config.targets.mask_policy = MaskPolicy::kept_lazily;
   config.broadcast.enabled = configuration.mode == Mode::invlpgb;
@@ -297,7 +299,6 @@ Config config_for(const Configuration& configuration) {
 void boot(void* argument, CpuId cpu) {
   auto& world = *static_cast<World*>(argument);
   if (cpu == 0) {
-    H::concurrent_flush = world.configuration.mode != Mode::serial;
     initialize_system(world.system, config_for(world.configuration), kKernelRoot);
     initialize_mm(world.system, world.mm, kRoot, kUserRoot);
     initialize_mm(world.system, world.other, kOtherRoot, kOtherUserRoot);

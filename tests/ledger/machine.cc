@@ -156,7 +156,6 @@ void CountingHal::order_stores_before_ipi() {
 void CountingHal::send_call_function_ipi(const CpuMask<kMaxCpus>& targets) {
   HostHal::send_call_function_ipi(targets);
 }
-bool CountingHal::concurrent_flush_enabled() { return concurrent_flush; }
 
 void CountingHal::pause() { HostHal::pause(); }
 std::uint64_t CountingHal::ticks() { return HostHal::ticks(); }

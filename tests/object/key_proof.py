@@ -14,7 +14,7 @@ import dataclasses
 import struct
 
 NO_OP = bytes.fromhex("0f1f440000")
-FLUSH_KEY = "shootdown::x86::concurrent_flush_key"
+FLUSH_KEY = "shootdown::x86::concurrent_key"
 
 # An immediate operand may stand between a distance and the end of the instruction it counts from.
 _IMMEDIATE_BYTES = (0, 1, 2, 4)

@@ -9,7 +9,11 @@
 namespace shootdown::test {
 
 struct LoadingHal : x86::X86Hal {
-  static bool concurrent_flush_enabled() { return x86::concurrent_flush_key.enabled(); }
+  template <Question kQuestion>
+  static bool key() {
+    if constexpr (kQuestion == Question::concurrent) return x86::concurrent_key.enabled();
+    return X86Hal::key<kQuestion>();
+  }
 };
 
 template <class H>

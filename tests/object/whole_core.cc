@@ -16,7 +16,7 @@ template class TemporaryMm<H>;
 template class InterruptsOff<H>;
 template class InterruptsOffInThread<H>;
 template class PreemptionOff<H>;
-template class internal::PublishedRequest<H>;
+template class internal::PostInUse<H>;
 
 template void initialize_system(System<H>&, const Config&, PhysAddr);
 template void initialize_mm(System<H>&, Mm<H>&, PhysAddr, PhysAddr);

@@ -129,7 +129,8 @@ class Measurement {
       measure_lines();
       return;
     }
-    H::set_concurrent_flush(way != Way::serial);
+    // No flush is on its way: no code can see the plan change.
+    H::set_key(Question::concurrent, way != Way::serial);
     std::vector<std::uint64_t> times;
     times.reserve(kFlushesOfARound);
     for (unsigned i = 0; i < kFlushesOfARound; ++i) {

@@ -47,8 +47,9 @@ class ThreadKernel {
   };
 
   explicit ThreadKernel(const Plan& plan) : plan_(plan) {
-    H::set_concurrent_flush(plan.concurrent);
-    initialize_system(system, plan.config, 0x1000);
+    Config config = plan.config;
+    config.targets.concurrent = plan.concurrent;
+    initialize_system(system, config, 0x1000);
     for (unsigned mm = 0; mm < kMms; ++mm) {
       const PhysAddr root = PhysAddr{0x10000} * (mm + 1);
       initialize_mm(system, mms[mm], root, root + 0x1000);

@@ -22,7 +22,7 @@ class Core {
   [[nodiscard]] host::Machine& machine() const { return truth_.machine(); }
   [[nodiscard]] SimKernel& sim() const { return *sim_; }
   [[nodiscard]] System<host::HostHal>& system() const { return sim_->system(); }
-  [[nodiscard]] const Config& config() const { return system().config; }
+  [[nodiscard]] const Config& config() const { return system().config(); }
   [[nodiscard]] const CpuPrivate<host::HostHal>& own(CpuId cpu) const {
     return system().cpus[cpu].own;
   }

@@ -31,7 +31,7 @@ struct Cr4Scene {
   void look(bool set) {
     InterruptsOff<Hal> guard;
     const std::uint64_t cr4 = x86::read_cr4();
-    std::uint64_t wanted = kCr4GlobalPages | (tlb.config.processor.pcid ? kCr4Pcid : 0);
+    std::uint64_t wanted = kCr4GlobalPages | (tlb.config().processor.pcid ? kCr4Pcid : 0);
     if (set) wanted |= kCr4PerformanceCounters;
     constexpr std::uint64_t kWatched = kCr4GlobalPages | kCr4Pcid | kCr4PerformanceCounters;
     if (cr4 != tlb.self().own.cr4) differences.fetch_add(1, std::memory_order_relaxed);
@@ -51,7 +51,7 @@ void test_cr4_shadow(Report& report) {
 }
 
 void test_no_pcids_yet(Report& report) {
-  const Config& config = tlb.config;
+  const Config& config = tlb.config();
   if (!config.processor.pcid || !config.isolation.enabled) {
     return report.note("no user PCIDs in this configuration");
   }

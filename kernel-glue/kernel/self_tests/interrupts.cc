@@ -143,7 +143,7 @@ void test_ipi_unanswered(Report& report) {
   target.set(kDeaf);
   report.expect(call_all(target, tally), "the call was answered in the end");
   wait_for(kDeaf);
-  tlb.calls.set_stall_limit(tlb.config.limits.stall_limit);
+  tlb.calls.set_stall_limit(tlb.config().limits.stall_limit);
   unanswered_hook.store(nullptr, std::memory_order_release);
   report.expect(!waits_with_interrupts_off.load(std::memory_order_relaxed),
                 "the waiting CPU has interrupts on, and answers others");

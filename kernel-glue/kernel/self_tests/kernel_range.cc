@@ -53,12 +53,13 @@ class LazyBystander {
 /// Pages 1 and 2 were flushed one by one, after `full` flushes of everything.
 void check_single_pages(Report& report, const KernelScene& scene, std::uint64_t full) {
   // Under isolation the user PCID's entry goes by INVPCID, at which the emulator drops more.
-  const bool drops_more = isolated() && tlb.config.processor.pcid && tlb.config.processor.invpcid;
+  const bool drops_more =
+      isolated() && tlb.config().processor.pcid && tlb.config().processor.invpcid;
   report.expect(drops_more || scene.all_read(0, 1, false), "the page before was kept");
   report.expect(drops_more || scene.all_read(3, 1, false), "the page behind was kept");
   report.expect(full_flushes() == full, "no CPU flushed everything");
   // Not global, an entry may be left in the PCID of any other ASID.
-  const bool owes = !tlb.config.kernel_is_global() && tlb.config.processor.pcid;
+  const bool owes = !tlb.config().kernel_is_global() && tlb.config().processor.pcid;
   for (CpuId cpu = 0; cpu < cpu_count(); ++cpu) {
     report.expect(tlb.cpus[cpu].own.invalidate_other == owes,
                   "other ASIDs are emptied later exactly if kernel pages are not global");
@@ -80,10 +81,10 @@ void test_kernel_range(Report& report) {
   report.expect(scene.all_read(1, 2, true), "after the flush every CPU reads the new frame");
   report.expect(counters_of(0).targets_queued - queued == cpu_count() - 1,
                 "every other CPU was told, the lazy one too");
-  if (tlb.config.limits.ceiling_strides >= 2) check_single_pages(report, scene, full);
+  if (tlb.config().limits.ceiling_strides >= 2) check_single_pages(report, scene, full);
 
   const std::uint64_t below = full_flushes();
-  flush_kernel_pages(KernelWindow::page(0), tlb.config.limits.ceiling_strides + 1);
+  flush_kernel_pages(KernelWindow::page(0), tlb.config().limits.ceiling_strides + 1);
   report.expect(scene.all_read(0, kPages, true), "above the ceiling everything is fresh");
   report.expect(full_flushes() - below == cpu_count(),
                 "above the ceiling every CPU flushed it all");

@@ -39,7 +39,7 @@ KernelWindow::~KernelWindow() {
 }
 
 void KernelWindow::map(std::uint64_t index, PhysAddr frame) {
-  const std::uint64_t global = tlb.config.kernel_is_global() ? kGlobal : 0;
+  const std::uint64_t global = tlb.config().kernel_is_global() ? kGlobal : 0;
   set_entry(kernel_tables().page_entry(page(index), kKernelTable),
             frame | kPresent | kWritable | kNoExecute | global);
 }

@@ -35,13 +35,13 @@ void check_range(Report& report, AddressSpace& mm) {
   const Counters before = counters_of(0);
   flush_pages(mm, test_page(1), 3);
   report.expect(all_pages_read(1, 3, new_frame.marker()), "the flushed pages are fresh");
-  if (invalidates_single_pages() && tlb.config.limits.ceiling_strides >= 3) {
+  if (invalidates_single_pages() && tlb.config().limits.ceiling_strides >= 3) {
     report.expect(read_marker(test_page(0)) == old_frame.marker(), "the page before was kept");
     report.expect(read_marker(test_page(4)) == old_frame.marker(), "the page behind was kept");
   }
   flush_pages(mm, test_page(4), 1);
   report.expect(read_marker(test_page(4)) == new_frame.marker(), "a second flush works as well");
-  if (tlb.config.limits.ceiling_strides >= 3) {
+  if (tlb.config().limits.ceiling_strides >= 3) {
     report.expect(counters_of(0).local_flush_one - before.local_flush_one == 4,
                   "four pages were invalidated");
     report.expect(counters_of(0).local_flush_all == before.local_flush_all,
@@ -49,7 +49,7 @@ void check_range(Report& report, AddressSpace& mm) {
   }
 
   const Counters below = counters_of(0);
-  flush_pages(mm, test_page(0), tlb.config.limits.ceiling_strides + 1);
+  flush_pages(mm, test_page(0), tlb.config().limits.ceiling_strides + 1);
   report.expect(all_pages_read(0, kLocalPages, new_frame.marker()),
                 "above the ceiling all are fresh");
   report.expect(counters_of(0).local_flush_all - below.local_flush_all == 1,

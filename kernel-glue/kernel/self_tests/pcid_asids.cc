@@ -45,7 +45,7 @@ struct AsidScene {
              (own.asids[a].context == kNoContext || own.asids[a].context != own.asids[b].context);
       }
     }
-    const std::uint64_t pcid = tlb.config.processor.pcid ? own.loaded_asid + 1 : 0;
+    const std::uint64_t pcid = tlb.config().processor.pcid ? own.loaded_asid + 1 : 0;
     ok = ok && x86::read_cr3() == (mm.root | pcid);
     if (!ok) wrong_asids.fetch_add(1, std::memory_order_relaxed);
   }
@@ -111,7 +111,7 @@ void test_pcid_asid_recycling(Report& report) {
     report.expect(scene.wrong_asids.load(std::memory_order_relaxed) == 0,
                   "ASIDs, CR3 and loaded mm agree");
   }
-  if (tlb.config.processor.pcid) check_ring(report);
+  if (tlb.config().processor.pcid) check_ring(report);
 }
 
 }  // namespace shootdown::kernel

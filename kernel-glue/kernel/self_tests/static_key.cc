@@ -20,6 +20,11 @@ constinit x86::StaticKey test_key;
   return on;
 }
 
+template <Question kQuestion>
+[[gnu::noinline]] bool as_planned(const FlushPlan& plan) {
+  return Hal::key<kQuestion>() == answer(plan, kQuestion);
+}
+
 void switch_key(bool enabled) {
   InterruptsOff<Hal> guard;
   test_key.set(enabled);
@@ -37,8 +42,10 @@ void test_static_key(Report& report) {
   const auto text = reinterpret_cast<VirtAddr>(&count_on);
   const auto first = *reinterpret_cast<const volatile std::uint8_t*>(text);
   report.expect(!probe_write(text, first), "kernel text is not writable after the switch");
-  report.expect(Hal::concurrent_flush_enabled() == x86::concurrent_flush_key.enabled(),
-                "the flush core's key is what boot made it");
+  const FlushPlan& plan = tlb.plan();
+  report.expect(as_planned<Question::is_common>(plan) && as_planned<Question::concurrent>(plan) &&
+                    as_planned<Question::has_pcids>(plan) && as_planned<Question::one_half>(plan),
+                "the flush core's keys are what boot has planned");
 }
 
 }  // namespace shootdown::kernel

@@ -63,7 +63,7 @@ void flush_pages(AddressSpace& mm, VirtAddr start, std::uint64_t pages,
 /// Does this emulator drop only the pages of a partial flush? It takes INVPCID of one address,
 /// which page-table isolation needs, for INVPCID of everything.
 [[nodiscard]] inline bool invalidates_single_pages() {
-  const Config& config = tlb.config;
+  const Config& config = tlb.config();
   return !(config.isolation.enabled && config.processor.pcid && config.processor.invpcid &&
            !config.isolation.defer_user_pages);
 }

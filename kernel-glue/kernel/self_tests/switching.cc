@@ -66,7 +66,7 @@ void check_space_left(Report& report) {
   const Generation before = own.asids[own.loaded_asid].generation;
   const std::uint64_t wrong_cpu = own.counters.wrong_cpu;
   static_cast<void>(flush_tlb_page(tlb, left.core, test_page(0)));
-  if (tlb.config.targets.mask_policy == MaskPolicy::cleared_at_switch) {
+  if (tlb.config().targets.mask_policy == MaskPolicy::cleared_at_switch) {
     report.expect(own.counters.wrong_cpu == wrong_cpu, "and has no local part");
   }
   report.expect(own.asids[own.loaded_asid].generation == before,
@@ -116,8 +116,8 @@ void test_leave_mm(Report& report) {
   report.expect(found == frame.marker(), "the CPU has run the mm");
   report.expect((cr3 & kFrameMask) == kernel_tables().root(), "it runs on the kernel's root now");
 
-  const bool kept = tlb.config.targets.mask_policy == MaskPolicy::kept_lazily;
-  const bool by_mask = tlb.config.targets.target_test == TargetTest::not_lazy;
+  const bool kept = tlb.config().targets.mask_policy == MaskPolicy::kept_lazily;
+  const bool by_mask = tlb.config().targets.target_test == TargetTest::not_lazy;
   report.expect(mm.core.cpus.test(1) == kept, "its bit is as the policy says");
   const std::uint64_t queued = counters_of(0).targets_queued;
   const FlushRange range{.start = test_page(0), .end = test_page(1)};
