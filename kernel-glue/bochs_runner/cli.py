@@ -74,9 +74,9 @@ def parse_arguments(arguments):
                         help="measure range flushes instead of running the self-tests")
     parser.add_argument("--serial-flush", action="store_true",
                         help="flush locally first, then the other CPUs, not both at the same time")
-    parser.add_argument("--break", choices=["no-ipi", "no-kernel-flush"], dest="broken",
-                        help="disable the remote shootdown of user or kernel pages: the self-tests must "
-                        "fail")
+    parser.add_argument("--break", choices=["no-ipi", "no-kernel-flush", "wrong-key"], dest="broken",
+                        help="disable the remote shootdown of user or kernel pages, or boot with a wrong static "
+                        "key: the self-tests must fail")
     _add_core_options(parser.add_argument_group(
         "the flush core's configuration", "the first choice is the default"))
     parser.add_argument("--model", default=emulator.DEFAULT_MODEL,

@@ -55,6 +55,7 @@ constexpr auto kWords = std::to_array<Word>({
     {"serial-flush", [](Options& o) { o.serial_flush = true; }},
     {"break=no-ipi", [](Options& o) { o.broken = Break::ipi; }},
     {"break=no-kernel-flush", [](Options& o) { o.broken = Break::kernel_flush; }},
+    {"break=wrong-key", [](Options& o) { o.broken = Break::key; }},
     {"pti=on", [](Options& o) { o.config.isolation.enabled = true; }},
     {"pti=off", [](Options& o) { o.config.isolation.enabled = false; }},
     {"defer=on", [](Options& o) { o.config.isolation.defer_user_pages = true; }},

@@ -11,6 +11,7 @@ enum class Break : std::uint8_t {
   nothing,
   ipi,           // "break=no-ipi": flushes of user pages do not reach other CPUs
   kernel_flush,  // "break=no-kernel-flush": neither do flushes of kernel pages
+  key,           // "break=wrong-key": a static key of the core is not what boot has planned
 };
 
 struct Options {

@@ -62,6 +62,9 @@ void prepare_boot(const Options& options, const x86::CpuFeatures& features) {
   config.broadcast.max_pages = features.invlpgb_pages != 0 ? features.invlpgb_pages : 1;
   initialize_tlb(config);
   use_backend(detect_backend());
+  if (options.broken == Break::key) {
+    Hal::set_key(Question::concurrent, !tlb.plan().concurrent);
+  }
   x86::enable_paravirt_on_this_cpu();
   initialize_tlb_on_this_cpu();
 }
@@ -74,6 +77,8 @@ const char* name_of(Break broken) {
       return "no-ipi";
     case Break::kernel_flush:
       return "no-kernel-flush";
+    case Break::key:
+      return "wrong-key";
   }
   return "unknown";
 }

@@ -1,4 +1,4 @@
-"""The self-tests can fail: with a remote shootdown disabled, those that need it do.
+"""The self-tests can fail: with a remote shootdown disabled, those that need it do; so with a wrong key.
 
 And only those: the kernel still boots, runs every test, and the positive controls pass, because they
 disable the shootdown themselves.
@@ -30,6 +30,7 @@ NEED = {
         "CPU parked and back",
         "CPU reset and started again",
     ],
+    "wrong-key": ["static key"],
 }
 
 
@@ -55,6 +56,9 @@ class BrokenTest(unittest.TestCase):
 
     def test_kernel_pages(self):
         self.check("no-kernel-flush")
+
+    def test_key(self):
+        self.check("wrong-key")
 
     def test_kernel_pages_under_isolation(self):
         self.check("no-kernel-flush", "--pti", "on")
