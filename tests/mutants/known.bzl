@@ -145,6 +145,7 @@ MUTANTS = {
     "o98_one_word_is_served": (1000, 0),
     "o99_late_senders_forgotten": (10000, 0),
     "o99a_emptied_between_two_tries": (50000, 0),
+    "p01_no_invpcid_means_one_half": (5000, 0),
 }
 
 # How the random search looks for the rarest. Their windows are one or two operations long: with schedules
