@@ -45,11 +45,13 @@ class BenchmarkTest(unittest.TestCase):
         figures = [float(word) for word in match.groups()[3:] if word not in (None, "-")]
         # With one CPU there is nothing that a line could go to and come back from.
         self.assertEqual(len(figures), 3 + 6 if cell[0] == 1 else 4 + 9, row)
-        ratios = figures[3 if cell[0] == 1 else 4:]
+        count = 3 if cell[0] == 1 else 4
+        times, ratios = figures[:count], figures[count:]
         for median, low, high in zip(*[iter(ratios)] * 3):
             self.assertLessEqual(low, median, row)
             self.assertLessEqual(median, high, row)
-        self.assertTrue(all(figure > 0 for figure in figures), row)
+        # Not of ratios: where a thread did not run for a while, one may be printed as 0.00.
+        self.assertTrue(all(time > 0 for time in times), row)
         return cell
 
     def test_every_cell_is_measured_where_there_are_enough_processors(self):
