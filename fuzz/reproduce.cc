@@ -163,7 +163,7 @@ int tell(const Options& options, Scenario& scenario, const Source& source) {
     warn(runner, options, scenario, source);
     return report.failed() ? kFound : kOk;
   }
-  std::fputs(tell(runner, scenario, {.last_lines = options.last}).c_str(), stdout);
+  std::fputs(tell(runner, scenario, {.timeline = {.last_lines = options.last}}).c_str(), stdout);
   warn(runner, options, scenario, source);
   return runner.report().failed() ? kFound : kOk;
 }

@@ -135,8 +135,12 @@ static sd_config detect(void) {
   return config;
 }
 
-void start_this_cpu(uint32_t number) {
+uint64_t kernel_root(void) {
   extern char boot_pml4[];
+  return (uint64_t)boot_pml4;
+}
+
+void start_this_cpu(uint32_t number) {
   cpus[number].number = number;
   write_msr(GS_BASE, (uint64_t)&cpus[number]);
   if (number == 0) {
@@ -153,7 +157,7 @@ void start_this_cpu(uint32_t number) {
   load_descriptors();
   enable_apic(number);
   sd_config config = detect();
-  if (number == 0) sd_init(&machine, &config, (uint64_t)boot_pml4);
+  if (number == 0) sd_init(&machine, &config, kernel_root());
   sd_cpu_online(&machine);
   __asm__ volatile("sti");
 }

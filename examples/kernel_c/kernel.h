@@ -52,7 +52,27 @@ void start_this_cpu(uint32_t number);
 void start_other_cpus(uint32_t count);
 void switch_to(sd_mm* mm);
 
+/* The top table that boot.S has made, by its physical address: the kernel's half. */
+uint64_t kernel_root(void);
+
+/* The two functions of the hardware that memory.c uses. On the modelled machine on_model.c has
+ * them, and kernel_root, allocate_frame and free_frame. */
+#ifdef SD_ON_MODEL
+void pause(void);
+void* at(uint64_t physical);
+#else
 static inline void pause(void) { __asm__ volatile("pause" ::: "memory"); }
+static inline void* at(uint64_t physical) { return (void*)(DIRECT_MAP + physical); }
+#endif
+
+/* A spin lock that is held with interrupts on, as locks of memory managers are. The library is
+ * never called while one is held: a CPU that waits for it could not answer if its interrupts were
+ * off. */
+static inline void lock(int* word) {
+  while (__atomic_exchange_n(word, 1, __ATOMIC_ACQUIRE)) pause();
+}
+static inline void unlock(int* word) { __atomic_store_n(word, 0, __ATOMIC_RELEASE); }
+
 static inline uint64_t irq_save(void) {
   uint64_t flags;
   __asm__ volatile("pushfq; popq %0; cli" : "=r"(flags)::"memory");
@@ -70,7 +90,7 @@ static inline uint8_t in8(uint16_t port) {
   return value;
 }
 
-/* ---- memory.c: an allocator of frames, and address spaces */
+/* ---- frames.c, memory.c: an allocator of frames, and address spaces */
 
 struct space {
   sd_mm mm; /* the library's part of it */
@@ -93,5 +113,3 @@ void unmap_page(struct space* space, uint64_t address);
 void unmap_table(struct space* space, uint64_t address);
 /* Gives back what is left of a space that no CPU runs. */
 void space_destroy(struct space* space);
-
-static inline void* at(uint64_t physical) { return (void*)(DIRECT_MAP + physical); }

@@ -1,56 +1,7 @@
-/* Frames, page tables, and the three steps of each removal: unhook, flush, free. */
+/* Page tables, and the three steps of each removal: unhook, flush, free. */
 #include "examples/kernel_c/kernel.h"
 
-#define FIRST_FRAME 0x1000000ULL /* behind the image */
-#define FRAMES 1024
-#define POISON 0xdeadULL
-
 int flush_is_left_out;
-
-/* ---- Frames: a ring, so that a frame stays free for a while and its poison can be seen. */
-
-static uint64_t ring[FRAMES];
-static unsigned first_free, free_frames;
-static int frames_lock;
-
-/* A spin lock that is held with interrupts on, as locks of memory managers are. The library is
- * never called while one is held: a CPU that waits for it could not answer if its interrupts were
- * off. */
-static void lock(int* word) {
-  while (__atomic_exchange_n(word, 1, __ATOMIC_ACQUIRE)) pause();
-}
-static void unlock(int* word) { __atomic_store_n(word, 0, __ATOMIC_RELEASE); }
-
-void memory_init(void) {
-  for (unsigned i = 0; i < FRAMES; ++i) ring[i] = FIRST_FRAME + i * PAGE;
-  free_frames = FRAMES;
-}
-
-static void fill(uint64_t frame, uint64_t value) {
-  uint64_t* words = at(frame);
-  for (unsigned i = 0; i < PAGE / 8; ++i) words[i] = value;
-}
-
-uint64_t allocate_frame(void) {
-  lock(&frames_lock);
-  if (free_frames == 0) die("out of memory");
-  uint64_t frame = ring[first_free];
-  first_free = (first_free + 1) % FRAMES;
-  --free_frames;
-  unlock(&frames_lock);
-  fill(frame, 0);
-  return frame;
-}
-
-void free_frame(uint64_t frame) {
-  fill(frame, POISON);
-  lock(&frames_lock);
-  ring[(first_free + free_frames) % FRAMES] = frame;
-  ++free_frames;
-  unlock(&frames_lock);
-}
-
-/* ---- Page tables */
 
 static uint64_t* entry_in(uint64_t table, uint64_t address, unsigned level) {
   return (uint64_t*)at(table) + (address >> (3 + 9 * level) & 511);
@@ -80,12 +31,11 @@ static uint64_t* find(struct space* space, uint64_t address, unsigned level, int
 }
 
 void space_init(struct space* space) {
-  extern char boot_pml4[]; /* boot.S: the kernel's half, at its physical address */
   space->root = allocate_frame();
   space->lock = 0;
   /* Every space has the kernel's half. */
   for (unsigned i = 256; i < 512; ++i) {
-    ((uint64_t*)at(space->root))[i] = ((uint64_t*)at((uint64_t)boot_pml4))[i];
+    ((uint64_t*)at(space->root))[i] = ((uint64_t*)at(kernel_root()))[i];
   }
   sd_mm_init(&machine, &space->mm, space->root, 0);
 }

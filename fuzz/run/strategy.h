@@ -11,6 +11,7 @@
 #include "fuzz/run/runner.h"
 #include "fuzz/scenario/generate.h"
 #include "fuzz/schedule/schedule.h"
+#include "fuzz/schedule/walk.h"
 #include "fuzz/schedule/window_targeted.h"
 
 namespace shootdown::fuzz {
@@ -21,17 +22,6 @@ inline constexpr unsigned kStrategies = static_cast<unsigned>(Strategy::kCount);
 inline constexpr std::array<std::string_view, kStrategies> kStrategyNames{"random", "walk", "pct",
                                                                           "aimed"};
 static_assert(!kStrategyNames.back().empty(), "each Strategy has a name");
-
-/// A walk: now and then another CPU runs, or something that the scenario wanted happens.
-class Walk final : public LiveSchedule {
- public:
-  using LiveSchedule::LiveSchedule;
-  void start(Scenario& scenario, std::uint64_t seed);
-
- private:
-  void decide() override;
-  unsigned rate_{1};
-};
 
 /// Probabilistic concurrency testing (Burckhardt, Kothari, Musuvathi, Nagarakatte: "A Randomized
 /// Scheduler with Probabilistic Guarantees of Finding Bugs", ASPLOS 2010). Actors have priorities,

@@ -63,6 +63,13 @@ class FramePool {
   /// Gives the frame back and poisons it. Precondition: it is allocated.
   void release(std::uint32_t frame, std::uint64_t step, std::uint32_t cpu);
 
+  /// Software that allocates first and decides then makes the frame a table or a page. Its content
+  /// stays. Precondition: it is allocated.
+  void become(std::uint32_t frame, FrameKind kind, std::uint16_t owner) {
+    info_[frame].kind = kind;
+    info_[frame].owner = owner;
+  }
+
   [[nodiscard]] const FrameInfo& info(std::uint32_t frame) const { return info_[frame]; }
   [[nodiscard]] std::uint64_t* words(std::uint32_t frame) {
     return memory_.get() + (frame * kWords);

@@ -1,6 +1,6 @@
 // The functions of shootdown.h over a HAL. Included once in a program, by a file that has named the
-// HAL as `shootdown::embed::EmbeddedHal`: library.cc for kernels, and the tests for the modelled
-// machine.
+// HAL as `shootdown::embed::EmbeddedHal` and defined `entered`, which is called first in each
+// function that takes a system: library.cc for kernels, model/ for the modelled machine.
 #pragma once
 
 #include <array>
@@ -25,6 +25,7 @@ T& in(Storage* storage, const char* what) {
   return *reinterpret_cast<T*>(storage);
 }
 inline System<H>& core_of(sd_system* system) {
+  entered();
   return in<EmbeddedSystem<H>>(system, "a null or unaligned sd_system").core;
 }
 inline TokenNumbers& numbers_of(sd_system* system) {

@@ -52,4 +52,6 @@ struct HookedKernel {
 
 using EmbeddedHal = x86::WithBroadcast<x86::HalFor<HookedKernel>>;
 
+inline void entered() {}
+
 }  // namespace shootdown::embed

@@ -7,15 +7,9 @@
 #include <string>
 
 #include "core/config.h"
+#include "kernel-glue/embed/model/entry.h"
 #include "kernel-glue/embed/shootdown.h"
 #include "tests/host/machine_fixture.h"
-
-namespace shootdown::embed {
-
-/// What the library makes of a configuration of C.
-Config config_in_test(const sd_config& config);
-
-}  // namespace shootdown::embed
 
 namespace shootdown::host {
 namespace {
@@ -83,7 +77,7 @@ struct OneCpu : CInterface {
 
 TEST(CConfiguration, TheUsualOneIsTheCores) {
   const sd_config usual = SD_CONFIG;
-  const Config made = embed::config_in_test(usual);
+  const Config made = embed::config_on_model(usual);
   const Config core;
   EXPECT_EQ(sd_config_refusal(&usual), nullptr);
   EXPECT_EQ(made.processor.pcid, core.processor.pcid);
@@ -117,7 +111,7 @@ TEST(CConfiguration, EachSwitchIsPassedOn) {
   from.broadcast_threshold = 10;
   from.global_asids = 11;
   from.stall_limit = 12;
-  const Config made = embed::config_in_test(from);
+  const Config made = embed::config_on_model(from);
   EXPECT_FALSE(made.processor.pcid || made.processor.invpcid || made.processor.global_pages);
   EXPECT_TRUE(made.processor.invlpg_leaves_globals && made.isolation.enabled &&
               made.isolation.defer_user_pages && made.targets.early_acknowledgement &&
@@ -224,7 +218,7 @@ TEST_F(TwoCpus, Early) {
 TEST_F(TwoCpus, Serial) {
   config.serial = 1;
   expect_flushed([&] { return sd_flush_page(&system, &mm, kPage); }, kQuiet);
-  EXPECT_FALSE(embed::config_in_test(config).targets.concurrent);
+  EXPECT_FALSE(embed::config_on_model(config).targets.concurrent);
 }
 TEST_F(TwoCpus, ABatch) {
   sd_batch batch{};

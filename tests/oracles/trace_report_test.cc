@@ -59,7 +59,7 @@ TEST_F(StoryTest, ContainsTheScenarioAsItWouldBeParsed) {
 }
 
 TEST_F(StoryTest, GivesEachCpuAColumn) {
-  const auto told = lines({.column_width = 40});
+  const auto told = lines({.timeline = {.column_width = 40}});
   const std::size_t head = index_of(told, "step");
   const std::size_t first = told[head].find("cpu0");
   const std::size_t second = told[head].find("cpu1");
@@ -95,7 +95,7 @@ TEST_F(StoryTest, NamesWordsAndPlacesAndNoAddresses) {
 
 TEST_F(StoryTest, CutsTheInterleavingFromTheFront) {
   const auto all = lines();
-  const auto some = lines({.last_lines = 4});
+  const auto some = lines({.timeline = {.last_lines = 4}});
   EXPECT_LT(some.size(), all.size());
   const std::size_t note = index_of(some, "  ... ");
   EXPECT_TRUE(some[note].ends_with("earlier lines"));
@@ -103,7 +103,7 @@ TEST_F(StoryTest, CutsTheInterleavingFromTheFront) {
 }
 
 TEST_F(StoryTest, LeavesNoMmAtTheEndOfALine) {
-  for (const std::string& line : lines({.column_width = 12})) {
+  for (const std::string& line : lines({.timeline = {.column_width = 12}})) {
     EXPECT_FALSE(line.ends_with(' ')) << line;
   }
 }

@@ -120,9 +120,10 @@ def linked_layers(source):
         allowed = set(users).union(*(picture.layers[user].lower for user in users))
         for label in tree.strings_of(attribute.value):
             package = label[2:].split(":")[0] if label.startswith("//") else ""
-            lower = picture.layer_of(package + "/BUILD")
+            # Of a package with several layers any may be meant.
+            lower = set(picture.layers_of_package(package + "/BUILD.bazel", source.paths)) - {"bazel"}
             # What one room may not use of another one is for label_layers to say, whichever attribute it stands in.
             seen = not rooms.may_use(rooms.room_of(file.path), rooms.room_of(package))
-            if not seen and lower not in (None, "bazel") and lower not in allowed:
+            if not seen and lower and not lower & allowed:
                 line = attribute.value.lineno
                 yield file.path, line, f"{users[0]} may not link {label}: {PICTURE} draws no such arrow"

@@ -16,6 +16,16 @@ ROOMS = {
     # Runs on the host under the fuzzers and in the test kernel, so it knows neither HAL.
     "kernel-glue/mm": ["core"],
     "kernel-glue/embed": ["core", "hal/x86_64", "kernel-glue/mm"],
+    # Code that is not ours, on the modelled machine: its memory, and the kernel and the searches around it.
+    "kernel-glue/embed/model": ["core", "hal/host", "kernel-glue/embed", "kernel-glue/mm"],
+    "kernel-glue/embed/port": [
+        "core",
+        "fuzz",
+        "hal/host",
+        "kernel-glue/embed",
+        "kernel-glue/embed/model",
+        "kernel-glue/mm",
+    ],
     "kernel-glue/kernel": ["core", "hal/x86_64", "kernel-glue/mm"],
     "examples": ["core", "hal/x86_64", "kernel-glue/embed", "kernel-glue/kernel"],
     "kernel-glue": ["core", "hal/x86_64", "kernel-glue/embed", "kernel-glue/kernel", "kernel-glue/mm"],
@@ -33,6 +43,8 @@ ROOMS = {
         "hal/x86_64",
         "kernel-glue",
         "kernel-glue/embed",
+        "kernel-glue/embed/model",
+        "kernel-glue/embed/port",
         "kernel-glue/kernel",
         "kernel-glue/mm",
         "litmus",
@@ -48,8 +60,11 @@ ORDERS_ARE_EXPLAINED = ["core"]
 # Folders that are no rooms of the layers above: everyone may use them, and they may use everyone.
 FREE = ["bazel", "docs", "freestanding", "tools"]
 
-# Commands that moved and are still found where they were: an alias there, which nothing links.
-ALIASES = {("hal/host", "litmus"): ["//litmus", "//hal/host:__pkg__"]}
+# Commands that are found at another place than they are made: an alias there, which nothing links.
+ALIASES = {
+    ("hal/host", "litmus"): ["//litmus", "//hal/host:__pkg__"],
+    ("kernel-glue/embed", "kernel-glue/embed/port"): ["//kernel-glue/embed/port:try", "//kernel-glue/embed:__pkg__"],
+}
 
 # Rooms whose targets are built for the kernel alone, or for one of several platforms.
 MAY_BE_INCOMPATIBLE = ["bazel", "hal/x86_64", "kernel-glue"]

@@ -1,9 +1,14 @@
 // The functions of shootdown.h on the modelled machine.
 #include "hal/host/hal.h"
+#include "kernel-glue/embed/model/entry.h"
 
 namespace shootdown::embed {
 
 using EmbeddedHal = host::HostHal;
+
+inline void entered() {
+  if (model::on_entry != nullptr) model::on_entry();
+}
 
 }  // namespace shootdown::embed
 
@@ -12,7 +17,6 @@ using EmbeddedHal = host::HostHal;
 
 namespace shootdown::embed {
 
-// For the test of what a configuration of C becomes.
-Config config_in_test(const sd_config& config) { return config_of(config); }
+Config config_on_model(const sd_config& config) { return config_of(config); }
 
 }  // namespace shootdown::embed
