@@ -159,6 +159,7 @@ void Memory::store(T* word, T value, std::memory_order order, const void* pc) {
   const host::ModelScope scope;
   if constexpr (sizeof(T) == sizeof(std::uint64_t)) {
     if (is_entry(word)) {
+      check(word, "writes");
       auto* entry = reinterpret_cast<std::uint64_t*>(word);
       drain_overlapping(word, sizeof(T), /*exact=*/true);
       const std::uint64_t before = machine_.memory().store_word(entry, value, order);

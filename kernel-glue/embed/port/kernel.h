@@ -137,6 +137,7 @@ class PortKernel final : public fuzz::KernelView, public host::Observer, public 
   void scan(std::uint32_t table);
   [[nodiscard]] bool is_attached(std::uint32_t frame) const;
   void take_back(std::uint32_t frame);
+  [[nodiscard]] std::string core_name(const void* address) const;
   void begin_flush(CpuId cpu, const TraceEvent& event);
   void end_flush(CpuId cpu, const TraceEvent& event);
   void check_loaded(CpuId cpu, fuzz::After after);

@@ -2,7 +2,7 @@
 // frames and of their words, and what the core's flushes and switches promise.
 #include <string>
 
-#include "core/mm.h"
+#include "core/shootdown_all.h"
 #include "fuzz/oracles/reports/names.h"
 #include "hal/host/walk.h"
 #include "kernel-glue/embed/port/kernel.h"
@@ -76,17 +76,30 @@ std::string PortKernel::label(const void* address) {
                                   : fuzz::mm_name(owner_mm(owner)) + "." + kNames[level % 5];
     return whose + "[" + std::to_string(word - machine_.frames().words(frame)) + "]";
   }
-  std::string name;
-  for (unsigned mm = 0; mm < scenario_->header.mms && name.empty(); ++mm) {
-    if (spaces_[mm].mm == nullptr) continue;
-    reinterpret_cast<Mm<host::HostHal>*>(spaces_[mm].mm)
-        ->visit_shared([&](const char* field, auto& shared) {
-          if (&shared == address) name = fuzz::mm_name(mm) + "." + field;
-        });
-  }
-  if (!name.empty()) return name;
+  if (std::string name = core_name(address); !name.empty()) return name;
   if (code_.holds(address)) return code_.name_of(address);
   return "word " + std::to_string(value % 4096);
+}
+
+/// A word of the core's, in the storage that the code has for it; or empty.
+std::string PortKernel::core_name(const void* address) const {
+  std::string name;
+  const auto look = [&](const std::string& text, const auto& word) {
+    if (static_cast<const void*>(&word) == address) name = text;
+  };
+  for (unsigned mm = 0; mm < scenario_->header.mms; ++mm) {
+    if (spaces_[mm].mm == nullptr) continue;
+    reinterpret_cast<Mm<host::HostHal>*>(spaces_[mm].mm)
+        ->visit_shared(
+            [&](const char* field, auto& word) { look(fuzz::mm_name(mm) + "." + field, word); });
+  }
+  // It is the first member of what an sd_system holds.
+  auto& system = *reinterpret_cast<System<host::HostHal>*>(functions_.system());
+  for (CpuId cpu = 0; cpu < machine_.cpu_count(); ++cpu) {
+    look(fuzz::cpu_name(cpu) + ".is_lazy", system.cpus[cpu].shared.is_lazy);
+    look(fuzz::cpu_name(cpu) + ".loaded_mm", system.cpus[cpu].own.loaded_mm);
+  }
+  return name;
 }
 
 // ---- Frames
