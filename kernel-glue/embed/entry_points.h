@@ -33,12 +33,23 @@ inline TokenNumbers& numbers_of(sd_system* system) {
 }
 inline Mm<H>& space_of(sd_mm* mm) { return in<Mm<H>>(mm, "a null or unaligned sd_mm"); }
 
-/// A space that a flush is asked for. The core has no check of its own: a flush of a space that no
-/// CPU has ever loaded is harmless and quick.
-inline Mm<H>& initialized(sd_mm* mm) {
+/// The space, which is in use: the library's own, or one that knows its address.
+inline Mm<H>& in_use(sd_system* system, sd_mm* mm) {
   Mm<H>& space = space_of(mm);
-  demand(space.context != kNoContext, "an sd_mm is used before sd_mm_init");
+  if (&space == &core_of(system).kernel_mm) return space;
+  const auto& object = static_cast<EmbeddedMm<H>&>(space);
+  demand(object.self != 0, "an sd_mm is used before sd_mm_init");
+  demand(object.self != EmbeddedMm<H>::kRetired, "a space is used that was retired");
+  demand(object.self == reinterpret_cast<std::uintptr_t>(&object),
+         "an sd_mm was copied, or not zeroed before sd_mm_init");
   return space;
+}
+
+/// The system, on a CPU that takes part. The core asks itself in flushes; a switch is quick.
+inline System<H>& on_this_cpu(sd_system* system) {
+  System<H>& core = core_of(system);
+  demand(core.self().own.is_up, "this CPU is not online");
+  return core;
 }
 
 inline sd_token make_token(sd_system* system, std::uint64_t covers, std::uint32_t permits) {
@@ -53,7 +64,12 @@ inline sd_token token_of(sd_system* system, const UserReturnClosed& token, Mm<H>
 inline constexpr std::uint32_t kQuiet = SD_USER_RETURN | SD_DATA;
 inline constexpr std::uint32_t kUnreachable = kQuiet | SD_WALKED;
 
+/// A range of a space. The kernel's half is on every CPU, in each space.
 inline FlushRange range_of(std::uint64_t start, std::uint64_t end, std::uint8_t stride_shift) {
+  demand(stride_shift == kPageShift || stride_shift == kLargePageShift ||
+             stride_shift == kHugePageShift,
+         "a stride is 12, 21 or 30");
+  demand(start >> 63 == 0, "an address of the kernel's half is flushed for one space");
   return {.start = start, .end = end, .stride_shift = stride_shift};
 }
 
@@ -101,12 +117,14 @@ void sd_require(sd_system* system, const sd_token* token, const sd_mm* mm, std::
   demand(kernels == (mm == nullptr), kernels ? "a token of the kernel's half is used for a space"
                                              : "a token of a space is used for none");
   if (kernels) return;
-  demand(covers(*token, initialized(const_cast<sd_mm*>(mm)).context),
+  demand(covers(*token, space_of(const_cast<sd_mm*>(mm)).context),
          "a token of one space is used for another");
 }
 
 void sd_spend(sd_system* system, sd_token* token) {
   sd_embed::demand(token != nullptr, "a null sd_token");
+  sd_embed::demand(!sd_embed::numbers_of(system).is_spent(token->number),
+                   "a token is used that was spent");
   sd_embed::numbers_of(system).spend(token->number);
   *token = {};
 }
@@ -129,18 +147,37 @@ void sd_init(sd_system* system, const sd_config* config, std::uint64_t kernel_ro
                                kernel_root);
 }
 
-void sd_cpu_online(sd_system* system) { shootdown::initialize_cpu(sd_embed::core_of(system)); }
+void sd_cpu_online(sd_system* system) {
+  using namespace shootdown::embed;
+  auto& core = core_of(system);
+  demand(!core.config().processor.global_pages || (H::read_cr4() & shootdown::kCr4GlobalPages) != 0,
+         "CR4.PGE is off, and the configuration says that kernel pages are global");
+  shootdown::initialize_cpu(core);
+}
 
 void sd_cpu_offline(sd_system* system) { shootdown::take_cpu_offline(sd_embed::core_of(system)); }
 
 void sd_change_cr4(sd_system* system, std::uint64_t set, std::uint64_t clear) {
+  using namespace shootdown::embed;
+  demand(!H::interrupts_enabled(), "CR4 is changed with interrupts off");
+  demand((set & clear) == 0, "a bit of CR4 is set and cleared at once");
   shootdown::change_cr4(sd_embed::core_of(system), set, clear);
 }
 
 // ---- Address spaces
 
-void sd_mm_init(sd_system* system, sd_mm* mm, std::uint64_t root, std::uint64_t user_root) {
-  shootdown::initialize_mm(sd_embed::core_of(system), sd_embed::space_of(mm), root, user_root);
+void sd_mm_init_of(std::uint32_t version, sd_system* system, sd_mm* mm, std::uint64_t root,
+                   std::uint64_t user_root) {
+  using namespace shootdown::embed;
+  demand(version == SD_VERSION,
+         "this file was compiled with another shootdown.h, SD_MAX_CPUS or SD_DEBUG");
+  auto& object = static_cast<EmbeddedMm<H>&>(space_of(mm));
+  const auto self = reinterpret_cast<std::uintptr_t>(&object);
+  demand(object.self == 0 || object.self == self || object.self == EmbeddedMm<H>::kRetired,
+         "an sd_mm was copied, or not zeroed before sd_mm_init");
+  demand(root != 0 && root != core_of(system).kernel_mm.root, "a space has a root of its own");
+  initialize_mm(core_of(system), object, root, user_root);
+  object.self = self;
 }
 
 sd_mm* sd_kernel_mm(sd_system* system) {
@@ -148,29 +185,35 @@ sd_mm* sd_kernel_mm(sd_system* system) {
 }
 
 void sd_switch_mm(sd_system* system, sd_mm* next) {
-  shootdown::switch_mm(sd_embed::core_of(system), sd_embed::space_of(next));
+  using namespace shootdown::embed;
+  switch_mm(on_this_cpu(system), in_use(system, next));
 }
 
-void sd_enter_lazy(sd_system* system) { shootdown::enter_lazy_tlb(sd_embed::core_of(system)); }
+void sd_enter_lazy(sd_system* system) { shootdown::enter_lazy_tlb(sd_embed::on_this_cpu(system)); }
 
-void sd_leave_mm(sd_system* system) { shootdown::leave_mm(sd_embed::core_of(system)); }
+void sd_leave_mm(sd_system* system) { shootdown::leave_mm(sd_embed::on_this_cpu(system)); }
 
 int sd_user_access_ok(sd_system* system, const sd_mm* current) {
   using namespace shootdown::embed;
+  if (current == nullptr) return 0;  // a thread without a space of its own
   return user_access_ok(core_of(system), space_of(const_cast<sd_mm*>(current))) ? 1 : 0;
 }
 
 void sd_temporary_begin(sd_system* system, sd_temporary* place, sd_mm* mm) {
   using namespace shootdown::embed;
-  demand(place != nullptr, "a null sd_temporary");
-  new (place) Place<shootdown::TemporaryMm<H>>(core_of(system), initialized(mm));
+  using Temporary = Place<shootdown::TemporaryMm<H>>;
+  static_cast<void>(in<Temporary>(place, "a null or unaligned sd_temporary"));
+  new (place) Temporary(on_this_cpu(system), in_use(system, mm));
 }
 
 void sd_temporary_end(sd_system* system, sd_temporary* place) {
   using namespace shootdown::embed;
   static_cast<void>(system);
   using Temporary = Place<shootdown::TemporaryMm<H>>;
-  in<Temporary>(place, "a null or unaligned sd_temporary").~Temporary();
+  auto& temporary = in<Temporary>(place, "a null or unaligned sd_temporary");
+  demand(temporary.self == &temporary, "an sd_temporary ends that has not begun");
+  temporary.self = nullptr;
+  temporary.~Temporary();
 }
 
 // ---- Flushes
@@ -178,7 +221,7 @@ void sd_temporary_end(sd_system* system, sd_temporary* place) {
 sd_token sd_flush_range(sd_system* system, sd_mm* mm, std::uint64_t start, std::uint64_t end,
                         std::uint8_t stride_shift) {
   using namespace shootdown::embed;
-  auto& space = initialized(mm);
+  auto& space = in_use(system, mm);
   return token_of(system,
                   flush_tlb_mm_range(core_of(system), space, range_of(start, end, stride_shift)),
                   space, kQuiet);
@@ -186,20 +229,21 @@ sd_token sd_flush_range(sd_system* system, sd_mm* mm, std::uint64_t start, std::
 
 sd_token sd_flush_page(sd_system* system, sd_mm* mm, std::uint64_t address) {
   using namespace shootdown::embed;
-  auto& space = initialized(mm);
+  auto& space = in_use(system, mm);
+  demand(address >> 63 == 0, "an address of the kernel's half is flushed for one space");
   return token_of(system, flush_tlb_page(core_of(system), space, address), space, kQuiet);
 }
 
 sd_token sd_flush_mm(sd_system* system, sd_mm* mm) {
   using namespace shootdown::embed;
-  auto& space = initialized(mm);
+  auto& space = in_use(system, mm);
   return token_of(system, flush_tlb_mm(core_of(system), space), space, kQuiet);
 }
 
 sd_token sd_flush_freed_tables(sd_system* system, sd_mm* mm, std::uint64_t start, std::uint64_t end,
                                std::uint8_t stride_shift) {
   using namespace shootdown::embed;
-  auto& space = initialized(mm);
+  auto& space = in_use(system, mm);
   return token_of(
       system,
       flush_tlb_mm_range_freed_tables(core_of(system), space, range_of(start, end, stride_shift)),
@@ -209,7 +253,7 @@ sd_token sd_flush_freed_tables(sd_system* system, sd_mm* mm, std::uint64_t start
 sd_token sd_flush_early(sd_system* system, sd_mm* mm, std::uint64_t start, std::uint64_t end,
                         std::uint8_t stride_shift) {
   using namespace shootdown::embed;
-  auto& space = initialized(mm);
+  auto& space = in_use(system, mm);
   return token_of(
       system, flush_tlb_mm_range_early(core_of(system), space, range_of(start, end, stride_shift)),
       space, SD_USER_RETURN);
@@ -217,8 +261,11 @@ sd_token sd_flush_early(sd_system* system, sd_mm* mm, std::uint64_t start, std::
 
 sd_token sd_retire_mm(sd_system* system, sd_mm* mm) {
   using namespace shootdown::embed;
-  auto& space = initialized(mm);
-  return token_of(system, retire_mm(core_of(system), space), space, kUnreachable | SD_ROOT);
+  auto& space = in_use(system, mm);
+  const sd_token token =
+      token_of(system, retire_mm(core_of(system), space), space, kUnreachable | SD_ROOT);
+  static_cast<EmbeddedMm<H>&>(space).self = EmbeddedMm<H>::kRetired;
+  return token;
 }
 
 sd_token sd_flush_kernel_range(sd_system* system, std::uint64_t start, std::uint64_t end) {
@@ -239,7 +286,9 @@ sd_token sd_exclude_walkers(sd_system* system, sd_token* tables) {
   using namespace shootdown::embed;
   demand(tables != nullptr, "a null sd_token");
   demand(!numbers_of(system).is_spent(tables->number), "a token is used that was spent");
+  demand(tables->number != 0, "a token is used that no flush has made");
   demand((tables->permits & SD_WALKED) != 0, "a token does not permit what is done");
+  demand(H::interrupts_enabled(), "a wait for walkers needs interrupts on");
   // As `exclude_walkers` of the core, whose token a struct of C cannot be turned into.
   auto& core = core_of(system);
   const bool kernels = (tables->permits & SD_KERNEL) != 0;
@@ -254,7 +303,7 @@ sd_token sd_exclude_walkers(sd_system* system, sd_token* tables) {
 void sd_batch_add(sd_system* system, sd_batch* batch, sd_mm* mm) {
   using namespace shootdown::embed;
   in<shootdown::ReclaimBatch<H>>(batch, "a null or unaligned sd_batch")
-      .add(core_of(system), initialized(mm));
+      .add(core_of(system), in_use(system, mm));
 }
 
 sd_token sd_batch_flush(sd_system* system, sd_batch* batch) {
@@ -270,7 +319,8 @@ int sd_batch_is_empty(const sd_batch* batch) {
 }
 
 void sd_batch_settle(sd_system* system, sd_mm* mm) {
-  flush_tlb_batched_pending(sd_embed::core_of(system), sd_embed::initialized(mm));
+  sd_embed::demand(sd_embed::H::interrupts_enabled(), "a flush needs interrupts on");
+  flush_tlb_batched_pending(sd_embed::core_of(system), sd_embed::in_use(system, mm));
 }
 
 // ---- Interrupts and the way to user mode
@@ -281,15 +331,25 @@ void sd_handle_interrupt(sd_system* system) {
 
 void sd_prepare_return_to_user(sd_system* system, sd_entry_block* block) {
   using namespace shootdown::embed;
-  prepare_return_to_user(core_of(system),
-                         in<shootdown::EntryBlock<H>>(block, "a null or unaligned sd_entry_block"));
+  auto& core = on_this_cpu(system);
+  auto& entry = in<shootdown::EntryBlock<H>>(block, "a null or unaligned sd_entry_block");
+  demand(!H::interrupts_enabled(), "interrupts are off on the way to user mode");
+  if (core.config().isolation.enabled) {
+    const auto& self = core.self();
+    demand(!self.shared.is_lazy.owner_load(), "a lazy CPU goes to user mode");
+    demand(self.own.loaded_mm.owner_load() != &core.kernel_mm,
+           "a CPU goes to user mode on the kernel's space");
+  }
+  prepare_return_to_user(core, entry);
 }
 
 // From here on nothing but the block may be looked at: no check, and no hook.
 
 void sd_load_user_root(const sd_entry_block* block) {
   using namespace shootdown::embed;
-  load_user_root(*reinterpret_cast<const shootdown::EntryBlock<H>*>(block));
+  const auto& entry = *reinterpret_cast<const shootdown::EntryBlock<H>*>(block);
+  // Without page-table isolation there is nothing to load.
+  if (entry.user_cr3 != 0) load_user_root(entry);
 }
 
 void sd_enter_from_user(sd_entry_block* block) {

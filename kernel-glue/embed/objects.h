@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 #include "core/broadcast.h"
@@ -18,13 +19,23 @@ struct EmbeddedSystem {
   [[no_unique_address]] TokenNumbers numbers;
 };
 
-/// Makes an object in the kernel's storage.
+/// What an sd_mm is. A copy of one, or storage that was not zeroed, does not know its own address.
+template <Hal H>
+struct EmbeddedMm : Mm<H> {
+  /// This object while it is in use; null at first, and `kRetired` after its last flush.
+  std::uintptr_t self{0};
+  static constexpr std::uintptr_t kRetired = 1;
+};
+
+/// Makes an object in the kernel's storage, which knows that it was made.
 template <class T>
 struct Place {
   template <class... Arguments>
-  explicit Place(Arguments&&... arguments) : object(std::forward<Arguments>(arguments)...) {}
+  explicit Place(Arguments&&... arguments)
+      : object(std::forward<Arguments>(arguments)...), self(this) {}
   void* operator new(std::size_t /*bytes*/, void* storage) noexcept { return storage; }
   T object;
+  const Place* self;
 };
 
 /// That storage of type `Storage` holds a T.
@@ -38,7 +49,7 @@ struct Holds {
 /// That every type of shootdown.h is as large as what it holds.
 template <Hal H>
 struct HoldsAll : Holds<EmbeddedSystem<H>, sd_system>,
-                  Holds<Mm<H>, sd_mm>,
+                  Holds<EmbeddedMm<H>, sd_mm>,
                   Holds<ReclaimBatch<H>, sd_batch>,
                   Holds<Place<TemporaryMm<H>>, sd_temporary>,
                   Holds<EntryBlock<H>, sd_entry_block> {};

@@ -6,9 +6,11 @@
  *   3 each CPU is interrupted      7 a switch keeps what it may keep
  *   4 ... by two at the same time  8 stress: random CPUs remap, all read
  *
- * Tests 5 to 8 read memory through translations that are made stale on purpose. Each has its
- * negative control: the same without the flush must show old contents, or the test proves nothing
- * on this machine and says SKIP.
+ * Tests 5 to 8 read memory through translations that are made stale on purpose. Test 5 has the
+ * negative control: the same without the flush must show old contents somewhere, or it proves
+ * nothing on this machine, says SKIP, and so do 6 and 8. Not tested: the kernel's half, page tables
+ * that go, batches, temporary spaces, isolation, CPUs that go offline, interrupts that come too
+ * often.
  */
 #pragma once
 
@@ -43,7 +45,7 @@ typedef struct sd_selftest_port {
 
 /* Runs the tests, the last one for so many rounds. Returns how many have failed.
  * Context: a thread with interrupts on that stays on its CPU, `space` loaded on it; the other CPUs
- * idle on any space and flush nothing. */
+ * idle on any space, lazy or not, and flush nothing. */
 unsigned sd_selftest(sd_system* system, const sd_selftest_port* port, uint64_t seed,
                      unsigned rounds);
 

@@ -1,9 +1,8 @@
 /* Shootdown for kernels in C (C99) or in C++ without templates: libshootdown.a.
  *
- * Everything here is documented in kernel-glue/embed/README.md, with the order in which a kernel
- * boots. "Context" of a function is where it may be called; a wrong context that can be told ends
- * in sd_hook_fail. All functions are safe against interrupts and NMIs where the context permits
- * them.
+ * PORTING.md has the order in which a kernel boots, and what it decides first. "Context" of a
+ * function is where it may be called; a wrong context that can be told ends in sd_hook_fail. All
+ * functions are safe against interrupts and NMIs where the context permits them.
  *
  * Compile-time settings, the same for the library and for all code that includes this:
  *   SD_MAX_CPUS  8, 16, 64, 256 or 1024; CPU numbers are below it. 64 if it is not set.
@@ -57,7 +56,7 @@ typedef struct sd_config {
   /* The processor, as CR4 and CPUID of every CPU say. */
   uint8_t pcid;                  /* CR4.PCIDE is on */
   uint8_t invpcid;               /* INVPCID exists */
-  uint8_t global_pages;          /* CR4.PGE is on and kernel pages are global */
+  uint8_t global_pages;          /* CR4.PGE is on and the kernel's entries have the bit G */
   uint8_t invlpg_leaves_globals; /* the processor has this erratum of INVLPG with PCIDs */
 
   uint8_t isolation;             /* page-table isolation: user mode has roots of its own */
@@ -84,29 +83,13 @@ typedef struct sd_config {
 #define SD_VERSION (0x10000u | SD_MAX_CPUS)
 #endif
 
-/* The usual configuration: sd_config config = SD_CONFIG; */
-#define SD_CONFIG               \
-  {SD_VERSION,                  \
-   (uint32_t)sizeof(sd_config), \
-   1,                           \
-   1,                           \
-   1,                           \
-   0,                           \
-   0,                           \
-   0,                           \
-   0,                           \
-   0,                           \
-   0,                           \
-   0,                           \
-   0,                           \
-   0,                           \
-   64,                          \
-   33,                          \
-   1,                           \
-   3,                           \
-   2041,                        \
-   0,                           \
-   (uint64_t)1 << 24}
+/* The usual configuration: sd_config config = SD_CONFIG; what the processor has, and whether kernel
+ * pages are global, is the kernel's to say. */
+/* clang-format off */
+#define SD_CONFIG                                                                            \
+  {SD_VERSION, sizeof(sd_config), 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 33, 1, 3, 2041, 0, \
+   1u << 24}
+/* clang-format on */
 
 /* ---- Tokens: what is true after a flush
  *
@@ -132,7 +115,8 @@ typedef struct sd_token {
  * kernel's half, whose `mm` is NULL. A batch's token is right for every space that was added and
  * for one in 64 of the others. Context: any. */
 void sd_require(sd_system* system, const sd_token* token, const sd_mm* mm, uint32_t what);
-/* The token is of no use from here on. With SD_DEBUG a copy that is used later is told. */
+/* The token is of no use from here on: called when all is given back that it stands for. With
+ * SD_DEBUG a copy that is used later is told, unless 255 flushes have come in between. */
 void sd_spend(sd_system* system, sd_token* token);
 
 /* ---- Boot, and CPUs that come and go */
@@ -153,31 +137,35 @@ void sd_change_cr4(sd_system* system, uint64_t set, uint64_t clear);
 /* ---- Address spaces */
 
 /* Before the first switch to it. `user_root` is 0 without page-table isolation. Physical addresses
- * of page tables, without the low bits of CR3. */
-void sd_mm_init(sd_system* system, sd_mm* mm, uint64_t root, uint64_t user_root);
+ * of page tables, without the low bits of CR3; no two spaces have one root. `*mm` is zeroed, or was
+ * retired: a copy of another one is refused. */
+static inline void sd_mm_init(sd_system* system, sd_mm* mm, uint64_t root, uint64_t user_root);
 /* The kernel's own space. */
 sd_mm* sd_kernel_mm(sd_system* system);
 /* Loads a space on this CPU. Context: interrupts off. */
 void sd_switch_mm(sd_system* system, sd_mm* next);
 /* This CPU will not use the user half of what is loaded for a while; flushes that free no tables
- * spare it. Ends with sd_switch_mm, also to the same space. Context: interrupts or preemption off.
- */
+ * spare it. Ends with sd_switch_mm, also to the same space, before this CPU goes to user mode.
+ * Context: interrupts or preemption off. */
 void sd_enter_lazy(sd_system* system);
 /* Loads the kernel's space, for idle states that lose the TLB. Context: interrupts off. */
 void sd_leave_mm(sd_system* system);
-/* Whether an NMI handler may touch user memory of `current`, the running task's space: 0 or 1.
- * Context: any. */
+/* Whether an NMI handler may touch user memory of `current`, the running task's space: 0 or 1; 0
+ * for NULL, a thread without a space. Context: any. */
 int sd_user_access_ok(sd_system* system, const sd_mm* current);
-/* Loads a space for some kernel code, and what was loaded before; interrupts are off in between.
- * Context: preemption off; the two calls on one CPU. */
+/* Loads a space for some kernel code, and then what was loaded before: a lazy CPU ends on the
+ * kernel's space. Interrupts are off in between. No other CPU uses the space meanwhile. Context:
+ * preemption off; the two calls on one CPU, in pairs. */
 void sd_temporary_begin(sd_system* system, sd_temporary* place, sd_mm* mm);
 void sd_temporary_end(sd_system* system, sd_temporary* place);
 
 /* ---- Flushes: first the page tables are changed, then the flush, then memory is given back
  *
  * Ranges are [start, end) in bytes and are flushed in whole strides; `stride_shift` is the log2 of
- * the smallest page size that was mapped there (12, 21 or 30). Context of all: a thread with
- * interrupts on, no page-table lock held. */
+ * the smallest page size that was mapped there (12, 21 or 30). An end of 0 is 2^64, and ~0 stands
+ * for the whole space. A token speaks of the space and not of the range: what is given back under
+ * it was unhooked before the flush, from that range. Context of all: a thread with interrupts on,
+ * no page-table lock held. */
 
 SD_MUST_USE sd_token sd_flush_range(sd_system* system, sd_mm* mm, uint64_t start, uint64_t end,
                                     uint8_t stride_shift);
@@ -203,6 +191,8 @@ SD_MUST_USE sd_token sd_exclude_walkers(sd_system* system, sd_token* tables);
  * under its lock; what was changed may be given back after sd_batch_flush. */
 void sd_batch_add(sd_system* system, sd_batch* batch, sd_mm* mm);
 SD_MUST_USE sd_token sd_batch_flush(sd_system* system, sd_batch* batch);
+/* Whether sd_batch_flush would ask no CPU: also where only spaces that no CPU runs were added. The
+ * token is still to be had from the flush. */
 int sd_batch_is_empty(const sd_batch* batch);
 /* For code that promises that no stale entries of `mm` are left while batches may be on their way,
  * such as a protection or a mapping at the same place. Context: as a flush. */
@@ -214,8 +204,11 @@ void sd_batch_settle(sd_system* system, sd_mm* mm);
  * interrupt is acknowledged. */
 void sd_handle_interrupt(sd_system* system);
 
-/* With page-table isolation, on every way to user mode and back. Interrupts are off from the first
- * to the second until user mode runs, and from the entry to the third. */
+/* With page-table isolation, on every way to user mode and back; without it they do nothing. Each
+ * CPU has a block, zeroed at first. Interrupts are off from the first to the second until user mode
+ * runs, and from the entry to the third. User roots map the block, the stack, and the code of the
+ * last four with all that it calls: of the library's text, or of what -ffunction-sections makes of
+ * it. */
 void sd_prepare_return_to_user(sd_system* system, sd_entry_block* block);
 void sd_load_user_root(const sd_entry_block* block);
 void sd_enter_from_user(sd_entry_block* block);
@@ -228,6 +221,13 @@ void sd_leave_nmi(const sd_entry_block* block, uint64_t held);
 /* The names in the order of the values, NULL behind the last. */
 const char* sd_counter_name(unsigned index);
 uint64_t sd_counter(const sd_system* system, unsigned index);
+
+/* Behind sd_mm_init: `version` is that of the file which calls. */
+void sd_mm_init_of(uint32_t version, sd_system* system, sd_mm* mm, uint64_t root,
+                   uint64_t user_root);
+static inline void sd_mm_init(sd_system* system, sd_mm* mm, uint64_t root, uint64_t user_root) {
+  sd_mm_init_of(SD_VERSION, system, mm, root, user_root);
+}
 
 /* ---- The seven hooks: what the kernel defines
  *

@@ -22,6 +22,7 @@ constexpr std::uint64_t kUserLeaf = Tables::kLeaf | kPteAccessed | kPteDirty;
 /// A system of C on a machine whose CPUs are online and run `tables`.
 struct CInterface : testing::Test {
   explicit CInterface(CpuId cpus = 2) : fixture({.hardware = {.cpus = cpus}}) {
+    config.global_pages = 1;
     fixture.on_interrupt([this] { sd_handle_interrupt(&system); });
   }
 
@@ -82,7 +83,8 @@ TEST(CConfiguration, TheUsualOneIsTheCores) {
   EXPECT_EQ(sd_config_refusal(&usual), nullptr);
   EXPECT_EQ(made.processor.pcid, core.processor.pcid);
   EXPECT_EQ(made.processor.invpcid, core.processor.invpcid);
-  EXPECT_EQ(made.processor.global_pages, core.processor.global_pages);
+  // The library cannot see whether entries of the kernel have the bit G, so the kernel says it.
+  EXPECT_FALSE(made.processor.global_pages);
   EXPECT_EQ(made.processor.invlpg_leaves_globals, core.processor.invlpg_leaves_globals);
   EXPECT_EQ(made.isolation.enabled, core.isolation.enabled);
   EXPECT_EQ(made.isolation.defer_user_pages, core.isolation.defer_user_pages);
@@ -101,7 +103,8 @@ TEST(CConfiguration, TheUsualOneIsTheCores) {
 
 TEST(CConfiguration, EachSwitchIsPassedOn) {
   sd_config from = SD_CONFIG;
-  from.pcid = from.invpcid = from.global_pages = 0;
+  from.pcid = from.invpcid = 0;
+  from.global_pages = 1;
   from.invlpg_leaves_globals = from.isolation = from.defer_user_pages = 1;
   from.early_acknowledgement = from.masks_kept_lazily = from.lazy_test_up_front = 1;
   from.targets_by_loaded_mm = from.broadcast = 1;
@@ -112,7 +115,8 @@ TEST(CConfiguration, EachSwitchIsPassedOn) {
   from.global_asids = 11;
   from.stall_limit = 12;
   const Config made = embed::config_on_model(from);
-  EXPECT_FALSE(made.processor.pcid || made.processor.invpcid || made.processor.global_pages);
+  EXPECT_FALSE(made.processor.pcid || made.processor.invpcid);
+  EXPECT_TRUE(made.processor.global_pages);
   EXPECT_TRUE(made.processor.invlpg_leaves_globals && made.isolation.enabled &&
               made.isolation.defer_user_pages && made.targets.early_acknowledgement &&
               made.broadcast.enabled);
@@ -425,7 +429,7 @@ TEST_F(OneCpu, ASpaceBeforeItsInitialisation) {
   });
 }
 TEST_F(OneCpu, ASwitchToASpaceBeforeItsInitialisation) {
-  expect_refusal("a switch to an mm that was not initialised", [&] {
+  expect_refusal("an sd_mm is used before sd_mm_init", [&] {
     sd_mm fresh{};
     switch_to(fresh);
   });
@@ -469,6 +473,112 @@ TEST_F(OneCpu, AFlushWithInterruptsOff) {
     HostHal::disable_interrupts();
     static_cast<void>(sd_flush_mm(&system, &mm));
   });
+}
+
+TEST_F(OneCpu, ASpaceThatWasRetired) {
+  expect_refusal("a space is used that was retired", [&] {
+    const sd_token last = sd_retire_mm(&system, &mm);
+    sd_require(&system, &last, &mm, SD_ROOT);
+    switch_to(mm);
+  });
+}
+TEST_F(OneCpu, ARetiredSpaceMayBeInitialisedAgain) {
+  EXPECT_EQ(reported([&] {
+              static_cast<void>(sd_retire_mm(&system, &mm));
+              sd_mm_init(&system, &mm, tables.cr3(0), 0);
+              switch_to(mm);
+            }),
+            "");
+}
+TEST_F(OneCpu, ACopyOfASpace) {
+  expect_refusal("an sd_mm was copied", [&] {
+    sd_mm copy = mm;
+    static_cast<void>(sd_flush_mm(&system, &copy));
+  });
+}
+TEST_F(OneCpu, ACopyThatIsInitialised) {
+  expect_refusal("an sd_mm was copied", [&] {
+    sd_mm copy = mm;
+    sd_mm_init(&system, &copy, others.cr3(0), 0);
+  });
+}
+TEST_F(OneCpu, AFileWithOtherSettings) {
+  expect_refusal("this file was compiled with another shootdown.h", [&] {
+    sd_mm fresh{};
+    sd_mm_init_of(SD_VERSION + 1, &system, &fresh, tables.cr3(0), 0);
+  });
+}
+TEST_F(OneCpu, TheKernelsRootForASpace) {
+  expect_refusal("a space has a root of its own", [&] {
+    sd_mm fresh{};
+    sd_mm_init(&system, &fresh, kernel.cr3(0), 0);
+  });
+}
+TEST_F(OneCpu, GlobalPagesWithoutCr4) {
+  expect_refusal("CR4.PGE is off", [&] {
+    HostHal::disable_interrupts();
+    sd_cpu_offline(&system);
+    HostHal::write_cr4(HostHal::read_cr4() & ~kCr4GlobalPages);
+    sd_cpu_online(&system);
+  });
+}
+TEST_F(OneCpu, ASwitchOfACpuThatIsOffline) {
+  expect_refusal("this CPU is not online", [&] {
+    HostHal::disable_interrupts();
+    sd_cpu_offline(&system);
+    sd_switch_mm(&system, &mm);
+  });
+}
+TEST_F(OneCpu, AnAddressOfTheKernelForASpace) {
+  expect_refusal("an address of the kernel's half is flushed for one space",
+                 [&] { static_cast<void>(sd_flush_page(&system, &mm, kKernelPage)); });
+}
+TEST_F(OneCpu, AStrideThatIsNoPageSize) {
+  expect_refusal("a stride is 12, 21 or 30",
+                 [&] { static_cast<void>(sd_flush_range(&system, &mm, kPage, kNext, 13)); });
+}
+TEST_F(OneCpu, ATemporarySpaceThatEndsTwice) {
+  expect_refusal("an sd_temporary ends that has not begun", [&] {
+    sd_temporary place{};
+    sd_temporary_end(&system, &place);
+  });
+}
+TEST_F(OneCpu, ATokenWithoutAFlushForWalkers) {
+  expect_refusal("a token is used that no flush has made", [&] {
+    sd_token token{.covers = 2, .permits = SD_WALKED, .number = 0};
+    static_cast<void>(sd_exclude_walkers(&system, &token));
+  });
+}
+TEST_F(OneCpu, BitsOfCr4BothWays) {
+  expect_refusal("set and cleared at once", [&] {
+    HostHal::disable_interrupts();
+    sd_change_cr4(&system, 1, 1);
+  });
+}
+TEST_F(OneCpu, ALazyCpuOnTheWayToUserMode) {
+  config.isolation = 1;
+  config.global_pages = 0;
+  expect_refusal("a lazy CPU goes to user mode", [&] {
+    switch_to(mm);
+    HostHal::disable_interrupts();
+    sd_enter_lazy(&system);
+    sd_entry_block block{};
+    sd_prepare_return_to_user(&system, &block);
+  });
+}
+TEST_F(OneCpu, WithoutIsolationTheWayToUserModeLoadsNothing) {
+  EXPECT_EQ(reported([&] {
+              switch_to(mm);
+              HostHal::disable_interrupts();
+              const std::uint64_t cr3 = HostHal::read_cr3();
+              sd_entry_block block{};
+              sd_prepare_return_to_user(&system, &block);
+              sd_load_user_root(&block);
+              EXPECT_EQ(HostHal::read_cr3(), cr3);
+              sd_enter_from_user(&block);
+              EXPECT_EQ(sd_user_access_ok(&system, nullptr), 0);
+            }),
+            "");
 }
 
 }  // namespace

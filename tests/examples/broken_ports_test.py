@@ -31,6 +31,9 @@ CASES = {
         "cpu.c", "  sd_handle_interrupt(&machine);\n", "", "does not answer(.|\n)*FATAL"),
     "the handler runs with interrupts on": (
         "cpu.c", "0x8e00", "0x8f00", "FATAL: pending calls run with interrupts off"),
+    "the other CPUs run with interrupts off": (
+        "cpu.c", '__asm__ volatile("sti");', 'if (number == 0) __asm__ volatile("sti");',
+        "not ok 1 cpu numbers # a CPU runs threads with interrupts off"),
     "all CPUs have one number": (
         "hooks.c", "return this_cpu();", "return 0;", "FATAL: a CPU is brought up that has not gone offline"),
     "a number is out of range": (

@@ -157,7 +157,12 @@ class ReleaseTest(unittest.TestCase):
 
     def test_usage(self):
         self.assertEqual(make_release.main([]), 2)
-        self.assertEqual(make_release.main([str(self.folder / "x"), str(self.folder), str(LIBRARY)]), 2)
+        out = self.folder / "x"
+        self.assertEqual(make_release.main([str(out), str(self.folder), str(LIBRARY)]), 2)
+        self.assertEqual(make_release.main([str(out), str(ROOT), str(ROOT / "LICENSE")]), 2)
+        out.mkdir()
+        self.assertEqual(make_release.main([str(out), str(ROOT), str(LIBRARY)]), 2)
+        self.assertEqual(list(self.folder.glob("x*")), [out])
 
 
 if __name__ == "__main__":

@@ -117,8 +117,16 @@ def main(argv: list[str]) -> int:
         return 2
     out, root, library = map(Path, argv)
     try:
-        out.write_bytes(archive(contents(root, library)))
-    except (OSError, KeyError) as error:
+        if not library.read_bytes().startswith(b"!<arch>\n"):
+            raise ValueError(f"{library} is no static library")
+        whole = archive(contents(root, library))
+        beside = out.with_name(out.name + ".part")
+        try:
+            beside.write_bytes(whole)
+            beside.replace(out)
+        finally:
+            beside.unlink(missing_ok=True)
+    except (OSError, KeyError, ValueError) as error:
         print(f"make_release.py: {error}", file=sys.stderr)
         return 2
     return 0
