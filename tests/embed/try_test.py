@@ -40,6 +40,23 @@ _PLAIN_STORES = (("return __atomic_exchange_n(entry, 0, __ATOMIC_SEQ_CST);",
                  ("__atomic_store_n(entry, value, __ATOMIC_RELEASE);", "*entry = value;"))
 _BUFFERED_CLEAR = ("return __atomic_exchange_n(entry, 0, __ATOMIC_SEQ_CST);",
                    "uint64_t old = *entry; __atomic_store_n(entry, 0, __ATOMIC_RELEASE); return old;")
+# At the end of memory.c.
+_PROTECT = """
+void kit_protect(void* of, uint64_t address) {
+  struct space* space = of;
+  lock(&space->lock);
+  __atomic_fetch_and(find(space, address, 1, 0), ~WRITABLE, __ATOMIC_SEQ_CST);
+  unlock(&space->lock);
+  sd_token token = sd_flush_page(&machine, &space->mm, address);
+  sd_require(&machine, &token, &space->mm, SD_DATA);
+}
+void kit_unprotect(void* of, uint64_t address) {
+  struct space* space = of;
+  lock(&space->lock);
+  __atomic_fetch_or(find(space, address, 1, 0), WRITABLE, __ATOMIC_SEQ_CST);
+  unlock(&space->lock);
+}
+"""
 
 
 class TryTest(unittest.TestCase):
@@ -119,6 +136,17 @@ class TryTest(unittest.TestCase):
 
     def test_a_page_is_freed_before_its_flush(self):
         self.found(*_FREE_FIRST, by="O6", within=2000)
+
+    def test_rights(self):
+        end = "  free_frame(space->root);\n}\n"
+        with_rights = (end, end + _PROTECT)
+        status, out, err = self.run_try(self.example(with_rights), _GLUE, options=["--executions", 3000])
+        self.assertEqual(status, 0, (out, err))
+        other_page = ("sd_token token = sd_flush_page(&machine, &space->mm, address);\n  sd_require",
+                      "sd_token token = sd_flush_page(&machine, &space->mm, address + PAGE);\n  sd_require")
+        story = self.found(with_rights, other_page, by="O2|O21", within=2000)
+        self.assertIn(": protect", story)
+        self.found(with_rights, ("~WRITABLE", "~0x200ULL"), by="O34", within=2000)
 
     def test_a_frame_is_freed_twice(self):
         self.assertIn("released twice", self.found(_FREE_TWICE, by="O6", within=200))
