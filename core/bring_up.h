@@ -52,7 +52,12 @@ void initialize_cpu(System<H>& system) {
   require<H>(!H::interrupts_enabled(), Rule::r2, "initialize_cpu needs interrupts off");
   require<H>(H::this_cpu() < H::kMaxCpus, Rule::r13, "this_cpu() is out of range");
   require<H>(system.is_initialized(), Rule::r13, "a CPU is initialised before the system");
-  if constexpr (HalCpuPointer<H>) H::set_cpu_pointer(&system.cpus[H::this_cpu()]);
+  if constexpr (HalCpuPointer<H>) {
+    CpuState<H>* const here = &system.cpus[H::this_cpu()];
+    require<H>(H::cpu_pointer() == nullptr || H::cpu_pointer() == here, Rule::r10,
+               "a CPU is brought up in a second system, or under another number");
+    H::set_cpu_pointer(here);
+  }
   CpuPrivate<H>& own = system.self().own;
   require<H>(!own.is_up, Rule::r10, "a CPU is brought up that has not gone offline");
   own.cr4 = H::read_cr4();

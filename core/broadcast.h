@@ -151,7 +151,7 @@ std::uint64_t flush_by_broadcast(System<H>& system, CpuState<H>& self, Mm<H>& mm
     // comes behind both.
     const auto targets = retires ? members : find_cpus_on_dynamic_asid(system, mm, members);
     if (!targets.empty()) {
-      static_cast<void>(send_published(system, self, targets));
+      static_cast<void>(send_request(system, self, targets));
     } else if (asid_transition) {
       // No CPU on a dynamic ASID is left, and no CPU can come back to an ASID of its own. Release
       // orders the reads above before the store, against the acquire of the next flush, which will

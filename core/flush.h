@@ -39,7 +39,7 @@ std::uint64_t send_or_broadcast(System<H>& system, CpuState<H>& self, Mm<H>& mm,
     return flush_by_broadcast(system, self, mm, request, global, retires);
   }
   const CpuMask<H::kMaxCpus> members = mm.cpus.read();
-  const std::uint64_t ticks = send_published(system, self, members);
+  const std::uint64_t ticks = send_request(system, self, members);
   if (!retires && members.count() > system.config().broadcast.threshold) {
     grant_global_asid(system, mm);
   }

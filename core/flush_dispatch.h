@@ -267,13 +267,11 @@ template <Hal H>
          request.generation % targets.trim_interval == 0;
 }
 
-/// Sends `request`, which this CPU has published, to `targets`; it is no longer published then.
-/// Returns the ticks until all of them had answered; 0 if none is another CPU.
+/// Sends the request that this CPU has published to `targets`. Returns the ticks until all have
+/// answered.
 template <Hal H>
-[[gnu::noinline, clang::preserve_most]] std::uint64_t send_published(System<H>& system,
-                                                                     CpuState<H>& self,
-                                                                     CpuMask<H::kMaxCpus> targets) {
-  const PostInUse<H> in_use(self);
+[[gnu::always_inline]] inline std::uint64_t send_request(System<H>& system, CpuState<H>& self,
+                                                         const CpuMask<H::kMaxCpus>& targets) {
   FlushRequest<H>& request = self.own.post->request;
   // R13: compare with "none"; CPU 0 is a target like any other.
   if (targets.first_except(request.initiator) == kNoCpu) {
@@ -289,6 +287,15 @@ template <Hal H>
     if (targets.test(request.initiator)) flush_locally(system, self, request);
     return flush_tlb_others(system, targets, request);
   }
+}
+
+/// The same where that is all that the post is used for: afterwards it is free.
+template <Hal H>
+[[gnu::noinline, clang::preserve_most]] std::uint64_t send_published(System<H>& system,
+                                                                     CpuState<H>& self,
+                                                                     CpuMask<H::kMaxCpus> targets) {
+  const PostInUse<H> in_use(self);
+  return send_request(system, self, targets);
 }
 
 /// As `send_published`, for a request that is not published. A flush of this CPU alone touches

@@ -20,10 +20,12 @@ namespace shootdown {
 /// Orders mean what the C++ memory model says. In addition a read-modify-write is a full barrier,
 /// as every locked instruction is on x86 (SDM vol. 3, 9.2.3.9); the core relies on that for R1, R2
 /// and where a CPU comes online. `full_fence` orders every earlier access before every later one,
-/// page walks included. `owner_load` is a relaxed load, atomic as any other, whose answer no other
-/// CPU changes at the time: by the only writer, or of a word whose writers are known to be done
-/// with it. Other CPUs' words are read so by checks for misuse as well, where any answer but the
-/// one is as good as another.
+/// page walks included. `owner_load` is
+/// for a word whose answer no other CPU changes at the time: by the only writer, or when its
+/// writers are known to be done with it. It may be a plain load, which a compiler reorders with
+/// others: where interrupts are on and the order of two counts, a fence stands between. Other CPUs'
+/// words are read so by checks for misuse as well, where any answer but the one is as good as
+/// another; on x86-64 a load of an aligned word is whole, also where C++ calls it a race.
 template <class H>
 concept HalAtomics =
     requires(typename H::template Atomic<std::uint64_t>& word,
@@ -42,7 +44,7 @@ concept HalAtomics =
     };
 
 /// The number of this CPU. `this_cpu()` is stable while preemption or interrupts are off, and below
-/// `kMaxCpus`, which bring-up and flushes check.
+/// `kMaxCpus`, which bring-up checks, and flushes where there is no pointer for each CPU.
 template <class H>
 concept HalPerCpu = requires {
   { H::kMaxCpus } -> std::convertible_to<CpuId>;

@@ -55,6 +55,8 @@ class ReclaimBatch {
   /// Adds `mm`, from which an entry has just been removed. Context: the page-table lock of that
   /// entry is held, and so the mark is set before another CPU can see the entry gone (M12).
   void add(System<H>& system, Mm<H>& mm) {
+    // It is in no mask, so the batch would flush nothing for it.
+    require<H>(!mm.is_kernel, Rule::r13, "the kernel's mm is added to a batch");
     // R1, M12: bump before the mask is read, as in a flush; a CPU that switches in later sees it.
     const Generation generation = mm.tlb_gen.fetch_add(1, std::memory_order_seq_cst) + 1;
     const std::uint64_t marks = mm.batch_marks.fetch_add(kOneAddition, std::memory_order_seq_cst);

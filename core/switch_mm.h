@@ -201,6 +201,8 @@ void enter_lazy_tlb(System<H>& system) {
   // kernel's mm. Asked the other way round, one that arrives in between leaves this CPU lazy on
   // the kernel's mm, by what was loaded before.
   if (self.shared.is_lazy.owner_load()) return;
+  // Interrupts may be on, and both are plain loads: a compiler may not exchange them.
+  std::atomic_signal_fence(std::memory_order_acquire);
   const Mm<H>* loaded = self.own.loaded_mm.owner_load();
   require<H>(loaded != nullptr, Rule::r2, "a CPU becomes lazy that is not up");
   if (loaded->is_kernel) return;
@@ -225,7 +227,8 @@ void leave_mm(System<H>& system) {
 /// the running task does so when `switch_mm` has returned.
 template <Hal H>
 [[nodiscard]] bool user_access_ok(System<H>& system, const Mm<H>& current) {
-  const CpuState<H>& self = system.self();
+  // By its number: an NMI may come before this CPU has been brought up.
+  const CpuState<H>& self = system.cpus[H::this_cpu()];
   return self.own.loaded_mm.owner_load() == &current && !self.shared.is_lazy.owner_load() &&
          !self.own.early_acked_flush_pending.owner_load();
 }

@@ -152,6 +152,15 @@ template <Hal H>
 
 namespace internal {
 
+/// Whether all that the table can do is what the processor does by itself.
+template <Hal H>
+[[nodiscard]] bool has_native_functions(const FlushOps<H>& ops) {
+  const FlushOps<H>& native = native_ops<H>();
+  return ops.flush_user == native.flush_user && ops.flush_kernel == native.flush_kernel &&
+         ops.flush_one_user == native.flush_one_user && ops.flush_multi == native.flush_multi &&
+         ops.flush_others == native.flush_others;
+}
+
 /// Makes `config` and `ops` those of the system, and its plan what follows from them.
 template <Hal H>
 void fix(System<H>& system, const Config& config, const FlushOps<H>& ops) {
@@ -159,7 +168,7 @@ void fix(System<H>& system, const Config& config, const FlushOps<H>& ops) {
   system.config_ = config;
   system.ops_ = &ops;
   system.ceiling_ = config.limits.ceiling_strides;
-  system.plan_ = plan_of(config, /*replaced=*/ops.flush_multi != native_ops<H>().flush_multi,
+  system.plan_ = plan_of(config, /*replaced=*/!has_native_functions(ops),
                          /*flushes_all=*/ops.flush_multi != nullptr);
   if constexpr (HalStaticKeys<H>) {
     for (std::uint8_t question = 0; question < kQuestions; ++question) {
@@ -170,7 +179,9 @@ void fix(System<H>& system, const Config& config, const FlushOps<H>& ops) {
 
 }  // namespace internal
 
-/// Prepares the shared part, once, on the first CPU, before any other call.
+/// Prepares the shared part, once, on the first CPU, before any other call. Context: boot; where
+/// the HAL has static keys, which are code that is rewritten here, interrupts off and no other CPU
+/// runs.
 template <Hal H>
 void initialize_system(System<H>& system, const Config& config, PhysAddr kernel_root) {
   require<H>(!system.is_initialized(), Rule::r13, "a system is initialised twice");

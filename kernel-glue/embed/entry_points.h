@@ -112,7 +112,7 @@ void sd_require(sd_system* system, const sd_token* token, const sd_mm* mm, std::
   demand(token != nullptr, "a null sd_token");
   demand(!numbers_of(system).is_spent(token->number), "a token is used that was spent");
   demand(token->number != 0, "a token is used that no flush has made");
-  demand((token->permits & what) == what, "a token does not permit what is done");
+  demand(what != 0 && (token->permits & what) == what, "a token does not permit what is done");
   const bool kernels = (token->permits & SD_KERNEL) != 0;
   demand(kernels == (mm == nullptr), kernels ? "a token of the kernel's half is used for a space"
                                              : "a token of a space is used for none");

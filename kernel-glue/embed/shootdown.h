@@ -231,7 +231,9 @@ static inline void sd_mm_init(sd_system* system, sd_mm* mm, uint64_t root, uint6
 
 /* ---- The seven hooks: what the kernel defines
  *
- * They must not call the library. They run on any CPU, with interrupts on or off. */
+ * They must not call the library. They run on any CPU, with interrupts on or off; sd_hook_this_cpu
+ * and sd_hook_fail in NMIs, too, whose handlers may call sd_enter_nmi, sd_leave_nmi,
+ * sd_user_access_ok and sd_counter, and nothing else here. */
 
 /* The number of this CPU, below SD_MAX_CPUS. Stable while preemption or interrupts are off. */
 unsigned sd_hook_this_cpu(void);

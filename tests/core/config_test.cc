@@ -129,6 +129,42 @@ TEST(Plan, IsInTheCodeWhereAHalHasKeys) {
   }
 }
 
+/// A HAL with a pointer for each CPU, as the one of x86-64 has.
+struct PointedHal : RecordingHal<2> {
+  static inline std::array<void*, 2> pointers{};
+  static void* cpu_pointer() { return pointers[this_cpu()]; }
+  static void set_cpu_pointer(void* pointer) { pointers[this_cpu()] = pointer; }
+};
+static_assert(HalCpuPointer<PointedHal>);
+
+TEST(CpuPointer, AnNmiBeforeBringUpIsToldThatUserMemoryIsOutOfReach) {
+  PointedHal::pointers = {};
+  const auto system = std::make_unique<System<PointedHal>>();
+  Mm<PointedHal> mm;
+  EXPECT_FALSE(user_access_ok(*system, mm));
+}
+
+TEST(CpuPointer, IsThatOfOneSystem) {
+  PointedHal::pointers = {};
+  CoreFixture<2, PointedHal> fixture;
+  fixture.run_mm_on({0, 1});
+  static_cast<void>(flush_tlb_page(fixture.system, fixture.mm, 0x5000));
+  const auto other = std::make_unique<System<PointedHal>>();
+  initialize_system(*other, {}, 0x1000);
+  EXPECT_EQ(refusal_of([&] {
+              PointedHal::disable_interrupts();
+              initialize_cpu(*other);
+            }),
+            "R10: a CPU is brought up in a second system, or under another number");
+}
+
+TEST(Plan, IsByHypercallIfAnyFunctionIsABackends) {
+  FlushOps<H> ops = kNativeOps<H>;
+  EXPECT_TRUE(internal::has_native_functions(ops));
+  ops.flush_one_user = [](System<H>&, VirtAddr) {};
+  EXPECT_FALSE(internal::has_native_functions(ops));
+}
+
 TEST(Plan, IsNotChangedWhileACpuIsUp) {
   CoreFixture<2> fixture;
   const Config other{.isolation = {.enabled = true}};

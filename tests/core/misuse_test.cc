@@ -276,5 +276,12 @@ TEST(Misuse, AFlushOfAnyKindInAnInterruptOrWithInterruptsOff) {
   }
 }
 
+TEST(Misuse, TheKernelsMmInABatch) {
+  CoreFixture<2> fixture;
+  ReclaimBatch<CoreFixture<2>::H> batch;
+  EXPECT_EQ(refusal_of([&] { batch.add(fixture.system, fixture.system.kernel_mm); }),
+            "R13: the kernel's mm is added to a batch");
+}
+
 }  // namespace
 }  // namespace shootdown::test
