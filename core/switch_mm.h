@@ -201,7 +201,8 @@ void enter_lazy_tlb(System<H>& system) {
   // kernel's mm. Asked the other way round, one that arrives in between leaves this CPU lazy on
   // the kernel's mm, by what was loaded before.
   if (self.shared.is_lazy.owner_load()) return;
-  // Interrupts may be on, and both are plain loads: a compiler may not exchange them.
+  // Acquire, for the compiler: orders this load before that of the mm, against an interrupt of this
+  // CPU. Both may be plain loads, which it could exchange.
   std::atomic_signal_fence(std::memory_order_acquire);
   const Mm<H>* loaded = self.own.loaded_mm.owner_load();
   require<H>(loaded != nullptr, Rule::r2, "a CPU becomes lazy that is not up");
