@@ -33,6 +33,9 @@ extern "C" {
 
 void __tsan_init() {}
 
+// A fence for the compiler: no access, and no instruction.
+void __tsan_atomic_signal_fence(int /*order*/) {}
+
 // Tables of virtual functions are no part of what is instrumented.
 void __tsan_vptr_update(void** /*table*/, void* /*value*/) {}
 void __tsan_vptr_read(void** /*table*/) {}

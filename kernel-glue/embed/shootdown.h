@@ -139,7 +139,8 @@ void sd_change_cr4(sd_system* system, uint64_t set, uint64_t clear);
 /* Before the first switch to it. `user_root` is 0 without page-table isolation. Physical addresses
  * of page tables, without the low bits of CR3; no two spaces have one root. `*mm` is zeroed, or was
  * retired: a copy of another one is refused. */
-static inline void sd_mm_init(sd_system* system, sd_mm* mm, uint64_t root, uint64_t user_root);
+__attribute__((unused)) static inline void sd_mm_init(sd_system* system, sd_mm* mm, uint64_t root,
+                                                      uint64_t user_root);
 /* The kernel's own space. */
 sd_mm* sd_kernel_mm(sd_system* system);
 /* Loads a space on this CPU. Context: interrupts off. */
@@ -225,7 +226,8 @@ uint64_t sd_counter(const sd_system* system, unsigned index);
 /* Behind sd_mm_init: `version` is that of the file which calls. */
 void sd_mm_init_of(uint32_t version, sd_system* system, sd_mm* mm, uint64_t root,
                    uint64_t user_root);
-static inline void sd_mm_init(sd_system* system, sd_mm* mm, uint64_t root, uint64_t user_root) {
+__attribute__((unused)) static inline void sd_mm_init(sd_system* system, sd_mm* mm, uint64_t root,
+                                                      uint64_t user_root) {
   sd_mm_init_of(SD_VERSION, system, mm, root, user_root);
 }
 

@@ -30,7 +30,7 @@ def header():
 
 def functions(hooks):
     names = set(re.findall(r"\b(sd_\w+)\(", header()))
-    names -= set(re.findall(r"^static inline \w+ (sd_\w+)\(", header(), re.MULTILINE))
+    names -= set(re.findall(r"^.*static inline \w+ (sd_\w+)\(", header(), re.MULTILINE))
     return {name for name in names if name.startswith("sd_hook_") == hooks}
 
 
