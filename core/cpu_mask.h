@@ -45,12 +45,15 @@ class CpuMask {
 
   /// Whether `cpu`, whose bit in its word is `bit`, is the only member.
   [[nodiscard]] constexpr bool is_only(CpuId cpu, std::uint64_t bit) const {
-    if constexpr (kWords == 1) return words_[0] == bit;
-    CpuMask only;
-    only.words_[cpu / 64] = bit;
-    std::uint64_t differences = 0;
-    for (std::size_t i = 0; i < kWords; ++i) differences |= words_[i] ^ only.words_[i];
-    return differences == 0;
+    if constexpr (kWords == 1) {
+      return words_[0] == bit;
+    } else {
+      CpuMask only;
+      only.words_[cpu / 64] = bit;
+      std::uint64_t differences = 0;
+      for (std::size_t i = 0; i < kWords; ++i) differences |= words_[i] ^ only.words_[i];
+      return differences == 0;
+    }
   }
 
   /// The lowest member other than `cpu`, or kNoCpu. The answer 0 means CPU 0, not "none" (R13).

@@ -155,8 +155,11 @@ template <Hal H>
   if (internal::holds<Question::is_common>(system)) [[likely]] {
     return internal::flush_by_interrupts(system, self, targets, request);
   }
-  if constexpr (!HalParavirt<H>) return native_flush_multi(system, targets, request);
-  return system.ops()->flush_multi(system, targets, request);
+  if constexpr (HalParavirt<H>) {
+    return system.ops()->flush_multi(system, targets, request);
+  } else {
+    return native_flush_multi(system, targets, request);
+  }
 }
 
 /// Flushes the CPUs of `targets` other than this one, and returns when they are done: the form that
@@ -164,8 +167,11 @@ template <Hal H>
 template <Hal H>
 std::uint64_t flush_tlb_others(System<H>& system, const CpuMask<H::kMaxCpus>& targets,
                                FlushRequest<H>& request) {
-  if constexpr (!HalParavirt<H>) return native_flush_others(system, targets, request);
-  return system.ops()->flush_others(system, targets, request);
+  if constexpr (HalParavirt<H>) {
+    return system.ops()->flush_others(system, targets, request);
+  } else {
+    return native_flush_others(system, targets, request);
+  }
 }
 
 /// The table of the bare machine, every system's default.

@@ -63,9 +63,9 @@ struct FlushPlan {
     case Question::has_pcids:
       return plan.has_pcids;
     case Question::one_half:
-      return plan.user_half == UserHalf::none;
+      break;
   }
-  return false;
+  return plan.user_half == UserHalf::none;
 }
 
 namespace internal {

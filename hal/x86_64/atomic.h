@@ -26,7 +26,7 @@ class Atomic {
   /// torn: a plain access, which the compiler joins with the instruction that uses it. An atomic
   /// load, even a relaxed one, it gives an instruction of its own.
   [[gnu::always_inline]] T owner_load() const {
-    static_assert(sizeof(value_) == sizeof(T));
+    static_assert(sizeof(value_) == sizeof(T));  // NOLINT(bugprone-sizeof-expression): a pointer
     return *reinterpret_cast<const T*>(&value_);
   }
   [[gnu::always_inline]] void store(T value, std::memory_order order) {
