@@ -162,13 +162,18 @@ std::uint64_t SharedMemory::store_word(std::uint64_t* word, std::uint64_t value,
                                        std::memory_order order, Site where) {
   const ModelScope scope;
   machine_.scheduler().visible();
-  HostCpu& self = machine_.running();
+  return put_word(word, value, order, where);
+}
+
+std::uint64_t SharedMemory::put_word(std::uint64_t* word, std::uint64_t value,
+                                     std::memory_order order, Site where) {
+  const HostCpu& self = machine_.running();
   const std::uint64_t before = seen_by(self, word);
   if (buffers_stores()) {
     machine_.record_access(stored(self.id, self.stores_buffered), true);
     const std::uint32_t frame = machine_.frames().frame_of(word);
     const bool in_table = frame != FramePool::kNoFrame;
-    buffer_store(self,
+    buffer_store(machine_.running(),
                  {.word = word,
                   .bits = value,
                   .commit = &SharedMemory::commit_word,

@@ -115,6 +115,9 @@ class SharedMemory {
   /// A plain store. What the CPU read there until then.
   std::uint64_t store_word(std::uint64_t* word, std::uint64_t value, std::memory_order order,
                            Site where = Site::current());
+  /// The same behind its choice point, for a caller that has passed that.
+  std::uint64_t put_word(std::uint64_t* word, std::uint64_t value, std::memory_order order,
+                         Site where = Site::current());
   std::uint64_t exchange_word(std::uint64_t* word, std::uint64_t value,
                               Site where = Site::current());
   std::uint64_t clear_bits(std::uint64_t* word, std::uint64_t bits, Site where = Site::current());

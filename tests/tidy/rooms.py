@@ -17,7 +17,8 @@ ROOMS = {
     "kernel-glue/mm": ["core"],
     "kernel-glue/embed": ["core", "hal/x86_64", "kernel-glue/mm"],
     # Code that is not ours, on the modelled machine: its memory, and the kernel and the searches around it.
-    "kernel-glue/embed/model": ["core", "hal/host", "kernel-glue/embed", "kernel-glue/mm"],
+    "ports/runtime": ["hal/host"],
+    "kernel-glue/embed/model": ["core", "hal/host", "kernel-glue/embed", "kernel-glue/mm", "ports/runtime"],
     "kernel-glue/embed/port": [
         "core",
         "fuzz",
@@ -25,6 +26,7 @@ ROOMS = {
         "kernel-glue/embed",
         "kernel-glue/embed/model",
         "kernel-glue/mm",
+        "ports/runtime",
     ],
     "kernel-glue/kernel": ["core", "hal/x86_64", "kernel-glue/mm"],
     "examples": ["core", "hal/x86_64", "kernel-glue/embed", "kernel-glue/kernel"],
@@ -48,6 +50,7 @@ ROOMS = {
         "kernel-glue/kernel",
         "kernel-glue/mm",
         "litmus",
+        "ports/runtime",
     ],
 }
 

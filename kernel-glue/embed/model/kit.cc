@@ -2,8 +2,8 @@
 #include <string>
 
 #include "hal/host/hal.h"
-#include "kernel-glue/embed/model/memory.h"
 #include "kernel-glue/embed/on_model.h"
+#include "ports/runtime/memory.h"
 
 using shootdown::host::FramePool;
 using shootdown::host::HostHal;

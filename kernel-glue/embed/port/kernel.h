@@ -18,9 +18,9 @@
 #include "fuzz/scenario/scenario.h"
 #include "hal/host/hal.h"
 #include "hal/host/machine.h"
-#include "kernel-glue/embed/model/code.h"
-#include "kernel-glue/embed/model/memory.h"
 #include "kernel-glue/embed/on_model.h"
+#include "ports/runtime/code.h"
+#include "ports/runtime/memory.h"
 
 namespace shootdown::port {
 

@@ -13,9 +13,9 @@
 #include "fuzz/run/timeline.h"
 #include "fuzz/scenario/files.h"
 #include "hal/host/command_line.h"
-#include "kernel-glue/embed/model/code.h"
 #include "kernel-glue/embed/model/entry.h"
 #include "kernel-glue/embed/port/trial.h"
+#include "ports/runtime/code.h"
 
 namespace {
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernel-glue/embed/model/memory.h"
+#include "ports/runtime/memory.h"
 
 namespace {
 

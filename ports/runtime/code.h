@@ -21,6 +21,8 @@ class Code {
 
   /// Loads it. Otherwise says why not: mostly it calls a function that there is none of.
   bool open(const std::string& path, std::string& error);
+  /// Instead: code of this program, whose variables are these bytes.
+  void adopt(void* variables, std::size_t bytes);
   /// What `nm` prints of it: an address, perhaps a size, a kind and a name on each line.
   bool read_names(const std::string& path, std::string& error);
 
@@ -40,6 +42,10 @@ class Code {
     }
     return false;
   }
+  /// The number of the eight bytes that this one of its bytes is among.
+  [[nodiscard]] std::size_t granule_of(const void* address) const {
+    return (reinterpret_cast<std::uintptr_t>(address) - (base_ & ~std::uintptr_t{7})) / 8;
+  }
   /// A variable, such as "frames_lock" or "spaces+264".
   [[nodiscard]] std::string name_of(const void* address) const;
   /// Where in the object an instruction is, as debuggers count.
@@ -55,6 +61,7 @@ class Code {
   };
   [[nodiscard]] void* symbol(const char* name) const;
   void find_segments();
+  void add_segment(std::uintptr_t start, std::size_t bytes);
 
   void* handle_{nullptr};
   std::uintptr_t base_{0};

@@ -1,28 +1,31 @@
-// The memory of a kernel's code on the modelled machine, as the code's instrumented accesses reach
-// it: frames, whose words may be page-table entries, and the code's own variables.
+// The memory of foreign code on the modelled machine, as the code's instrumented accesses reach it:
+// frames, whose words may be page-table entries, and the code's own variables.
 //
 // An access that another CPU could notice is a visible operation: the choice point, then the
 // access.
-//   atomic   as the instruction that it becomes on x86-64: locked ones wait for the store buffer
-//   and
-//            are done at once, other stores go through it.
-//   plain    loads find what the CPU's own buffer holds because that drains first; stores are done
-//   at
-//            once, behind what is in the buffer. So of plain accesses no store is seen late.
-//   blocks   of memset and memcpy are one operation.
+//   stores   of 1 to 8 bytes go through the store buffer, where there is one. The compiler's call
+//            comes before a plain store, so the store is found afterwards: when the code enters
+//            the runtime again, what it has stored is taken back and put into the buffer.
+//   loads    find the CPU's own newest store, if that holds all of their bytes. While the code
+//            reads, the value is laid over memory. A load that a store holds in part waits until
+//            that has left the buffer, as processors do.
+//   locked   instructions wait for the buffer and are done at once.
+//   blocks   of memset and memcpy are one operation, behind all that is in the buffer.
 // What is on a stack is its CPU's own. A table that no entry leads to is its owner's, so plain
-// accesses to it are no choice points.
+// accesses to it are no choice points; nor are those to what one CPU alone uses (sharing.h).
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "hal/host/machine.h"
 #include "hal/host/race_detector.h"
-#include "kernel-glue/embed/model/code.h"
+#include "ports/runtime/code.h"
+#include "ports/runtime/sharing.h"
 
 namespace shootdown::model {
 
@@ -54,7 +57,7 @@ class Memory {
   void start();
 
   /// The code is left, or goes on: a plain store that it has made since its last access is heard
-  /// of.
+  /// of, and what was laid over memory for a load is taken off.
   void settle();
   void plain(const void* address, std::size_t bytes, bool write, const void* pc);
   /// Before and after a block of memory is written.
@@ -68,14 +71,19 @@ class Memory {
   /// A locked instruction, which makes `change(old)` of what is there. Returns the old value.
   template <class T, class Change>
   T modify(T* word, Change&& change, const void* pc);
+  /// An instruction without a lock that reads and writes: interrupts come before or behind it, and
+  /// what other CPUs do may come between its load and its store. Returns the old value.
+  template <class T, class Change>
+  T modify_unlocked(T* word, Change&& change, const void* pc);
   void fence(std::memory_order order);
 
   [[nodiscard]] Frames& frames() { return frames_; }
   [[nodiscard]] host::Machine& machine() { return machine_; }
+  [[nodiscard]] Sharing& sharing() { return sharing_; }
   /// Whether the code's accesses are the machine's. Otherwise they are what they are for any
   /// program.
   [[nodiscard]] bool is_shared(const void* address) const {
-    return frame_of(address) != host::FramePool::kNoFrame || code_.holds(address);
+    return code_.holds(address) || frame_of(address) != host::FramePool::kNoFrame;
   }
 
   /// The code is called from here on by a program that runs.
@@ -87,22 +95,33 @@ class Memory {
   /// The last line of the timeline was made by this instruction.
   void mark(const void* pc);
 
+  /// Instructions that have made accesses, if the caller wants them kept.
+  void keep_sites(std::vector<bool>* sites) { sites_ = sites; }
+
  private:
-  static constexpr std::size_t kWords = 3;  // that 16 bytes lie in
+  static constexpr std::size_t kBytes = 16;  // of the longest access
+  static constexpr std::size_t kWords = 3;   // that it lies in
 
   /// A plain store that the code is about to make.
   struct Plain {
-    const void* address{nullptr};
+    const void* address{nullptr};  // null: there is none
     std::size_t bytes{0};
-    std::uint64_t* first{nullptr};  // word; null: there is none
-    std::size_t words{0};
-    std::array<std::uint64_t, kWords> before{};
+    const void* pc{nullptr};
+    bool shown{true};  // to other CPUs
+    std::array<std::byte, kBytes> before{};
+  };
+  /// A store of the CPU that lies over memory while the code reads it.
+  struct Laid {
+    void* address{nullptr};  // null: there is none
+    std::size_t bytes{0};
+    std::array<std::byte, kBytes> memory{};
   };
 
   static std::uint64_t* word_at(const void* address) {
     return reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::uintptr_t>(address) &
                                             ~std::uintptr_t{7});
   }
+  static void* writable(const void* address) { return const_cast<void*>(address); }
   [[nodiscard]] std::uint32_t frame_of(const void* address) const {
     return machine_.frames().frame_of(word_at(address));
   }
@@ -111,23 +130,48 @@ class Memory {
   /// In a frame that is a table.
   [[nodiscard]] bool is_entry(const void* address) const;
   void check(const void* address, const char* verb);
-  /// The running CPU's stores to these bytes, other than to `exact`, become visible, and what is
-  /// older.
-  void drain_overlapping(const void* address, std::size_t bytes, bool exact);
-  void tell_changes(const Plain& store);
+  /// Whether others may notice an access there. Not: it is done at once, without a choice point.
+  [[nodiscard]] bool is_noticed(const void* address, std::size_t bytes);
+  [[nodiscard]] bool block_is_noticed(const void* address, std::size_t bytes, const char* verb);
+  void note_site(const void* pc) {
+    if (sites_ != nullptr) [[unlikely]]
+      keep_site(pc);
+  }
+  void keep_site(const void* pc);
+
+  /// The running CPU's newest store that has any of these bytes, if it has all of them. If it has
+  /// some, it leaves the buffer, and what is older.
+  const host::BufferedStore* forwarding(const void* address, std::size_t bytes);
+  /// What the store holds of these bytes, which it has.
+  static std::uint64_t part_of(const host::BufferedStore& store, const void* address,
+                               std::size_t bytes);
+  void lay(const host::BufferedStore& store, const void* address, std::size_t bytes);
+  /// The running CPU's stores to these bytes leave the buffer, and what is older.
+  void drain_overlapping(const void* address, std::size_t bytes);
+  /// A store of the running CPU, behind its choice point, to memory that has not changed yet.
+  void put(void* address, std::size_t bytes, std::uint64_t value, const void* pc);
+  void put_at_once(void* address, std::size_t bytes, std::uint64_t value, const void* pc);
+  void settle_store(const Plain& store);
+  static void commit(const host::BufferedStore& store);
+
+  void record_read(const host::BufferedStore* own, const void* address, std::size_t bytes);
+  void record_write(const void* address, std::size_t bytes);
+  void look_at(const void* address, std::size_t bytes);
+
   void line(const char* verb, const void* address, std::uint64_t value, const void* pc);
   /// A visible operation that was none of the HAL's begins.
   void begin(const void* address, const char* verb);
   void told_word(const void* address, std::uint64_t before);
-  template <class T>
-  static void commit(const host::BufferedStore& store);
 
   host::Machine& machine_;
   Frames& frames_;
   const Code& code_;
+  Sharing sharing_;
   Plain plain_;
+  Laid laid_;
   std::vector<std::uint64_t> block_;  // what was there before it is written
   std::vector<const void*> places_;
+  std::vector<bool>* sites_{nullptr};
 };
 
 /// Of the code that runs. One at a time in a process.
@@ -138,10 +182,12 @@ T Memory::load(const T* word, const void* pc) {
   settle();
   if (!is_shared(word)) return __atomic_load_n(word, __ATOMIC_SEQ_CST);
   const host::ModelScope scope;
+  note_site(pc);
+  if (!is_noticed(word, sizeof(T))) return *word;
   begin(word, "reads");
-  drain_overlapping(word, sizeof(T), /*exact=*/true);
-  const host::BufferedStore* own = machine_.running().stores.find(word);
-  const T value = own != nullptr ? static_cast<T>(own->bits) : *word;
+  const host::BufferedStore* own = forwarding(word, sizeof(T));
+  const T value = own != nullptr ? static_cast<T>(part_of(*own, word, sizeof(T))) : *word;
+  record_read(own, word, sizeof(T));
   machine_.note(host::OpClass::load, value);
   line("load", word, value, pc);
   return value;
@@ -151,46 +197,18 @@ template <class T>
 void Memory::store(T* word, T value, std::memory_order order, const void* pc) {
   settle();
   if (!is_shared(word)) return __atomic_store_n(word, value, __ATOMIC_SEQ_CST);
-  if (order == std::memory_order_seq_cst || !machine_.memory().buffers_stores()) {
-    // Without store buffers each store is done at once, as a locked one is.
+  if (order == std::memory_order_seq_cst) {
     modify(word, [&](T) { return value; }, pc);
     return;
   }
   const host::ModelScope scope;
-  if constexpr (sizeof(T) == sizeof(std::uint64_t)) {
-    if (is_entry(word)) {
-      check(word, "writes");
-      auto* entry = reinterpret_cast<std::uint64_t*>(word);
-      drain_overlapping(word, sizeof(T), /*exact=*/true);
-      const std::uint64_t before = machine_.memory().store_word(entry, value, order);
-      if (machine_.recorder().has_timeline()) mark(pc);
-      frames_.on_word(entry, before, value, /*buffered=*/true);
-      machine_.stop_if_failed();
-      return;
-    }
+  note_site(pc);
+  if (!is_noticed(word, sizeof(T))) {
+    *word = value;
+    return;
   }
   begin(word, "writes");
-  drain_overlapping(word, sizeof(T), /*exact=*/true);
-  host::HostCpu& self = machine_.running();
-  machine_.memory().buffer_store(self,
-                                 {.word = word,
-                                  .bits = static_cast<std::uint64_t>(value),
-                                  .commit = &Memory::commit<T>,
-                                  .note = sizeof(T),
-                                  .cpu = static_cast<std::uint8_t>(self.id)},
-                                 order);
-  machine_.note(host::OpClass::store, value);
-  line("store, buffered,", word, value, pc);
-}
-
-template <class T>
-void Memory::commit(const host::BufferedStore& store) {
-  host::Machine& machine = *host::current_machine;
-  *static_cast<T*>(store.word) = static_cast<T>(store.bits);
-  machine.note(host::OpClass::drain, store.bits);
-  if (machine.recorder().has_timeline()) {
-    machine.recorder().drained(store.cpu, store.word, store.bits);
-  }
+  put(word, sizeof(T), static_cast<std::uint64_t>(value), pc);
 }
 
 template <class T, class Change>
@@ -202,17 +220,39 @@ T Memory::modify(T* word, Change&& change, const void* pc) {
     return old;
   }
   const host::ModelScope scope;
+  note_site(pc);
   machine_.scheduler().visible(host::Pending::drained);
   machine_.memory().serialise(machine_.running());
   check(word, "writes");
+  // Also where the word is the CPU's own: the instruction waits for its stores to others.
+  static_cast<void>(is_noticed(word, sizeof(T)));
   const std::uint64_t before = *word_at(word);
   const T old = *word;
   *word = change(old);
+  if (*word != old) {
+    record_write(word, sizeof(T));
+  } else {
+    record_read(nullptr, word, sizeof(T));
+  }
   machine_.note(host::OpClass::modify, *word);
   line("write", word, *word, pc);
   told_word(word, before);
   // A CPU that waits need not look again where nothing is new, as at a lock that is tried in vain.
   if (*word != old) machine_.changed();
+  return old;
+}
+
+template <class T, class Change>
+T Memory::modify_unlocked(T* word, Change&& change, const void* pc) {
+  const T old = load(word, pc);
+  const T value = static_cast<T>(change(old));
+  if (!is_shared(word) || !is_noticed(word, sizeof(T))) {
+    *word = value;
+    return old;
+  }
+  const host::ModelScope scope;
+  machine_.scheduler().visible_uninterrupted();
+  put(word, sizeof(T), static_cast<std::uint64_t>(value), pc);
   return old;
 }
 

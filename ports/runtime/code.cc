@@ -1,4 +1,4 @@
-#include "kernel-glue/embed/model/code.h"
+#include "ports/runtime/code.h"
 
 #include <dlfcn.h>
 #include <link.h>
@@ -37,14 +37,21 @@ void Code::find_segments() {
     for (unsigned i = 0; i < info->dlpi_phnum; ++i) {
       const ElfW(Phdr)& header = info->dlpi_phdr[i];
       if (header.p_type != PT_LOAD || (header.p_flags & PF_W) == 0) continue;
-      const std::uintptr_t start = info->dlpi_addr + header.p_vaddr;
-      const auto* bytes = reinterpret_cast<const std::byte*>(start);
-      self.segments_.push_back(
-          {.start = start, .bytes = header.p_memsz, .first = {bytes, bytes + header.p_memsz}});
+      self.add_segment(info->dlpi_addr + header.p_vaddr, header.p_memsz);
     }
     return 1;
   };
   dl_iterate_phdr(visit, this);
+}
+
+void Code::add_segment(std::uintptr_t start, std::size_t bytes) {
+  const auto* first = reinterpret_cast<const std::byte*>(start);
+  segments_.push_back({.start = start, .bytes = bytes, .first = {first, first + bytes}});
+}
+
+void Code::adopt(void* variables, std::size_t bytes) {
+  base_ = reinterpret_cast<std::uintptr_t>(variables);
+  add_segment(base_, bytes);
 }
 
 void* Code::symbol(const char* name) const { return dlsym(handle_, name); }
