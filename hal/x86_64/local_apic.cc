@@ -50,6 +50,11 @@ void write_register(ApicRegister index, std::uint32_t value) {
   write_msr(kMsrX2apicBase + static_cast<std::uint32_t>(index), value);
 }
 
+std::uint32_t read_register(ApicRegister index) {
+  if (!key_enabled<x2apic_key>()) return xapic_register(index);
+  return static_cast<std::uint32_t>(read_msr(kMsrX2apicBase + static_cast<std::uint32_t>(index)));
+}
+
 /// The xAPIC has one command register: wait until the last message has left, then write the
 /// destination, then the command, which sends. An interrupt between the two writes whose handler
 /// sends would change the destination.
@@ -144,17 +149,18 @@ void enable_local_apic(CpuId cpu) {
 }
 
 std::uint32_t local_apic_id() {
-  if (!key_enabled<x2apic_key>()) return xapic_register(ApicRegister::id) >> 24;
-  return static_cast<std::uint32_t>(
-      read_msr(kMsrX2apicBase + static_cast<std::uint32_t>(ApicRegister::id)));
+  const std::uint32_t value = read_register(ApicRegister::id);
+  return key_enabled<x2apic_key>() ? value : value >> 24;
 }
 
 void start_apic_timer(std::uint8_t vector, std::uint32_t count) {
-  constexpr std::uint32_t kDivideBy1 = 0x0b;
-  write_register(ApicRegister::timer_divider, kDivideBy1);
+  constexpr std::uint32_t kDivideBy128 = 0x0a;
+  write_register(ApicRegister::timer_divider, kDivideBy128);
   write_register(ApicRegister::timer, vector);  // one-shot, not masked
   write_register(ApicRegister::timer_initial_count, count);
 }
+
+std::uint32_t apic_timer_left() { return read_register(ApicRegister::timer_current_count); }
 
 void send_nmi(CpuId cpu) {
   const std::uint32_t destination = internal::ipi_targets.destination[cpu];

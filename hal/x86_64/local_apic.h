@@ -34,6 +34,7 @@ enum class ApicRegister : std::uint8_t {
   command_high = 0x31,  // xAPIC only
   timer = 0x32,
   timer_initial_count = 0x38,
+  timer_current_count = 0x39,
   timer_divider = 0x3e,
 };
 
@@ -55,8 +56,10 @@ void send_init(std::uint32_t apic_id);
 void send_startup(std::uint32_t apic_id, std::uint8_t page);
 
 /// Interrupts this CPU once with `vector`, `count` timer ticks from now. 0 cancels. The unit is the
-/// hardware's: good for a watchdog, not for telling the time.
+/// hardware's: 128 ticks of the timer's clock, whose rate the kernel has to measure.
 void start_apic_timer(std::uint8_t vector, std::uint32_t count);
+/// What is left of the count.
+[[nodiscard]] std::uint32_t apic_timer_left();
 
 namespace internal {
 

@@ -1,4 +1,4 @@
-"""The command line of //kernel-glue:bochs."""
+"""The command line of //kernel-glue:boot, which is also called //kernel-glue:bochs."""
 
 import argparse
 import os
@@ -9,11 +9,16 @@ import tempfile
 
 from bochs_runner import bench_table
 from bochs_runner import emulator
+from bochs_runner import in_bochs
+from bochs_runner import in_qemu
 from bochs_runner import verdict
 
 PASS, FAIL, NO_RUN, INTERRUPTED = 0, 1, 2, 130
 
+_NAME = "boot"
 _TAIL_LINES = 20
+
+_MOST_CPUS = 16
 
 _EPILOG = """\
 exit status: 0 all tests passed, 1 a test or the boot failed or the time was over, 2 wrong usage, or
@@ -21,20 +26,23 @@ something is missing that a run needs, 130 interrupted.
 """
 
 
-def default_image():
-    """The image beside this tool: in Bazel's runfiles, or in the source tree's bazel-bin."""
+def _built(name):
+    """A file beside this tool: in Bazel's runfiles, or in the source tree's bazel-bin."""
     glue = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    built = os.path.join(os.path.dirname(glue), "bazel-bin", "kernel-glue", "kernel", "kernel.iso")
-    beside = os.path.join(glue, "kernel", "kernel.iso")
+    built = os.path.join(os.path.dirname(glue), "bazel-bin", "kernel-glue", "kernel", name)
+    beside = os.path.join(glue, "kernel", name)
     return built if os.path.exists(built) and not os.path.exists(beside) else beside
+
+
+def default_image(emulator_name="bochs"):
+    """Bochs needs a boot loader; QEMU is one."""
+    return _built("kernel" if emulator_name == "qemu" else "kernel.iso")
 
 
 def _cpu_count(text):
     cpus = int(text) if text.isdecimal() else 0
-    if not 1 <= cpus <= emulator.MAX_CPUS:
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not a number from 1 to {emulator.MAX_CPUS}, the most CPUs that the packaged "
-            "Bochs emulates")
+    if not 1 <= cpus <= _MOST_CPUS:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1 to {_MOST_CPUS}")
     return cpus
 
 
@@ -61,15 +69,18 @@ def _user_path(text):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
-        self.exit(NO_RUN, f"bochs: {message}; --help tells more\n")
+        self.exit(NO_RUN, f"{_NAME}: {message}; --help tells more\n")
 
 
 def parse_arguments(arguments):
     parser = _Parser(
-        prog="bochs", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Boots the test kernel in the packaged Bochs and judges its self-tests.")
-    parser.add_argument("--cpus", type=_cpu_count, default=4, metavar="N",
-                        help="CPUs to emulate, 1 to 15 (default: 4)")
+        prog=_NAME, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Boots the test kernel in a packaged emulator and judges its self-tests.")
+    parser.add_argument("--emulator", choices=emulator.EMULATORS, default="bochs",
+                        help="bochs, the default, repeats itself exactly; in qemu the CPUs really run at the same time")
+    parser.add_argument("--cpus", type=_cpu_count, metavar="N",
+                        help="CPUs to emulate, 1 to 15 in Bochs and 16 in QEMU (default: 4, in QEMU no more than "
+                        "this machine has)")
     parser.add_argument("--bench", action="store_true",
                         help="measure range flushes instead of running the self-tests")
     parser.add_argument("--serial-flush", action="store_true",
@@ -79,17 +90,28 @@ def parse_arguments(arguments):
                         "key: the self-tests must fail")
     _add_core_options(parser.add_argument_group(
         "the flush core's configuration", "the first choice is the default"))
-    parser.add_argument("--model", default=emulator.DEFAULT_MODEL,
-                        help="Bochs' name of the CPU model (default: %(default)s)")
-    parser.add_argument("--timeout", type=_seconds, default=120, metavar="S",
-                        help="seconds after which the run has failed (default: 120)")
+    parser.add_argument("--model", help="the emulator's name of the CPU model (default: "
+                        f"{in_bochs.DEFAULT_MODEL}, {in_qemu.DEFAULT_MODEL} in QEMU)")
+    parser.add_argument("--timeout", type=_seconds, metavar="S",
+                        help="seconds after which the run has failed (default: 120, 600 in QEMU)")
     parser.add_argument("--keep", type=_user_path, metavar="DIR",
                         help="leave image, configuration and logs in DIR")
-    parser.add_argument("--image", type=_user_path, default=default_image(), help=argparse.SUPPRESS)
+    parser.add_argument("--image", type=_user_path, help=argparse.SUPPRESS)
     parser.add_argument("--bochs", default=emulator.DEFAULT_BOCHS, help=argparse.SUPPRESS)
+    parser.add_argument("--qemu", default=emulator.DEFAULT_QEMU, help=argparse.SUPPRESS)
     parsed = parser.parse_args(arguments)
     for problem in _contradictions(parsed):
-        parser.exit(NO_RUN, f"bochs: {problem}\n")
+        parser.exit(NO_RUN, f"{_NAME}: {problem}\n")
+    return _with_defaults(parsed)
+
+
+def _with_defaults(parsed):
+    """What depends on the emulator."""
+    module = emulator.module_of(parsed.emulator)
+    parsed.cpus = parsed.cpus or module.default_cpus()
+    # On a busy host CPUs that wait for each other wait for the host's scheduler, too.
+    parsed.timeout = parsed.timeout or (600 if parsed.emulator == "qemu" else 120)
+    parsed.image = parsed.image or default_image(parsed.emulator)
     return parsed
 
 
@@ -100,7 +122,14 @@ def _contradictions(parsed):
     if parsed.bench and parsed.broken:
         yield (f"--break {parsed.broken} makes self-tests fail, and --bench runs none: leave one of them "
                "out.")
-    known = [] if parsed.model == emulator.DEFAULT_MODEL else emulator.models(parsed.bochs)
+    module = emulator.module_of(parsed.emulator)
+    if parsed.cpus is not None and parsed.cpus > module.MAX_CPUS:
+        yield f"--cpus {parsed.cpus}: a number from 1 to {module.MAX_CPUS} is needed, {module.WHY_MAX_CPUS}."
+    if parsed.emulator == "qemu":
+        if parsed.bench:
+            yield "--bench counts instructions, which QEMU does not: leave --emulator qemu out."
+        return
+    known = [] if parsed.model in (None, in_bochs.DEFAULT_MODEL) else in_bochs.models(parsed.bochs)
     if known and parsed.model not in known:
         yield f"--model {parsed.model}: Bochs has no such CPU. It has {', '.join(known)}."
 
@@ -169,6 +198,7 @@ def _judge(arguments, outcome, folder):
     console = verdict.parse(outcome.console)
     problems = verdict.problems(console, expected_configuration(arguments), outcome.exit_status,
                                 arguments.timeout)
+    problems += [outcome.remark] if outcome.remark else []
     if arguments.bench:
         problems += [f"not measured: {title}" for title in bench_table.missing(outcome.console)]
         if bench_table.parse(outcome.console):
@@ -178,9 +208,9 @@ def _judge(arguments, outcome, folder):
         print(f"PASS: {passed} passed, {skipped} skipped, {arguments.cpus} CPUs, {outcome.seconds:.1f} s")
         return PASS
     _print_tail("the console", os.path.join(folder, "serial.log"))
-    _print_tail("Bochs' log", os.path.join(folder, "bochs.log"))
-    if not os.path.exists(os.path.join(folder, "bochs.log")):
-        _print_tail("Bochs' output", os.path.join(folder, "output.log"))
+    module = emulator.module_of(arguments.emulator)
+    log = module.LOG if os.path.exists(os.path.join(folder, module.LOG)) else "output.log"
+    _print_tail(f"{module.NAME}'{'' if module.NAME.endswith('s') else 's'} log", os.path.join(folder, log))
     print(f"FAIL after {outcome.seconds:.1f} s:")
     for problem in problems:
         print(f"  {problem}")
@@ -194,13 +224,14 @@ def _show(piece):
 
 def _boot(arguments, folder):
     machine = emulator.Machine(cpus=arguments.cpus, image=arguments.image, model=arguments.model,
-                               options=kernel_options(arguments), bochs=arguments.bochs)
+                               options=kernel_options(arguments), emulator=arguments.emulator,
+                               bochs=arguments.bochs, qemu=arguments.qemu)
     try:
         emulator.check_tools(machine)
         emulator.prepare(machine, folder)
         outcome = emulator.run(machine, folder, arguments.timeout, _show)
     except (emulator.SetupError, OSError) as error:
-        print(f"bochs: {_reason(error, folder)}", file=sys.stderr)
+        print(f"{_NAME}: {_reason(error, folder)}", file=sys.stderr)
         return NO_RUN
     status = _judge(arguments, outcome, folder)
     sys.stdout.flush()
@@ -216,15 +247,15 @@ def main(arguments):
     parsed = parse_arguments(arguments)
     # A signal that ends this tool politely ends the emulator with it.
     signal.signal(signal.SIGTERM, _raise_interrupt)
-    folder = parsed.keep or tempfile.mkdtemp(prefix="shootdown-bochs.")
+    folder = parsed.keep or tempfile.mkdtemp(prefix="shootdown-boot.")
     try:
         os.makedirs(folder, exist_ok=True)
         return _boot(parsed, folder)
     except OSError as error:
-        print(f"bochs: {_reason(error, folder)}", file=sys.stderr)
+        print(f"{_NAME}: {_reason(error, folder)}", file=sys.stderr)
         return NO_RUN
     except KeyboardInterrupt:
-        print("bochs: interrupted; the emulator has been ended", file=sys.stderr)
+        print(f"{_NAME}: interrupted; the emulator has been ended", file=sys.stderr)
         return INTERRUPTED
     finally:
         if not parsed.keep:

@@ -9,6 +9,7 @@
 #include "hal/x86_64/paravirt/hypercalls.h"
 #include "hal/x86_64/per_cpu.h"
 #include "kernel-glue/kernel/acpi.h"
+#include "kernel-glue/kernel/clock.h"
 #include "kernel-glue/kernel/descriptors.h"
 #include "kernel-glue/kernel/entry_area.h"
 #include "kernel-glue/kernel/interrupts.h"
@@ -34,25 +35,6 @@ constinit CpuId started = 1;
 /// Where real-mode code and tables can name it; trampoline.S.
 extern "C" const std::byte trampoline_begin[];
 extern "C" const std::byte trampoline_end[];
-
-/// The legacy timer's channel 2, the one clock whose rate is known without calibration.
-void delay_microseconds(std::uint32_t microseconds) {
-  constexpr std::uint32_t kTimerHz = 1'193'182;
-  constexpr std::uint16_t kChannel2 = 0x42;
-  constexpr std::uint16_t kMode = 0x43;
-  constexpr std::uint16_t kGate = 0x61;
-  constexpr std::uint8_t kGateOn = 0x01;
-  constexpr std::uint8_t kSpeakerOn = 0x02;
-  constexpr std::uint8_t kOutput = 0x20;
-  const std::uint32_t count = microseconds * (kTimerHz / 1000) / 1000 + 1;
-  const auto gate = static_cast<std::uint8_t>(x86::in8(kGate) & ~(kGateOn | kSpeakerOn));
-  x86::out8(kGate, gate);
-  x86::out8(kMode, 0xb0);  // channel 2, low byte then high byte, interrupt on terminal count
-  x86::out8(kChannel2, static_cast<std::uint8_t>(count));
-  x86::out8(kChannel2, static_cast<std::uint8_t>(count >> 8));
-  x86::out8(kGate, gate | kGateOn);
-  while ((x86::in8(kGate) & kOutput) == 0) x86::pause();
-}
 
 /// What every CPU does first: from here on `this_cpu` works and exceptions are reported.
 void prepare_cpu(CpuId index) {

@@ -6,6 +6,7 @@
 #include "core/types.h"
 #include "hal/x86_64/instructions.h"
 #include "hal/x86_64/per_cpu.h"
+#include "kernel-glue/kernel/clock.h"
 #include "kernel-glue/kernel/stop.h"
 
 namespace shootdown::kernel {
@@ -24,14 +25,19 @@ void start_other_cpus();
 /// job that it was in is over. Context: CPU 0.
 void restart_cpu(CpuId cpu);
 
-/// Polls of a condition before a wait is declared hopeless; a few seconds in the emulator.
-inline constexpr std::uint64_t kWaitPolls = 5'000'000;
+/// How long a condition may take before a wait is declared hopeless.
+inline constexpr std::uint32_t kWaitMilliseconds = 40'000;
 
 /// Waits with `pause`. Ends the run, naming `what`, if the condition never comes true.
 template <class Condition>
 void wait_until(Condition&& condition, const char* what) {
-  for (std::uint64_t polls = 0; !condition(); ++polls) {
-    if (polls == kWaitPolls) fatal("CPU ", x86::this_cpu(), " waited too long for ", what);
+  // Reading the clock at each poll would cost more than the polls.
+  constexpr std::uint32_t kPollsBetween = 1024;
+  const std::uint64_t begin = x86::read_tsc();
+  for (std::uint32_t polls = 1; !condition(); ++polls) {
+    if (polls % kPollsBetween == 0 && x86::read_tsc() - begin > ticks_in(kWaitMilliseconds)) {
+      fatal("CPU ", x86::this_cpu(), " waited too long for ", what);
+    }
     x86::pause();
   }
 }

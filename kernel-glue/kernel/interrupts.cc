@@ -4,6 +4,7 @@
 
 #include "hal/x86_64/local_apic.h"
 #include "hal/x86_64/per_cpu.h"
+#include "kernel-glue/kernel/clock.h"
 #include "kernel-glue/kernel/descriptors.h"
 #include "kernel-glue/kernel/layout.h"
 #include "kernel-glue/kernel/stop.h"
@@ -16,8 +17,8 @@ constexpr std::size_t kExceptions = 32;
 constexpr std::uint64_t kNmi = 2;
 constexpr std::uint64_t kDoubleFault = 8;
 
-/// Timer ticks that one self-test or benchmark may take.
-constexpr std::uint32_t kWatchdogTicks = 100'000'000;
+/// What one self-test or benchmark may take.
+constexpr std::uint32_t kWatchdogMilliseconds = 100'000;
 
 constinit void (*nmi_handler)() = nullptr;
 
@@ -79,7 +80,7 @@ void set_nmi_handler(void (*handler)()) { nmi_handler = handler; }
 
 void report_exception(const ExceptionFrame& frame) {
   if (frame.vector == SHOOTDOWN_WATCHDOG_VECTOR) {
-    fatal("watchdog: no end within ", kWatchdogTicks, " timer ticks; CPU 0 was at rip ",
+    fatal("watchdog: no end within ", kWatchdogMilliseconds, " ms; CPU 0 was at rip ",
           Hex{frame.rip});
   }
   fatal("exception ", frame.vector, " on CPU ", x86::this_cpu(), " at rip ", Hex{frame.rip},
@@ -111,7 +112,9 @@ void prepare_interrupts() {
   set_interrupt_entry(x86::kSpuriousVector, spurious_entry);
 }
 
-void arm_watchdog() { x86::start_apic_timer(SHOOTDOWN_WATCHDOG_VECTOR, kWatchdogTicks); }
+void arm_watchdog() {
+  x86::start_apic_timer(SHOOTDOWN_WATCHDOG_VECTOR, timer_ticks_in(kWatchdogMilliseconds));
+}
 
 void disarm_watchdog() { x86::start_apic_timer(SHOOTDOWN_WATCHDOG_VECTOR, 0); }
 

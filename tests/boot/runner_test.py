@@ -38,7 +38,7 @@ class RunnerTest(unittest.TestCase):
         os.mkdir(self.temporary)
 
     def command(self, *arguments, bochs=FAKE):
-        return [sys.executable, os.path.join(GLUE, "bochs.py"), "--bochs", bochs, "--image", self.image,
+        return [sys.executable, os.path.join(GLUE, "boot.py"), "--bochs", bochs, "--image", self.image,
                 *arguments]
 
     def environment(self, console, end):
@@ -125,7 +125,7 @@ class RunnerTest(unittest.TestCase):
     def test_a_folder_that_cannot_be(self):
         status, output = self.run_runner("--keep", "kernel.iso")
         self.assertEqual(status, 2, output)
-        self.assertEqual(output, f"bochs: {self.image}: File exists. Make room, or name another folder "
+        self.assertEqual(output, f"boot: {self.image}: File exists. Make room, or name another folder "
                          "with --keep.\n")
 
     def test_missing_image(self):
@@ -185,6 +185,36 @@ class RunnerTest(unittest.TestCase):
         self.assertEqual(status, 2, output)
         self.assertIn("No space left on device", output)
         self.assertNotIn("Traceback", output)
+
+    def run_in_qemu(self, *arguments, console=GOOD, end):
+        return self.run_runner("--emulator", "qemu", "--qemu", FAKE, *arguments, console=console, end=end)
+
+    def test_qemu_ends_by_its_exit_port(self):
+        one_cpu = GOOD.replace("cpus=4", "cpus=1")
+        status, output = self.run_in_qemu("--cpus", "1", console=one_cpu, end=str(2 * ord("D") + 1))
+        self.assertEqual(status, 0, output)
+        failed = one_cpu.replace("ok 2", "not ok 2").replace("2 passed, 0", "1 passed, 1")
+        status, output = self.run_in_qemu("--cpus", "1", console=failed, end=str(2 * ord("S") + 1))
+        self.assertEqual(status, 1, output)
+        self.assertIn("test 2 'second' failed", output)
+
+    def test_a_reset_is_no_good_end(self):
+        status, output = self.run_in_qemu("--cpus", "4", end="0")
+        self.assertEqual(status, 1, output)
+        self.assertIn("the machine was reset: a triple fault", output)
+
+    def test_qemu_gets_the_options(self):
+        status, output = self.run_in_qemu("--cpus", "4", "--pti", "on", "--keep", "kept", end="137",
+                                         console=GOOD.replace("pti=off", "pti=on"))
+        self.assertEqual(status, 0, output)
+        with open(os.path.join(self.folder, "kept", "kernel.iso"), "rb") as file:
+            self.assertIn(b'set options="pti=on   ', file.read())
+
+    def test_what_qemu_cannot(self):
+        self.assertIn("leave --emulator qemu out", self.run_in_qemu("--bench", end="0")[1])
+        status, output = self.run_runner("--emulator", "qemu", "--qemu", "no-such-emulator")
+        self.assertEqual(status, 2, output)
+        self.assertIn("no-such-emulator (Debian package qemu-system-x86); tools/setup installs it", output)
 
     def test_wrong_usage(self):
         for arguments in [("--cpus", "0"), ("--cpus", "16"), ("--cpus", "x"), ("--timeout", "-1"),

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Boots the test kernel in Bochs and judges it; --help says more."""
+"""Boots the test kernel in an emulator and judges it; --help says more."""
 
 import sys
 
