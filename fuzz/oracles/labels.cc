@@ -1,5 +1,6 @@
 #include "fuzz/oracles/labels.h"
 
+#include <bit>
 #include <cstring>
 
 #include "fuzz/events/layout.h"
@@ -10,6 +11,81 @@ namespace shootdown::fuzz {
 
 using host::FrameKind;
 using host::FramePool;
+
+std::string mapping_text(std::uint64_t entry) {
+  std::string text = "frame " + std::to_string(FramePool::frame_at(entry & vm::kPteFrame));
+  const auto add = [&](bool is_so, const char* what) {
+    if (is_so) text += std::string(", ") + what;
+  };
+  add((entry & vm::kPteWritable) != 0, "writable");
+  add((entry & vm::kPteWritable) == 0, "read-only");
+  add((entry & vm::kPteCow) != 0, "to be copied");
+  add((entry & vm::kPteNoExecute) != 0, "no-execute");
+  add((entry & vm::kPteLarge) != 0, "large");
+  add((entry & vm::kPteDirty) != 0, "dirty");
+  return text;
+}
+
+std::string set_text(std::uint64_t bits) {
+  std::string text = "{";
+  for (; bits != 0; bits &= bits - 1) {
+    if (text.size() > 1) text += ",";
+    text += std::to_string(std::countr_zero(bits));
+  }
+  return text + "}";
+}
+
+std::string senders_text(std::uint64_t bits, unsigned index) {
+  if ((bits & PendingSenders<host::HostHal>::kClosed) != 0) return "closed";
+  std::string text = "{";
+  for (; bits != 0; bits &= bits - 1) {
+    if (text.size() > 1) text += ",";
+    text += std::to_string(PendingSenders<host::HostHal>::first_of(bits, index));
+  }
+  return text + "}";
+}
+
+std::string Labels::entry_text(std::uint32_t table, unsigned index, std::uint64_t entry) {
+  const std::uint16_t owner = machine_.frames().info(table).owner;
+  const unsigned level = owner_level(owner);
+  std::string page;
+  if (owner_mm(owner) == kKernelMm) {
+    if (level == 1 && index >= vm::kEntries - kKernelPages) {
+      page = kernel_page_name(index - (vm::kEntries - kKernelPages)) + " -> ";
+    }
+  } else if (level <= 2) {
+    const std::uint64_t* const words = machine_.frames().words(table);
+    const unsigned number = page_of(mapped_by(owner, words, words + index));
+    if (number != kPages && (level == 1 || vm::is_large(entry) || !vm::is_present(entry)))
+      page = page_name(number) + " -> ";
+  }
+  if (!vm::is_present(entry)) return page + "none";
+  if (level > 1 && vm::is_table(entry)) {
+    return "table in frame " + std::to_string(FramePool::frame_at(entry & vm::kPteFrame));
+  }
+  return page + mapping_text(entry);
+}
+
+std::string Labels::shown(const void* address, std::uint64_t value, std::uint64_t bits) {
+  const auto* word = static_cast<const std::uint64_t*>(address);
+  const std::uint32_t frame = machine_.frames().frame_of(word);
+  if (frame != FramePool::kNoFrame && machine_.frames().info(frame).kind == FrameKind::table) {
+    return entry_text(frame, static_cast<unsigned>(word - machine_.frames().words(frame)), bits);
+  }
+  const std::string name = of(address);
+  if (name.ends_with(".loaded_mm")) {
+    if (bits == 0) return "none";
+    const unsigned mm = sim_->mm_of(reinterpret_cast<const void*>(bits));
+    return mm == kNoMm ? "the kernel's" : mm_name(mm);
+  }
+  // One word; machines with more CPUs have several.
+  constexpr bool kOneWord = kMaxCpus <= 64;
+  if (kOneWord && (name.ends_with(".cpu_mask") || name == "online")) return set_text(value);
+  if (const std::size_t at = name.find(".pending["); at != std::string::npos) {
+    return senders_text(value, static_cast<unsigned>(name[at + std::strlen(".pending[")] - '0'));
+  }
+  return std::to_string(value);
+}
 
 void Labels::collect() {
   labels_.clear();

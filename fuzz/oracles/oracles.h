@@ -96,6 +96,9 @@ class Oracles final : public host::Observer, public KernelEvents {
   void on_broadcasts_done(CpuId cpu) override;
   void on_trace(CpuId cpu, const TraceEvent& event) override;
   std::string label(const void* address) override { return labels_.of(address); }
+  std::string shown(const void* address, std::uint64_t value, std::uint64_t bits) override {
+    return labels_.shown(address, value, bits);
+  }
 
  private:
   // What the core tells of itself.

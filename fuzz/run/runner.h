@@ -60,6 +60,7 @@ class Runner {
 
   [[nodiscard]] host::Machine& machine() { return machine_; }
   [[nodiscard]] SimKernel& sim() { return sim_; }
+  [[nodiscard]] Oracles& oracles() { return oracles_; }
   /// What was run last may be referred to until the next run.
   [[nodiscard]] const host::Report& report() const { return report_; }
   /// What the last run of a scenario under its own schedule did, with no `aim` left in it.

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "fuzz/run/runner.h"
+#include "fuzz/run/story.h"
 #include "fuzz/run/timeline.h"
 #include "fuzz/scenario/scenario.h"
 
@@ -19,5 +20,11 @@ struct TraceReportOptions {
 /// byte. Leaves the runner with the report of this run.
 [[nodiscard]] std::string tell(Runner& runner, const Scenario& scenario,
                                const TraceReportOptions& options);
+/// The same of the run that is recorded, which is the runner's last.
+[[nodiscard]] std::string told(Runner& runner, const Story& story, const TimelineOptions& options);
+
+/// "CPUs 2, address spaces 1, PCID on, ...": sizes, and what is not at its default.
+[[nodiscard]] std::string describe(const Header& header);
+[[nodiscard]] const char* describe_memory(const Header& header);
 
 }  // namespace shootdown::fuzz

@@ -55,11 +55,13 @@ File open_to_read(const std::string& path, std::string& error) {
 }
 
 bool read_all(const std::string& path, std::string& content, std::string& error) {
-  const File file = open_to_read(path, error);
+  const bool is_input = path == kStandardInput;
+  const File opened = is_input ? nullptr : open_to_read(path, error);
+  std::FILE* const file = is_input ? stdin : opened.get();
   if (file == nullptr) return false;
   content.resize(kMaxFileBytes + 1);
-  const std::size_t count = std::fread(content.data(), 1, content.size(), file.get());
-  if (std::ferror(file.get()) != 0) return because_of_errno(path, error);
+  const std::size_t count = std::fread(content.data(), 1, content.size(), file);
+  if (std::ferror(file) != 0) return because_of_errno(path, error);
   content.resize(count);
   if (count <= kMaxFileBytes) return true;
   return because(

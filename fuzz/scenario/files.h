@@ -14,6 +14,9 @@ namespace shootdown::fuzz {
 /// A byte scenario is a few hundred bytes. Larger files are not scenarios.
 inline constexpr std::size_t kMaxFileBytes = std::size_t{1} << 20;
 
+/// The name that stands for standard input, which may be a pipe.
+inline constexpr std::string_view kStandardInput = "-";
+
 /// Whether a file may be bytes without a mark, as fuzzers keep them in their corpora. Any file is.
 enum class Unmarked : std::uint8_t { refused, taken };
 

@@ -287,7 +287,7 @@ class HostAtomic {
     machine.record_access(&word, true);
     machine.note(OpClass::drain, shown(word.value_));
     if (machine.recorder().has_timeline()) [[unlikely]] {
-      machine.recorder().drained(store.cpu, &word, shown(word.value_));
+      machine.recorder().drained(store.cpu, &word, shown(word.value_), raw(word.value_));
     }
   }
 
@@ -327,7 +327,7 @@ class HostAtomic {
     Machine& machine = *current_machine;
     machine.note(op, shown(value), this);
     if (machine.recorder().has_timeline()) [[unlikely]] {
-      machine.recorder().operation(verb, this, shown(value), where);
+      machine.recorder().operation(verb, this, shown(value), raw(value), where);
     }
   }
 

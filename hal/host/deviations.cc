@@ -9,6 +9,7 @@ namespace shootdown::host {
 
 void Deviations::apply(const Action& action) {
   if (!machine_.recorder().has_timeline()) return perform(action);
+  if (TimelineWatch* watch = machine_.recorder().watch()) watch->before_action(action);
   const std::uint64_t before = effects_.begin(action);
   perform(action);
   effects_.end(action, before);

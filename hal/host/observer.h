@@ -63,6 +63,11 @@ class Observer {
   virtual void on_trace(CpuId cpu, const TraceEvent& event) = 0;
   /// A name for a shared word, for timelines.
   virtual std::string label(const void* address) = 0;
+  /// How they show what is in it. `bits` is the value itself; of a pointer `value` is 0 or 1 only,
+  /// the same in every process.
+  virtual std::string shown(const void* /*address*/, std::uint64_t value, std::uint64_t /*bits*/) {
+    return std::to_string(value);
+  }
 };
 
 }  // namespace shootdown::host

@@ -17,10 +17,12 @@ void Recorder::prepare(Observer* observer) {
 void Recorder::start() {
   hash_ = 0;
   timeline_.clear();
+  if (has_timeline_ && watch_ != nullptr) watch_->on_start();
 }
 
 void Recorder::line(std::string what, Site where) {
   const ModelScope scope;
+  if (watch_ != nullptr) watch_->before_line();
   timeline_.push_back({.step = machine_.step(),
                        .cpu = machine_.running().id,
                        .what = std::move(what),
@@ -28,6 +30,7 @@ void Recorder::line(std::string what, Site where) {
 }
 
 void Recorder::event(CpuId cpu, std::string what) {
+  if (watch_ != nullptr) watch_->before_line();
   timeline_.push_back(
       {.step = machine_.step(), .cpu = cpu, .what = std::move(what), .where = Site()});
 }
@@ -37,20 +40,21 @@ std::string Recorder::name_of(VirtAddr address) const {
   return observer_->label(reinterpret_cast<const void*>(address));
 }
 
-void Recorder::operation(const char* verb, const void* address, std::uint64_t value, Site where) {
-  std::string what = verb;
-  if (address != nullptr) {
-    what += " " + (observer_ != nullptr ? observer_->label(address) : std::string("word"));
-    what += " = " + std::to_string(value);
-  } else {
-    what += " " + name_of(value);
-  }
+std::string Recorder::assignment(const void* address, std::uint64_t value,
+                                 std::uint64_t bits) const {
+  if (observer_ == nullptr) return "word = " + std::to_string(value);
+  return observer_->label(address) + " = " + observer_->shown(address, value, bits);
+}
+
+void Recorder::operation(const char* verb, const void* address, std::uint64_t value,
+                         std::uint64_t bits, Site where) {
+  std::string what = std::string(verb) + " ";
+  what += address != nullptr ? assignment(address, value, bits) : name_of(value);
   line(std::move(what), where);
 }
 
-void Recorder::drained(CpuId cpu, const void* address, std::uint64_t value) {
-  event(cpu, "  drains " + (observer_ != nullptr ? observer_->label(address) : "word") + " = " +
-                 std::to_string(value));
+void Recorder::drained(CpuId cpu, const void* address, std::uint64_t value, std::uint64_t bits) {
+  event(cpu, "  drains " + assignment(address, value, bits));
 }
 
 }  // namespace shootdown::host

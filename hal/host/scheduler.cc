@@ -17,7 +17,7 @@ constexpr std::uint64_t kNever = ~std::uint64_t{0};
 
 void Scheduler::prepare() {
   step_ = 0;
-  next_stop_ = kNever;
+  due_ = next_stop_ = kNever;
   changes_ = 0;
   unfinished_ = machine_.cpu_count();
   done_ = false;
@@ -33,7 +33,7 @@ void Scheduler::restart() {
 }
 
 void Scheduler::start() {
-  next_stop_ = 0;
+  due_ = next_stop_ = 0;
   const Exploration& exploration = machine_.setup().exploration;
   own_steps_ = exploration.controller != nullptr && exploration.own_accesses;
   own_fields_ = exploration.own_fields;
@@ -45,17 +45,29 @@ void Scheduler::start() {
 void Scheduler::fetch_action() {
   const Exploration& exploration = machine_.setup().exploration;
   have_action_ = exploration.schedule != nullptr && exploration.schedule->next(action_);
-  const std::uint64_t due = have_action_ ? next_stop_ + action_.delay : kNever;
-  next_stop_ = due < exploration.step_limit ? due : exploration.step_limit;
+  const std::uint64_t due = have_action_ ? due_ + action_.delay : kNever;
+  due_ = due < exploration.step_limit ? due : exploration.step_limit;
+  next_stop_ = watch() != nullptr ? 0 : due_;
+}
+
+TimelineWatch* Scheduler::watch() const {
+  const Recorder& recorder = machine_.recorder();
+  return recorder.has_timeline() ? recorder.watch() : nullptr;
 }
 
 void Scheduler::choose(Pending kind) {
+  act(kind);
+  // Other CPUs have gone on meanwhile; from here to its line the operation is done.
+  if (TimelineWatch* const watching = watch()) watching->before_operation();
+}
+
+void Scheduler::act(Pending kind) {
   const std::uint64_t step_limit = machine_.setup().exploration.step_limit;
   if (machine_.controlled().is_on()) {
     machine_.controlled().control(kind);
     if (step_ < step_limit) return;
   }
-  while (step_ >= next_stop_) {
+  while (step_ >= due_) {
     if (step_ >= step_limit) {
       Report report;
       report.kind = &kStuck;

@@ -84,7 +84,7 @@ class Scheduler {
   /// Something has changed that a waiting CPU may wait for.
   void note_change() { ++changes_; }
   /// The schedule is asked before the next visible operation, and from then on.
-  void stop_at_next_operation() { next_stop_ = 0; }
+  void stop_at_next_operation() { due_ = next_stop_ = 0; }
   /// How many programs are not over.
   [[nodiscard]] CpuId unfinished() const { return unfinished_; }
   /// The run is done: CPUs that wait for interrupts return.
@@ -103,6 +103,8 @@ class Scheduler {
 
  private:
   void choose(Pending kind);
+  void act(Pending kind);
+  [[nodiscard]] TimelineWatch* watch() const;
   void choose_uninterrupted();
   void choose_own();
   void interrupt();
@@ -125,14 +127,15 @@ class Scheduler {
   Machine& machine_;
   HostCpu* running_{nullptr};
   std::uint64_t step_{0};
-  std::uint64_t next_stop_{0};  // the step before which `choose` acts
+  std::uint64_t next_stop_{0};  // the step before which `choose` is asked ...
+  std::uint64_t due_{0};        // ... and that before which it acts: later while a watch looks on
   std::uint64_t changes_{0};
   CpuId unfinished_{0};
   bool done_{false};
   bool own_steps_{false};  // a controller is asked before accesses to own words
   bool own_fields_{false};
   bool have_action_{false};
-  Action action_{};  // the schedule's next, due at next_stop_
+  Action action_{};  // the schedule's next, due at due_
   unsigned stall_rounds_{0};
 };
 

@@ -141,7 +141,7 @@ TEXTS = {LEDGER: "tests/ledger/model.txt", "modelled time": "docs/modelled-time.
 _NOT_THERE = "(no line like"
 # What is never the same twice, and what moves with every comment in a file.
 _SECONDS = re.compile(r"\b\d+\.\d s\b")
-_LINE = re.compile(r"(\.(?:h|cc)):\d+$")
+_LINE = re.compile(r"(\.(?:h|cc)):\d+(?=$| ~?\w+$)")
 
 
 def tables(root: Path) -> dict[str, str]:

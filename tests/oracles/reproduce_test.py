@@ -4,8 +4,11 @@
 usage: reproduce_test.py REPRODUCE SCENARIO...
 """
 
+import json
 import os
+import pty
 import random
+import re
 import signal
 import stat
 import subprocess
@@ -16,6 +19,8 @@ import unittest
 REPRODUCE = None
 SCENARIOS = []
 OK, FOUND, USAGE = 0, 1, 2
+_DEVIATING = ("shootdown-scenario 1\nconfig cpus=2 mms=1\ncpu 0: read page=1\ncpu 0: idle\ncpu 1: idle\n"
+              "at +1: evict cpu=0 entry=0\nat +2: preempt cpu=0\n")
 # Far longer than any run takes: a hang fails instead of blocking.
 SECONDS = 60
 
@@ -40,8 +45,8 @@ class ReproduceTest(unittest.TestCase):
             out.write(content if isinstance(content, bytes) else content.encode())
         return self.path(name)
 
-    def reproduce(self, *arguments):
-        done = subprocess.run([REPRODUCE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    def reproduce(self, *arguments, stdin=b""):
+        done = subprocess.run([REPRODUCE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, input=stdin,
                               timeout=SECONDS, check=False)
         self.assertIn(done.returncode, (OK, FOUND, USAGE), done.stderr.decode(errors="replace"))
         return done.returncode, done.stdout, done.stderr.decode(errors="replace")
@@ -116,9 +121,107 @@ class ReproduceTest(unittest.TestCase):
         _, story, _ = self.reproduce(SCENARIOS[0])
         _, short, _ = self.reproduce("--last", "3", SCENARIOS[0])
         self.assertLess(len(short), len(story))
-        self.assertIn(b"earlier lines", short)
+        self.assertIn(b"lines left out", short)
         tail = story[story.index(b"VERDICT"):]
         self.assertTrue(short.endswith(tail))
+
+    def test_last_leaves_no_deviation_and_no_operation_out(self):
+        _, story, _ = self.reproduce("--last", "1", self.file(_DEVIATING))
+        for part in (b"dev    1      ~~ at +1: evict", b"dev    3      ~~ at +2: preempt", b"== read page=1",
+                     b"== idle", b" lines left out"):
+            self.assertIn(part, story)
+        self.assertEqual(story.count(b"compare-exchange"), 0)
+
+    def test_a_deviation_stands_where_it_acts_with_what_it_did(self):
+        _, story, _ = self.reproduce(self.file(_DEVIATING))
+        lines = story.decode().split("INTERLEAVING")[1].splitlines()
+        at = next(index for index, line in enumerate(lines) if "~~ at +1: evict" in line)
+        self.assertIn("[did nothing: the CPU has", "".join(lines[at + 1:at + 3]))
+        self.assertIn("load from page 1: walked", "".join(lines[at + 2:at + 4]))
+        # What a walk has cached stands below it, decoded.
+        self.assertRegex(story.decode(), r"walked[^\n]*\n +\[page 1 -> frame \d+,\n? *writable\]")
+
+    def test_entries_and_sets_of_cpus_are_decoded_and_functions_named(self):
+        text = ("shootdown-scenario 1\nconfig cpus=2 mms=1\ncpu 0: unmap mm=0 page=1\ncpu 1: read page=1\n"
+                "at +0: preempt cpu=1\n")
+        _, story, _ = self.reproduce(self.file(text), "--width", "190")
+        for part in (r"write mm0\.table\[505\] = page 1 -> none +mapping\.h:\d+ clear_pages",
+                     r"load mm0\.cpu_mask = \{0,1\}", r"\[stale now: page 1 on cpu1\]",
+                     r"compare-exchange cpu1\.pending\[0\] = \{0\}", r"\[drops the stale page 1\]"):
+            self.assertRegex(story.decode(), part)
+
+    def test_the_width_is_that_of_a_line(self):
+        for width in (80, 120, 160):
+            _, story, _ = self.reproduce("--width", str(width), self.file(_DEVIATING))
+            lines = re.search(r"(?s)INTERLEAVING[^\n]*\n(.*)VERDICT", story.decode())[1].splitlines()
+            self.assertGreater(max(map(len, lines)), width - 30)
+            self.assertEqual([line for line in lines if len(line) > width], [], width)
+
+    def test_colour_is_for_terminals_and_for_those_that_ask(self):
+        plain = self.reproduce(SCENARIOS[0])[1]
+        self.assertNotIn(b"\033", plain)
+        coloured = self.reproduce("--colour", "always", SCENARIOS[0])[1]
+        self.assertIn(b"\033[1m", coloured)
+        self.assertEqual(re.sub(rb"\033\[[0-9;]*m", b"", coloured), plain)
+        for environment, wanted in (({}, True), ({"NO_COLOR": "1"}, False)):
+            leader, follower = pty.openpty()
+            done = subprocess.run([REPRODUCE, "--last", "1", self.file(_DEVIATING)], stdout=follower,
+                                  stderr=subprocess.DEVNULL, env=os.environ | environment, check=False)
+            os.close(follower)
+            told = os.read(leader, 1 << 16)
+            os.close(leader)
+            self.assertEqual((done.returncode, b"\033[33m" in told), (OK, wanted))
+
+    def test_several_files_and_standard_input(self):
+        files = [SCENARIOS[0], self.file(_DEVIATING)]
+        status, both, _ = self.reproduce(*files)
+        self.assertEqual(status, OK)
+        for file in files:
+            self.assertIn(f"==> {file} <==\n".encode() + self.reproduce(file)[1], both)
+        self.assertEqual(self.reproduce("--title", *files)[1].decode(), "".join(f"{file}: ok\n" for file in files))
+        self.assertEqual(self.reproduce("-", stdin=_DEVIATING.encode())[1], self.reproduce(files[1])[1])
+        status, told, error = self.reproduce("--title", self.path("nowhere"), SCENARIOS[0])
+        self.assertEqual((status, error.count("nowhere")), (USAGE, 1))
+        self.assertIn(b"ok\n", told)
+
+    def test_the_record_is_json_of_all_that_is_told(self):
+        for scenario in SCENARIOS:
+            status, out, _ = self.reproduce("--json", scenario)
+            record = json.loads(out)
+            self.assertEqual((status, out.count(b"\n")), (OK, 1))
+            story = self.reproduce(scenario)[1].decode()
+            self.assertEqual((record["version"], record["file"], record["title"], record["verdict"]),
+                             (1, scenario, "ok", None))
+            self.assertIn(record["configuration"], story)
+            self.assertIn("\n".join(record["scenario"]), story)
+            self.assertIn(f"{record['steps']} visible operations, trace {record['trace']}", story)
+            self.assertEqual([item["text"] for item in record["items"] if item["kind"] == "other"], [])
+            for item in record["items"]:
+                self.assertIn(item["text"].split()[0], story)
+        self.assertEqual(self.reproduce("--json", *SCENARIOS)[1].count(b"\n"), len(SCENARIOS))
+
+    def test_changes_lead_from_one_state_to_the_next(self):
+        text = ("shootdown-scenario 1\nconfig cpus=2 mms=1 tso=1\ncpu 0: unmap mm=0 page=1\ncpu 1: read page=1\n"
+                "cpu 1: idle\nat +0: preempt cpu=1\nat +9: fill cpu=1 page=0 level=1\n")
+        record = json.loads(self.reproduce("--json", self.file(text))[1])
+        state, seen = dict(record["start"]), set()
+        for item in record["items"]:
+            for place, what in item.get("changes", {}).items():
+                self.assertNotEqual(state.get(place), what, (place, item))
+                seen.add(re.sub(r"\d+", "N", place))
+                if what is None:
+                    del state[place]
+                else:
+                    state[place] = what
+        self.assertLessEqual({"cpuN/tlb/N", "cpuN/buffer/N", "cpuN/lazy", "cpuN/interrupts", "mmN/generation",
+                              "mmN/page/N"}, seen)
+        self.assertNotIn("mm0/page/1", state)
+        for link in record["links"]:
+            sent, arrived = (record["items"][link[end]] for end in ("from", "to"))
+            self.assertLess(link["from"], link["to"])
+            self.assertEqual((sent["kind"], arrived["kind"]),
+                             {"drain": ("buffered", "drain"), "interrupt": ("send", "interrupt")}[link["kind"]])
+        self.assertIn("drain", {link["kind"] for link in record["links"]})
 
     def test_minimising_what_is_clean_changes_nothing(self):
         _, story, _ = self.reproduce(SCENARIOS[0])
@@ -308,7 +411,10 @@ class ReproduceTest(unittest.TestCase):
         for arguments, part in (
                 ((), "no file given"),
                 (("--wat", SCENARIOS[0]), "unknown option --wat"),
-                ((SCENARIOS[0], SCENARIOS[0]), "one file at a time"),
+                (("-o", "out.bin", SCENARIOS[0], SCENARIOS[0]), "-o is for one file"),
+                ((SCENARIOS[0], "--width", "wide"), "--width needs a number"),
+                ((SCENARIOS[0], "--colour", "red"), "--colour needs a word: auto, always, never"),
+                ((SCENARIOS[0], "--colour"), "--colour needs a word"),
                 ((SCENARIOS[0], "--last"), "--last needs a number"),
                 (("--last", "", SCENARIOS[0]), "--last needs a number"),
                 (("--last", "many", SCENARIOS[0]), "--last needs a number"),

@@ -60,16 +60,14 @@ TEST_F(StoryTest, ContainsTheScenarioAsItWouldBeParsed) {
 
 TEST_F(StoryTest, GivesEachCpuAColumn) {
   const auto told = lines({.timeline = {.column_width = 40}});
-  const std::size_t head = index_of(told, "step");
+  const std::size_t head = index_of(told, "       step");
   const std::size_t first = told[head].find("cpu0");
   const std::size_t second = told[head].find("cpu1");
   EXPECT_EQ(second - first, 42u);
   const auto ops = [&](const std::string& what) {
     for (const std::string& line : told) {
       const std::size_t at = line.find(what);
-      if (at != std::string::npos && !line.starts_with(' ') && line.find("cpu ") != 0) {
-        return at;
-      }
+      if (at != std::string::npos && line.find("cpu ") != 0) return at;
     }
     return std::string::npos;
   };
@@ -93,12 +91,61 @@ TEST_F(StoryTest, NamesWordsAndPlacesAndNoAddresses) {
   }
 }
 
+TEST_F(StoryTest, LooksAtTheRunAndDoesNotChangeIt) {
+  runner->run(scenario);
+  const std::uint64_t hash = runner->machine().recorder().hash();
+  const std::uint64_t steps = runner->machine().step();
+  static_cast<void>(record(*runner, scenario, nullptr));
+  EXPECT_EQ(runner->machine().recorder().hash(), hash);
+  EXPECT_EQ(runner->machine().step(), steps);
+  EXPECT_EQ(runner->machine().recorder().watch(), nullptr);
+}
+
+TEST_F(StoryTest, ChangesLeadFromTheStartToTheEnd) {
+  const Story story = record(*runner, scenario, nullptr);
+  State state = story.start;
+  unsigned deviations = 0;
+  for (const StoryItem& item : story.items) {
+    deviations += item.deviation ? 1 : 0;
+    for (const auto& [place, what] : item.changes) {
+      if (what) {
+        state[place] = *what;
+      } else {
+        EXPECT_EQ(state.erase(place), 1u) << place;
+      }
+    }
+  }
+  EXPECT_EQ(deviations, scenario.deviations.size());
+  EXPECT_EQ(state, state_of(runner->machine(), runner->sim(), runner->oracles()));
+}
+
+TEST(TimelineTest, MarksTheTwoAccesses) {
+  const auto marks = [](host::Event first, host::Event then) {
+    std::vector<TimelineRow> rows{
+        {.step = 1, .cpu = 0, .what = "speculative fill of page 0"},
+        {.step = 1, .cpu = 0, .what = "load x = 1"},
+        {.step = 2, .cpu = 1, .what = "store x = 2"},
+        {.step = 2, .cpu = 1, .what = "~~ at +1: preempt cpu=0", .mark = Mark::deviation},
+    };
+    mark_conflict({.kind = &host::kCheck, .first = std::move(first), .second = std::move(then)},
+                  rows);
+    std::string text;
+    for (const TimelineRow& row : rows) text += std::string(name(row.mark)) + "|";
+    return text + rows.back().what;
+  };
+  EXPECT_EQ(marks({1, 0, "cached page 0"}, {2, 1, "returns"}),
+            "first||then|dev|~~ at +1: preempt cpu=0");
+  EXPECT_EQ(marks({1, 0, "reads"}, {2, 1, "returns"}), "|first|then|dev|~~ at +1: preempt cpu=0");
+  EXPECT_EQ(marks({2, 1, "a"}, {2, 1, "b"}), "||both|dev|~~ at +1: preempt cpu=0");
+  EXPECT_EQ(marks({}, {5, 1, "writes CR4"}), "|||dev|then|[writes CR4]");
+}
+
 TEST_F(StoryTest, CutsTheInterleavingFromTheFront) {
   const auto all = lines();
   const auto some = lines({.timeline = {.last_lines = 4}});
   EXPECT_LT(some.size(), all.size());
   const std::size_t note = index_of(some, "  ... ");
-  EXPECT_TRUE(some[note].ends_with("earlier lines"));
+  EXPECT_TRUE(some[note].ends_with("lines left out"));
   EXPECT_EQ(some.back(), all.back());
 }
 

@@ -45,7 +45,7 @@ TEST_F(TrialTest, TellsTheInterleavingAndTheReport) {
   keep_the_translation();
   fixture.run(unmap_behind_a_reader(), {}, /*honestly=*/false);
   const std::string told = fixture.trace_report();
-  const std::size_t interleaving = told.find("\nINTERLEAVING\nstep   cpu0");
+  const std::size_t interleaving = told.find("\nINTERLEAVING\n       step   cpu0");
   const std::size_t report = told.find("\nREPORT\n  " + std::string(kReaches) + "\n");
   ASSERT_NE(interleaving, std::string::npos) << told;
   ASSERT_NE(report, std::string::npos) << told;
@@ -73,7 +73,7 @@ TEST_F(TrialTest, AScenarioThatFailsIsRepeatedAndRecorded) {
       << print(error);
   fixture.expect_clean(scenario);
   fixture.before(TraceKind::flush_send, 0, [this] { fixture.loaded_asid(0).generation = 100; });
-  EXPECT_NONFATAL_FAILURE(fixture.expect_clean(scenario), "\nINTERLEAVING\nstep   cpu0");
+  EXPECT_NONFATAL_FAILURE(fixture.expect_clean(scenario), "\nINTERLEAVING\n       step   cpu0");
 }
 
 }  // namespace
