@@ -1,22 +1,30 @@
 #!/usr/bin/python3
-"""Replays one crash file and tells its story."""
+"""Replays crash files and tells their stories."""
 
 import argparse
+import json
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import NoReturn
 
 from fuzz.campaign import ending
+from fuzz.campaign.disk import reason, write_whole
 from fuzz.campaign.paths import is_program, program, shown, user_path
+from fuzz.story import against, page, perfetto
 
 _EPILOG = """\
 examples:
   bazel run //fuzz:reproduce -- out/campaign/.../O1-0123456789ab.bin
   bazel run //fuzz:reproduce -- --minimise crash.bin -o small.bin
   bazel run //fuzz:reproduce -- --bytes corpus/3f786850e387550fdab836ed7e6dc881de23001b
+  bazel run //fuzz:reproduce -- --html story.html crash.bin
+  bazel run //fuzz:reproduce -- --binary bazel-bin/tests/mutants/NAME_reproduce --against clean crash.bin
 
-FILE is a crash file or a scenario as text (fuzz/scenario/FORMAT.md). Paths are relative to where you stand.
+FILE is a crash file, a scenario as text (fuzz/scenario/FORMAT.md), or '-' for standard input. Paths are relative to
+where you stand.
 exit status: 0 no oracle fired, 1 an oracle fired, 2 bad usage, a file that is no scenario or cannot
 be read or written"""
 
@@ -33,7 +41,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="reproduce", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Replays one crash file: its configuration, its scenario, the interleaving "
+        description="Replays crash files: the configuration, the scenario, the interleaving "
         "with one column for each CPU, the oracle that fired and the two events in conflict.")
     parser.add_argument("--bytes", action="store_true",
                         help="FILE may be bytes without a mark, as fuzzers keep them in a corpus or "
@@ -41,10 +49,21 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--title", action="store_true", help="print only the oracle and its title")
     what.add_argument("--text", action="store_true", help="print the scenario as text, to edit it")
+    what.add_argument("--json", action="store_true",
+                      help="print the record of each run as JSON, an object on one line (fuzz/README.md)")
+    what.add_argument("--html", metavar="OUT", type=_output_name,
+                      help="write one file that a browser shows: a lane for each CPU, and the state at each step")
+    what.add_argument("--perfetto", metavar="OUT", type=_output_name,
+                      help="write a trace that ui.perfetto.dev and chrome://tracing open")
+    what.add_argument("--against", metavar="PROGRAM",
+                      help="show the first step at which --binary differs from PROGRAM, another build of the "
+                      "reproducer, or from the clean core ('clean'), and the two runs side by side")
     parser.add_argument("--minimise", action="store_true",
                         help="first look for the smallest scenario that fails in the same way")
-    parser.add_argument("--last", metavar="N",
-                        help="show only the last N lines of the interleaving")
+    parser.add_argument("--last", metavar="N", type=_number,
+                        help="of the interleaving show the last N lines, and all that is marked, and operations")
+    parser.add_argument("--width", metavar="N", type=_number, help="lines of N characters (default: the terminal's)")
+    parser.add_argument("--colour", choices=("auto", "always", "never"), help="default: on a terminal")
     parser.add_argument("-o", "--output", metavar="OUT",
                         help="write the scenario to OUT: as text if it ends in .txt, else as bytes")
     parser.add_argument("--binary", metavar="PROGRAM",
@@ -53,7 +72,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _input(text: str) -> Path:
+def _number(text: str) -> str:
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError("--last and --width need a number; --help tells more")
+    return text
+
+
+def _output_name(text: str) -> str:
+    if not text:
+        raise UsageError("an output file needs a name; --help tells more")
+    return text
+
+
+def _input(text: str) -> Path | str:
+    if text == "-":
+        return text
     path = user_path(text)
     if path.is_dir():
         inside = sorted(path.glob("*.bin"))
@@ -68,38 +101,101 @@ def _input(text: str) -> Path:
     return path
 
 
-def command(argv: list[str]) -> list[str]:
-    """The command line of the program that does the work. Raises UsageError."""
-    parser = _parser()
-    args = parser.parse_args(argv)
-    if args.last is not None and not (args.last.isascii() and args.last.isdigit()):
-        parser.error("--last needs a number")
-    if len(args.files) > 1:
-        parser.error(f"one file at a time, but got {' and '.join(args.files[:2])}")
-    binary = user_path(args.binary) if args.binary else program("fuzz/reproduce_bin")
-    if not os.access(binary, os.X_OK) or not binary.is_file():
-        raise UsageError(f"{binary} is no program. " + (
-            "Check --binary." if args.binary else "Use 'bazel run //fuzz:reproduce'."))
-    if args.binary and not is_program(binary, "reproduce"):
-        raise UsageError(f"{binary} is no reproducer: it does not say so when asked for --help. "
-                         "Check --binary.")
-    modes = [mode for mode in ("bytes", "title", "text", "minimise") if getattr(args, mode)]
-    words = [str(binary)] + ["--" + mode for mode in modes] + [str(_input(args.files[0]))]
-    if args.last is not None:
-        words += ["--last", args.last]
+def _reproducer(name: str | None, option: str) -> Path:
+    """The program of that name, or the clean one."""
+    path = user_path(name) if name else program("fuzz/reproduce_bin")
+    if not os.access(path, os.X_OK) or not path.is_file():
+        raise UsageError(f"{path} is no program. " + (
+            f"Check {option}." if name else "Use 'bazel run //fuzz:reproduce'."))
+    if name and not is_program(path, "reproduce"):
+        raise UsageError(f"{path} is no reproducer: it does not say so when asked for --help. "
+                         f"Check {option}.")
+    return path
+
+
+def _output(name: str, option: str) -> Path:
+    output = user_path(name)
+    if not os.access(output.parent, os.W_OK):
+        raise UsageError(f"{option}: cannot write to the folder {shown(output.parent)}.")
+    return output
+
+
+def _check(args: argparse.Namespace, parser: _Parser) -> None:
+    for option, value in (("-o", args.output), ("--html", args.html), ("--perfetto", args.perfetto),
+                          ("--against", args.against)):
+        if value is not None and len(args.files) > 1:
+            parser.error(f"{option} is for one file, but got {' and '.join(args.files[:2])}")
+    if args.against == "clean" and not args.binary:
+        parser.error("--against clean compares another build with the clean core; name it with --binary")
+
+
+def _words(args: argparse.Namespace, binary: Path) -> list[str]:
+    """The command line of the program that does the work."""
+    modes = [mode for mode in ("bytes", "title", "text", "json", "minimise") if getattr(args, mode)]
+    words = [str(binary)] + ["--" + mode for mode in modes] + [str(_input(file)) for file in args.files]
+    for option in ("last", "width", "colour"):
+        if getattr(args, option) is not None:
+            words += ["--" + option, getattr(args, option)]
     if args.output:
-        output = user_path(args.output)
-        if not os.access(output.parent, os.W_OK):
-            raise UsageError(f"-o: cannot write to the folder {shown(output.parent)}.")
-        words += ["-o", str(output)]
+        words += ["-o", str(_output(args.output, "-o"))]
     return words
+
+
+def _record(words: list[str], data: bytes | None) -> tuple[int, dict | None]:
+    """The record of a run, and its exit status; nothing if there was none."""
+    run = subprocess.run([words[0], "--json", *words[1:]], input=data, stdout=subprocess.PIPE, check=False)
+    return run.returncode, json.loads(run.stdout) if run.returncode in (0, 1) else None
+
+
+def _drawn(args: argparse.Namespace, words: list[str]) -> int:
+    """Writes what is made of a record. Returns the exit status."""
+    option, name = ("--html", args.html) if args.html else ("--perfetto", args.perfetto)
+    output = _output(name, option)
+    status, record = _record(words, None)
+    if record is None:
+        return status
+    text = page.page(record) if args.html else json.dumps(perfetto.trace(record))
+    write_whole(output, text.encode())
+    print(f"{record['title']}: {shown(output)}")
+    return status
+
+
+def _compared(args: argparse.Namespace, words: list[str]) -> int:
+    other = _reproducer(None if args.against == "clean" else args.against, "--against")
+    # Both read it.
+    data = sys.stdin.buffer.read() if args.files[0] == "-" else None
+    status, mine = _record(words, data)
+    words = [str(other), *(word for word in words[1:] if word != "--minimise")]
+    if mine is None:
+        return status
+    if args.minimise:
+        # The same scenario for both.
+        data = ("\n".join(mine["scenario"]) + "\n").encode()
+        words = [str(other), "-"]
+    _, theirs = _record(words, data)
+    if theirs is None:
+        return 2
+    width = int(args.width) if args.width else shutil.get_terminal_size((150, 24)).columns
+    names = ("this build", "the clean core" if args.against == "clean" else shown(other))
+    print(against.compare(mine, theirs, width, names), end="")
+    return status
 
 
 def main(argv: list[str]) -> int:
     try:
-        words = command(argv)
+        parser = _parser()
+        args = parser.parse_args(argv)
+        _check(args, parser)
+        words = _words(args, _reproducer(args.binary, "--binary"))
+        if args.html or args.perfetto:
+            return _drawn(args, words)
+        if args.against is not None:
+            return _compared(args, words)
     except UsageError as error:
         print(f"reproduce: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"reproduce: {reason(error)}", file=sys.stderr)
         return 2
     sys.stdout.flush()
     os.execv(words[0], words)

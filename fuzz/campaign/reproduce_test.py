@@ -41,6 +41,10 @@ class ReproduceTest(unittest.TestCase):
         self.assertEqual(self.reproduce("crash.bin", "--last", "5", status=1),
                          f"called: {self.home}/crash.bin --last 5\n")
 
+    def test_several_files_and_standard_input_are_passed_on(self):
+        self.assertEqual(self.reproduce("crash.bin", "-", "--width", "99", status=1),
+                         f"called: {self.home}/crash.bin - --width 99\n")
+
     def test_files_that_cannot_be_read(self):
         self.assertIn(f"nowhere: no such file. Paths are relative to {self.home}.",
                       self.reproduce("nowhere", status=2))
@@ -78,10 +82,12 @@ class ReproduceTest(unittest.TestCase):
                          (2, "reproduce: the output cannot be written: No space left on device\n"))
 
     def test_bad_usage(self):
-        self.assertIn("one file at a time, but got a and b", self.reproduce("a", "b", status=2))
+        for option in ("-o", "--html", "--perfetto", "--against"):
+            self.assertIn(f"{option} is for one file, but got a and b",
+                          self.reproduce("a", "b", option, "out", status=2))
         self.assertIn("required: FILE", self.reproduce(status=2))
         for number in ("few", "-1", "", "1_0", "\u0661"):
-            self.assertEqual("reproduce: --last needs a number; --help tells more\n",
+            self.assertEqual("reproduce: --last and --width need a number; --help tells more\n",
                              self.reproduce("crash.bin", "--last", number, status=2))
         self.assertEqual(1, self.reproduce("--nosuch", status=2).count("\n"))
         self.assertIn("not allowed with", self.reproduce("--text", "--title", "x", status=2))
