@@ -1,19 +1,18 @@
-"""The interleaving of a page: its rows, the CPU of each, and the two steps that the verdict names."""
+"""The interleaving of a page: its rows, the CPU of each, what it has changed, and the marks in front."""
 
 import dataclasses
 import re
 from dataclasses import dataclass
 
-# In front of each line: which step of the verdict this is, if any. Where the verdict names one only, the patch may name
-# the row that it is in conflict with: the cause.
-_FIRST, _THEN, _BOTH, _CAUSE = "first  ", "then   ", "both   ", "cause  "
-_NONE = " " * len(_FIRST)
-_LEFT_OUT = re.compile(r"\s*\.\.\. \d+ rows left out$")
-_CACHED = re.compile(r"fill|walked|walks|load from|store to")
+# In front of each line the reproducer marks the steps of the verdict and the deviations. Where the verdict names one
+# step only, the patch may name the row that it is in conflict with: the cause.
+_MARK_WIDTH = 7
+_CAUSE = "cause"
+_LEFT_OUT = re.compile(r"\s*\.\.\. \d+ (?:rows|lines) left out$")
 
 
 class InterleavingError(Exception):
-    """A text that is no interleaving, or a verdict that does not belong to it; the text says why."""
+    """A text that is no interleaving, or a patch that names a row that is not there; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +23,15 @@ class Row:
     step: int
     cpu: int
     text: str
+    mark: str = ""  # first, then, both, dev
+    notes: str = ""  # what it has changed, each in brackets
 
 
 @dataclass(frozen=True)
 class Interleaving:
     """What the reproducer has told of a run."""
 
-    lines: list[str]  # without marks
+    lines: list[str]  # without the mark of the cause
     verdict: list[str]
     cause: str = ""  # "CPU 1: text of its row"
 
@@ -45,55 +46,37 @@ class Interleaving:
             raise InterleavingError("the interleaving names no CPUs")
         rows: list[Row] = []
         for line, text in enumerate(self.lines):
-            match = re.match(r"(\d*) +(?=\S)", text)
+            mark, rest = text[:_MARK_WIDTH].strip(), text[_MARK_WIDTH:]
+            match = re.match(r"(\d*) +(?=\S)", rest)
             if line == 0 or _LEFT_OUT.match(text) or not match:
                 continue
             if not match[1]:
-                rows[-1] = Row(rows[-1].line, rows[-1].step, rows[-1].cpu, f"{rows[-1].text} {text.strip()}")
+                rows[-1] = _goes_on(rows[-1], rest.strip())
                 continue
             # What a store buffer does is told two places further in.
-            cpu = max(index for index, column in enumerate(columns) if column <= match.end())
-            rows.append(Row(line, int(match[1]), self.cpus()[cpu], text[match.end():].rstrip()))
+            at = _MARK_WIDTH + match.end()
+            cpu = max(index for index, column in enumerate(columns) if column <= at)
+            rows.append(Row(line, int(match[1]), self.cpus()[cpu], text[at:].rstrip(), mark))
         return rows
 
-    def steps(self) -> dict[str, int]:
-        """The line of each step that the verdict names, "first", which is not always there, and "then"; and "cause"."""
-        named = re.findall(r"(?m)^(first|then):\s+step (\d+), cpu(\d+): (.*)$", "\n".join(self.verdict))
-        steps = {which: self._line(int(step), int(cpu), what) for which, step, cpu, what in named}
+    def _cause_line(self) -> int | None:
         if not self.cause:
-            return steps
-        if "first" in steps:
+            return None
+        then = next((row.line for row in self.rows() if row.mark in ("then", "both")), 0)
+        if any(row.mark in ("first", "both") for row in self.rows()):
             raise InterleavingError("the verdict names a first step, so the patch may not name a cause")
         name, _, text = self.cause.removeprefix("CPU ").partition(": ")
-        rows = [row.line for row in self.rows() if row.cpu == int(name) and row.text == text
-                and row.line < steps["then"]]
+        rows = [row.line for row in self.rows() if row.cpu == int(name) and row.text == text and row.line < then]
         if not rows:
             raise InterleavingError(f"before the step of the verdict there is no row '{text}' of CPU {name}")
-        return steps | {"cause": rows[-1]}
-
-    def _line(self, step: int, cpu: int, what: str) -> int:
-        before = [row for row in self.rows() if row.cpu == cpu and row.step <= step]
-        if not before:
-            raise InterleavingError(f"the verdict names step {step} of cpu{cpu}, which has none so early")
-        at = [row for row in before if row.step == before[-1].step]
-        if "cached" in what:
-            at = [row for row in at if _CACHED.search(row.text)] or at
-        return at[-1].line
-
-    def ended(self) -> "Interleaving":
-        """With a row in brackets for the step of the verdict, if the run ended in the middle of it."""
-        last = re.search(r"(?m)^then:\s+step (\d+), cpu(\d+): (.*)$", "\n".join(self.verdict))
-        if not last or int(last[1]) <= max((row.step for row in self.rows()), default=0):
-            return self
-        column = self.lines[0].index(f"cpu{last[2]}")
-        return dataclasses.replace(self, lines=[*self.lines, f"{last[1]:<{column}}[{last[3]}]"])
+        return rows[-1]
 
     def shortened(self, most: int) -> "Interleaving":
-        """The last rows, and of those before them the beginnings of operations and the steps of the verdict."""
+        """The last rows, and of those before them the beginnings of operations and what is marked."""
         rows = self.rows()
-        steps = self.steps().values()
-        shown = [row for index, row in enumerate(rows)
-                 if index >= len(rows) - most or row.text.startswith("== ") or row.line in steps]
+        cause = self._cause_line()
+        shown = [row for index, row in enumerate(rows) if index >= len(rows) - most
+                 or row.text.startswith("== ") or row.mark or row.line == cause]
         lines, end = [self.lines[0]], {row.line: after.line for row, after in zip(rows, rows[1:])}
         left_out = 0
         for row in rows:
@@ -107,18 +90,23 @@ class Interleaving:
         return dataclasses.replace(self, lines=lines)
 
     def marked(self) -> str:
-        """The lines, with the steps of the verdict marked at the left."""
-        steps = self.steps()
-        first, then = steps.get("first"), steps.get("then")
-        marks = {first: _FIRST, then: _BOTH if first == then else _THEN, steps.get("cause"): _CAUSE}
-        return "\n".join((marks.get(line, _NONE) + text).rstrip() for line, text in enumerate(self.lines))
+        """The lines, with the cause marked, too."""
+        cause = self._cause_line()
+        return "\n".join((_CAUSE.ljust(_MARK_WIDTH) + text[_MARK_WIDTH:] if line == cause else text).rstrip()
+                         for line, text in enumerate(self.lines))
+
+
+def _goes_on(row: Row, text: str) -> Row:
+    """The row with a further line of it. One in brackets, or behind an open bracket, belongs to the notes."""
+    if text.startswith("[") or row.notes and not row.notes.endswith("]"):
+        return dataclasses.replace(row, notes=f"{row.notes} {text}".strip())
+    return dataclasses.replace(row, text=f"{row.text} {text}")
 
 
 def parse(marked: str, verdict: str, cause: str = "") -> Interleaving:
-    """Reads what `marked` has written, or lines without marks."""
+    """Reads what `marked` has written, or what a reproducer tells."""
     lines = marked.rstrip("\n").splitlines()
     if not lines or not re.match(r"\s*step ", lines[0]):
         raise InterleavingError("the interleaving has no line that names the columns")
-    if lines[0].startswith(_NONE):
-        lines = [line[len(_NONE):] for line in lines]
-    return Interleaving(lines, verdict.rstrip("\n").splitlines(), cause)
+    lines = [" " * _MARK_WIDTH + line[_MARK_WIDTH:] if line.startswith(_CAUSE) else line for line in lines]
+    return Interleaving([line.rstrip() for line in lines], verdict.rstrip("\n").splitlines(), cause)

@@ -5,96 +5,83 @@ import unittest
 from tests.mutants import interleaving, notation, roles
 
 _ROWS = """\
-step   cpu0                cpu1
-7                          == unmap mm=0 page=0
-8      speculative fill of
-         page 0
-8      load mm0.users = 2
-9        drains cpu0.is_lazy = 1
-10                         modify mm0.tlb_gen = 2
+       step   cpu0                cpu1
+       7                          == unmap mm=0 page=0
+       8      speculative fill of
+                page 0
+                [page 0 -> frame
+                12, writable]
+                [stale now: page 1]
+       8      load mm0.users = 2
+dev    9      ~~ at +1: drain
+       9        drains cpu0.is_lazy = 1
+       10                         modify mm0.tlb_gen = 2
 """
 _SCENARIO = "cpu 0: idle\ncpu 1: unmap mm=0 page=0 count=1\n"
+_FIRST = _ROWS.replace("       8      spec", "first  8      spec")
+_BOTH = _FIRST.replace("       10 ", "then   10 ")
+_THEN = _ROWS.replace("       10 ", "then   10 ")
 
 
-def _told(*verdict: str, rows: str = _ROWS) -> interleaving.Interleaving:
-    return interleaving.parse(rows, "\n".join(["O1 a title", *verdict]))
+def _told(rows: str = _ROWS, cause: str = "") -> interleaving.Interleaving:
+    return interleaving.parse(rows, "O1 a title", cause)
 
 
 def _marks(told: interleaving.Interleaving) -> list[str]:
-    return [line.strip() for line in told.marked().splitlines() if not line.startswith(" ")]
+    return [line.strip() for line in told.marked().splitlines() if not line.startswith((" ", "dev"))]
 
 
 class RowsTest(unittest.TestCase):
     def test_rows(self):
         rows = _told().rows()
-        self.assertEqual([(row.step, row.cpu, row.text) for row in rows],
-                         [(7, 1, "== unmap mm=0 page=0"), (8, 0, "speculative fill of page 0"),
-                          (8, 0, "load mm0.users = 2"), (9, 0, "drains cpu0.is_lazy = 1"),
-                          (10, 1, "modify mm0.tlb_gen = 2")])
+        self.assertEqual([(row.step, row.cpu, row.text, row.mark) for row in rows],
+                         [(7, 1, "== unmap mm=0 page=0", ""), (8, 0, "speculative fill of page 0", ""),
+                          (8, 0, "load mm0.users = 2", ""), (9, 0, "~~ at +1: drain", "dev"),
+                          (9, 0, "drains cpu0.is_lazy = 1", ""), (10, 1, "modify mm0.tlb_gen = 2", "")])
+        self.assertEqual([row.notes for row in rows if row.notes],
+                         ["[page 0 -> frame 12, writable] [stale now: page 1]"])
 
     def test_no_interleaving(self):
         for text in ("", "nothing\n"):
             with self.assertRaisesRegex(interleaving.InterleavingError, "no line that names the columns"):
                 interleaving.parse(text, "")
         with self.assertRaisesRegex(interleaving.InterleavingError, "names no CPUs"):
-            interleaving.parse("step   where\n", "").rows()
+            interleaving.parse("       step   where\n", "").rows()
 
 
 class MarksTest(unittest.TestCase):
-    def test_both_steps(self):
-        told = _told("first:  step 8, cpu0: speculatively cached page 0", "then:   step 10, cpu1: the flush returns")
+    def test_what_the_reproducer_marks_stays(self):
+        told = _told(_BOTH)
         self.assertEqual(_marks(told), ["first  8      speculative fill of",
                                         "then   10                         modify mm0.tlb_gen = 2"])
-        again = interleaving.parse(told.marked(), "\n".join(told.verdict))
+        again = interleaving.parse(told.marked(), "O1 a title")
         self.assertEqual((again, again.marked()), (told, told.marked()))
 
-    def test_the_last_row_of_a_step_unless_something_was_cached(self):
-        self.assertEqual(_marks(_told("then:   step 8, cpu0: completes")), ["then   8      load mm0.users = 2"])
-
     def test_a_cause(self):
-        then = "then:   step 10, cpu1: the flush returns"
-        told = interleaving.parse(_ROWS, then, "CPU 0: load mm0.users = 2")
+        told = _told(_THEN, "CPU 0: load mm0.users = 2")
         self.assertEqual(_marks(told), ["cause  8      load mm0.users = 2",
                                         "then   10                         modify mm0.tlb_gen = 2"])
         self.assertEqual(_marks(told.shortened(1)), _marks(told))
-        for cause, verdict, why in (("CPU 1: load mm0.users = 2", then, "no row 'load mm0.users = 2' of CPU 1"),
-                                    ("CPU 1: modify mm0.tlb_gen = 2", then, "no row 'modify mm0.tlb_gen = 2' of CPU 1"),
-                                    ("CPU 0: load mm0.users = 2", f"first:  step 8, cpu0: a\n{then}", "a first step")):
+        self.assertEqual(interleaving.parse(told.marked(), "O1 a title", told.cause), told)
+        for cause, rows, why in (("CPU 1: load mm0.users = 2", _THEN, "no row 'load mm0.users = 2' of CPU 1"),
+                                 ("CPU 1: modify mm0.tlb_gen = 2", _THEN, "no row 'modify mm0.tlb_gen = 2' of CPU 1"),
+                                 ("CPU 0: load mm0.users = 2", _BOTH, "a first step")):
             with self.subTest(cause), self.assertRaisesRegex(interleaving.InterleavingError, why):
-                interleaving.parse(_ROWS, verdict, cause).marked()
-
-    def test_one_row_for_both(self):
-        told = _told("first:  step 10, cpu1: a", "then:   step 10, cpu1: b")
-        self.assertEqual(_marks(told), ["both   10                         modify mm0.tlb_gen = 2"])
-
-    def test_a_step_that_is_not_there(self):
-        with self.assertRaisesRegex(interleaving.InterleavingError, "step 2 of cpu1, which has none so early"):
-            _told("first:  step 2, cpu1: cached page 0").marked()
+                _told(rows, cause).marked()
 
 
 class ShortenedTest(unittest.TestCase):
-    def test_a_run_that_ends_in_the_middle_of_a_step(self):
-        told = _told("then:   step 11, cpu1: writes CR4").ended()
-        self.assertEqual(told.lines[-1], "11                         [writes CR4]")
-        self.assertEqual(_marks(told), ["then   11                         [writes CR4]"])
-        self.assertEqual(told.ended(), told)
-        self.assertEqual(_told("then:   step 10, cpu0: completes").ended().lines, _told().lines)
-
-    def test_operations_and_steps_of_the_verdict_stay(self):
-        told = _told("first:  step 8, cpu0: cached page 0", "then:   step 10, cpu1: the flush returns")
+    def test_operations_and_what_is_marked_stay(self):
+        told = _told(_BOTH)
         short = told.shortened(1)
-        self.assertEqual(short.lines, [told.lines[0], told.lines[1], *told.lines[2:4], "  ... 2 rows left out",
+        self.assertEqual(short.lines, [*told.lines[:7], "  ... 1 rows left out", told.lines[8], "  ... 1 rows left out",
                                        told.lines[-1]])
         self.assertEqual(_marks(short), _marks(told))
         self.assertEqual(short.shortened(1), short)
 
-    def test_the_beginning_is_left_out(self):
-        told = _told("then:   step 10, cpu1: the flush returns", rows=_ROWS.replace("== unmap", "load"))
-        self.assertEqual(told.shortened(3).lines, [told.lines[0], "  ... 2 rows left out", *told.lines[4:]])
-
     def test_what_is_short_stays(self):
-        told = _told("then:   step 10, cpu1: the flush returns")
-        self.assertEqual(told.shortened(5), told)
+        told = _told(_BOTH)
+        self.assertEqual(told.shortened(6), told)
 
 
 class RolesTest(unittest.TestCase):

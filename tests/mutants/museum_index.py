@@ -1,4 +1,4 @@
-"""The index of the museum, docs/museum/README.md: its bugs by rule, by system, by year and by difficulty."""
+"""The index of the museum, docs/museum/README.md: its bugs by rule, by oracle, by system, by year and by difficulty."""
 
 import re
 import statistics
@@ -13,7 +13,8 @@ _INTRODUCTION = """\
 
 Written by `bazel run //tests/mutants:pages`. Each page is about one bug: what happened, the rule that it breaks,
 the shortest scenario known that shows it, step by step, and the patch that puts it back into this core. The bugs
-are by [rule](#by-rule), [system](#by-system), [year](#by-year) and [difficulty](#by-difficulty).
+are by [rule](#by-rule), [oracle](#by-oracle), [system](#by-system), [year](#by-year) and
+[difficulty](#by-difficulty). `bazel run //:shootdown -- museum NAME` shows one as a timeline to step through.
 [museum.md](../museum.md) measures which engine finds which of them, [bochs.md](bochs.md) says what the emulated
 machine shows of them, and [tests/mutants](../../tests/mutants/README.md) how one is added. A number alone is that
 of the catalogue of known bugs; an o stands before bugs of this core, a c before memory orders that are too weak.
@@ -29,7 +30,9 @@ _PRIMER = """\
 The scenario is a program for each CPU (`cpu N:`) and what deviates from the default schedule (`at +N:`). The
 interleaving is its run on the modelled machine: a column for each CPU, time goes down, and the number at the left
 counts the operations that another CPU could see. A CPU that does nothing visible has no row. Of a long run the end
-is shown, and from the rest the beginnings of operations and the steps of the verdict.
+is shown, and from the rest the beginnings of operations, the deviations and the steps of the verdict. In brackets
+below a row stands what it has changed that no other row tells: what the CPU has cached (`page 0 -> frame 12`), which
+cached pages memory no longer maps so ("stale now"), and what the CPU has recorded of its ASIDs.
 
 The verdict is that of an oracle: what it saw, the promise that is broken, and the step at which it saw that
 ("then"), often with the one that made it possible ("first"). Both words stand in front of the rows of these steps.
@@ -67,6 +70,14 @@ def _by_rule(read: list[mutant.Mutant], rules: dict[str, meanings.Rule]) -> str:
     return text
 
 
+def _by_oracle(read: list[mutant.Mutant], units: dict[str, str]) -> str:
+    searched = [one for one in read if one.name not in units]
+    names = {one.oracles[0] for one in searched}
+    groups = [(f"{name}, {meanings.ORACLES[name]}", [one for one in searched if one.oracles[0] == name])
+              for name in sorted(names, key=lambda name: (int(re.sub(r"\D", "", name) or 99), name))]
+    return _grouped([*groups, ("no oracle but a unit test", [one for one in read if one.name in units])])
+
+
 def _by_system(read: list[mutant.Mutant]) -> str:
     names = {meanings.system(one.reference) or "" for one in read}
     groups = [(name, [one for one in read if meanings.system(one.reference) == name]) for name in names]
@@ -95,6 +106,8 @@ def index(root: Path, read: list[mutant.Mutant], units: dict[str, str]) -> str:
     return "\n".join([
         _INTRODUCTION, _PRIMER, notation.primer(),
         "## By rule\n", _by_rule(read, meanings.rules(root)),
+        "## By oracle\n", f"The [oracle](../../{meanings.ORACLES_FILE}) that is expected to report it.\n",
+        _by_oracle(read, units),
         "## By system\n", "Where the bug was, by its reference.\n", _by_system(read),
         "## By year\n", "When it was found or mended.\n", _by_year(read),
         "## By difficulty\n",

@@ -5,6 +5,7 @@ import re
 # What a row looks like, an example, and what it says.
 ROWS = [
     (r"== .*", "== unmap mm=0 page=0 count=1", "the CPU begins this operation of its program"),
+    (r"~~ at \+\d+: .*", "~~ at +10: preempt cpu=2", "this deviation of the scenario takes place here"),
     (r"load \S.* = .*", "load mm0.tlb_gen = 1", "an atomic load, and what it has found"),
     (r"store \S.* = .*", "store cpu0.is_lazy = 1", "an atomic store, visible at once"),
     (r"store, buffered, .*", "store, buffered, cpu0.is_lazy = 1",
@@ -13,8 +14,10 @@ ROWS = [
     (r"modify .*", "modify mm0.tlb_gen = 2", "a locked read-modify-write, and what it has left; a full barrier"),
     (r"compare-exchange .*", "compare-exchange mm0.users = 3", "a locked compare-and-swap, and what it has left"),
     (r"full fence", "full fence", "no later access comes before an earlier one"),
-    (r"read \S.* = .*", "read mm0.table[504] = 53255", "the kernel reads a page-table entry"),
-    (r"write .*", "write mm0.table[504] = 0", "the kernel writes a page-table entry; 0: not present"),
+    (r"read \S.* = .*", "read mm0.table[504] = page 0 -> frame 12, writable",
+     "the kernel reads a page-table entry, here that of page 0"),
+    (r"write .*", "write mm0.table[504] = page 0 -> none",
+     "the kernel writes a page-table entry; none: not present"),
     (r"load CR3, .*", "load CR3, keep mm0, PCID 2",
      "an mm is loaded, and what is cached under its PCID is kept, or flushed (`flush`)"),
     (r"load CR4, PGE .*", "load CR4, PGE off", "CR4.PGE changes, which flushes everything, global entries included"),
@@ -51,11 +54,11 @@ ROWS = [
 # The words that rows are about.
 WORDS = [
     (r"mm\d+\.tlb_gen", "mm0.tlb_gen", "the generation of an mm: how many changes it has had"),
-    (r"mm\d+\.cpu_mask", "mm0.cpu_mask", "the CPUs that may have the mm cached, bit N for CPU N"),
-    (r"cpu\d+\.loaded_mm", "cpu0.loaded_mm", "whether the CPU says which mm it runs; 0: it is inside a switch"),
+    (r"mm\d+\.cpu_mask", "mm0.cpu_mask", "the CPUs that may have the mm cached"),
+    (r"cpu\d+\.loaded_mm", "cpu0.loaded_mm", "the mm that the CPU says it runs; none: it is inside a switch"),
     (r"cpu\d+\.is_lazy", "cpu0.is_lazy", "1: the CPU uses no user address (lazy TLB mode)"),
     (r"cpu\d+\.pending\[\d+\]", "cpu0.pending[0]",
-     "the senders whose calls the CPU has not answered, a bit for each: those with even numbers in word 0"),
+     "the senders whose calls the CPU has not answered: those with even numbers in word 0"),
     (r"mm\d+\.table\[\d+\]", "mm0.table[504]", "an entry of a page table; `directory` and `upper` are above it"),
     (r"references of frame \d+", "references of frame 12", "how many uses a page frame has; 0: it is released"),
     (r"mm\d+\.pending", "mm0.pending", "operations that have changed entries and have not flushed"),

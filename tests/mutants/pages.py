@@ -138,7 +138,8 @@ def page(read: mutant.Mutant, scenario: Path, unit_test: str | None, rules: dict
 def _interleaving(told: Interleaving) -> str:
     verdict = "\n".join(told.verdict)
     return ("## The interleaving\n\nOne column for each CPU; time goes down. The steps of the verdict are marked "
-            f"at the left.\n\n```\n{told.marked()}\n```\n\n## The verdict\n\n```\n{verdict}\n```\n")
+            "at the left, and where the schedule deviates (dev).\n"
+            f"\n```\n{told.marked()}\n```\n\n## The verdict\n\n```\n{verdict}\n```\n")
 
 
 def told_by(story: str, cause: str) -> Interleaving:
@@ -152,7 +153,7 @@ def told_by(story: str, cause: str) -> Interleaving:
         raise PageError("the interleaving has no column of places")
     return interleaving.parse("\n".join(row[:width].rstrip() for row in rows),
                               "\n".join(line.removeprefix("  ") for line in match[2].rstrip().splitlines()), cause
-                              ).ended().shortened(_LAST_ROWS)
+                              ).shortened(_LAST_ROWS)
 
 
 def _story(program: Path, scenario: Path) -> str:
