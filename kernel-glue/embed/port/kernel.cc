@@ -50,7 +50,24 @@ std::uint64_t Functions::kinds() const {
   return kinds;
 }
 
-void keep_what_ports_have(fuzz::Header& header) {
+/// Half of the configurations are the usual one; in the others each switch turns now and then.
+void draw_header(fuzz::Random& random, fuzz::Header& header) {
+  constexpr unsigned kMostSpaces = 3;
+  header.mms = static_cast<std::uint8_t>(random.between(1, kMostSpaces));
+  header.tso = random.chance(1, 2);
+  if (random.chance(1, 2)) return;
+  header.pcid = !random.chance(1, 4);
+  header.concurrent = !random.chance(1, 4);
+  header.invpcid = !random.chance(1, 4);
+  header.lazy_masks = random.chance(1, 4);
+  header.lazy_test_up_front = random.chance(1, 4);
+  header.by_loaded_mm = random.chance(1, 4);
+  if (random.chance(1, 4)) {
+    header.ceiling = static_cast<std::uint8_t>(random.below(fuzz::kMaxCeiling));
+  }
+}
+
+void PortKernel::keep(fuzz::Header& header) const {
   const fuzz::Header drawn = header;
   header = fuzz::Header{};
   header.cpus = drawn.cpus;
@@ -68,28 +85,22 @@ void keep_what_ports_have(fuzz::Header& header) {
 
 // ---- Bring-up
 
-void PortKernel::prepare(const fuzz::Scenario& scenario) {
-  scenario_ = &scenario;
-  code_.reset();
-  memory_.start();
-  model::current_memory = &memory_;
-  spaces_ = {};
-  base_.fill(0);
-  for (auto& stores : waiting_) stores.clear();
-  flush_ = {};
-  loaded_.fill(kNoSpace);
-  uses_user_.fill(false);
-  oracles_.start(*this, scenario.header.mms);
-  build_kernel();
+host::Setup PortKernel::setup(const fuzz::Scenario& scenario) {
+  const fuzz::Header& header = scenario.header;
+  return {
+      .hardware = {.cpus = header.cpus, .pcid = header.pcid, .global_pages = header.global_pages},
+      .memory = header.tso ? host::Memory::tso : host::Memory::sc,
+      .programs = {.boot = &PortKernel::boot,
+                   .program = &PortKernel::program,
+                   .interrupt = &PortKernel::interrupt,
+                   .argument = this},
+      .observer = this};
 }
 
-/// The kernel's root, with one table below it that all spaces share.
-void PortKernel::build_kernel() {
-  FramePool& frames = machine_.frames();
-  kernel_root_ = frames.allocate(FrameKind::table, owner_tag(kKernelMm, 4), 0, 0);
-  const std::uint32_t upper = frames.allocate(FrameKind::table, owner_tag(kKernelMm, 3), 0, 0);
-  frames.words(kernel_root_)[host::table_index(fuzz::kKernelBase, 4)] =
-      FramePool::address(upper) | kPtePresent | host::kPteWritable;
+void PortKernel::start_run() {
+  spaces_ = {};
+  flush_ = {};
+  loaded_.fill(kNoSpace);
 }
 
 void PortKernel::bring_up() {
@@ -105,7 +116,7 @@ void PortKernel::bring_up() {
   config.serial = flag(!header.concurrent);
   config.trim_interval = 3;
   config.ceiling_strides = header.ceiling;
-  sd_init(functions_.system(), &config, FramePool::address(kernel_root_));
+  sd_init(functions_.system(), &config, kernel_root());
   for (unsigned mm = 0; mm < header.mms; ++mm) create_space(mm);
 }
 
@@ -119,8 +130,7 @@ void PortKernel::create_space(unsigned mm) {
   if (root(mm) == 0 || root_frame == FramePool::kNoFrame) {
     kit_die("a space has no top table behind kit_space_create");
   }
-  machine_.frames().become(root_frame, FrameKind::table, owner_tag(mm, 4));
-  scan(root_frame);
+  adopt_root(root(mm), mm, 4);
   // Pages in two page tables. Every other space begins without any.
   if (mm % 2 != 0) return;
   for (const unsigned page : {0U, 1U, 8U, 9U}) map_page(mm, page);
@@ -143,12 +153,10 @@ void PortKernel::interrupt(void* self, CpuId /*cpu*/) {
 
 void PortKernel::program(void* self, unsigned thread) {
   auto& kernel = *static_cast<PortKernel*>(self);
-  if (kernel.machine_.recorder().timeline().empty()) kernel.memory_.start_places();
-  for (const Op& op : kernel.scenario_->ops[thread]) kernel.execute(op);
+  kernel.run_program(thread, [&](const Op& op) { kernel.execute(op); });
 }
 
 void PortKernel::execute(const Op& op) {
-  if (machine_.recorder().has_timeline()) machine_.recorder().line("== " + print(op), {});
   switch (op.kind) {
     case OpKind::switch_to:
       HostHal::disable_interrupts();
@@ -216,29 +224,12 @@ void PortKernel::access(const Op& op) {
 void PortKernel::map_page(unsigned mm, unsigned page) {
   Space& space = spaces_[mm];
   if (space.pages[page] != State::unmapped) return;
-  const std::uint32_t frame = machine_.frames().allocate(FrameKind::data, owner_tag(mm, page),
-                                                         machine_.step(), HostHal::this_cpu());
-  if (frame == FramePool::kNoFrame) return machine_.reach(host::Limit::frames);
-  oracles_.contents.on_page_allocated(frame);
-  // What a store leaves in the dirty bit is no concern of code whose pages are nowhere else.
-  oracles_.releases.on_store_recorded(frame);
+  const std::uint64_t frame = allocate_page(mm, page);
+  if (frame == 0) return;
   space.pages[page] = State::taken;
-  functions_.map(space.object, page_address(page), FramePool::address(frame));
+  functions_.map(space.object, page_address(page), frame);
   memory_.settle();
   space.pages[page] = State::mapped;
-}
-
-template <class Call>
-void PortKernel::promising(unsigned mm, unsigned first, unsigned last, Call&& call) {
-  oracles_.contents.on_operation(/*replaces=*/false);
-  oracles_.promises.begin_promise();
-  oracles_.contents.begin_promise();
-  call();
-  memory_.settle();
-  // No other operation has changed these pages meanwhile.
-  oracles_.promises.note_promise(mm, page_address(first), page_address(last) + 1);
-  oracles_.promises.on_promise();
-  machine_.stop_if_failed();
 }
 
 void PortKernel::for_mapped(const Op& op) {
@@ -286,21 +277,8 @@ unsigned PortKernel::mm_of(const void* mm) const {
 }
 
 PhysAddr PortKernel::root(unsigned mm) const {
-  return reinterpret_cast<const Mm<HostHal>*>(spaces_[mm].mm)->root;
-}
-
-std::uint64_t PortKernel::leaf(unsigned mm, unsigned page) const {
-  const VirtAddr address = fuzz::probe_address(page);
   if (spaces_[mm].mm == nullptr) return 0;
-  std::uint32_t table = FramePool::frame_at(root(mm));
-  for (unsigned level = 4; table != FramePool::kNoFrame; --level) {
-    const std::uint64_t entry = machine_.memory().seen_by(
-        machine_.running(), machine_.frames().words(table) + host::table_index(address, level));
-    if ((entry & kPtePresent) == 0) return 0;
-    if (level == 1) return entry;
-    table = FramePool::frame_at(entry);
-  }
-  return 0;
+  return reinterpret_cast<const Mm<HostHal>*>(spaces_[mm].mm)->root;
 }
 
 }  // namespace shootdown::port
