@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "fuzz/events/events.h"
 #include "fuzz/events/layout.h"
@@ -97,9 +99,12 @@ class ForeignKernel : public fuzz::KernelView, public host::Observer, public mod
   std::uint64_t allocate_page(unsigned mm, unsigned page);
   /// The address of a frame as its owner makes it a top table.
   void adopt_root(std::uint64_t address, unsigned mm, unsigned level);
-  /// One call of the code, which promises something of the pages `first` to `last`.
+  /// One call of the code, which promises something of the pages `first` to `last`, or of those
+  /// that its operation has taken.
   template <class Call>
   void promising(unsigned mm, unsigned first, unsigned last, Call&& call);
+  template <class Call>
+  void promising(unsigned mm, const std::vector<unsigned>& pages, Call&& call);
   void check_loaded(CpuId cpu, fuzz::After after);
 
   /// A frame that an entry leads to for the first time becomes what the entry says.
@@ -144,16 +149,26 @@ void ForeignKernel::run_program(unsigned thread, Execute&& execute) {
 }
 
 template <class Call>
-void ForeignKernel::promising(unsigned mm, unsigned first, unsigned last, Call&& call) {
+void ForeignKernel::promising(unsigned mm, const std::vector<unsigned>& pages, Call&& call) {
   oracles_.contents.on_operation(/*replaces=*/false);
   oracles_.promises.begin_promise();
   oracles_.contents.begin_promise();
   call();
   memory_.settle();
   // No other operation has changed these pages meanwhile.
-  oracles_.promises.note_promise(mm, fuzz::page_address(first), fuzz::page_address(last) + 1);
+  for (const unsigned page : pages) {
+    const VirtAddr address = fuzz::page_address(page);
+    oracles_.promises.note_promise(mm, address, address + 1);
+  }
   oracles_.promises.on_promise();
   machine_.stop_if_failed();
+}
+
+template <class Call>
+void ForeignKernel::promising(unsigned mm, unsigned first, unsigned last, Call&& call) {
+  std::vector<unsigned> pages;
+  for (unsigned page = first; page <= last; ++page) pages.push_back(page);
+  promising(mm, pages, std::forward<Call>(call));
 }
 
 }  // namespace shootdown::port

@@ -157,6 +157,9 @@ const host::Report& Trial::run(const fuzz::Proof& proof, host::Controller& contr
   for (const unsigned page : proof.run.evictions) {
     exploration.evictions.push_back(fuzz::numbered_address(page));
   }
+  for (const unsigned page : proof.run.nmis) {
+    exploration.nmis.push_back(fuzz::numbered_address(page));
+  }
   kernel_->set_start_barrier(proof.run.setup);
   return run(proof.scenario, setup);
 }

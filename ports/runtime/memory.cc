@@ -175,10 +175,18 @@ void Memory::put(void* address, std::size_t bytes, std::uint64_t value, const vo
 // ---- For exhaustive search
 
 void Memory::look_at(const void* address, std::size_t bytes) {
-  HostCpu& self = machine_.running();
   const std::uint64_t* last = word_at(static_cast<const std::byte*>(address) + bytes - 1);
   for (const std::uint64_t* word = word_at(address); word <= last; ++word) {
     machine_.record_access(word, false);
+  }
+  look_aside(address, bytes);
+}
+
+void Memory::look_aside(const void* address, std::size_t bytes) {
+  if (!machine_.controlled().is_on()) return;
+  HostCpu& self = machine_.running();
+  const std::uint64_t* last = word_at(static_cast<const std::byte*>(address) + bytes - 1);
+  for (const std::uint64_t* word = word_at(address); word <= last; ++word) {
     self.looks.push_back({.word = word, .read = &granule_now, .bits = *word});
   }
 }
@@ -261,7 +269,10 @@ void Memory::plain(const void* address, std::size_t bytes, bool write, const voi
     check(address, verb);
     return drain_overlapping(address, bytes);
   }
-  if (!is_noticed(address, bytes)) return;
+  if (!is_noticed(address, bytes)) {
+    if (!write) look_aside(address, bytes);
+    return;
+  }
   begin(address, verb);
   if (write) {
     plain_.address = address;

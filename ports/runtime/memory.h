@@ -157,6 +157,8 @@ class Memory {
   void record_read(const host::BufferedStore* own, const void* address, std::size_t bytes);
   void record_write(const void* address, std::size_t bytes);
   void look_at(const void* address, std::size_t bytes);
+  /// The CPU has read what counts as its own. If it waits for that, it waits for another CPU.
+  void look_aside(const void* address, std::size_t bytes);
 
   void line(const char* verb, const void* address, std::uint64_t value, const void* pc);
   /// A visible operation that was none of the HAL's begins.
@@ -183,7 +185,10 @@ T Memory::load(const T* word, const void* pc) {
   if (!is_shared(word)) return __atomic_load_n(word, __ATOMIC_SEQ_CST);
   const host::ModelScope scope;
   note_site(pc);
-  if (!is_noticed(word, sizeof(T))) return *word;
+  if (!is_noticed(word, sizeof(T))) {
+    look_aside(word, sizeof(T));
+    return *word;
+  }
   begin(word, "reads");
   const host::BufferedStore* own = forwarding(word, sizeof(T));
   const T value = own != nullptr ? static_cast<T>(part_of(*own, word, sizeof(T))) : *word;

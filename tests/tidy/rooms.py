@@ -18,6 +18,8 @@ ROOMS = {
     "kernel-glue/embed": ["core", "hal/x86_64", "kernel-glue/mm"],
     # Code that is not ours, on the modelled machine: its memory, and the kernel and the searches around it.
     "ports/runtime": ["hal/host"],
+    "ports/harness": ["fuzz", "hal/host", "ports/runtime"],
+    "ports/linux": ["fuzz", "hal/host", "ports/harness", "ports/runtime"],
     "kernel-glue/embed/model": ["core", "hal/host", "kernel-glue/embed", "kernel-glue/mm", "ports/runtime"],
     "kernel-glue/embed/port": [
         "core",
@@ -26,6 +28,7 @@ ROOMS = {
         "kernel-glue/embed",
         "kernel-glue/embed/model",
         "kernel-glue/mm",
+        "ports/harness",
         "ports/runtime",
     ],
     "kernel-glue/kernel": ["core", "hal/x86_64", "kernel-glue/mm"],
@@ -50,6 +53,8 @@ ROOMS = {
         "kernel-glue/kernel",
         "kernel-glue/mm",
         "litmus",
+        "ports/harness",
+        "ports/linux",
         "ports/runtime",
     ],
 }

@@ -1,7 +1,9 @@
-/* What the TLB code of Linux asks of the rest of the kernel, made for the modelled machine. It comes before each
- * file of the kernel that is compiled; headers that it names itself are empty, or the tree's own.
+/* What the TLB code of Linux asks of the rest of the kernel, made for the modelled machine. It
+ * comes before each file of the kernel that is compiled; headers that it names itself are empty, or
+ * the tree's own.
  *
- * Names and meanings are the kernel's, since its code uses them. How they are made is this project's. */
+ * Names and meanings are the kernel's, since its code uses them. How they are made is this
+ * project's. */
 #pragma once
 
 #include <stdarg.h>
@@ -46,7 +48,7 @@ typedef unsigned int gfp_t;
 #define __read_mostly
 #define __weak __attribute__((weak))
 #define __always_inline inline __attribute__((always_inline))
-#define noinline __attribute__((noinline))
+#define noinline __attribute__((__noinline__))
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define barrier() __asm__ volatile("" ::: "memory")
@@ -55,15 +57,17 @@ typedef unsigned int gfp_t;
 #define __aligned(bytes) __attribute__((aligned(bytes)))
 #define fallthrough __attribute__((fallthrough))
 #define typeof __typeof__
-#define container_of(pointer, type, member) ((type*)((char*)(pointer)-offsetof(type, member)))
+#define container_of(pointer, type, member) ((type*)((char*)(pointer) - offsetof(type, member)))
 #define min(a, b) ((a) < (b) ? (a) : (b))
-#define round_up(x, to) ((((x)-1) | ((to)-1)) + 1)
+#define round_up(x, to) ((((x) - 1) | ((to) - 1)) + 1)
 #define EXPORT_SYMBOL(name)
 #define EXPORT_SYMBOL_GPL(name)
 #define EXPORT_PER_CPU_SYMBOL(name)
 #define EXPORT_PER_CPU_SYMBOL_GPL(name)
-#define early_param(name, function) static __attribute__((unused)) void* shim_param_##function = (void*)(function)
-#define late_initcall(function) static __attribute__((unused)) void* shim_initcall_##function = (void*)(function)
+#define early_param(name, function) \
+  static __attribute__((unused)) void* shim_param_##function = (void*)(function)
+#define late_initcall(function) \
+  static __attribute__((unused)) void* shim_initcall_##function = (void*)(function)
 #define module_param(name, type, mode)
 #define __setup(name, function) early_param(name, function)
 #define BUILD_BUG_ON(condition) ((void)SHIM_CHECK(condition, "BUILD_BUG_ON"))
@@ -98,11 +102,11 @@ _Noreturn void shim_die(const char* what, const char* file, int line);
 
 /* ---- The kernel's own checks: each is an oracle */
 
-#define SHIM_CHECK(condition, what)                                \
-  ({                                                               \
-    const bool shim_fails = !!(condition);                         \
+#define SHIM_CHECK(condition, what)                                         \
+  ({                                                                        \
+    const bool shim_fails = !!(condition);                                  \
     if (shim_fails) shim_die(what " (" #condition ")", __FILE__, __LINE__); \
-    shim_fails;                                                    \
+    shim_fails;                                                             \
   })
 #define WARN_ON(condition) SHIM_CHECK(condition, "WARN_ON")
 #define WARN_ON_ONCE(condition) SHIM_CHECK(condition, "WARN_ON_ONCE")
@@ -133,49 +137,48 @@ _Noreturn void shim_die(const char* what, const char* file, int line);
 #define smp_mb__before_atomic() barrier()
 #define smp_mb__after_atomic() barrier()
 #define smp_acquire__after_ctrl_dep() barrier()
-#define smp_store_release(place, value)  \
-  do {                                   \
-    barrier();                           \
-    WRITE_ONCE(*(place), value);         \
+#define smp_store_release(place, value) \
+  do {                                  \
+    barrier();                          \
+    WRITE_ONCE(*(place), value);        \
   } while (0)
-#define smp_load_acquire(place)                       \
-  ({                                                  \
+#define smp_load_acquire(place)                            \
+  ({                                                       \
     __typeof__(*(place)) shim_value = READ_ONCE(*(place)); \
-    barrier();                                        \
-    shim_value;                                       \
+    barrier();                                             \
+    shim_value;                                            \
   })
 #define cpu_relax() shim_pause()
-#define smp_cond_load_acquire(place, condition)  \
-  ({                                             \
-    __typeof__(*(place)) VAL;                    \
-    for (;;) {                                   \
-      VAL = READ_ONCE(*(place));                 \
-      if (condition) break;                      \
-      cpu_relax();                               \
-    }                                            \
-    barrier();                                   \
-    VAL;                                         \
+#define smp_cond_load_acquire(place, condition) \
+  ({                                            \
+    __typeof__(*(place)) VAL;                   \
+    for (;;) {                                  \
+      VAL = READ_ONCE(*(place));                \
+      if (condition) break;                     \
+      cpu_relax();                              \
+    }                                           \
+    barrier();                                  \
+    VAL;                                        \
   })
 
-#define xchg(place, value)                                                        \
-  ({                                                                              \
-    __typeof__(*(place)) shim_new = (value);                                      \
-    __typeof__(*(place)) shim_old;                                                \
-    __atomic_exchange((place), &shim_new, &shim_old, __ATOMIC_SEQ_CST);           \
-    shim_old;                                                                     \
+#define xchg(place, value)                                              \
+  ({                                                                    \
+    __typeof__(*(place)) shim_new = (value);                            \
+    __typeof__(*(place)) shim_old;                                      \
+    __atomic_exchange((place), &shim_new, &shim_old, __ATOMIC_SEQ_CST); \
+    shim_old;                                                           \
   })
-#define try_cmpxchg(place, old, value)                                            \
-  ({                                                                              \
-    __typeof__(*(place)) shim_new = (value);                                      \
-    __atomic_compare_exchange((place), (old), &shim_new, 0, __ATOMIC_SEQ_CST,     \
-                              __ATOMIC_SEQ_CST);                                  \
+#define try_cmpxchg(place, old, value)                                                           \
+  ({                                                                                             \
+    __typeof__(*(place)) shim_new = (value);                                                     \
+    __atomic_compare_exchange((place), (old), &shim_new, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
   })
 #define try_cmpxchg_release try_cmpxchg
-#define cmpxchg(place, expected, value)                 \
-  ({                                                    \
-    __typeof__(*(place)) shim_found = (expected);       \
-    (void)try_cmpxchg(place, &shim_found, value);       \
-    shim_found;                                         \
+#define cmpxchg(place, expected, value)           \
+  ({                                              \
+    __typeof__(*(place)) shim_found = (expected); \
+    (void)try_cmpxchg(place, &shim_found, value); \
+    shim_found;                                   \
   })
 
 typedef struct {
@@ -203,12 +206,15 @@ static inline bool test_bit(long bit, const volatile unsigned long* words) {
   return (words[bit / BITS_PER_LONG] >> (bit % BITS_PER_LONG) & 1) != 0;
 }
 static inline void set_bit(long bit, volatile unsigned long* words) {
-  __atomic_fetch_or((unsigned long*)words + bit / BITS_PER_LONG, 1UL << bit % BITS_PER_LONG, __ATOMIC_SEQ_CST);
+  __atomic_fetch_or((unsigned long*)words + bit / BITS_PER_LONG, 1UL << bit % BITS_PER_LONG,
+                    __ATOMIC_SEQ_CST);
 }
 static inline void clear_bit(long bit, volatile unsigned long* words) {
-  __atomic_fetch_and((unsigned long*)words + bit / BITS_PER_LONG, ~(1UL << bit % BITS_PER_LONG), __ATOMIC_SEQ_CST);
+  __atomic_fetch_and((unsigned long*)words + bit / BITS_PER_LONG, ~(1UL << bit % BITS_PER_LONG),
+                     __ATOMIC_SEQ_CST);
 }
-/* In the byte that has the bit: the instruction is about its bits only, and its word may not be aligned. */
+/* In the byte that has the bit: the instruction is about its bits only, and its word may not be
+ * aligned. */
 static inline void __set_bit(long bit, volatile unsigned long* words) {
   ((volatile u8*)words)[bit / 8] |= (u8)(1U << bit % 8);
 }
@@ -221,18 +227,20 @@ static inline void __clear_bit(long bit, volatile unsigned long* words) {
 #define SHIM_PERCPU_BYTES 4096
 extern char __start_shim_percpu[] __attribute__((visibility("hidden")));
 extern char __stop_shim_percpu[] __attribute__((visibility("hidden")));
-extern char shim_percpu[NR_CPUS][SHIM_PERCPU_BYTES] __attribute__((visibility("hidden"), aligned(64)));
+extern char shim_copies[NR_CPUS][SHIM_PERCPU_BYTES]
+    __attribute__((visibility("hidden"), aligned(64)));
 
 #define SHIM_PERCPU __attribute__((section("shim_percpu"), used))
 #define DECLARE_PER_CPU(type, name) extern __typeof__(type) name
 #define DECLARE_PER_CPU_ALIGNED(type, name) extern __typeof__(type) name
 #define DECLARE_PER_CPU_SHARED_ALIGNED(type, name) extern __typeof__(type) name
 #define DEFINE_PER_CPU(type, name) SHIM_PERCPU __typeof__(type) name
-#define DEFINE_PER_CPU_ALIGNED(type, name) SHIM_PERCPU __attribute__((aligned(64))) __typeof__(type) name
+#define DEFINE_PER_CPU_ALIGNED(type, name) \
+  SHIM_PERCPU __attribute__((aligned(64))) __typeof__(type) name
 #define DEFINE_PER_CPU_SHARED_ALIGNED(type, name) DEFINE_PER_CPU_ALIGNED(type, name)
 
 static inline void* shim_of_cpu(const volatile void* variable, unsigned cpu) {
-  return shim_percpu[cpu] + ((const volatile char*)variable - __start_shim_percpu);
+  return shim_copies[cpu] + ((const volatile char*)variable - __start_shim_percpu);
 }
 #define per_cpu_ptr(pointer, cpu) ((__typeof__(pointer))shim_of_cpu(pointer, cpu))
 #define per_cpu(variable, cpu) (*per_cpu_ptr(&(variable), cpu))
@@ -244,8 +252,9 @@ static inline void* shim_of_cpu(const volatile void* variable, unsigned cpu) {
 #define __this_cpu_write this_cpu_write
 #define raw_cpu_read this_cpu_read
 #define raw_cpu_write this_cpu_write
-#define this_cpu_add_return(variable, value) \
-  ((__typeof__(variable))shim_add(this_cpu_ptr(&(variable)), sizeof(variable), (unsigned long)(value)))
+#define this_cpu_add_return(variable, value)                                   \
+  ((__typeof__(variable))shim_add(this_cpu_ptr(&(variable)), sizeof(variable), \
+                                  (unsigned long)(value)))
 #define this_cpu_inc_return(variable) this_cpu_add_return(variable, 1)
 #define this_cpu_dec(variable) ((void)this_cpu_add_return(variable, -1))
 #define this_cpu_inc(variable) ((void)this_cpu_add_return(variable, 1))
@@ -278,16 +287,24 @@ extern struct cpumask shim_possible, shim_online;
 #define zalloc_cpumask_var_node(mask, flags, node) ((void)cpumask_clear(&(*(mask))[0]), true)
 #define free_cpumask_var(mask) ((void)(mask))
 
-static inline bool cpumask_test_cpu(int cpu, const struct cpumask* mask) { return test_bit(cpu, mask->bits); }
+static inline bool cpumask_test_cpu(int cpu, const struct cpumask* mask) {
+  return test_bit(cpu, mask->bits);
+}
 static inline void cpumask_set_cpu(unsigned cpu, struct cpumask* mask) { set_bit(cpu, mask->bits); }
 static inline void cpumask_clear_cpu(int cpu, struct cpumask* mask) { clear_bit(cpu, mask->bits); }
-static inline void __cpumask_set_cpu(unsigned cpu, struct cpumask* mask) { __set_bit(cpu, mask->bits); }
-static inline void __cpumask_clear_cpu(int cpu, struct cpumask* mask) { __clear_bit(cpu, mask->bits); }
+static inline void __cpumask_set_cpu(unsigned cpu, struct cpumask* mask) {
+  __set_bit(cpu, mask->bits);
+}
+static inline void __cpumask_clear_cpu(int cpu, struct cpumask* mask) {
+  __clear_bit(cpu, mask->bits);
+}
 static inline void cpumask_clear(struct cpumask* mask) { mask->bits[0] = 0; }
-static inline void cpumask_or(struct cpumask* to, const struct cpumask* a, const struct cpumask* b) {
+static inline void cpumask_or(struct cpumask* to, const struct cpumask* a,
+                              const struct cpumask* b) {
   to->bits[0] = a->bits[0] | b->bits[0];
 }
-static inline bool cpumask_and(struct cpumask* to, const struct cpumask* a, const struct cpumask* b) {
+static inline bool cpumask_and(struct cpumask* to, const struct cpumask* a,
+                               const struct cpumask* b) {
   return (to->bits[0] = a->bits[0] & b->bits[0]) != 0;
 }
 /* The first CPU from this one on, or nr_cpu_ids. */
@@ -295,7 +312,9 @@ static inline unsigned shim_first(unsigned long bits, unsigned from) {
   bits &= from < NR_CPUS ? ~0UL << from : 0;
   return bits != 0 ? (unsigned)__builtin_ctzl(bits) : nr_cpu_ids;
 }
-static inline unsigned cpumask_first(const struct cpumask* mask) { return shim_first(READ_ONCE(mask->bits[0]), 0); }
+static inline unsigned cpumask_first(const struct cpumask* mask) {
+  return shim_first(READ_ONCE(mask->bits[0]), 0);
+}
 static inline unsigned cpumask_next(int cpu, const struct cpumask* mask) {
   return shim_first(READ_ONCE(mask->bits[0]), (unsigned)(cpu + 1));
 }
@@ -324,13 +343,13 @@ static inline bool cpu_online(unsigned cpu) { return cpumask_test_cpu((int)cpu, 
 #define irqs_disabled() (shim_irq_flags() == 0)
 #define local_irq_disable() shim_irq_set(0)
 #define local_irq_enable() shim_irq_set(1)
-#define local_irq_save(flags)       \
-  do {                              \
-    (flags) = shim_irq_flags();     \
+#define local_irq_save(flags)          \
+  do {                                 \
+    (flags) = shim_irq_flags();        \
     if ((flags) != 0) shim_irq_set(0); \
   } while (0)
-#define local_irq_restore(flags)    \
-  do {                              \
+#define local_irq_restore(flags)       \
+  do {                                 \
     if ((flags) != 0) shim_irq_set(1); \
   } while (0)
 #define raw_local_irq_save local_irq_save
@@ -345,6 +364,9 @@ static inline bool cpu_online(unsigned cpu) { return cpumask_test_cpu((int)cpu, 
 #define irq_work_run() ((void)0)
 #define irq_work_single(work) ((void)(work))
 #define call_function_single_prep_ipi(cpu) true
+#ifdef SHIM_SENDS_SINGLE
+void send_call_function_single_ipi(int cpu);
+#endif
 #define arch_send_call_function_single_ipi(cpu) shim_send_ipi(1UL << (cpu))
 #define arch_send_call_function_ipi_mask(mask) shim_send_ipi((mask)->bits[0])
 #define hypervisor_pin_vcpu(cpu) ((void)(cpu))
@@ -391,8 +413,13 @@ struct static_key {
 #define trace_csd_queue_cpu_enabled() false
 #define trace_csd_function_entry(...) ((void)0)
 #define trace_csd_function_exit(...) ((void)0)
-enum { TLB_FLUSH_ON_TASK_SWITCH, TLB_REMOTE_SHOOTDOWN, TLB_LOCAL_SHOOTDOWN, TLB_LOCAL_MM_SHOOTDOWN,
-       TLB_REMOTE_SEND_IPI };
+enum {
+  TLB_FLUSH_ON_TASK_SWITCH,
+  TLB_REMOTE_SHOOTDOWN,
+  TLB_LOCAL_SHOOTDOWN,
+  TLB_LOCAL_MM_SHOOTDOWN,
+  TLB_REMOTE_SEND_IPI
+};
 #define count_vm_tlb_event(event) ((void)0)
 #define count_vm_tlb_events(event, number) ((void)(number))
 #define inc_irq_stat(member) ((void)0)
@@ -409,11 +436,14 @@ typedef struct __call_single_data {
   void* info;
 } __attribute__((aligned(32))) call_single_data_t;
 
-void on_each_cpu_cond_mask(smp_cond_func_t condition, smp_call_func_t function, void* info, bool wait,
-                           const struct cpumask* mask);
-#define on_each_cpu(function, info, wait) on_each_cpu_cond_mask(NULL, function, info, wait, cpu_online_mask)
-#define on_each_cpu_mask(mask, function, info, wait) on_each_cpu_cond_mask(NULL, function, info, wait, mask)
-void smp_call_function_many(const struct cpumask* mask, smp_call_func_t function, void* info, bool wait);
+void on_each_cpu_cond_mask(smp_cond_func_t condition, smp_call_func_t function, void* info,
+                           bool wait, const struct cpumask* mask);
+#define on_each_cpu(function, info, wait) \
+  on_each_cpu_cond_mask(NULL, function, info, wait, cpu_online_mask)
+#define on_each_cpu_mask(mask, function, info, wait) \
+  on_each_cpu_cond_mask(NULL, function, info, wait, mask)
+void smp_call_function_many(const struct cpumask* mask, smp_call_func_t function, void* info,
+                            bool wait);
 void smp_call_function(smp_call_func_t function, void* info, int wait);
 int smp_call_function_single(int cpu, smp_call_func_t function, void* info, int wait);
 int smp_call_function_single_async(int cpu, call_single_data_t* csd);
@@ -468,7 +498,8 @@ typedef struct {
 #define pte_pfn(entry) (((entry).pte & SHIM_FRAME) >> PAGE_SHIFT)
 #define pmd_pfn(entry) (((entry).pmd & SHIM_FRAME) >> PAGE_SHIFT)
 
-/* Physical memory is the machine's frames, which the harness finds. A root is named by its address alone. */
+/* Physical memory is the machine's frames, which the harness finds. A root is named by its address
+ * alone. */
 void* shim_at(unsigned long physical);
 #define __pa(pointer) ((unsigned long)(pointer))
 #define __sme_pa(pointer) __pa(pointer)
@@ -503,7 +534,13 @@ void* shim_at(unsigned long physical);
 #define L1D_FLUSH 1
 
 /* A bit each, decided for a run. */
-enum { X86_FEATURE_PCID, X86_FEATURE_INVPCID, X86_FEATURE_INVPCID_SINGLE, X86_FEATURE_PTI, X86_FEATURE_PGE };
+enum {
+  X86_FEATURE_PCID,
+  X86_FEATURE_INVPCID,
+  X86_FEATURE_INVPCID_SINGLE,
+  X86_FEATURE_PTI,
+  X86_FEATURE_PGE
+};
 bool shim_has(unsigned feature);
 #define static_cpu_has(feature) shim_has(feature)
 #define boot_cpu_has(feature) shim_has(feature)
