@@ -143,6 +143,8 @@ void linux_leave(void) {
   linux_idle();
   leave_mm(shim_this_cpu());
 }
+/* The mm of the task that runs, or a number that is none. */
+QUIET unsigned linux_task(void) { return (unsigned)(shim_current() - tasks[shim_this_cpu()]); }
 int linux_nmi_may_read(void) { return nmi_uaccess_okay(); }
 
 /* ---- The entry code, with interrupts off. Its instructions are assembler in the kernel. */

@@ -71,6 +71,7 @@ bool Glue::find(const model::Code& code, std::string& missing) {
   get(kernel_map, "linux_kernel_map");
   get(kernel_take, "linux_kernel_take");
   get(flush_kernel, "linux_flush_kernel");
+  get(task, "linux_task");
   get(nmi_may_read, "linux_nmi_may_read");
   get(percpu, "linux_percpu");
   get(percpu_template, "linux_percpu_template");
@@ -209,8 +210,8 @@ void LinuxKernel::nmi(void* self, CpuId cpu) {
   const std::uint64_t cr3 = HostHal::read_cr3();
   // It may have come between the load of CR3 and user mode.
   kernel.glue_.to_kernel();
-  const unsigned mm = kernel.loaded_[cpu];
-  if (mm != kNoMmLoaded && kernel.glue_.nmi_may_read() != 0) {
+  const unsigned mm = kernel.glue_.task();
+  if (mm < kMostMms && kernel.glue_.nmi_may_read() != 0) {
     kernel.memory_.settle();
     kernel.oracles_.roots.on_nmi_access(cpu, mm);
     kernel.machine_.stop_if_failed();

@@ -39,6 +39,7 @@ struct Glue {
   int (*kernel_map)(unsigned long address, unsigned long frame){nullptr};
   unsigned long (*kernel_take)(unsigned long address){nullptr};
   void (*flush_kernel)(unsigned long start, unsigned long end){nullptr};
+  unsigned (*task)(){nullptr};
   int (*nmi_may_read)(){nullptr};
   // Where the copies of the variables of CPUs begin, and how long each is.
   char* (*percpu)(){nullptr};

@@ -53,7 +53,8 @@ def _compile(source: Path, options: list[str], target: Path) -> None:
     if not source.is_file():
         raise foreign.ForeignError(f"{shown(source)}: no such file")
     if source.suffix not in _LANGUAGES:
-        raise foreign.ForeignError(f"{shown(source)}: neither C nor C++; the name ends in one of {', '.join(_LANGUAGES)}")
+        raise foreign.ForeignError(f"{shown(source)}: neither C nor C++; "
+                                   f"the name ends in one of {', '.join(_LANGUAGES)}")
     compiler, standard = _LANGUAGES[source.suffix]
     foreign.need(compiler)
     headers = [f"-I{folder}" for folder in (source.parent, program("."), workspace_directory())]
