@@ -52,6 +52,32 @@ def _strides(text):
     return int(text)
 
 
+def _seed(text):
+    if not text.isdecimal() or int(text) > 1_000_000:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1000000")
+    return int(text)
+
+
+def _steps(text):
+    if not text.isdecimal() or not 1 <= int(text) <= 10_000_000:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1 to 10000000")
+    return int(text)
+
+
+def _count(text):
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1 on")
+    return int(text)
+
+
+def _race_seconds(text):
+    """The kernel's watchdog lets a race have a minute."""
+    seconds = _seconds(text)
+    if not 0.001 <= seconds <= 60:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds from 0.001 to 60")
+    return seconds
+
+
 def _seconds(text):
     try:
         seconds = float(text)
@@ -85,9 +111,20 @@ def parse_arguments(arguments):
                         help="measure range flushes instead of running the self-tests")
     parser.add_argument("--serial-flush", action="store_true",
                         help="flush locally first, then the other CPUs, not both at the same time")
-    parser.add_argument("--break", choices=["no-ipi", "no-kernel-flush", "wrong-key"], dest="broken",
-                        help="disable the remote shootdown of user or kernel pages, or boot with a wrong static "
-                        "key: the self-tests must fail")
+    parser.add_argument("--races", type=_race_seconds, metavar="S",
+                        help="races between CPUs, each for S seconds, instead of the self-tests; in Bochs a second is "
+                        "a million instructions")
+    parser.add_argument("--stress", type=_steps, metavar="N",
+                        help="the memory manager under load alone, N steps of all CPUs together")
+    parser.add_argument("--test", metavar="TITLE", help="this test alone; underscores may stand for spaces")
+    parser.add_argument("--list", action="store_true", help="print the titles of the tests, of the races with --races")
+    parser.add_argument("--seed", type=_seed, default=1, metavar="N",
+                        help="with --races and --stress: what the CPUs do (default: 1); run R of --repeat takes N + R")
+    parser.add_argument("--repeat", type=_count, default=1, metavar="N", help="runs, one after the other (default: 1)")
+    parser.add_argument("--until-failure", action="store_true", help="with --repeat: no run after one that fails")
+    parser.add_argument("--break", choices=["no-ipi", "no-kernel-flush", "wrong-key", "early-wake"], dest="broken",
+                        help="disable the remote shootdown of user or kernel pages, boot with a wrong static key, or "
+                        "wake CPUs before their job is stored: the tests must fail")
     _add_core_options(parser.add_argument_group(
         "the flush core's configuration", "the first choice is the default"))
     parser.add_argument("--model", help="the emulator's name of the CPU model (default: "
@@ -122,6 +159,10 @@ def _contradictions(parsed):
     if parsed.bench and parsed.broken:
         yield (f"--break {parsed.broken} makes self-tests fail, and --bench runs none: leave one of them "
                "out.")
+    instead = [name for name in ("bench", "races", "stress") if getattr(parsed, name)]
+    if len(instead) > 1:
+        yield (f"--{instead[0]} and --{instead[1]} are two things to do instead of the self-tests: leave one of "
+               "them out.")
     module = emulator.module_of(parsed.emulator)
     if parsed.cpus is not None and parsed.cpus > module.MAX_CPUS:
         yield f"--cpus {parsed.cpus}: a number from 1 to {module.MAX_CPUS} is needed, {module.WHY_MAX_CPUS}."
@@ -157,6 +198,16 @@ def kernel_options(arguments):
     options = []
     if arguments.bench:
         options.append("bench")
+    if arguments.races:
+        options.append(f"races={round(arguments.races * 1000)}")
+    if arguments.stress:
+        options.append(f"stress={arguments.stress}")
+    if arguments.races or arguments.stress:
+        options.append(f"seed={arguments.seed}")
+    if arguments.test:
+        options.append("test=" + arguments.test.replace(" ", "_"))
+    if arguments.list:
+        options.append("list")
     if arguments.serial_flush:
         options.append("serial-flush")
     if arguments.broken:
@@ -173,6 +224,9 @@ def expected_configuration(arguments):
             "flush": "serial" if arguments.serial_flush else "concurrent",
             "break": arguments.broken or "none",
             "ceiling": str(arguments.ceiling),
+            **({"races": str(round(arguments.races * 1000))} if arguments.races else {}),
+            **({"stress": str(arguments.stress)} if arguments.stress else {}),
+            **({"seed": str(arguments.seed)} if arguments.races or arguments.stress else {}),
             **{name: getattr(arguments, name) for name, *_ in _CORE_CHOICES}}
 
 
@@ -195,6 +249,8 @@ def _print_tail(title, path):
 
 def _judge(arguments, outcome, folder):
     """Prints the verdict and what led to it; returns the exit status."""
+    if arguments.list:
+        return PASS if "# test: " in outcome.console and outcome.exit_status == 0 else FAIL
     console = verdict.parse(outcome.console)
     problems = verdict.problems(console, expected_configuration(arguments), outcome.exit_status,
                                 arguments.timeout)
@@ -225,6 +281,7 @@ def _show(piece):
 def _boot(arguments, folder):
     machine = emulator.Machine(cpus=arguments.cpus, image=arguments.image, model=arguments.model,
                                options=kernel_options(arguments), emulator=arguments.emulator,
+                               any_instruction=arguments.races is not None,
                                bochs=arguments.bochs, qemu=arguments.qemu)
     try:
         emulator.check_tools(machine)
@@ -236,6 +293,20 @@ def _boot(arguments, folder):
     status = _judge(arguments, outcome, folder)
     sys.stdout.flush()
     return status
+
+
+def _boot_often(arguments, folder):
+    """Several runs, each with a seed of its own. The worst status is that of all."""
+    worst = PASS
+    for run in range(arguments.repeat):
+        this = argparse.Namespace(**{**vars(arguments), "seed": arguments.seed + run})
+        if arguments.repeat > 1:
+            seed = f", seed {this.seed}" if this.races or this.stress else ""
+            print(f"--- run {run + 1} of {arguments.repeat}{seed}", flush=True)
+        worst = max(worst, _boot(this, folder))
+        if worst == NO_RUN or (worst != PASS and arguments.until_failure):
+            break
+    return worst
 
 
 def _raise_interrupt(_number, _frame):
@@ -250,7 +321,7 @@ def main(arguments):
     folder = parsed.keep or tempfile.mkdtemp(prefix="shootdown-boot.")
     try:
         os.makedirs(folder, exist_ok=True)
-        return _boot(parsed, folder)
+        return _boot_often(parsed, folder)
     except OSError as error:
         print(f"{_NAME}: {_reason(error, folder)}", file=sys.stderr)
         return NO_RUN

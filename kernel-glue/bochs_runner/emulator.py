@@ -28,6 +28,8 @@ class Machine:
     # None: the emulator's default.
     model: object = None
     emulator: str = "bochs"
+    # In QEMU, too, interrupts come between any two instructions.
+    any_instruction: bool = False
     bochs: str = DEFAULT_BOCHS
     qemu: str = DEFAULT_QEMU
 

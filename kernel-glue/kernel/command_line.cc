@@ -37,10 +37,19 @@ bool read_number(const char* text, const char* prefix, std::uint32_t& number) {
   if (is_separator(*text)) return false;
   std::uint32_t value = 0;
   for (; !is_separator(*text); ++text) {
-    if (*text < '0' || *text > '9' || value > 1'000'000) return false;
+    if (*text < '0' || *text > '9' || value > 10'000'000) return false;
     value = value * 10 + static_cast<std::uint32_t>(*text - '0');
   }
   number = value;
+  return true;
+}
+
+/// Where what stands behind the prefix begins; false if the text begins with something else.
+bool read_title(const char* text, const char* prefix, const char*& title) {
+  for (; *prefix != '\0'; ++text, ++prefix) {
+    if (*text != *prefix) return false;
+  }
+  title = text;
   return true;
 }
 
@@ -52,10 +61,12 @@ struct Word {
 
 constexpr auto kWords = std::to_array<Word>({
     {"bench", [](Options& o) { o.bench = true; }},
+    {"list", [](Options& o) { o.tests.list = true; }},
     {"serial-flush", [](Options& o) { o.serial_flush = true; }},
     {"break=no-ipi", [](Options& o) { o.broken = Break::ipi; }},
     {"break=no-kernel-flush", [](Options& o) { o.broken = Break::kernel_flush; }},
     {"break=wrong-key", [](Options& o) { o.broken = Break::key; }},
+    {"break=early-wake", [](Options& o) { o.broken = Break::wake; }},
     {"pti=on", [](Options& o) { o.config.isolation.enabled = true; }},
     {"pti=off", [](Options& o) { o.config.isolation.enabled = false; }},
     {"defer=on", [](Options& o) { o.config.isolation.defer_user_pages = true; }},
@@ -65,13 +76,24 @@ constexpr auto kWords = std::to_array<Word>({
     {"targets=loaded", [](Options& o) { o.config.targets.target_test = TargetTest::by_loaded_mm; }},
 });
 
-void apply_word(Options& options, const char* text) {
+/// False if the word is none of them.
+bool apply_word(Options& options, const char* text) {
   for (const Word& word : kWords) {
-    if (begins_with_word(text, word.text)) return word.apply(options);
+    if (!begins_with_word(text, word.text)) continue;
+    word.apply(options);
+    return true;
   }
-  if (read_number(text, "ceiling=", options.config.limits.ceiling_strides)) return;
-  // GRUB puts the image's path first.
-  if (text[0] != '/') fatal("unknown word on the kernel command line: ", text);
+  return read_number(text, "ceiling=", options.config.limits.ceiling_strides) ||
+         read_number(text, "races=", options.races.milliseconds) ||
+         read_number(text, "stress=", options.stress) ||
+         read_title(text, "test=", options.tests.only) ||
+         read_number(text, "seed=", options.races.seed);
+}
+
+/// A boot loader may put the image's name first. A mistyped option is none.
+bool may_be_a_name(const char* text) {
+  while (!is_separator(*text) && *text != '=') ++text;
+  return *text != '=';
 }
 
 }  // namespace
@@ -81,12 +103,16 @@ Options read_command_line(PhysAddr multiboot_information) {
   const auto* information = direct_map<const MultibootInformation>(multiboot_information);
   if ((information->flags & kHasCommandLine) == 0) return options;
   const char* text = direct_map<const char>(information->command_line);
+  bool first = true;
   while (*text != '\0') {
     if (is_separator(*text)) {
       ++text;
       continue;
     }
-    apply_word(options, text);
+    if (!apply_word(options, text) && !(first && may_be_a_name(text))) {
+      fatal("unknown word on the kernel command line: ", text);
+    }
+    first = false;
     while (!is_separator(*text)) ++text;
   }
   return options;

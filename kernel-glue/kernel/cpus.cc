@@ -132,6 +132,8 @@ void start_other_cpus() {
   }
 }
 
+constinit bool wakes_before_storing = false;
+
 CpuId cpu_count() { return started; }
 
 void restart_cpu(CpuId index) {
@@ -148,13 +150,14 @@ void start_job(CpuId index, Job job) {
   if (cpu.job.load(std::memory_order_acquire) != nullptr)
     fatal("CPU ", index, " has a job already");
   cpu.job_storage = job;
+  if (wakes_before_storing) send_wake(index);
   cpu.job.store(&cpu.job_storage, std::memory_order_release);
-  send_wake(index);
+  if (!wakes_before_storing) send_wake(index);
 }
 
-void wait_for(CpuId index) {
+void wait_for(CpuId index, std::uint32_t milliseconds) {
   wait_until([&] { return cpus[index].job.load(std::memory_order_acquire) == nullptr; },
-             "a job on another CPU");
+             "a job on another CPU", milliseconds);
 }
 
 }  // namespace shootdown::kernel

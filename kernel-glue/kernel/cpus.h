@@ -30,12 +30,13 @@ inline constexpr std::uint32_t kWaitMilliseconds = 40'000;
 
 /// Waits with `pause`. Ends the run, naming `what`, if the condition never comes true.
 template <class Condition>
-void wait_until(Condition&& condition, const char* what) {
+void wait_until(Condition&& condition, const char* what,
+                std::uint32_t milliseconds = kWaitMilliseconds) {
   // Reading the clock at each poll would cost more than the polls.
   constexpr std::uint32_t kPollsBetween = 1024;
   const std::uint64_t begin = x86::read_tsc();
   for (std::uint32_t polls = 1; !condition(); ++polls) {
-    if (polls % kPollsBetween == 0 && x86::read_tsc() - begin > ticks_in(kWaitMilliseconds)) {
+    if (polls % kPollsBetween == 0 && x86::read_tsc() - begin > ticks_in(milliseconds)) {
       fatal("CPU ", x86::this_cpu(), " waited too long for ", what);
     }
     x86::pause();
@@ -48,11 +49,14 @@ struct Job {
   void* work;
 };
 
+/// Set with "break=early-wake": the interrupt goes before its reason is there, and may be lost.
+extern constinit bool wakes_before_storing;
+
 /// Gives `job` to another CPU, which must be idle. Context: CPU 0.
 void start_job(CpuId cpu, Job job);
 
 /// Waits until the CPU is idle again. What it wrote is visible afterwards.
-void wait_for(CpuId cpu);
+void wait_for(CpuId cpu, std::uint32_t milliseconds = kWaitMilliseconds);
 
 /// Starts `work(cpu)` on another CPU; `work` must outlive the matching `wait_for`.
 template <class Work>

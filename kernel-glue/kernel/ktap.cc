@@ -45,6 +45,16 @@ void run_test(const Test& test, std::size_t number, Totals& totals) {
   }
 }
 
+bool is_chosen(const Test& test, const TestChoice& choice) {
+  if (choice.only == nullptr) return true;
+  const char* wanted = choice.only;
+  const char* title = test.name;
+  for (; *title != '\0'; ++title, ++wanted) {
+    if (*wanted != (*title == ' ' ? '_' : *title)) return false;
+  }
+  return *wanted == ' ' || *wanted == '\0';
+}
+
 }  // namespace
 
 void Report::expect(bool ok, const char* what, std::source_location where) {
@@ -53,10 +63,21 @@ void Report::expect(bool ok, const char* what, std::source_location where) {
   where_ = where;
 }
 
-bool run_tests(const Test* tests, std::size_t count) {
+bool run_tests(const Test* tests, std::size_t count, const TestChoice& choice) {
+  std::size_t chosen = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!is_chosen(tests[i], choice)) continue;
+    ++chosen;
+    if (choice.list) print("# test: ", tests[i].name, "\n");
+  }
+  if (chosen == 0) fatal("no test has the title that was asked for");
+  if (choice.list) return true;
   Totals totals;
-  print("KTAP version 1\n1..", count, "\n");
-  for (std::size_t i = 0; i < count; ++i) run_test(tests[i], i + 1, totals);
+  print("KTAP version 1\n1..", chosen, "\n");
+  std::size_t number = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (is_chosen(tests[i], choice)) run_test(tests[i], ++number, totals);
+  }
   set_activity("end");
   print("# totals: ", totals.passed, " passed, ", totals.failed, " failed, ", totals.skipped,
         " skipped\n");

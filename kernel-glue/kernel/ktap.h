@@ -35,9 +35,18 @@ struct Test {
   CpuId minimum_cpus{1};
 };
 
+/// Which tests are run, and how.
+struct TestChoice {
+  /// The one that has this title, underscores standing for spaces, up to the next space or the end;
+  /// null: all.
+  const char* only{nullptr};
+  /// Their titles are printed and nothing is run.
+  bool list{false};
+};
+
 /// Runs the tests, each under the watchdog, and prints plan, results and totals. True if none
 /// failed.
-[[nodiscard]] bool run_tests(const Test* tests, std::size_t count);
+[[nodiscard]] bool run_tests(const Test* tests, std::size_t count, const TestChoice& choice);
 
 }  // namespace shootdown::kernel
 

@@ -15,6 +15,7 @@
 #include "kernel-glue/kernel/cpus.h"
 #include "kernel-glue/kernel/ktap.h"
 #include "kernel-glue/kernel/page_table.h"
+#include "kernel-glue/kernel/self_tests/races.h"
 #include "kernel-glue/kernel/self_tests/self_tests.h"
 #include "kernel-glue/kernel/self_tests/support.h"
 #include "kernel-glue/kernel/stop.h"
@@ -47,6 +48,7 @@ void use_backend(const x86::Identity& identity) {
 /// Everything that must be final before a second CPU runs: keys above all.
 void prepare_boot(const Options& options, const x86::CpuFeatures& features) {
   if (options.broken == Break::ipi) ordinary_shootdown = Shootdown::local_only;
+  wakes_before_storing = options.broken == Break::wake;
   if (options.broken == Break::kernel_flush) kernel_shootdown = Shootdown::local_only;
   x86::prepare_local_apics(direct_map<void>(x86::kXapicPhysical));
   x86::enable_local_apic(0);
@@ -81,6 +83,8 @@ const char* name_of(Break broken) {
       return "no-kernel-flush";
     case Break::key:
       return "wrong-key";
+    case Break::wake:
+      return "early-wake";
   }
   return "unknown";
 }
@@ -98,7 +102,9 @@ void print_configuration(const Options& options, const x86::CpuFeatures& feature
         " defer=", on(config.isolation.defer_user_pages),
         " early=", on(config.targets.early_acknowledgement), " masks=", kept ? "kept" : "exact",
         " lazy=", up_front ? "up-front" : "queued", " targets=", loaded ? "loaded" : "not-lazy",
-        " ceiling=", config.limits.ceiling_strides, " backend=", tlb.ops()->name, "\n");
+        " ceiling=", config.limits.ceiling_strides, " backend=", tlb.ops()->name,
+        " races=", options.races.milliseconds, " stress=", options.stress,
+        " seed=", options.races.seed, "\n");
 }
 
 void print_counters(const Counters& counters) {
@@ -118,6 +124,13 @@ void print_all_counters() {
   print_counters(sum_counters(tlb));
 }
 
+bool run(const Options& options) {
+  if (options.bench) return run_tests(kBenchmarks.data(), kBenchmarks.size(), options.tests);
+  if (options.races.milliseconds != 0) return run_races(options.races, options.tests);
+  if (options.stress != 0) return run_stress(options.stress, options.races.seed);
+  return run_self_tests(options.tests);
+}
+
 }  // namespace
 
 extern "C" [[noreturn]] void kernel_main(std::uint32_t multiboot_information) {
@@ -131,9 +144,8 @@ extern "C" [[noreturn]] void kernel_main(std::uint32_t multiboot_information) {
   start_other_cpus();
   x86::enable_interrupts();
   print_configuration(options, features);
-  const bool passed =
-      options.bench ? run_tests(kBenchmarks.data(), kBenchmarks.size()) : run_self_tests();
-  print_all_counters();
+  const bool passed = run(options);
+  if (!options.tests.list) print_all_counters();
   stop_machine(passed);
 }
 

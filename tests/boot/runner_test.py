@@ -210,6 +210,28 @@ class RunnerTest(unittest.TestCase):
         with open(os.path.join(self.folder, "kept", "kernel.iso"), "rb") as file:
             self.assertIn(b'set options="pti=on   ', file.read())
 
+    def test_repeated_races(self):
+        console = GOOD.replace("ceiling=33", "ceiling=33 races=250 seed=7")
+        status, output = self.run_runner("--races", "0.25", "--seed", "7", "--repeat", "2", console=console)
+        self.assertIn("--- run 1 of 2, seed 7\n", output)
+        self.assertIn("--- run 2 of 2, seed 8\n", output)
+        self.assertEqual((status, output.count("PASS: ")), (1, 1), output)
+        self.assertIn("asked for seed=8, the kernel has seed=7", output)
+        status, output = self.run_runner("--repeat", "3")
+        self.assertEqual((status, output.count("PASS: ")), (0, 3), output)
+        self.assertIn("asked for races=500", self.run_runner("--races", "0.5", console=console)[1])
+
+    def test_titles(self):
+        status, output = self.run_runner("--list", console=GOOD.splitlines()[0] + "\n# test: one\n# test: two\n")
+        self.assertEqual(status, 0, output)
+        self.assertEqual(self.run_runner("--list", console="shootdown test kernel\n", end="1")[0], 1)
+
+    def test_until_failure(self):
+        failed = GOOD.replace("ok 2", "not ok 2").replace("2 passed, 0", "1 passed, 1")
+        status, output = self.run_runner("--repeat", "3", "--until-failure", console=failed, end="1")
+        self.assertEqual((status, output.count("FAIL after")), (1, 1), output)
+        self.assertEqual(self.run_runner("--repeat", "2", console=failed, end="1")[1].count("FAIL after"), 2)
+
     def test_what_qemu_cannot(self):
         self.assertIn("leave --emulator qemu out", self.run_in_qemu("--bench", end="0")[1])
         status, output = self.run_runner("--emulator", "qemu", "--qemu", "no-such-emulator")

@@ -4,22 +4,28 @@
 It fails, or the kernel stops in it: a rule of the core is broken, an instruction faults, or a CPU does
 not answer.
 
+Where there is no QEMU, a test that needs it is skipped, and says so.
+
 usage: boot_mutant_test.py IMAGE MUTANT TEST [OPTION OF THE RUNNER]...
 """
 
 import contextlib
 import io
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from bochs_runner import cli, verdict
+from bochs_runner import cli, emulator, verdict
 
 from tests.mutants import joint
 
 
 def main(argv: list[str]) -> int:
     image, name, test, *options = argv
+    if "qemu" in options and shutil.which(emulator.DEFAULT_QEMU) is None:
+        print(f"SKIPPED: {emulator.DEFAULT_QEMU} is missing; tools/setup installs it")
+        return 0
     output = io.StringIO()
     with tempfile.TemporaryDirectory() as folder:
         chosen = Path(folder) / "kernel.iso"

@@ -16,6 +16,7 @@ BOOTED_MUTANTS = {
     "m20_flush_before_queued_writes": ("page unmapped while cached", "--cpus 2"),
     "m21_cpu0_means_none": ("every CPU initiates in turn", "--cpus 2"),
     "m23_not_a_target": ("leave_mm", "--cpus 2"),
+    "m25_lazy_exit_reads_first": ("race: out of lazy mode", "--cpus 2 --races 4 --test race:_out_of_lazy_mode"),
     "m27_bump_after_ipi": ("local range flush", "--cpus 2"),
     "m28_record_per_target": ("interrupts: concurrent broadcast", "--cpus 4"),
     "m32_waits_with_interrupts_off": ("interrupts: a CPU that does not answer", "--cpus 2"),

@@ -110,21 +110,23 @@ def correct_change_test(name, patch, executions, seeds):
         seeds = seeds,
     )
 
-def boot_mutant_test(name, test, options):
-    """NAME_boot_test passes if the test kernel with the mutant NAME inside fails a self-test.
+def boot_mutant_test(name, test, options, emulator = "bochs"):
+    """NAME_boot_test passes if the test kernel with the mutant NAME inside fails a self-test; NAME_race_test in QEMU.
 
     Args:
       name: name of a mutant that joint_image holds.
       test: the self-test that must fail, by its title.
       options: of the runner, for the boot.
+      emulator: "bochs" or "qemu".
     """
     native.py_test(
-        name = name + "_boot_test",
+        name = name + ("_boot_test" if emulator == "bochs" else "_race_test"),
         size = "medium",
         srcs = ["//tests/mutants:boot_mutant_test.py"],
-        args = ["$(location :joint_image)", name, "'%s'" % test] + options,
+        args = ["$(location :joint_image)", name, "'%s'" % test, "--emulator", emulator] + options,
         data = [":joint_image"],
         main = "boot_mutant_test.py",
+        tags = [] if emulator == "bochs" else [emulator],
         deps = [
             "//kernel-glue:bochs_runner",
             "//tests/mutants:joint_library",

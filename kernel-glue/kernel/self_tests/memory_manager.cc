@@ -1,6 +1,8 @@
 // The reference memory manager under load: user programs on all CPUs map, unmap, protect, move,
 // migrate, clean, reclaim and fork one address space at the same time, and know what must be in
 // their memory. The work is counted and its seeds are fixed.
+#include <array>
+
 #include "kernel-glue/kernel/interrupts.h"
 #include "kernel-glue/kernel/self_tests/self_tests.h"
 #include "kernel-glue/kernel/self_tests/stress_program.h"
@@ -85,19 +87,22 @@ struct Services {
 /// The load: one mm, and a program on every CPU.
 class Load {
  public:
-  explicit Load(std::uint64_t steps) : steps_(steps) {
+  Load(std::uint64_t steps, std::uint64_t seed) : steps_(steps), seed_(seed) {
     for (std::uint64_t page = 0; page < user_program_pages(); ++page) {
       mm_.map(kUserPrograms + page * kPageBytes, user_program_frame(page), kUserCode);
     }
   }
 
-  void operator()(CpuId /*cpu*/) {
+  void operator()(CpuId cpu) {
     load(mm_.core);
-    bool ok = run(mm_, begin_stress, steps_ << 8 | cpu_count()) == StressExit::done;
+    const std::uint64_t argument = stress_argument(cpu_count(), steps_, seed_);
+    bool ok = run(mm_, begin_stress, argument) == StressExit::done;
+    Random random{seed_ * x86::kMaxCpus + cpu};
     StressExit exit = StressExit::wants_fork;
-    while (ok && exit == StressExit::wants_fork) {
+    while (ok && (exit == StressExit::wants_fork || exit == StressExit::wants_away)) {
       exit = run(mm_, stress, 0);
       if (exit == StressExit::wants_fork) ok = fork();
+      if (exit == StressExit::wants_away) go_away(cpu, random);
     }
     if (!ok || exit != StressExit::done) failed_.fetch_add(1, std::memory_order_relaxed);
     load_kernel_mm();
@@ -107,6 +112,7 @@ class Load {
   [[nodiscard]] std::uint64_t calls() const { return calls_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t faults() const { return faults_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t forks() const { return forks_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t away() const { return away_.load(std::memory_order_relaxed); }
 
  private:
   /// Runs a program on this CPU, which has `mm` loaded.
@@ -123,6 +129,24 @@ class Load {
     faults_.fetch_add(services.faults, std::memory_order_relaxed);
     // A fault that was not served: also when memory has run out.
     return exit.faulted ? StressExit::wrong_data : static_cast<StressExit>(exit.value);
+  }
+
+  /// The task is off for a while, in which its mm stays in lazy mode, gives way to another one or
+  /// to the kernel's, or its CPU is offline. CPU 0 is not: the watchdog is there.
+  void go_away(CpuId cpu, Random& random) {
+    away_.fetch_add(1, std::memory_order_relaxed);
+    const std::uint64_t how = random.below(cpu == 0 ? 3 : 4);
+    if (how == 0) become_lazy();
+    if (how == 1) load_kernel_mm();
+    if (how == 2) load(other_.core);
+    if (how == 3) {
+      const InterruptsOff<Hal> guard;
+      take_cpu_offline(tlb);
+      for (std::uint64_t pauses = random.below(64); pauses > 0; --pauses) x86::pause();
+      initialize_tlb_on_this_cpu();
+    }
+    for (std::uint64_t pauses = random.below(256); pauses > 0; --pauses) x86::pause();
+    load(mm_.core);
   }
 
   /// A child lives and ends on this CPU. True if it found what it should, or too many others are at
@@ -142,7 +166,11 @@ class Load {
   }
 
   AddressSpace mm_;
+  /// Nothing is in it.
+  AddressSpace other_;
   std::uint64_t steps_;
+  std::uint64_t seed_;
+  x86::Atomic<std::uint64_t> away_{0};
   x86::Atomic<std::uint32_t> forking_{0};
   x86::Atomic<std::uint64_t> failed_{0};
   x86::Atomic<std::uint64_t> calls_{0};
@@ -155,13 +183,51 @@ class Load {
 void test_memory_manager(Report& report) {
   constexpr std::uint64_t kStepsOfAll = 4800;
   const std::uint64_t steps = kStepsOfAll / cpu_count();
-  Load work{steps};
+  Load work{steps, /*seed=*/0};
   run_on_all(work);
   report.note("memory manager: ", steps, " steps on each CPU, ", work.calls(), " system calls, ",
-              work.faults(), " faults, ", work.forks(), " forks");
+              work.faults(), " faults, ", work.forks(), " forks, ", work.away(),
+              " times away from the mm");
   report.expect(work.failed() == 0, "every program found its data");
   report.expect(work.calls() > kStepsOfAll / 4, "the programs used the memory manager");
   report.expect(work.faults() > cpu_count() && work.forks() > 0, "pages were mapped and shared");
+}
+
+namespace {
+
+constinit std::uint64_t stress_steps = 0;
+constinit std::uint64_t stress_seed = 0;
+
+/// In pieces, each with a fresh mm and a seed of its own: the watchdog's time is for one.
+void test_stress(Report& report) {
+  constexpr std::uint64_t kPiece = 20'000;
+  std::uint64_t done = 0;
+  std::uint64_t calls = 0;
+  std::uint64_t faults = 0;
+  std::uint64_t away = 0;
+  while (done < stress_steps && !report.failed()) {
+    arm_watchdog();
+    const std::uint64_t steps = (kPiece + cpu_count() - 1) / cpu_count();
+    Load work{steps, stress_seed << 12 | (done / kPiece + 1)};
+    run_on_all(work);
+    done += steps * cpu_count();
+    calls += work.calls();
+    faults += work.faults();
+    away += work.away();
+    report.expect(work.failed() == 0, "every program found its data");
+  }
+  report.note("seed ", stress_seed, ": ", done, " steps of all CPUs, ", calls, " system calls, ",
+              faults, " faults, ", away, " times away from the mm");
+}
+
+constexpr std::array<Test, 1> kStress = {{{"memory manager under load", test_stress}}};
+
+}  // namespace
+
+bool run_stress(std::uint64_t steps, std::uint64_t seed) {
+  stress_steps = steps;
+  stress_seed = seed;
+  return run_tests(kStress.data(), kStress.size(), {});
 }
 
 }  // namespace shootdown::kernel

@@ -51,6 +51,8 @@ constexpr auto kTests = std::to_array<Test>({
 
 }  // namespace
 
-bool run_self_tests() { return run_tests(kTests.data(), kTests.size()); }
+bool run_self_tests(const TestChoice& choice) {
+  return run_tests(kTests.data(), kTests.size(), choice);
+}
 
 }  // namespace shootdown::kernel

@@ -50,6 +50,9 @@ void test_memory_manager(Report& report);
 void test_counts(Report& report);
 
 /// Runs them all; true if none failed.
-[[nodiscard]] bool run_self_tests();
+[[nodiscard]] bool run_self_tests(const TestChoice& choice);
+
+/// Runs the memory manager's load alone, so many steps of all CPUs together, with a seed.
+[[nodiscard]] bool run_stress(std::uint64_t steps, std::uint64_t seed);
 
 }  // namespace shootdown::kernel

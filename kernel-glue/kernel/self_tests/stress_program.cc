@@ -69,6 +69,7 @@ inline void operate(StressState& state, std::uint64_t cpu, std::uint64_t kind) {
   if (kind == 9) call(StressCall::clean, other);
   if (kind == 10) move(state, cpu, index, (index + 1) % kStressPages);
   if (kind == 11) exit_as(StressExit::wants_fork);
+  if (kind == 14) exit_as(StressExit::wants_away);
   if (kind == 12) check_all(state, cpu);
   if (kind == 13) {
     call(StressCall::unmap_all, page_of(cpu, 0));
@@ -80,9 +81,10 @@ inline void operate(StressState& state, std::uint64_t cpu, std::uint64_t kind) {
 
 SHOOTDOWN_USER_PROGRAM void begin_stress(UserPage* page, std::uint64_t argument) {
   StressState& state = state_in(page);
-  state.random = (cpu_of(page) + 1) * 0x9e37'79b9'7f4a'7c15;
+  const std::uint64_t seed = argument >> 40;
+  state.random = (seed << 8 | (cpu_of(page) + 1)) * 0x9e37'79b9'7f4a'7c15;
   state.cpus = argument & 0xff;
-  state.steps_left = argument >> 8;
+  state.steps_left = argument >> 8 & 0xffff'ffff;
   for (std::uint64_t& expected : state.expected) expected = 0;
   exit_as(StressExit::done);
 }
@@ -94,7 +96,7 @@ SHOOTDOWN_USER_PROGRAM void stress(UserPage* page, std::uint64_t /*argument*/) {
     --state.steps_left;
     const std::uint64_t random = draw(state);
     const std::uint64_t index = (random >> 8) % kStressPages;
-    const std::uint64_t kind = random % 32;
+    const std::uint64_t kind = random % 33;
     if (kind < 8) {
       state.expected[index] = random;
       word_at(page_of(cpu, index)) = random;

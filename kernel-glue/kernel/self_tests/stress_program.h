@@ -27,7 +27,12 @@ enum class StressCall : std::uint64_t {
 };
 
 /// How `stress` exits.
-enum class StressExit : std::uint64_t { done = 0, wants_fork = 1, wrong_data = 2 };
+enum class StressExit : std::uint64_t {
+  done = 0,
+  wants_fork = 1,
+  wrong_data = 2,
+  wants_away = 3,  // from the mm for a while
+};
 
 /// What a program remembers; at the start of its CPU's page.
 struct StressState {
@@ -37,10 +42,16 @@ struct StressState {
   std::uint64_t expected[kStressPages];
 };
 
-/// Prepares the state: `argument` has the number of CPUs in its low byte and steps above it.
+/// The argument of `begin_stress`.
+[[nodiscard]] inline std::uint64_t stress_argument(std::uint64_t cpus, std::uint64_t steps,
+                                                   std::uint64_t seed) {
+  return seed << 40 | steps << 8 | cpus;
+}
+
+/// Prepares the state.
 void begin_stress(UserPage* page, std::uint64_t argument);
 
-/// Goes on until the steps are done, or a fork is wanted: then it is to be run again.
+/// Goes on until the steps are done, or the kernel is to do something: then it is to be run again.
 void stress(UserPage* page, std::uint64_t argument);
 
 /// What the child of a fork does: finds its parent's data, and writes over it.
