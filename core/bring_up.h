@@ -1,6 +1,7 @@
 // CPUs that come and go.
 #pragma once
 
+#include "core/flush_dispatch.h"
 #include "core/flush_ops.h"
 #include "core/hal.h"
 #include "core/local_flush.h"
@@ -33,7 +34,7 @@ void reset_cpu(System<H>& system) {
   if (self.shared.is_lazy.owner_load()) {
     self.shared.is_lazy.store(false, std::memory_order_relaxed);
   }
-  own.request_is_free = true;
+  own.post_use = PostUse::free;
 }
 
 }  // namespace internal
@@ -82,18 +83,22 @@ void initialize_cpu(System<H>& system) {
 /// Takes this CPU out of the core: it leaves its mm, answers what is pending, and is no
 /// target from then on. It may come back through `initialize_cpu`.
 ///
-/// Context: interrupts off until the CPU stops. No sender waits for a CPU that has gone: a call is
+/// Context: interrupts off until the CPU stops. It waits for the answers to what it has submitted,
+/// and runs meanwhile what others ask it for. No sender waits for a CPU that has gone: a call is
 /// either pushed before its word closes, and answered here, or not at all (O17).
 template <Hal H>
 void take_cpu_offline(System<H>& system) {
   require<H>(!H::interrupts_enabled(), Rule::r12, "a CPU goes offline with interrupts off");
   CpuPrivate<H>& own = system.self().own;
   require<H>(own.is_up, Rule::r2, "a CPU goes offline that is not up");
-  require<H>(own.request_is_free, Rule::r10, "a CPU goes offline in the middle of a flush");
+  require<H>(own.post_use != PostUse::by_flush, Rule::r10,
+             "a CPU goes offline in the middle of a flush");
+  // R10: a target reads the post until it answers.
+  if (own.post_use == PostUse::by_submit) internal::take_post_back(system, system.self());
   leave_mm(system);
   system.calls.close();
   BackendHotplug<H>::cpu_offline(system);
-  own.request_is_free = false;
+  own.post_use = PostUse::by_none;
   own.is_up = false;
 }
 

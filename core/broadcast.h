@@ -131,7 +131,7 @@ template <HalBroadcast H>
 ///
 /// With lazily kept masks bits of CPUs that have left may stay set until the mm retires. They
 /// cost nothing: the mask is read in transition, where the loaded mm decides, and at the end.
-template <HalBroadcast H>
+template <Waiting kWaiting, HalBroadcast H>
 std::uint64_t flush_by_broadcast(System<H>& system, CpuState<H>& self, Mm<H>& mm,
                                  FlushRequest<H>& request, Asid asid, bool retires) {
   // M14: acquire, against the release of the flush that found no CPU on a dynamic ASID and ended
@@ -151,7 +151,7 @@ std::uint64_t flush_by_broadcast(System<H>& system, CpuState<H>& self, Mm<H>& mm
     // comes behind both.
     const auto targets = retires ? members : find_cpus_on_dynamic_asid(system, mm, members);
     if (!targets.empty()) {
-      static_cast<void>(send_request(system, self, targets));
+      static_cast<void>(send_request<kWaiting>(system, self, targets));
     } else if (asid_transition) {
       // No CPU on a dynamic ASID is left, and no CPU can come back to an ASID of its own. Release
       // orders the reads above before the store, against the acquire of the next flush, which will
@@ -169,7 +169,7 @@ std::uint64_t flush_by_broadcast(System<H>& system, CpuState<H>& self, Mm<H>& mm
 template <HalBroadcast H>
 std::uint64_t broadcast_kernel(System<H>& system, const FlushRange& range) {
   // As the SMP function call does: TLBSYNC waits for other CPUs, too.
-  require<H>(H::interrupts_enabled(), Rule::r12, "a flush of kernel mappings needs interrupts on");
+  static_cast<void>(system.calls.waiting_here("a flush of kernel mappings needs interrupts on"));
   require<H>(!H::in_interrupt(), Rule::r12,
              "a flush of kernel mappings cannot start in an interrupt handler");
   const std::uint64_t since = H::ticks();

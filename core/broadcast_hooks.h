@@ -25,6 +25,7 @@ template <Hal H>
 struct CpuState;
 template <Hal H>
 class GlobalAsids;
+enum class Waiting : std::uint8_t;
 
 namespace internal {
 
@@ -65,7 +66,7 @@ template <HalBroadcast H>
 void grant_global_asid(System<H>& system, Mm<H>& mm);
 template <HalBroadcast H>
 void return_global_asid(System<H>& system, Mm<H>& mm);
-template <HalBroadcast H>
+template <Waiting kWaiting, HalBroadcast H>
 std::uint64_t flush_by_broadcast(System<H>& system, CpuState<H>& self, Mm<H>& mm,
                                  FlushRequest<H>& request, Asid asid, bool retires);
 template <HalBroadcast H>

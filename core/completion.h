@@ -2,6 +2,7 @@
 // translations were flushed, and code that releases memory asks for the one that permits it.
 //
 //   flush of                  token                    after exclude_walkers
+//   (one that was submitted gives it at its end)
 //   an mm's leaf entries      TranslationsQuiet
 //   ... and freed tables      TablesUnreachable        WalkersQuiet
 //   an mm that ends           MmRetired                WalkersQuiet
@@ -31,6 +32,8 @@ struct System;
 template <Hal H>
 class ReclaimBatch;
 struct FlushRange;
+template <Hal H, class Token>
+class PendingFlush;
 
 /// No CPU will be in user mode with a stale translation of the flushed range: each target flushes
 /// before it returns there. Its kernel code may still be about to. Permits nothing to be released.
@@ -69,6 +72,8 @@ class [[nodiscard, clang::trivial_abi]] TranslationsQuiet : public UserReturnClo
  private:
   explicit TranslationsQuiet(ContextId context) : UserReturnClosed(context) {}
   friend class TablesUnreachable;
+  template <Hal H, class Token>
+  friend class PendingFlush;
   template <Hal H>
   friend TranslationsQuiet flush_tlb_mm_range(System<H>& system, Mm<H>& mm,
                                               const FlushRange& range);
@@ -90,6 +95,8 @@ class [[nodiscard, clang::trivial_abi]] TablesUnreachable : public TranslationsQ
   explicit TablesUnreachable(ContextId context) : TranslationsQuiet(context) {}
   friend class MmRetired;
   friend class WalkersQuiet;
+  template <Hal H, class Token>
+  friend class PendingFlush;
   template <Hal H>
   friend TablesUnreachable flush_tlb_mm_range_freed_tables(System<H>& system, Mm<H>& mm,
                                                            const FlushRange& range);

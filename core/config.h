@@ -53,6 +53,10 @@ struct TargetConfig {
   /// Targets of flushes that free no tables may answer before they flush. Only for kernels whose
   /// NMI and kernel code asks `user_access_ok` before it touches user memory.
   bool early_acknowledgement{false};
+  /// An initiator may have interrupts off: it answers others while it waits, and goes by interrupts
+  /// also above a hypervisor. For kernels in which all that waits for another CPU with interrupts
+  /// off, for a lock above all, calls `handle_call_function_interrupt` while it waits.
+  bool closed_waits{false};
   MaskPolicy mask_policy{MaskPolicy::cleared_at_switch};
   LazyTest lazy_test{LazyTest::when_queued};
   TargetTest target_test{TargetTest::not_lazy};

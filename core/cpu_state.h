@@ -32,6 +32,14 @@ struct DeferredPages {
   [[nodiscard]] bool empty() const { return start == end; }
 };
 
+/// Whose the post of a CPU is, and the request in it.
+enum class PostUse : std::uint8_t {
+  by_none,    // the CPU is not up
+  free,       // it may be written
+  by_flush,   // a flush that is on its way to other CPUs, and waits for them
+  by_submit,  // one whose caller has gone on: the CPU takes it back before its next use (R10)
+};
+
 /// Written by the owning CPU only, with interrupts off, so that a flush interrupt never sees it
 /// half changed. NMIs may read it. Others read `loaded_mm` and `on_global` and nothing else.
 template <Hal H>
@@ -60,9 +68,8 @@ struct alignas(kCacheLine) CpuPrivate {
   typename H::template Atomic<bool> early_acked_flush_pending{false};
   /// The CPU is part of the core, from `initialize_cpu` to `take_cpu_offline`.
   Own<H, bool> is_up{false};
-  /// The CPU is up, and the request in its post belongs to no flush that is on its way to other
-  /// CPUs; traps nesting (R10), and flushes by a CPU that is not up, which has no request to give.
-  Own<H, bool> request_is_free{false};
+  /// Traps nesting (R10), and flushes by a CPU that is not up, which has no request to give.
+  Own<H, PostUse> post_use{PostUse::by_none};
   Own<H, DeferredPages> deferred{};
   /// Shadow of CR4, equal to the register whenever interrupts are on (M15).
   Own<H, std::uint64_t> cr4{0};

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 
 #include "core/broadcast_hooks.h"
 #include "core/completion.h"
@@ -28,7 +29,7 @@ struct FlushOptions {
 
 /// Sends the published request where there is hardware broadcast: that way if the mm has a global
 /// ASID, else by interrupts, and then an mm that runs on many CPUs gets one for the next time.
-template <HalBroadcast H>
+template <Waiting kWaiting, HalBroadcast H>
 std::uint64_t send_or_broadcast(System<H>& system, CpuState<H>& self, Mm<H>& mm,
                                 FlushRequest<H>& request) {
   const bool retires = request.needs_ipi_handler;
@@ -36,10 +37,10 @@ std::uint64_t send_or_broadcast(System<H>& system, CpuState<H>& self, Mm<H>& mm,
   // can miss an ASID granted in between, and no flush invalidates stale entries cached under it.
   const Asid global = global_asid_of(system, mm);
   if (global != kNoGlobalAsid) {
-    return flush_by_broadcast(system, self, mm, request, global, retires);
+    return flush_by_broadcast<kWaiting>(system, self, mm, request, global, retires);
   }
   const CpuMask<H::kMaxCpus> members = mm.cpus.read();
-  const std::uint64_t ticks = send_request(system, self, members);
+  const std::uint64_t ticks = send_request<kWaiting>(system, self, members);
   if (!retires && members.count() > system.config().broadcast.threshold) {
     grant_global_asid(system, mm);
   }
@@ -52,23 +53,20 @@ template <class Way, Hal H>
                                                        Mm<H>& mm, const FlushRequest<H>& request) {
   if constexpr (!Way::kIsCommon && HalBroadcast<H>) {
     if (broadcasts(system)) {
-      FlushRequest<H>& published = publish(self, request);
+      FlushRequest<H>& published = publish(system, self, request);
       const PostInUse<H> in_use(self);
-      return send_or_broadcast(system, self, mm, published);
+      return send_or_broadcast<Way::kWaiting>(system, self, mm, published);
     }
   }
   return flush_on_cpus<Way>(system, self, mm.cpus.read(), request);
 }
 
-/// Flushes `range`, which is what has become of `asked`.
-template <class Way, Hal H>
-[[gnu::always_inline]] inline void flush_entered(System<H>& system, Mm<H>& mm,
-                                                 const FlushRange& asked, const FlushRange& range,
-                                                 FlushOptions options) {
-  PreemptionOff<H> guard;
-  H::trace(TraceEvent{
-      .kind = TraceKind::flush_asked, .mm = &mm, .value = asked.start, .value2 = asked.end});
-  CpuState<H>& self = begin_flush(system);
+/// Begins a flush of `range`, which is what has become of `asked`: from here on each CPU that
+/// switches to the mm is fresh. Returns what the others are to do. Preemption is off.
+template <Hal H>
+[[gnu::always_inline]] inline FlushRequest<H> enter_flush(CpuState<H>& self, Mm<H>& mm,
+                                                          const FlushRange& range,
+                                                          FlushOptions options) {
   FlushRequest<H> request{
       .mm = &mm,
       .start = range.start,
@@ -88,9 +86,50 @@ template <class Way, Hal H>
   request.generation = mm.tlb_gen.fetch_add(1, std::memory_order_seq_cst) + 1;
   H::trace(TraceEvent{
       .kind = TraceKind::flush_begin, .mm = &mm, .request = &request, .value = request.generation});
+  return request;
+}
+
+/// A flush is called for.
+template <Hal H>
+[[gnu::always_inline]] inline void trace_asked(const Mm<H>& mm, const FlushRange& asked) {
+  H::trace(TraceEvent{
+      .kind = TraceKind::flush_asked, .mm = &mm, .value = asked.start, .value2 = asked.end});
+}
+
+template <Hal H>
+[[gnu::noinline, clang::preserve_most]] void flush_closed(System<H>& system, Mm<H>& mm,
+                                                          VirtAddr start, VirtAddr end,
+                                                          std::uint8_t stride_shift,
+                                                          FlushOptions options);
+
+/// Flushes `range`, which is what has become of `asked`.
+template <class Way, Hal H>
+[[gnu::always_inline]] inline void flush_entered(System<H>& system, Mm<H>& mm,
+                                                 const FlushRange& asked, const FlushRange& range,
+                                                 FlushOptions options) {
+  if constexpr (Way::kWaiting == Waiting::open) {
+    // Rare, and so a flush with interrupts off costs the others nothing. By values: an address
+    // would put a range into memory that is in registers.
+    if (!H::interrupts_enabled()) [[unlikely]] {
+      return flush_closed(system, mm, asked.start, asked.end, asked.stride_shift, options);
+    }
+  }
+  PreemptionOff<H> guard;
+  trace_asked(mm, asked);
+  CpuState<H>& self = begin_flush(system);
+  const FlushRequest<H> request = enter_flush(self, mm, range, options);
   const std::uint64_t ticks = send_flush<Way>(system, self, mm, request);
   H::trace(
       TraceEvent{.kind = TraceKind::flush_end, .mm = &mm, .request = &request, .value = ticks});
+}
+
+/// R12: with interrupts off, where the machine permits it.
+template <Hal H>
+void flush_closed(System<H>& system, Mm<H>& mm, VirtAddr start, VirtAddr end,
+                  std::uint8_t stride_shift, FlushOptions options) {
+  static_cast<void>(system.calls.waiting_here("a flush needs interrupts on"));
+  const FlushRange asked{.start = start, .end = end, .stride_shift = stride_shift};
+  flush_entered<ClosedWay<H>>(system, mm, asked, enter_range<H>(asked, system.ceiling()), options);
 }
 
 /// A flush of any kind, on any machine.
@@ -135,8 +174,9 @@ void empty_mask(const System<H>& system, Mm<H>& mm) {
 /// Flushes `range` of `mm` on every CPU. For changes of leaf entries: no page table is freed. An
 /// empty range is refused (R13).
 ///
-/// Context: a thread with interrupts on; not in an interrupt or NMI handler (R12). The caller may
-/// run any address space. The page-table stores come before the call in program order. Returns when
+/// Context: a thread with interrupts on, or off where the configuration permits it
+/// (`TargetConfig::closed_waits`); not in an interrupt or NMI handler (R12). The caller may run any
+/// address space. The page-table stores come before the call in program order. Returns when
 /// no CPU can use an old entry of the range; data frames may be released then.
 template <Hal H>
 TranslationsQuiet flush_tlb_mm_range(System<H>& system, Mm<H>& mm, const FlushRange& range) {

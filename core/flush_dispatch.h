@@ -85,7 +85,7 @@ inline std::uint64_t count_call(Counters& counters, const CallOutcome& outcome) 
 /// Calls the flush function for the request in this CPU's post on the CPUs of `targets` for which
 /// `wanted(cpu)` holds, and here if this CPU is among them. Returns the ticks until all targets had
 /// answered.
-template <Hal H, class Wanted>
+template <Waiting kWaiting, Hal H, class Wanted>
 [[gnu::always_inline]] inline std::uint64_t call_flush_function(System<H>& system,
                                                                 CpuState<H>& self,
                                                                 const CpuMask<H::kMaxCpus>& targets,
@@ -94,33 +94,34 @@ template <Hal H, class Wanted>
   const auto run_local = [&]() __attribute__((always_inline)) {
     if (targets.test(request.initiator)) flush_here(system, self, request, /*remote=*/false);
   };
-  return count_call(self.own.counters, system.calls.call_from(H::this_cpu(), targets, wanted,
+  return count_call(self.own.counters,
+                    system.calls.template call_from<kWaiting>(H::this_cpu(), targets, wanted,
                                                               run_flush_call<H>, &system, run_local,
                                                               [&] { return subject_of(request); }));
 }
 
 /// `flush_by_interrupts` with all questions about laziness first.
-template <Hal H>
+template <Waiting kWaiting, Hal H>
 [[gnu::noinline]] std::uint64_t flush_filtered(System<H>& system, CpuState<H>& self,
                                                const CpuMask<H::kMaxCpus>& targets,
                                                FlushRequest<H>& request) {
-  return call_flush_function(system, self, filter_targets(system, targets, request), request,
-                             [](CpuId) { return true; });
+  return call_flush_function<kWaiting>(system, self, filter_targets(system, targets, request),
+                                       request, [](CpuId) { return true; });
 }
 
 /// By interrupts: the local part runs after they have left and before the wait. Returns the ticks
 /// until all targets had answered.
-template <Hal H>
+template <Waiting kWaiting = Waiting::open, Hal H>
 [[gnu::always_inline]] inline std::uint64_t flush_by_interrupts(System<H>& system,
                                                                 CpuState<H>& self,
                                                                 const CpuMask<H::kMaxCpus>& targets,
                                                                 FlushRequest<H>& request) {
   trace_send(self, request);
   if (system.config().targets.lazy_test == LazyTest::up_front) [[unlikely]] {
-    return flush_filtered(system, self, targets, request);
+    return flush_filtered<kWaiting>(system, self, targets, request);
   }
   // As late as possible: CPUs that go idle in between need no interrupt.
-  return call_flush_function(
+  return call_flush_function<kWaiting>(
       system, self, targets, request,
       [&](CpuId cpu) __attribute__((always_inline)) { return is_wanted(system, request, cpu); });
 }
@@ -201,19 +202,18 @@ template <Hal H>
 
 namespace internal {
 
-template <Hal H>
+template <Waiting kWaiting = Waiting::open, Hal H>
 [[gnu::always_inline]] inline void flush_locally(System<H>& system, CpuState<H>& self,
                                                  const FlushRequest<H>& request) {
-  InterruptsOffInThread<H> guard;
+  const OffForOwnPart<kWaiting, H> guard;
   flush_here(system, self, request, /*remote=*/false);
 }
 
-/// This CPU, as the initiator of a flush that begins here. Preemption is off. That it is up is seen
-/// where it matters: by `check_post_is_free` before others hear of the flush, and by
-/// `flush_elsewhere`, since a CPU that is not up runs no mm.
+/// This CPU, as the initiator of a flush that begins here. Preemption is off; whether interrupts
+/// are on is known. That it is up is seen where it matters: by `check_post_is_free` before others
+/// hear of the flush, and by `flush_elsewhere`, since a CPU that is not up runs no mm.
 template <Hal H>
 [[gnu::always_inline]] inline CpuState<H>& begin_flush(System<H>& system) {
-  require<H>(H::interrupts_enabled(), Rule::r12, "a flush needs interrupts on");
   require<H>(!H::in_interrupt(), Rule::r12, "a flush cannot start in an interrupt handler");
   if constexpr (!HalCpuPointer<H>) {
     require<H>(H::this_cpu() < H::kMaxCpus, Rule::r13, "this_cpu() is out of range");
@@ -221,12 +221,27 @@ template <Hal H>
   return system.self();
 }
 
+/// R10, M18: waits for the last answer to what this CPU has submitted; then its post may be written
+/// again. A target that has not answered reads it.
+template <Hal H>
+[[gnu::noinline, clang::preserve_most]] void take_post_back(System<H>& system, CpuState<H>& self) {
+  CpuPrivate<H>& own = self.own;
+  require<H>(own.is_up, Rule::r2, "a CPU flushes that is not up");
+  require<H>(own.post_use == PostUse::by_submit, Rule::r10, "a flush started inside another one");
+  const auto subject = [&] { return subject_of(own.post->request); };
+  own.counters.unanswered +=
+      H::interrupts_enabled()
+          ? system.calls.template await_all<Waiting::open>(own.number, subject)
+          : system.calls.template await_all<Waiting::closed>(own.number, subject);
+  system.calls.end_call(own.number);
+  own.post_use = PostUse::free;
+}
+
 /// R10, as seen by a CPU that is about to write its post.
 template <Hal H>
-[[gnu::always_inline]] inline void check_post_is_free(CpuPrivate<H>& own) {
-  if (!own.request_is_free) [[unlikely]] {
-    require<H>(own.is_up, Rule::r2, "a CPU flushes that is not up");
-    require<H>(false, Rule::r10, "a flush started inside another one");
+[[gnu::always_inline]] inline void check_post_is_free(System<H>& system, CpuState<H>& self) {
+  if (self.own.post_use != PostUse::free) [[unlikely]] {
+    take_post_back(system, self);
   }
 }
 
@@ -236,14 +251,14 @@ template <Hal H>
 /// reads of it. A flush that returned earlier would change what a target still reads; a target that
 /// answers early copies it first.
 template <Hal H>
-[[gnu::always_inline]] inline FlushRequest<H>& publish(CpuState<H>& self,
+[[gnu::always_inline]] inline FlushRequest<H>& publish(System<H>& system, CpuState<H>& self,
                                                        const FlushRequest<H>& request) {
   static_assert(sizeof(CallPost<H>) == kCacheLine, "a request and its call are in one line");
-  check_post_is_free(self.own);
+  check_post_is_free(system, self);
   // It is in no mask, so its flush is never one of this CPU alone.
   require<H>(request.mm == nullptr || !request.mm->is_kernel, Rule::r13,
              "the kernel's mm is not flushed by range");
-  self.own.request_is_free = false;
+  self.own.post_use = PostUse::by_flush;
   // Its initiator is read once more, or the flush of this CPU alone would keep a register for it.
   FlushRequest<H> published = request;
   published.initiator = self.own.number;
@@ -257,7 +272,7 @@ template <Hal H>
 class PostInUse {
  public:
   explicit PostInUse(CpuState<H>& self) : self_(self) {}
-  ~PostInUse() { self_.own.request_is_free = true; }
+  ~PostInUse() { self_.own.post_use = PostUse::free; }
   PostInUse(const PostInUse&) = delete;
   PostInUse& operator=(const PostInUse&) = delete;
 
@@ -274,17 +289,21 @@ template <Hal H>
 }
 
 /// Sends the request that this CPU has published to `targets`. Returns the ticks until all have
-/// answered.
-template <Hal H>
+/// answered. With interrupts off always by interrupts: a hypercall or a hub may wait for a CPU that
+/// has to take its own kind of interrupt for that.
+template <Waiting kWaiting = Waiting::open, Hal H>
 [[gnu::always_inline]] inline std::uint64_t send_request(System<H>& system, CpuState<H>& self,
                                                          const CpuMask<H::kMaxCpus>& targets) {
   FlushRequest<H>& request = self.own.post->request;
   // R13: compare with "none"; CPU 0 is a target like any other.
   if (targets.first_except(request.initiator) == kNoCpu) {
-    if (targets.test(request.initiator)) flush_locally(system, self, request);
+    if (targets.test(request.initiator)) flush_locally<kWaiting>(system, self, request);
     return 0;
   }
   request.trims_mask = trims_mask(system, request);
+  if constexpr (kWaiting == Waiting::closed) {
+    return flush_by_interrupts<kWaiting>(system, self, targets, request);
+  }
   // Not with a backend that can only flush others: its flush would not include this CPU, so the
   // local part has to come first.
   if (holds<Question::concurrent>(system)) {
@@ -296,12 +315,12 @@ template <Hal H>
 }
 
 /// The same where that is all that the post is used for: afterwards it is free.
-template <Hal H>
+template <Waiting kWaiting, Hal H>
 [[gnu::noinline, clang::preserve_most]] std::uint64_t send_published(System<H>& system,
                                                                      CpuState<H>& self,
                                                                      CpuMask<H::kMaxCpus> targets) {
   const PostInUse<H> in_use(self);
-  return send_request(system, self, targets);
+  return send_request<kWaiting>(system, self, targets);
 }
 
 /// As `send_published`, for a request that is not published. A flush of this CPU alone touches
@@ -311,12 +330,12 @@ template <class Way, Hal H>
                                                           const CpuMask<H::kMaxCpus>& targets,
                                                           const FlushRequest<H>& request) {
   if (targets.is_only(request.initiator, self.own.bit)) [[likely]] {
-    InterruptsOffInThread<H> guard;
+    const OffForOwnPart<Way::kWaiting, H> guard;
     flush_here_by<Way>(system, self, request, /*remote=*/false);
     return 0;
   }
-  publish(self, request);
-  return send_published(system, self, targets);
+  publish(system, self, request);
+  return send_published<Way::kWaiting>(system, self, targets);
 }
 
 }  // namespace internal

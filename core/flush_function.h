@@ -28,6 +28,7 @@ namespace internal {
 template <Hal H>
 struct CommonWay {
   static constexpr bool kIsCommon = true;
+  static constexpr Waiting kWaiting = Waiting::open;
 
   [[gnu::always_inline]] static void flush_context(System<H>& system, CpuPrivate<H>& own) {
     flush_both_halves(system, own);
@@ -47,6 +48,7 @@ struct CommonWay {
 template <Hal H>
 struct GeneralWay {
   static constexpr bool kIsCommon = false;
+  static constexpr Waiting kWaiting = Waiting::open;
 
   static void flush_context(System<H>& system, CpuPrivate<H>& own) {
     if constexpr (HalParavirt<H>) {
@@ -72,6 +74,12 @@ struct GeneralWay {
     }
     flush_pages_in_both_halves(system, own, pages);
   }
+};
+
+/// The latter on any machine, for an initiator that has interrupts off.
+template <Hal H>
+struct ClosedWay : GeneralWay<H> {
+  static constexpr Waiting kWaiting = Waiting::closed;
 };
 
 /// The rest of `catch_up`: the ASID has `has`, the mm `generation`, and the request is not all that

@@ -56,6 +56,7 @@ void flush_kernel(System<H>& system, const FlushRange& asked) {
   PreemptionOff<H> guard;
   require<H>(H::this_cpu() < H::kMaxCpus, Rule::r13, "this_cpu() is out of range");
   require<H>(system.self().own.is_up, Rule::r2, "a CPU flushes that is not up");
+  check_post_is_free(system, system.self());
   KernelFlushCall<H> call{.system = &system, .range = range};
   H::trace(TraceEvent{.kind = TraceKind::kernel_begin, .value = asked.start, .value2 = asked.end});
   // M1: orders the caller's page-table stores before the read of the online mask, against a CPU

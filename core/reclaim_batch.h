@@ -80,9 +80,10 @@ class ReclaimBatch {
   /// Flushes what was added since the last time: every target catches up with the mm that it has
   /// loaded. Context: as for `flush_tlb_mm_range`; no page-table lock is held.
   BatchQuiet flush(System<H>& system) {
+    const Waiting waiting = system.calls.waiting_here("a flush needs interrupts on");
     PreemptionOff<H> guard;
     CpuState<H>& self = internal::begin_flush(system);
-    internal::check_post_is_free(self.own);
+    internal::check_post_is_free(system, self);
     const FlushRequest<H> request{
         .mm = nullptr,
         .end = kFlushAll,
@@ -91,7 +92,7 @@ class ReclaimBatch {
         .reason = FlushReason::local_shootdown,
         .stride_shift = kPageShift};
     H::trace(TraceEvent{.kind = TraceKind::batch_begin, .request = &request});
-    const std::uint64_t ticks = send(system, self, request);
+    const std::uint64_t ticks = send(system, self, request, waiting);
     H::trace(TraceEvent{.kind = TraceKind::batch_end, .request = &request, .value = ticks});
     cpus_ = {};
     broadcast_ = Broadcast::none;
@@ -103,14 +104,18 @@ class ReclaimBatch {
 
  private:
   [[gnu::always_inline]] std::uint64_t send(System<H>& system, CpuState<H>& self,
-                                            const FlushRequest<H>& request) {
+                                            const FlushRequest<H>& request, Waiting waiting) {
     if constexpr (HalBroadcast<H>) {
-      if (broadcast_ != Broadcast::none) return flush_by_broadcast(system, self, request);
+      if (broadcast_ != Broadcast::none) return flush_by_broadcast(system, self, request, waiting);
     }
-    return interrupt(system, self, request);
+    return interrupt(system, self, request, waiting);
   }
 
-  std::uint64_t interrupt(System<H>& system, CpuState<H>& self, const FlushRequest<H>& request) {
+  std::uint64_t interrupt(System<H>& system, CpuState<H>& self, const FlushRequest<H>& request,
+                          Waiting waiting) {
+    if (waiting == Waiting::closed) [[unlikely]] {
+      return internal::flush_on_cpus<internal::ClosedWay<H>>(system, self, cpus_, request);
+    }
     if (internal::holds<Question::is_common>(system)) {
       return internal::flush_on_cpus<internal::CommonWay<H>>(system, self, cpus_, request);
     }
@@ -121,7 +126,7 @@ class ReclaimBatch {
   /// CPUs on a dynamic ASID. Not in `add`: TLBSYNC waits for what this CPU has issued, and the
   /// thread may have added from another one.
   std::uint64_t flush_by_broadcast(System<H>& system, CpuState<H>& self,
-                                   const FlushRequest<H>& request)
+                                   const FlushRequest<H>& request, Waiting waiting)
     requires HalBroadcast<H>
   {
     const std::uint64_t since = H::ticks();
@@ -130,7 +135,7 @@ class ReclaimBatch {
     } else {
       internal::broadcast(system, {.scope = InvlpgbScope::all_contexts});
     }
-    static_cast<void>(interrupt(system, self, request));
+    static_cast<void>(interrupt(system, self, request, waiting));
     internal::await_broadcasts<H>();
     return H::ticks() - since;
   }

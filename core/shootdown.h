@@ -25,6 +25,7 @@
 #include "core/reclaim_batch.h"    // IWYU pragma: export
 #include "core/request.h"          // IWYU pragma: export
 #include "core/smp_call.h"         // IWYU pragma: export
+#include "core/submit.h"           // IWYU pragma: export
 #include "core/switch_mm.h"        // IWYU pragma: export
 #include "core/system.h"           // IWYU pragma: export
 #include "core/target_filter.h"    // IWYU pragma: export

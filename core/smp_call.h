@@ -8,11 +8,17 @@
 // Promise  each posted function runs exactly once on each target, with interrupts off; when `call`
 //          returns, all have run, or acknowledged early, and what they did before that is visible
 //          (M8).
+// Waits    with interrupts on, which lets others in (`Waiting::open`); with interrupts off, and
+// then
+//          the sender runs what is pending on itself (`Waiting::closed`); or later, and on any CPU
+//          (`start_call`, `drop_answered`).
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <bit>
+#include <cstdint>
+#include <type_traits>
 
 #include "core/cpu_mask.h"
 #include "core/hal.h"
@@ -118,6 +124,25 @@ class Acknowledgement {
   std::uint64_t bit_;
 };
 
+/// How a sender waits for answers. R12: two senders may wait for each other, so a waiter answers.
+enum class Waiting : std::uint8_t {
+  open,    // interrupts are on, and the handler answers
+  closed,  // interrupts are off, and the waiter looks at its own words between two looks at others'
+};
+
+namespace internal {
+
+struct InterruptsAreOff {
+  InterruptsAreOff() {}  // NOLINT(modernize-use-equals-default): else a variable without a use
+};
+
+/// Around this CPU's own part of a call, which runs as the others' do: with interrupts off.
+template <Waiting kWaiting, Hal H>
+using OffForOwnPart =
+    std::conditional_t<kWaiting == Waiting::open, InterruptsOffInThread<H>, InterruptsAreOff>;
+
+}  // namespace internal
+
 /// What became of a call.
 struct CallOutcome {
   CpuId queued{0};           // targets that ran the function
@@ -185,15 +210,19 @@ class SmpCall {
   /// returns when all have answered. `subject()` is what a report says about the call; it is asked
   /// only if a target does not answer.
   ///
-  /// Context: interrupts on (a waiter must keep answering others, or two callers deadlock; R12),
-  /// preemption off, not in an interrupt handler.
+  /// Context: interrupts on, or off where that is permitted (`waiting_here`); preemption off, not
+  /// in an interrupt handler, whose thread may be in a call.
   template <class Wanted, class Local, class Subject>
   CallOutcome call(const Mask& targets, Wanted&& wanted, CallFunction<H> remote, void* argument,
                    Local&& local, Subject&& subject) {
-    require<H>(H::interrupts_enabled(), Rule::r12, "an SMP function call needs interrupts on");
+    const Waiting waiting = waiting_here("an SMP function call needs interrupts on");
     require<H>(!H::in_interrupt(), Rule::r12,
                "an SMP function call cannot start in an interrupt handler");
-    return call_from(H::this_cpu(), targets, wanted, remote, argument, local, subject);
+    const CpuId self = H::this_cpu();
+    if (waiting == Waiting::closed) {
+      return call_from<Waiting::closed>(self, targets, wanted, remote, argument, local, subject);
+    }
+    return call_from(self, targets, wanted, remote, argument, local, subject);
   }
   template <class Wanted, class Local>
   CallOutcome call(const Mask& targets, Wanted&& wanted, CallFunction<H> remote, void* argument,
@@ -202,14 +231,34 @@ class SmpCall {
   }
 
   /// The same from this CPU, `self`, for a caller that has looked at its context already.
-  template <class Wanted, class Local, class Subject>
+  template <Waiting kWaiting = Waiting::open, class Wanted, class Local, class Subject>
   [[gnu::always_inline]] CallOutcome call_from(CpuId self, const Mask& targets, Wanted&& wanted,
                                                CallFunction<H> remote, void* argument,
                                                Local&& local, Subject&& subject) {
     const std::uint64_t since = H::ticks();
+    const Mask queued = start_call<kWaiting>(self, targets, wanted, remote, argument, local);
+    CallOutcome outcome{};
+    queued.for_each([&](CpuId target) __attribute__((always_inline)) {
+      ++outcome.queued;
+      if (is_answered(self, target)) [[likely]] {
+        return;
+      }
+      outcome.reports += wait_answered<kWaiting>(self, target, since, subject);
+    });
+    end_call(self);
+    outcome.ticks = outcome.queued != 0 ? H::ticks() - since : 0;
+    return outcome;
+  }
+
+  /// The first half of a call: up to the wait, which it leaves to its caller. Returns the CPUs that
+  /// are to answer. The post is in use until all of them have, and then `end_call` follows on this
+  /// CPU. Interrupts may be off in either way.
+  template <Waiting kWaiting, class Wanted, class Local>
+  [[gnu::always_inline]] Mask start_call(CpuId self, const Mask& targets, Wanted&& wanted,
+                                         CallFunction<H> remote, void* argument, Local&& local) {
     CallPost<H>& post = posts_[self];
-    // Calls are synchronous, so the post is free; one in use means that two calls of this CPU
-    // overlap, and the second would overwrite what the targets of the first read (R10, M9).
+    // One in use means that two calls of this CPU overlap, and the second would overwrite what the
+    // targets of the first read (R10, M9).
     require<H>(post.function == nullptr, Rule::r10, "a call started inside another one");
     post.function = remote;
     post.argument = argument;
@@ -233,25 +282,56 @@ class SmpCall {
       H::send_call_function_ipi(interrupt);
     }
     {
-      InterruptsOffInThread<H> guard;
+      const internal::OffForOwnPart<kWaiting, H> guard;
       local();
     }
-    CallOutcome outcome{};
-    queued.for_each([&](CpuId target) __attribute__((always_inline)) {
-      ++outcome.queued;
-      if (is_answered(self, target)) [[likely]] {
-        return;
-      }
-      outcome.reports += wait_answered(self, target, since, subject);
-    });
-    post.function = nullptr;
-    outcome.ticks = outcome.queued != 0 ? H::ticks() - since : 0;
-    return outcome;
+    return queued;
   }
+
+  /// All have answered: what the post pointed to belongs to this CPU again.
+  [[gnu::always_inline]] void end_call(CpuId self) { posts_[self].function = nullptr; }
+
+  /// Takes those out of `waiting` that have answered the call of `sender` for which they were
+  /// queued. Any CPU may ask. A later call of the sender to the same target looks like the earlier
+  /// one: then a target stays in for longer, and none goes too early. Context: any.
+  void drop_answered(CpuId sender, Mask& waiting) {
+    Mask left = waiting;
+    waiting.for_each([&](CpuId target) {
+      if (is_answered(sender, target)) left.clear(target);
+    });
+    waiting = left;
+  }
+
+  /// Waits until no CPU at all has a call of this one pending. Not only online ones: a CPU that
+  /// goes offline leaves their mask before it has answered. Returns the number of reports.
+  template <Waiting kWaiting, class Subject>
+  std::uint32_t await_all(CpuId self, Subject&& subject) {
+    const std::uint64_t since = H::ticks();
+    std::uint32_t reports = 0;
+    for (CpuId target = 0; target < H::kMaxCpus; ++target) {
+      if (!is_answered(self, target)) {
+        reports += wait_answered<kWaiting>(self, target, since, subject);
+      }
+    }
+    return reports;
+  }
+
+  /// R12: how this CPU waits for others here. With interrupts off only on a machine that permits
+  /// it, where each waiter serves.
+  Waiting waiting_here(const char* if_refused) const {
+    if (H::interrupts_enabled()) [[likely]] {
+      return Waiting::open;
+    }
+    require<H>(permits_closed_, Rule::r12, if_refused);
+    return Waiting::closed;
+  }
+
+  /// Whether a sender may have interrupts off. Context: before the first call.
+  void permit_closed(bool permitted) { permits_closed_ = permitted; }
 
   /// Runs what is pending on this CPU. The interrupt handler calls it, with interrupts off. Not on
   /// a CPU that has gone offline: it keeps interrupts off until it stops.
-  void run_pending() {
+  [[gnu::always_inline]] void run_pending() {
     require<H>(!H::interrupts_enabled(), Rule::r12, "pending calls run with interrupts off");
     Pending& pending = pending_[H::this_cpu()];
     std::uint64_t late = 0;
@@ -269,6 +349,9 @@ class SmpCall {
       // served here. In rounds of all words, or two busy senders could keep a third waiting.
     } while (late != 0);
   }
+
+  /// The same in a wait with interrupts off. On its own: the handler's copy is the one that counts.
+  [[gnu::noinline]] void run_pending_in_wait() { run_pending(); }
 
   /// Calls `visit(name, field)` for each shared word, so that tools can label addresses.
   template <class Visit>
@@ -337,22 +420,30 @@ class SmpCall {
             Pending::bit_of(self)) == 0;
   }
 
+  /// R12: a sender with interrupts off answers here what asks it. Before the pause: what comes
+  /// behind this look is seen at the next.
+  template <Waiting kWaiting>
+  [[gnu::always_inline]] void serve() {
+    if constexpr (kWaiting == Waiting::closed) run_pending_in_wait();
+  }
+
   /// Waits for the answer of `target`. Returns the number of reports.
-  template <class Subject>
+  template <Waiting kWaiting, class Subject>
   [[gnu::always_inline]] std::uint32_t wait_answered(CpuId self, CpuId target, std::uint64_t since,
                                                      Subject&& subject) {
     std::uint64_t pauses = 0;
     do {
+      serve<kWaiting>();
       H::pause();
       if (++pauses == stall_limit_) [[unlikely]] {
-        return report_and_wait(self, target, since, subject);
+        return report_and_wait<kWaiting>(self, target, since, subject);
       }
     } while (!is_answered(self, target));
     return 0;
   }
 
   /// The same for a target that has been looked at as often as the stall limit says.
-  template <class Subject>
+  template <Waiting kWaiting, class Subject>
   [[gnu::noinline]] std::uint32_t report_and_wait(CpuId self, CpuId target, std::uint64_t since,
                                                   Subject&& subject) {
     std::uint64_t next_report = stall_limit_;
@@ -371,6 +462,7 @@ class SmpCall {
                               .last = reports == kMostReports});
       }
       if (is_answered(self, target)) return reports;
+      serve<kWaiting>();
       H::pause();
     }
   }
@@ -379,6 +471,7 @@ class SmpCall {
   std::array<Pending, H::kMaxCpus> pending_{};
   AtomicCpuMask<H> online_{};
   std::uint64_t stall_limit_{0};
+  bool permits_closed_{false};
 };
 
 }  // namespace shootdown

@@ -193,6 +193,7 @@ void initialize_system(System<H>& system, const Config& config, PhysAddr kernel_
       system.global_asids.initialize(config.broadcast.global_asids);
   }
   system.calls.set_stall_limit(config.limits.stall_limit);
+  system.calls.permit_closed(config.targets.closed_waits);
   system.next_context.store(internal::kKernelContext + 1, std::memory_order_relaxed);
   system.kernel_mm.is_kernel = true;
   internal::give_identity(system.kernel_mm, internal::kKernelContext, kernel_root, kernel_root);

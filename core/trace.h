@@ -50,6 +50,9 @@ enum class TraceKind : std::uint8_t {
   asid_granted,     // `mm` is about to get the global ASID `value`
   asid_returned,    // ... and has given it back
   vcpu_skipped,     // the host flushes a target when it runs it again; `value` = target CPU
+  flush_done,  // the caller of a flush that was submitted hears that all have answered; on any CPU.
+               // `value` = its generation, `value2` = the CPU that it was submitted on
+  walkers_begin,  // a wait for software walkers starts
 };
 
 /// One event. `mm` and `request` identify objects and must not be dereferenced after the call.

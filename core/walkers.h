@@ -17,6 +17,8 @@ namespace shootdown {
 template <Hal H>
 void wait_for_walkers(System<H>& system) {
   const PreemptionOff<H> guard;
+  internal::check_post_is_free(system, system.self());
+  H::trace(TraceEvent{.kind = TraceKind::walkers_begin});
   system.calls.call(
       system.calls.online(), [](CpuId) { return true; },
       [](const CallPost<H>&, Acknowledgement<H> acknowledgement) {

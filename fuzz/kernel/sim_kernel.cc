@@ -29,6 +29,7 @@ Config config_of(const Header& header) {
                         .defer_user_pages = header.pti && header.defer_user_pages},
           .targets = {.concurrent = header.concurrent,
                       .early_acknowledgement = header.early,
+                      .closed_waits = header.closed_waits,
                       .mask_policy = header.lazy_masks ? MaskPolicy::kept_lazily
                                                        : MaskPolicy::cleared_at_switch,
                       .lazy_test =
@@ -58,6 +59,23 @@ constexpr Capacities kSmallCapacities{.gather_pages = 2,
 bool only_replaces(OpKind kind) {
   return kind == OpKind::replace || kind == OpKind::cow || kind == OpKind::split ||
          kind == OpKind::collapse;
+}
+
+/// Whether a thread may do it while its unmap is on its way: it flushes nothing and promises
+/// nothing.
+bool may_come_before_the_end(OpKind kind) {
+  switch (kind) {
+    case OpKind::switch_to:
+    case OpKind::idle:
+    case OpKind::resume:
+    case OpKind::leave:
+    case OpKind::read:
+    case OpKind::write:
+    case OpKind::kernel_read:
+      return true;
+    default:
+      return false;
+  }
 }
 
 }  // namespace
@@ -179,6 +197,7 @@ void SimKernel::prepare(const Scenario& scenario) {
   offline_.fill(false);
   kernel_reserved_.fill(false);
   batches_.fill({});
+  for (Later& later : later_) later.forget();
   for (SimMemory::Word* lock : {&kernel_lock_, &temporary_lock_}) {
     std::destroy_at(lock);
     std::construct_at(lock, 0U);
@@ -195,7 +214,8 @@ void SimKernel::prepare(const Scenario& scenario) {
                   FramePool::address(entry_tables_.upper) | vm::kTableBits);
   manager_.emplace(system_, memory_,
                    vm::ManagerConfig{.flush_interrupts_targets = !scenario.header.defer_tables,
-                                     .plain_stores = scenario.header.plain_pte});
+                                     .plain_stores = scenario.header.plain_pte,
+                                     .closed_flushes = scenario.header.closed_waits});
   // No other CPU runs yet, but the memory manager asks for the context in which it may wait.
   machine_.running().interrupts_enabled = true;
   for (unsigned index = 0; index <= scenario.header.mms; ++index) {
@@ -306,12 +326,14 @@ void SimKernel::program(void* self, unsigned thread) {
     sim.execute(thread, op);
   }
   if (number <= sim.start_barrier_) sim.machine_.controlled().start_barrier();
+  sim.go_on_with_unmap(thread, /*waits=*/true);
   sim.flush_batch(thread);
   sim.tell()->on_program_end(HostHal::this_cpu());
   sim.machine_.stop_if_failed();
 }
 
 void SimKernel::execute(unsigned thread, const Op& op) {
+  go_on_with_unmap(thread, /*waits=*/!may_come_before_the_end(op.kind));
   if (machine_.recorder().has_timeline()) machine_.recorder().line("== " + print(op), {});
   tell()->on_operation(only_replaces(op.kind));
   if (op.kind == OpKind::online) {

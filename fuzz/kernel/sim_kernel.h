@@ -4,7 +4,9 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <utility>
 
 #include "core/shootdown_all.h"
 #include "fuzz/events/events.h"
@@ -40,6 +42,34 @@ constexpr FlushRange odd_range_of(unsigned first, unsigned count) {
   const VirtAddr end = page_address(first + count - 1) + half;
   return {.start = start, .end = count == 1 ? start + 1 : end, .stride_shift = page_shift(first)};
 }
+
+/// An unmap of a thread whose flush is on its way. A run that fails leaves it as it is.
+class Later {
+ public:
+  using Unmap = vm::SubmittedUnmap<SimMemory>;
+  Later() {}   // NOLINT(modernize-use-equals-default): the union has a member with a constructor
+  ~Later() {}  // NOLINT(modernize-use-equals-default)
+  Later(const Later&) = delete;
+  Later& operator=(const Later&) = delete;
+
+  template <class... Arguments>
+  void begin(const Op& op, Arguments&&... arguments) {
+    op_ = op;
+    std::construct_at(&unmap_, std::forward<Arguments>(arguments)...);
+    is_on_its_way_ = true;
+  }
+  [[nodiscard]] bool is_on_its_way() const { return is_on_its_way_; }
+  [[nodiscard]] Unmap& unmap() { return unmap_; }
+  [[nodiscard]] const Op& op() const { return op_; }
+  void forget() { is_on_its_way_ = false; }
+
+ private:
+  union {
+    Unmap unmap_;
+  };
+  Op op_{};
+  bool is_on_its_way_{false};
+};
 
 class SimKernel final : public KernelView {
  public:
@@ -159,6 +189,11 @@ class SimKernel final : public KernelView {
 
   // Memory (sim_kernel_memory.cc).
   void execute_promise(const Op& op);
+  [[nodiscard]] static vm::Range range_of_table(unsigned page);
+  /// With `Header::submits`: begins an unmap, which `go_on_with_unmap` ends if its flush is done,
+  /// or waits for it.
+  void begin_unmap(const Op& op);
+  void go_on_with_unmap(unsigned thread, bool waits);
   void map(const Op& op);
   void walk(unsigned thread, const Op& op);
   void exit(const Op& op);
@@ -208,6 +243,7 @@ class SimKernel final : public KernelView {
   std::array<SimMm, kMms> mms_;
   // Of each thread.
   std::array<vm::Reclaimer<SimMemory>, kMaxCpus> batches_;
+  std::array<Later, kMaxCpus> later_;
   std::array<int, kMaxCpus> task_{};      // its mm, or kNoTask for one of the kernel's
   std::array<bool, kMaxCpus> offline_{};  // it has taken its CPU offline
   // Of each CPU.

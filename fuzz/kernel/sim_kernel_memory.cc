@@ -31,6 +31,9 @@ bool SimKernel::waits_for_walkers(std::uint32_t frame) const {
 void SimKernel::execute_memory(const Op& op) {
   // An operation on an mm keeps it alive, as a kernel's reference to an mm does.
   if (!get_user(op.mm)) return;
+  if (scenario_->header.submits && (op.kind == OpKind::unmap || op.kind == OpKind::free_table)) {
+    return begin_unmap(op);
+  }
   SimMm& mm = mms_[op.mm];
   switch (op.kind) {
     case OpKind::map:
@@ -69,6 +72,31 @@ void SimKernel::execute_memory(const Op& op) {
   put_user(op.mm);
 }
 
+vm::Range SimKernel::range_of_table(unsigned page) {
+  const unsigned first = page / kPagesPerTable * kPagesPerTable;
+  return page < kSmallPages ? range_of(first, kPagesPerTable) : range_of(page, 1);
+}
+
+void SimKernel::begin_unmap(const Op& op) {
+  const bool frees_tables = op.kind == OpKind::free_table;
+  tell()->begin_promise();
+  later_[machine_.running().thread->number].begin(
+      op, *manager_, mms_[op.mm],
+      frees_tables ? range_of_table(op.page) : range_of(op.page, op.count),
+      frees_tables ? vm::EmptyTables::release : vm::EmptyTables::keep);
+}
+
+void SimKernel::go_on_with_unmap(unsigned thread, bool waits) {
+  Later& later = later_[thread];
+  if (!later.is_on_its_way() || (!waits && !later.unmap().is_done())) return;
+  later.unmap().finish();
+  tell()->on_promise();
+  tell_what_is_left(later.op());
+  machine_.stop_if_failed();
+  later.forget();
+  put_user(later.op().mm);
+}
+
 void SimKernel::execute_promise(const Op& op) {
   SimMm& mm = mms_[op.mm];
   const vm::Range range = range_of(op.page, op.count);
@@ -86,13 +114,9 @@ void SimKernel::execute_promise(const Op& op) {
     case OpKind::replace:
       vm::migrate(*manager_, mm, probe_address(op.page));
       break;
-    case OpKind::free_table: {
-      const unsigned first = op.page / kPagesPerTable * kPagesPerTable;
-      vm::unmap(*manager_, mm,
-                op.page < kSmallPages ? range_of(first, kPagesPerTable) : range_of(op.page, 1),
-                vm::EmptyTables::release);
+    case OpKind::free_table:
+      vm::unmap(*manager_, mm, range_of_table(op.page), vm::EmptyTables::release);
       break;
-    }
     case OpKind::move:
       vm::move_page(*manager_, mm, page_address(op.page), page_address(op.to()));
       break;

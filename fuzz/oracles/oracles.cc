@@ -256,6 +256,7 @@ void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
       begin_flush(cpu, event);
       break;
     case TraceKind::flush_end:
+    case TraceKind::flush_done:
       end_flush(cpu);
       break;
     case TraceKind::kernel_begin:
@@ -314,6 +315,9 @@ void Oracles::on_trace(CpuId cpu, const TraceEvent& event) {
     case TraceKind::flush_send:
       core_.requests.on_published(cpu, event);
       break;
+    case TraceKind::walkers_begin:
+      core_.requests.on_post_taken(cpu);
+      break;
     case TraceKind::enter_lazy:
       break;
   }
@@ -345,13 +349,13 @@ void Oracles::begin_flush(CpuId cpu, const TraceEvent& event) {
 
 void Oracles::end_flush(CpuId cpu) {
   const RequestChecker::Flush& flush = core_.requests.flush_on(cpu);
-  const FlushRequest<HostHal>& request = *flush.request;
+  const RequestChecker::Flush::Asked& request = flush.asked;
   core_.requests.check_unchanged(cpu);
   hardware_.skipped.on_flush_returned(cpu);
   core_.requests.check_all_run(cpu);
   hardware_.flushes.on_flush_returns(cpu);
-  hardware_.flushes.on_flush_returned(cpu, request.acknowledges_early);
-  hardware_.range.on_flush_returned(cpu, request.acknowledges_early);
+  hardware_.flushes.on_flush_returned(cpu, request.early);
+  hardware_.range.on_flush_returned(cpu, request.early);
   if (flush.frees_tables) {
     hardware_.tables.on_flush_returned(cpu, flush.mm, request.start, request.end, flush.begin);
   }
@@ -431,8 +435,16 @@ void Oracles::check_order(CpuId cpu, const TraceEvent& event) {
     case TraceKind::flush_end:
     case TraceKind::batch_end:
     case TraceKind::kernel_end:
-      order.on_flush_returned(cpu);
+      order.on_flush_returned(cpu, cpu);
       break;
+    case TraceKind::flush_done: {
+      // What was answered to a later flush of that CPU is not this one's.
+      const auto sender = static_cast<CpuId>(event.value2);
+      if (core_.requests.begun_by(sender) == hardware_.truth.thread_on(cpu)) {
+        order.on_flush_returned(cpu, sender);
+      }
+      break;
+    }
     default:
       break;
   }

@@ -37,7 +37,9 @@ host::Setup Runner::setup_of(const Scenario& scenario) {
                        .reschedule = &SimKernel::reschedule,
                        .argument = &sim_},
           .exploration = {.step_limit = kStepLimit, .own_fields = header.own_fields},
-          .observer = &oracles_};
+          .observer = &oracles_,
+          // A CPU that goes offline waits for what it has submitted.
+          .closed_waits = header.closed_waits || header.submits};
 }
 
 const host::Report& Runner::run(const Scenario& scenario) {

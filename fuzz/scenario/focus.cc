@@ -218,6 +218,29 @@ constexpr Focus kFocuses[] = {
        header.mms = 1;
      },
      kWalks},
+    // From here on: kFirstFocuses.
+    {"flushes with interrupts off",
+     [](Random& random, Header& header) {
+       header.closed_waits = true;
+       header.tso = random.chance(1, 2);
+       some_backend_or_none(random, header);
+     },
+     kTables | kBatch | kLazy},
+    {"flushes with interrupts off, compiler",
+     [](Random&, Header& header) { header.closed_waits = header.compiler_reordering = true; },
+     kAlways | kBringUp},
+    {"submitted flushes",
+     [](Random& random, Header& header) {
+       header.submits = true;
+       header.tso = random.chance(1, 2);
+       header.closed_waits = random.chance(1, 4);
+     },
+     kTables | kBatch | kLazy},
+    {"submitted flushes, compiler",
+     [](Random&, Header& header) { header.submits = header.compiler_reordering = true; },
+     kAlways | bits(OpKind::free_table, OpKind::flush_mm, OpKind::idle, OpKind::resume)},
+    {"submitted flushes, bring-up", [](Random&, Header& header) { header.submits = true; },
+     kBringUp},
 };
 
 std::string as_a_word(std::string_view name) {

@@ -73,7 +73,7 @@ void turn_any_switch(std::uint64_t seed, Header& header) {
   bool Header::* chosen = nullptr;
   unsigned rare = 0;
   for (const HeaderSwitch& one : kHeaderSwitches) {
-    if (one.is_drawn || one.has_stream) continue;
+    if (one.is_drawn || one.has_stream || one.has_focus) continue;
     if (random.below(++rare) == 0) chosen = one.field;
   }
   header.*chosen = !(header.*chosen);
@@ -185,10 +185,14 @@ Shape draw_shape(std::uint64_t seed, const GenerateOptions& options) {
   Shape shape{.focus = options.focus,
               .cpus = std::clamp(options.cpus, 1U, kMaxCpus),
               .ops = std::min(options.ops_per_cpu, kMaxOpsPerCpu)};
-  const std::span<const Focus> known = focuses();
+  const std::span<const Focus> known = focuses().first(kFirstFocuses);
+  const std::span<const Focus> later = focuses().subspan(kFirstFocuses);
   const unsigned chosen = random.below(static_cast<unsigned>(known.size()));
   const bool focused = random.chance(1, 2);
   if (options.focused && focused && shape.focus == nullptr) shape.focus = &known[chosen];
+  if (Random other(seed ^ 0x7feb352d); shape.focus != options.focus && other.chance(1, 16)) {
+    shape.focus = &later[other.below(static_cast<unsigned>(later.size()))];
+  }
   const bool varies = shape.focus != nullptr || random.chance(1, 4);
   const unsigned cpus = some_cpus(random);
   const unsigned ops = some_ops(random);

@@ -189,6 +189,7 @@ struct HeaderSwitch {
   bool Header::* field;
   bool is_drawn{true};     // with the others; otherwise by itself, or on request only
   bool has_stream{false};  // a stream of random numbers decides on it alone
+  bool has_focus{false};   // focuses turn it, and nothing else does
 };
 
 /// In the order of the bits in which the byte form stores their difference from the default.
@@ -216,6 +217,8 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"own_fields", &Header::own_fields, false, true},
     HeaderSwitch{"take_fetch", &Header::take_fetch, false, true},
     HeaderSwitch{"take_access", &Header::take_access, false, true},
+    HeaderSwitch{"closed_waits", &Header::closed_waits, false, false, true},
+    HeaderSwitch{"submits", &Header::submits, false, false, true},
 };
 // The fields that are no switches: cpus, mms, pcid, concurrent, ceiling, backend.
 static_assert(sizeof(Header) == kHeaderSwitches.size() + 6, "each switch of the header has a row");

@@ -32,8 +32,13 @@ constexpr Header kDefaults{};
 constexpr FieldRange kCpusRange{1, kMaxCpus, kDefaults.cpus};
 constexpr FieldRange kByteCpusRange{1, kByteCpus, kDefaults.cpus};
 constexpr FieldRange kMmsRange{1, kMaxMms, kDefaults.mms};
-/// The backend and, in the lowest bit, whether the concurrent flush is off.
-constexpr FieldRange kBackendRange{0, 2 * kBackends, 0};
+/// The backend and, in the lowest bit, whether the concurrent flush is off; and above both the
+/// switches for which the bytes of switches have no room.
+constexpr unsigned kBackendValues = 2 * kBackends;
+constexpr unsigned kSwitchesInBytes = 16 + 7;
+constexpr unsigned kSwitchesAbove = kHeaderSwitches.size() - kSwitchesInBytes;
+constexpr FieldRange kBackendRange{0, kBackendValues << kSwitchesAbove, 0};
+static_assert(kBackendRange.count <= 256);
 static_assert(kDefaults.concurrent && kDefaults.backend == Backend::native);
 constexpr FieldRange kCeilingRange{0, kMaxCeiling + 1, kDefaults.ceiling};
 
@@ -84,7 +89,7 @@ class Reader {
   std::span<const std::uint8_t> bytes_;
 };
 
-static_assert(kHeaderSwitches.size() <= 16 + 7 && kDefaults.pcid);
+static_assert(kHeaderSwitches.size() >= kSwitchesInBytes && kDefaults.pcid);
 static_assert(kBytesMark[0] >= kByteCpus, "no canonical bytes begin with the mark");
 
 void decode_switches(unsigned bits, Header& header) {
@@ -157,10 +162,11 @@ void decode(std::span<const std::uint8_t> bytes, Scenario& scenario) {
   header.pcid = (head[more_switches_byte] & 1) == 0;
   const unsigned below = kBackendRange.from_byte(head[backend_byte]);
   header.concurrent = (below & 1) == 0;
-  header.backend = static_cast<Backend>(below / 2);
+  header.backend = static_cast<Backend>(below % kBackendValues / 2);
   header.ceiling = kCeilingRange.from_byte(head[ceiling_byte]);
   decode_switches(head[first_switches_byte] | head[last_switches_byte] << 8 |
-                      (head[more_switches_byte] >> 1) << 16,
+                      (head[more_switches_byte] >> 1) << 16 |
+                      below / kBackendValues << kSwitchesInBytes,
                   header);
 
   const Remainders& modulo_cpus = kModulo[header.cpus];
@@ -203,13 +209,14 @@ std::size_t encode(const Scenario& scenario, std::span<std::uint8_t, kMaxBytes> 
   HeaderBytes head{};
   head[cpus_byte] = kByteCpusRange.to_byte(header.cpus);
   head[mms_byte] = kMmsRange.to_byte(header.mms);
-  head[backend_byte] = kBackendRange.to_byte((2 * static_cast<unsigned>(header.backend)) +
+  const unsigned switches = encode_switches(header);
+  head[backend_byte] = kBackendRange.to_byte((kBackendValues * (switches >> kSwitchesInBytes)) +
+                                             (2 * static_cast<unsigned>(header.backend)) +
                                              (header.concurrent ? 0 : 1));
   head[ceiling_byte] = kCeilingRange.to_byte(header.ceiling);
-  const unsigned switches = encode_switches(header);
   head[first_switches_byte] = switches & 0xff;
   head[last_switches_byte] = (switches >> 8) & 0xff;
-  head[more_switches_byte] = (switches >> 16) << 1 | (header.pcid ? 0 : 1);
+  head[more_switches_byte] = ((switches >> 16) & 0x7f) << 1 | (header.pcid ? 0 : 1);
   head[ops_byte] = count_ops(scenario);
 
   std::uint8_t* out = std::copy(head.begin(), head.end(), bytes.data());

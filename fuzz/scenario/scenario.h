@@ -82,6 +82,8 @@ struct Header {
   // then, or to access the page in user mode, which wins.
   bool take_fetch{false};
   bool take_access{false};
+  bool closed_waits{false};  // flushes begin with interrupts off
+  bool submits{false};       // an unmap goes on before its flush is over
   Backend backend{Backend::native};
   friend bool operator==(const Header&, const Header&) = default;
 };

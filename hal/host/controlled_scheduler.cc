@@ -87,9 +87,12 @@ bool ControlledScheduler::resumes(Pending kind) {
   if (self.must_exchange()) {
     footprint_.record_access(place(LocationKind::control, self.id), true);
     footprint_.record_access(place(LocationKind::buffer, self.id), false);
-    self.looks.clear();
+    // The thread's, which takes them along: a pause on the other CPU waits for what it has looked
+    // at here, and for nothing that the way there reads.
+    auto looks = std::exchange(self.looks, {});
     self.loads = nullptr;
     machine_.interrupts().reschedule();
+    machine_.running().looks = std::move(looks);
     return false;
   }
   const bool leaves = step_now_.kind == EventKind::leave || step_now_.kind == EventKind::leave_nmi;

@@ -233,7 +233,7 @@ void Instructions::pause(Site where) {
   HostCpu& self = machine_.running();
   machine_.memory().barrier(self);
   machine_.note(OpClass::pause, 0);
-  if (!self.interrupts_enabled) {
+  if (!self.interrupts_enabled && !machine_.setup().closed_waits) {
     Report report;
     report.kind = &kStuck;
     report.title = kWaitsWithInterruptsOff;

@@ -124,6 +124,9 @@ struct Setup {
   Programs programs{};
   Exploration exploration{};
   Observer* observer{nullptr};
+  /// Software that waits with interrupts off does what interrupts would have asked of it, so a
+  /// pause then is no failure by itself: one that waits for ever is found as such.
+  bool closed_waits{false};
 };
 
 }  // namespace shootdown::host

@@ -61,6 +61,21 @@ inline sd_token token_of(sd_system* system, const UserReturnClosed& token, Mm<H>
   return make_token(system, mm.context, permits);
 }
 
+inline EmbeddedPending<H>& pending_in(sd_pending* pending) {
+  return in<EmbeddedPending<H>>(pending, "a null or unaligned sd_pending");
+}
+/// With a flush, or without one.
+inline EmbeddedPending<H>& submitted(sd_pending* pending) {
+  auto& place = pending_in(pending);
+  demand(place.flush.is_of_an_mm(), "an sd_pending has no flush, or its flush was completed");
+  return place;
+}
+inline EmbeddedPending<H>& free_place(sd_pending* pending) {
+  auto& place = pending_in(pending);
+  demand(!place.flush.is_of_an_mm(), "an sd_pending has a flush that was not completed");
+  return place;
+}
+
 inline constexpr std::uint32_t kQuiet = SD_USER_RETURN | SD_DATA;
 inline constexpr std::uint32_t kUnreachable = kQuiet | SD_WALKED;
 
@@ -85,6 +100,7 @@ inline Config config_of(const sd_config& from) {
   config.targets = {
       .concurrent = !chosen(from.serial),
       .early_acknowledgement = chosen(from.early_acknowledgement),
+      .closed_waits = chosen(from.closed_waits),
       .mask_policy =
           chosen(from.masks_kept_lazily) ? MaskPolicy::kept_lazily : MaskPolicy::cleared_at_switch,
       .lazy_test = chosen(from.lazy_test_up_front) ? LazyTest::up_front : LazyTest::when_queued,
@@ -288,9 +304,9 @@ sd_token sd_exclude_walkers(sd_system* system, sd_token* tables) {
   demand(!numbers_of(system).is_spent(tables->number), "a token is used that was spent");
   demand(tables->number != 0, "a token is used that no flush has made");
   demand((tables->permits & SD_WALKED) != 0, "a token does not permit what is done");
-  demand(H::interrupts_enabled(), "a wait for walkers needs interrupts on");
-  // As `exclude_walkers` of the core, whose token a struct of C cannot be turned into.
   auto& core = core_of(system);
+  static_cast<void>(core.calls.waiting_here("a wait for walkers needs interrupts on"));
+  // As `exclude_walkers` of the core, whose token a struct of C cannot be turned into.
   const bool kernels = (tables->permits & SD_KERNEL) != 0;
   if (kernels ? shootdown::internal::broadcasts(core) : !flush_interrupts_targets(core)) {
     shootdown::wait_for_walkers(core);
@@ -298,6 +314,40 @@ sd_token sd_exclude_walkers(sd_system* system, sd_token* tables) {
   const sd_token result = make_token(system, tables->covers, tables->permits | SD_TABLES);
   sd_spend(system, tables);
   return result;
+}
+
+void sd_submit_range(sd_system* system, sd_pending* pending, sd_mm* mm, std::uint64_t start,
+                     std::uint64_t end, std::uint8_t stride_shift) {
+  using namespace shootdown::embed;
+  auto& space = in_use(system, mm);
+  auto& place = free_place(pending);
+  place.flush =
+      submit_flush_tlb_mm_range(core_of(system), space, range_of(start, end, stride_shift));
+  place.mm = &space;
+  place.permits = kQuiet;
+}
+
+void sd_submit_freed_tables(sd_system* system, sd_pending* pending, sd_mm* mm, std::uint64_t start,
+                            std::uint64_t end, std::uint8_t stride_shift) {
+  using namespace shootdown::embed;
+  auto& space = in_use(system, mm);
+  auto& place = free_place(pending);
+  place.flush = submit_flush_tlb_mm_range_freed_tables(core_of(system), space,
+                                                       range_of(start, end, stride_shift));
+  place.mm = &space;
+  place.permits = kUnreachable;
+}
+
+int sd_is_done(sd_system* system, sd_pending* pending) {
+  using namespace shootdown::embed;
+  return submitted(pending).flush.is_done(core_of(system)) ? 1 : 0;
+}
+
+sd_token sd_complete(sd_system* system, sd_pending* pending) {
+  using namespace shootdown::embed;
+  auto& place = submitted(pending);
+  return token_of(system, std::move(place.flush).complete(core_of(system)), *place.mm,
+                  place.permits);
 }
 
 void sd_batch_add(sd_system* system, sd_batch* batch, sd_mm* mm) {
@@ -319,7 +369,7 @@ int sd_batch_is_empty(const sd_batch* batch) {
 }
 
 void sd_batch_settle(sd_system* system, sd_mm* mm) {
-  sd_embed::demand(sd_embed::H::interrupts_enabled(), "a flush needs interrupts on");
+  static_cast<void>(sd_embed::core_of(system).calls.waiting_here("a flush needs interrupts on"));
   flush_tlb_batched_pending(sd_embed::core_of(system), sd_embed::in_use(system, mm));
 }
 

@@ -27,6 +27,14 @@ struct EmbeddedMm : Mm<H> {
   static constexpr std::uintptr_t kRetired = 1;
 };
 
+/// What an sd_pending is.
+template <Hal H>
+struct EmbeddedPending {
+  PendingFlush<H, TranslationsQuiet> flush{};
+  Mm<H>* mm{nullptr};
+  std::uint32_t permits{0};
+};
+
 /// Makes an object in the kernel's storage, which knows that it was made.
 template <class T>
 struct Place {
@@ -51,6 +59,7 @@ template <Hal H>
 struct HoldsAll : Holds<EmbeddedSystem<H>, sd_system>,
                   Holds<EmbeddedMm<H>, sd_mm>,
                   Holds<ReclaimBatch<H>, sd_batch>,
+                  Holds<EmbeddedPending<H>, sd_pending>,
                   Holds<Place<TemporaryMm<H>>, sd_temporary>,
                   Holds<EntryBlock<H>, sd_entry_block> {};
 

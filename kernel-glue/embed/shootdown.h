@@ -38,6 +38,8 @@ SD_STORAGE(sd_system, SD_SYSTEM_BYTES);
 SD_STORAGE(sd_mm, SD_MM_BYTES);
 /* Pages of several address spaces that are unmapped now and flushed together. On a stack. */
 SD_STORAGE(sd_batch, SD_BATCH_BYTES);
+/* A flush that was submitted, until its end. */
+SD_STORAGE(sd_pending, SD_PENDING_BYTES);
 /* A temporary address space in use. On a stack. */
 SD_STORAGE(sd_temporary, SD_TEMPORARY_BYTES);
 /* With page-table isolation: what one CPU needs while a user root is loaded. The only object here
@@ -73,7 +75,8 @@ typedef struct sd_config {
   uint32_t broadcast_pages;     /* with broadcast: how many pages one INVLPGB can name */
   uint32_t broadcast_threshold; /* with broadcast: used for spaces on more CPUs than this */
   uint32_t global_asids;        /* with broadcast: PCIDs for such spaces, at most 2041 */
-  uint32_t reserved;
+  uint8_t closed_waits;         /* flushes may begin with interrupts off: "Waiting", below */
+  uint8_t reserved[3];
   uint64_t stall_limit; /* looks at an unanswered call before it is told; 0: never */
 } sd_config;
 
@@ -88,7 +91,7 @@ typedef struct sd_config {
 /* clang-format off */
 #define SD_CONFIG                                                                            \
   {SD_VERSION, sizeof(sd_config), 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 33, 1, 3, 2041, 0, \
-   1u << 24}
+   {0, 0, 0}, 1u << 24}
 /* clang-format on */
 
 /* ---- Tokens: what is true after a flush
@@ -166,7 +169,7 @@ void sd_temporary_end(sd_system* system, sd_temporary* place);
  * the smallest page size that was mapped there (12, 21 or 30). An end of 0 is 2^64, and ~0 stands
  * for the whole space. A token speaks of the space and not of the range: what is given back under
  * it was unhooked before the flush, from that range. Context of all: a thread with interrupts on,
- * no page-table lock held. */
+ * or off as "Waiting" says, no page-table lock held. */
 
 SD_MUST_USE sd_token sd_flush_range(sd_system* system, sd_mm* mm, uint64_t start, uint64_t end,
                                     uint8_t stride_shift);
@@ -187,6 +190,25 @@ SD_MUST_USE sd_token sd_flush_all(sd_system* system);
 /* Waits until software that walks page tables with interrupts off has left them, and spends
  * `tables`, a token that permits SD_WALKED. */
 SD_MUST_USE sd_token sd_exclude_walkers(sd_system* system, sd_token* tables);
+
+/* Waiting. A flush waits for the CPUs that it asks. Two that ask each other answer each other by
+ * the interrupt, and so a flush with interrupts off is refused, unless the configuration has
+ * `closed_waits`: then it runs meanwhile what others ask of this CPU. That is right in a kernel in
+ * which each loop with interrupts off that waits for another CPU, as for a lock, calls
+ * sd_handle_interrupt in it. Interrupt handlers do not flush in either.
+ *
+ * A flush whose caller goes on: submitted, asked any number of times, completed. `*pending` is
+ * zeroed at first, and free again when it is complete. A CPU has one on its way: its next flush
+ * waits for it. Context of sd_submit_*: as of sd_flush_*. The space lives until the end. */
+void sd_submit_range(sd_system* system, sd_pending* pending, sd_mm* mm, uint64_t start,
+                     uint64_t end, uint8_t stride_shift);
+/* The same where page tables were unhooked, too. */
+void sd_submit_freed_tables(sd_system* system, sd_pending* pending, sd_mm* mm, uint64_t start,
+                            uint64_t end, uint8_t stride_shift);
+/* Whether each CPU has flushed: 0 or 1. Context: any, on any CPU, one at a time. */
+int sd_is_done(sd_system* system, sd_pending* pending);
+/* The token; waits if it is not done, and then the context is that of a flush. */
+SD_MUST_USE sd_token sd_complete(sd_system* system, sd_pending* pending);
 
 /* Batches: `*batch` is zeroed at first. sd_batch_add comes behind the change of the page table,
  * under its lock; what was changed may be given back after sd_batch_flush. */

@@ -133,7 +133,7 @@ class Gather {
   /// The same for an mm that ends: retires it, after which no CPU has it loaded, and releases all
   /// that was gathered. No task runs the mm, and no later operation flushes it.
   [[nodiscard]] MmRetired finish_whole() {
-    MmRetired quiet = retire_mm(manager_.system, mm_.core);
+    MmRetired quiet = retire();
     release_all(quiet);
     forget();
     end();
@@ -152,7 +152,46 @@ class Gather {
     end();
   }
 
+  /// Two halves of `finish`. The first asks CPUs to flush; until `is_done` the pages and tables
+  /// stay as they are, and the mm lives.
+  void submit() {
+    const bool alone = is_alone();
+    if (alone && end_ == 0) return;
+    const FlushRange range{.start = start_, .end = end_, .stride_shift = shift_};
+    const FlushContext<P> context(manager_);
+    if (alone && tables_held_ == 0 && !reaches_lazy_) {
+      pages_quiet_ = submit_flush_tlb_mm_range(manager_.system, mm_.core, range);
+    } else {
+      // Not alone: as in `flush_for_others`.
+      tables_quiet_ = submit_flush_tlb_mm_range_freed_tables(manager_.system, mm_.core,
+                                                             alone ? range : FlushRange{});
+    }
+  }
+  [[nodiscard]] bool is_done() {
+    return pages_quiet_.is_done(manager_.system) && tables_quiet_.is_done(manager_.system);
+  }
+  /// The second waits for the rest, and releases everything.
+  void finish_submitted() {
+    const FlushRange range{.start = start_, .end = end_, .stride_shift = shift_};
+    if (pages_quiet_.is_of_an_mm()) {
+      const TranslationsQuiet quiet = std::move(pages_quiet_).complete(manager_.system);
+      manager_.platform.flush_secondary(mm_.core, range.start, range.end);
+      release_pages(quiet);
+    } else if (tables_quiet_.is_of_an_mm()) {
+      const TablesUnreachable quiet = std::move(tables_quiet_).complete(manager_.system);
+      manager_.platform.flush_secondary(mm_.core, 0, kFlushAll);
+      release_all(quiet);
+    }
+    forget();
+    end();
+  }
+
  private:
+  [[nodiscard]] MmRetired retire() {
+    const FlushContext<P> context(manager_);
+    return retire_mm(manager_.system, mm_.core);
+  }
+
   /// Acquire pairs with the release in `end`: if the others are seen gone, so are their flushes
   /// done.
   [[nodiscard]] bool is_alone() const { return mm_.pending.load(std::memory_order_acquire) == 1; }
@@ -202,6 +241,8 @@ class Gather {
   bool finished_{false};
   std::size_t pages_held_{0};
   std::size_t tables_held_{0};
+  PendingFlush<H, TranslationsQuiet> pages_quiet_{};
+  PendingFlush<H, TablesUnreachable> tables_quiet_{};
   std::array<PhysAddr, kCapacities.gather_pages> pages_;
   std::array<PhysAddr, kCapacities.gather_tables> tables_;
 };

@@ -22,6 +22,9 @@ struct ManagerConfig {
   /// in this CPU's store buffer, and what has to see it waits for what drains it: another
   /// operation for the table's lock, a CPU for the flush. False: every change is a locked one.
   bool plain_stores{false};
+  /// Flushes begin with interrupts off, as in kernels whose locks are held so. For a core that
+  /// permits it (`TargetConfig::closed_waits`).
+  bool closed_flushes{false};
 };
 
 /// An address range, [start, end), in whole pages.

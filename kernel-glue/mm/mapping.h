@@ -153,21 +153,56 @@ void unhook_if_empty(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr region, 
 /// What becomes of page tables that map nothing any more.
 enum class EmptyTables : std::uint8_t { keep, release };
 
+namespace internal {
+
+/// Removes every page of the range, and its tables. Returns with the gather unfinished.
+template <MemoryPlatform P>
+void clear_range(Manager<P>& manager, AddressSpace<P>& mm, Range range, EmptyTables tables,
+                 Gather<P>& gather) {
+  clear_pages(manager, mm, range, gather);
+  if (tables == EmptyTables::keep) return;
+  for (VirtAddr at = entry_start(range.start, 2); at < range.end; at += kLargePage) {
+    unhook_if_empty(manager, mm, at, gather);
+  }
+}
+
+}  // namespace internal
+
 /// Unmaps every page of the range. When it returns no CPU can use one through this range, and the
 /// pages that have no other reference are released.
 template <MemoryPlatform P>
 void unmap(Manager<P>& manager, AddressSpace<P>& mm, Range range,
            EmptyTables tables = EmptyTables::keep) {
   Gather<P> gather(manager, mm);
-  internal::clear_pages(manager, mm, range, gather);
-  if (tables == EmptyTables::release) {
-    for (VirtAddr at = entry_start(range.start, 2); at < range.end; at += kLargePage) {
-      internal::unhook_if_empty(manager, mm, at, gather);
-    }
-  }
+  internal::clear_range(manager, mm, range, tables, gather);
   gather.finish();
   flush_batched(manager, mm);
 }
+
+/// An unmap that does not wait for its flush. Made in its place, ended by `finish`. The mm lives as
+/// long as this. Context of all: as for `unmap`, on any CPU.
+template <MemoryPlatform P>
+class SubmittedUnmap {
+ public:
+  SubmittedUnmap(Manager<P>& manager, AddressSpace<P>& mm, Range range,
+                 EmptyTables tables = EmptyTables::keep)
+      : manager_(manager), mm_(mm), gather_(manager, mm) {
+    internal::clear_range(manager, mm, range, tables, gather_);
+    gather_.submit();
+  }
+  /// Whether `finish` would not wait for a CPU.
+  [[nodiscard]] bool is_done() { return gather_.is_done(); }
+  /// What `unmap` promises is true when it returns.
+  void finish() {
+    gather_.finish_submitted();
+    flush_batched(manager_, mm_);
+  }
+
+ private:
+  Manager<P>& manager_;
+  AddressSpace<P>& mm_;
+  Gather<P> gather_;
+};
 
 /// Releases the page tables of the range that map nothing.
 template <MemoryPlatform P>

@@ -50,7 +50,7 @@ class Reclaimer {
   /// Flushes the batch and releases its pages.
   void flush(Manager<P>& manager) {
     if (held_ == 0) return;
-    const BatchQuiet quiet = batch_.flush(manager.system);
+    const BatchQuiet quiet = flush_batch(manager);
     for (std::size_t i = 0; i < held_; ++i) {
       drop_mapping(manager, pages_[i].context, pages_[i].frame, quiet);
     }
@@ -62,6 +62,11 @@ class Reclaimer {
     PhysAddr frame;
     ContextId context;  // whose mapping held it
   };
+
+  BatchQuiet flush_batch(Manager<P>& manager) {
+    const FlushContext<P> context(manager);
+    return batch_.flush(manager.system);
+  }
 
   /// A dirty page is about to be written back, and must not be stored to afterwards through an
   /// entry that keeps the store to itself. So it does not wait for the batch.

@@ -209,14 +209,14 @@ TEST(R10, TheRequestBelongsToTheInitiatorAndStaysAsItIs) {
     EXPECT_EQ(request->start, kOnePage.start);
     EXPECT_EQ(request->end, kOnePage.end);
     EXPECT_EQ(request->initiator, 0u);
-    EXPECT_FALSE(fixture.own(0).request_is_free);
+    EXPECT_EQ(fixture.own(0).post_use, PostUse::by_flush);
   };
   flush(fixture);
   EXPECT_EQ(runs, 3u);
   for (const TraceEvent& event : events(TraceKind::handler_begin)) {
     EXPECT_EQ(event.request, request);
   }
-  EXPECT_TRUE(fixture.own(0).request_is_free) << "and is given back";
+  EXPECT_EQ(fixture.own(0).post_use, PostUse::free) << "and is given back";
 }
 
 TEST(R10, AFlushInsideAFlushIsRefused) {
@@ -293,7 +293,8 @@ TEST(R12, PreemptionIsOffWhileTheRequestIsInUse) {
   FourCpus fixture;
   fixture.run_mm_on({0, 1});
   recorder.before = [&](const Entry&) {
-    if (!fixture.own(0).request_is_free) EXPECT_GT(FourCpus::H::cpus[0].preemption_off, 0);
+    if (fixture.own(0).post_use == PostUse::by_flush)
+      EXPECT_GT(FourCpus::H::cpus[0].preemption_off, 0);
   };
   flush(fixture);
   EXPECT_EQ(FourCpus::H::self().preemption_off, 0);

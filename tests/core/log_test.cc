@@ -124,7 +124,7 @@ TEST_F(LogDeathTest, AHalThatNotesWhatItHasNotListedIsStopped) {
 
 TEST(Log, EveryKindOfTraceEventIsListed) {
   CoreFixture<1> fixture;
-  for (unsigned kind = 0; kind <= static_cast<unsigned>(TraceKind::vcpu_skipped); ++kind) {
+  for (unsigned kind = 0; kind <= static_cast<unsigned>(TraceKind::walkers_begin); ++kind) {
     const auto event = TraceKind{static_cast<std::uint8_t>(kind)};
     CoreFixture<1>::H::trace({.kind = event});
     ASSERT_NE(trace_name(event), nullptr);

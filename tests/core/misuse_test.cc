@@ -160,7 +160,7 @@ TEST(Misuse, ACpuThatWasNeverBroughtUp) {
   TwoCpus fixture;
   auto fresh = std::make_unique<System<H>>();
   std::swap(fixture.own(1).is_up, fresh->cpus[1].own.is_up);
-  fixture.own(1).request_is_free = fresh->cpus[1].own.request_is_free;
+  fixture.own(1).post_use = fresh->cpus[1].own.post_use;
   fixture.own(1).loaded_mm.poke(nullptr);
   expect_cpu_1_refused(fixture);
   EXPECT_EQ(refusal_with_interrupts_off(fixture, 1, [&] { switch_mm(fixture.system, fixture.mm); }),
@@ -206,7 +206,7 @@ TEST(Misuse, ACpuComesBackThatHasNotGone) {
 
 TEST(Misuse, ACpuGoesInTheMiddleOfAFlush) {
   TwoCpus fixture;
-  internal::publish(fixture.system.cpus[0], FlushRequest<H>{});
+  internal::publish(fixture.system, fixture.system.cpus[0], FlushRequest<H>{});
   EXPECT_EQ(refusal_with_interrupts_off(fixture, 0, [&] { take_cpu_offline(fixture.system); }),
             "R10: a CPU goes offline in the middle of a flush");
 }
@@ -226,7 +226,7 @@ TEST(Misuse, NothingIsLeftOfACpusEarlierLife) {
   CpuPrivate<H>& own = fixture.own(1);
   fixture.system.cpus[1].shared.is_lazy.poke(true);
   own.early_acked_flush_pending.poke(true);
-  own.request_is_free = false;
+  own.post_use = PostUse::by_flush;
   own.user_pcid_flush_mask = 0xff;
   own.invalidate_other = true;
   own.deferred = {.start = 0x1000, .end = 0x3000};
@@ -235,7 +235,7 @@ TEST(Misuse, NothingIsLeftOfACpusEarlierLife) {
   fixture.with_interrupts_off(1, [&] { initialize_cpu(fixture.system); });
   EXPECT_FALSE(fixture.system.cpus[1].shared.is_lazy.peek());
   EXPECT_FALSE(own.early_acked_flush_pending.peek());
-  EXPECT_TRUE(own.request_is_free);
+  EXPECT_EQ(own.post_use, PostUse::free);
   EXPECT_EQ(own.user_pcid_flush_mask, 0u);
   EXPECT_FALSE(own.invalidate_other);
   EXPECT_TRUE(own.deferred.empty());

@@ -76,6 +76,10 @@ constexpr const char* trace_name(TraceKind kind) {
       return "asid_returned";
     case TraceKind::vcpu_skipped:
       return "vcpu_skipped";
+    case TraceKind::flush_done:
+      return "flush_done";
+    case TraceKind::walkers_begin:
+      return "walkers_begin";
   }
   return nullptr;
 }

@@ -18,7 +18,9 @@ inline constexpr std::uint64_t kUserLeaf = Tables::kLeaf | kPteAccessed | kPteDi
 
 /// A system of C on a machine whose CPUs are online and run `tables`.
 struct CInterface : testing::Test {
-  explicit CInterface(CpuId cpus = 2) : fixture({.hardware = {.cpus = cpus}}) {
+  explicit CInterface(CpuId cpus = 2, bool closed_waits = false)
+      : fixture({.hardware = {.cpus = cpus}, .closed_waits = closed_waits}) {
+    config.closed_waits = closed_waits ? 1 : 0;
     config.global_pages = 1;
     fixture.on_interrupt([this] { sd_handle_interrupt(&system); });
   }

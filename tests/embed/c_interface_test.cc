@@ -2,6 +2,7 @@
 // say what may go.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <string>
@@ -27,6 +28,7 @@ TEST(CConfiguration, TheUsualOneIsTheCores) {
   EXPECT_EQ(made.isolation.enabled, core.isolation.enabled);
   EXPECT_EQ(made.isolation.defer_user_pages, core.isolation.defer_user_pages);
   EXPECT_EQ(made.targets.early_acknowledgement, core.targets.early_acknowledgement);
+  EXPECT_EQ(made.targets.closed_waits, core.targets.closed_waits);
   EXPECT_EQ(made.targets.mask_policy, core.targets.mask_policy);
   EXPECT_EQ(made.targets.lazy_test, core.targets.lazy_test);
   EXPECT_EQ(made.targets.target_test, core.targets.target_test);
@@ -45,7 +47,7 @@ TEST(CConfiguration, EachSwitchIsPassedOn) {
   from.global_pages = 1;
   from.invlpg_leaves_globals = from.isolation = from.defer_user_pages = 1;
   from.early_acknowledgement = from.masks_kept_lazily = from.lazy_test_up_front = 1;
-  from.targets_by_loaded_mm = from.broadcast = 1;
+  from.targets_by_loaded_mm = from.broadcast = from.closed_waits = 1;
   from.trim_interval = 7;
   from.ceiling_strides = 8;
   from.broadcast_pages = 9;
@@ -57,7 +59,7 @@ TEST(CConfiguration, EachSwitchIsPassedOn) {
   EXPECT_TRUE(made.processor.global_pages);
   EXPECT_TRUE(made.processor.invlpg_leaves_globals && made.isolation.enabled &&
               made.isolation.defer_user_pages && made.targets.early_acknowledgement &&
-              made.broadcast.enabled);
+              made.targets.closed_waits && made.broadcast.enabled);
   EXPECT_EQ(made.targets.mask_policy, MaskPolicy::kept_lazily);
   EXPECT_EQ(made.targets.lazy_test, LazyTest::up_front);
   EXPECT_EQ(made.targets.target_test, TargetTest::by_loaded_mm);
@@ -84,6 +86,7 @@ TEST(CConfiguration, AnotherHeaderIsRefused) {
 
 /// What another CPU can still read after each flush, where it has read the page before.
 struct TwoCpus : CInterface {
+  using CInterface::CInterface;
   using Flush = std::function<sd_token()>;
 
   static void wait_for(const HostHal::Atomic<bool>& sign) {
@@ -192,6 +195,86 @@ TEST_F(TwoCpus, TheKernelsHalf) {
 TEST_F(TwoCpus, Everything) {
   expect_flushed([&] { return sd_flush_all(&system); }, kTables | SD_KERNEL, kKernelPage);
 }
+TEST_F(TwoCpus, ASubmittedRange) {
+  sd_pending pending{};
+  expect_flushed(
+      [&] {
+        sd_submit_range(&system, &pending, &mm, kPage, kNext, 12);
+        EXPECT_EQ(sd_is_done(&system, &pending), 0) << "CPU 0 has not run since";
+        while (sd_is_done(&system, &pending) == 0) HostHal::pause();
+        const sd_token quiet = sd_complete(&system, &pending);
+        sd_require(&system, &quiet, &mm, SD_DATA);
+        return quiet;
+      },
+      kQuiet);
+}
+TEST_F(TwoCpus, SubmittedFreedTablesThatAreWaitedFor) {
+  sd_pending pending{};
+  expect_flushed(
+      [&] {
+        sd_submit_freed_tables(&system, &pending, &mm, kPage, kNext, 12);
+        return sd_complete(&system, &pending);
+      },
+      kTables);
+}
+TEST_F(TwoCpus, APlaceIsUsedAgain) {
+  sd_pending pending{};
+  expect_flushed(
+      [&] {
+        sd_submit_range(&system, &pending, &mm, kNext, kNext + 0x1000, 12);
+        static_cast<void>(sd_complete(&system, &pending));
+        sd_submit_range(&system, &pending, &mm, kPage, kNext, 12);
+        return sd_complete(&system, &pending);
+      },
+      kQuiet);
+}
+
+/// A kernel whose flushes may have interrupts off.
+struct TwoClosedCpus : TwoCpus {
+  TwoClosedCpus() : TwoCpus(2, /*closed_waits=*/true) {}
+};
+
+/// Each of the two waits for the other.
+TEST_F(TwoClosedCpus, FlushEachOther) {
+  tables.map(kPage, kUserLeaf);
+  tables.map(kNext, kUserLeaf);
+  std::array<bool, 2> gone{};
+  for (CpuId cpu = 0; cpu < 2; ++cpu) {
+    const VirtAddr address = cpu == 0 ? kPage : kNext;
+    HostHal::Atomic<bool>& mine = cpu == 0 ? ready : flushed;
+    HostHal::Atomic<bool>& others_sign = cpu == 0 ? flushed : ready;
+    fixture.on(cpu, [this, cpu, address, &mine, &others_sign, &gone] {
+      if (cpu == 1) wait_for(ready);
+      begin();
+      switch_to(mm);
+      EXPECT_TRUE(can_read(kPage) && can_read(kNext));
+      mine.store(true, std::memory_order_release);
+      wait_for(others_sign);
+      tables.entry(address, 1) = 0;
+      HostHal::disable_interrupts();
+      static_cast<void>(sd_flush_page(&system, &mm, address));
+      EXPECT_FALSE(HostHal::interrupts_enabled());
+      gone[cpu] = !can_read(address);
+      HostHal::enable_interrupts();
+    });
+  }
+  const Report& report = fixture.run();
+  EXPECT_FALSE(report.failed()) << report.title << report.detail;
+  EXPECT_TRUE(gone[0] && gone[1]);
+}
+TEST_F(TwoClosedCpus, WaitForASubmittedFlush) {
+  sd_pending pending{};
+  expect_flushed(
+      [&] {
+        HostHal::disable_interrupts();
+        sd_submit_range(&system, &pending, &mm, kPage, kNext, 12);
+        const sd_token quiet = sd_complete(&system, &pending);
+        HostHal::enable_interrupts();
+        return quiet;
+      },
+      kQuiet);
+}
+
 TEST_F(TwoCpus, ALazyCpuIsSparedAndSeesTheFlushWhenItComesBack) {
   tables.map(kPage, kUserLeaf);
   bool gone = false;

@@ -123,6 +123,29 @@ TEST_F(OneCpu, AFlushWithInterruptsOff) {
   });
 }
 
+TEST_F(OneCpu, APlaceThatHasAFlush) {
+  sd_pending pending{};
+  expect_refusal("an sd_pending has a flush that was not completed", [&] {
+    sd_submit_range(&system, &pending, &mm, kPage, kNext, 12);
+    sd_submit_range(&system, &pending, &mm, kPage, kNext, 12);
+  });
+}
+TEST_F(OneCpu, AFlushThatIsCompletedTwice) {
+  sd_pending pending{};
+  expect_refusal("an sd_pending has no flush, or its flush was completed", [&] {
+    sd_submit_freed_tables(&system, &pending, &mm, kPage, kNext, 12);
+    static_cast<void>(sd_complete(&system, &pending));
+    static_cast<void>(sd_complete(&system, &pending));
+  });
+}
+TEST_F(OneCpu, ASubmittedFlushWithInterruptsOff) {
+  sd_pending pending{};
+  expect_refusal("a flush needs interrupts on", [&] {
+    HostHal::disable_interrupts();
+    sd_submit_range(&system, &pending, &mm, kPage, kNext, 12);
+  });
+}
+
 TEST_F(OneCpu, ASpaceThatWasRetired) {
   expect_refusal("a space is used that was retired", [&] {
     const sd_token last = sd_retire_mm(&system, &mm);

@@ -16,6 +16,7 @@ extern "C" {
 char sd_size_of_system[sizeof(embed::EmbeddedSystem<H>)];
 char sd_size_of_mm[sizeof(embed::EmbeddedMm<H>)];
 char sd_size_of_batch[sizeof(shootdown::ReclaimBatch<H>)];
+char sd_size_of_pending[sizeof(embed::EmbeddedPending<H>)];
 char sd_size_of_temporary[sizeof(embed::Place<shootdown::TemporaryMm<H>>)];
 char sd_size_of_entry_block[sizeof(shootdown::EntryBlock<H>)];
 }

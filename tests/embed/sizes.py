@@ -15,7 +15,7 @@ from fuzz.campaign.paths import workspace_directory
 
 _COMPILER = "clang++-19"
 _NUMBERS = (8, 16, 64, 256, 1024)
-_TYPES = ("SYSTEM", "MM", "BATCH", "TEMPORARY", "ENTRY_BLOCK")
+_TYPES = ("SYSTEM", "MM", "BATCH", "PENDING", "TEMPORARY", "ENTRY_BLOCK")
 _FREESTANDING = ["-ffreestanding", "-fno-exceptions", "-fno-rtti", "-mno-red-zone", "-mno-sse", "-mno-mmx"]
 _HEAD = """\
 /* How large the types of shootdown.h are, the same for every compiler. Written by

@@ -16,7 +16,7 @@ class SizesTest(unittest.TestCase):
                          "bazel run //tests/embed:sizes")
 
     def test_another_size_is_another_text(self):
-        some = dict.fromkeys(("SYSTEM", "MM", "BATCH", "TEMPORARY", "ENTRY_BLOCK"), 8)
+        some = dict.fromkeys(("SYSTEM", "MM", "BATCH", "PENDING", "TEMPORARY", "ENTRY_BLOCK"), 8)
         self.assertNotEqual(sizes.block("#if A", some), sizes.block("#if A", some | {"MM": 16}))
 
 

@@ -11,6 +11,7 @@ extern "C" {
 static sd_system machine;
 static sd_mm space, copy;
 static sd_entry_block block;
+static sd_pending pending;
 
 unsigned sd_hook_this_cpu(void) { return 0; }
 void sd_hook_preempt_disable(void) {}
@@ -52,6 +53,12 @@ static void flush(void) {
   token = sd_flush_early(&machine, &space, 0x1000, 0x2000, 12);
   token = sd_flush_kernel_range(&machine, 0x1000, 0x2000);
   token = sd_flush_all(&machine);
+  sd_submit_range(&machine, &pending, &space, 0x1000, 0x2000, 12);
+  while (!sd_is_done(&machine, &pending)) {
+  }
+  token = sd_complete(&machine, &pending);
+  sd_submit_freed_tables(&machine, &pending, &space, 0x1000, 0x2000, 12);
+  token = sd_complete(&machine, &pending);
   token = sd_flush_freed_tables(&machine, &space, 0x1000, 0x2000, 12);
   token = sd_exclude_walkers(&machine, &token);
   sd_require(&machine, &token, &space, SD_TABLES);

@@ -26,6 +26,11 @@ template <class H>
 void use_flushes(sd::System<H>& system, sd::Mm<H>& mm) {
   static_cast<void>(sd::flush_tlb_mm_range(system, mm, {.start = 0x1000, .end = 0x3000}));
   static_cast<void>(sd::flush_tlb_mm_range_early(system, mm, {.start = 0x1000, .end = 0x3000}));
+  static_cast<void>(
+      sd::submit_flush_tlb_mm_range(system, mm, {.start = 0x1000, .end = 0x3000}).complete(system));
+  auto pending =
+      sd::submit_flush_tlb_mm_range_freed_tables(system, mm, {.start = 0x1000, .end = 0x3000});
+  if (pending.is_done(system)) static_cast<void>(std::move(pending).complete(system));
   static_cast<void>(sd::flush_tlb_page(system, mm, 0x1000));
   static_cast<void>(sd::flush_tlb_mm(system, mm));
   static_cast<void>(sd::exclude_walkers(

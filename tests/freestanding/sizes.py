@@ -26,6 +26,9 @@ CPUS = [8, 16, 64, 256, 1024]
 _BY_POINTER = re.compile(r"14run_flush_call|_FUN|__invoke")
 _CALLERS_BY_POINTER = re.compile(r"9run_round|11run_pending|handle_call_function_interrupt|stack_interrupt")
 
+# What a waiter with interrupts off runs meanwhile counts as what an interrupt of the other waiters runs.
+_SERVES = re.compile(r"19run_pending_in_wait")
+
 _FUNCTION = re.compile(r"[0-9a-f]+ <(.+)>:")
 _CALL = re.compile(r"\b(call|jmp)q?\s+(?:0x)?[0-9a-f]+ <([^+>]+)>")
 _BY_REGISTER = re.compile(r"\b(call|jmp)q?\s+\*")
@@ -87,6 +90,7 @@ def deepest(functions, name, known, above=()):
     callees = set(function.calls)
     if function.calls_by_pointer and _CALLERS_BY_POINTER.search(name):
         callees |= {other for other in functions if _BY_POINTER.search(other)}
+    callees = {callee for callee in callees if not _SERVES.search(callee)}
     best = (0, ())
     for callee in sorted(callees - {name, *above}):
         if callee in functions:

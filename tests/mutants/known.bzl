@@ -146,6 +146,11 @@ MUTANTS = {
     "o99_late_senders_forgotten": (10000, 0),
     "o99a_emptied_between_two_tries": (50000, 0),
     "p01_no_invpcid_means_one_half": (5000, 0),
+    "p31_closed_wait_serves_nothing": (5000, 0),
+    "p32_closed_wait_answers_first": (20000, 0),
+    "p33_is_done_one_answer_early": (5000, 0),
+    "p34_post_of_a_submitted_flush_is_free": (5000, 0),
+    "p35_is_done_relaxed": (20000, 0),
 }
 
 # How the random search looks for the rarest. Their windows are one or two operations long: with schedules
@@ -325,6 +330,26 @@ HOW = {
     "o04_last_flush_trusts_the_loaded_mm": _AIMED + [
         "--focus",
         "broadcast_mms_that_come_and_go",
+    ],
+    "p31_closed_wait_serves_nothing": [
+        "--turn",
+        "closed_waits",
+    ],
+    "p32_closed_wait_answers_first": _AIMED + [
+        "--turn",
+        "closed_waits",
+    ],
+    "p33_is_done_one_answer_early": [
+        "--turn",
+        "submits",
+    ],
+    "p34_post_of_a_submitted_flush_is_free": _MIGRATING + [
+        "--focus",
+        "submitted_flushes",
+    ],
+    "p35_is_done_relaxed": [
+        "--turn",
+        "submits+compiler_reordering",
     ],
 }
 

@@ -17,6 +17,8 @@ template class InterruptsOff<H>;
 template class InterruptsOffInThread<H>;
 template class PreemptionOff<H>;
 template class internal::PostInUse<H>;
+template class PendingFlush<H, TranslationsQuiet>;
+template class PendingFlush<H, TablesUnreachable>;
 
 template void initialize_system(System<H>&, const Config&, PhysAddr);
 template void initialize_mm(System<H>&, Mm<H>&, PhysAddr, PhysAddr);
@@ -31,6 +33,10 @@ template bool user_access_ok(System<H>&, const Mm<H>&);
 template TranslationsQuiet flush_tlb_mm_range(System<H>&, Mm<H>&, const FlushRange&);
 template TablesUnreachable flush_tlb_mm_range_freed_tables(System<H>&, Mm<H>&, const FlushRange&);
 template UserReturnClosed flush_tlb_mm_range_early(System<H>&, Mm<H>&, const FlushRange&);
+template PendingFlush<H, TranslationsQuiet> submit_flush_tlb_mm_range(System<H>&, Mm<H>&,
+                                                                      const FlushRange&);
+template PendingFlush<H, TablesUnreachable> submit_flush_tlb_mm_range_freed_tables(
+    System<H>&, Mm<H>&, const FlushRange&);
 template TranslationsQuiet flush_tlb_page(System<H>&, Mm<H>&, VirtAddr);
 template TranslationsQuiet flush_tlb_mm(System<H>&, Mm<H>&);
 template MmRetired retire_mm(System<H>&, Mm<H>&);

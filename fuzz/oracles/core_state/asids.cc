@@ -56,7 +56,7 @@ void AsidChecker::on_translation_left(CpuId cpu, CpuId target, const TlbEntry& e
   const bool kept = is_global_asid(asid)
                         ? asid == mm.global_asid.peek()
                         : own.asids[asid].context.peek() == mm.context &&
-                              own.asids[asid].generation.peek() >= flush.request->generation;
+                              own.asids[asid].generation.peek() >= flush.asked.generation;
   if (!kept || (user_pcid && core_.user_flush_is_pending(target, asid, probe_address(page))))
     return;
   const char* title = "an ASID holds a translation older than the generation it records";

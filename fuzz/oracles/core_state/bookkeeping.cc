@@ -10,15 +10,15 @@ namespace {
 /// What a CPU knows of itself. Not its counters.
 std::uint64_t checksum_of(const CpuPrivate<host::HostHal>& own) {
   const auto& [loaded_mm, on_global, loaded_asid, next_asid, number, bit, post, loaded, asids,
-               user_pcid_flush_mask, invalidate_other, early_acked_flush_pending, is_up,
-               request_is_free, deferred, cr4, counters] = own;
+               user_pcid_flush_mask, invalidate_other, early_acked_flush_pending, is_up, post_use,
+               deferred, cr4, counters] = own;
   static_cast<void>(counters);
   const auto& [deferred_start, deferred_end] = deferred.peek();
   std::uint64_t sum =
       checksum(loaded_mm.peek(), on_global.peek(), loaded_asid.peek(), next_asid.peek(), number,
                bit, post, loaded, user_pcid_flush_mask.peek(), invalidate_other.peek(),
-               early_acked_flush_pending.peek(), is_up.peek(), request_is_free.peek(),
-               deferred_start, deferred_end, cr4.peek());
+               early_acked_flush_pending.peek(), is_up.peek(), post_use.peek(), deferred_start,
+               deferred_end, cr4.peek());
   for (const auto& [context, generation] : asids) {
     sum = checksum(sum, context.peek(), generation.peek());
   }

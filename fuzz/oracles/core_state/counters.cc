@@ -23,10 +23,8 @@ void CounterChecker::on_trace(CpuId cpu, const TraceEvent& event) {
     case TraceKind::call_run:
       tally.calls_run += tally_[event.value].sending ? 1 : 0;
       break;
-    case TraceKind::flush_end:
-    case TraceKind::kernel_end:
-    case TraceKind::batch_end:
-      // Not judged yet: at which moment of a flush it is counted is not promised.
+    case TraceKind::walkers_begin:
+      // Calls that are no flushes. A flush that was submitted has no end on its CPU.
       tally.sending = false;
       break;
     default:

@@ -74,7 +74,7 @@ void GlobalAsidChecker::on_flush_returned(CpuId cpu) const {
   const host::Machine& machine = core_.machine();
   for (CpuId id = 0; id < machine.cpu_count(); ++id) {
     // A target that answered early moves before it leaves its handler.
-    const bool busy = flush.request->acknowledges_early && machine.cpu(id).in_interrupt;
+    const bool busy = flush.asked.early && machine.cpu(id).in_interrupt;
     const Asid asid = core_.loaded_asid(id);
     if (core_.loaded(id) != &core_.core_mm(flush.mm) || asid == flush.global || busy) continue;
     const bool can_walk = core_.is_lazy(id) && flush.frees_tables;

@@ -18,6 +18,15 @@ class RequestChecker {
     CpuId initiator{0};                                   // where it began
     unsigned mm{kNoMm};                                   // of a batch: none
     Asid global{kNoGlobalAsid};                           // the mm's, as the flush saw it
+    /// What the request said when targets could first read it: a flush that was submitted is judged
+    /// when its CPU may have begun the next one.
+    struct Asked {
+      VirtAddr start;
+      VirtAddr end;
+      Generation generation;
+      bool early;
+    };
+    Asked asked{};
     // As it was asked for. A transition to a global ASID treats any flush like one that does.
     bool frees_tables{false};
     std::uint64_t begin{0};
@@ -51,7 +60,12 @@ class RequestChecker {
 
   void on_flush_begun(CpuId cpu, const TraceEvent& event);
   void on_batch_begun(CpuId cpu, const TraceEvent& event);
-  void on_kernel_flush_begun(CpuId cpu) { own_flush(cpu).queued = {}; }
+  void on_kernel_flush_begun(CpuId cpu) {
+    own_flush(cpu).queued = {};
+    on_post_taken(cpu);
+  }
+  /// The thread's next call is from this CPU.
+  void on_post_taken(CpuId cpu) { begun_by_[cpu] = core_.truth().thread_on(cpu); }
   /// From here on other CPUs may read the request, where the event says that it is.
   void on_published(CpuId cpu, const TraceEvent& event);
   void on_broadcast(CpuId cpu, const TraceEvent& event);
@@ -66,6 +80,8 @@ class RequestChecker {
   void refine(host::Report& report) const;
 
  private:
+  /// The event's request is that of the flush.
+  void remember(Flush& flush, const TraceEvent& event) const;
   [[nodiscard]] Flush& own_flush(CpuId cpu) { return flush_[core_.truth().thread_on(cpu)]; }
 
   const Core& core_;

@@ -22,9 +22,9 @@ void OrderChecker::on_call_run(CpuId cpu, CpuId sender) {
   on_answer(cpu, sender);
 }
 
-void OrderChecker::on_flush_returned(CpuId cpu) {
+void OrderChecker::on_flush_returned(CpuId cpu, CpuId sender) {
   for (CpuId target = 0; target < truth_.machine().cpu_count(); ++target) {
-    const std::uint32_t time = std::exchange(cpu_[cpu].answered[target], 0);
+    const std::uint32_t time = std::exchange(cpu_[sender].answered[target], 0);
     if (time == 0 || truth_.machine().memory().compiler_reordering().knows(cpu, target, time))
       continue;
     report("a flush returns before what its targets did is visible (M8)",

@@ -25,7 +25,7 @@ class OrderChecker {
   void on_call_run(CpuId cpu, CpuId sender);
   /// `cpu` has done what the flush of `initiator` asks of it.
   void on_answer(CpuId cpu, CpuId initiator) { cpu_[initiator].answered[cpu] = now(cpu); }
-  void on_flush_returned(CpuId cpu);
+  void on_flush_returned(CpuId cpu, CpuId sender);
   void on_use(CpuId cpu, std::uint32_t frame) { used_[frame][cpu] = now(cpu); }
   void on_release(std::uint32_t frame);
 

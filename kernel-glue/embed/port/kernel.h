@@ -69,6 +69,9 @@ class PortKernel final : public ForeignKernel {
     unsigned mm{fuzz::kNoMm};
     std::uint64_t begin{0};
     fuzz::AskedRange asked;
+    Generation generation{kNoGeneration};
+    bool frees_tables{false};
+    FlushRange range{};  // whole strides
   };
   static constexpr unsigned kNoSpace = ~0U;
 
@@ -88,7 +91,7 @@ class PortKernel final : public ForeignKernel {
   void unmap_table(const fuzz::Op& op);
 
   void begin_flush(CpuId cpu, const TraceEvent& event);
-  void end_flush(CpuId cpu, const TraceEvent& event);
+  void end_flush(CpuId cpu);
   [[nodiscard]] fuzz::AskedRange& asked(CpuId cpu) { return flush_[cpu].asked; }
 
   const Functions& functions_;

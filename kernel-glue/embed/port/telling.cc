@@ -53,7 +53,11 @@ void PortKernel::on_trace(CpuId cpu, const TraceEvent& event) {
       begin_flush(cpu, event);
       break;
     case TraceKind::flush_end:
-      end_flush(cpu, event);
+      end_flush(cpu);
+      break;
+    case TraceKind::flush_done:
+      // The oracles hold one flush for each CPU: a later one from there has its place by now.
+      if (event.value2 == cpu && flush_[cpu].generation == event.value) end_flush(cpu);
       break;
     case TraceKind::batch_add:
       oracles_.promises.on_batch_add(cpu);
@@ -79,19 +83,23 @@ void PortKernel::on_trace(CpuId cpu, const TraceEvent& event) {
 
 void PortKernel::begin_flush(CpuId cpu, const TraceEvent& event) {
   Flush& flush = flush_[cpu];
+  const auto& request = *static_cast<const FlushRequest<host::HostHal>*>(event.request);
   flush.mm = mm_of(event.mm);
   flush.begin = machine_.step();
+  flush.generation = event.value;
+  flush.frees_tables = request.frees_tables;
+  flush.range = request.range();
   if (flush.mm != kNoMm) oracles_.flushes.on_flush_begun(cpu, flush.mm, flush.asked);
 }
 
-void PortKernel::end_flush(CpuId cpu, const TraceEvent& event) {
+void PortKernel::end_flush(CpuId cpu) {
   const Flush& flush = flush_[cpu];
   if (flush.mm == kNoMm) return;
-  const auto& request = *static_cast<const FlushRequest<host::HostHal>*>(event.request);
   oracles_.flushes.on_flush_returns(cpu);
   oracles_.flushes.on_flush_returned(cpu, /*early=*/false);
-  if (request.frees_tables) {
-    oracles_.tables.on_flush_returned(cpu, flush.mm, request.start, request.end, flush.begin);
+  if (flush.frees_tables) {
+    oracles_.tables.on_flush_returned(cpu, flush.mm, flush.range.start, flush.range.end,
+                                      flush.begin);
   }
 }
 
