@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Runs a fuzz campaign: both engines, one status line, one folder of crash files."""
 
+import json
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ from fuzz.campaign.options import Options, UsageError
 from fuzz.campaign.paths import shown
 from fuzz.campaign.process import LAST_WORDS, adopt_orphans, kill_descendants
 from fuzz.campaign.random_search import RandomSearch
-from fuzz.campaign.status import StatusLine, status_texts, summary
+from fuzz.campaign.status import STATUS, StatusLine, status_record, status_texts, summary
 
 _ENGINES: dict[str, type[Engine]] = {
     "libfuzzer": LibFuzzer, "afl": Afl, "random": RandomSearch}
@@ -56,6 +57,7 @@ class Campaign:
         self._line = StatusLine()
         self._waiting: list[tuple[Engine, Find]] = []
         self._reported: list[Engine] = []  # failed, and the user knows
+        self._elapsed = 0.0
 
     @property
     def found(self) -> bool:
@@ -106,7 +108,7 @@ class Campaign:
         while True:
             self._poll()
             self._examine(limit_seconds=_POLL_SECONDS)
-            elapsed = time.monotonic() - start
+            elapsed = self._elapsed = time.monotonic() - start
             self._line.show(*status_texts(elapsed, self._options.seconds, self._engines, self._store))
             found = self._options.stop_on_first and self.found
             over = all(e.finished or e.failure for e in self._engines)
@@ -118,6 +120,7 @@ class Campaign:
             if time.monotonic() >= next_share:
                 next_share = time.monotonic() + _SHARE_SECONDS
                 self._share()
+                self._write_status(over=False)
             time.sleep(_POLL_SECONDS)
 
     def _troubled(self) -> str | None:
@@ -152,7 +155,8 @@ class Campaign:
         self._store.add(
             find.path, title, engine.name, find.executions,
             lambda file: showing.command(engine.program, engine.again(find, file), file, title,
-                                         self._options.reproduce))
+                                         self._options.reproduce),
+            lambda file: showing.story(engine.program, file, title) if self._options.target.scenarios else None)
 
     def _keep_unexamined(self) -> None:
         """Keeps what the campaign had no time to replay."""
@@ -200,6 +204,16 @@ class Campaign:
             self._line.say(f"Replaying {len(self._waiting)} more crash files for their titles.")
         self._examine(limit_seconds=None)
 
+    def _write_status(self, over: bool) -> None:
+        """What the summary says, for programs: beside the crash files, and where --status wants it."""
+        told = status_record(self._elapsed, self._options.seconds, self._engines, self._store, over)
+        beside = self._options.crashes / STATUS if self._options.crashes.is_dir() and self.found else None
+        for file in {beside, self._options.status} - {None}:
+            try:
+                write_whole(file, (json.dumps(told, indent=1) + "\n").encode())
+            except OSError as error:
+                self._trouble = self._trouble or f"{STATUS}: {reason(error)}"
+
     def _conclude(self) -> int:
         if not (self.found and self._options.stop_on_first):
             for engine in self._engines:
@@ -210,6 +224,7 @@ class Campaign:
         if trouble := self._troubled():
             problems.insert(0, trouble)
         self._line.say(summary(self._engines, self._store, whole=not problems))
+        self._write_status(over=True)
         if self._options.corpus:
             print(f"The corpus is in {shown(self._options.corpus)}.")
         for path in self.kept_aside:

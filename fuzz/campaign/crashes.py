@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fuzz.campaign.disk import locked, reason, write_whole
 
@@ -90,6 +91,8 @@ class Crash:
     engine: str
     executions: int | None
     command: str = ""  # shows it again; empty if nothing does
+    story: Any = None  # its minimised scenario (stories.py), and the command that shows that
+    story_command: str = ""
 
 
 @dataclass
@@ -102,6 +105,15 @@ class Group:
     @property
     def smallest(self) -> Crash:
         return self.crashes[0]
+
+    @property
+    def stories(self) -> list[Crash]:
+        """One crash for each different minimised scenario, the smallest scenarios first."""
+        found: dict[str, Crash] = {}
+        for crash in self.crashes:
+            if crash.story is not None:
+                found.setdefault(crash.story.key, crash)
+        return sorted(found.values(), key=lambda crash: (len(crash.story.lines), len(crash.story.key), crash.story.key))
 
     @property
     def first(self) -> Crash:
@@ -135,10 +147,11 @@ class CrashStore:
                       if crash.path.parent != self.folder)
 
     def add(self, source: Path, title: Title, engine: str, executions: int | None,
-            command: Callable[[Path], str] = lambda file: "") -> None:
+            command: Callable[[Path], str] = lambda file: "",
+            story: Callable[[Path], tuple[Any, str] | None] = lambda file: None) -> None:
         """Takes a copy of a crash file, unless the same bytes or enough like them are here.
 
-        `command` is asked what shows the copy again.
+        `command` is asked what shows the copy again, and `story` for its minimised scenario.
         """
         data = marked(source.read_bytes()) if self._marks else source.read_bytes()
         digest = hashlib.sha1(data).hexdigest()
@@ -151,7 +164,8 @@ class CrashStore:
             return
         oracle = re.sub(r"[^A-Za-z0-9]+", "", title.oracle) or "X"
         path = self._keep(source, data, f"{oracle}-{digest[:12]}.bin")
-        group.crashes.append(Crash(title, path, len(data), engine, executions, command(path)))
+        told, shows_story = story(path) or (None, "")
+        group.crashes.append(Crash(title, path, len(data), engine, executions, command(path), told, shows_story))
         group.crashes.sort(key=lambda crash: (crash.size, crash.path.name))
         self._write_index()
 
@@ -189,8 +203,8 @@ class CrashStore:
             self.trouble = self.trouble or reason(error)
 
     def _merge_index(self) -> None:
-        lines = ["# file, title, bytes, engine, executions until found, command that shows it; same "
-                 "titles together, smallest file first\n"]
+        lines = ["# file, title, bytes, engine, executions until found, command that shows it, file and lines of its "
+                 "minimised scenario; same titles together, smallest file first\n"]
         mine = set()
         for group in self.sorted_groups():
             for crash in group.crashes:
@@ -198,8 +212,9 @@ class CrashStore:
                 name = crash.path.name if crash.path.parent == self.folder else str(crash.path)
                 mine.add(name)
                 after = "?" if crash.executions is None else str(crash.executions)
+                story = [crash.story.file.name, "; ".join(crash.story.lines)] if crash.story else ["-", "-"]
                 lines.append("\t".join([name, str(crash.title), str(crash.size), crash.engine, after,
-                                        crash.command or "-"]) + "\n")
+                                        crash.story_command or crash.command or "-", *story]) + "\n")
         lines += [line for line in self._earlier() if line.split("\t")[0] not in mine]
         write_whole(self.folder / INDEX, "".join(lines).encode())
 

@@ -86,7 +86,7 @@ class CrashStoreTest(unittest.TestCase):
             "O1 cpu 2 is late", "O1 cpu 1 is late", "O2 cpu 1 is late", "O10 cpu 1 is late"])
         self.assertRegex(rows[0][0], r"^O1-[0-9a-f]{12}\.bin$")
         self.assertEqual((self.folder / rows[0][0]).read_bytes(), MARK + b"short")
-        self.assertEqual(rows[0][2:], [str(len(MARK) + 5), "libFuzzer", "20", "-"])
+        self.assertEqual(rows[0][2:], [str(len(MARK) + 5), "libFuzzer", "20", "-", "-", "-"])
         self.assertEqual(self.store.sorted_groups()[0].first.executions, 10)
 
     def test_same_bytes_count_once(self):

@@ -3,6 +3,7 @@
 import argparse
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -50,6 +51,7 @@ class Options:
     max_len: int
     dictionary: Path | None
     reproduce: str | None
+    status: Path | None
 
 
 def _positive(kind: type):
@@ -62,6 +64,14 @@ def _positive(kind: type):
             raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
         return value
     return convert
+
+
+def _duration(text: str) -> float:
+    """Seconds, or minutes, hours or days with m, h or d behind the number."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(s|m|h|d|)", text, re.ASCII)
+    if not match:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number, or one with s, m, h or d behind it")
+    return _positive(float)(str(float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -80,8 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--engine", choices=["libfuzzer", "afl", "random", "both", "all"], default="both",
         help="which fuzzing engine (default: both libfuzzer and afl, side by side). random is a "
         "search without feedback, and all is all three")
-    add("--seconds", type=_positive(float), default=60.0, metavar="N",
-        help="how long (default: 60)")
+    add("--time", "--seconds", dest="seconds", type=_duration, default=60.0, metavar="N",
+        help="how long: seconds, or 10m, 2h, 7d (default: 60)")
     add("--executions", type=_positive(int), metavar="N",
         help="end earlier, when each engine process has made this many executions")
     add("--corpus", metavar="DIR",
@@ -102,6 +112,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--binary-libfuzzer", metavar="FILE", help="another fuzz program for libFuzzer")
     add("--binary-afl", metavar="FILE", help="another fuzz program for AFL++")
     add("--binary-random", metavar="FILE", help="another program for the random search")
+    add("--status", metavar="FILE",
+        help="keep a file of JSON that says how far the campaign is and what it has found; where something is found "
+        "there is one beside the crash files, too")
     add("--reproduce", metavar="COMMAND",
         help="what the summary shows in front of a crash file (default: what was seen to show it again, "
         "which is the reproducer of the same build or the fuzz program itself)")
@@ -135,6 +148,7 @@ def parse(argv: list[str]) -> Options:
         max_len=args.max_len or target.max_len,
         dictionary=_file(user_path(args.dict), "--dict") if args.dict else target.dictionary_file(),
         reproduce=args.reproduce,
+        status=_writable_file(user_path(args.status), "--status") if args.status else None,
     )
     busy = len(engines) * options.jobs
     if busy > (os.cpu_count() or busy):
@@ -156,6 +170,13 @@ def _program(engine: str, usual: str, given: str | None) -> Path:
 def _file(path: Path, option: str) -> Path:
     if not (path.is_file() and os.access(path, os.R_OK)):
         raise UsageError(f"{option}: {path} is not a readable file.")
+    return path
+
+
+def _writable_file(path: Path, option: str) -> Path:
+    if path.is_dir() or not path.parent.is_dir():
+        raise UsageError(f"{option}: {path} is no file in a folder that is there.")
+    _writable(path.parent, option)
     return path
 
 

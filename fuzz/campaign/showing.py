@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fuzz.campaign.crashes import Title
 from fuzz.campaign.paths import program, shown, workspace_directory
+from fuzz.campaign.stories import Story, minimised
 
 _TARGET = "bazel run //fuzz:reproduce --"
 _CLEAN = "fuzz/reproduce_bin"
@@ -53,6 +54,28 @@ def _typed(path: Path) -> str:
     return text if "/" in text else "./" + text
 
 
+def _form(reproducer: Path, file: Path, title: Title) -> list[str] | None:
+    """How the reproducer takes the file so that it shows the crash; None: it does not."""
+    return next((form for form in _FORMS if _shows([str(reproducer), "--title", *form, str(file)], title)), None)
+
+
+def _typed_reproducer(reproducer: Path, words: list[str]) -> str:
+    binary = [] if reproducer == program(_CLEAN) else ["--binary", shown(reproducer)]
+    return f"{_TARGET} {shlex.join([*binary, *words])}"
+
+
+def story(fuzzer: Path, file: Path, title: Title) -> tuple[Story, str] | None:
+    """The minimised scenario of a crash, and the command that shows it, which was seen to."""
+    reproducer = reproducer_of(fuzzer)
+    if reproducer is None or title.oracle in (*_NEVER, *_NO_STORY):
+        return None
+    form = _form(reproducer, file, title)
+    told = None if form is None else minimised(reproducer, form, file, title)
+    if told is None or not _shows([str(reproducer), "--title", str(told.file)], told.title):
+        return None
+    return told, _typed_reproducer(reproducer, [shown(told.file)])
+
+
 def command(fuzzer: Path, again: list[str], file: Path, title: Title, given: str | None) -> str:
     """What to type to see the crash again; empty if nothing shows it.
 
@@ -65,9 +88,8 @@ def command(fuzzer: Path, again: list[str], file: Path, title: Title, given: str
         return ""
     reproducer = reproducer_of(fuzzer)
     if reproducer is not None and title.oracle not in _NO_STORY:
-        for form in _FORMS:
-            if _shows([str(reproducer), "--title", *form, str(file)], title):
-                binary = [] if reproducer == program(_CLEAN) else ["--binary", shown(reproducer)]
-                return f"{_TARGET} {shlex.join([*binary, *form, shown(file)])}"
+        form = _form(reproducer, file, title)
+        if form is not None:
+            return _typed_reproducer(reproducer, [*form, shown(file)])
     words = [shown(file) if word == str(file) else word for word in again[1:]]
     return shlex.join([_typed(fuzzer), *words])

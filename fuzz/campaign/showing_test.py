@@ -1,5 +1,6 @@
 """Tests of the command that shows a crash again: a shell runs it, and the crash is there."""
 
+import json
 import os
 import shlex
 import shutil
@@ -8,6 +9,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+from fuzz.campaign import showing
 from fuzz.campaign.campaign_fixture import CampaignFixture
 from fuzz.campaign.crashes import Title
 from fuzz.campaign.showing import command, reproducer_of
@@ -22,6 +24,24 @@ _REPRODUCER = """#!/bin/sh
 line=$(tail -n 1 "$1")
 case $line in FAIL:*) echo "${line#FAIL:}"; exit 1 ;; esac
 echo ok
+"""
+
+
+# Tells a story, always of the same minimised scenario.
+_TELLING = """#!/usr/bin/python3
+import json, sys
+data = open(sys.argv[-1]).read()
+is_text = data.startswith("# ")
+if is_text:
+    words = data.splitlines()[0][2:].split(" ", 1)
+else:
+    words = data.split("FAIL:")[1].strip(".").split(" ", 1)
+if "--json" in sys.argv:
+    print(json.dumps({"scenario": ["shootdown-scenario 1", "config cpus=2", "# a comment", "cpu 0: idle"],
+                      "verdict": {"oracle": words[0], "title": words[1], "detail": "d", "promise": "all (R1, R2)"}}))
+else:
+    print(*words)
+sys.exit(1)
 """
 
 
@@ -100,6 +120,42 @@ class CampaignCommandTest(CampaignFixture):
         self.assertEqual(row[5], "bazel run //fuzz:reproduce -- --binary 'another build/m1_reproduce' "
                                  f"'the crashes/{row[0]}'")
         self.assertIn(f"\n    {row[5]}\n", output)
+
+    def test_a_campaign_ends_with_the_story(self):
+        build = self.home / "build"
+        build.mkdir()
+        shutil.copy(_TESTDATA / "fake_target.py", build / "m1_libfuzzer")
+        (build / "m1_reproduce").write_text(_TELLING)
+        (build / "m1_reproduce").chmod(0o755)
+        output = self.run_campaign("--engine", "libfuzzer", "--binary-libfuzzer", "build/m1_libfuzzer", "--status",
+                                   "state.json", "--stop-on-first", status=1, FAKE="crash")
+        row = self.index()[0]
+        self.assertRegex(row[6], r"^O1-[0-9a-f]{12}\.txt$")
+        self.assertEqual(row[5], f"bazel run //fuzz:reproduce -- --binary build/m1_reproduce crashes/{row[6]}")
+        self.assertEqual(row[7], "config cpus=2; cpu 0: idle")
+        self.assertIn(f"  {row[1]} (R1, R2)\n", output)
+        self.assertIn("of libFuzzer, minimised:\n      config cpus=2\n      cpu 0: idle\n    " + row[5], output)
+        kept = (self.home / "crashes" / row[6]).read_text()
+        self.assertIn("shootdown-scenario 1\nconfig cpus=2\n# a comment\ncpu 0: idle\n", kept)
+        for file in ("state.json", "crashes/status.json"):
+            told = json.loads((self.home / file).read_text())
+            kind, = told["kinds"]
+            self.assertEqual((told["over"], told["crashes"], kind["title"]), (True, 1, row[1]))
+            story, = kind["stories"]
+            self.assertEqual((story["rules"], "; ".join(story["scenario"]), story["command"]),
+                             ("R1, R2", row[7], row[5]))
+
+    def test_a_story_of_something_else_is_none(self):
+        for broken in ("import sys; sys.exit(1)", "print('{'); raise SystemExit(1)",
+                       _TELLING.replace('"oracle": words[0]', '"oracle": "O2"'),
+                       _TELLING.replace("if is_text:", "if is_text: sys.exit(print('ok'))\nif is_text:")):
+            with self.subTest(broken):
+                reproducer = self.home / "x_reproduce"
+                reproducer.write_text("#!/usr/bin/python3\n" + broken)
+                reproducer.chmod(0o755)
+                crash = self.home / "crash.bin"
+                crash.write_text("FAIL:O1 late")
+                self.assertIsNone(showing.story(self.home / "x_libfuzzer", crash, Title("O1", "late")))
 
     def test_random_search_is_run_again_where_there_is_no_reproducer(self):
         self.run_campaign("--engine", "random", "--stop-on-first", status=1, FAKE_SEARCH="17")

@@ -5,10 +5,11 @@ import sys
 import time
 from typing import TextIO
 
-from fuzz.campaign.crashes import CrashStore
+from fuzz.campaign.crashes import CrashStore, Group
 from fuzz.campaign.engine import Engine
 from fuzz.campaign.paths import shown
 
+STATUS = "status.json"
 _PLAIN_INTERVAL_SECONDS = 5.0
 
 
@@ -133,11 +134,37 @@ def _findings(store: CrashStore, whole: bool) -> list[str]:
         first = group.first
         after = "" if first.executions is None else \
             f", first after {first.executions:,} executions of {first.engine}"
-        lines += ["", f"  {group.smallest.title}",
-                  f"    {_number(group.count, 'crash file')}{after}; the smallest:",
-                  "    " + (group.smallest.command
-                            or f"{shown(group.smallest.path)} (replaying it shows nothing)")]
+        again = group.smallest.command or f"{shown(group.smallest.path)} (replaying it shows nothing)"
+        stories = group.stories
+        if not stories:
+            lines += ["", f"  {group.smallest.title}",
+                      f"    {_number(group.count, 'crash file')}{after}; the smallest:", "    " + again]
+            continue
+        story = stories[0].story
+        others = f", {_number(len(stories), 'minimised scenario')}, the shortest" if len(stories) > 1 else ", minimised"
+        lines += ["", f"  {group.smallest.title}" + (f" ({story.rules})" if story.rules else ""),
+                  f"    {_number(group.count, 'crash file')}{after}{others}:",
+                  *(f"      {line}" for line in story.lines), "    " + stories[0].story_command]
     return lines
+
+
+def _group_record(group: Group) -> dict:
+    """What the summary says of one kind of failure, for programs."""
+    stories = group.stories
+    return {"title": str(group.smallest.title), "oracle": group.smallest.title.oracle, "count": group.count,
+            "executions": group.first.executions, "engine": group.first.engine,
+            "file": str(group.smallest.path), "command": group.smallest.command,
+            "stories": [{"rules": crash.story.rules, "scenario": list(crash.story.lines), "file": str(crash.story.file),
+                         "command": crash.story_command} for crash in stories]}
+
+
+def status_record(elapsed: float, seconds: float, engines: list[Engine], store: CrashStore, over: bool) -> dict:
+    """How far the campaign is and what it has found, for programs."""
+    return {"seconds": round(elapsed, 1), "of": seconds, "over": over,
+            "engines": [{"name": kind.name, "executions": kind.executions, "a_second": round(kind.rate),
+                         "corpus": kind.corpus, "coverage": kind.coverage} for kind in totals(engines)],
+            "failures": [engine.failure for engine in engines if engine.failure],
+            "crashes": store.total, "kinds": [_group_record(group) for group in store.sorted_groups()]}
 
 
 def _number(count: int, noun: str) -> str:

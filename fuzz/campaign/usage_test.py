@@ -3,6 +3,7 @@
 import shutil
 import unittest
 
+from fuzz.campaign import options
 from fuzz.campaign.campaign_fixture import CampaignFixture
 
 
@@ -12,12 +13,18 @@ class UsageTest(CampaignFixture):
         self.assertIn("exit status: 0 nothing found, 1 something found, 2", output)
 
     def test_bad_values(self):
-        for options in (["--seconds", "0"], ["--seconds", "soon"], ["--engine", "honggfuzz"],
+        for words in (["--seconds", "0"], ["--seconds", "soon"], ["--time", "0m"], ["--time", "2w"],
+                        ["--time", "-1h"], ["--status", "nowhere/s"], ["--engine", "honggfuzz"],
                         ["--jobs", "-1"], ["--nonsense"]):
-            with self.subTest(options):
-                output = self.run_campaign(*options, status=2)
-                self.assertIn(options[0], output)
+            with self.subTest(words):
+                output = self.run_campaign(*words, status=2)
+                self.assertIn(words[0], output)
                 self.assertEqual(output.count("\n"), 1, output)
+
+    def test_durations(self):
+        for text, seconds in (("10", 10.0), ("1.5s", 1.5), ("10m", 600.0), ("2h", 7200.0), (".5d", 43200.0)):
+            self.assertEqual(options._duration(text), seconds)
+        self.assertIn("for 0.6 s", self.run_campaign("--time", "0.01m", status=0))
 
     def test_targets_without_a_random_search(self):
         for target in ("scenario-text", "litmus-text"):

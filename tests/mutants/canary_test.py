@@ -31,13 +31,15 @@ class CanaryTest(unittest.TestCase):
         self.assertEqual(run.returncode, 1, run.stdout)
         rows = [line.split("\t") for line in
                 (self.home / "crashes/titles.txt").read_text().splitlines()[1:]]
-        name, title, size, found_by, _, command = rows[0]
+        name, title, size, found_by, _, command, story, scenario = rows[0]
         self.assertIn(title.split()[0], self.oracles)
         self.assertEqual(found_by, engine_name)
         self.assertIn(f"Found: {title}", run.stdout)
         self.assertRegex(command, r"^bazel run //fuzz:reproduce -- --binary \S+_reproduce .*"
-                                  rf"crashes/{name}$")
-        self.assertIn(f"    {command}\n", run.stdout)
+                                  rf"crashes/{story}$")
+        # The campaign ends with the scenario and the command.
+        self.assertIn("\n".join([*(f"      {line}" for line in scenario.split("; ")), f"    {command}\n"]), run.stdout)
+        self.assert_title(REPRODUCE, self.home / "crashes" / story, title, 1)
         file = self.home / "crashes" / name
         self.assertEqual(file.stat().st_size, int(size))
         self.assert_title(REPRODUCE, file, title, 1)
