@@ -28,30 +28,8 @@ constexpr int kUnexpected = 1;
 constexpr int kWrong = 2;
 
 constexpr const char* kHelp =
-    "usage: litmus [OPTION]... FILE|FOLDER...\n"
-    "Runs litmus tests of x86 and C (herd's format) in every interleaving on the modelled machine. "
-    "Of a\n"
-    "folder it takes all files *.litmus, those of folders in it too; a file whose name begins "
-    "with\n"
-    "'@' is a list of others. Of more than one test it tells a sum at the end.\n"
-    "\n"
-    "  --memory MODE    sc, tso, cxx or all; default: those of the test's line 'Expect=', else\n"
-    "                   all, and of a test in C cxx: each MOV is a relaxed access of C++, each\n"
-    "                   atomic operation of C what it says, and a compiler reorders\n"
-    "  --plain          every interleaving one by one, without partial-order reduction\n"
-    "  --limit N        give up a test after N executions (default 5000000; 0: never)\n"
-    "  --unroll N       how often a CPU may jump back in an execution (0 to 1000, default 4)\n"
-    "  --progress N     say every N seconds how far a test is (default 5; 0: after every 1024 "
-    "runs)\n"
-    "  --help           this text\n"
-    "\n"
-    "Counts are of executions explored, so with reduction one stands for many. "
-    "litmus/README.md\n"
-    "describes the format, with its extensions for virtual memory.\n"
-    "\n"
-    "exit status: 0 all tests ran, and showed what their 'Expect=' lines say, if they have any;\n"
-    "1 some showed something else; 2 bad usage, a file that cannot be read, is no litmus test, is\n"
-    "refused or not run to its end, or output that cannot be written\n";
+#include "litmus/help.inc"
+    ;
 
 constexpr std::uint64_t kUsualLimit = 5'000'000;
 constexpr std::uint64_t kMostUnroll = 1000;

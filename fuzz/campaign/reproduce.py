@@ -13,7 +13,7 @@ from typing import NoReturn
 from fuzz.campaign import ending
 from fuzz.campaign.disk import reason, write_whole
 from fuzz.campaign.paths import is_program, program, shown, user_path
-from fuzz.story import against, page, perfetto
+from fuzz.story import against, page, perfetto, regression
 
 _EPILOG = """\
 examples:
@@ -55,6 +55,10 @@ def _parser() -> argparse.ArgumentParser:
                       help="write one file that a browser shows: a lane for each CPU, and the state at each step")
     what.add_argument("--perfetto", metavar="OUT", type=_output_name,
                       help="write a trace that ui.perfetto.dev and chrome://tracing open")
+    what.add_argument("--cpp", metavar="OUT", type=_output_name,
+                      help="write a C++ file that is a regression test of its own: it passes when no oracle fires")
+    what.add_argument("--gdb", action="store_true",
+                      help="run it under gdb, which stops where an oracle fires, on the stack of that CPU")
     what.add_argument("--against", metavar="PROGRAM",
                       help="show the first step at which --binary differs from PROGRAM, another build of the "
                       "reproducer, or from the clean core ('clean'), and the two runs side by side")
@@ -122,7 +126,7 @@ def _output(name: str, option: str) -> Path:
 
 def _check(args: argparse.Namespace, parser: _Parser) -> None:
     for option, value in (("-o", args.output), ("--html", args.html), ("--perfetto", args.perfetto),
-                          ("--against", args.against)):
+                          ("--cpp", args.cpp), ("--gdb", args.gdb or None), ("--against", args.against)):
         if value is not None and len(args.files) > 1:
             parser.error(f"{option} is for one file, but got {' and '.join(args.files[:2])}")
     if args.against == "clean" and not args.binary:
@@ -147,15 +151,29 @@ def _record(words: list[str], data: bytes | None) -> tuple[int, dict | None]:
     return run.returncode, json.loads(run.stdout) if run.returncode in (0, 1) else None
 
 
+_DRAWN = {"html": page.page, "perfetto": lambda record: json.dumps(perfetto.trace(record)),
+          "cpp": regression.test_of}
+
+
+def _debugged(words: list[str]) -> list[str]:
+    """The command line under gdb. A run that fails is abandoned on the fiber of the CPU that acts."""
+    if shutil.which("gdb") is None:
+        raise UsageError("gdb is not installed; it is in the Debian package of this name.")
+    commands = ["set confirm off", "set pagination off", "break shootdown::host::Machine::abandon_run", "run",
+                "echo \\nAn oracle has fired. Behind stop_if_failed stands the model, and then the core:\\n\\n",
+                "backtrace"]
+    return ["gdb", "-q", *(word for command in commands for word in ("-ex", command)), "--args", words[0], "--title",
+            *words[1:]]
+
+
 def _drawn(args: argparse.Namespace, words: list[str]) -> int:
     """Writes what is made of a record. Returns the exit status."""
-    option, name = ("--html", args.html) if args.html else ("--perfetto", args.perfetto)
+    option, name = next((f"--{kind}", getattr(args, kind)) for kind in _DRAWN if getattr(args, kind))
     output = _output(name, option)
     status, record = _record(words, None)
     if record is None:
         return status
-    text = page.page(record) if args.html else json.dumps(perfetto.trace(record))
-    write_whole(output, text.encode())
+    write_whole(output, _DRAWN[option.removeprefix("--")](record).encode())
     print(f"{record['title']}: {shown(output)}")
     return status
 
@@ -187,8 +205,10 @@ def main(argv: list[str]) -> int:
         args = parser.parse_args(argv)
         _check(args, parser)
         words = _words(args, _reproducer(args.binary, "--binary"))
-        if args.html or args.perfetto:
+        if any(getattr(args, kind) for kind in _DRAWN):
             return _drawn(args, words)
+        if args.gdb:
+            words = _debugged(words)
         if args.against is not None:
             return _compared(args, words)
     except UsageError as error:
@@ -198,7 +218,7 @@ def main(argv: list[str]) -> int:
         print(f"reproduce: {reason(error)}", file=sys.stderr)
         return 2
     sys.stdout.flush()
-    os.execv(words[0], words)
+    os.execvp(words[0], words)
 
 
 if __name__ == "__main__":

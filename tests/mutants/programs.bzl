@@ -278,6 +278,12 @@ def joint_programs(patches):
     for program, target in _PROGRAMS.items():
         _joint_binary("joint_" + program, target, visibility = ["//tests:__subpackages__"])
     _joint_binary("joint_search_wide", "//fuzz:search_bin", wide = True)
+    _joint_binary(
+        "joint_regression",
+        "//tests/regressions:m25_lazy_exit_reads_first",
+        testonly = True,
+        visibility = ["//tests:__subpackages__"],
+    )
     _joint_binary("joint_core_test", "//tests/core:core_test", testonly = True)
     _joint_binary("joint_determinism_test", "//tests/host:determinism_test", testonly = True)
 

@@ -13,6 +13,9 @@ import unittest
 from fuzz.story import against, perfetto
 
 
+_START = "from fuzz.campaign import ending, reproduce; ending.run('reproduce', reproduce.main)"
+
+
 class StoryTest(unittest.TestCase):
     mutant: str
     clean: str
@@ -61,6 +64,16 @@ class StoryTest(unittest.TestCase):
         record = {"start": {"a": "1"},
                   "items": [{"changes": {"b": "2"}}, {"changes": {"a": "3"}}, {"changes": {"a": None}}]}
         self.assertEqual(sorted(perfetto.spans(record)), [("a", "1", 0, 1), ("a", "3", 1, 2), ("b", "2", 0, 3)])
+
+    # ---- Under gdb
+
+    def test_gdb_stops_where_the_oracle_fires_on_the_stack_of_the_cpu(self):
+        run = subprocess.run([sys.executable, "-c", _START, "--binary", self.mutant, "--gdb", self.scenario],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             env=os.environ | {"PYTHONPATH": ":".join(path for path in sys.path if path),
+                                               "BUILD_WORKING_DIRECTORY": os.getcwd()}, check=False)
+        for function in ("abandon_run", "stop_if_failed", "switch_mm", "fiber_entry"):
+            self.assertRegex(run.stdout, rf"(?m)^#\d+ .*\b{function}\b")
 
     # ---- Side by side
 
