@@ -32,6 +32,8 @@ class Tool:
 TOOLS = {
     "fuzz": Tool("fuzz the core: libFuzzer, AFL++ and a random search, with minimised crashes",
                  "//fuzz:campaign", "fuzz/campaign/campaign.py", "fuzz/campaign/campaign.py"),
+    "whatsup": Tool("tell how far campaigns are, and what they have found",
+                    "//fuzz:whatsup", "fuzz/campaign/whatsup.py", "fuzz/campaign/whatsup.py"),
     "reproduce": Tool("tell the story of a crash or a scenario: text, --html, --perfetto, --json, --against",
                       "//fuzz:reproduce", "fuzz/campaign/reproduce.py", "fuzz/campaign/reproduce.py"),
     "explore": Tool("explore a small scenario in all its interleavings, and prove it",

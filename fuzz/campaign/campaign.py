@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Runs a fuzz campaign: both engines, one status line, one folder of crash files."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from fuzz.campaign import ending, options as command_line, showing
+from fuzz.campaign import ending, leftovers, options as command_line, report, showing
 from fuzz.campaign.afl import Afl
 from fuzz.campaign.crashes import CrashStore, Title
 from fuzz.campaign.disk import copy_files, is_full, reason, write_whole
@@ -46,6 +47,11 @@ class Campaign:
             for seed in options.target.seed_files():
                 write_whole(self._corpus / seed.name, seed.read_bytes())
         self._known_inputs = {path.name for path in self._corpus.iterdir()}
+        # First, so that what is taken over is not lost with this campaign.
+        leftovers.sign(work, options.target_name, options.programs)
+        left = leftovers.take_over(work, options.target_name, options.programs)
+        # Not known yet, so that they are kept as new ones are.
+        taken = self._take_inputs(left)
         settings = Settings(options.seed, options.max_len, options.executions,
                             options.stop_on_first, options.dictionary, self._corpus,
                             options.target.scenarios)
@@ -55,9 +61,30 @@ class Campaign:
         ]
         self._store = CrashStore(options.crashes, work / "crashes", marks=options.target.scenarios)
         self._line = StatusLine()
-        self._waiting: list[tuple[Engine, Find]] = []
+        self._waiting: list[tuple[Engine, Find]] = self._finds_of(left)
+        if self._waiting or taken:
+            self._line.say(f"Taking over {len(self._waiting):,} crash files and {taken:,} inputs of a campaign that "
+                           "was killed.")
         self._reported: list[Engine] = []  # failed, and the user knows
         self._elapsed = 0.0
+        self._history = report.History()
+
+    def _take_inputs(self, folders: list[Path]) -> int:
+        """Copies what killed campaigns had found into the corpus. Returns how many files there were."""
+        count = 0
+        for path in (path for folder in folders for path in leftovers.inputs(folder)):
+            data = path.read_bytes()
+            name = hashlib.sha1(data).hexdigest()
+            if name not in self._known_inputs and path.name not in self._known_inputs:
+                write_whole(self._corpus / name, data)
+                count += 1
+        return count
+
+    def _finds_of(self, folders: list[Path]) -> list[tuple[Engine, Find]]:
+        """Their crash files, for the engine of the same name or any."""
+        kinds = dict(zip(self._options.engines, self._engines[::self._options.jobs]))
+        return [(kinds.get(name, self._engines[0]), Find(path, None, None))
+                for folder in folders for name, path in leftovers.crashes(folder)]
 
     @property
     def found(self) -> bool:
@@ -206,13 +233,29 @@ class Campaign:
 
     def _write_status(self, over: bool) -> None:
         """What the summary says, for programs: beside the crash files, and where --status wants it."""
-        told = status_record(self._elapsed, self._options.seconds, self._engines, self._store, over)
+        self._history.add(self._elapsed, self._engines, self._store)
+        told = status_record(self._elapsed, self._options.seconds, self._engines, self._store, over,
+                             self._elapsed - self._history.new_at)
         beside = self._options.crashes / STATUS if self._options.crashes.is_dir() and self.found else None
         for file in {beside, self._options.status} - {None}:
             try:
                 write_whole(file, (json.dumps(told, indent=1) + "\n").encode())
             except OSError as error:
                 self._trouble = self._trouble or f"{STATUS}: {reason(error)}"
+        folder = self._options.report or (beside and beside.parent)
+        if over and folder:
+            self._write_report(folder, told)
+
+    def _write_report(self, folder: Path, told: dict) -> None:
+        """The page, with a timeline for each kind of failure that has a story."""
+        programs = {engine.name: engine.program for engine in self._engines}
+        reproducers = {str(crash.story.file): showing.reproducer_of(programs[crash.engine])
+                       for group in self._store.groups.values() for crash in group.stories}
+        try:
+            page = report.write(folder, told, self._history, reproducers)
+            self._line.say(f"A page about all this: {shown(page)}")
+        except OSError as error:
+            self._trouble = self._trouble or f"{report.REPORT}: {reason(error)}"
 
     def _conclude(self) -> int:
         if not (self.found and self._options.stop_on_first):

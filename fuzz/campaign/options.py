@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from fuzz.campaign import leftovers
 from fuzz.campaign.disk import is_full, probe
 from fuzz.campaign.paths import program, user_path, workspace_directory
 from fuzz.campaign.targets import TARGETS, Target
@@ -39,6 +40,7 @@ class Options:
     """What the user asked for, checked."""
 
     target: Target
+    target_name: str
     engines: list[str]
     programs: dict[str, Path]
     seconds: float
@@ -52,6 +54,7 @@ class Options:
     dictionary: Path | None
     reproduce: str | None
     status: Path | None
+    report: Path | None
 
 
 def _positive(kind: type):
@@ -115,6 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--status", metavar="FILE",
         help="keep a file of JSON that says how far the campaign is and what it has found; where something is found "
         "there is one beside the crash files, too")
+    add("--report", metavar="DIR",
+        help="write report.html there at the end, with curves, and a timeline for each kind of failure (default: "
+        "beside the crash files, where something is found)")
     add("--reproduce", metavar="COMMAND",
         help="what the summary shows in front of a crash file (default: what was seen to show it again, "
         "which is the reproducer of the same build or the fuzz program itself)")
@@ -136,6 +142,7 @@ def parse(argv: list[str]) -> Options:
     default_crashes = workspace_directory() / "out/campaign" / time.strftime("%Y%m%d-%H%M%S")
     options = Options(
         target=target,
+        target_name=args.target,
         engines=engines,
         programs={name: _program(name, target.programs[name], given[name]) for name in engines},
         seconds=args.seconds,
@@ -149,6 +156,7 @@ def parse(argv: list[str]) -> Options:
         dictionary=_file(user_path(args.dict), "--dict") if args.dict else target.dictionary_file(),
         reproduce=args.reproduce,
         status=_writable_file(user_path(args.status), "--status") if args.status else None,
+        report=_folder(user_path(args.report), "--report") if args.report else None,
     )
     busy = len(engines) * options.jobs
     if busy > (os.cpu_count() or busy):
@@ -217,7 +225,7 @@ def make_work_folder() -> Path:
     # Without a word Python takes another folder if this one cannot be written to.
     parent = Path(os.environ.get("TMPDIR") or tempfile.gettempdir())
     try:
-        work = Path(tempfile.mkdtemp(prefix="shootdown-campaign-", dir=parent))
+        work = Path(tempfile.mkdtemp(prefix=leftovers.PREFIX, dir=parent))
     except OSError as error:
         raise UsageError(f"TMPDIR: cannot make a folder in {parent}: {error.strerror}. Set TMPDIR to "
                          "another folder, or make room.") from error

@@ -1,15 +1,18 @@
 """Tests of the command that shows a crash again: a shell runs it, and the crash is there."""
 
+import io
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import tempfile
 import unittest
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from fuzz.campaign import showing
+from fuzz.campaign import showing, whatsup
 from fuzz.campaign.campaign_fixture import CampaignFixture
 from fuzz.campaign.crashes import Title
 from fuzz.campaign.showing import command, reproducer_of
@@ -37,7 +40,8 @@ if is_text:
 else:
     words = data.split("FAIL:")[1].strip(".").split(" ", 1)
 if "--json" in sys.argv:
-    print(json.dumps({"scenario": ["shootdown-scenario 1", "config cpus=2", "# a comment", "cpu 0: idle"],
+    lines = ["shootdown-scenario 1", "config cpus=2", "# a comment", "cpu 0: idle"]
+    print(json.dumps({"title": "O1", "file": "x", "scenario": lines,
                       "verdict": {"oracle": words[0], "title": words[1], "detail": "d", "promise": "all (R1, R2)"}}))
 else:
     print(*words)
@@ -144,6 +148,35 @@ class CampaignCommandTest(CampaignFixture):
             story, = kind["stories"]
             self.assertEqual((story["rules"], "; ".join(story["scenario"]), story["command"]),
                              ("R1, R2", row[7], row[5]))
+
+    def test_the_page_of_a_campaign(self):
+        build = self.home / "build"
+        build.mkdir()
+        shutil.copy(_TESTDATA / "fake_target.py", build / "m1_libfuzzer")
+        (build / "m1_reproduce").write_text(_TELLING)
+        (build / "m1_reproduce").chmod(0o755)
+        output = self.run_campaign("--engine", "libfuzzer", "--binary-libfuzzer", "build/m1_libfuzzer", "--report",
+                                   "pages", "--time", "6", status=1, FAKE="crash")
+        self.assertIn("A page about all this: pages/report.html\n", output)
+        text = (self.home / "pages/report.html").read_text()
+        for part in ("config cpus=2\ncpu 0: idle\n\nbazel run //fuzz:reproduce", "(R1, R2)", "<polyline",
+                     "libFuzzer<td>"):
+            self.assertIn(part, text)
+        page = re.search(r'href="(O1-\w+\.html)">its timeline', text)[1]
+        self.assertIn("<!DOCTYPE html>", (self.home / "pages" / page).read_text())
+        links = re.findall(r'href="([^"]+)"', text)
+        self.assertEqual([link for link in links if not (self.home / "pages" / link).is_file()], [])
+        self.run_campaign("--engine", "libfuzzer", "--report", "clean", "--executions", "5000", "--status", "s.json",
+                          status=0)
+        self.assertIn("Nothing has failed.", (self.home / "clean/report.html").read_text())
+        out = io.StringIO()
+        os.environ["BUILD_WORKING_DIRECTORY"] = str(self.home)
+        self.addCleanup(os.environ.pop, "BUILD_WORKING_DIRECTORY")
+        with redirect_stdout(out), redirect_stderr(out):
+            found = [whatsup.main(words) for words in (["s.json"], ["s.json", "crashes"], ["clean"], ["s.json", "log"])]
+        self.assertEqual(found, [0, 1, 2, 2], out.getvalue())
+        self.assertRegex(out.getvalue(), r"(?m)^crashes: over +\d+/6 s .* 1 kinds of failure, \d+ files$")
+        self.assertIn("in 1 campaigns\n  bazel run //fuzz:reproduce -- --binary build/m1_reproduce", out.getvalue())
 
     def test_a_story_of_something_else_is_none(self):
         for broken in ("import sys; sys.exit(1)", "print('{'); raise SystemExit(1)",

@@ -128,7 +128,7 @@ def _findings(store: CrashStore, whole: bool) -> list[str]:
     groups = store.sorted_groups()
     if not groups:
         return ["No crash found." if whole else "The campaign is incomplete. What it did found nothing."]
-    lines = [f"{_number(len(groups), 'kind')} of failure, {_number(store.total, 'crash file')}, in "
+    lines = [f"{counted(len(groups), 'kind')} of failure, {counted(store.total, 'crash file')}, in "
              f"{shown(store.folder)} (listed in titles.txt)."]
     for group in groups:
         first = group.first
@@ -138,12 +138,12 @@ def _findings(store: CrashStore, whole: bool) -> list[str]:
         stories = group.stories
         if not stories:
             lines += ["", f"  {group.smallest.title}",
-                      f"    {_number(group.count, 'crash file')}{after}; the smallest:", "    " + again]
+                      f"    {counted(group.count, 'crash file')}{after}; the smallest:", "    " + again]
             continue
         story = stories[0].story
-        others = f", {_number(len(stories), 'minimised scenario')}, the shortest" if len(stories) > 1 else ", minimised"
+        others = f", {counted(len(stories), 'minimised scenario')}, the shortest" if len(stories) > 1 else ", minimised"
         lines += ["", f"  {group.smallest.title}" + (f" ({story.rules})" if story.rules else ""),
-                  f"    {_number(group.count, 'crash file')}{after}{others}:",
+                  f"    {counted(group.count, 'crash file')}{after}{others}:",
                   *(f"      {line}" for line in story.lines), "    " + stories[0].story_command]
     return lines
 
@@ -158,14 +158,15 @@ def _group_record(group: Group) -> dict:
                          "command": crash.story_command} for crash in stories]}
 
 
-def status_record(elapsed: float, seconds: float, engines: list[Engine], store: CrashStore, over: bool) -> dict:
-    """How far the campaign is and what it has found, for programs."""
-    return {"seconds": round(elapsed, 1), "of": seconds, "over": over,
+def status_record(elapsed: float, seconds: float, engines: list[Engine], store: CrashStore, over: bool,
+                  since_new: float) -> dict:
+    """How far the campaign is and what it has found, for programs. `since_new`: seconds since the last new input."""
+    return {"seconds": round(elapsed, 1), "of": seconds, "over": over, "since_new": round(since_new, 1),
             "engines": [{"name": kind.name, "executions": kind.executions, "a_second": round(kind.rate),
                          "corpus": kind.corpus, "coverage": kind.coverage} for kind in totals(engines)],
             "failures": [engine.failure for engine in engines if engine.failure],
             "crashes": store.total, "kinds": [_group_record(group) for group in store.sorted_groups()]}
 
 
-def _number(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")

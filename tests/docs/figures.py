@@ -141,6 +141,7 @@ TEXTS = {LEDGER: "tests/ledger/model.txt", "modelled time": "docs/modelled-time.
 _NOT_THERE = "(no line like"
 # What is never the same twice, and what moves with every comment in a file.
 _SECONDS = re.compile(r"\b\d+\.\d s\b")
+_PLACE = re.compile(r"\s+\w+\.(?:h|cc):\d+(?: ~?\w+)?$")
 _LINE = re.compile(r"(\.(?:h|cc)):\d+(?=$| ~?\w+$)")
 
 
@@ -178,7 +179,8 @@ def example(root: Path, document: str, command: str) -> list[str]:
 
 
 def _shape(line: str) -> str:
-    return re.sub(r"\d+", "#", line)
+    """What two lines share that differ in numbers, and in the place of the code that they are about."""
+    return re.sub(r"\d+", "#", _PLACE.sub("", line))
 
 
 def shortened(published: list[str], printed: list[str]) -> list[str]:

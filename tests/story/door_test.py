@@ -71,7 +71,7 @@ class DoorTest(unittest.TestCase):
     def test_no_such_tool(self):
         run = self.door("fuzzz")
         self.assertEqual((run.returncode, run.stderr.count("\n")), (2, 1))
-        self.assertIn("there is no tool 'fuzzz'; there are: fuzz, reproduce", run.stderr)
+        self.assertIn("there is no tool 'fuzzz'; there are: fuzz, whatsup, reproduce", run.stderr)
         self.assertEqual((self.door().returncode, self.door("--help").returncode), (2, 0))
 
 

@@ -75,6 +75,14 @@ def fuzz(mode: str, options: dict[str, str], corpus: Path) -> int:
             return fail(prefix, seed, executions,
                         f"FAIL:O1 flush of mm{seed % 7} returned while cpu2 can still use page 3"
                         + padding)
+        if mode == "kinds" and executions == 2000:
+            # A kind of failure of its own for each seed; FAKE_LOG tells what has been written.
+            content = f"FAIL:O1 {chr(97 + seed % 26)}{chr(97 + seed // 26 % 26)}{chr(97 + seed // 676 % 26)} is late"
+            status = fail(prefix, seed, executions, content)
+            (corpus / f"seen-{seed}").write_text(f"input {seed}")
+            with open(os.environ["FAKE_LOG"], "a", encoding="utf-8") as log:
+                log.write(f"{seed} {content[5:]}\n")
+            return status
         if mode == "unstable" and executions == 3000:
             return fail(prefix, seed, executions, "passes when it is replayed")
 
