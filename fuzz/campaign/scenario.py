@@ -3,14 +3,17 @@
 
 import argparse
 import difflib
+import hashlib
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fuzz.campaign import ending
+from fuzz.campaign.crashes import MARK
 from fuzz.campaign.disk import reason, write_whole
 from fuzz.campaign.paths import program, shown, user_path, workspace_directory
 
@@ -20,6 +23,7 @@ examples:
   shootdown scenario format mine.txt          canonical order and fields, comments stay where they belong
   shootdown scenario new mine.txt --cpus 3    a file to begin with
   shootdown scenario list fuzz docs           all scenarios below these folders, each with its title
+  shootdown scenario corpus ~/tlb             all of the tree, museum and proofs included, as first inputs of a campaign
 
 Paths are relative to where you stand.
 exit status: 0 nothing to say (lint, format --check), or done; 1 lint or --check has found something; 2 bad usage, a
@@ -189,10 +193,38 @@ def list_scenarios(folders: list[str], words: list[str]) -> int:
     return 0
 
 
+def corpus(name: str, folders: list[str]) -> int:
+    """Writes all scenarios below the folders as bytes, each once, named by its hash. Returns the exit status."""
+    target = user_path(name)
+    target.mkdir(parents=True, exist_ok=True)
+    made, wide = set(), 0
+    for root in [user_path(folder) for folder in folders] or [workspace_directory()]:
+        if not root.is_dir():
+            raise ScenarioError(f"{shown(root)} is no folder")
+        for path in scenarios(root):
+            with tempfile.TemporaryDirectory() as aside:
+                out = Path(aside, "scenario.bin")
+                run = _run("--text", "-o", str(out), str(path))
+                if run.returncode != 0:
+                    print(f"scenario: {shown(path)} is left out: {run.stderr.decode(errors='replace').strip()}",
+                          file=sys.stderr)
+                    continue
+                data = out.read_bytes()
+            # Bytes have room for eight CPUs; a scenario of more stays text, which is no input.
+            if not data.startswith(MARK):
+                wide += 1
+                continue
+            data = data.removeprefix(MARK)
+            made.add(hashlib.sha1(data).hexdigest())
+            write_whole(target / hashlib.sha1(data).hexdigest(), data)
+    print(f"{len(made)} inputs in {shown(target)}" + (f"; {wide} of more than 8 CPUs are left out" if wide else ""))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scenario", description=__doc__, epilog=_EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    tools = parser.add_subparsers(dest="tool", required=True, metavar="lint|format|new|list")
+    tools = parser.add_subparsers(dest="tool", required=True, metavar="lint|format|new|list|corpus")
     one = tools.add_parser("lint", help="tell what is wrong in files, or does nothing")
     one.add_argument("files", nargs="+", metavar="FILE")
     one = tools.add_parser("format", help="write files in canonical form, with their comments")
@@ -206,6 +238,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--with", dest="words", action="append", default=[], metavar="WORD",
                      help="only those with this word")
     one.add_argument("folders", nargs="*", metavar="FOLDER")
+    one = tools.add_parser("corpus", help="write all scenarios below folders as inputs for a campaign to start from")
+    one.add_argument("out", metavar="OUT", help="a folder, such as that of --corpus")
+    one.add_argument("folders", nargs="*", metavar="FOLDER")
     return parser
 
 
@@ -218,6 +253,8 @@ def main(argv: list[str]) -> int:
             return format_files(args.files, args.check)
         if args.tool == "new":
             return new(args.file, args.cpus, args.mms)
+        if args.tool == "corpus":
+            return corpus(args.out, args.folders)
         return list_scenarios(args.folders, args.words)
     except ScenarioError as error:
         print(f"scenario: {error}", file=sys.stderr)

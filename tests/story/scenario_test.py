@@ -131,6 +131,20 @@ class ScenarioTest(unittest.TestCase):
         self.assertEqual(self.run_tool("list", "--with", "ABOUT", "."), (0, "mine.txt: what it is about\n"))
         self.assertEqual(self.run_tool("list", "nowhere")[0], 2)
 
+    def test_a_corpus_is_of_the_scenarios_as_bytes(self):
+        self.file(_TIDY)
+        self.file(_MESSY, "same.txt")
+        self.file("shootdown-scenario 1\nconfig cpus=1\ncpu 0: idle\n", "other.txt")
+        status, told = self.run_tool("corpus", "made", ".")
+        self.assertEqual((status, told), (0, "2 inputs in made\n"))
+        made = sorted((self.home / "made").iterdir())
+        self.assertEqual(len(made), 2)
+        titles = {scenario._run("--bytes", "--text", str(path)).stdout for path in made}
+        self.assertEqual(titles, {scenario._run("--text", str(self.home / name)).stdout
+                                  for name in ("mine.txt", "other.txt")})
+        self.file("shootdown-scenario 1\nconfig\ncpu 0: unmaap\n", "wrong.txt")
+        self.assertIn("wrong.txt is left out", self.run_tool("corpus", "made", ".")[1])
+
     def test_every_scenario_of_the_tree_is_of_the_grammar(self):
         grammar = grammar_regex((ROOT / "fuzz/scenario/scenario.ebnf").read_text())
         found = scenario.scenarios(ROOT)
