@@ -172,7 +172,7 @@ void Bench::boot(void* self, CpuId cpu) {
 }
 
 void Bench::load_mm(std::uint32_t mm, bool keep) {
-  const std::uint64_t pcid = machine_.setup().hardware.pcid ? mm : 0;
+  const std::uint64_t pcid = machine_.running().has_pcids() ? mm : 0;
   const std::uint64_t root = FramePool::address(roots_[mm]);
   machine_.instructions().write_cr3(root | pcid | (std::uint64_t{keep} << 63), Site::current());
 }

@@ -124,9 +124,15 @@ void Bench::invalidate(const Instruction& made, const Thread& thread) {
                                   here);
 }
 
-/// The manual's exceptions of what names a PCID, or keeps one's translations, without CR4.PCIDE.
+/// The manual's exceptions of what names a PCID, or keeps one's translations, without CR4.PCIDE,
+/// and of what sets it while CR3 names a PCID.
 bool Bench::is_protected(const Instruction& made) const {
-  if (machine_.setup().hardware.pcid) return false;
+  const HostCpu& self = machine_.running();
+  if (made.op == Op::load_cr4) {
+    const auto value = static_cast<std::uint64_t>(made.operands[0].value);
+    return (value & ~self.cr4 & kCr4Pcid) != 0 && (self.cr3 & kCr3Pcid) != 0;
+  }
+  if (self.has_pcids()) return false;
   const bool names_pcid = made.op == Op::invpcid || made.op == Op::invlpgb;
   return (made.op == Op::load_cr3 && made.keep) ||
          (names_pcid && made.operands[0].value <= 1 && made.operands[1].value != 0);

@@ -184,9 +184,6 @@ void Builder::load_cr4(Instruction& made, Piece text, Piece value) {
     if (low == "pge") bits |= kCr4GlobalPages;
     if (low == "pcide") bits |= kCr4Pcid;
   }
-  if (((bits & kCr4Pcid) != 0) == test.says("Pcid", "off")) {
-    unsupported(value, "CR4.PCIDE stays as it is, and the line 'Pcid=' says how");
-  }
   made.op = Op::load_cr4;
   made.operands[0] = immediate_operand(static_cast<std::int64_t>(bits));
 }

@@ -74,7 +74,7 @@ void Broadcasts::invlpgb(const Invlpgb& what, Site where) {
   machine_.memory().complete_fence(machine_.running());
   const CpuId self = machine_.running().id;
   const bool bad_count = names_pages(what) && (what.count == 0 || what.count > kInvlpgbMaxPages);
-  if (bad_count || (names_pcid(what) && what.pcid != 0 && !machine_.setup().hardware.pcid)) {
+  if (bad_count || (names_pcid(what) && what.pcid != 0 && !machine_.running().has_pcids())) {
     Report report;
     report.kind = &kFault;
     report.title = "INVLPGB faults";

@@ -73,6 +73,7 @@ void Deviations::perform(const Action& action) {
     case EventKind::nmi:
       // One waits at most, as hardware keeps one.
       if (machine_.setup().programs.nmi == nullptr || target.nmi_pending) break;
+      if (target.waits_for_startup) break;
       target.nmi_pending = true;
       target.nmi_address = action.argument;
       target.nmi_after = action.level - 1U;

@@ -82,7 +82,7 @@ bool Effects::has_cached(const Action& action) const {
   const bool is_device = action.kind == EventKind::device;
   const Tlb& tlb = tlb_of(action);
   const auto tag = is_device ? static_cast<std::uint16_t>(action.cpu)
-                             : machine_.pcid_of(machine_.cpu(action.cpu % kHostCpus).cr3);
+                             : machine_.cpu(action.cpu % kHostCpus).pcid();
   if (action.level == 1) {
     return std::any_of(tlb.entries.begin(), tlb.entries.end(), [&](const TlbEntry& entry) {
       return entry.covers(action.argument) && (entry.global || entry.pcid == tag);

@@ -13,7 +13,7 @@ void FootprintLog::record_dropped(CpuId cpu, VirtAddr address) {
   if (!on_) return;
   HostCpu& owner = machine_.cpu(cpu);
   // An entry for a large page is found by any address in it.
-  const TlbEntry* entry = owner.tlb.find(address, machine_.pcid_of(owner.cr3));
+  const TlbEntry* entry = owner.tlb.find(address, owner.pcid());
   const bool large = entry != nullptr && entry->shift != kPageShift;
   record_access(place(LocationKind::tlb, cpu), large);
   record_access(place(LocationKind::drops, cpu), large);

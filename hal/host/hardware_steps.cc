@@ -172,7 +172,7 @@ void HardwareSteps::try_fill(HostCpu& cpu, std::uint32_t number) {
   // A virtual CPU without a processor has no walker.
   if (cpu.place != VcpuPlace::running) return;
   if (walk.level == 1) {
-    const bool is_cached = cpu.tlb.find(walk.address, machine_.pcid_of(cpu.cr3)) != nullptr;
+    const bool is_cached = cpu.tlb.find(walk.address, cpu.pcid()) != nullptr;
     machine_.footprint().record_cached(cpu.id, walk.address, !is_cached || cpu.tlb.keeps_older);
   }
   machine_.translation().speculate(cpu, walk);
@@ -184,7 +184,7 @@ void HardwareSteps::try_evict(HostCpu& cpu, std::uint32_t number) {
   const VirtAddr address = exploration().evictions[number / 2];
   machine_.record_access(place(LocationKind::root, cpu.id), false);
   if (number % 2 != 0) return try_evict_pointers(cpu, address);
-  const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
+  const std::uint16_t pcid = cpu.pcid();
   machine_.footprint().record_cached(cpu.id, address, /*write=*/false);
   const TlbEntry* entry = cpu.tlb.find(address, pcid);
   if (entry == nullptr) return;
@@ -199,7 +199,7 @@ void HardwareSteps::try_evict(HostCpu& cpu, std::uint32_t number) {
 }
 
 void HardwareSteps::try_evict_pointers(HostCpu& cpu, VirtAddr address) {
-  const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
+  const std::uint16_t pcid = cpu.pcid();
   const unsigned before = cpu.tlb.psc.size();
   cpu.tlb.psc.remove_if(
       [&](const PscEntry& entry) { return entry.pcid == pcid && entry.covers(address); });

@@ -35,6 +35,7 @@ void HostCpu::prepare(const Setup& setup) {
   tlb.clear();
   tlb.keeps_older = setup.hardware.older_entries;
   at_start_barrier = false;
+  waits_for_startup = false;
   pending = Pending::plain;
   interruptible = true;
   started = false;
@@ -52,6 +53,26 @@ void HostCpu::prepare(const Setup& setup) {
   nmis_left = all_of(exploration.nmis.size());
   fills_left = all_of(exploration.fills.size());
   evictions_left = all_of(2 * exploration.evictions.size());
+}
+
+void HostCpu::reset() {
+  cr3 = 0;
+  cr4 = 0;
+  interrupts_enabled = false;
+  in_interrupt = false;
+  in_nmi = false;
+  call_pending = false;
+  bau_pending = false;
+  nmi_pending = false;
+  loses_next = false;
+  has_lost = false;
+  in_emulation = false;
+  hold = 0;
+  nmi_after = 0;
+  preemption_off = 0;
+  exchange = {};
+  blocked = true;
+  waits_for_startup = true;
 }
 
 }  // namespace shootdown::host

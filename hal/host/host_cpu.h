@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/cpu_mask.h"
+#include "core/hal.h"
 #include "core/types.h"
 #include "hal/host/observer.h"
 #include "hal/host/setup.h"
@@ -50,6 +51,8 @@ struct Executed {
   std::uint64_t pge_toggles{0};  // two for each time that CR4.PGE is toggled and restored
 };
 
+inline constexpr std::uint64_t kCr3Pcid = 0xfff;
+
 /// One simulated CPU's hardware state.
 struct HostCpu {
   CpuId id{0};
@@ -82,6 +85,7 @@ struct HostCpu {
   Thread* thread{nullptr};  // the one that runs here
   Exchange exchange{};
   bool at_start_barrier{false};
+  bool waits_for_startup{false};  // INIT has reset it
   // Under a Controller only.
   Pending pending{Pending::plain};
   bool interruptible{true};
@@ -104,6 +108,15 @@ struct HostCpu {
   /// A new run starts: what the run before left is forgotten, and what may happen is as in `setup`.
   void prepare(const Setup& setup);
 
+  /// INIT: registers and the local APIC are as after a reset, the TLB is as it was.
+  void reset();
+
+  /// CR4.PCIDE.
+  [[nodiscard]] bool has_pcids() const { return (cr4 & kCr4Pcid) != 0; }
+  /// The current PCID, 0 without PCIDs.
+  [[nodiscard]] std::uint16_t pcid() const {
+    return has_pcids() ? static_cast<std::uint16_t>(cr3 & kCr3Pcid) : 0;
+  }
   [[nodiscard]] bool is_awaited() const {
     return call_pending || bau_pending || nmi_pending || exchange.is_asked();
   }

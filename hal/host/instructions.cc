@@ -68,7 +68,7 @@ void Instructions::full_fence_here(Site where) {
 void Instructions::write_cr3(std::uint64_t value, Site where) {
   begin_serialising();
   HostCpu& self = machine_.running();
-  const bool pcid = machine_.setup().hardware.pcid;
+  const bool pcid = self.has_pcids();
   const bool keep = (value >> 63) != 0;
   machine_.record_access(place(LocationKind::root, self.id), true);
   machine_.footprint().record_all_dropped(self.id);
@@ -81,7 +81,7 @@ void Instructions::write_cr3(std::uint64_t value, Site where) {
   if (!pcid) {
     self.tlb.flush_non_global();
   } else if (!keep) {
-    self.tlb.flush_pcid(machine_.pcid_of(self.cr3));
+    self.tlb.flush_pcid(self.pcid());
   }
   machine_.note(OpClass::cr3, value);
   Recorder& recorder = machine_.recorder();
@@ -91,7 +91,7 @@ void Instructions::write_cr3(std::uint64_t value, Site where) {
   if (Observer* observer = machine_.observer()) {
     if (!keep) observer->on_invalidate(self.id);
     if (!keep || !pcid) {
-      observer->on_dropped(self.id, {.pcid = machine_.pcid_of(self.cr3), .every_pcid = !pcid});
+      observer->on_dropped(self.id, {.pcid = self.pcid(), .every_pcid = !pcid});
     }
     observer->on_cr3(self.id);
     machine_.stop_if_failed();
@@ -102,9 +102,8 @@ void Instructions::write_cr3(std::uint64_t value, Site where) {
 void Instructions::invlpg(VirtAddr address, Site where) {
   begin_serialising();
   HostCpu& self = machine_.running();
-  const std::uint16_t pcid = machine_.pcid_of(self.cr3);
-  const bool leaves_globals =
-      machine_.setup().errata.invlpg_leaves_globals && machine_.setup().hardware.pcid;
+  const std::uint16_t pcid = self.pcid();
+  const bool leaves_globals = machine_.setup().errata.invlpg_leaves_globals && self.has_pcids();
   machine_.footprint().record_dropped(self.id, address);
   ++self.executed.pages;
   if (!is_canonical(machine_, address)) {
@@ -135,7 +134,7 @@ void Instructions::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr addres
   const bool by_address = type == InvpcidType::address;
   const bool names_pcid = by_address || type == InvpcidType::context;
   if ((by_address && !is_canonical(machine_, address)) ||
-      (names_pcid && pcid != 0 && !machine_.setup().hardware.pcid)) {
+      (names_pcid && pcid != 0 && !self.has_pcids())) {
     fault("INVPCID faults",
           "Its address is not canonical, or it names a PCID while CR4.PCIDE is off.",
           "executes INVPCID");
@@ -144,7 +143,7 @@ void Instructions::invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr addres
   machine_.footprint().record_all_dropped(self.id);
   switch (type) {
     case InvpcidType::address:
-      if (tag == machine_.pcid_of(self.cr3)) ++self.executed.pages;
+      if (tag == self.pcid()) ++self.executed.pages;
       self.tlb.flush_address_in(address, tag);
       break;
     case InvpcidType::context:
@@ -188,25 +187,32 @@ void Instructions::record_invpcid(InvpcidType type, std::uint64_t pcid, VirtAddr
 void Instructions::write_cr4(std::uint64_t value, Site where) {
   begin_serialising();
   HostCpu& self = machine_.running();
-  if ((value & ~self.cr4 & kCr4Pcid) != 0 && machine_.pcid_of(self.cr3) != 0) {
+  const std::uint64_t changed = self.cr4 ^ value;
+  const bool sets_pcide = (value & changed & kCr4Pcid) != 0;
+  const bool clears_pcide = (self.cr4 & changed & kCr4Pcid) != 0;
+  if (sets_pcide && (self.cr3 & kCr3Pcid) != 0) {
     fault("a write of CR4 faults",
           "It enables PCIDs while CR3 names one (SDM vol. 2, MOV to control registers).",
           "writes CR4");
   }
-  if (((self.cr4 ^ value) & kCr4GlobalPages) != 0) ++self.executed.pge_toggles;
-  if (machine_.setup().errata.pge_toggle_flushes_nothing) {
-    self.cr4 = (self.cr4 & ~kCr4GlobalPages) | (value & kCr4GlobalPages);
-  }
+  if ((changed & kCr4GlobalPages) != 0) ++self.executed.pge_toggles;
+  // What is current under another PCID is of another root, as far as walks and uses go.
+  if (sets_pcide || clears_pcide) machine_.record_access(place(LocationKind::root, self.id), true);
   machine_.footprint().record_all_dropped(self.id);
   const std::uint64_t before = self.tlb.invalidations;
-  if (((self.cr4 ^ value) & (kCr4GlobalPages | kCr4Pcid)) != 0) self.tlb.clear();
+  const bool toggles_pge =
+      (changed & kCr4GlobalPages) != 0 && !machine_.setup().errata.pge_toggle_flushes_nothing;
+  if (toggles_pge || clears_pcide) self.tlb.clear();
   const bool cleared = self.tlb.invalidations != before;
   self.cr4 = value;
   machine_.note(OpClass::cr4, value);
   Recorder& recorder = machine_.recorder();
   if (recorder.has_timeline()) {
     const bool on = (value & kCr4GlobalPages) != 0;
-    recorder.line(on ? "load CR4, PGE on" : "load CR4, PGE off", where);
+    std::string text = on ? "load CR4, PGE on" : "load CR4, PGE off";
+    if (sets_pcide) text += ", PCIDE comes on";
+    if (clears_pcide) text += ", PCIDE goes off";
+    recorder.line(std::move(text), where);
   }
   if (Observer* observer = machine_.observer()) {
     observer->on_invalidate(self.id);

@@ -49,6 +49,8 @@ void Interrupts::send_call_function(const HostCpuMask& targets, Site where) {
   targets.for_each([&](CpuId id) {
     machine_.record_access(place(LocationKind::pending, id), true);
     HostCpu& target = machine_.cpu(id);
+    // Its local APIC is off.
+    if (target.waits_for_startup) return;
     machine_.record_access(place(LocationKind::lost, id), target.loses_next || target.has_lost);
     if (std::exchange(target.loses_next, false)) {
       target.has_lost = true;
@@ -73,6 +75,44 @@ void Interrupts::send_again(CpuId target) {
     recorder.line("the interrupt to cpu" + std::to_string(target) + " is sent again", {});
   }
   cpu.call_pending = true;
+  machine_.changed();
+}
+
+void Interrupts::send_init(CpuId target, Site where) {
+  machine_.scheduler().visible();
+  machine_.memory().barrier(machine_.running());
+  HostCpu& cpu = machine_.cpu(target);
+  if (&cpu == &machine_.running() || machine_.controlled().is_on()) {
+    Report report;
+    report.kind = &kFault;
+    report.title = "an INIT that the model does not know";
+    report.detail = "A CPU resets itself, or a controller picks the steps.";
+    report.second = {.step = machine_.step(), .cpu = machine_.running().id, .what = "sends INIT"};
+    machine_.fail(std::move(report));
+  }
+  machine_.note(OpClass::ipi, target);
+  Recorder& recorder = machine_.recorder();
+  if (recorder.has_timeline()) recorder.line("send INIT to cpu" + std::to_string(target), where);
+  // What it has executed is done: no store of it gets lost.
+  machine_.memory().serialise(cpu);
+  machine_.abandon_program(cpu);
+  cpu.reset();
+  machine_.changed();
+}
+
+void Interrupts::send_startup(CpuId target, Site where) {
+  machine_.scheduler().visible();
+  machine_.memory().barrier(machine_.running());
+  machine_.note(OpClass::ipi, target);
+  Recorder& recorder = machine_.recorder();
+  if (recorder.has_timeline()) {
+    recorder.line("send startup interrupt to cpu" + std::to_string(target), where);
+  }
+  HostCpu& cpu = machine_.cpu(target);
+  if (!std::exchange(cpu.waits_for_startup, false)) return;
+  cpu.pause_saw = ~std::uint64_t{0};
+  cpu.blocked = false;
+  machine_.begin_startup(cpu);
   machine_.changed();
 }
 

@@ -36,6 +36,13 @@ class Interrupts {
   /// The interrupt to `target` is sent again if it got lost.
   void send_again(CpuId target);
 
+  /// INIT: whatever `target` was in the middle of, it is reset and waits for a startup interrupt.
+  /// Not to oneself, and not under a controller.
+  void send_init(CpuId target, Site where);
+  /// A startup interrupt (SIPI): a CPU that INIT has reset runs `Programs::startup`. Nothing for
+  /// any other.
+  void send_startup(CpuId target, Site where);
+
   // ---- Delivery to the running CPU
 
   /// Takes what is pending and not held back by the schedule.

@@ -41,6 +41,7 @@ void Machine::prepare(const Setup& setup) {
   scheduler_.prepare();
   controlled_.prepare();
   report_ = {};
+  was_reset_ = false;
   limits_.clear();
   observing_ = false;
   scheduler_.set_running(cpus_[0]);
@@ -72,6 +73,34 @@ void Machine::thread_main(void* argument) {
   }
 }
 
+void Machine::startup_main(void* argument) {
+  auto& self = *static_cast<Thread*>(argument);
+  Machine& machine = *current_machine;
+  const Programs& programs = machine.setup_.programs;
+  if (programs.startup != nullptr) programs.startup(programs.argument, machine.running().id);
+  {
+    const ModelScope scope;
+    machine.scheduler().finish_program();
+  }
+  Fiber::switch_to(self.fiber, machine.host_);
+}
+
+void Machine::abandon_program(HostCpu& cpu) {
+  was_reset_ = true;
+  scheduler_.give_up_program(cpu);
+  // Runs at the end of the run only, with all that still wait then.
+  cpu.thread->fiber.prepare(
+      [](void* argument) {
+        Fiber::switch_to(static_cast<Thread*>(argument)->fiber, current_machine->host_);
+      },
+      cpu.thread);
+}
+
+void Machine::begin_startup(HostCpu& cpu) {
+  scheduler_.begin_program(cpu);
+  cpu.thread->fiber.prepare(&Machine::startup_main, cpu.thread);
+}
+
 const Report& Machine::run() {
   if (!fibers_ready_) {
     for (Thread& thread : threads_) thread.fiber.prepare(&Machine::thread_main, &thread);
@@ -93,6 +122,8 @@ const Report& Machine::run() {
     scheduler_.set_running(cpus_[id]);
     Fiber::switch_to(host_, cpus_[id].thread->fiber);
   }
+  // The next run begins on stacks that are as they were prepared.
+  if (std::exchange(was_reset_, false)) fibers_ready_ = false;
   observing_ = false;
   controlled_.stop();
   if (recorder_.has_timeline()) deviations_.effects().finish();

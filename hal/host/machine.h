@@ -87,9 +87,13 @@ class Machine {
     return setup_.hardware.five_levels ? kTopLevelOfFive : kTopLevel;
   }
   [[nodiscard]] std::uint64_t step() const { return scheduler_.step(); }
-  [[nodiscard]] std::uint16_t pcid_of(std::uint64_t cr3) const {
-    return setup_.hardware.pcid ? static_cast<std::uint16_t>(cr3 & 0xfff) : 0;
-  }
+
+  // ---- A CPU that INIT resets
+
+  /// The code that the CPU runs is given up where it stands, without destructors.
+  void abandon_program(HostCpu& cpu);
+  /// The CPU goes on with `Programs::startup`, on an empty stack.
+  void begin_startup(HostCpu& cpu);
 
   // ---- What every operation tells
 
@@ -155,6 +159,7 @@ class Machine {
 
  private:
   static void thread_main(void* argument);
+  static void startup_main(void* argument);
   void start_run();
 
   Setup setup_{};
@@ -163,6 +168,7 @@ class Machine {
   char start_{};  // a place that stands for the start of all CPUs, see race_detector.h
   Fiber host_;
   bool fibers_ready_{false};
+  bool was_reset_{false};  // a CPU, in this run
   bool observing_{false};
   Report report_;
   Limits limits_;

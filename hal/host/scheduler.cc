@@ -279,6 +279,21 @@ void Scheduler::block() {
   self.blocked = false;
 }
 
+void Scheduler::give_up_program(HostCpu& cpu) {
+  // The thread that was to come here stays where it is.
+  if (cpu.exchange.state != Exchange::State::none) {
+    end_exchange(cpu, machine_.cpu(cpu.exchange.with));
+  }
+  if (cpu.thread->finished) return;
+  cpu.thread->finished = true;
+  --unfinished_;
+}
+
+void Scheduler::begin_program(HostCpu& cpu) {
+  cpu.thread->finished = false;
+  ++unfinished_;
+}
+
 void Scheduler::finish_program() {
   HostCpu& self = *running_;
   if (!machine_.controlled().is_on()) machine_.memory().serialise(self);

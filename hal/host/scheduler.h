@@ -87,6 +87,9 @@ class Scheduler {
   void stop_at_next_operation() { due_ = next_stop_ = 0; }
   /// How many programs are not over.
   [[nodiscard]] CpuId unfinished() const { return unfinished_; }
+  /// The program of the CPU is given up, and another one begins there.
+  void give_up_program(HostCpu& cpu);
+  void begin_program(HostCpu& cpu);
   /// The run is done: CPUs that wait for interrupts return.
   void set_done() { done_ = true; }
   [[nodiscard]] bool is_done() const { return done_; }

@@ -25,7 +25,7 @@ enum class Memory : std::uint8_t {
 
 struct Hardware {
   CpuId cpus{1};
-  bool pcid{true};
+  bool pcid{true};  // CR4.PCIDE, as CPUs begin
   bool global_pages{true};
   bool xapic{false};  // interrupts are sent by a store, which earlier stores come before
   /// An x2APIC command waits for nothing but what LFENCE or a serialising instruction has waited
@@ -62,6 +62,7 @@ struct Programs {
   CpuCode interrupt{nullptr};      // the call-function interrupt's handler
   CpuCode bau_interrupt{nullptr};  // the broadcast hub (UV BAU)'s, if there is one
   CpuCode nmi{nullptr};            // the NMI handler, if there are NMIs
+  CpuCode startup{nullptr};        // what a CPU does from a startup interrupt on
   /// Takes the CPU's thread off and continues another, around `Scheduler::exchange_threads`; null:
   /// threads stay where they are. Begins and ends with interrupts and preemption off.
   CpuCode reschedule{nullptr};

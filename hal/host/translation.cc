@@ -125,7 +125,7 @@ std::optional<TlbEntry> Translation::translate(VirtAddr address, const PageAcces
   FootprintLog& footprint = machine_.footprint();
   // A user's instruction: the kernel's code, and what a compiler made of it, is over.
   machine_.memory().barrier(self);
-  const std::uint16_t pcid = machine_.pcid_of(self.cr3);
+  const std::uint16_t pcid = self.pcid();
   const auto permits = [&what](const TlbEntry* entry) {
     return entry != nullptr && entry->rights.permit(what) && (!what.write || entry->dirty);
   };
@@ -195,7 +195,7 @@ void Translation::device_walk(unsigned context, const SpeculativeWalk& walk) {
 
 TlbEntry* Translation::fill(HostCpu& cpu, VirtAddr address, const PageAccess& what,
                             bool speculative) {
-  const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
+  const std::uint16_t pcid = cpu.pcid();
   if (const TlbEntry* old = speculative ? cpu.tlb.find(address, pcid) : nullptr) {
     if (has_other_size(cpu, address, *old)) report_two_sizes(cpu.id);
     if (!cpu.tlb.keeps_older) return nullptr;
@@ -232,7 +232,7 @@ TlbEntry* Translation::fill(HostCpu& cpu, VirtAddr address, const PageAccess& wh
 }
 
 void Translation::fill_pointers(HostCpu& cpu, VirtAddr address, unsigned level) {
-  const std::uint16_t pcid = machine_.pcid_of(cpu.cr3);
+  const std::uint16_t pcid = cpu.pcid();
   machine_.record_access(place(LocationKind::tables, cpu.id), false);
   // The pointer that this walk is for points to the table below.
   if (cpu.tlb.find_table(address, pcid, level - 1) != nullptr) return;

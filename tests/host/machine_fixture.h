@@ -74,6 +74,7 @@ class MachineFixture {
     bau_handler_ = nullptr;
     nmi_handler_ = nullptr;
     reschedule_ = nullptr;
+    startup_ = nullptr;
     setup.programs = {
         .boot = [](void*, CpuId) { HostHal::enable_interrupts(); },
         .program = [](void* self,
@@ -82,6 +83,7 @@ class MachineFixture {
         .bau_interrupt = [](void* self,
                             CpuId) { call(static_cast<MachineFixture*>(self)->bau_handler_); },
         .nmi = [](void* self, CpuId) { call(static_cast<MachineFixture*>(self)->nmi_handler_); },
+        .startup = [](void* self, CpuId) { call(static_cast<MachineFixture*>(self)->startup_); },
         .reschedule = [](void* self,
                          CpuId) { call(static_cast<MachineFixture*>(self)->reschedule_); },
         .argument = this};
@@ -94,6 +96,7 @@ class MachineFixture {
   void on_bau_interrupt(Program handler) { bau_handler_ = std::move(handler); }
   void on_nmi(Program handler) { nmi_handler_ = std::move(handler); }
   void on_reschedule(Program handler) { reschedule_ = std::move(handler); }
+  void on_startup(Program program) { startup_ = std::move(program); }
   /// `delay` visible operations after the previous action.
   void at(std::uint64_t delay, EventKind kind, CpuId cpu, std::uint64_t argument = 0,
           unsigned level = 1) {
@@ -126,6 +129,7 @@ class MachineFixture {
   Program bau_handler_;
   Program nmi_handler_;
   Program reschedule_;
+  Program startup_;
 };
 
 /// Page tables of four levels, or more, in modelled frames. Entries are changed as host code

@@ -44,7 +44,7 @@ struct TwoMmFixture {
   /// The frame that a load of `address` reaches now, or kNoFrame after a fault.
   std::uint32_t reaches(VirtAddr address) {
     if (!read(address)) return FramePool::kNoFrame;
-    return fixture.tlb().find(address, fixture.machine().pcid_of(HostHal::read_cr3()))->frame;
+    return fixture.tlb().find(address, fixture.machine().running().pcid())->frame;
   }
   bool caches(VirtAddr address, std::uint16_t pcid) {
     return fixture.tlb().find(address, pcid) != nullptr;

@@ -284,7 +284,7 @@ void TlbSnapshot::take(CpuId cpu) {
 
 void TlbSnapshot::put_entries(CpuId cpu) const {
   host::HostCpu& target = trial_.machine.cpu(cpu);
-  const std::uint16_t pcid = trial_.machine.pcid_of(target.cr3);
+  const std::uint16_t pcid = target.pcid();
   for (host::TlbEntry entry : entries_) {
     entry.pcid = pcid;
     if (target.tlb.find(entry.page << entry.shift, pcid) == nullptr) {
@@ -310,7 +310,7 @@ void TlbSnapshot::put_tables_back(CpuId cpu) const {
 
 void TlbSnapshot::put_tables(CpuId cpu, unsigned level) const {
   host::HostCpu& target = trial_.machine.cpu(cpu);
-  const std::uint16_t pcid = trial_.machine.pcid_of(target.cr3);
+  const std::uint16_t pcid = target.pcid();
   for (host::PscEntry entry : tables_) {
     if (level != 0 && entry.level() != level) continue;
     entry.pcid = pcid;

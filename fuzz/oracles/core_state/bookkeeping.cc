@@ -51,7 +51,7 @@ void BookkeepingChecker::check_paid(CpuId cpu) const {
   if (is_global_asid(core_.loaded_asid(cpu))) return;
   for (const host::TlbEntry& entry : hardware.tlb.entries) {
     if (entry.from.mm != mm || entry.from.life != truth.mm(mm).life) continue;
-    if (entry.pcid != core_.machine().pcid_of(hardware.cr3)) continue;
+    if (entry.pcid != hardware.pcid()) continue;
     const unsigned page = page_of(entry.page << entry.shift);
     if (entry.from.version >= called_for_[cpu].pages[page]) continue;
     truth.fail(Oracle::o22, "user_access_ok would be true before the flush that was answered for",

@@ -48,7 +48,7 @@ void GlobalAsidChecker::on_granted(CpuId cpu, unsigned mm, Asid asid) {
 void GlobalAsidChecker::on_returned(CpuId cpu, Asid asid) {
   const host::Machine& machine = core_.machine();
   for (CpuId id = 0; id < machine.cpu_count(); ++id) {
-    if (machine.pcid_of(machine.cpu(id).cr3) != pcid_of(asid)) continue;
+    if (machine.cpu(id).pcid() != pcid_of(asid)) continue;
     core_.truth().fail(Oracle::o27, "a global ASID is given back while a CPU has it loaded",
                        cpu_name(id) + " can still fill translations under " + asid_name(asid) + ".",
                        {}, core_.truth().event(cpu, "gives the ASID back"));

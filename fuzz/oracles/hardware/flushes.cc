@@ -41,7 +41,7 @@ void FlushChecker::check_target(CpuId cpu, const Flush& flush, CpuId target, boo
   const Machine& machine = truth_.machine();
   const HostCpu& hardware = machine.cpu(target);
   const Truth::Cpu& state = truth_.cpu(target);
-  const std::uint16_t loaded_pcid = machine.pcid_of(hardware.cr3);
+  const std::uint16_t loaded_pcid = hardware.pcid();
   for (const TlbEntry& entry : hardware.tlb.entries) {
     if (entry.from.mm != flush.wanted.mm || entry.from.life != truth_.mm(flush.wanted.mm).life) {
       continue;
@@ -67,7 +67,7 @@ void FlushChecker::check_target(CpuId cpu, const Flush& flush, CpuId target, boo
 void FlushChecker::on_loaded(CpuId cpu, After after) const {
   const unsigned mm = truth_.cpu(cpu).mm;
   const HostCpu& hardware = truth_.machine().cpu(cpu);
-  const std::uint16_t pcid = truth_.machine().pcid_of(hardware.cr3);
+  const std::uint16_t pcid = hardware.pcid();
   for (const TlbEntry& entry : hardware.tlb.entries) {
     if (entry.pcid != pcid || entry.from.mm == kKernelMm) continue;
     const unsigned page = page_of(entry.page << entry.shift);
@@ -149,7 +149,7 @@ void FlushChecker::on_kernel_loaded(CpuId cpu) const {
   const HostCpu& hardware = truth_.machine().cpu(cpu);
   for (const TlbEntry& entry : hardware.tlb.entries) {
     if (entry.from.mm != kKernelMm) continue;
-    if (entry.global || entry.pcid == truth_.machine().pcid_of(hardware.cr3)) {
+    if (entry.global || entry.pcid == hardware.pcid()) {
       report_kernel_switch(truth_, cpu, entry);
     } else {
       truth_.leftovers().on_kernel_beside(cpu, entry);

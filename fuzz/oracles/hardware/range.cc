@@ -109,7 +109,7 @@ void RangeChecker::on_dropped(CpuId cpu, const Dropped& what) {
 
 bool RangeChecker::is_loaded(CpuId cpu, Asid asid) const {
   const Machine& machine = truth_.machine();
-  return machine.setup().hardware.pcid && machine.pcid_of(machine.cpu(cpu).cr3) == pcid_of(asid);
+  return machine.setup().hardware.pcid && machine.cpu(cpu).pcid() == pcid_of(asid);
 }
 
 void RangeChecker::on_flush_returned(CpuId cpu, bool early) {
@@ -125,7 +125,7 @@ void RangeChecker::on_flush_returned(CpuId cpu, bool early) {
         (early && machine.cpu(target).in_interrupt) || !truth_.may_use_user_addresses(target)) {
       continue;
     }
-    const std::uint16_t pcid = machine.pcid_of(machine.cpu(target).cr3);
+    const std::uint16_t pcid = machine.cpu(target).pcid();
     // A CPU that has moved to an ASID which was granted meanwhile has left what is to be dropped.
     const Asid asid = (pcid & ~kUserPcidBit) - 1U;
     if (machine.setup().hardware.pcid && is_global_asid(asid) && asid != flush.global) continue;
@@ -143,7 +143,7 @@ void RangeChecker::on_kernel_flush_returned(CpuId cpu) {
       continue;
     }
     // The kernel runs on its own half; what the user's shares with it is judged by O13.
-    const auto pcid = static_cast<std::uint16_t>(machine.pcid_of(machine.cpu(target).cr3) &
+    const auto pcid = static_cast<std::uint16_t>(machine.cpu(target).pcid() &
                                                  ~static_cast<unsigned>(kUserPcidBit));
     if (!flush_of(cpu).kernel_coverage.is_complete(target, pcid)) {
       report_uncovered(cpu, target, flush_of(cpu).kernel_asked);

@@ -26,7 +26,7 @@ void ReleaseChecker::on_page_release(std::uint32_t frame) const {
   const CpuId self = truth_.machine().running().id;
   for (CpuId id = 0; id < machine.cpu_count(); ++id) {
     const HostCpu& cpu = machine.cpu(id);
-    const std::uint16_t pcid = machine.pcid_of(cpu.cr3);
+    const std::uint16_t pcid = cpu.pcid();
     for (const TlbEntry& entry : cpu.tlb.entries) {
       if (entry.frame != frame) continue;
       truth_.record_cpu_access(id);

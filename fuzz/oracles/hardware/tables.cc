@@ -69,8 +69,8 @@ void TableChecker::on_flush_returned(CpuId cpu, unsigned mm, VirtAddr start, Vir
       const Truth::UnhookedTable& table = truth_.unhooked(pointer.table);
       const bool covered =
           end == kFlushAll || (table.is_page_table && start <= table.region && table.region < end);
-      if (pointer.pcid != machine.pcid_of(hardware.cr3) || pointer.life != table.life ||
-          table.step >= begin || !covered) {
+      if (pointer.pcid != hardware.pcid() || pointer.life != table.life || table.step >= begin ||
+          !covered) {
         continue;
       }
       truth_.record_cpu_access(target);
@@ -92,7 +92,7 @@ void TableChecker::on_loaded(CpuId cpu) const {
   const unsigned mm = truth_.cpu(cpu).mm;
   machine.record_access(host::place(host::LocationKind::tables, cpu), false);
   for (const PscEntry& pointer : hardware.tlb.psc) {
-    if (pointer.pcid != machine.pcid_of(hardware.cr3)) continue;
+    if (pointer.pcid != hardware.pcid()) continue;
     machine.record_access(host::place(host::LocationKind::frame, pointer.table), false);
     if (is_dead(pointer)) {
       truth_.fail(Oracle::o5, "an ASID holds a pointer to a released page table",
@@ -129,7 +129,7 @@ void TableChecker::check_pointers_to(std::uint32_t table, CpuId target) const {
     truth_.record_cpu_access(target);
     // A virtual CPU without a processor walks nothing, and the host flushes it first.
     if (machine.hypervisor().will_flush(cpu)) return;
-    if (pointer.pcid == machine.pcid_of(cpu.cr3)) {
+    if (pointer.pcid == cpu.pcid()) {
       truth_.fail(
           Oracle::o5, "a page table is released while a CPU can walk it",
           cpu_name(target) + " has a cached pointer to the table and may walk it at any moment.",

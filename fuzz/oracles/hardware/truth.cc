@@ -81,7 +81,7 @@ void Truth::on_offline(CpuId cpu, bool offline) {
 bool Truth::may_use_user_addresses(CpuId cpu) const {
   if (cpu_[cpu].in_switch || cpu_[cpu].offline || !kernel_->may_use_user_memory(cpu)) return false;
   if (machine_.hypervisor().will_flush(machine_.cpu(cpu))) return false;
-  const bool on_user_pcid = (machine_.pcid_of(machine_.cpu(cpu).cr3) & kUserPcidBit) != 0;
+  const bool on_user_pcid = (machine_.cpu(cpu).pcid() & kUserPcidBit) != 0;
   return !on_user_pcid || kernel_->in_user_mode(cpu);
 }
 

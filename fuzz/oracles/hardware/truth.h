@@ -193,7 +193,7 @@ void Truth::for_each_usable(Concerns&& concerns, Visit&& visit) const {
       if (cpu_[id].mm == kNoMm || cpu_[id].offline || !may_use_user_addresses(id)) break;
       // A target that answered early flushes before it leaves its handler.
       if (kernel_->answers_early() && cpu.in_interrupt) break;
-      if (entry.pcid == machine_.pcid_of(cpu.cr3)) visit(id, entry);
+      if (entry.pcid == cpu.pcid()) visit(id, entry);
     }
   }
 }
