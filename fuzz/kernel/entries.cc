@@ -54,6 +54,15 @@ vm::Pte SimEntry::peek() const {
   return memory.seen_by(memory_.machine_.running(), word_);
 }
 
+vm::Pte SimEntry::glance(Site where) const {
+  // Whole tables are scanned by it. Where nothing is, what another CPU puts there comes later.
+  if (const vm::Pte now = peek(); !memory_.unlocked_reads_ || now == 0) return now;
+  const vm::Pte value = memory_.machine_.memory().read_word(word_, where);
+  const host::ModelScope scope;
+  // The table may be gone by now.
+  return is_there("reads an entry") ? value : 0;
+}
+
 void SimEntry::store(vm::Pte value, std::memory_order order, Site where) {
   const host::ModelScope scope;
   if (!is_there("writes an entry")) return;

@@ -29,6 +29,8 @@ class SimEntry {
   vm::Pte load(std::memory_order order, Site where = Site::current()) const;
   /// Not a visible operation.
   [[nodiscard]] vm::Pte peek() const;
+  /// A load; in runs with `unlocked_reads` a visible one, where there is something to read.
+  [[nodiscard]] vm::Pte glance(Site where = Site::current()) const;
   void store(vm::Pte value, std::memory_order order, Site where = Site::current());
   vm::Pte exchange(vm::Pte value, std::memory_order order, Site where = Site::current());
   vm::Pte fetch_or(vm::Pte bits, std::memory_order order, Site where = Site::current());
@@ -53,6 +55,8 @@ class SimMemory {
   SimMemory(Machine& machine, SimKernel& sim, KernelEvents& events)
       : machine_(machine), sim_(sim), events_(events) {}
 
+  /// Whether other CPUs come in before reads without a lock.
+  void set_unlocked_reads(bool on) { unlocked_reads_ = on; }
   /// A new run starts. Roots get `kernel_entry` as the kernel's half, user roots `user_entry`.
   void prepare(std::uint64_t kernel_entry, std::uint64_t user_entry);
   /// The allocation of `thread` after `others` more fails.
@@ -115,6 +119,7 @@ class SimMemory {
   KernelEvents& events_;
   std::uint64_t kernel_entry_{0};
   std::uint64_t user_entry_{0};
+  bool unlocked_reads_{false};
   Words locks_;
   Words references_;
   Word nowhere_{0};

@@ -198,6 +198,8 @@ void SimKernel::prepare(const Scenario& scenario) {
   kernel_reserved_.fill(false);
   batches_.fill({});
   for (Later& later : later_) later.forget();
+  std::destroy_at(&next_task_);
+  std::construct_at(&next_task_);
   for (SimMemory::Word* lock : {&kernel_lock_, &temporary_lock_}) {
     std::destroy_at(lock);
     std::construct_at(lock, 0U);
@@ -210,6 +212,7 @@ void SimKernel::prepare(const Scenario& scenario) {
   build_kernel();
   initialize_system(system_, config_, FramePool::address(kernel_root_));
   select_backend_of(scenario.header);
+  memory_.set_unlocked_reads(scenario.header.unlocked_reads);
   memory_.prepare(FramePool::address(kernel_tables_.upper) | vm::kTableBits,
                   FramePool::address(entry_tables_.upper) | vm::kTableBits);
   manager_.emplace(system_, memory_,

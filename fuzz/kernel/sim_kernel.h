@@ -100,6 +100,7 @@ class SimKernel final : public KernelView {
   [[nodiscard]] unsigned temporary_mm() const { return scenario_->header.mms; }
   [[nodiscard]] const SimMemory::Word& kernel_lock() const { return kernel_lock_; }
   [[nodiscard]] const SimMemory::Word& temporary_lock() const { return temporary_lock_; }
+  [[nodiscard]] const SimMemory::Word& next_task(CpuId cpu) const { return next_task_[cpu]; }
   [[nodiscard]] SimMemory& memory() { return memory_; }
   [[nodiscard]] vm::Manager<SimMemory>& manager() { return *manager_; }
   [[nodiscard]] unsigned index_of(const Mm<HostHal>& mm) const;
@@ -235,6 +236,8 @@ class SimKernel final : public KernelView {
   SimMemory::Word kernel_lock_{0};
   std::array<bool, kKernelPages> kernel_reserved_{};
   SimMemory::Word temporary_lock_{0};
+  /// Which task each CPU runs next, for membarriers. Written with `task_stores` only.
+  std::array<SimMemory::Word, kMaxCpus> next_task_;
   Config config_{};
   System<HostHal> system_;
   FlushOps<HostHal> ops_{};

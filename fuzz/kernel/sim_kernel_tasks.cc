@@ -43,6 +43,9 @@ void SimKernel::run_task(unsigned thread, unsigned mm) {
   int before = kNoTask;
   {
     InterruptsOff<HostHal> guard;
+    if (scenario_->header.task_stores) {
+      next_task_[HostHal::this_cpu()].store(mm, std::memory_order_relaxed);
+    }
     switch_mm(system_, mms_[mm].core);
     before = become(thread, static_cast<int>(mm), static_cast<int>(mm));
   }

@@ -122,6 +122,7 @@ void Labels::collect() {
     labels_.push_back(
         {.address = &sim_->entry_block(id).kernel_cr3, .text = cpu_name(id) + ".kernel_cr3"});
     host::Hypervisor& below = machine_.hypervisor();
+    labels_.push_back({.address = &sim_->next_task(id), .text = cpu_name(id) + ".next_task"});
     labels_.push_back({.address = &below.vcpu_state(id), .text = cpu_name(id) + ".vcpu_state"});
     for (const auto& word : below.bau_unanswered(id)) {
       labels_.push_back({.address = &word, .text = cpu_name(id) + ".unanswered"});

@@ -12,7 +12,7 @@ enum class Where : std::uint8_t {
   large,  // a large page
   small,  // a small page, and where there is one the next with it
   next,   // that next one
-  far,    // a small page behind another page table
+  far,    // a small page behind another page table; a move goes there
   there,  // the same page of the next mm
 };
 
@@ -178,6 +178,18 @@ constexpr auto kThemed = [] {
       {Theme::hotplug,
        {{{flush_mm, flush_mm, flush_mm, flush_mm, flush_mm, flush_mm},
          {switch_to, offline, online, switch_to, offline, online, switch_to, offline}}}},
+      {Theme::moves,
+       {{{Link(move, far), {move, far}, {move, far}, {move, far}, {move, far}, {move, far}},
+         {Link(free_table, far), {map, far}, {free_table, far}, {map, far}, {free_table, far}}}}},
+      {Theme::moves,
+       {{{Link(move, far), map, {move, far}, map, {move, far}, {move, far}},
+         {free_table, map, free_table, map, free_table, map}}}},
+      {Theme::moving_walkers,
+       {{{walk, walk, walk, walk, walk, walk, walk, walk},
+         {free_table, walk, {free_table, far}, map, walk, free_table}}}},
+      {Theme::moving_walkers,
+       {{{walk, walk, walk, walk, walk, walk, walk, walk},
+         {walk, free_table, walk, map, walk, free_table, walk}}}},
   });
 }();
 
@@ -234,7 +246,12 @@ void add_links(const Chain& chain, const Swarm& swarm, const Op& model, unsigned
   const Op place = place_of(chain, model);
   for (const Link& link : chain) {
     if (link.kind == OpKind::kCount || program.size() >= size) break;
-    program.push_back(swarm.op_like(seen_from(place, link.where, swarm.mms()), link.kind));
+    Op op = swarm.op_like(seen_from(place, link.where, swarm.mms()), link.kind);
+    if (link.kind == OpKind::move && link.where == Where::far) {
+      op.count = static_cast<std::uint8_t>(op.page + 1);
+      op.page = place.page % kSmallPages;
+    }
+    program.push_back(op);
   }
 }
 

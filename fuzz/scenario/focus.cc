@@ -131,7 +131,7 @@ constexpr Focus kFocuses[] = {
      kAlways | bits(OpKind::flush_mm, OpKind::leave, OpKind::idle), Theme::transitions},
     {"broadcast, store buffers",
      [](Random& random, Header& header) {
-       header.broadcast = header.tso = true;
+       header.broadcast = header.tso = header.task_stores = true;
        header.mms = random.between(2, kMaxMms);
      },
      kLazy},
@@ -217,7 +217,7 @@ constexpr Focus kFocuses[] = {
        header.backend = random.chance(1, 2) ? Backend::hyperv : Backend::xen;
        header.mms = 1;
      },
-     kWalks},
+     kWalks, Theme::moving_walkers, true},
     // From here on: kFirstFocuses.
     {"flushes with interrupts off",
      [](Random& random, Header& header) {
@@ -241,6 +241,13 @@ constexpr Focus kFocuses[] = {
      kAlways | bits(OpKind::free_table, OpKind::flush_mm, OpKind::idle, OpKind::resume)},
     {"submitted flushes, bring-up", [](Random&, Header& header) { header.submits = true; },
      kBringUp},
+    {"reads without a lock",
+     [](Random& random, Header& header) {
+       some_backend_or_none(random, header);
+       header.unlocked_reads = true;
+       header.mms = random.between(1, 2);
+     },
+     kTables, Theme::moves},
 };
 
 std::string as_a_word(std::string_view name) {

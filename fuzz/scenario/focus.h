@@ -23,6 +23,8 @@ enum class Theme : std::uint8_t {
   endings,            // an mm ends while CPUs leave it
   switches,           // a CPU comes back to an mm from which pages have gone
   hotplug,            // a CPU goes and comes while others flush
+  moves,              // a page moves while a page table goes, and comes, and goes
+  moving_walkers,     // a lockless walker whose CPU goes on as another's, and tables that go
 };
 
 struct Focus {
@@ -32,6 +34,7 @@ struct Focus {
   /// The operations that it is about, a bit each: most of those of its runs. 0: any.
   std::uint64_t kinds{0};
   Theme theme{Theme::none};
+  bool migrates{false};  // threads change CPUs in each of its runs
 };
 
 /// Of all focuses so many draw among each other, and the others among themselves in one of 16 of

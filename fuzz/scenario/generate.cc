@@ -97,10 +97,12 @@ void flush_some_range(std::uint64_t seed, const Swarm& swarm, Scenario& scenario
 }
 
 /// Threads change CPUs now and then, between the other deviations.
-void move_threads(std::uint64_t seed, const GenerateOptions& options, Scenario& scenario) {
+void move_threads(std::uint64_t seed, const GenerateOptions& options, const Focus* focus,
+                  Scenario& scenario) {
   Random random(seed ^ 0x165667b1);
   const unsigned cpus = scenario.header.cpus;
-  if (cpus == 1 || (options.migrate == Migrate::in_some && !random.chance(1, 3))) return;
+  const bool always = options.migrate == Migrate::in_all || (focus != nullptr && focus->migrates);
+  if (cpus == 1 || (!always && !random.chance(1, 3))) return;
   auto& deviations = scenario.deviations;
   for (unsigned left = 1 + random.mostly_small(7); left > 0 && !deviations.full(); --left) {
     Deviation added{.kind = EventKind::migrate};
@@ -402,7 +404,9 @@ void generate(std::uint64_t seed, const GenerateOptions& options, Scenario& scen
     scenario.deviations.push_back(common.deviation(random));
   }
   for (Deviation& deviation : scenario.deviations) set_level(other, deviation);
-  if (most != 0 && options.migrate != Migrate::never) move_threads(seed, options, scenario);
+  if (most != 0 && options.migrate != Migrate::never) {
+    move_threads(seed, options, shape.focus, scenario);
+  }
 }
 
 }  // namespace shootdown::fuzz

@@ -219,6 +219,8 @@ inline constexpr std::array kHeaderSwitches{
     HeaderSwitch{"take_access", &Header::take_access, false, true},
     HeaderSwitch{"closed_waits", &Header::closed_waits, false, false, true},
     HeaderSwitch{"submits", &Header::submits, false, false, true},
+    HeaderSwitch{"unlocked_reads", &Header::unlocked_reads, false, false, true},
+    HeaderSwitch{"task_stores", &Header::task_stores, false, false, true},
 };
 // The fields that are no switches: cpus, mms, pcid, concurrent, ceiling, backend.
 static_assert(sizeof(Header) == kHeaderSwitches.size() + 6, "each switch of the header has a row");

@@ -78,6 +78,8 @@ struct Header {
   bool plain_pte{false};   // the memory manager stores to page tables plainly where it may
   bool weak_ipi{false};    // MFENCE and locked stores hold no x2APIC command back
   bool own_fields{false};  // interrupts and NMIs come before accesses to a CPU's plain fields, too
+  bool unlocked_reads{false};  // other CPUs come in before reads of entries without a lock, too
+  bool task_stores{false};     // before a switch a CPU stores which task runs next
   // What `protect` takes in place of the right to store: to fetch instructions, which reads are
   // then, or to access the page in user mode, which wins.
   bool take_fetch{false};

@@ -1,5 +1,7 @@
 #include "fuzz/schedule/schedule.h"
 
+#include <algorithm>
+
 #include "fuzz/events/layout.h"
 #include "fuzz/scenario/kinds.h"
 
@@ -102,6 +104,11 @@ void LiveSchedule::deviate(EventKind kind, unsigned cpu, unsigned arg) {
                         .cpu = static_cast<std::uint8_t>(cpu),
                         .arg = static_cast<std::uint8_t>(arg)});
   last_ = step();
+}
+
+bool LiveSchedule::wants(EventKind kind) const {
+  return std::any_of(wishes_.begin(), wishes_.end(),
+                     [&](const Deviation& wish) { return wish.kind == kind; });
 }
 
 bool LiveSchedule::deviate_as_told() {

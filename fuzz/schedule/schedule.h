@@ -41,6 +41,8 @@ class LiveSchedule : public host::ScheduleSource {
   /// Something that the scenario had wanted to happen at another moment: a preempted virtual CPU, a
   /// drained store, a translation evicted. Never a plain preemption. False if it had nothing.
   bool deviate_as_told();
+  /// Whether the scenario had wanted something of this kind.
+  [[nodiscard]] bool wants(EventKind kind) const;
   /// `cpu` fills a translation that matters: of a page that some operation names.
   void fill(unsigned cpu) { deviate(EventKind::fill, cpu, some_page()); }
 

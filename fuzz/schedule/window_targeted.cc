@@ -24,6 +24,7 @@ void WindowTargeted::draw_rates() {
   relies_.fill({});
   windows_ = Windows::interrupts_off;
   sends_nmis_ = false;
+  migrates_ = false;
   is_paced_ = false;
   outdates_ = false;
   longest_rest_ = 0;
@@ -33,6 +34,7 @@ void WindowTargeted::draw_rates() {
 /// From a stream of its own: a quarter of the runs are as they are without. What takes two CPUs
 /// that stand still at two places needs windows of both kinds in one run.
 void WindowTargeted::draw_style(std::uint64_t seed) {
+  migrates_ = wants(EventKind::migrate) && Random(seed ^ 0x27d4eb2f).chance(1, 2);
   Random own(seed ^ 0xc2b2ae35);
   sends_nmis_ = scenario().header.nmi && own.chance(3, 4);
   is_paced_ = true;
@@ -84,7 +86,11 @@ void WindowTargeted::leave_window_for(unsigned self, unsigned other) {
   // The NMI waits while the other CPU runs, so it comes before the next step of this one.
   if (sends_nmis_ && random().chance(1, 2)) interrupt_by_nmi(self);
   if (scenario().header.own_fields && random().chance(1, 2)) hold_interrupts(self);
-  leave_for(other);
+  if (migrates_ && random().chance(1, 4)) {
+    deviate(EventKind::migrate, self, other);
+  } else {
+    leave_for(other);
+  }
   if (longest_rest_ != 0) rests_until_ = step() + random().below(longest_rest_);
 }
 

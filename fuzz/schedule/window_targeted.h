@@ -60,6 +60,7 @@ class WindowTargeted final : public LiveSchedule {
   std::array<bool, kMaxCpus> was_on_{};
   Windows windows_{Windows::interrupts_off};
   bool sends_nmis_{false};
+  bool migrates_{false};  // now and then the threads of the two CPUs change places instead
   bool is_paced_{false};
   bool outdates_{false};      // what a CPU has just read of another that stands in a window
   unsigned longest_rest_{0};  // how many operations the other CPU is left alone for

@@ -138,7 +138,7 @@ void unhook_if_empty(Manager<P>& manager, AddressSpace<P>& mm, VirtAddr region, 
   const PhysAddr directory = find_table(manager, mm, region, 2);
   if (directory == kNoFrame) return;
   auto&& entry = manager.platform.entry(directory, entry_index(region, 2));
-  if (!is_table(entry.peek())) return;
+  if (!is_table(entry.glance())) return;
   const TableLock<P> directory_lock(manager, directory);
   const Pte now = entry.peek();
   if (!is_table(now)) return;

@@ -16,12 +16,15 @@
 namespace shootdown::vm {
 
 /// One word of a page table in memory, which every CPU's walker reads at any time and writes
-/// accessed and dirty bits to. `peek` is an acquire load whose answer the caller confirms under the
-/// table's lock, or which the lock already makes stable; exploring tools need not schedule at it.
+/// accessed and dirty bits to. `peek` is an acquire load whose answer the table's lock makes
+/// stable; exploring tools need not schedule at it. `glance` is one without that lock: the caller
+/// confirms the answer under the lock, or it is a pointer to a table that stays. Other CPUs may act
+/// right before it.
 template <class E>
 concept TableEntry = requires(E& entry, Pte value) {
   { entry.load(std::memory_order_acquire) } -> std::same_as<Pte>;
   { entry.peek() } -> std::same_as<Pte>;
+  { entry.glance() } -> std::same_as<Pte>;
   { entry.store(value, std::memory_order_release) };
   { entry.exchange(value, std::memory_order_seq_cst) } -> std::same_as<Pte>;
   { entry.fetch_or(value, std::memory_order_seq_cst) } -> std::same_as<Pte>;
@@ -35,6 +38,7 @@ class AtomicEntry {
   explicit AtomicEntry(typename H::template Atomic<Pte>& word) : word_(word) {}
   Pte load(std::memory_order order) const { return word_.load(order); }
   Pte peek() const { return word_.load(std::memory_order_acquire); }
+  Pte glance() const { return peek(); }
   void store(Pte value, std::memory_order order) { word_.store(value, order); }
   Pte exchange(Pte value, std::memory_order order) { return word_.exchange(value, order); }
   Pte fetch_or(Pte bits, std::memory_order order) { return word_.fetch_or(bits, order); }

@@ -23,7 +23,7 @@ template <MemoryPlatform P>
                                   unsigned level) {
   PhysAddr table = mm.core.root;
   for (unsigned at = kRootLevel; at > level; --at) {
-    const Pte entry = manager.platform.entry(table, entry_index(address, at)).peek();
+    const Pte entry = manager.platform.entry(table, entry_index(address, at)).glance();
     if (!is_table(entry)) return kNoFrame;
     table = frame_of(entry);
   }
@@ -81,7 +81,7 @@ template <MemoryPlatform P>
                                   unsigned level) {
   PhysAddr table = mm.core.root;
   for (unsigned at = kRootLevel; at > level; --at) {
-    Pte entry = manager.platform.entry(table, entry_index(address, at)).peek();
+    Pte entry = manager.platform.entry(table, entry_index(address, at)).glance();
     if (!is_present(entry)) entry = internal::hook_table(manager, mm, table, at, address);
     if (!is_table(entry)) return kNoFrame;
     table = frame_of(entry);
@@ -110,7 +110,7 @@ class LockedRegion {
         directory_(find_table(manager, mm, address, 2)) {
     // Without a directory nothing was ever mapped here, and there is nothing to lock.
     while (directory_ != kNoFrame) {
-      const Pte hint = directory_entry().peek();
+      const Pte hint = directory_entry().glance();
       if (which == Lock::tables && !is_table(hint)) return;
       lock_.emplace(manager, is_table(hint) ? frame_of(hint) : directory_);
       now_ = directory_entry().peek();
@@ -201,7 +201,7 @@ void for_each_hooked(Manager<P>& manager, AddressSpace<P>& mm, Visit&& visit) {
     // Entries of higher levels come and stay, so they need no lock.
     const unsigned entries = level == kRootLevel ? kEntries / 2 : kEntries;
     for (unsigned index = 0; index < entries; ++index) {
-      const Pte entry = platform.entry(table, index).peek();
+      const Pte entry = platform.entry(table, index).glance();
       if (!is_present(entry)) continue;
       const VirtAddr address = start + (VirtAddr{index} << shift_of(level));
       self(self, frame_of(entry), level - 1, address);

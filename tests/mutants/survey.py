@@ -28,7 +28,8 @@ _LIGHTEST = 4
 _MOST_FOCUSES = 12
 # Ends the names of the files in which a program counts its lines: one file for each build.
 _PROFILES = "-%m.profraw"
-_BLANK = re.compile(r"\s*(//.*)?$")
+# Says nothing of what runs: the count of a brace is that of what is around it.
+_BLANK = re.compile(r"[\s{}();]*(//.*)?$")
 
 
 class SurveyError(Exception):
@@ -42,6 +43,12 @@ class Found:
     title: Title
     executions: int
     crash: bytes
+    focus: str = ""
+
+    @property
+    def seed(self) -> int:
+        """What the search takes to make this run first."""
+        return SEED + self.executions - 1
 
 
 @dataclass
@@ -51,6 +58,7 @@ class Survey:
     runs: int = 0
     differing: dict[str, int] = field(default_factory=dict)
     ran: dict[str, int] = field(default_factory=dict)  # without those where it cannot be told
+    rarest: dict[str, int] = field(default_factory=dict)  # the same of the changed line that runs least
     found: Found | None = None
 
     @property
@@ -58,8 +66,10 @@ class Survey:
         return sum(self.differing.values())
 
     def focuses(self) -> list[str]:
-        """Where it makes the most difference, that first."""
-        weights = {focus: differing * self.ran.get(focus, 1) for focus, differing in self.differing.items()}
+        """Where it makes the most difference, that first. Where no run differs yet, the lines still may run."""
+        ran = self.rarest if any(self.rarest.values()) else self.ran
+        weights = {focus: (differing + (focus in ran)) * ran.get(focus, 1)
+                   for focus, differing in self.differing.items()}
         ranked = sorted((focus for focus in weights if weights[focus]), key=lambda focus: -weights[focus])
         return [focus for focus in ranked[:_MOST_FOCUSES] if weights[focus] * _LIGHTEST >= weights[ranked[0]]]
 
@@ -82,7 +92,7 @@ def _hashes(program: Path, focus: str, stem: Path, timeout: float) -> tuple[byte
                           f"{stem}{_PROFILES}")
     found = None
     if match := _FOUND.search(output):
-        found = Found(Title(match[1], match[2]), int(match[3]), crash.read_bytes())
+        found = Found(Title(match[1], match[2]), int(match[3]), crash.read_bytes(), focus)
     if status != (0 if found is None else 1) or not hashes.is_file():
         raise SurveyError(f"{program} ended with exit status {status} and these words:\n  {output.strip()[-500:]}")
     return hashes.read_bytes(), found
@@ -103,7 +113,7 @@ def profiles_of(stem: Path) -> list[Path]:
 
 
 def look(changed: Path, clean: Path, folder: Path, jobs: int, timeout: float,
-         counted: Callable[[list[Path]], int | None], tick: Callable[[int, int], None]) -> Survey:
+         counted: Callable[[list[Path]], "Ran | None"], tick: Callable[[int, int], None]) -> Survey:
     """Compares the two programs in every configuration, until a run of the changed one is reported. None of their
     processes may take longer than `timeout`. `counted` tells from profiles how often the changed lines ran.
     """
@@ -111,7 +121,7 @@ def look(changed: Path, clean: Path, folder: Path, jobs: int, timeout: float,
     names = focuses_of(changed, timeout)
     survey = Survey()
 
-    def compare(number: int) -> tuple[str, int, int, int | None, Found | None]:
+    def compare(number: int) -> tuple[str, int, int, Ran | None, Found | None]:
         if survey.found is not None:
             return names[number], 0, 0, None, None
         stem = folder / f"changed-{number}"
@@ -129,8 +139,8 @@ def look(changed: Path, clean: Path, folder: Path, jobs: int, timeout: float,
         for done, (name, runs, differing, ran, found) in enumerate(pool.map(compare, range(len(names)))):
             survey.runs += runs
             survey.differing[name] = differing
-            if ran is not None:
-                survey.ran[name] = ran
+            if ran is not None and ran.most is not None:
+                survey.ran[name], survey.rarest[name] = ran.most, ran.least
             survey.found = survey.found or found
             tick(done + 1, len(names))
     return survey
@@ -166,9 +176,11 @@ class Ran:
 
     most: int | None  # None where no line of the change can be counted, such as a constant
     never: list[str]  # FILE:LINE of those that did not
+    least: int = 0
 
 
 def count(lines: dict[str, list[int]], counts: dict[str, dict[int, int]]) -> Ran:
     """`lines` and `counts` are by file."""
     known = {f"{file}:{line}": counts[file][line] for file in lines for line in lines[file] if line in counts[file]}
-    return Ran(max(known.values(), default=None), [place for place, times in known.items() if times == 0])
+    return Ran(max(known.values(), default=None), [place for place, times in known.items() if times == 0],
+               min(known.values(), default=0))

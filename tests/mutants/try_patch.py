@@ -46,6 +46,7 @@ _USUAL = ("aimed", "chains", "random", "exhaustive")
 _NAMES = {"random": "random search", "pct": "PCT search", "aimed": "aimed search", "chains": "search of chains",
           "exhaustive": "exhaustive search", "libfuzzer": "libFuzzer", "afl": "AFL++", "bochs": "Bochs"}
 _REPRODUCE = "fuzz/reproduce_bin"
+_SURVEY = "survey"  # the label of a find of the comparisons
 _SEARCH = Path(__file__).absolute().parents[2] / "fuzz/search_bin"
 _BOOTED = ("hal/x86_64/", "kernel-glue/kernel/")
 _MINIMISE_SECONDS = 120
@@ -280,7 +281,7 @@ class Try:
         self._survey = found
         seconds = time.monotonic() - began
         if found.found is not None:
-            plan = trial.Plan("aimed", survey.SEED, program, seconds)
+            plan = trial.Plan("aimed", found.found.seed, program, seconds, _SURVEY, (found.found.focus,))
             return trial.Trial(plan, seconds, found.found.executions, found.found.title, found.found.crash)
         where = found.focuses()
         self._line.say(f"Of {found.runs:,} runs {found.different:,} differ from those of the clean core" +
@@ -301,13 +302,12 @@ class Try:
         return survey.count(self._lines, survey.line_counts(self._aside.program("fuzz/search_bin"), profiles,
                                                             self._changed))
 
-    def _times(self, profiles: list[Path]) -> int | None:
-        """How often the changed line ran that ran most; None if it cannot be told, which is told in the end."""
+    def _times(self, profiles: list[Path]) -> survey.Ran | None:
+        """How often the changed lines ran; None if it cannot be told, which is told in the end."""
         try:
-            ran = self._count(profiles)
+            return self._count(profiles)
         except survey.SurveyError:
             return None
-        return None if ran is None else ran.most
 
     def _note_effort(self, name: str, mine: list[trial.Trial]) -> None:
         """Raises AsideError if one of them has looked at nothing: its silence says nothing."""
@@ -346,8 +346,11 @@ class Try:
         verdict = "BROKEN"
         if innocent:
             verdict = "NO VERDICT: the core without the change shows this, too, so mend that first"
-        self._line.say(f"\n{verdict}: {found.title}\n"
-                       f"{_NAMES[found.plan.engine]}, {'' if seedless else f'seed {found.plan.seed}, '}after "
+        engine = _NAMES[found.plan.engine] + ("" if seedless else f", seed {found.plan.seed}")
+        if found.plan.label == _SURVEY:
+            engine = (f"survey (search --strategy aimed --focus {shlex.quote(found.plan.focuses[0])} "
+                      f"--seed {found.plan.seed})")
+        self._line.say(f"\n{verdict}: {found.title}\n{engine}, after "
                        f"{'' if found.exact else 'about '}{_number(found.executions, 'execution')} and "
                        f"{found.seconds:.1f} s.")
         # The verdict stands, even if a step from here on fails.
