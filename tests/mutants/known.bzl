@@ -115,7 +115,7 @@ MUTANTS = {
     "o50c_no_flush_stays_on_its_cpu": (1000, 0),
     "o51_wait_for_walkers_changes_cpus": (25000, 0),
     "o52_user_pages_noted_with_interrupts_on": (200000, 0),
-    "o53_walker_on_another_cpus_sequence": (400000, 0),
+    "o53_walker_on_another_cpus_sequence": (50000, 0),
     "o40_kernel_flush_without_its_fence": (50000, 0),
     "o41_command_waits_for_mfence_alone": (5000, 0),
     "o45_large_page_goes_without_lazy_cpus": (20000, 0),
@@ -138,7 +138,7 @@ MUTANTS = {
     "o91_no_flush_for_the_user_bit": (5000, 0),
     "o92_large_page_gets_every_right": (50000, 0),
     "o93_moved_page_is_never_copied": (150000, 0),
-    "o94_region_of_an_earlier_look": (0, 0),
+    "o94_region_of_an_earlier_look": (150000, 0),
     "o95_word_taken_whole": (5000, 0),
     "o96_offline_words_stay_open": (50000, 0),
     "o97_waits_for_the_interrupted_only": (1000, 0),
@@ -146,6 +146,8 @@ MUTANTS = {
     "o99_late_senders_forgotten": (10000, 0),
     "o99a_emptied_between_two_tries": (50000, 0),
     "p01_no_invpcid_means_one_half": (5000, 0),
+    "p11_no_barrier_on_a_global_asid": (5000, 0),
+    "p12_older_entry_left_behind": (1000, 0),
     "p31_closed_wait_serves_nothing": (5000, 0),
     "p32_closed_wait_answers_first": (20000, 0),
     "p33_is_done_one_answer_early": (5000, 0),
@@ -290,6 +292,18 @@ HOW = {
     "o53_walker_on_another_cpus_sequence": _AIMED + _MIGRATING + [
         "--focus",
         "walkers_that_change_CPUs",
+    ],
+    "o94_region_of_an_earlier_look": _AIMED + [
+        "--focus",
+        "reads_without_a_lock",
+    ],
+    "p11_no_barrier_on_a_global_asid": _AIMED + [
+        "--turn",
+        "tso+broadcast+task_stores",
+    ],
+    "p12_older_entry_left_behind": _AIMED + [
+        "--turn",
+        "latitude",
     ],
     "o45_large_page_goes_without_lazy_cpus": _AIMED + [
         "--focus",
