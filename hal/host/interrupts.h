@@ -36,7 +36,7 @@ class Interrupts {
   /// The interrupt to `target` is sent again if it got lost.
   void send_again(CpuId target);
 
-  /// INIT: whatever `target` was in the middle of, it is reset and waits for a startup interrupt.
+  /// INIT: `target` is reset in the middle of what it does, and waits for a startup interrupt.
   /// Not to oneself, and not under a controller.
   void send_init(CpuId target, Site where);
   /// A startup interrupt (SIPI): a CPU that INIT has reset runs `Programs::startup`. Nothing for
