@@ -6,7 +6,7 @@ from bochs_runner.emulator import SetupError
 
 # The blanks that grub.cfg in the image reserves for the kernel's options.
 _OPTIONS_BEGIN = b'set options="'
-_OPTIONS_BYTES = 120
+_OPTIONS_BYTES = 1000
 
 _ELF = b"\x7fELF"
 _LOADED = 1

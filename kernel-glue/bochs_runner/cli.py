@@ -11,6 +11,7 @@ from bochs_runner import bench_table
 from bochs_runner import emulator
 from bochs_runner import in_bochs
 from bochs_runner import in_qemu
+from bochs_runner import scenario
 from bochs_runner import verdict
 
 PASS, FAIL, NO_RUN, INTERRUPTED = 0, 1, 2, 130
@@ -19,6 +20,7 @@ _NAME = "boot"
 _TAIL_LINES = 20
 
 _MOST_CPUS = 16
+_DEATHS = ["stack-overflow", "wrong-gs", "fatal-report"]
 
 _EPILOG = """\
 exit status: 0 all tests passed, 1 a test or the boot failed or the time was over, 2 wrong usage, or
@@ -114,6 +116,9 @@ def parse_arguments(arguments):
     parser.add_argument("--races", type=_race_seconds, metavar="S",
                         help="races between CPUs, each for S seconds, instead of the self-tests; in Bochs a second is "
                         "a million instructions")
+    parser.add_argument("--scenario", type=_user_path, metavar="FILE",
+                        help="the operations of a scenario of the fuzzers, with its CPUs and configuration, instead of "
+                        "the self-tests")
     parser.add_argument("--stress", type=_steps, metavar="N",
                         help="the memory manager under load alone, N steps of all CPUs together")
     parser.add_argument("--test", metavar="TITLE", help="this test alone; underscores may stand for spaces")
@@ -122,9 +127,11 @@ def parse_arguments(arguments):
                         help="with --races and --stress: what the CPUs do (default: 1); run R of --repeat takes N + R")
     parser.add_argument("--repeat", type=_count, default=1, metavar="N", help="runs, one after the other (default: 1)")
     parser.add_argument("--until-failure", action="store_true", help="with --repeat: no run after one that fails")
-    parser.add_argument("--break", choices=["no-ipi", "no-kernel-flush", "wrong-key", "early-wake"], dest="broken",
+    parser.add_argument("--break", choices=["no-ipi", "no-kernel-flush", "wrong-key", "early-wake", *_DEATHS],
+                        dest="broken",
                         help="disable the remote shootdown of user or kernel pages, boot with a wrong static key, or "
-                        "wake CPUs before their job is stored: the tests must fail")
+                        "wake CPUs before their job is stored: the tests must fail; or die in a way that the kernel "
+                        "must name")
     _add_core_options(parser.add_argument_group(
         "the flush core's configuration", "the first choice is the default"))
     parser.add_argument("--model", help="the emulator's name of the CPU model (default: "
@@ -139,7 +146,24 @@ def parse_arguments(arguments):
     parsed = parser.parse_args(arguments)
     for problem in _contradictions(parsed):
         parser.exit(NO_RUN, f"{_NAME}: {problem}\n")
-    return _with_defaults(parsed)
+    try:
+        return _with_defaults(_with_scenario(parsed))
+    except (emulator.SetupError, OSError) as error:
+        return parser.exit(NO_RUN, f"{_NAME}: {_reason(error, parsed.scenario)}\n")
+
+
+def _with_scenario(parsed):
+    """A scenario says how the machine is configured."""
+    parsed.operations = None
+    if parsed.scenario:
+        found = scenario.read(parsed.scenario)
+        parsed.operations, parsed.told = found.encoded(), found.told
+        # A run of one CPU would leave out what CPUs do to each other; more than named ones do no harm.
+        parsed.cpus = parsed.cpus or found.cpus
+        parsed.ceiling = found.ceiling
+        for name, choice in found.options.items():
+            setattr(parsed, name, choice)
+    return parsed
 
 
 def _with_defaults(parsed):
@@ -159,7 +183,7 @@ def _contradictions(parsed):
     if parsed.bench and parsed.broken:
         yield (f"--break {parsed.broken} makes self-tests fail, and --bench runs none: leave one of them "
                "out.")
-    instead = [name for name in ("bench", "races", "stress") if getattr(parsed, name)]
+    instead = [name for name in ("bench", "races", "stress", "scenario") if getattr(parsed, name)]
     if len(instead) > 1:
         yield (f"--{instead[0]} and --{instead[1]} are two things to do instead of the self-tests: leave one of "
                "them out.")
@@ -200,6 +224,8 @@ def kernel_options(arguments):
         options.append("bench")
     if arguments.races:
         options.append(f"races={round(arguments.races * 1000)}")
+    if arguments.operations is not None:
+        options.append(f"scenario={arguments.operations}")
     if arguments.stress:
         options.append(f"stress={arguments.stress}")
     if arguments.races or arguments.stress:
@@ -283,6 +309,8 @@ def _boot(arguments, folder):
                                options=kernel_options(arguments), emulator=arguments.emulator,
                                any_instruction=arguments.races is not None,
                                bochs=arguments.bochs, qemu=arguments.qemu)
+    for line in arguments.told if arguments.scenario else []:
+        print(f"# {line}")
     try:
         emulator.check_tools(machine)
         emulator.prepare(machine, folder)

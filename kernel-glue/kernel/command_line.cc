@@ -66,6 +66,9 @@ constexpr auto kWords = std::to_array<Word>({
     {"break=no-ipi", [](Options& o) { o.broken = Break::ipi; }},
     {"break=no-kernel-flush", [](Options& o) { o.broken = Break::kernel_flush; }},
     {"break=wrong-key", [](Options& o) { o.broken = Break::key; }},
+    {"break=stack-overflow", [](Options& o) { o.broken = Break::stack; }},
+    {"break=wrong-gs", [](Options& o) { o.broken = Break::gs; }},
+    {"break=fatal-report", [](Options& o) { o.broken = Break::report; }},
     {"break=early-wake", [](Options& o) { o.broken = Break::wake; }},
     {"pti=on", [](Options& o) { o.config.isolation.enabled = true; }},
     {"pti=off", [](Options& o) { o.config.isolation.enabled = false; }},
@@ -87,6 +90,7 @@ bool apply_word(Options& options, const char* text) {
          read_number(text, "races=", options.races.milliseconds) ||
          read_number(text, "stress=", options.stress) ||
          read_title(text, "test=", options.tests.only) ||
+         read_title(text, "scenario=", options.scenario) ||
          read_number(text, "seed=", options.races.seed);
 }
 

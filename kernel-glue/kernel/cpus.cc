@@ -19,18 +19,21 @@
 namespace shootdown::kernel {
 namespace {
 
-struct alignas(kCacheLine) Cpu {
+struct alignas(kPageBytes) Cpu {
   /// Set by the CPU when it can take jobs.
   x86::Atomic<bool> online{false};
   /// CPU 0 stores a job with release; the CPU clears it with release when it has run.
   x86::Atomic<Job*> job{nullptr};
   Job job_storage{};
   std::uint32_t apic_id{0};
-  alignas(16) std::byte stack[SHOOTDOWN_STACK_BYTES]{};
+  /// Not mapped.
+  alignas(kPageBytes) std::byte guard[kPageBytes]{};
+  std::byte stack[SHOOTDOWN_STACK_BYTES]{};
 };
 
 constinit std::array<Cpu, x86::kMaxCpus> cpus{};
 constinit CpuId started = 1;
+constinit x86::Atomic<std::uint64_t> progress_made{0};
 
 /// Where real-mode code and tables can name it; trampoline.S.
 extern "C" const std::byte trampoline_begin[];
@@ -133,6 +136,37 @@ void start_other_cpus() {
 }
 
 constinit bool wakes_before_storing = false;
+
+void note_progress() { progress_made.fetch_add(1, std::memory_order_relaxed); }
+
+bool waited_too_long(std::uint64_t& begin, std::uint64_t& progress, std::uint32_t milliseconds) {
+  const std::uint64_t now = x86::read_tsc();
+  if (now - begin <= ticks_in(milliseconds)) return false;
+  const std::uint64_t latest = progress_made.load(std::memory_order_relaxed);
+  if (latest == progress) return true;
+  progress = latest;
+  begin = now;
+  if (x86::this_cpu() == 0) restart_watchdog();
+  return false;
+}
+
+std::byte* boot_cpu_stack() { return cpus[0].stack + sizeof(Cpu::stack); }
+
+void guard_stacks() {
+  for (Cpu& cpu : cpus) {
+    const auto guard = reinterpret_cast<VirtAddr>(cpu.guard);
+    set_entry(kernel_tables().page_entry(guard, kPresent | kWritable), 0);
+    x86::invlpg(guard);
+  }
+}
+
+CpuId guarded_cpu(VirtAddr address) {
+  for (CpuId cpu = 0; cpu < cpus.size(); ++cpu) {
+    const VirtAddr below = address - reinterpret_cast<VirtAddr>(cpus[cpu].guard);
+    if (below < kPageBytes) return cpu;
+  }
+  return kNoCpu;
+}
 
 CpuId cpu_count() { return started; }
 

@@ -1,6 +1,7 @@
 // Bringing up the CPUs, and giving them work.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "core/types.h"
@@ -15,6 +16,16 @@ namespace shootdown::kernel {
 /// thing after the console, because exception handlers need it.
 void prepare_boot_cpu();
 
+/// Where the boot CPU's stack ends.
+[[nodiscard]] std::byte* boot_cpu_stack();
+
+/// Takes the pages away on which a stack that overflows would go on. Context: boot CPU, on the
+/// kernel's tables, before others start.
+void guard_stacks();
+
+/// The CPU below whose stack the address is; kNoCpu if it is no such page.
+[[nodiscard]] CpuId guarded_cpu(VirtAddr address);
+
 /// Starts the other CPUs of the firmware's list, one after the other. CPU 0 is the boot CPU.
 /// Context: boot CPU, once; static keys are final.
 void start_other_cpus();
@@ -28,15 +39,25 @@ void restart_cpu(CpuId cpu);
 /// How long a condition may take before a wait is declared hopeless.
 inline constexpr std::uint32_t kWaitMilliseconds = 40'000;
 
+/// Something that is waited for goes on: a host with fewer cores than CPUs may take long over it.
+/// Context: any.
+void note_progress();
+
+/// Has the wait that began at `begin` lasted for longer than that? Progress begins it anew, and the
+/// watchdog with it.
+[[nodiscard]] bool waited_too_long(std::uint64_t& begin, std::uint64_t& progress,
+                                   std::uint32_t milliseconds);
+
 /// Waits with `pause`. Ends the run, naming `what`, if the condition never comes true.
 template <class Condition>
 void wait_until(Condition&& condition, const char* what,
                 std::uint32_t milliseconds = kWaitMilliseconds) {
   // Reading the clock at each poll would cost more than the polls.
   constexpr std::uint32_t kPollsBetween = 1024;
-  const std::uint64_t begin = x86::read_tsc();
+  std::uint64_t begin = x86::read_tsc();
+  std::uint64_t progress = 0;
   for (std::uint32_t polls = 1; !condition(); ++polls) {
-    if (polls % kPollsBetween == 0 && x86::read_tsc() - begin > ticks_in(milliseconds)) {
+    if (polls % kPollsBetween == 0 && waited_too_long(begin, progress, milliseconds)) {
       fatal("CPU ", x86::this_cpu(), " waited too long for ", what);
     }
     x86::pause();

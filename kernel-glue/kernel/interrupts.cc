@@ -5,6 +5,7 @@
 #include "hal/x86_64/local_apic.h"
 #include "hal/x86_64/per_cpu.h"
 #include "kernel-glue/kernel/clock.h"
+#include "kernel-glue/kernel/cpus.h"
 #include "kernel-glue/kernel/descriptors.h"
 #include "kernel-glue/kernel/layout.h"
 #include "kernel-glue/kernel/stop.h"
@@ -71,7 +72,8 @@ extern "C" void handle_exception(ExceptionFrame* frame) {
   report_exception(*frame);
 }
 
-extern "C" void handle_nmi() {
+extern "C" void handle_nmi(const NmiFrame* frame) {
+  if (fatal_has_begun()) stay_stopped(frame->rip);
   if (nmi_handler == nullptr) fatal("an NMI on CPU ", x86::this_cpu());
   nmi_handler();
 }
@@ -82,6 +84,13 @@ void report_exception(const ExceptionFrame& frame) {
   if (frame.vector == SHOOTDOWN_WATCHDOG_VECTOR) {
     fatal("watchdog: no end within ", kWatchdogMilliseconds, " ms; CPU 0 was at rip ",
           Hex{frame.rip});
+  }
+  const CpuId overflowed = frame.vector == kDoubleFault ? guarded_cpu(x86::read_cr2()) : kNoCpu;
+  if (overflowed != kNoCpu) {
+    fatal("the stack of CPU ", overflowed,
+          " has overflowed, by calls or by exceptions in handlers "
+          "of exceptions, at rip ",
+          Hex{frame.rip}, ", rsp ", Hex{frame.rsp});
   }
   fatal("exception ", frame.vector, " on CPU ", x86::this_cpu(), " at rip ", Hex{frame.rip},
         ", error code ", Hex{frame.error_code}, ", cr2 ", Hex{x86::read_cr2()}, ", cr3 ",
@@ -114,6 +123,10 @@ void prepare_interrupts() {
 
 void arm_watchdog() {
   x86::start_apic_timer(SHOOTDOWN_WATCHDOG_VECTOR, timer_ticks_in(kWatchdogMilliseconds));
+}
+
+void restart_watchdog() {
+  if (x86::apic_timer_left() != 0) arm_watchdog();
 }
 
 void disarm_watchdog() { x86::start_apic_timer(SHOOTDOWN_WATCHDOG_VECTOR, 0); }

@@ -17,6 +17,13 @@ struct ExceptionFrame {
   std::uint64_t rip, cs, rflags, rsp, ss;
 };
 
+/// What it leaves there for an NMI.
+struct NmiFrame {
+  std::uint64_t r15, r14, r13, r12, rbp, rbx;
+  std::uint64_t r11, r10, r9, r8, rdi, rsi, rdx, rcx, rax;
+  std::uint64_t rip, cs, rflags, rsp, ss;
+};
+
 /// Ends the run with what is known about an exception that no handler expects.
 [[noreturn]] void report_exception(const ExceptionFrame& frame);
 
@@ -34,6 +41,8 @@ extern "C" void handle_call_function();
 /// as every wait in the core and the kernel has. Context: CPU 0.
 void arm_watchdog();
 void disarm_watchdog();
+/// Gives it its whole time again if it is armed.
+void restart_watchdog();
 
 /// Wakes a CPU that halts; its interrupt does nothing else.
 void send_wake(CpuId cpu);

@@ -16,6 +16,7 @@
 #include "kernel-glue/kernel/ktap.h"
 #include "kernel-glue/kernel/page_table.h"
 #include "kernel-glue/kernel/self_tests/races.h"
+#include "kernel-glue/kernel/self_tests/scenario.h"
 #include "kernel-glue/kernel/self_tests/self_tests.h"
 #include "kernel-glue/kernel/self_tests/support.h"
 #include "kernel-glue/kernel/stop.h"
@@ -85,6 +86,12 @@ const char* name_of(Break broken) {
       return "wrong-key";
     case Break::wake:
       return "early-wake";
+    case Break::stack:
+      return "stack-overflow";
+    case Break::gs:
+      return "wrong-gs";
+    case Break::report:
+      return "fatal-report";
   }
   return "unknown";
 }
@@ -124,21 +131,50 @@ void print_all_counters() {
   print_counters(sum_counters(tlb));
 }
 
+/// Calls itself until the stack is full.
+[[gnu::noinline]] std::uint64_t overflow_stack(std::uint64_t depth) {
+  volatile std::uint64_t words[64];
+  words[depth % 64] = depth;
+  return depth == ~std::uint64_t{0} ? 0 : overflow_stack(depth + 1) + words[depth % 64];
+}
+
+/// The ways to die, for tests that each is named.
+void die_if_asked(Break broken) {
+  switch (broken) {
+    case Break::stack:
+      static_cast<void>(overflow_stack(0));
+      return;
+    case Break::gs:
+      x86::write_msr(x86::kMsrGsBase, 0x1000'0000'0000);
+      asm volatile("ud2");
+      return;
+    case Break::report:
+      // The report reads its text behind the end of the address space's lower half.
+      fatal(reinterpret_cast<const char*>(0x7fff'ffff'f000));
+    default:
+      return;
+  }
+}
+
 bool run(const Options& options) {
+  die_if_asked(options.broken);
   if (options.bench) return run_tests(kBenchmarks.data(), kBenchmarks.size(), options.tests);
   if (options.races.milliseconds != 0) return run_races(options.races, options.tests);
   if (options.stress != 0) return run_stress(options.stress, options.races.seed);
+  if (options.scenario != nullptr) return run_scenario(options.scenario);
   return run_self_tests(options.tests);
 }
 
 }  // namespace
 
-extern "C" [[noreturn]] void kernel_main(std::uint32_t multiboot_information) {
+/// On a stack with a guard.
+extern "C" [[noreturn]] void run_kernel(std::uint32_t multiboot_information) {
   initialize_console();
   print("shootdown test kernel\n");
   prepare_boot_cpu();
   const Options options = read_command_line(multiboot_information);
   build_kernel_tables(options.config.isolation.enabled);
+  guard_stacks();
   const x86::CpuFeatures features = x86::detect_features();
   prepare_boot(options, features);
   start_other_cpus();
@@ -147,6 +183,13 @@ extern "C" [[noreturn]] void kernel_main(std::uint32_t multiboot_information) {
   const bool passed = run(options);
   if (!options.tests.list) print_all_counters();
   stop_machine(passed);
+}
+
+extern "C" [[noreturn]] void kernel_main(std::uint32_t multiboot_information) {
+  asm volatile("movq %0, %%rsp\n\tcall *%1" ::"r"(boot_cpu_stack()), "r"(run_kernel),
+               "D"(multiboot_information)
+               : "memory");
+  __builtin_unreachable();
 }
 
 }  // namespace shootdown::kernel

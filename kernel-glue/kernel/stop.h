@@ -1,6 +1,8 @@
 // Ending the run: the verdict to the emulator, and what stops everything.
 #pragma once
 
+#include <cstdint>
+
 namespace shootdown::kernel {
 
 /// Ends the emulator with success, or with failure. The console is drained first.
@@ -9,8 +11,14 @@ namespace shootdown::kernel {
 /// What runs now, which a fatal error names. Context: CPU 0.
 void set_activity(const char* what);
 
-/// Prints "FATAL: " and `parts`, then ends with failure. Only the first CPU that gets here prints;
-/// the others wait. May run anywhere.
+/// A CPU has called `fatal`. Asked by NMI handlers.
+[[nodiscard]] bool fatal_has_begun();
+/// What an NMI handler does then; `rip` is where it came.
+[[noreturn]] void stay_stopped(std::uint64_t rip);
+
+/// Stops the other CPUs by NMIs, prints "FATAL: " and `parts` and where the others were, then ends
+/// with failure. Only the first CPU that gets here prints; another one waits. A second error on the
+/// first one, which happens in the middle of the report, is told in few words. May run anywhere.
 template <class... Parts>
 [[noreturn]] void fatal(const Parts&... parts);
 
@@ -27,6 +35,7 @@ namespace internal {
 /// Returns on the first CPU that calls it, and never on another.
 void begin_fatal();
 [[nodiscard]] const char* activity();
+void print_stopped();
 }  // namespace internal
 
 template <class... Parts>
@@ -34,6 +43,7 @@ template <class... Parts>
   x86::disable_interrupts();
   internal::begin_fatal();
   print("\nFATAL: ", parts..., " [", internal::activity(), "]\n");
+  internal::print_stopped();
   stop_machine(false);
 }
 

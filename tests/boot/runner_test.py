@@ -21,7 +21,7 @@ ok 2 second
 # totals: 2 passed, 0 failed, 0 skipped
 """
 
-IMAGE = b"before\nset options=\"" + b" " * 120 + b"\"\nafter\n"
+IMAGE = b"before\nset options=\"" + b" " * 1000 + b"\"\nafter\n"
 
 
 class RunnerTest(unittest.TestCase):

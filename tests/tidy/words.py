@@ -47,6 +47,7 @@ OLD_NAMES_ALLOWED = {
     "tests/tidy/words.py": set(OLD_NAMES),
     "fuzz/scenario/kinds.h": {"by_loaded_space"},
     "fuzz/scenario/FORMAT.md": {"by_loaded_space"},
+    "kernel-glue/bochs_runner/scenario.py": {"by_loaded_space"},
     "tests/fuzz/scenario_text_test.cc": {"by_loaded_space"},
 }
 

@@ -36,6 +36,7 @@ struct Services {
 
   std::uint64_t answer(StressCall number, VirtAddr a, VirtAddr b) {
     ++calls;
+    note_progress();
     switch (number) {
       case StressCall::unmap:
         vm::unmap(memory_manager, mm, page_at(a));

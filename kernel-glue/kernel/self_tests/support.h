@@ -68,6 +68,15 @@ void flush_pages(AddressSpace& mm, VirtAddr start, std::uint64_t pages,
            !config.isolation.defer_user_pages);
 }
 
+/// Does this machine keep an entry until something flushes it? QEMU may drop any at any time, and
+/// names itself in CPUID.
+[[nodiscard]] inline bool keeps_entries() {
+  constexpr std::uint32_t kHypervisorLeaf = 0x4000'0000;
+  constexpr std::uint32_t kTcg = 0x5447'4354;  // "TCGT"
+  const bool is_virtual = (x86::cpuid(1).ecx >> 31 & 1) != 0;
+  return !is_virtual || x86::cpuid(kHypervisorLeaf).ebx != kTcg;
+}
+
 /// Lets one other CPU run `work(cpu)` and waits. It halts afterwards, with interrupts on and the
 /// address space still loaded: what an idle CPU looks like to a flusher.
 template <class Work>
