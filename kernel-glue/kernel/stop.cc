@@ -44,11 +44,11 @@ namespace {
 /// CPUs that print, or hold what the report needs, go no further. One that does not answer, such as
 /// one that waits in an NMI already, is left alone after a while.
 void stop_others() {
-  constexpr std::uint64_t kPatience = 100'000;
+  constexpr std::uint64_t kPauses = 100'000;
   for (CpuId cpu = 0; cpu < cpu_count(); ++cpu) {
     if (cpu == x86::this_cpu()) continue;
     x86::send_nmi(cpu);
-    for (std::uint64_t pauses = 0; pauses < kPatience; ++pauses) {
+    for (std::uint64_t pauses = 0; pauses < kPauses; ++pauses) {
       if (stopped_at[cpu].load(std::memory_order_acquire) != 0) break;
       x86::pause();
     }
