@@ -53,6 +53,8 @@ void initialize_cpu(System<H>& system) {
   require<H>(!H::interrupts_enabled(), Rule::r2, "initialize_cpu needs interrupts off");
   require<H>(H::this_cpu() < H::kMaxCpus, Rule::r13, "this_cpu() is out of range");
   require<H>(system.is_initialized(), Rule::r13, "a CPU is initialised before the system");
+  require<H>(H::this_cpu() < system.cpu_count(), Rule::r13,
+             "a CPU comes up that the configuration does not count");
   if constexpr (HalCpuPointer<H>) {
     CpuState<H>* const here = &system.cpus[H::this_cpu()];
     require<H>(H::cpu_pointer() == nullptr || H::cpu_pointer() == here, Rule::r10,

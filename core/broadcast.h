@@ -145,7 +145,7 @@ std::uint64_t flush_by_broadcast(System<H>& system, CpuState<H>& self, Mm<H>& mm
   const std::uint64_t since = H::ticks();
   broadcast_request(system, request, asid);
   if (asid_transition || retires) {
-    const CpuMask<H::kMaxCpus> members = mm.cpus.read();
+    const CpuMask<H::kMaxCpus> members = mm.cpus.read(system.mask_words());
     // The last flush is for the whole mask. A CPU that has just named another mm as its loaded
     // one clears its bit behind that, when the mm's memory may be in other use; its answer
     // comes behind both.

@@ -84,6 +84,9 @@ struct LimitConfig {
   /// The default follows from the classic prices; with others, or with page-table isolation, take
   /// `ceiling_for`.
   std::uint32_t ceiling_strides{ceiling_for(FlushCosts{}, /*pti=*/false)};
+  /// How many CPUs there are; their numbers are below it. 0: as many as the HAL says at most. What
+  /// goes over all CPUs ends there, so that a kernel that is built for many pays for those it has.
+  std::uint32_t cpus{0};
   /// How often a sender looks at an unanswered call before it reports it, see `Unanswered`; 0:
   /// never. The default is of the order of a second of PAUSE instructions.
   std::uint64_t stall_limit{std::uint64_t{1} << 24};

@@ -39,7 +39,7 @@ std::uint64_t send_or_broadcast(System<H>& system, CpuState<H>& self, Mm<H>& mm,
   if (global != kNoGlobalAsid) {
     return flush_by_broadcast<kWaiting>(system, self, mm, request, global, retires);
   }
-  const CpuMask<H::kMaxCpus> members = mm.cpus.read();
+  const CpuMask<H::kMaxCpus> members = mm.cpus.read(system.mask_words());
   const std::uint64_t ticks = send_request<kWaiting>(system, self, members);
   if (!retires && members.count() > system.config().broadcast.threshold) {
     grant_global_asid(system, mm);
@@ -58,7 +58,7 @@ template <class Way, Hal H>
       return send_or_broadcast<Way::kWaiting>(system, self, mm, published);
     }
   }
-  return flush_on_cpus<Way>(system, self, mm.cpus.read(), request);
+  return flush_on_cpus<Way>(system, self, mm.cpus.read(system.mask_words()), request);
 }
 
 /// Begins a flush of `range`, which is what has become of `asked`: from here on each CPU that

@@ -71,7 +71,7 @@ class ReclaimBatch {
     // In transition some CPUs still run the mm on ASIDs of their own: they need interrupts, the
     // others the broadcast, and this batch does both. M14: acquire, as in `flush_by_broadcast`.
     if (global == kNoGlobalAsid || mm.asid_transition.load(std::memory_order_acquire)) {
-      cpus_ |= mm.cpus.read();
+      cpus_ |= mm.cpus.read(system.mask_words());
     }
   }
 

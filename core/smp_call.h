@@ -73,30 +73,54 @@ constexpr CpuId pending_words(CpuId cpus) {
 
 }  // namespace internal
 
+/// In which of a target's words a sender has its bit, and where. Neighbours are in different words.
+/// For more CPUs than a word of a mask has bits it goes by those that exist, of which boot tells.
+template <Hal H>
+class SenderLayout {
+ public:
+  static constexpr CpuId kWords = internal::pending_words(H::kMaxCpus);
+  static constexpr bool kIsFixed = H::kMaxCpus <= 64;
+
+  /// Context: before the first call.
+  void set_cpus(CpuId cpus) {
+    if constexpr (!kIsFixed) {
+      const CpuId words = internal::pending_words(cpus);
+      last_word_ = words - 1;
+      shift_ = static_cast<CpuId>(std::countr_zero(words));
+    }
+  }
+  [[nodiscard]] CpuId words() const { return kIsFixed ? kWords : last_word_ + 1; }
+  [[nodiscard]] CpuId word_of(CpuId sender) const {
+    return kIsFixed ? sender % kWords : sender & last_word_;
+  }
+  [[nodiscard]] std::uint64_t bit_of(CpuId sender) const {
+    return std::uint64_t{1} << (kIsFixed ? sender / kWords : sender >> shift_);
+  }
+  [[nodiscard]] CpuId first_of(std::uint64_t senders, CpuId word) const {
+    const auto first = static_cast<CpuId>(std::countr_zero(senders));
+    return (kIsFixed ? first * kWords : first << shift_) + word;
+  }
+
+ private:
+  static_assert((H::kMaxCpus - 1) / kWords < 63);
+  CpuId last_word_{0};
+  CpuId shift_{0};
+};
+
 /// The senders whose post a target has to run: a bit is 1 from the push until the answer. Several
 /// words, each on a line of its own as long as they are few: the senders of a word poll it in turns
 /// with the target, and should not disturb the others.
 template <Hal H>
 struct PendingSenders {
-  static constexpr CpuId kWords = internal::pending_words(H::kMaxCpus);
+  static constexpr CpuId kWords = SenderLayout<H>::kWords;
   /// In each word of a CPU that has gone offline. No sender's bit.
   static constexpr std::uint64_t kClosed = std::uint64_t{1} << 63;
-  static_assert((H::kMaxCpus - 1) / kWords < 63);
 
   struct alignas(kWords <= 8 ? kCacheLine : sizeof(std::uint64_t)) Word {
     typename H::template Atomic<std::uint64_t> senders{0};
   };
 
   alignas(kCacheLine) std::array<Word, kWords> words{};
-
-  /// Neighbours are in different words.
-  [[nodiscard]] static constexpr std::uint64_t bit_of(CpuId sender) {
-    return std::uint64_t{1} << (sender / kWords);
-  }
-  [[nodiscard]] static constexpr CpuId first_of(std::uint64_t senders, CpuId word) {
-    return static_cast<CpuId>(std::countr_zero(senders)) * kWords + word;
-  }
-  [[nodiscard]] auto& word_of(CpuId sender) { return words[sender % kWords].senders; }
 };
 
 /// The target's side of one call's end. Two words, so that it travels in registers.
@@ -183,7 +207,7 @@ class SmpCall {
     // put the argument of a call there, which this CPU would read by the old translation. That
     // caller reads the mask behind the release, and finds this CPU gone.
     online_.clear(self);
-    for (CpuId word = 0; word < Pending::kWords; ++word) {
+    for (CpuId word = 0; word < layout_.words(); ++word) {
       auto& senders = pending_[self].words[word].senders;
       // M7, M8: acquire, against the pushes of what is left; release, against a sender that finds
       // the word closed: what this CPU did before comes before what the sender does next. No sender
@@ -192,7 +216,7 @@ class SmpCall {
     }
   }
 
-  [[nodiscard]] Mask online() const { return online_.read(); }
+  [[nodiscard]] Mask online() const { return online_.read(mask_words_); }
 
   /// Whether a CPU is online. At boot, when none comes or goes.
   [[nodiscard]] bool any_online() const { return !online_.empty(); }
@@ -308,7 +332,7 @@ class SmpCall {
   std::uint32_t await_all(CpuId self, Subject&& subject) {
     const std::uint64_t since = H::ticks();
     std::uint32_t reports = 0;
-    for (CpuId target = 0; target < H::kMaxCpus; ++target) {
+    for (CpuId target = 0; target < cpus_; ++target) {
       if (!is_answered(self, target)) {
         reports += wait_answered<kWaiting>(self, target, since, subject);
       }
@@ -326,6 +350,13 @@ class SmpCall {
     return Waiting::closed;
   }
 
+  /// How many CPUs there are. Context: before the first call.
+  void set_cpus(CpuId cpus) {
+    cpus_ = cpus;
+    mask_words_ = (cpus + 63) / 64;
+    layout_.set_cpus(cpus);
+  }
+
   /// Whether a sender may have interrupts off. Context: before the first call.
   void permit_closed(bool permitted) { permits_closed_ = permitted; }
 
@@ -337,7 +368,7 @@ class SmpCall {
     std::uint64_t late = 0;
     do {
       late = 0;
-      for (CpuId word = 0; word < Pending::kWords; ++word) {
+      for (CpuId word = 0; word < layout_.words(); ++word) {
         auto& senders = pending.words[word].senders;
         // M7: acquire pairs with the release of each push: the posts' plain fields are visible.
         const std::uint64_t found = senders.load(std::memory_order_acquire);
@@ -369,8 +400,8 @@ class SmpCall {
   /// its way and no work of the target on the word promises another look at it. "Refused": the
   /// target has gone offline.
   [[gnu::always_inline]] Pushed push(CpuId self, CpuId target) {
-    auto& senders = pending_[target].word_of(self);
-    const std::uint64_t bit = Pending::bit_of(self);
+    auto& senders = word_for(target, self);
+    const std::uint64_t bit = layout_.bit_of(self);
     std::uint64_t old = 0;
     // M7: release orders the post, and everything the request says, before the push, against the
     // acquire in `run_pending`.
@@ -406,7 +437,7 @@ class SmpCall {
                                                  CpuId word, std::uint64_t found) {
     std::uint64_t left = 0;
     for (std::uint64_t rest = found & ~Pending::kClosed; rest != 0; rest &= rest - 1) {
-      const CpuId sender = Pending::first_of(rest, word);
+      const CpuId sender = layout_.first_of(rest, word);
       H::trace(TraceEvent{.kind = TraceKind::call_run, .value = sender});
       const CallPost<H>& post = posts_[sender];
       left = post.function(post, Acknowledgement<H>(senders, rest & (0 - rest))).rest();
@@ -416,8 +447,11 @@ class SmpCall {
 
   [[nodiscard]] [[gnu::always_inline]] bool is_answered(CpuId self, CpuId target) {
     // M8: acquire, against the release in `give`: what the target did comes before what follows.
-    return (pending_[target].word_of(self).load(std::memory_order_acquire) &
-            Pending::bit_of(self)) == 0;
+    return (word_for(target, self).load(std::memory_order_acquire) & layout_.bit_of(self)) == 0;
+  }
+
+  [[nodiscard]] [[gnu::always_inline]] auto& word_for(CpuId target, CpuId sender) {
+    return pending_[target].words[layout_.word_of(sender)].senders;
   }
 
   /// R12: a sender with interrupts off answers here what asks it. Before the pause: what comes
@@ -471,6 +505,9 @@ class SmpCall {
   std::array<Pending, H::kMaxCpus> pending_{};
   AtomicCpuMask<H> online_{};
   std::uint64_t stall_limit_{0};
+  [[no_unique_address]] SenderLayout<H> layout_{};
+  CpuId cpus_{0};
+  CpuId mask_words_{0};
   bool permits_closed_{false};
 };
 

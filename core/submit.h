@@ -162,7 +162,7 @@ template <Hal H>
   const FlushRequest<H> request =
       enter_flush(self, mm, enter_range<H>(asked, system.ceiling()), options);
   Submitted<H> left{.generation = request.generation, .sender = self.own.number};
-  const CpuMask<H::kMaxCpus> members = mm.cpus.read();
+  const CpuMask<H::kMaxCpus> members = mm.cpus.read(system.mask_words());
   if (system.plan().way != FlushWay::by_interrupt || members.is_only(left.sender, self.own.bit)) {
     flush_synchronously(system, self, mm, request);
   } else {

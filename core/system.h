@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 #include "core/broadcast_hooks.h"
@@ -51,6 +52,16 @@ class FixedAtBoot {
   [[nodiscard]] const FlushPlan& plan() const { return plan_; }
   /// `config().limits.ceiling_strides`, as wide as what it is compared with.
   [[nodiscard]] std::uint64_t ceiling() const { return ceiling_; }
+  /// How many CPUs there are: numbers are below it. At most kMaxCpus, for which there is storage.
+  [[nodiscard]] CpuId cpu_count() const { return cpus_; }
+  /// Words of masks that have members.
+  [[nodiscard]] std::size_t mask_words() const {
+    if constexpr (H::kMaxCpus <= 64) {
+      return 1;
+    } else {
+      return (cpus_ + 63) / 64;
+    }
+  }
 
  private:
   template <Hal K>
@@ -59,6 +70,7 @@ class FixedAtBoot {
   Config config_{internal::no_config()};
   const FlushOps<H>* ops_{nullptr};
   FlushPlan plan_{};
+  CpuId cpus_{0};
   std::uint64_t ceiling_{0};
 };
 
@@ -111,8 +123,8 @@ void give_identity(Mm<H>& mm, ContextId context, PhysAddr root, PhysAddr user_ro
 /// switched to.
 template <Hal H>
 [[nodiscard]] bool is_loaded(const System<H>& system, const Mm<H>& mm) {
-  for (const CpuState<H>& cpu : system.cpus) {
-    if (cpu.own.loaded_mm.owner_load() == &mm) return true;
+  for (CpuId cpu = 0; cpu < system.cpu_count(); ++cpu) {
+    if (system.cpus[cpu].own.loaded_mm.owner_load() == &mm) return true;
   }
   return false;
 }
@@ -146,7 +158,9 @@ void initialize_mm(System<H>& system, Mm<H>& mm, PhysAddr root, PhysAddr user_ro
 template <Hal H>
 [[nodiscard]] Counters sum_counters(const System<H>& system) {
   Counters sum;
-  for (const CpuState<H>& cpu : system.cpus) add_counters(sum, cpu.own.counters);
+  for (CpuId cpu = 0; cpu < system.cpu_count(); ++cpu) {
+    add_counters(sum, system.cpus[cpu].own.counters);
+  }
   return sum;
 }
 
@@ -168,6 +182,7 @@ void fix(System<H>& system, const Config& config, const FlushOps<H>& ops) {
   system.config_ = config;
   system.ops_ = &ops;
   system.ceiling_ = config.limits.ceiling_strides;
+  system.cpus_ = config.limits.cpus == 0 ? H::kMaxCpus : config.limits.cpus;
   system.plan_ = plan_of(config, /*replaced=*/!has_native_functions(ops),
                          /*flushes_all=*/ops.flush_multi != nullptr);
   if constexpr (HalStaticKeys<H>) {
@@ -187,12 +202,15 @@ void initialize_system(System<H>& system, const Config& config, PhysAddr kernel_
   require<H>(!system.is_initialized(), Rule::r13, "a system is initialised twice");
   const char* const refusal = validate(config, HalBroadcast<H>);
   require<H>(refusal == nullptr, Rule::r13, refusal);
+  require<H>(config.limits.cpus <= H::kMaxCpus, Rule::r13,
+             "there are more CPUs than the HAL has room for");
   internal::fix(system, config, internal::native_ops<H>());
   if constexpr (HalBroadcast<H>) {
     if (system.config().broadcast.enabled)
       system.global_asids.initialize(config.broadcast.global_asids);
   }
   system.calls.set_stall_limit(config.limits.stall_limit);
+  system.calls.set_cpus(system.cpu_count());
   system.calls.permit_closed(config.targets.closed_waits);
   system.next_context.store(internal::kKernelContext + 1, std::memory_order_relaxed);
   system.kernel_mm.is_kernel = true;

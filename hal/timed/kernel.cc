@@ -38,6 +38,7 @@ class alignas(4096) TimedKernel final : public Kernel {
     config.broadcast.enabled = setup_.mode == Mode::invlpgb;
     config.broadcast.max_pages = kBroadcastPages;
     config.broadcast.threshold = 0;
+    config.limits.cpus = setup_.cpus;
     initialize_system(system_, config, kKernelRoot);
     initialize_mm(system_, mm_, kRoot, kUserRoot);
   }

@@ -23,6 +23,7 @@ struct Setup {
   Mode mode{Mode::concurrent};
   bool isolation{false};  // page-table isolation
   unsigned pages{1};
+  CpuId cpus{0};  // that exist; 0: as many as there is room for
 };
 
 /// What the core's state takes in a kernel that is built for so many CPUs.

@@ -129,7 +129,9 @@ Outcome simulate(const Experiment& asked, const Prices& prices) {
   outcome.failure = refusal(asked);
   if (!outcome.failure.empty()) return outcome;
   Machine machine(prices, experiment.cpus, experiment.line_bytes, experiment.fetches_ahead);
-  const std::unique_ptr<Kernel> kernel = make_kernel(experiment.capacity, experiment.setup);
+  Setup setup = experiment.setup;
+  setup.cpus = experiment.cpus;
+  const std::unique_ptr<Kernel> kernel = make_kernel(experiment.capacity, setup);
   kernel->name_lines(machine.directory());
   Run run{.experiment = experiment, .kernel = *kernel, .machine = machine};
   outcome.failure = machine.run(program, [](void* it) { kernel_of(it).handle_interrupt(); }, &run);

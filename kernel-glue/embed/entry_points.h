@@ -111,7 +111,8 @@ inline Config config_of(const sd_config& from) {
                       .max_pages = from.broadcast_pages,
                       .threshold = from.broadcast_threshold,
                       .global_asids = from.global_asids};
-  config.limits = {.ceiling_strides = from.ceiling_strides, .stall_limit = from.stall_limit};
+  config.limits = {
+      .ceiling_strides = from.ceiling_strides, .cpus = from.cpus, .stall_limit = from.stall_limit};
   return config;
 }
 
@@ -153,6 +154,7 @@ const char* sd_config_refusal(const sd_config* config) {
     return "the kernel was compiled with another shootdown.h, SD_MAX_CPUS or SD_DEBUG than the "
            "library";
   }
+  if (config->cpus > SD_MAX_CPUS) return "there are more CPUs than SD_MAX_CPUS";
   return shootdown::validate(sd_embed::config_of(*config), /*can_broadcast=*/true);
 }
 

@@ -26,8 +26,9 @@ struct HookedKernel {
   static bool in_interrupt() { return sd_hook_in_interrupt() != 0; }
   static void send_call_function_ipi(const CpuMask<kMaxCpus>& targets) {
     std::uint64_t words[CpuMask<kMaxCpus>::kWords];
-    for (unsigned i = 0; i < CpuMask<kMaxCpus>::kWords; ++i) words[i] = targets.word(i);
-    sd_hook_send_interrupt(words, CpuMask<kMaxCpus>::kWords);
+    const auto count = static_cast<unsigned>(targets.used());
+    for (unsigned i = 0; i < count; ++i) words[i] = targets.word(i);
+    sd_hook_send_interrupt(words, count);
   }
   static void report_unanswered(const Unanswered& report) {
     const sd_unanswered told = {.sender = report.sender,

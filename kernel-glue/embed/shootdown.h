@@ -5,7 +5,7 @@
  * functions are safe against interrupts and NMIs where the context permits them.
  *
  * Compile-time settings, the same for the library and for all code that includes this:
- *   SD_MAX_CPUS  8, 16, 64, 256 or 1024; CPU numbers are below it. 64 if it is not set.
+ *   SD_MAX_CPUS  8, 16, 64, 256, 1024 or 4096; CPU numbers are below it. 64 if it is not set.
  *   SD_DEBUG     tokens are numbered, and one that is used after its end is told.
  */
 #pragma once
@@ -75,8 +75,9 @@ typedef struct sd_config {
   uint32_t broadcast_pages;     /* with broadcast: how many pages one INVLPGB can name */
   uint32_t broadcast_threshold; /* with broadcast: used for spaces on more CPUs than this */
   uint32_t global_asids;        /* with broadcast: PCIDs for such spaces, at most 2041 */
-  uint8_t closed_waits;         /* flushes may begin with interrupts off: "Waiting", below */
-  uint8_t reserved[3];
+  uint16_t cpus;        /* how many CPUs there are, numbers being below it; 0: SD_MAX_CPUS */
+  uint8_t closed_waits; /* flushes may begin with interrupts off: "Waiting", below */
+  uint8_t reserved;
   uint64_t stall_limit; /* looks at an unanswered call before it is told; 0: never */
 } sd_config;
 
@@ -91,7 +92,7 @@ typedef struct sd_config {
 /* clang-format off */
 #define SD_CONFIG                                                                            \
   {SD_VERSION, sizeof(sd_config), 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 33, 1, 3, 2041, 0, \
-   {0, 0, 0}, 1u << 24}
+   0, 0, 1u << 24}
 /* clang-format on */
 
 /* ---- Tokens: what is true after a flush

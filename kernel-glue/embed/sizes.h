@@ -40,19 +40,26 @@
 #elif SD_MAX_CPUS == 256
 #define SD_SYSTEM_BYTES_ 246784
 #define SD_MM_BYTES 256
-#define SD_BATCH_BYTES 48
-#define SD_PENDING_BYTES 80
+#define SD_BATCH_BYTES 56
+#define SD_PENDING_BYTES 88
 #define SD_TEMPORARY_BYTES 40
 #define SD_ENTRY_BLOCK_BYTES 32
 #elif SD_MAX_CPUS == 1024
 #define SD_SYSTEM_BYTES_ 722112
 #define SD_MM_BYTES 320
-#define SD_BATCH_BYTES 144
-#define SD_PENDING_BYTES 176
+#define SD_BATCH_BYTES 152
+#define SD_PENDING_BYTES 184
+#define SD_TEMPORARY_BYTES 40
+#define SD_ENTRY_BLOCK_BYTES 32
+#elif SD_MAX_CPUS == 4096
+#define SD_SYSTEM_BYTES_ 6031296
+#define SD_MM_BYTES 704
+#define SD_BATCH_BYTES 536
+#define SD_PENDING_BYTES 568
 #define SD_TEMPORARY_BYTES 40
 #define SD_ENTRY_BLOCK_BYTES 32
 #else
-#error "SD_MAX_CPUS is 8, 16, 64, 256 or 1024"
+#error "SD_MAX_CPUS is 8, 16, 64, 256, 1024 or 4096"
 #endif
 
 #ifdef SD_DEBUG /* and the numbers of tokens */

@@ -48,7 +48,7 @@ struct CoreFixture {
     }
     initialize_mm(system, mm, kRoot, kUserRoot);
     initialize_mm(system, other, kOtherRoot, kOtherUserRoot);
-    for (CpuId cpu = 0; cpu < kCpus; ++cpu) {
+    for (CpuId cpu = 0; cpu < system.cpu_count(); ++cpu) {
       if (!config.processor.pcid) H::cpus[cpu].cr4 &= ~kCr4Pcid;
       with_interrupts_off(cpu, [&] { initialize_cpu(system); });
     }

@@ -113,6 +113,64 @@ TEST(AtomicCpuMask, EachCpuChangesOneBitOfOneWordWithALockedOperation) {
   EXPECT_FALSE(mask->test(129));
 }
 
+TEST(CpuMask, UsesTheWordsUpToItsLastMember) {
+  Wide mask;
+  EXPECT_EQ(mask.used(), 0u);
+  mask.set(3);
+  EXPECT_EQ(mask.used(), 1u);
+  mask.clear(129);
+  EXPECT_FALSE(mask.test(129));
+  EXPECT_EQ(mask.used(), 1u) << "asking uses nothing";
+  Wide other = wide({129});
+  EXPECT_EQ(other.used(), 3u);
+  other &= mask;
+  EXPECT_EQ(other.used(), 1u);
+  EXPECT_TRUE(other.empty());
+  other = wide({70});
+  mask |= other;
+  EXPECT_EQ(mask, wide({3, 70}));
+  mask.clear(70);
+  EXPECT_EQ(mask, wide({3})) << "also where more words are in use";
+  EXPECT_TRUE(mask.is_only(3, Wide::bit_of(3)));
+  EXPECT_FALSE(mask.is_only(67, Wide::bit_of(67)));
+  EXPECT_FALSE(Wide{}.is_only(0, Wide::bit_of(0)));
+}
+
+// ---- A kernel that is built for many CPUs, on few
+
+TEST(CpusThatExist, NothingIsLookedAtBehindThem) {
+  const auto fixture = std::make_unique<CoreFixture<kMany>>(Config{.limits = {.cpus = 5}});
+  fixture->run_mm_on({0, 1, 4});
+  static_cast<void>(flush_tlb_page(fixture->system, fixture->mm, 0x5000));
+  EXPECT_EQ(fixture->system.mask_words(), 1u);
+  EXPECT_ONCE("load mm.cpu_mask", 0) << "of three words";
+  EXPECT_ONCE("load online", 0);
+  for (const CpuId cpu : {1U, 4U}) {
+    const std::string name = "load cpu" + std::to_string(cpu) + ".pending";
+    EXPECT_EQ(
+        values((name + "[0]").c_str(), cpu).size() + values((name + "[1]").c_str(), cpu).size(),
+        2u);
+    for (const char* word : {"[2]", "[7]"}) EXPECT_NEVER((name + word).c_str(), cpu);
+  }
+  EXPECT_EQ(events(TraceKind::call_run).size(), 2u);
+}
+
+TEST(CpusThatExist, OnlyTheyComeUp) {
+  const auto fixture = std::make_unique<CoreFixture<kMany>>(Config{.limits = {.cpus = 65}});
+  EXPECT_EQ(fixture->system.mask_words(), 2u);
+  std::string refused;
+  fixture->with_interrupts_off(
+      65, [&] { refused = refusal_of([&] { initialize_cpu(fixture->system); }); });
+  EXPECT_EQ(refused, "R13: a CPU comes up that the configuration does not count");
+}
+
+TEST(CpusThatExist, MoreThanThereIsRoomForAreRefused) {
+  RecordingHal<4>::reset();
+  const auto system = std::make_unique<System<RecordingHal<4>>>();
+  EXPECT_EQ(refusal_of([&] { initialize_system(*system, Config{.limits = {.cpus = 5}}, 0x1000); }),
+            "R13: there are more CPUs than the HAL has room for");
+}
+
 TEST(ManyCpus, AFlushReachesThemAcrossWords) {
   const auto fixture = std::make_unique<CoreFixture<kMany>>();
   fixture->run_mm_on({0, 63, 64, 129});

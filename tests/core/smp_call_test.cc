@@ -302,12 +302,20 @@ TEST(Pending, NoMachineHasASenderWhoseBitIsTheClosedOne) {
 TEST(Pending, EachSenderHasItsOwnBitOfManyWords) {
   using Many = PendingSenders<RecordingHal<130>>;
   static_assert(Many::kWords == 8 && PendingSenders<RecordingHal<1>>::kWords == 1);
-  std::set<std::pair<CpuId, std::uint64_t>> bits;
-  for (CpuId sender = 0; sender < 130; ++sender) {
-    const std::uint64_t bit = Many::bit_of(sender);
-    EXPECT_EQ(bit & Many::kClosed, 0u);
-    EXPECT_TRUE(bits.emplace(sender % Many::kWords, bit).second) << sender;
-    EXPECT_EQ(Many::first_of(bit, sender % Many::kWords), sender);
+  for (const CpuId cpus : {1U, 2U, 5U, 16U, 17U, 64U, 65U, 130U}) {
+    SenderLayout<RecordingHal<130>> layout;
+    layout.set_cpus(cpus);
+    EXPECT_EQ(layout.words(), internal::pending_words(cpus));
+    std::set<std::pair<CpuId, std::uint64_t>> bits;
+    for (CpuId sender = 0; sender < cpus; ++sender) {
+      const CpuId word = layout.word_of(sender);
+      const std::uint64_t bit = layout.bit_of(sender);
+      EXPECT_LT(word, layout.words());
+      EXPECT_EQ(bit & Many::kClosed, 0u);
+      EXPECT_TRUE(bits.emplace(word, bit).second) << sender;
+      EXPECT_EQ(layout.first_of(bit, word), sender);
+      EXPECT_TRUE(sender == 0 || layout.words() == 1 || layout.word_of(sender - 1) != word);
+    }
   }
 }
 

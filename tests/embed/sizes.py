@@ -14,7 +14,7 @@ from pathlib import Path
 from fuzz.campaign.paths import workspace_directory
 
 _COMPILER = "clang++-19"
-_NUMBERS = (8, 16, 64, 256, 1024)
+_NUMBERS = (8, 16, 64, 256, 1024, 4096)
 _TYPES = ("SYSTEM", "MM", "BATCH", "PENDING", "TEMPORARY", "ENTRY_BLOCK")
 _FREESTANDING = ["-ffreestanding", "-fno-exceptions", "-fno-rtti", "-mno-red-zone", "-mno-sse", "-mno-mmx"]
 _HEAD = """\

@@ -20,6 +20,8 @@ SOURCE = f"{matrix.HERE}/stack.cc"
 LEVELS = ["-O0", "-Og", "-Os", "-O2"]
 ENTRIES = ["flush", "freed_tables", "kernel_range", "retire", "switch", "interrupt", "to_user", "bring_up"]
 CPUS = [8, 16, 64, 256, 1024]
+# Where masks are large: how many CPUs, and the bytes that no entry point passes at -O2.
+LARGE = {1024: 4096, 4096: 8192}
 
 # What runs on other CPUs when they are called, and what calls it. This HAL has no backends, whose operations are the
 # other calls through pointers.
@@ -108,10 +110,17 @@ def build(compiler, level, folder, options=()):
     return port, matrix.link(compiler, cell(level), folder, port, matrix.compile_kernel(compiler, cell(level), folder))
 
 
-def depths_of(compiler, level):
+def for_cpus(compiler, cpus):
+    """Options for a kernel of so many CPUs, whose `System` the compiler fills with zeros one by one."""
+    clang = ["-fconstexpr-steps=100000000"]
+    gcc = ["-fconstexpr-loop-limit=10000000", "-fconstexpr-ops-limit=1000000000"]
+    return [f"-DPORT_CPUS={cpus}", *(clang if "clang" in compiler else gcc)]
+
+
+def depths_of(compiler, level, options=()):
     """What each entry point takes."""
     with tempfile.TemporaryDirectory() as folder:
-        functions = functions_of(build(compiler, level, folder)[1])
+        functions = functions_of(build(compiler, level, folder, options)[1])
     depths, known = {}, {}
     for name in ENTRIES:
         depths[name], chain = deepest(functions, f"stack_{name}", known)

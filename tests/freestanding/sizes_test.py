@@ -20,6 +20,14 @@ class SizesTest(unittest.TestCase):
                     # An entry point whose calls were not found would be the smallest of all.
                     self.assertGreater(depths["flush"], depths["interrupt"], depths)
 
+    def test_masks_of_many_cpus_fit_into_what_is_documented(self):
+        for compiler in matrix.REQUIRED:
+            for cpus, most in sizes.LARGE.items():
+                depths = sizes.depths_of(compiler, "-O2", sizes.for_cpus(compiler, cpus))
+                with self.subTest(compiler=compiler, cpus=cpus):
+                    self.assertLess(max(depths.values()), most, depths)
+                    self.assertGreater(max(depths.values()), most // 2, "the documents say too much")
+
     def test_a_deep_function_is_seen(self):
         with tempfile.TemporaryDirectory() as folder:
             shallow = sizes.build("g++-12", "-O2", folder)[1]

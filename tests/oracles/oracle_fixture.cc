@@ -213,11 +213,13 @@ void OracleFixture::hide_loaded(CpuId cpu) {
 
 void OracleFixture::answer_for(CpuId sender, CpuId target) {
   using Pending = PendingSenders<HostHal>;
+  SenderLayout<HostHal> layout;
+  layout.set_cpus(HostHal::kMaxCpus);
   CpuId index = 0;
   system().calls.visit_shared([&](const char* name, auto& word) {
     if (std::strcmp(name, "call_pending") != 0) return;
-    if (index++ != (target * Pending::kWords) + (sender % Pending::kWords)) return;
-    word.poke(word.peek() & ~Pending::bit_of(sender));
+    if (index++ != (target * Pending::kWords) + layout.word_of(sender)) return;
+    word.poke(word.peek() & ~layout.bit_of(sender));
   });
 }
 
