@@ -37,18 +37,25 @@ NOT_QUICK = ["asan", "tsan", "libfuzzer", "afl", "cov", "museum", "must_not_comp
 
 
 class Results:
-    """What became of each target, by label."""
+    """What became of each target, by label. A test with the tag `optional` needs a package that may be absent: its log
+    says "SKIPPED: " and the reason in a line, and then it is counted as skipped, which is no failure."""
 
     def __init__(self):
         self.passed = set()
         self.failed = {}
         self.skipped = set()
         self.tests = set()
+        self.optional = set()
+        self.absent = {}
 
     def read(self, event):
         for kind, identity in event["id"].items():
             if kind == "targetConfigured" and "testSize" in event.get("configured", {}):
                 self.tests.add(identity["label"])
+                if "optional" in event["configured"].get("tag", []):
+                    self.optional.add(identity["label"])
+            elif kind == "testResult" and identity["label"] in self.optional:
+                self._read_log(identity["label"], event.get("testResult", {}))
             elif kind in ("pattern", "targetConfigured", "targetCompleted") and "aborted" in event:
                 self._read_aborted(kind, identity, event["aborted"].get("reason", "aborted"))
             elif kind == "targetCompleted" and not event.get("completed", {}).get("success"):
@@ -57,6 +64,16 @@ class Results:
                 # When the user stops the run, the summary is an "aborted" event without a status.
                 status = event.get("testSummary", {}).get("overallStatus", "NO_STATUS")
                 self._read_summary(identity["label"], status)
+
+    def _read_log(self, label, result):
+        for output in result.get("testActionOutput", []):
+            path = output.get("uri", "").removeprefix("file://")
+            if output.get("name") != "test.log" or not os.path.exists(path):
+                continue
+            with open(path, encoding="utf-8", errors="replace") as log:
+                reasons = [line.strip().removeprefix("SKIPPED: ") for line in log if line.startswith("SKIPPED: ")]
+            if reasons:
+                self.absent[label] = reasons[0]
 
     def _read_aborted(self, kind, identity, reason):
         name = " ".join(identity["pattern"]) if kind == "pattern" else identity["label"]
@@ -77,9 +94,11 @@ class Results:
         # Only a test is missed when it is skipped. A kernel library is no loss on the host.
         self.skipped &= self.tests
         self.passed -= self.failed.keys()
+        self.absent = {label: reason for label, reason in self.absent.items() if label in self.passed}
+        self.passed -= self.absent.keys()
         if bazel_status != 0 and not self.failed:
             self.failed["the build"] = f"bazel ended with status {bazel_status}"
-        if not self.passed and not self.failed:
+        if not self.passed and not self.failed and not self.absent:
             self.failed["the selection"] = "no test ran"
 
     def add_check(self, name, status):
@@ -96,7 +115,8 @@ class Results:
 
     def closing_line(self):
         line = f"{len(self.passed)} passed, {len(self.failed)} failed"
-        return line + (f", {len(self.skipped)} skipped" if self.skipped else "")
+        skipped = len(self.skipped) + len(self.absent)
+        return line + (f", {skipped} skipped" if skipped else "")
 
 
 def read_events(path):
@@ -155,6 +175,8 @@ def main():
         print(f"FAILED: {label}: {reason}")
     for label in sorted(results.skipped):
         print(f"SKIPPED: {label}: built for no platform that its BUILD file allows")
+    for label, reason in sorted(results.absent.items()):
+        print(f"SKIPPED: {label}: {reason}")
     if quick:
         print(f"Left out by --quick: of tests/ all but {', '.join(QUICK)}, clang-tidy, and tests with the "
               f"tags {', '.join(NOT_QUICK)}. ./test runs everything.")

@@ -10,9 +10,11 @@ from pathlib import Path
 
 CLEAN, FOUND, COULD_NOT = 0, 1, 2
 
-# Accesses are calls, and none is optimised away that another CPU could notice. No run-time library is linked.
-INSTRUMENTED = ["-g", "-fPIC", "-ffreestanding", "-fno-builtin", "-fno-stack-protector", "-fsanitize=thread",
-                "-mllvm", "-tsan-instrument-func-entry-exit=0", "-mllvm", "-tsan-instrument-read-before-write=1"]
+# Accesses are calls, and none is optimised away that another CPU could notice. No run-time library is linked. A call
+# returns to the code, so that it names the place.
+INSTRUMENTED = ["-g", "-fPIC", "-fno-optimize-sibling-calls", "-ffreestanding", "-fno-builtin",
+                "-fno-stack-protector", "-fsanitize=thread", "-mllvm", "-tsan-instrument-func-entry-exit=0",
+                "-mllvm", "-tsan-instrument-read-before-write=1"]
 # Its own functions go before those of the C library, and all names are looked up before it runs.
 _LINK = ["-shared", "-nostdlib", "-Wl,-Bsymbolic", "-Wl,-z,now", "-Wl,-z,norelro"]
 _PLACE = re.compile(r"\{(0x[0-9a-f]+)\}")

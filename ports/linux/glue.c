@@ -285,6 +285,66 @@ void linux_flush_kernel(unsigned long start, unsigned long end) {
   flush_tlb_kernel_range(start, end);
 }
 
-/* For names in reports. */
+/* ---- Names in reports */
+
+struct field {
+  size_t offset;
+  const char* name;
+};
+#define FIELD(type, member) {offsetof(type, member), #member}
+static const struct field mm_fields[] = {
+    FIELD(struct mm_struct, pgd),
+    FIELD(struct mm_struct, context.ctx_id),
+    FIELD(struct mm_struct, context.tlb_gen),
+    FIELD(struct mm_struct, context.next_trim_cpumask),
+    FIELD(struct mm_struct, cpu_bitmap),
+};
+static const struct field state_fields[] = {
+    FIELD(struct tlb_state, loaded_mm),
+    FIELD(struct tlb_state, last_user_mm),
+    FIELD(struct tlb_state, loaded_mm_asid),
+    FIELD(struct tlb_state, next_asid),
+    FIELD(struct tlb_state, invalidate_other),
+    FIELD(struct tlb_state, user_pcid_flush_mask),
+    FIELD(struct tlb_state, cr4),
+    FIELD(struct tlb_state, ctxs[0].ctx_id),
+    FIELD(struct tlb_state, ctxs[0].tlb_gen),
+    FIELD(struct tlb_state, ctxs[1].ctx_id),
+    FIELD(struct tlb_state, ctxs[1].tlb_gen),
+    FIELD(struct tlb_state, ctxs[2].ctx_id),
+    FIELD(struct tlb_state, ctxs[2].tlb_gen),
+    FIELD(struct tlb_state, ctxs[3].ctx_id),
+    FIELD(struct tlb_state, ctxs[3].tlb_gen),
+    FIELD(struct tlb_state, ctxs[4].ctx_id),
+    FIELD(struct tlb_state, ctxs[4].tlb_gen),
+    FIELD(struct tlb_state, ctxs[5].ctx_id),
+    FIELD(struct tlb_state, ctxs[5].tlb_gen),
+};
+static const struct field info_fields[] = {
+    FIELD(struct flush_tlb_info, mm),
+    FIELD(struct flush_tlb_info, start),
+    FIELD(struct flush_tlb_info, end),
+    FIELD(struct flush_tlb_info, new_tlb_gen),
+    FIELD(struct flush_tlb_info, initiating_cpu),
+    FIELD(struct flush_tlb_info, stride_shift),
+    FIELD(struct flush_tlb_info, freed_tables),
+};
+/* Of a structure of this kind, the field at this offset; or NULL. */
+QUIET const char* linux_field(const char* kind, size_t offset) {
+  const struct field* fields = mm_fields;
+  size_t count = sizeof mm_fields / sizeof *fields;
+  if (kind[0] == 'c') {
+    fields = state_fields;
+    count = sizeof state_fields / sizeof *fields;
+  } else if (kind[0] == 'f') {
+    fields = info_fields;
+    count = sizeof info_fields / sizeof *fields;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    if (fields[i].offset == offset) return fields[i].name;
+  }
+  return NULL;
+}
+size_t linux_mm_bytes(void) { return sizeof(struct mm_struct); }
 char* linux_percpu(void) { return shim_copies[0]; }
 char* linux_percpu_template(void) { return __start_shim_percpu; }

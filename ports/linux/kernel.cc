@@ -75,6 +75,9 @@ bool Glue::find(const model::Code& code, std::string& missing) {
   get(nmi_may_read, "linux_nmi_may_read");
   get(percpu, "linux_percpu");
   get(percpu_template, "linux_percpu_template");
+  get(field, "linux_field");
+  get(mm, "linux_mm");
+  get(mm_bytes, "linux_mm_bytes");
   return missing.empty();
 }
 
@@ -565,12 +568,30 @@ void LinuxKernel::read_kernel_page(unsigned page) {
 
 // ---- Names
 
+unsigned LinuxKernel::mm_of(const void* word) const {
+  const std::ptrdiff_t at = static_cast<const char*>(word) - static_cast<const char*>(glue_.mm(0));
+  const auto bytes = static_cast<std::ptrdiff_t>(glue_.mm_bytes());
+  if (word == nullptr || at < 0 || at >= bytes * kMostMms) return fuzz::kNoMm;
+  return static_cast<unsigned>(at / bytes);
+}
+
 std::string LinuxKernel::name_of_word(const void* address) const {
   const auto* const byte = static_cast<const char*>(address);
+  if (const unsigned mm = mm_of(address); mm != fuzz::kNoMm) {
+    const auto offset = static_cast<std::size_t>(byte - static_cast<const char*>(glue_.mm(mm)));
+    const char* field = glue_.field("mm", offset);
+    return field == nullptr ? std::string() : fuzz::mm_name(mm) + "." + field;
+  }
   const std::ptrdiff_t offset = byte - glue_.percpu();
   if (offset < 0 || offset >= std::ptrdiff_t{kPerCpuBytes} * kMostMms) return {};
-  return fuzz::cpu_name(static_cast<unsigned>(offset / kPerCpuBytes)) + "." +
-         code_.name_of(glue_.percpu_template() + (offset % kPerCpuBytes));
+  std::string name = code_.name_of(glue_.percpu_template() + (offset % kPerCpuBytes));
+  const std::size_t plus = name.find('+');
+  const std::string variable = name.substr(0, plus);
+  if (variable == "cpu_tlbstate" || variable == "flush_tlb_info") {
+    const std::size_t at = plus == name.npos ? 0 : std::stoul(name.substr(plus + 1));
+    if (const char* field = glue_.field(variable.c_str(), at)) name = variable + "." + field;
+  }
+  return fuzz::cpu_name(static_cast<unsigned>(offset / kPerCpuBytes)) + "." + name;
 }
 
 }  // namespace shootdown::port

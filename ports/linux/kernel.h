@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -44,6 +45,9 @@ struct Glue {
   // Where the copies of the variables of CPUs begin, and how long each is.
   char* (*percpu)(){nullptr};
   char* (*percpu_template)(){nullptr};
+  const char* (*field)(const char* kind, std::size_t offset){nullptr};
+  const void* (*mm)(unsigned mm){nullptr};
+  std::size_t (*mm_bytes)(){nullptr};
 
   /// False: `missing` names what the code lacks.
   bool find(const model::Code& code, std::string& missing);
@@ -60,6 +64,8 @@ class LinuxKernel final : public ForeignKernel {
   [[nodiscard]] std::uint64_t kinds() const override;
   void keep(fuzz::Header& header) const override;
 
+  /// Of any of its words: windows are where a CPU goes on from what it has read there.
+  [[nodiscard]] unsigned mm_of(const void* word) const override;
   [[nodiscard]] PhysAddr root(unsigned mm) const override { return roots_[mm]; }
   [[nodiscard]] bool in_user_mode(CpuId cpu) const override { return in_user_mode_[cpu]; }
   [[nodiscard]] bool kernel_is_global() const override {

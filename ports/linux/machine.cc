@@ -73,14 +73,13 @@ void shim_invpcid(unsigned long type, unsigned long pcid, unsigned long address)
 
 /// MFENCE and LFENCE, and the command of the x2APIC.
 void shim_send_ipi(unsigned long cpus) {
-  executed(__builtin_return_address(0), [&] {
-    shootdown::host::HostCpuMask targets;
-    for (unsigned cpu = 0; cpu < 64; ++cpu) {
-      if ((cpus >> cpu & 1) != 0) targets.set(cpu);
-    }
-    HostHal::order_stores_before_ipi();
-    HostHal::send_call_function_ipi(targets);
-  });
+  const void* const pc = __builtin_return_address(0);
+  shootdown::host::HostCpuMask targets;
+  for (unsigned cpu = 0; cpu < 64; ++cpu) {
+    if ((cpus >> cpu & 1) != 0) targets.set(cpu);
+  }
+  executed(pc, [] { HostHal::order_stores_before_ipi(); });
+  executed(pc, [&] { HostHal::send_call_function_ipi(targets); });
 }
 
 int shim_in_interrupt() {

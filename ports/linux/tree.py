@@ -89,6 +89,7 @@ class Builder:
         """`own` is ports/linux."""
         self._own = own
         self._folder = folder
+        self._objects: dict[tuple[str, ...], Path] = {}
         foreign.need("clang-19")
 
     def build(self, files: dict[str, str]) -> tuple[Path, Path]:
@@ -97,15 +98,24 @@ class Builder:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         _write_headers(files, folder)
+        headers = tuple(files[path] for path in HEADERS.values())
         defined = [f"-D{name}" for name, path, pattern, has in _PROBES
                    if (re.search(pattern, files[path]) is not None) == has]
-        objects = [self._compile(folder, Path(name).name, files[name], name, defined) for name in SOURCES]
-        glue = self._own / "glue.c"
-        objects.append(self._compile(folder, "glue.c", glue.read_text(), "glue.c", defined))
+        texts = [(name, files[name]) for name in SOURCES] + [("glue.c", (self._own / "glue.c").read_text())]
+        objects = [self._object(folder, name, text, defined, headers) for name, text in texts]
         code, names = folder / "code.so", folder / "names"
         foreign.link(objects, code)
         foreign.write_names(code, names)
         return code, names
+
+    def _object(self, folder: Path, name: str, text: str, defined: list[str], headers: tuple[str, ...]) -> Path:
+        """Compiled once: trees that are compared differ in one file mostly."""
+        key = (name, text, *defined, *headers)
+        if key not in self._objects:
+            kept = self._folder / f"{len(self._objects)}.o"
+            shutil.copy(self._compile(folder, Path(name).name, text, name, defined), kept)
+            self._objects[key] = kept
+        return self._objects[key]
 
     def _compile(self, folder: Path, file: str, text: str, name: str, defined: list[str]) -> Path:
         source = folder / file

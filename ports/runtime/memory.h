@@ -193,7 +193,7 @@ T Memory::load(const T* word, const void* pc) {
   const host::BufferedStore* own = forwarding(word, sizeof(T));
   const T value = own != nullptr ? static_cast<T>(part_of(*own, word, sizeof(T))) : *word;
   record_read(own, word, sizeof(T));
-  machine_.note(host::OpClass::load, value);
+  machine_.note(host::OpClass::load, value, word);
   line("load", word, value, pc);
   return value;
 }
@@ -239,7 +239,7 @@ T Memory::modify(T* word, Change&& change, const void* pc) {
   } else {
     record_read(nullptr, word, sizeof(T));
   }
-  machine_.note(host::OpClass::modify, *word);
+  machine_.note(host::OpClass::modify, *word, word);
   line("write", word, *word, pc);
   told_word(word, before);
   // A CPU that waits need not look again where nothing is new, as at a lock that is tried in vain.

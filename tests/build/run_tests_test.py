@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """The closing line of ./test, computed from events as Bazel writes them."""
 
+import pathlib
+import tempfile
 import unittest
 
 from tools import run_tests
@@ -85,6 +87,24 @@ class RunTestsTest(unittest.TestCase):
     def test_a_skipped_test_is_counted_and_is_no_success(self):
         events = GOOD + [configured("//b:t"), aborted("//b:t", "SKIPPED")]
         self.assertEqual(closing(events), ("1 passed, 0 failed, 1 skipped", False))
+
+    def test_a_test_without_its_optional_package_is_counted_and_is_no_failure(self):
+        with tempfile.TemporaryDirectory() as folder:
+            log = pathlib.Path(folder, "test.log")
+            log.write_text("here\nSKIPPED: linux-source-6.1 is not installed\nOK (skipped=1)\n")
+            told = configured("//b:t")
+            result = {"id": {"testResult": {"label": "//b:t"}},
+                      "testResult": {"testActionOutput": [{"name": "test.log", "uri": log.as_uri()}]}}
+            events = GOOD + [told, completed("//b:t"), result, summary("//b:t", "PASSED")]
+            # A test that has no such tag may say what it likes.
+            self.assertEqual(closing(events), ("2 passed, 0 failed", True))
+            told["configured"]["tag"] = ["optional"]
+            self.assertEqual(closing(events), ("1 passed, 0 failed, 1 skipped", True))
+            events[-1] = summary("//b:t", "FAILED")
+            self.assertEqual(closing(events, 3), ("1 passed, 1 failed", False))
+            log.write_text("OK\n")
+            events[-1] = summary("//b:t", "PASSED")
+            self.assertEqual(closing(events), ("2 passed, 0 failed", True))
 
     def test_the_linter_counts_as_a_test(self):
         self.assertEqual(closing(GOOD, lint_status=0), ("2 passed, 0 failed", True))
