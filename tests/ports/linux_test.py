@@ -4,6 +4,7 @@ the kernel's lines, small programs are proved, and what cannot be tried is told.
 import contextlib
 import io
 import re
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
@@ -159,6 +160,25 @@ class LinuxTest(unittest.TestCase):
         status, out, err = self.run_command("fuzz", "--source", source, "--patch", patch)
         self.assertEqual(status, 2)
         self.assertIn("changes nothing that runs here", err)
+
+    def test_a_change_is_compared_with_a_revision(self):
+        clean = tree.read_tree(trees.need("6.12"))
+        source = self.copy_of(trees.need("6.12"))
+        git = ["git", "-C", str(source), "-c", "user.email=none", "-c", "user.name=none"]
+        for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "before"]):
+            subprocess.run([*git, *words], check=True)
+        arguments = ["--source", source, "--diff", "HEAD", "--executions", 3000, "--pti", "off"]
+        status, _, err = self.run_command("fuzz", *arguments)
+        self.assertEqual(status, 2)
+        self.assertIn("nothing that runs here differs from HEAD", err)
+        (source / undone.TLB).write_text(clean[undone.TLB] + "\nint another;\n")
+        status, out, err = self.run_command("fuzz", *arguments)
+        self.assertEqual(status, 0, (out, err))
+        (source / undone.TLB).write_text(undone.apply(undone.undone("batch_flushed_here_only"), clean[undone.TLB]))
+        status, out, err = self.run_command("fuzz", *arguments)
+        self.assertEqual(status, 1, (out, err))
+        self.assertRegex(out, r"^found O20 ")
+        self.assertRegex(out, r"\nHEAD is clean in the same search: clean after 3000 executions")
 
     def test_coverage(self):
         source = trees.need("6.12")
