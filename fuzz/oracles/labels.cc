@@ -37,10 +37,12 @@ std::string set_text(std::uint64_t bits) {
 
 std::string senders_text(std::uint64_t bits, unsigned index) {
   if ((bits & PendingSenders<host::HostHal>::kClosed) != 0) return "closed";
+  SenderLayout<host::HostHal> layout;
+  layout.set_cpus(host::HostHal::kMaxCpus);
   std::string text = "{";
   for (; bits != 0; bits &= bits - 1) {
     if (text.size() > 1) text += ",";
-    text += std::to_string(PendingSenders<host::HostHal>::first_of(bits, index));
+    text += std::to_string(layout.first_of(bits, index));
   }
   return text + "}";
 }
