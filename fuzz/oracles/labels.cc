@@ -1,6 +1,7 @@
 #include "fuzz/oracles/labels.h"
 
 #include <bit>
+#include <cstdlib>
 #include <cstring>
 
 #include "fuzz/events/layout.h"
@@ -84,7 +85,8 @@ std::string Labels::shown(const void* address, std::uint64_t value, std::uint64_
   constexpr bool kOneWord = kMaxCpus <= 64;
   if (kOneWord && (name.ends_with(".cpu_mask") || name == "online")) return set_text(value);
   if (const std::size_t at = name.find(".pending["); at != std::string::npos) {
-    return senders_text(value, static_cast<unsigned>(name[at + std::strlen(".pending[")] - '0'));
+    const char* const index = name.c_str() + at + std::strlen(".pending[");
+    return senders_text(value, static_cast<unsigned>(std::strtoul(index, nullptr, 10)));
   }
   return std::to_string(value);
 }

@@ -4,6 +4,8 @@
 #include <map>
 #include <string_view>
 
+#include "fuzz/run/unheeded.h"
+
 namespace shootdown::fuzz {
 
 namespace {
@@ -95,11 +97,13 @@ void complete(Story& story, const host::Machine& machine) {
       continue;
     }
     const unsigned index = *item.deviation;
+    bool is_delay = false;
     if (index < story.scenario.deviations.size()) {
       const Deviation& deviation = story.scenario.deviations[index];
+      is_delay = is_only_delay(deviation);
       item.row.what = "~~ at +" + std::to_string(deviation.delay) + ": " + print(deviation);
     }
-    if (index < effects.size() && effects[index].nothing != nullptr)
+    if (index < effects.size() && effects[index].nothing != nullptr && !is_delay)
       item.nothing = effects[index].nothing;
   }
 }
@@ -187,9 +191,22 @@ class Notes {
   std::vector<std::string> notes_;
 };
 
+bool aims(const Scenario& scenario) {
+  const auto& deviations = scenario.deviations;
+  return std::any_of(deviations.begin(), deviations.end(), [](const Deviation& deviation) {
+    return deviation.kind == host::EventKind::aim;
+  });
+}
+
 }  // namespace
 
 Story record(Runner& runner, const Scenario& scenario, const ControlledRun* control) {
+  // A strategy has an action at many operations that comes to nothing, and is no deviation. The run
+  // without it is the same, and has those that are.
+  if (control == nullptr && aims(scenario)) {
+    runner.run(scenario);
+    return record(runner, Scenario(runner.unfolded()), nullptr);
+  }
   host::Recorder& recorder = runner.machine().recorder();
   Watch watch(runner);
   recorder.watch(&watch);

@@ -45,12 +45,11 @@ std::string missing_config(const Header& header, EventKind kind) {
   return "";
 }
 
-/// A delay has no larger numbers than 255, so the longer ones go on from where nothing changes.
-bool is_delay(const Deviation& deviation) {
+}  // namespace
+
+bool is_only_delay(const Deviation& deviation) {
   return deviation.kind == EventKind::preempt && deviation.delay == 255;
 }
-
-}  // namespace
 
 std::vector<Unheeded> unheeded(const host::Machine& machine, const Scenario& scenario) {
   std::vector<Unheeded> found;
@@ -61,7 +60,7 @@ std::vector<Unheeded> unheeded(const host::Machine& machine, const Scenario& sce
     if (why.empty() && i >= effects.size()) {
       why = "its moment never came: the run has " + std::to_string(machine.step()) +
             " visible operations";
-    } else if (why.empty() && effects[i].nothing != nullptr && !is_delay(deviation)) {
+    } else if (why.empty() && effects[i].nothing != nullptr && !is_only_delay(deviation)) {
       why = effects[i].nothing;
     }
     if (!why.empty()) found.push_back({.deviation = i, .why = std::move(why)});

@@ -141,6 +141,14 @@ class ReproduceTest(unittest.TestCase):
         # What a walk has cached stands below it, decoded.
         self.assertRegex(story.decode(), r"walked[^\n]*\n +\[page 1 -> frame \d+,\n? *writable\]")
 
+    def test_what_a_strategy_does_stands_there_as_deviations(self):
+        text = ("shootdown-scenario 1\nconfig cpus=3 mms=2\ncpu 0: unmap mm=0 page=1\ncpu 1: read page=1\n"
+                "cpu 1: switch_to mm=1\ncpu 2: read page=1\nat +3: preempt cpu=1\nat +2: aim cpu=2 stream=7\n")
+        _, story, _ = self.reproduce(self.file(text))
+        deviations = re.findall(r"(?m)^at .*", story.decode())
+        self.assertGreater(len(deviations), 2)
+        self.assertEqual(re.findall(r"(?m)^dev .*?(?:~~ (.*))?$", story.decode()), deviations)
+
     def test_entries_and_sets_of_cpus_are_decoded_and_functions_named(self):
         text = ("shootdown-scenario 1\nconfig cpus=2 mms=1\ncpu 0: unmap mm=0 page=1\ncpu 1: read page=1\n"
                 "at +0: preempt cpu=1\n")
@@ -222,6 +230,16 @@ class ReproduceTest(unittest.TestCase):
             self.assertEqual((sent["kind"], arrived["kind"]),
                              {"drain": ("buffered", "drain"), "interrupt": ("send", "interrupt")}[link["kind"]])
         self.assertIn("drain", {link["kind"] for link in record["links"]})
+
+    def test_a_change_stands_at_the_line_that_makes_it(self):
+        text = ("shootdown-scenario 1\nconfig cpus=2 mms=1\ncpu 0: unmap mm=0 page=1\ncpu 1: read page=1\n"
+                "at +0: preempt cpu=1\n")
+        items = json.loads(self.reproduce("--json", self.file(text))[1])["items"]
+        # Before the line is told, behind it, and by code that makes no visible operation.
+        for kind, place in (("access", "cpu1/tlb/1"), ("store", "mm0/page/1"), ("send", "cpu1/waits/call"),
+                            ("interrupt", "cpu1/handler"), ("invalidate", "cpu0/asid/1")):
+            found = [item["kind"] for item in items if place in item.get("changes", {})]
+            self.assertEqual(found[:1], [kind], place)
 
     def test_minimising_what_is_clean_changes_nothing(self):
         _, story, _ = self.reproduce(SCENARIOS[0])
