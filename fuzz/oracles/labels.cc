@@ -36,7 +36,9 @@ std::string set_text(std::uint64_t bits) {
   return text + "}";
 }
 
-std::string senders_text(std::uint64_t bits, unsigned index) {
+std::string senders_text(std::uint64_t bits, unsigned index, CpuId cpus) {
+  SenderLayout<host::HostHal> layout;
+  layout.set_cpus(cpus);
   if ((bits & PendingSenders<host::HostHal>::kClosed) != 0) return "closed";
   SenderLayout<host::HostHal> layout;
   layout.set_cpus(host::HostHal::kMaxCpus);
@@ -86,7 +88,8 @@ std::string Labels::shown(const void* address, std::uint64_t value, std::uint64_
   if (kOneWord && (name.ends_with(".cpu_mask") || name == "online")) return set_text(value);
   if (const std::size_t at = name.find(".pending["); at != std::string::npos) {
     const char* const index = name.c_str() + at + std::strlen(".pending[");
-    return senders_text(value, static_cast<unsigned>(std::strtoul(index, nullptr, 10)));
+    return senders_text(value, static_cast<unsigned>(std::strtoul(index, nullptr, 10)),
+                        sim_->system().cpu_count());
   }
   return std::to_string(value);
 }

@@ -12,8 +12,8 @@ namespace shootdown::fuzz {
 [[nodiscard]] std::string mapping_text(std::uint64_t entry);
 /// "{0, 2}": the CPUs of a mask's word.
 [[nodiscard]] std::string set_text(std::uint64_t bits);
-/// The same of a word of pending senders: the `index`-th of its CPU.
-[[nodiscard]] std::string senders_text(std::uint64_t bits, unsigned index);
+/// The same of a word of pending senders, the `index`-th of its CPU, in a system of so many CPUs.
+[[nodiscard]] std::string senders_text(std::uint64_t bits, unsigned index, CpuId cpus);
 
 class Labels {
  public:

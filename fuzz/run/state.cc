@@ -237,7 +237,7 @@ class Look {
       if (name != "call_pending") return;
       const unsigned index = number++;
       if (index / kWords != cpu || word.peek() == 0) return;
-      const std::string text = senders_text(word.peek(), index % kWords);
+      const std::string text = senders_text(word.peek(), index % kWords, sim_.system().cpu_count());
       (text == "closed" ? closed : senders) += (senders.empty() ? "" : " ") + text;
     });
     if (!senders.empty()) put("calls", "from " + senders);
