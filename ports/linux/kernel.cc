@@ -542,6 +542,7 @@ void LinuxKernel::unmap_kernel_pages(const Op& op) {
   if (taken.empty()) return;
   const CpuId cpu = HostHal::this_cpu();
   std::vector<std::uint64_t> frames;
+  frames.reserve(taken.size());
   for (const unsigned page : taken) {
     frames.push_back(glue_.kernel_take(kernel_address(page)) & kFrameBits);
   }

@@ -11,15 +11,15 @@ namespace {
 class LinuxHeader : public ::testing::Test {
  protected:
   fuzz::Header kept(fuzz::Header header) {
-    kernel_.keep(header);
+    kernel.keep(header);
     return header;
   }
 
-  host::Machine machine_;
-  model::Code code_;
-  Glue glue_;
-  LinuxKernel linux_{machine_, code_, glue_};
-  ForeignKernel& kernel_{linux_};
+  host::Machine machine;
+  model::Code code;
+  Glue glue;
+  LinuxKernel linux_kernel{machine, code, glue};
+  ForeignKernel& kernel{linux_kernel};
 };
 
 TEST_F(LinuxHeader, HasPcidsWithGlobalPagesOnly) {

@@ -1,6 +1,8 @@
 /* Programs of two CPUs over a few words. */
 #pragma once
 
+/* NOLINTBEGIN(readability-identifier-naming): names of C */
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -25,3 +27,5 @@ extern const struct litmus_program litmus_programs[];
 #ifdef __cplusplus
 }
 #endif
+
+/* NOLINTEND(readability-identifier-naming) */
