@@ -40,8 +40,6 @@ std::string senders_text(std::uint64_t bits, unsigned index, CpuId cpus) {
   SenderLayout<host::HostHal> layout;
   layout.set_cpus(cpus);
   if ((bits & PendingSenders<host::HostHal>::kClosed) != 0) return "closed";
-  SenderLayout<host::HostHal> layout;
-  layout.set_cpus(host::HostHal::kMaxCpus);
   std::string text = "{";
   for (; bits != 0; bits &= bits - 1) {
     if (text.size() > 1) text += ",";
