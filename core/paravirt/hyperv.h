@@ -51,7 +51,7 @@ bool name_processors(const System<H>& system, const CpuMask<H::kMaxCpus>& target
 }
 
 /// Runs a hypercall to its end; the hypervisor may return after a part of the list. False if it
-/// failed.
+/// failed, or got no further: it would be asked for ever, with interrupts off.
 template <HalHyperv H>
 bool complete_hypercall(std::uint64_t control) {
   const std::uint64_t count = (control >> kHypervCountShift) & kHypervRepetitions;
@@ -59,7 +59,9 @@ bool complete_hypercall(std::uint64_t control) {
   do {
     const std::uint64_t result = H::hyperv_call(control | (done << kHypervStartShift));
     if ((result & kHypervStatus) != 0) return false;
-    done = (result >> kHypervCountShift) & kHypervRepetitions;
+    const std::uint64_t now = (result >> kHypervCountShift) & kHypervRepetitions;
+    if (count != 0 && now <= done) return false;
+    done = now;
   } while (done < count);
   return true;
 }

@@ -77,7 +77,8 @@ void xen_flush_one_user(System<H>& system, VirtAddr address) {
   ++system.self().own.counters.local_flush_one;
 }
 
-/// The targets that have to be flushed. Xen refuses virtual CPUs that are not up.
+/// The targets that have to be flushed. Xen leaves virtual CPUs out that are not up, and reports no
+/// error for them, so the core's own view of what is online decides.
 template <HalXen H>
 CpuMask<H::kMaxCpus> xen_targets(const System<H>& system, const CpuMask<H::kMaxCpus>& targets,
                                  const FlushRequest<H>& request) {

@@ -1,6 +1,7 @@
 // What this processor can do with translations, and switching it on.
 #pragma once
 
+#include "hal/x86_64/errata.h"
 #include "hal/x86_64/instructions.h"
 #include "hal/x86_64/invlpgb.h"
 
@@ -11,6 +12,7 @@ struct CpuFeatures {
   bool invpcid;
   bool x2apic;
   std::uint32_t invlpgb_pages;  // that one INVLPGB can name; 0 where there is none
+  bool invlpg_leaves_globals;
 };
 
 [[nodiscard]] inline CpuFeatures detect_features() {
@@ -20,7 +22,8 @@ struct CpuFeatures {
   return {.pcid = ((cpuid(1).ecx >> 17) & 1) != 0,
           .invpcid = cpuid(0).eax >= 7 && ((cpuid(7).ebx >> 10) & 1) != 0,
           .x2apic = ((cpuid(1).ecx >> 21) & 1) != 0,
-          .invlpgb_pages = invlpgb_max_pages(sizes.ebx, sizes.edx)};
+          .invlpgb_pages = invlpgb_max_pages(sizes.ebx, sizes.edx),
+          .invlpg_leaves_globals = invlpg_leaves_globals(cpuid(0).ebx, cpuid(1).eax)};
 }
 
 /// Global pages always, PCIDs where the CPU has them. Context: each CPU at boot, long mode, with

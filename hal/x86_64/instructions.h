@@ -108,7 +108,8 @@ inline void enable_interrupts_and_halt() { asm volatile("sti\n\thlt" ::: "memory
 
 inline void pause() { asm volatile("pause" ::: "memory"); }
 
-/// The time-stamp counter after all earlier instructions have executed.
+/// The time-stamp counter. Nothing is ordered: it may be read before earlier instructions have
+/// executed (SDM vol. 2, RDTSC), which a duration of many instructions does not notice.
 inline std::uint64_t read_tsc() {
   std::uint32_t low;
   std::uint32_t high;

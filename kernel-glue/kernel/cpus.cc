@@ -106,7 +106,6 @@ extern "C" [[noreturn]] void start_other_cpu() {
   prepare_cpu(index);
   x86::enable_local_apic(index);
   x86::enable_translation_features(x86::detect_features());
-  x86::enable_paravirt_on_this_cpu();
   initialize_tlb_on_this_cpu();
   cpus[index].online.store(true, std::memory_order_release);
   run_jobs(cpus[index]);

@@ -165,7 +165,10 @@ exception_2:
   xorl %r13d, %r13d
   movl $MSR_GS_BASE, %ecx
   rdmsr
-  cmpl %ebx, %eax
+  // All 64 bits: user mode's base may end like the area's address.
+  shlq $32, %rdx
+  orq %rdx, %rax
+  cmpq %rbx, %rax
   je 2f
   movl $1, %r13d
   swapgs

@@ -60,6 +60,7 @@ void prepare_boot(const Options& options, const x86::CpuFeatures& features) {
   config.limits.stall_limit = pauses_in(kStallMilliseconds);
   config.processor.pcid = features.pcid;
   config.processor.invpcid = features.invpcid;
+  config.processor.invlpg_leaves_globals = features.invlpg_leaves_globals;
   // Without isolation there is no way to user mode on which a page could be flushed.
   config.isolation.defer_user_pages &= config.isolation.enabled;
   config.broadcast.enabled =
@@ -70,7 +71,6 @@ void prepare_boot(const Options& options, const x86::CpuFeatures& features) {
   if (options.broken == Break::key) {
     Hal::set_key(Question::concurrent, !tlb.plan().concurrent);
   }
-  x86::enable_paravirt_on_this_cpu();
   initialize_tlb_on_this_cpu();
 }
 

@@ -1,5 +1,6 @@
 #include "kernel-glue/kernel/tlb.h"
 
+#include "hal/x86_64/paravirt/hypercalls.h"
 #include "kernel-glue/kernel/entry_area.h"
 #include "kernel-glue/kernel/page_table.h"
 
@@ -13,7 +14,14 @@ void initialize_tlb(const Config& config) {
 
 void initialize_tlb_on_this_cpu() {
   entry_area().isolates = tlb.config().isolation.enabled ? 1 : 0;
+  // Before this CPU can be a target.
+  x86::enable_paravirt_on_this_cpu();
   initialize_cpu(tlb);
+}
+
+void take_this_cpu_offline() {
+  take_cpu_offline(tlb);
+  x86::disable_paravirt_on_this_cpu();
 }
 
 void load(Mm& mm) {

@@ -20,6 +20,10 @@ void initialize_tlb(const Config& config);
 /// Context: each CPU, interrupts off, after `enable_translation_features`.
 void initialize_tlb_on_this_cpu();
 
+/// This CPU leaves the core, and takes back what it has told a hypervisor: the record is not
+/// written to any more. Context: interrupts off until it stops or comes back.
+void take_this_cpu_offline();
+
 /// Makes `mm` the address space of this CPU, not lazy.
 void load(Mm& mm);
 

@@ -326,6 +326,18 @@ TEST(Hyperv, AListIsContinuedWhereTheHypervisorStopped) {
   EXPECT_TRUE(interrupted().empty());
 }
 
+TEST(Hyperv, ACallThatGetsNoFurtherFallsBack) {
+  for (const std::uint64_t done : {0U, 1U}) {
+    Four guest(kHypervOps<H>, false, {.limits = {.ceiling_strides = 20000}});
+    H::hyperv_results = {done << 32, done << 32};
+    guest.run_mm_on({0, 1});
+    guest.flush((2 * 4096) + 1);
+    EXPECT_EQ(H::hyperv_calls.size(), 1u + done);
+    EXPECT_EQ(interrupted(), std::vector<std::uint64_t>{0b10});
+    EXPECT_EQ(guest.generation(1), guest.mm.tlb_gen.peek());
+  }
+}
+
 TEST(Hyperv, AFailureInTheMiddleOfAListFallsBackForAllOfIt) {
   Four guest(kHypervOps<H>, false, {.limits = {.ceiling_strides = 20000}});
   H::hyperv_results = {std::uint64_t{1} << 32, 5};

@@ -78,7 +78,7 @@ int xen_operation(const XenOperation& operation) {
   asm volatile("call *%[entry]"
                : "=a"(result), "+D"(operations), "+S"(count), "+d"(done), "+r"(domain)
                : [entry] "r"(entry)
-               : "r11", "rcx", "memory", "cc");
+               : "r8", "r9", "r11", "rcx", "memory", "cc");
   return static_cast<int>(result);
 }
 

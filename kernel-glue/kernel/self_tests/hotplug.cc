@@ -24,7 +24,7 @@ struct HotplugScene {
   void go_offline() {
     x86::disable_interrupts();
     before = read_marker(KernelWindow::page(0));
-    take_cpu_offline(tlb);
+    take_this_cpu_offline();
     offline.store(true, std::memory_order_release);
   }
 };
@@ -94,7 +94,7 @@ void test_cpu_parked_with_a_call(Report& report) {
                "a flush to begin");
     // In this time the flusher pushes its call, whose interrupt this CPU does not take.
     for (int pauses = 0; pauses < 2000; ++pauses) x86::pause();
-    take_cpu_offline(tlb);
+    take_this_cpu_offline();
     offline.store(true, std::memory_order_release);
     while (!may_return.load(std::memory_order_acquire)) x86::pause();
     initialize_tlb_on_this_cpu();

@@ -142,7 +142,7 @@ class Load {
     if (how == 2) load(other_.core);
     if (how == 3) {
       const InterruptsOff<Hal> guard;
-      take_cpu_offline(tlb);
+      take_this_cpu_offline();
       for (std::uint64_t pauses = random.below(64); pauses > 0; --pauses) x86::pause();
       initialize_tlb_on_this_cpu();
     }

@@ -254,7 +254,7 @@ void go_offline_and_back(RaceScene& scene, CpuId cpu, Random& random) {
   if (random.below(4) != 0) return;
   scene.stop_task(cpu);
   const InterruptsOff<Hal> guard;
-  take_cpu_offline(tlb);
+  take_this_cpu_offline();
   rest(random, 64);
   initialize_tlb_on_this_cpu();
   scene.read(cpu, scene.kernel_pages);

@@ -132,7 +132,7 @@ class Scene {
     x86::Atomic<bool> may_return{false};
     void operator()(CpuId /*cpu*/) {
       const InterruptsOff<Hal> guard;
-      take_cpu_offline(tlb);
+      take_this_cpu_offline();
       is_offline.store(true, std::memory_order_release);
       while (!may_return.load(std::memory_order_acquire)) x86::pause();
       initialize_tlb_on_this_cpu();
