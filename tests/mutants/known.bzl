@@ -115,7 +115,7 @@ MUTANTS = {
     "o50c_no_flush_stays_on_its_cpu": (1000, 0),
     "o51_wait_for_walkers_changes_cpus": (25000, 0),
     "o52_user_pages_noted_with_interrupts_on": (200000, 0),
-    "o53_walker_on_another_cpus_sequence": (50000, 0),
+    "o53_walker_on_another_cpus_sequence": (100000, 0),
     "o40_kernel_flush_without_its_fence": (50000, 0),
     "o41_command_waits_for_mfence_alone": (5000, 0),
     "o45_large_page_goes_without_lazy_cpus": (20000, 0),
