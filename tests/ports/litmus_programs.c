@@ -82,6 +82,7 @@ static void wide_0(void) {
 }
 static void narrow_1(void) {
   litmus.y = 1;
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
   litmus.seen[2] = litmus.x;
 }
 /* Two bytes of one word, by different CPUs. */
@@ -115,7 +116,7 @@ const struct litmus_program litmus_programs[] = {
     {"SB+locked", {sb_locked_0, sb_locked_1}, 0},
     {"MP", {mp_0, mp_1}, 0},
     {"LB", {lb_0, lb_1}, 0},
-    {"n6", {n6_0, n6_1}, 0},
+    {"n6", {n6_0, n6_1}, 1},
     {"narrow", {narrow_0, narrow_1}, 0},
     {"wide", {wide_0, narrow_1}, 0},
     {"bytes", {bytes_0, bytes_1}, 1},
