@@ -2,10 +2,14 @@
 folder, runs a search over it, and names the lines of the code in what that prints."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 CLEAN, FOUND, COULD_NOT = 0, 1, 2
@@ -72,11 +76,58 @@ def search(program: Path, code: Path, names: Path, options: list[str]) -> tuple[
     shows_progress = sys.stderr.isatty()
     if shows_progress:
         command.append("--progress")
-    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=None if shows_progress else subprocess.PIPE,
-                         text=True, check=False)
-    sys.stderr.write(run.stderr or "")
-    text = named(run.stdout, code)
+    said, errors = code.parent / "said", code.parent / "errors"
+    with said.open("w") as out, errors.open("w") as err:
+        with subprocess.Popen(command, stdout=out, stderr=None if shows_progress else err) as run:
+            stopped = _wait(run)
+    sys.stderr.write(errors.read_text())
+    text = named(said.read_text(), code)
+    if stopped:
+        raise ForeignError(f"stopped\n{text}".rstrip())
     if run.returncode < 0:
-        raise ForeignError(f"{text}the code ends the program by signal {-run.returncode}: "
-                           "it uses memory that it was not given, or an instruction of its own")
+        raise ForeignError(f"{text}signal {-run.returncode} ends the search")
     return run.returncode, text
+
+
+def _wait(run: subprocess.Popen) -> bool:
+    """Until it ends. Whether the user has stopped it: it says what it has done, and ends within seconds."""
+    try:
+        run.wait()
+        return False
+    except KeyboardInterrupt:
+        run.terminate()
+        run.wait()
+        return True
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def status_of(command: str, work: Callable[[], int]) -> int:
+    """The exit status of a command. What keeps it from its work is one line, and its folders are removed."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _interrupt)
+    try:
+        status = work()
+        sys.stdout.flush()
+        return status
+    except ForeignError as error:
+        return _failed(command, str(error))
+    except OSError as error:
+        return _failed(command, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except subprocess.CalledProcessError as error:
+        return _failed(command, f"{error.cmd[0]} fails, status {error.returncode}")
+    except KeyboardInterrupt:
+        return _failed(command, "stopped")
+
+
+def _failed(command: str, why: str) -> int:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python would try once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(f"{command}: {why}", file=sys.stderr)
+    return COULD_NOT

@@ -2,10 +2,11 @@
 
 #include <chrono>
 #include <cinttypes>
-#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <ctime>
+#include <fstream>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "fuzz/run/timeline.h"
 #include "fuzz/scenario/files.h"
 #include "hal/host/command_line.h"
+#include "ports/harness/crash.h"
 #include "ports/runtime/code.h"
 
 namespace shootdown::port {
@@ -26,9 +28,8 @@ using host::parse_number;
 constexpr int kClean = 0;
 constexpr int kFound = 1;
 constexpr int kCouldNot = host::kCouldNot;
-constexpr std::uint64_t kMost = std::uint64_t{1} << 62;
-/// Executions whose only use is that they show what CPUs share.
-constexpr std::uint64_t kLearning = 1000;
+constexpr std::uint64_t kMost = std::uint64_t{1} << 63;
+constexpr const char* kShared = "# shared:";
 
 struct Options {
   std::string code;
@@ -104,11 +105,29 @@ bool parse(int argc, char** argv, bool has_configurations, Options& options) {
   return true;
 }
 
-volatile std::sig_atomic_t stopped = 0;
+/// The scenario, and in a comment the words that its schedule counts as shared. Bytes have none.
+bool keep(const std::string& path, const fuzz::Scenario& scenario,
+          const std::vector<std::size_t>& shared, std::string& error) {
+  if (shared.empty()) return fuzz::save(path, scenario, error);
+  std::string text = print(scenario) + kShared;
+  for (const std::size_t word : shared) text += " " + std::to_string(word);
+  return fuzz::save(path, text + "\n", error);
+}
+
+std::vector<std::size_t> shared_words(const std::string& path) {
+  std::vector<std::size_t> words;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with(kShared)) continue;
+    std::istringstream numbers(line.substr(std::string_view(kShared).size()));
+    for (std::size_t word = 0; numbers >> word;) words.push_back(word);
+  }
+  return words;
+}
 
 /// Prints the execution as small as it becomes.
 int report(Trial& trial, const fuzz::Scenario& scenario, const Options& options,
-           std::uint64_t number) {
+           const std::vector<std::size_t>& shared, std::uint64_t number) {
   const std::string title = fuzz::title(trial.machine().report());
   std::printf("found %s after %" PRIu64 " executions (seed %" PRIu64 ")\n\n", title.c_str(), number,
               options.seed + number - 1);
@@ -116,9 +135,8 @@ int report(Trial& trial, const fuzz::Scenario& scenario, const Options& options,
   const fuzz::Scenario small = trial.minimised(scenario);
   std::fputs(trial.story(small).c_str(), stdout);
   std::string error;
-  if (!options.out.empty() && !fuzz::save(options.out, small, error)) {
+  if (!options.out.empty() && !keep(options.out, small, shared, error)) {
     std::fprintf(stderr, "search: %s\n", error.c_str());
-    return kCouldNot;
   }
   return kFound;
 }
@@ -129,10 +147,13 @@ class Search {
 
   int run() {
     for (; goes_on(); ++done_) {
+      note_seed(options_.seed + done_);
       const bool failed = trial_.run(options_.seed + done_).failed();
       operations_ += trial_.machine().step();
       limits_.add(trial_.machine().limits());
-      if (failed && comes_again()) return report(trial_, scenario_, options_, done_ + 1);
+      if (failed && comes_again()) {
+        return report(trial_, scenario_, options_, shared_, done_ + 1);
+      }
       show_progress();
     }
     return finish();
@@ -140,14 +161,21 @@ class Search {
 
  private:
   [[nodiscard]] bool goes_on() const {
-    if (stopped != 0) return false;
+    if (is_stopped()) return false;
     return options_.seconds != 0 ? std::time(nullptr) < end_ : done_ < options_.executions;
   }
   bool comes_again() {
     // The scenario holds the schedule that was decided meanwhile.
     const std::string title = fuzz::title(trial_.machine().report());
     scenario_ = trial_.scenario();
+    const std::vector<std::size_t> surprises = trial_.surprises();
     if (fuzz::title(trial_.run(scenario_)) == title) return true;
+    // Its deviations count visible operations, of which these words make more.
+    shared_ = surprises;
+    trial_.assume(shared_);
+    if (!shared_.empty() && fuzz::title(trial_.run(scenario_)) == title) return true;
+    shared_.clear();
+    trial_.assume(shared_);
     ++lost_;
     return false;
   }
@@ -166,13 +194,13 @@ class Search {
     }
     const double seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
     std::printf("%s after %" PRIu64 " executions, %" PRIu64 " visible operations",
-                stopped != 0 ? "stopped" : "clean", done_, operations_);
+                is_stopped() ? "stopped" : "clean", done_, operations_);
     if (options_.seconds != 0) {
       std::printf("; %.0f executions and %.0f operations a second",
                   static_cast<double>(done_) / seconds, static_cast<double>(operations_) / seconds);
     }
     std::printf("\n%s", limits_.text().c_str());
-    return stopped != 0 ? kCouldNot : kClean;
+    return is_stopped() ? kCouldNot : kClean;
   }
 
   using Clock = std::chrono::steady_clock;
@@ -181,6 +209,7 @@ class Search {
   const Options& options_;
   fuzz::LimitTally limits_;
   fuzz::Scenario scenario_;
+  std::vector<std::size_t> shared_;  // besides, where the scenario needs it
   std::uint64_t done_{0};
   std::uint64_t operations_{0};
   std::uint64_t lost_{0};
@@ -196,6 +225,7 @@ int replay(Trial& trial, const Options& options) {
     std::fprintf(stderr, "search: %s\n", error.c_str());
     return kCouldNot;
   }
+  trial.assume(shared_words(options.replay));
   std::fputs(trial.story(scenario).c_str(), stdout);
   return trial.machine().report().failed() ? kFound : kClean;
 }
@@ -212,7 +242,7 @@ int explore(Trial& trial, const Options& options) {
     if (options.progress) {
       std::fprintf(stderr, "\r%" PRIu64 " executions", result.executions + result.redundant);
     }
-    if (stopped != 0) std::exit(kCouldNot);  // NOLINT(concurrency-mt-unsafe): one thread
+    if (is_stopped()) std::exit(kCouldNot);  // NOLINT(concurrency-mt-unsafe): one thread
   };
   const host::ExploreResult result = trial.explore(proof, options.executions, progress);
   if (options.progress) std::fputs("\n", stderr);
@@ -255,8 +285,9 @@ int work(const Options& options, const SearchTool& tool) {
   TrialOptions trial_options = options.trial;
   trial_options.elides = tool.elides;
   auto& trial = *new Trial(tool.make, code, tool.draw, trial_options);
+  catch_crashes(trial.machine(), code);
   if (!options.explore.empty()) return explore(trial, options);
-  for (std::uint64_t i = 0; tool.elides && i < kLearning; ++i) trial.run(kMost + i);
+  trial.learn();
   if (!options.replay.empty()) return replay(trial, options);
   std::vector<bool> sites;
   if (!options.sites.empty()) trial.kernel().memory().keep_sites(&sites);
@@ -274,7 +305,11 @@ int search_main(int argc, char** argv, const SearchTool& tool) {
     std::fprintf(stderr, "%s%s", kUsage, tool.has_configurations ? kConfigurations : "");
     return kCouldNot;
   }
-  for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int) { stopped = 1; });
+  std::string error;
+  if (!options.out.empty() && !fuzz::can_save(options.out, error)) {
+    std::fprintf(stderr, "search: %s\n", error.c_str());
+    return kCouldNot;
+  }
   return host::finish("search", work(options, tool));
 }
 

@@ -2,11 +2,13 @@
 
 #include <cinttypes>
 #include <cstdio>
+#include <utility>
 
 #include "fuzz/events/layout.h"
 #include "fuzz/run/timeline.h"
 #include "fuzz/scenario/kinds.h"
 #include "fuzz/scenario/minimise.h"
+#include "ports/harness/crash.h"
 
 namespace shootdown::port {
 
@@ -19,6 +21,8 @@ namespace {
 
 /// More visible operations than such programs need.
 constexpr std::uint64_t kStepLimit = 100000;
+constexpr std::uint64_t kLearning = 2000;
+constexpr std::uint64_t kFirstOfLearning = std::uint64_t{1} << 62;
 
 void choose(Choice choice, bool& value) {
   if (choice != Choice::any) value = choice == Choice::on;
@@ -47,7 +51,36 @@ Trial::Trial(Make make, model::Code& code, void (*draw)(Random& random, Header& 
       kernel_(make(machine_, code)),
       focus_{.name = "port", .set = draw, .kinds = kernel_->kinds()} {
   kernel_->memory().sharing().turn(options.elides);
+  known_ = kernel_->memory().sharing();
 }
+
+// ---- What CPUs share
+
+void Trial::learn() {
+  if (!options_.elides) return;
+  const TrialOptions options = std::exchange(options_, TrialOptions{.elides = true});
+  for (std::uint64_t i = 0; i < kLearning; ++i) {
+    note_seed(kFirstOfLearning + i);
+    // Each loop is waited for.
+    if (run(kFirstOfLearning + i).kind == &kCrash) break;
+    if (kernel_->memory().sharing().shared() != known_.shared()) {
+      known_ = kernel_->memory().sharing();
+    }
+  }
+  options_ = options;
+}
+
+void Trial::forget() {
+  model::Sharing& sharing = kernel_->memory().sharing();
+  if (sharing.shared() != known_.shared()) sharing = known_;
+  for (const std::size_t word : assumed_) sharing.share(word);
+}
+
+std::vector<std::size_t> Trial::surprises() const {
+  return kernel_->memory().sharing().besides(known_);
+}
+
+// ---- Executions
 
 void Trial::generate(std::uint64_t seed) {
   Random random(seed ^ 0x7f4a7c15);
@@ -70,6 +103,7 @@ void Trial::generate(std::uint64_t seed) {
 
 const host::Report& Trial::run(std::uint64_t seed) {
   const model::Sharing& sharing = kernel_->memory().sharing();
+  forget();
   for (;;) {
     generate(seed);
     const host::Report* report = nullptr;
@@ -91,6 +125,7 @@ const host::Report& Trial::run(std::uint64_t seed) {
 }
 
 const host::Report& Trial::run(const Scenario& scenario) {
+  forget();
   for (;;) {
     own_.start(scenario);
     const host::Report& report = run(scenario, own_);
@@ -105,6 +140,7 @@ const host::Report& Trial::run(const Scenario& scenario, host::ScheduleSource& s
 }
 
 const host::Report& Trial::run(const Scenario& scenario, const host::Setup& setup) {
+  note_run();
   machine_.prepare(setup);
   kernel_->prepare(scenario);
   return machine_.run();

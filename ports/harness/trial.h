@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "fuzz/run/proof.h"
 #include "fuzz/scenario/focus.h"
@@ -17,6 +18,7 @@
 #include "hal/host/explore.h"
 #include "hal/host/machine.h"
 #include "ports/harness/kernel.h"
+#include "ports/runtime/sharing.h"
 
 namespace shootdown::port {
 
@@ -34,14 +36,23 @@ struct TrialOptions {
   bool elides{false};
 };
 
-/// One machine with the code on it. Nothing of an execution survives in the next, but what is known
-/// of variables that CPUs share.
+/// One machine with the code on it. Nothing of an execution survives in the next. What is known of
+/// variables that CPUs share is the same at the start of each: what `learn` has found, and
+/// `assume` was told.
 class Trial {
  public:
   using Make = std::unique_ptr<ForeignKernel> (*)(host::Machine& machine, model::Code& code);
   /// `draw` draws switches of a header that is otherwise at its defaults.
   Trial(Make make, model::Code& code, void (*draw)(fuzz::Random& random, fuzz::Header& header),
         const TrialOptions& options);
+
+  /// Executions whose only use is that they show what CPUs share. They are the same for all
+  /// options.
+  void learn();
+  /// Words that the next executions count as shared, besides; of `surprises` of another process.
+  void assume(const std::vector<std::size_t>& words) { assumed_ = words; }
+  /// Words of which the last execution has shown that CPUs share them.
+  [[nodiscard]] std::vector<std::size_t> surprises() const;
 
   /// Execution number `seed`: its scenario, and of three kinds of schedules one. What was run, with
   /// its schedule, is `scenario()`.
@@ -66,6 +77,8 @@ class Trial {
 
  private:
   void generate(std::uint64_t seed);
+  /// What is known of shared variables is again what it is before any execution.
+  void forget();
   const host::Report& run(const fuzz::Scenario& scenario, host::ScheduleSource& schedule);
   const host::Report& run(const fuzz::Proof& proof, host::Controller& controller);
   const host::Report& run(const fuzz::Scenario& scenario, const host::Setup& setup);
@@ -79,6 +92,8 @@ class Trial {
   fuzz::WindowTargeted aimed_{machine_, kernel_.get()};
   fuzz::Focus focus_;
   fuzz::Scenario scenario_;
+  model::Sharing known_;
+  std::vector<std::size_t> assumed_;
 };
 
 }  // namespace shootdown::port

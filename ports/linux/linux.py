@@ -241,14 +241,7 @@ def _work(command: str, argv: list[str]) -> int:
 
 def main(command: str, argv: list[str]) -> int:
     """Returns the exit status."""
-    try:
-        return _work(command, argv)
-    except foreign.ForeignError as error:
-        sys.stdout.flush()
-        print(f"{command}: {error}", file=sys.stderr)
-        return foreign.COULD_NOT
-    except KeyboardInterrupt:
-        return foreign.COULD_NOT
+    return foreign.status_of(command, lambda: _work(command, argv))
 
 
 if __name__ == "__main__":

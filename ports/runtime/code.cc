@@ -36,8 +36,12 @@ void Code::find_segments() {
     if (info->dlpi_addr != self.base_) return 0;
     for (unsigned i = 0; i < info->dlpi_phnum; ++i) {
       const ElfW(Phdr)& header = info->dlpi_phdr[i];
-      if (header.p_type != PT_LOAD || (header.p_flags & PF_W) == 0) continue;
-      self.add_segment(info->dlpi_addr + header.p_vaddr, header.p_memsz);
+      if (header.p_type != PT_LOAD) continue;
+      const std::uintptr_t start = info->dlpi_addr + header.p_vaddr;
+      if ((header.p_flags & PF_W) != 0) self.add_segment(start, header.p_memsz);
+      if ((header.p_flags & PF_X) != 0) {
+        self.instructions_ = {self.base_, start, header.p_memsz};
+      }
     }
     return 1;
   };

@@ -42,6 +42,21 @@ class Code {
     }
     return false;
   }
+  /// Where its instructions are.
+  struct Instructions {
+    std::uintptr_t base{0};
+    std::uintptr_t start{0};
+    std::size_t bytes{0};
+
+    [[nodiscard]] bool has(const void* address) const {
+      return reinterpret_cast<std::uintptr_t>(address) - start < bytes;
+    }
+    /// Where in the object an instruction is, as debuggers count.
+    [[nodiscard]] std::uintptr_t offset_of(const void* address) const {
+      return reinterpret_cast<std::uintptr_t>(address) - base;
+    }
+  };
+  [[nodiscard]] const Instructions& instructions() const { return instructions_; }
   /// The number of the eight bytes that this one of its bytes is among.
   [[nodiscard]] std::size_t granule_of(const void* address) const {
     return (reinterpret_cast<std::uintptr_t>(address) - (base_ & ~std::uintptr_t{7})) / 8;
@@ -66,6 +81,7 @@ class Code {
   void* handle_{nullptr};
   std::uintptr_t base_{0};
   std::vector<Segment> segments_;
+  Instructions instructions_;
   std::map<std::uintptr_t, std::string> names_;  // by offset
 };
 

@@ -73,9 +73,9 @@ bool Memory::is_noticed(const void* address, std::size_t bytes) {
 }
 
 void Memory::keep_site(const void* pc) {
-  constexpr std::uintptr_t kLongest = 1U << 26;  // code that is larger tells no sites
+  // The harness uses the code's memory, too.
+  if (!code_.instructions().has(pc)) return;
   const std::uintptr_t offset = code_.offset_of(pc);
-  if (offset >= kLongest) return;
   if (offset >= sites_->size()) sites_->resize(offset + 1);
   (*sites_)[offset] = true;
 }

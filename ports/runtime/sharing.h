@@ -28,6 +28,22 @@ class Sharing {
   /// How many granules of eight bytes are shared.
   [[nodiscard]] std::size_t shared() const { return shared_; }
 
+  /// A granule counts as shared, without a run that shows it.
+  void share(std::size_t granule) {
+    if (granule >= users_.size()) users_.resize(granule + 1, kNone);
+    if (users_[granule] != kShared) ++shared_;
+    users_[granule] = kShared;
+  }
+  /// The granules that are shared here, and not there.
+  [[nodiscard]] std::vector<std::size_t> besides(const Sharing& other) const {
+    std::vector<std::size_t> result;
+    for (std::size_t granule = 0; granule < users_.size(); ++granule) {
+      const bool is_known = granule < other.users_.size() && other.users_[granule] == kShared;
+      if (users_[granule] == kShared && !is_known) result.push_back(granule);
+    }
+    return result;
+  }
+
   /// `user`, a CPU's program or its handler, accesses a granule. Whether others may notice.
   bool use(std::size_t granule, unsigned user) {
     if (!on_) return true;

@@ -2,12 +2,14 @@
 the kernel's lines, small programs are proved, and what cannot be tried is told."""
 
 import contextlib
+import errno
 import io
 import re
 import subprocess
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 from fuzz.campaign.paths import program
 from ports.harness import foreign
@@ -144,6 +146,47 @@ class LinuxTest(unittest.TestCase):
         self.assertEqual(plain[0].partition("\n\n")[2], plain[1])
         status, out, err = self.run_command("reproduce", "--source", source, kept)
         self.assertEqual(status, 0, (out, err))
+
+    def test_what_is_found_does_not_depend_on_what_ran_before(self):
+        source = trees.need("6.12")
+        kept = self.folder / "found.txt"
+        arguments = ["--source", source, "--undo", "generation_before_mask"]
+        status, out, err = self.run_command("fuzz", *arguments, "--pti", "off", "--seed", 100000, "--executions", 300000,
+                                            "--out", kept)
+        self.assertEqual(status, 1, (out, err))
+        seed = re.search(r"\(seed (\d+)\)", out)[1]
+        self.assertGreater(int(seed), 103000)
+        status, out, err = self.run_command("reproduce", *arguments, kept)
+        self.assertEqual(status, 1, (out, err))
+        status, out, err = self.run_command("fuzz", *arguments, "--pti", "off", "--seed", seed, "--executions", 1)
+        self.assertEqual(status, 1, (out, err))
+
+    def test_crashes_of_the_code_are_found(self):
+        """Each with a scenario that does it again, and the line."""
+        source = trees.need("6.12")
+        flush = r"(?s)(\nstatic void flush_tlb_func\(void \*info\)\n\{\n.*?\n\n)"
+        for text, oracle in (("*(volatile long *)8 = 1;", "uses memory that it was not given"),
+                             ("asm volatile(\"ud2\");", "comes to an instruction that is none"),
+                             ("for (;;) asm volatile(\"nop\");", "loops, and does nothing that another CPU could")):
+            with self.subTest(text=text):
+                broken = self.copy_of(source, tlb=lambda old, text=text: re.sub(flush, rf"\g<1>{text}\n", old, count=1))
+                kept = self.folder / "crash.txt"
+                status, out, err = self.run_command("fuzz", "--source", broken, "--out", kept)
+                self.assertEqual(status, 1, (out, err))
+                self.assertRegex(out, rf"^found KERNEL the code {oracle}")
+                self.assertRegex(out, r"\n  It is at tlb\.c:\d+\.\n")
+                status, out, err = self.run_command("reproduce", "--source", broken, kept)
+                self.assertEqual(status, 1, (out, err))
+
+    def test_what_cannot_be_written(self):
+        source = trees.need("6.12")
+        status, _, err = self.run_command("fuzz", "--source", source, "--out", self.folder / "nowhere/found.txt")
+        self.assertEqual(status, 2)
+        self.assertRegex(err, r"^search: .*nowhere/found\.txt: ")
+        with mock.patch.object(tree.Builder, "build", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+            status, _, err = self.run_command("fuzz", "--source", source)
+        self.assertEqual(status, 2)
+        self.assertRegex(err, r"^fuzz: .*No space left on device\n$")
 
     def test_a_patch_is_tried(self):
         source = trees.need("6.12")
