@@ -20,7 +20,7 @@ constexpr int kFound = 1;
 constexpr int kCouldNot = 2;
 /// Of processor time. The first loop is waited for long, so that nothing slow is one; the runs of
 /// the minimiser are known to loop.
-constexpr timeval kPatience = {.tv_sec = 3, .tv_usec = 0};
+constexpr timeval kStallLimit = {.tv_sec = 3, .tv_usec = 0};
 constexpr timeval kAgain = {.tv_sec = 0, .tv_usec = 100000};
 constexpr unsigned kGrace = 5;  // seconds in which a program that is asked to stop does
 /// Words of the stack among which a function of the runtime has its return address.
@@ -167,7 +167,7 @@ void catch_crashes(host::Machine& machine, const model::Code& code) {
   for (const int number : {SIGINT, SIGTERM}) handle(number, &on_stop);
   handle(SIGALRM, &on_alarm);
   handle(SIGVTALRM, &on_tick);
-  look_again_in(kPatience);
+  look_again_in(kStallLimit);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 

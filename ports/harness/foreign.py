@@ -21,6 +21,8 @@ INSTRUMENTED = ["-g", "-fPIC", "-fno-optimize-sibling-calls", "-ffreestanding", 
                 "-mllvm", "-tsan-instrument-read-before-write=1"]
 # Its own functions go before those of the C library, and all names are looked up before it runs.
 _LINK = ["-shared", "-nostdlib", "-Wl,-Bsymbolic", "-Wl,-z,now", "-Wl,-z,norelro"]
+# A call of the runtime that is an access; a fence is none.
+ACCESS = re.compile(r"callq?\s+0x[0-9a-f]+ <__tsan_(?!init|func|atomic_thread_fence|atomic_signal_fence)\w+")
 _PLACE = re.compile(r"\{(0x[0-9a-f]+)\}")
 
 
@@ -47,6 +49,19 @@ def write_names(code: Path, target: Path) -> None:
         subprocess.run(["llvm-nm-19", "--print-size", "--defined-only", str(code)], stdout=file, check=True)
 
 
+def _symbolized(code: Path, places: list[str]) -> dict[str, list[dict]]:
+    run = subprocess.run(["llvm-symbolizer-19", f"--obj={code}", "--output-style=JSON"], input="\n".join(places) + "\n",
+                         stdout=subprocess.PIPE, text=True, check=True)
+    told = [json.loads(line) for line in run.stdout.splitlines() if line]
+    return {place: entry["Symbol"] for place, entry in zip(places, told)}
+
+
+def frames_of(code: Path, places: list[str]) -> dict[str, list[tuple[str, int]]]:
+    """The file's name and the line of each offset, and of all calls that were inlined around it."""
+    return {place: [(Path(frame["FileName"]).name, frame["Line"]) for frame in frames]
+            for place, frames in _symbolized(code, places).items()}
+
+
 def _line(frames: list[dict]) -> str:
     """Such as "memory.c:41". What a function of a header does is told as its caller's."""
     places = [frame for frame in frames if not frame["FileName"].endswith(".h")] or frames
@@ -55,10 +70,7 @@ def _line(frames: list[dict]) -> str:
 
 def lines_of(code: Path, places: list[str]) -> dict[str, str]:
     """File and line of each offset."""
-    run = subprocess.run(["llvm-symbolizer-19", f"--obj={code}", "--output-style=JSON"], input="\n".join(places) + "\n",
-                         stdout=subprocess.PIPE, text=True, check=True)
-    told = [json.loads(line) for line in run.stdout.splitlines() if line]
-    return {place: _line(entry["Symbol"]) for place, entry in zip(places, told)}
+    return {place: _line(frames) for place, frames in _symbolized(code, places).items()}
 
 
 def named(text: str, code: Path) -> str:

@@ -134,6 +134,10 @@ int report(Trial& trial, const fuzz::Scenario& scenario, const Options& options,
   std::fflush(stdout);
   const fuzz::Scenario small = trial.minimised(scenario);
   std::fputs(trial.story(small).c_str(), stdout);
+  if (fuzz::title(trial.machine().report()) != title) {
+    std::fputs("search: the scenario did not fail again; its seed with --executions 1 may\n",
+               stderr);
+  }
   std::string error;
   if (!options.out.empty() && !keep(options.out, small, shared, error)) {
     std::fprintf(stderr, "search: %s\n", error.c_str());

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from fuzz.campaign.paths import program, shown, user_path
 from ports.harness import foreign
-from ports.linux import tree, undone
+from ports.linux import changed, tree, undone
 
 _DEFAULTS = ("/usr/src/linux-source-6.12", "/usr/src/linux-source-6.1")
 
@@ -147,21 +147,52 @@ class Run:
         self._search = program("ports/linux/search")
         self.code = Path()
 
+    def is_same(self, before: dict[str, str], files: dict[str, str]) -> bool:
+        """Whether the compiler is given the same."""
+        return self._builder.preprocessed(before) == self._builder.preprocessed(files)
+
     def search(self, files: dict[str, str], options: list[str]) -> tuple[int, str]:
         """The exit status, and what is said."""
         self.code, names = self._builder.build(files)
         return foreign.search(self._search, self.code, names, options)
 
 
-def _compare(run: Run, files: dict[str, str], source: Path, args: argparse.Namespace) -> int:
+def _check_kept(run: Run, files: dict[str, str], args: argparse.Namespace) -> None:
+    """What was found is kept so that another process finds it, or that is told."""
+    if getattr(args, "out", None) is None:
+        return
+    status, _ = run.search(files, ["--replay", str(user_path(args.out))])
+    if status != foreign.FOUND:
+        print(f"note: {args.out} does not fail again in a process of its own; the seed with --executions 1 may",
+              file=sys.stderr)
+
+
+def _search_of_change(run: Run, before: dict[str, str], files: dict[str, str], args: argparse.Namespace,
+                      folder: Path) -> tuple[int, str]:
+    """A search that is clean says how much of the change it has tried."""
+    if run.is_same(before, files):
+        raise foreign.ForeignError("THE CHANGE WAS NOT TRIED: what is compiled here is the same without it: "
+                                   "it is in comments, or in parts that are left out")
+    ran = folder / "sites"
+    status, text = run.search(files, [*_options(args), "--sites", str(ran)])
+    if status == foreign.CLEAN:
+        sys.stdout.write(text)
+        known = changed.told(run.code, changed.lines(before, files), set(ran.read_text().split()))
+        changed.need_any(known)
+        text = f"{known}\n"
+    return status, text
+
+
+def _compare(run: Run, files: dict[str, str], source: Path, args: argparse.Namespace, folder: Path) -> int:
     """Whether what came after a revision has broken something."""
     before = _revision(source, args.diff)
     if before == files:
         raise foreign.ForeignError(f"nothing that runs here differs from {args.diff}")
-    status, text = run.search(files, _options(args))
+    status, text = _search_of_change(run, before, files, args, folder)
     if status != foreign.FOUND:
         sys.stdout.write(text)
         return status
+    _check_kept(run, files, args)
     args.out = None
     status_before, text_before = run.search(before, _options(args))
     sys.stdout.write(text)
@@ -179,7 +210,7 @@ def _all_sites(code: Path) -> list[str]:
     lines = text.splitlines()
     sites = []
     for line, after in zip(lines, lines[1:]):
-        if re.search(r"callq?\s+0x[0-9a-f]+ <__tsan_(?!init|func)\w+", line):
+        if foreign.ACCESS.search(line):
             following = re.match(r"\s*([0-9a-f]+):", after)
             if following is not None:
                 sites.append(f"0x{following[1]}")
@@ -226,16 +257,22 @@ def _work(command: str, argv: list[str]) -> int:
     files = tree.read_tree(source)
     if args.undo is not None:
         files = _with_rule(files, args.undo)
+    original = files
     if args.patch is not None:
         files = _with_patch(files, user_path(args.patch))
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder))
         if getattr(args, "diff", None) is not None:
-            return _compare(run, files, source, args)
+            return _compare(run, files, source, args, Path(folder))
         if command == "coverage":
             return _coverage(run, files, args, Path(folder))
-        status, text = run.search(files, _options(args))
+        if command == "fuzz" and args.patch is not None:
+            status, text = _search_of_change(run, original, files, args, Path(folder))
+        else:
+            status, text = run.search(files, _options(args))
         sys.stdout.write(text)
+        if command == "fuzz" and status == foreign.FOUND:
+            _check_kept(run, files, args)
         return status
 
 

@@ -82,6 +82,11 @@ def _assembled(name: str, text: str) -> str:
     return text
 
 
+def _defined(files: dict[str, str]) -> list[str]:
+    return [f"-D{name}" for name, path, pattern, has in _PROBES
+            if (re.search(pattern, files[path]) is not None) == has]
+
+
 class Builder:
     """Builds shared objects of trees in a folder of its own."""
 
@@ -99,14 +104,34 @@ class Builder:
         folder.mkdir(parents=True)
         _write_headers(files, folder)
         headers = tuple(files[path] for path in HEADERS.values())
-        defined = [f"-D{name}" for name, path, pattern, has in _PROBES
-                   if (re.search(pattern, files[path]) is not None) == has]
+        defined = _defined(files)
         texts = [(name, files[name]) for name in SOURCES] + [("glue.c", (self._own / "glue.c").read_text())]
         objects = [self._object(folder, name, text, defined, headers) for name, text in texts]
         code, names = folder / "code.so", folder / "names"
         foreign.link(objects, code)
         foreign.write_names(code, names)
         return code, names
+
+    def preprocessed(self, files: dict[str, str]) -> list[list[str]]:
+        """What the compiler is given, by words: comments and parts that are left out are not there."""
+        folder = self._folder / "preprocessed"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        _write_headers(files, folder)
+        result = []
+        for name in SOURCES:
+            source = folder / Path(name).name
+            source.write_text(files[name])
+            command = [*self._compiler(_defined(files)), "-D__LINE__=0", "-E", "-P", source.name, "-o", "out"]
+            status, errors = _run(command, folder)
+            if status != 0:
+                raise _told(name, errors)
+            result.append((folder / "out").read_text().split())
+        return result
+
+    def _compiler(self, defined: list[str]) -> list[str]:
+        return ["clang-19", *_COMPILE, *defined, "-iquote", "include", "-Iinclude",
+                "-include", str(self._own / "shim/shim.h")]
 
     def _object(self, folder: Path, name: str, text: str, defined: list[str], headers: tuple[str, ...]) -> Path:
         """Compiled once: trees that are compared differ in one file mostly."""
@@ -121,8 +146,7 @@ class Builder:
         source = folder / file
         source.write_text(text)
         base = folder / source.stem
-        status, errors = _run(["clang-19", *_COMPILE, *defined, "-iquote", "include", "-Iinclude",
-                               "-include", str(self._own / "shim/shim.h"), "-S", file, "-o", f"{base}.s"], folder)
+        status, errors = _run([*self._compiler(defined), "-S", file, "-o", f"{base}.s"], folder)
         if status != 0:
             raise _told(name, errors)
         assembler = Path(f"{base}.s")

@@ -2,6 +2,7 @@
 the kernel's lines, small programs are proved, and what cannot be tried is told."""
 
 import contextlib
+import difflib
 import errno
 import io
 import re
@@ -151,8 +152,8 @@ class LinuxTest(unittest.TestCase):
         source = trees.need("6.12")
         kept = self.folder / "found.txt"
         arguments = ["--source", source, "--undo", "generation_before_mask"]
-        status, out, err = self.run_command("fuzz", *arguments, "--pti", "off", "--seed", 100000, "--executions", 300000,
-                                            "--out", kept)
+        status, out, err = self.run_command("fuzz", *arguments, "--pti", "off", "--seed", 100000,
+                                            "--executions", 300000, "--out", kept)
         self.assertEqual(status, 1, (out, err))
         seed = re.search(r"\(seed (\d+)\)", out)[1]
         self.assertGreater(int(seed), 103000)
@@ -169,7 +170,7 @@ class LinuxTest(unittest.TestCase):
                              ("asm volatile(\"ud2\");", "comes to an instruction that is none"),
                              ("for (;;) asm volatile(\"nop\");", "loops, and does nothing that another CPU could")):
             with self.subTest(text=text):
-                broken = self.copy_of(source, tlb=lambda old, text=text: re.sub(flush, rf"\g<1>{text}\n", old, count=1))
+                broken = self.copy_of(source, tlb=lambda old, text=text: re.sub(flush, rf"\g<1>{text}\n", old, 1))
                 kept = self.folder / "crash.txt"
                 status, out, err = self.run_command("fuzz", "--source", broken, "--out", kept)
                 self.assertEqual(status, 1, (out, err))
@@ -214,14 +215,33 @@ class LinuxTest(unittest.TestCase):
         status, _, err = self.run_command("fuzz", *arguments)
         self.assertEqual(status, 2)
         self.assertIn("nothing that runs here differs from HEAD", err)
-        (source / undone.TLB).write_text(clean[undone.TLB] + "\nint another;\n")
+        (source / undone.TLB).write_text(clean[undone.TLB].replace("smp_mb();", "smp_mb(); smp_mb();"))
         status, out, err = self.run_command("fuzz", *arguments)
         self.assertEqual(status, 0, (out, err))
+        self.assertIn("\n1 of 1 changed lines are compiled, 1 of them ran\n", out)
         (source / undone.TLB).write_text(undone.apply(undone.undone("batch_flushed_here_only"), clean[undone.TLB]))
         status, out, err = self.run_command("fuzz", *arguments)
         self.assertEqual(status, 1, (out, err))
         self.assertRegex(out, r"^found O20 ")
         self.assertRegex(out, r"\nHEAD is clean in the same search: clean after 3000 executions")
+
+    def test_a_change_that_was_not_tried(self):
+        """Clean would say nothing of it."""
+        source = trees.need("6.12")
+        text = (source / undone.TLB).read_text()
+        flush = "static void flush_tlb_func(void *info)\n"
+        for old, new, why in ((flush, f"/* more */\n{flush}", "the same without it"),
+                              (flush, f"#ifdef NOT_THERE\nNO SYNTAX in it\n#endif\n{flush}", "the same without it"),
+                              ("len = sprintf(", "len = 1 + sprintf(", "no changed line has run")):
+            with self.subTest(new=new):
+                patch = self.folder / "change.patch"
+                self.assertIn(old, text)
+                patch.write_text("".join(difflib.unified_diff(
+                    text.splitlines(True), text.replace(old, new).splitlines(True),
+                    f"a/{undone.TLB}", f"b/{undone.TLB}")))
+                status, out, err = self.run_command("fuzz", "--source", source, "--patch", patch, "--executions", 1000)
+                self.assertEqual(status, 2, (out, err))
+                self.assertRegex(err, rf"THE CHANGE WAS NOT TRIED: .*{why}")
 
     def test_coverage(self):
         source = trees.need("6.12")
