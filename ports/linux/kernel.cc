@@ -366,15 +366,17 @@ void LinuxKernel::access(const Op& op) {
 /// Every other CPU has stopped between two operations, with interrupts on.
 void LinuxKernel::hotplug(bool up) {
   const CpuId cpu = HostHal::this_cpu();
-  if (offline_[cpu] != up || stops_) return;
+  if (offline_[cpu] != up) return;
+  if (!up) flush_batch();
+  // Between this look and the mark is no choice point: one CPU comes or goes at a time.
+  if (stops_) return;
+  stops_ = true;
   const auto another_works = [&] {
     for (CpuId id = 0; id < machine_.cpu_count(); ++id) {
       if (id != cpu && busy_[id]) return true;
     }
     return false;
   };
-  if (!up) flush_batch();
-  stops_ = true;
   busy_[cpu] = false;
   while (another_works()) HostHal::pause();
   HostHal::disable_interrupts();

@@ -1,6 +1,8 @@
 """The TLB code of a Linux tree as a shared object for the modelled machine. It is made in a temporary folder from the
 user's own files; nothing of them stays."""
 
+import errno
+import os
 import re
 import shutil
 import subprocess
@@ -48,6 +50,8 @@ def read_tree(root: Path) -> dict[str, str]:
 
 def _run(command: list[str], folder: Path) -> tuple[int, str]:
     run = subprocess.run(command, cwd=folder, stderr=subprocess.PIPE, text=True, check=False)
+    if run.returncode != 0 and os.strerror(errno.ENOSPC) in run.stderr:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
     return run.returncode, run.stderr
 
 

@@ -24,6 +24,21 @@ _LONG = {"sc": {"two_flushes"},
          "tso": {"two_flushes", "lazy_and_freed_table", "isolated_full_flush", "isolated_unmap_and_read",
                  "switch_in_and_protect", "switch_in_and_unmap", "lazy_exit_and_unmap"}}
 
+_TWO_GO = """\
+shootdown-scenario 1
+config cpus=4 mms=1 pcid=1 concurrent=1 ceiling=33
+cpu 0: reclaim mm=0 page=0
+cpu 0: offline
+cpu 2: leave
+cpu 2: flush_all
+cpu 3: flush_all
+cpu 3: offline
+at +0: preempt cpu=3
+at +220: preempt cpu=3
+at +85: preempt cpu=2
+at +8: preempt cpu=0
+"""
+
 
 class LinuxTest(unittest.TestCase):
     def setUp(self):
@@ -78,6 +93,15 @@ class LinuxTest(unittest.TestCase):
             self.assertRegex(out, r"write mm\d\.cpu_bitmap = \d+ .*tlb\.c:\d+\n")
             status, out, err = self.run_command("fuzz", *arguments, "--tables", "deferred")
             self.assertEqual(status, 0, (out, err))
+
+    def test_two_cpus_that_go_offline_at_once(self):
+        """The first that is gone must not let the others go on while the second still goes."""
+        source = trees.need("6.1")
+        scenario = self.folder / "offline.txt"
+        scenario.write_text(_TWO_GO)
+        status, out, err = self.run_command("reproduce", "--source", source, scenario)
+        self.assertEqual(status, 0, (out, err))
+        self.assertEqual(out.count("== offline"), 2, out)
 
     # ---- Fixes undone
 
