@@ -3,6 +3,8 @@
 import contextlib
 import fcntl
 import os
+import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,12 +20,49 @@ def reason(error: OSError) -> str:
     return f"{file}: {error.strerror}" if file else str(error.strerror or error)
 
 
+# An output file of this name is standard output. A file that is named so has a folder in front: `user_path` adds it.
+STANDARD_OUTPUT = Path("-")
+
+
+def is_standard_output(target: Path) -> bool:
+    """Whether what is written to the file goes where standard output goes, as with /dev/stdout."""
+    try:
+        return target == STANDARD_OUTPUT or os.path.samestat(target.stat(), os.fstat(1))
+    except OSError:
+        return False
+
+
+def _is_written_through(target: Path) -> bool:
+    """Whether the name leads to what is no regular file, such as a device or a FIFO, and must stay."""
+    try:
+        return not stat.S_ISREG(target.stat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
 def write_whole(target: Path, data: bytes) -> None:
-    """Writes all of a file or none of it. Raises OSError with the name of the file."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    """Writes all of a file or none of it. Raises OSError with the name of the file.
+
+    Only a regular file or a new one is replaced: a symbolic link goes on to lead to its file, and a device, a FIFO and
+    standard output are written to.
+    """
+    if is_standard_output(target):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        if _is_written_through(target):
+            with target.open("wb") as stream:
+                stream.write(data)
+            return
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
+    file = Path(os.path.realpath(target))
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         temporary.write_bytes(data)
-        temporary.replace(target)
+        temporary.replace(file)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

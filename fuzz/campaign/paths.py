@@ -15,6 +15,11 @@ def user_path(text: str) -> Path:
     return Path(os.path.normpath(user_directory() / Path(text).expanduser()))
 
 
+def output_path(text: str) -> Path:
+    """As `user_path`, of a file to write; "-" is standard output (disk.py)."""
+    return Path(text) if text == "-" else user_path(text)
+
+
 def workspace_directory() -> Path:
     """The source tree under `bazel run`, and the user's folder otherwise."""
     root = os.environ.get("BUILD_WORKSPACE_DIRECTORY")

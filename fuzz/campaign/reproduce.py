@@ -7,13 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NoReturn
 
 from fuzz.campaign import ending
-from fuzz.campaign.disk import reason, write_whole
-from fuzz.campaign.paths import is_program, program, shown, user_path
+from fuzz.campaign.disk import is_standard_output, reason, write_whole
+from fuzz.campaign.paths import is_program, output_path, program, shown, user_path
 from fuzz.story import against, page, perfetto, regression
+
+_HEAD = "shootdown-scenario 1"
+_NOTHING_DONE = " (no operation: nothing was done)"
+_NOT_TOLD = "not run; standard error tells why"
 
 _EPILOG = """\
 examples:
@@ -24,7 +29,8 @@ examples:
   bazel run //fuzz:reproduce -- --binary bazel-bin/tests/mutants/NAME_reproduce --against clean crash.bin
 
 FILE is a crash file, a scenario as text (fuzz/scenario/FORMAT.md), or '-' for standard input. Paths are relative to
-where you stand.
+where you stand. OUT may be '-' for standard output, or a device or a FIFO, which is written to; what is told goes to
+standard error then. It cannot be FILE.
 exit status: 0 no oracle fired, 1 an oracle fired, 2 bad usage, a file that is no scenario or cannot
 be read or written"""
 
@@ -65,7 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minimise", action="store_true",
                         help="first look for the smallest scenario that fails in the same way")
     parser.add_argument("--last", metavar="N", type=_number,
-                        help="of the interleaving show the last N lines, and all that is marked, and operations")
+                        help="of the interleaving show the last N lines, and all that is marked, and operations; "
+                        "with --against N lines from the first difference on (0: all)")
     parser.add_argument("--width", metavar="N", type=_number, help="lines of N characters (default: the terminal's)")
     parser.add_argument("--colour", choices=("auto", "always", "never"), help="default: on a terminal")
     parser.add_argument("-o", "--output", metavar="OUT",
@@ -117,8 +124,13 @@ def _reproducer(name: str | None, option: str) -> Path:
     return path
 
 
-def _output(name: str, option: str) -> Path:
-    output = user_path(name)
+def _output(name: str, option: str, inputs: list[str]) -> Path:
+    output = output_path(name)
+    if is_standard_output(output):
+        return output
+    for file in inputs:
+        if file != "-" and output.exists() and output.samefile(user_path(file)):
+            raise UsageError(f"{option}: {shown(output)} is the file that is read. Name another one.")
     if not os.access(output.parent, os.W_OK):
         raise UsageError(f"{option}: cannot write to the folder {shown(output.parent)}.")
     return output
@@ -131,24 +143,30 @@ def _check(args: argparse.Namespace, parser: _Parser) -> None:
             parser.error(f"{option} is for one file, but got {' and '.join(args.files[:2])}")
     if args.against == "clean" and not args.binary:
         parser.error("--against clean compares another build with the clean core; name it with --binary")
+    is_told = not (args.json or args.gdb or args.against or any(getattr(args, kind) for kind in _DRAWN))
+    if args.output and not is_told and is_standard_output(output_path(args.output)):
+        parser.error("-o cannot be standard output, which shows something else already")
 
 
-def _words(args: argparse.Namespace, binary: Path) -> list[str]:
-    """The command line of the program that does the work."""
+def _words(args: argparse.Namespace, binary: Path, files: list[str], out: Path | None = None) -> list[str]:
+    """The command line of the program that does the work. `out` takes the place of standard output."""
     modes = [mode for mode in ("bytes", "title", "text", "json", "minimise") if getattr(args, mode)]
-    words = [str(binary)] + ["--" + mode for mode in modes] + [str(_input(file)) for file in args.files]
+    words = [str(binary)] + ["--" + mode for mode in modes] + [str(_input(file)) for file in files]
     for option in ("last", "width", "colour"):
         if getattr(args, option) is not None:
             words += ["--" + option, getattr(args, option)]
     if args.output:
-        words += ["-o", str(_output(args.output, "-o"))]
+        words += ["-o", str(out or _output(args.output, "-o", args.files))]
     return words
 
 
 def _record(words: list[str], data: bytes | None) -> tuple[int, dict | None]:
     """The record of a run, and its exit status; nothing if there was none."""
     run = subprocess.run([words[0], "--json", *words[1:]], input=data, stdout=subprocess.PIPE, check=False)
-    return run.returncode, json.loads(run.stdout) if run.returncode in (0, 1) else None
+    if run.returncode not in (0, 1):
+        return 2, None
+    # The name of a file need not be UTF-8.
+    return run.returncode, json.loads(run.stdout.decode(errors="replace"))
 
 
 _DRAWN = {"html": page.page, "perfetto": lambda record: json.dumps(perfetto.trace(record)),
@@ -169,13 +187,77 @@ def _debugged(words: list[str]) -> list[str]:
 def _drawn(args: argparse.Namespace, words: list[str]) -> int:
     """Writes what is made of a record. Returns the exit status."""
     option, name = next((f"--{kind}", getattr(args, kind)) for kind in _DRAWN if getattr(args, kind))
-    output = _output(name, option)
+    output = _output(name, option, args.files)
     status, record = _record(words, None)
     if record is None:
         return status
+    # What is written may go to other machines, where the folders of this one say nothing.
+    record["file"] = Path(record["file"]).name
     write_whole(output, _DRAWN[option.removeprefix("--")](record).encode())
-    print(f"{record['title']}: {shown(output)}")
+    print(f"{record['title']}: {shown(output)}{_NOTHING_DONE if not _has_operation(record['scenario']) else ''}",
+          file=sys.stderr if is_standard_output(output) else sys.stdout)
     return status
+
+
+def _has_operation(scenario: list[str]) -> bool:
+    return any(line.startswith("cpu ") for line in scenario)
+
+
+def _says_nothing(args: argparse.Namespace, words: list[str], data: bytes | None) -> bool:
+    """Whether the scenario has no operation, so that a run of it shows nothing."""
+    form = ["--bytes"] if args.bytes else []
+    run = subprocess.run([words[0], *form, "--text", words[-1]], input=data, stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL, check=False)
+    lines = run.stdout.decode(errors="replace").splitlines()
+    return run.returncode == 0 and lines[:1] == [_HEAD] and not _has_operation(lines)
+
+
+def _title(args: argparse.Namespace, file: str, run: subprocess.CompletedProcess, is_empty: bool) -> str:
+    """The line of a file, with what makes an "ok" say less."""
+    title = run.stdout.decode(errors="backslashreplace").rstrip("\n")
+    said = (run.stderr or b"").decode(errors="backslashreplace")
+    print(said, end="", file=sys.stderr, flush=True)
+    count = said.count(" did nothing: ")
+    if run.returncode not in (0, 1):
+        title = _NOT_TOLD
+    elif is_empty:
+        title += _NOTHING_DONE
+    elif count:
+        title += f" ({count} deviation{'' if count == 1 else 's'} did nothing)"
+    if len(args.files) > 1:
+        return f"{file}: {title}\n"
+    return f"{title}\n" if title != _NOT_TOLD else ""
+
+
+def _told(args: argparse.Namespace, binary: Path, file: str) -> int:
+    """Tells one file as text. Returns the exit status."""
+    data = sys.stdin.buffer.read() if file == "-" else None
+    is_headed = len(args.files) > 1 and not (args.json or args.text or args.title)
+    to_output = args.output and is_standard_output(output_path(args.output))
+    with tempfile.TemporaryDirectory() as aside:
+        out = Path(aside, "scenario.bin")
+        words = _words(args, binary, [file], out if to_output else None)
+        if is_headed:
+            print(f"==> {file} <==", flush=True)
+        run = subprocess.run(words, input=data, check=False,
+                             stdout=subprocess.PIPE if args.title else 2 if to_output else None,
+                             stderr=subprocess.PIPE if args.title and not args.minimise else None)
+        is_done = run.returncode in (0, 1)
+        is_empty = run.returncode == 0 and not (args.json or args.text) and _says_nothing(
+            args, [words[0], str(_input(file))], data)
+        if args.title:
+            print(_title(args, file, run, is_empty), end="", flush=True, file=sys.stderr if to_output else sys.stdout)
+        elif is_empty:
+            print(f"reproduce: {file}: warning: it has no operation, so nothing was done", file=sys.stderr)
+        if is_headed:
+            print("" if is_done else f"{_NOT_TOLD}\n", flush=True)
+        if to_output and is_done:
+            write_whole(Path("-"), out.read_bytes())
+    if run.returncode == 0 and args.minimise and not args.text:
+        kept = f"; {args.output} is the scenario as it was" if args.output else ""
+        print(f"reproduce: {file}: no oracle fired, so there is nothing to minimise{kept}", file=sys.stderr)
+    # As a shell tells the end by a signal.
+    return run.returncode if run.returncode >= 0 else 128 - run.returncode
 
 
 def _compared(args: argparse.Namespace, words: list[str]) -> int:
@@ -195,7 +277,7 @@ def _compared(args: argparse.Namespace, words: list[str]) -> int:
         return 2
     width = int(args.width) if args.width else shutil.get_terminal_size((150, 24)).columns
     names = ("this build", "the clean core" if args.against == "clean" else shown(other))
-    print(against.compare(mine, theirs, width, names), end="")
+    print(against.compare(mine, theirs, width, names, None if args.last is None else int(args.last)), end="")
     return status
 
 
@@ -204,13 +286,17 @@ def main(argv: list[str]) -> int:
         parser = _parser()
         args = parser.parse_args(argv)
         _check(args, parser)
-        words = _words(args, _reproducer(args.binary, "--binary"))
+        binary = _reproducer(args.binary, "--binary")
+        for file in args.files:
+            _input(file)
+        if not (args.gdb or args.against is not None or any(getattr(args, kind) for kind in _DRAWN)):
+            return max(_told(args, binary, file) for file in args.files)
+        words = _words(args, binary, args.files)
         if any(getattr(args, kind) for kind in _DRAWN):
             return _drawn(args, words)
-        if args.gdb:
-            words = _debugged(words)
         if args.against is not None:
             return _compared(args, words)
+        words = _debugged(words)
     except UsageError as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return 2

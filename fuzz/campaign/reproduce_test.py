@@ -7,6 +7,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
+from fuzz.campaign.disk import write_whole
+
 FAKE = Path(__file__).parent / "testdata/fake_reproduce.py"
 START = "from fuzz.campaign import ending, reproduce; ending.run('reproduce', reproduce.main)"
 
@@ -41,9 +43,46 @@ class ReproduceTest(unittest.TestCase):
         self.assertEqual(self.reproduce("crash.bin", "--last", "5", status=1),
                          f"called: {self.home}/crash.bin --last 5\n")
 
-    def test_several_files_and_standard_input_are_passed_on(self):
-        self.assertEqual(self.reproduce("crash.bin", "-", "--width", "99", status=1),
-                         f"called: {self.home}/crash.bin - --width 99\n")
+    def test_several_files_are_told_one_by_one_and_a_bad_one_says_so(self):
+        (self.home / "bad.bin").write_text("2")
+        self.assertEqual(self.reproduce("crash.bin", "bad.bin", "--width", "99", status=2),
+                         f"==> crash.bin <==\ncalled: {self.home}/crash.bin --width 99\n\n"
+                         f"==> bad.bin <==\ncalled: {self.home}/bad.bin --width 99\n"
+                         "not run; standard error tells why\n\n")
+        self.assertEqual(self.reproduce("bad.bin", "crash.bin", "--title", status=2),
+                         f"bad.bin: not run; standard error tells why\n"
+                         f"crash.bin: called: --title {self.home}/crash.bin\n")
+
+    def test_an_output_replaces_no_input(self):
+        (self.home / "other").hardlink_to(self.home / "crash.bin")
+        for option in ("-o", "--html", "--perfetto", "--cpp"):
+            self.assertIn("other is the file that is read", self.reproduce("crash.bin", option, "other", status=2))
+        self.assertEqual((self.home / "crash.bin").read_text(), "1")
+
+    def test_what_was_not_foreseen_is_one_line_and_status_2(self):
+        # The program that stands in prints no record.
+        said = self.reproduce("crash.bin", "--html", "story.html", status=2)
+        self.assertRegex(said, r"^reproduce: internal error: JSONDecodeError: .*\n$")
+        self.assertFalse((self.home / "story.html").exists())
+
+    def test_standard_output_that_is_closed(self):
+        run = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-c", START, "--help"], env=self.env,
+                             stderr=subprocess.PIPE, text=True, check=False)
+        self.assertEqual((run.returncode, run.stderr),
+                         (2, "reproduce: the output cannot be written: standard output is closed\n"))
+
+    def test_a_written_file_replaces_no_link_and_no_fifo(self):
+        target = self.home / "target"
+        (self.home / "link").symlink_to(target)
+        write_whole(self.home / "link", b"one")
+        self.assertTrue((self.home / "link").is_symlink())
+        self.assertEqual(target.read_bytes(), b"one")
+        os.mkfifo(self.home / "pipe")
+        reader = os.open(self.home / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        write_whole(self.home / "pipe", b"two")
+        self.assertEqual(os.read(reader, 9), b"two")
+        self.assertTrue((self.home / "pipe").is_fifo())
 
     def test_files_that_cannot_be_read(self):
         self.assertIn(f"nowhere: no such file. Paths are relative to {self.home}.",

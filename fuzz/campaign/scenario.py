@@ -14,8 +14,8 @@ from pathlib import Path
 
 from fuzz.campaign import ending
 from fuzz.campaign.crashes import MARK
-from fuzz.campaign.disk import reason, write_whole
-from fuzz.campaign.paths import program, shown, user_path, workspace_directory
+from fuzz.campaign.disk import is_standard_output, reason, write_whole
+from fuzz.campaign.paths import output_path, program, shown, user_path, workspace_directory
 
 _EPILOG = """\
 examples:
@@ -144,8 +144,9 @@ def format_files(files: list[str], check: bool) -> int:
 
 
 def new(name: str, cpus: int, mms: int) -> int:
-    path = user_path(name)
-    if path.exists():
+    path = output_path(name)
+    is_output = is_standard_output(path)
+    if path.is_file() and not is_output:
         raise ScenarioError(f"{shown(path)} is there already")
     operations = ["cpu 0: read page=1", "cpu 0: unmap mm=0 page=1"]
     operations += [f"cpu {cpu}: read page=1" for cpu in range(1, cpus)]
@@ -154,7 +155,8 @@ def new(name: str, cpus: int, mms: int) -> int:
     if run.returncode != 0:
         raise ScenarioError(run.stderr.decode(errors="replace").strip())
     write_whole(path, text.encode())
-    print(shown(path))
+    if not is_output:
+        print(shown(path))
     return 0
 
 

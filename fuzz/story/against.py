@@ -66,8 +66,8 @@ def _verdict(record: dict) -> str:
 
 
 def compare(mine: dict, theirs: dict, width: int = 150,
-            names: tuple[str, str] = ("this build", "the clean core")) -> str:
-    """The text: what both do, then the two runs, `theirs` on the left."""
+            names: tuple[str, str] = ("this build", "the clean core"), after: int | None = None) -> str:
+    """The text: what both do, then the two runs, `theirs` on the left, with `after` items (0: all)."""
     half = max(30, (width - 3) // 2)
     lines = [f"{names[1]}: {_verdict(theirs)}", f"{names[0]}: {_verdict(mine)}", ""]
     at = first_difference(mine, theirs)
@@ -82,14 +82,15 @@ def compare(mine: dict, theirs: dict, width: int = 150,
     lines += _block(theirs["items"][max(0, at - _BEFORE):at], width)
     left, right = theirs["items"], mine["items"]
     conflict = [index for index, item in enumerate(right) if item.get("mark") in ("then", "both")]
-    end = max([at + _AFTER, *(index + 1 for index in conflict if index < at + 3 * _AFTER)])
+    usual = max([at + _AFTER, *(index + 1 for index in conflict if index < at + 3 * _AFTER)])
+    end = usual if after is None else at + after if after else max(len(left), len(right))
     lines += ["", f"{names[1]:<{half}} | {names[0]}", "-" * half + "-+-" + "-" * half]
     a, b = _block(left[at:end], half), _block(right[at:end], half)
     for index in range(max(len(a), len(b))):
         lines.append(f"{a[index] if index < len(a) else '':<{half}} | {b[index] if index < len(b) else ''}".rstrip())
     for name, items in ((names[1], left), (names[0], right)):
         if len(items) > end:
-            lines.append(f"... {len(items) - end} more lines of {name}")
+            lines.append(f"... {len(items) - end} more lines of {name}; --last 0 shows all")
     if mine["verdict"]:
         lines += ["", f"{names[0]}: {mine['verdict']['detail']}"]
     return "\n".join(lines) + "\n"

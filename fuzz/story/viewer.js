@@ -120,6 +120,9 @@
   const timeline = byId("timeline");
   timeline.style.width = `${width}px`;
   timeline.style.height = `${height}px`;
+  // On paper all lanes are shown: 970 is the width of a sheet across, A4 or letter, without its margins.
+  timeline.style.setProperty("--print-zoom", Math.min(1, 970 / width));
+  addEventListener("beforeprint", () => document.querySelector("details").open = true);
   const svg = draw(timeline, "svg", { width, height });
   const defs = draw(svg, "defs", {});
   const pattern = (id, size, path, stroke, fill) => {
@@ -365,6 +368,12 @@
 
   // ---- Stepping and searching
 
+  // #N is the first line of step N, and #N.1 the next one of it.
+  const addresses = items.map((item, index) => {
+    const earlier = items.slice(0, index).filter((other) => other.step === item.step).length;
+    return `#${item.step}${earlier ? `.${earlier}` : ""}`;
+  });
+
   function select(index) {
     if (items.length === 0) return;
     nodes[current].classList.remove("current");
@@ -382,6 +391,7 @@
     const lane = lanes[items[current].cpu];
     if (lane.x < scroller.scrollLeft) scroller.scrollLeft = lane.x - GUTTER;
     if (lane.right > scroller.scrollLeft + scroller.clientWidth) scroller.scrollLeft = lane.right - scroller.clientWidth;
+    history.replaceState(null, "", addresses[current]);
     byId("previous").disabled = current === 0;
     byId("next").disabled = current === items.length - 1;
     showState();
@@ -418,8 +428,10 @@
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target === byId("search")) {
-      if (event.key === "Enter") nextMatch(event.shiftKey ? -1 : 1);
-      else if (event.key === "Escape") byId("timeline").focus();
+      if (event.key === "Enter") {
+        nextMatch(event.shiftKey ? -1 : 1);
+        byId("timeline").focus({ preventScroll: true });
+      } else if (event.key === "Escape") byId("timeline").focus();
       else return;
     } else if (KEYS[event.key]) {
       KEYS[event.key]();
@@ -465,8 +477,17 @@
   legend("interrupt, from the command to the handler", arrow("link", "arrow"));
   legend("broadcast", arrow("link broadcast", "arrow"));
   legend("a store leaves its buffer", arrow("link drain", "grey"));
-  legend("the two accesses in conflict", arrow("conflict", "red"));
-  const wanted = /^#(\d+)$/.exec(location.hash);
-  select(wanted ? Number(wanted[1]) : thenIndex >= 0 ? thenIndex : 0);
+  if (byId("conflict")) legend("the two accesses in conflict", arrow("conflict", "red"));
+  const warn = (text) => byId("warnings").append(make("p", "", text));
+  if (verdict && (firstIndex < 0) !== (thenIndex < 0)) {
+    warn(`Of the conflict only one event is known, marked '${firstIndex < 0 ? "then" : "first"}': no arrow leads to it.`);
+  }
+  if (!record.scenario.some((line) => line.startsWith("cpu "))) warn("The scenario has no operation: nothing was done.");
+  for (const one of record.unheeded) {
+    const deviations = record.scenario.filter((line) => line.startsWith("at "));
+    warn(`'${deviations[one.deviation] || "a deviation"}' did nothing: ${one.why}`);
+  }
+  const wanted = addresses.indexOf(location.hash);
+  select(wanted >= 0 ? wanted : thenIndex >= 0 ? thenIndex : 0);
   byId("timeline").focus({ preventScroll: true });
 })();

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from fuzz.campaign import reproduce
+from fuzz.campaign import ending, reproduce
 from fuzz.campaign.disk import write_whole
 from fuzz.campaign.paths import shown, user_path, workspace_directory
 from tests.mutants import meanings, mutant
@@ -108,4 +108,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    ending.run("museum", main)

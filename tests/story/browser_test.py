@@ -59,6 +59,11 @@ addEventListener("load", () => {
   press("Home");
   press("Enter", search);
   told.firstMatch = (document.querySelector(".current") || search).textContent;
+  told.focus = document.activeElement.id;
+  told.hash = location.hash;
+  told.legend = document.getElementById("legend").textContent;
+  told.warnings = document.getElementById("warnings").textContent;
+  told.right = Math.max(...all(".heads div").map((node) => box(node)[2])) - box(document.getElementById("timeline"))[0];
   told.changed = all("#state .changed").length;
   const buttons = [...document.querySelectorAll("button")].map((button) => { button.click(); return current(); });
   told.buttons = buttons;
@@ -151,6 +156,11 @@ class BrowserTest(unittest.TestCase):
         wanted = [item for item in record["items"] if "tlb_gen" in json.dumps([item["text"], item.get("notes")])]
         self.assertEqual((told["matches"], told["found"]), (len(wanted), f"{len(wanted)} found"))
         self.assertIn("tlb_gen", told["firstMatch"])
+        # The keys work again, and the address is that of the step.
+        self.assertEqual(told["focus"], "timeline")
+        self.assertEqual(told["hash"].split(".")[0], f"#{wanted[0]['step']}")
+        self.assertIn("the two accesses in conflict", told["legend"])
+        self.assertEqual(told["warnings"], "")
         self.assertEqual([name.removeprefix("item-") for name in told["buttons"][2:]],
                          [str(marked["first"]), str(marked["then"])])
 
@@ -159,6 +169,30 @@ class BrowserTest(unittest.TestCase):
         told = self.opened(page.page(record))
         self.assertEqual((told["errors"], told["requests"], told["marks"], told["conflict"], told["start"]),
                          ([], [], [], [], "item-0"))
+
+    def test_a_conflict_with_one_known_event_promises_no_arrow(self):
+        record = record_of(*self.failing)
+        for item in record["items"]:
+            if item.get("mark") == "first":
+                del item["mark"]
+        told = self.opened(page.page(record))
+        self.assertEqual(told["conflict"], [])
+        self.assertNotIn("the two accesses in conflict", told["legend"])
+        self.assertIn("only one event is known, marked 'then'", told["warnings"])
+
+    def test_what_did_nothing_is_told(self):
+        scenario = self.folder / "scenario.txt"
+        scenario.write_text("shootdown-scenario 1\nconfig cpus=2 mms=1\nat +200: preempt cpu=0\n")
+        told = self.opened(page.page(record_of(self.clean[0], str(scenario))))
+        self.assertIn("no operation: nothing was done", told["warnings"])
+        self.assertIn("preempt cpu=0' did nothing: its moment never came", told["warnings"])
+
+    def test_paper_has_all_cpus(self):
+        scenario = self.folder / "scenario.txt"
+        scenario.write_text("shootdown-scenario 1\nconfig cpus=8 mms=1\ncpu 7: read page=1\n")
+        text = page.page(record_of(self.clean[0], str(scenario)))
+        self.assertGreater(self.opened(text)["right"], 2000)
+        self.assertLess(self.opened(text.replace("@media print", "@media screen"))["right"], 1000)
 
     def test_a_script_that_fails_is_seen(self):
         text = page.page(record_of(*self.clean))
