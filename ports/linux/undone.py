@@ -36,7 +36,7 @@ UNDONE = (
            "no barrier between the end of lazy mode and the look at the generation", TLB,
            ((r"\bsmp_mb\(\);",
              "barrier();"),),
-           ("--memory", "tso", "--pti", "off"), "O1|O2|O6|O21"),
+           ("--memory", "tso", "--pti", "off"), "O1|O2|O6|O20|O21"),
     Undone("partial_flush_over_a_gap",
            "single pages are flushed where an older flush is still owed", TLB,
            ((r"f->new_tlb_gen == local_tlb_gen \+ 1 &&",
