@@ -325,8 +325,17 @@ class HostAtomic {
   }
   void told(OpClass op, const char* verb, T value, Site where) const {
     Machine& machine = *current_machine;
-    machine.note(op, shown(value), this);
-    if (machine.recorder().has_timeline()) [[unlikely]] {
+    machine.note_briefly(op, shown(value), this);
+    if (machine.is_listened_to()) [[unlikely]] {
+      tell(op, verb, value, where);
+    }
+  }
+  /// For a controller and for the timeline. Out of line, so that the way without them saves no
+  /// registers.
+  [[gnu::noinline]] void tell(OpClass op, const char* verb, T value, Site where) const {
+    Machine& machine = *current_machine;
+    if (machine.controlled().is_on()) machine.controlled().note(op, shown(value));
+    if (machine.recorder().has_timeline()) {
       machine.recorder().operation(verb, this, shown(value), raw(value), where);
     }
   }
@@ -336,7 +345,7 @@ class HostAtomic {
     writer_cpu_ = static_cast<std::uint8_t>(machine.running().id);
     writer_site_ = site_id(where);
     told(op, verb, value_, where);
-    machine.changed();
+    current_machine->changed();
   }
 
   static constexpr std::uint8_t kNobody = 255;

@@ -1,10 +1,13 @@
 // How fast the model is by itself: visible operations per second of four simulated CPUs, without a
 // simulated kernel and without oracles. Each CPU loads, stores, adds and stores again, on words
 // that all of them use. "deviations" is how many visible operations lie between two preemptions by
-// the schedule; 0: none, each CPU runs to its end.
+// the schedule; 0: none, each CPU runs to its end. "coin": before each operation of two CPUs, whose
+// accesses are sequentially consistent, a coin says which of them goes on: what a random scheduler
+// of C++ atomics does.
 #include <benchmark/benchmark.h>
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <memory>
 
@@ -37,6 +40,25 @@ class Preemptions final : public ScheduleSource {
   CpuId cpu_{0};
 };
 
+/// Two CPUs, and a coin before each operation.
+class Coin final : public ScheduleSource {
+ public:
+  bool next(Action& action) override {
+    random_ ^= random_ << 13U;
+    random_ ^= random_ >> 7U;
+    random_ ^= random_ << 17U;
+    cpu_ ^= 1U;
+    // So many times the coin says the same.
+    const auto delay = static_cast<std::uint64_t>(std::countr_zero(random_)) + 1;
+    action = {.delay = delay, .kind = EventKind::preempt, .cpu = cpu_};
+    return true;
+  }
+
+ private:
+  std::uint64_t random_{0x9e37'79b9'7f4a'7c15};
+  CpuId cpu_{0};
+};
+
 struct World {
   Machine machine;
   std::array<HostAtomic<std::uint64_t>, 16> words;
@@ -53,6 +75,17 @@ void work(World& world, CpuId cpu) {
   }
 }
 
+void work_in_order(World& world, CpuId cpu) {
+  for (unsigned round = 0; round < kRounds; ++round) {
+    auto& mine = world.words[(round + cpu) % world.words.size()];
+    auto& other = world.words[(round + 5) % world.words.size()];
+    const std::uint64_t seen = other.load(std::memory_order_seq_cst);
+    mine.store(seen, std::memory_order_seq_cst);
+    other.fetch_add(1, std::memory_order_seq_cst);
+    mine.store(round, std::memory_order_seq_cst);
+  }
+}
+
 void meet(World& world, CpuId cpu) {
   static_cast<void>(world.words[cpu].load(std::memory_order_acquire));
   world.words[0].fetch_add(1, std::memory_order_acq_rel);
@@ -60,17 +93,20 @@ void meet(World& world, CpuId cpu) {
   static_cast<void>(world.words[0].load(std::memory_order_acquire));
 }
 
-void visible_operations(benchmark::State& state, Memory memory) {
+using Work = void (*)(World&, CpuId);
+
+template <Work kWork>
+void visible_operations(benchmark::State& state, CpuId cpus, Memory memory,
+                        ScheduleSource& schedule) {
   const auto world = std::make_unique<World>();
-  Preemptions schedule(static_cast<std::uint64_t>(state.range(0)));
   std::uint64_t operations = 0;
   for ([[maybe_unused]] auto _ : state) {
     world->machine.prepare(
-        {.hardware = {.cpus = kCpus},
+        {.hardware = {.cpus = cpus},
          .memory = memory,
          .programs = {
              .boot = [](void*, CpuId) {},
-             .program = [](void* self, CpuId cpu) { work(*static_cast<World*>(self), cpu); },
+             .program = [](void* self, CpuId cpu) { kWork(*static_cast<World*>(self), cpu); },
              .argument = world.get()},
          .exploration = {.step_limit = std::uint64_t{2} * kCpus * kRounds * kOperations,
                          .schedule = &schedule}});
@@ -83,8 +119,19 @@ void visible_operations(benchmark::State& state, Memory memory) {
   state.SetItemsProcessed(static_cast<std::int64_t>(operations));
 }
 
-void sc(benchmark::State& state) { visible_operations(state, Memory::sc); }
-void tso(benchmark::State& state) { visible_operations(state, Memory::tso); }
+void preemptions(benchmark::State& state, Memory memory) {
+  Preemptions schedule(static_cast<std::uint64_t>(state.range(0)));
+  visible_operations<work>(state, kCpus, memory, schedule);
+}
+void coin(benchmark::State& state, Memory memory) {
+  Coin schedule;
+  visible_operations<work_in_order>(state, 2, memory, schedule);
+}
+
+void sc(benchmark::State& state) { preemptions(state, Memory::sc); }
+void tso(benchmark::State& state) { preemptions(state, Memory::tso); }
+void coin_sc(benchmark::State& state) { coin(state, Memory::sc); }
+void coin_tso(benchmark::State& state) { coin(state, Memory::tso); }
 
 /// Executions a second of an exhaustive exploration: three CPUs that load, add and store.
 void explore(benchmark::State& state, Memory memory) {
@@ -119,6 +166,8 @@ void explore_tso(benchmark::State& state) { explore(state, Memory::tso); }
 
 BENCHMARK(explore_sc);
 BENCHMARK(explore_tso);
+BENCHMARK(coin_sc);
+BENCHMARK(coin_tso);
 BENCHMARK(sc)->ArgName("deviations")->Arg(0)->Arg(100)->Arg(10)->Arg(2)->Arg(1);
 BENCHMARK(tso)->ArgName("deviations")->Arg(0)->Arg(100)->Arg(10)->Arg(2)->Arg(1);
 

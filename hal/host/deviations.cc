@@ -19,9 +19,7 @@ void Deviations::perform(const Action& action) {
   HostCpu& target = machine_.cpu(action.cpu % kHostCpus);
   switch (action.kind) {
     case EventKind::preempt:
-      if (&target != &machine_.running() && machine_.scheduler().can_run(target)) {
-        machine_.scheduler().switch_to(target);
-      }
+      machine_.scheduler().preempt(target);
       break;
     case EventKind::hold:
       target.hold = static_cast<std::uint32_t>(action.argument);

@@ -17,8 +17,10 @@
 #endif
 
 // Saves the callee-saved registers on the current stack, stores the stack pointer through the first
-// argument and continues on the second. It ends in an indirect jump: a `ret` to another stack than
-// the one called from is mispredicted every time.
+// argument and continues on the second. It ends in a `ret`, and there is one call of it: every
+// fiber that has run was left there, so the processor's prediction of returns, which goes by the
+// calls of the stack that is left, is right about this return and about those behind it, as long as
+// the fibers stand at the same places. An indirect jump would leave it one call behind for good.
 extern "C" void shootdown_fiber_switch(void** save, void* load);
 asm(R"(
   .text
@@ -39,8 +41,7 @@ shootdown_fiber_switch:
   popq %r12
   popq %rbx
   popq %rbp
-  popq %rax
-  jmpq *%rax
+  retq
   .size shootdown_fiber_switch, . - shootdown_fiber_switch
 
   .type shootdown_fiber_start, @function

@@ -99,14 +99,22 @@ class Machine {
 
   /// Accounts for an operation that the running CPU has just done, on `word` if it was one on an
   /// atomic word.
-  void note(OpClass op, std::uint64_t value, const void* word = nullptr) {
+  void note(OpClass op, std::uint64_t value) {
+    note_briefly(op, value, nullptr);
+    if (controlled_.is_on()) [[unlikely]] {
+      controlled_.note(op, value);
+    }
+  }
+  /// The same but for a controller, which is to be told as well.
+  void note_briefly(OpClass op, std::uint64_t value, const void* word) {
     HostCpu& self = running();
     self.last_operation = op;
     self.last_word = word;
     recorder_.note(self.id, op, value);
-    if (controlled_.is_on()) [[unlikely]] {
-      controlled_.note(op, value);
-    }
+  }
+  /// A controller or a timeline is to be told of each operation.
+  [[nodiscard]] bool is_listened_to() const {
+    return controlled_.is_on() || recorder_.has_timeline();
   }
   /// A visible operation of the CPU has changed something.
   void changed(CpuId cpu) {

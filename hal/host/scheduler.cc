@@ -35,6 +35,7 @@ void Scheduler::restart() {
 void Scheduler::start() {
   due_ = next_stop_ = 0;
   const Exploration& exploration = machine_.setup().exploration;
+  step_limit_ = exploration.step_limit;
   own_steps_ = exploration.controller != nullptr && exploration.own_accesses;
   own_fields_ = exploration.own_fields;
   if (!machine_.controlled().is_on()) fetch_action();
@@ -43,10 +44,10 @@ void Scheduler::start() {
 // ---- Choice points
 
 void Scheduler::fetch_action() {
-  const Exploration& exploration = machine_.setup().exploration;
-  have_action_ = exploration.schedule != nullptr && exploration.schedule->next(action_);
+  ScheduleSource* schedule = machine_.setup().exploration.schedule;
+  have_action_ = schedule != nullptr && schedule->next(action_);
   const std::uint64_t due = have_action_ ? due_ + action_.delay : kNever;
-  due_ = due < exploration.step_limit ? due : exploration.step_limit;
+  due_ = due < step_limit_ ? due : step_limit_;
   next_stop_ = watch() != nullptr ? 0 : due_;
 }
 
@@ -56,32 +57,43 @@ TimelineWatch* Scheduler::watch() const {
 }
 
 void Scheduler::choose(Pending kind) {
-  act(kind);
+  const bool controlled = machine_.controlled().is_on();
+  if (controlled) [[unlikely]] {
+    machine_.controlled().control(kind);
+  }
+  if (!controlled || step_ >= step_limit_) [[likely]] {
+    while (step_ >= due_) act();
+  }
   // Other CPUs have gone on meanwhile; from here to its line the operation is done.
-  if (TimelineWatch* const watching = watch()) watching->before_operation();
+  if (TimelineWatch* const watching = watch()) [[unlikely]] {
+    watching->before_operation();
+  }
 }
 
-void Scheduler::act(Pending kind) {
-  const std::uint64_t step_limit = machine_.setup().exploration.step_limit;
-  if (machine_.controlled().is_on()) {
-    machine_.controlled().control(kind);
-    if (step_ < step_limit) return;
+void Scheduler::act() {
+  if (step_ >= step_limit_) [[unlikely]] {
+    report_endless_run();
   }
-  while (step_ >= due_) {
-    if (step_ >= step_limit) {
-      Report report;
-      report.kind = &kStuck;
-      report.title = "a run does not end";
-      report.detail =
-          "The step limit was reached although the schedule is fair by then: some CPU "
-          "repeats itself for ever.";
-      report.second = {.step = step_, .cpu = running_->id, .what = "still running"};
-      machine_.fail(std::move(report));
-    }
-    const Action action = action_;
+  // That another CPU runs is what schedules want most, and has no effect that a timeline tells.
+  if (action_.kind == EventKind::preempt && !machine_.recorder().has_timeline()) [[likely]] {
+    HostCpu& next = machine_.cpu(action_.cpu % kHostCpus);
     fetch_action();
-    machine_.deviations().apply(action);
+    return preempt(next);
   }
+  const Action action = action_;
+  fetch_action();
+  machine_.deviations().apply(action);
+}
+
+void Scheduler::report_endless_run() {
+  Report report;
+  report.kind = &kStuck;
+  report.title = "a run does not end";
+  report.detail =
+      "The step limit was reached although the schedule is fair by then: some CPU "
+      "repeats itself for ever.";
+  report.second = {.step = step_, .cpu = running_->id, .what = "still running"};
+  machine_.fail(std::move(report));
 }
 
 void Scheduler::choose_uninterrupted() {
@@ -102,17 +114,6 @@ void Scheduler::interrupt() {
 }
 
 // ---- Which CPU runs
-
-bool Scheduler::can_run(const HostCpu& cpu) const {
-  return cpu.place != VcpuPlace::descheduled && has_work(cpu);
-}
-
-bool Scheduler::has_work(const HostCpu& cpu) const {
-  if (cpu.must_interrupt()) return true;
-  if (!cpu.blocked) return true;
-  if (cpu.exchange.waits()) return meets(cpu);
-  return !cpu.thread->finished && !cpu.at_start_barrier && changes_ != cpu.pause_saw;
-}
 
 HostCpu* Scheduler::next_runnable() {
   const CpuId cpus = machine_.cpu_count();

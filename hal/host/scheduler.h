@@ -95,10 +95,21 @@ class Scheduler {
   [[nodiscard]] bool is_done() const { return done_; }
 
   void switch_to(HostCpu& next);
+  /// The CPU runs from here on, if it has something to do.
+  void preempt(HostCpu& next) {
+    if (&next != running_ && can_run(next)) switch_to(next);
+  }
   /// Another CPU runs, because this one has lost its processor.
   void give_way();
-  [[nodiscard]] bool has_work(const HostCpu& cpu) const;
-  [[nodiscard]] bool can_run(const HostCpu& cpu) const;
+  [[nodiscard]] bool has_work(const HostCpu& cpu) const {
+    if (cpu.must_interrupt()) return true;
+    if (!cpu.blocked) return true;
+    if (cpu.exchange.waits()) return meets(cpu);
+    return !cpu.thread->finished && !cpu.at_start_barrier && changes_ != cpu.pause_saw;
+  }
+  [[nodiscard]] bool can_run(const HostCpu& cpu) const {
+    return cpu.place != VcpuPlace::descheduled && has_work(cpu);
+  }
   /// The next CPU in turn that can run, or null. A host gives a processor back to one that has work
   /// if no other can run.
   HostCpu* next_runnable();
@@ -106,12 +117,13 @@ class Scheduler {
 
  private:
   void choose(Pending kind);
-  void act(Pending kind);
   [[nodiscard]] TimelineWatch* watch() const;
   void choose_uninterrupted();
   void choose_own();
   void interrupt();
   void fetch_action();
+  void act();
+  [[noreturn]] void report_endless_run();
   void block();
   void idle();
   /// The CPU waits for another thread, and no handler runs on it.
@@ -132,6 +144,7 @@ class Scheduler {
   std::uint64_t step_{0};
   std::uint64_t next_stop_{0};  // the step before which `choose` is asked ...
   std::uint64_t due_{0};        // ... and that before which it acts: later while a watch looks on
+  std::uint64_t step_limit_{0};
   std::uint64_t changes_{0};
   CpuId unfinished_{0};
   bool done_{false};
