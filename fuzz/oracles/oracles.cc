@@ -435,7 +435,10 @@ void Oracles::check_order(CpuId cpu, const TraceEvent& event) {
     case TraceKind::flush_end:
     case TraceKind::batch_end:
     case TraceKind::kernel_end:
-      order.on_flush_returned(cpu, cpu);
+      // Beside one that was submitted and is on its way, a flush returns that needs no other CPU.
+      if (core_.core.own(cpu).post_use.peek() != PostUse::by_submit) {
+        order.on_flush_returned(cpu, cpu);
+      }
       break;
     case TraceKind::flush_done: {
       // What was answered to a later flush of that CPU is not this one's.
