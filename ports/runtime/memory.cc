@@ -140,7 +140,7 @@ void Memory::put_at_once(void* address, std::size_t bytes, std::uint64_t value, 
   const bool changes = value_at(address, bytes) != value;
   std::memcpy(address, &value, bytes);
   record_write(address, bytes);
-  machine_.note(OpClass::store, value, address);
+  noted(OpClass::store, value, address);
   line("store", address, value, pc);
   told_word(address, before);
   if (changes) machine_.changed();
@@ -170,7 +170,7 @@ void Memory::put(void* address, std::size_t bytes, std::uint64_t value, const vo
                                   .note = static_cast<std::uint32_t>(bytes),
                                   .cpu = static_cast<std::uint8_t>(self.id)},
                                  std::memory_order_release);
-  machine_.note(OpClass::store, value, address);
+  noted(OpClass::store, value, address);
   line("store, buffered,", address, value, pc);
 }
 
@@ -286,7 +286,7 @@ void Memory::plain(const void* address, std::size_t bytes, bool write, const voi
   const BufferedStore* own = forwarding(address, bytes);
   if (own != nullptr) lay(*own, address, bytes);
   record_read(own, address, bytes);
-  machine_.note(OpClass::load, value_at(address, bytes), address);
+  noted(OpClass::load, value_at(address, bytes), address);
   line("read", address, value_at(address, bytes), pc);
 }
 

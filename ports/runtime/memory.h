@@ -161,6 +161,11 @@ class Memory {
   void look_aside(const void* address, std::size_t bytes);
 
   void line(const char* verb, const void* address, std::uint64_t value, const void* pc);
+  /// Accounts for an access to a word.
+  void noted(host::OpClass op, std::uint64_t value, const void* word) {
+    machine_.note_briefly(op, value, word);
+    if (machine_.controlled().is_on()) machine_.controlled().note(op, value);
+  }
   /// A visible operation that was none of the HAL's begins.
   void begin(const void* address, const char* verb);
   void told_word(const void* address, std::uint64_t before);
@@ -193,7 +198,7 @@ T Memory::load(const T* word, const void* pc) {
   const host::BufferedStore* own = forwarding(word, sizeof(T));
   const T value = own != nullptr ? static_cast<T>(part_of(*own, word, sizeof(T))) : *word;
   record_read(own, word, sizeof(T));
-  machine_.note(host::OpClass::load, value, word);
+  noted(host::OpClass::load, value, word);
   line("load", word, value, pc);
   return value;
 }
@@ -239,7 +244,7 @@ T Memory::modify(T* word, Change&& change, const void* pc) {
   } else {
     record_read(nullptr, word, sizeof(T));
   }
-  machine_.note(host::OpClass::modify, *word, word);
+  noted(host::OpClass::modify, *word, word);
   line("write", word, *word, pc);
   told_word(word, before);
   // A CPU that waits need not look again where nothing is new, as at a lock that is tried in vain.
