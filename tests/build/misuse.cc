@@ -8,6 +8,6 @@ void misuse() {
   shootdown::CpuMask<64> mask;
   mask.set(1);
 #ifdef MUST_NOT_COMPILE
-  mask.words_ = {};
+  mask.set_ = {};
 #endif
 }

@@ -250,17 +250,26 @@ class Way:
 
     def on_cmpl(self, one, other):
         gs = _GS.fullmatch(other)
-        if gs:
-            self.require(one == "$0x0" and _number(gs[1]) == self.offsets.isolates, f"cmpl with {other}")
-            self.flags = not self.isolation
-            return
-        self.require({self.registers[_NARROW[one[1:]]], self.registers[_NARROW[other[1:]]]} == {"area", "base"},
-                     "GS is compared with something else")
+        self.require(gs and one == "$0x0" and _number(gs[1]) == self.offsets.isolates, f"cmpl with {other}")
+        self.flags = not self.isolation
+
+    def on_cmpq(self, one, other):
+        self.require({self.registers[one[1:]], self.registers[other[1:]]} == {"area", "base"},
+                     "all of GS is compared with something else")
         self.flags = self.gs == "kernel"
 
     def on_rdmsr(self):
         self.require(self.registers["rcx"] == MSR_GS_BASE, "another register than the base of GS is read")
-        self.registers["rax"] = self.registers["rdx"] = "base"
+        self.registers["rax"], self.registers["rdx"] = "low base", "high base"
+
+    def on_shlq(self, count, register):
+        self.require(count == "$0x20" and self.registers[register[1:]] == "high base", "half of another base")
+        self.registers[register[1:]] = "upper base"
+
+    def on_orq(self, one, other):
+        self.require({self.registers[one[1:]], self.registers[other[1:]]} == {"low base", "upper base"},
+                     "the halves of GS are put together wrongly")
+        self.registers[other[1:]] = "base"
 
     def on_wrmsr(self):
         self.require(self.registers["rcx"] == MSR_GS_BASE and self.registers["rax"] == "area"

@@ -12,7 +12,7 @@ from tests.proofs import rules
 
 ROOT = Path(".")
 # Rows are chosen to be found early.
-EXECUTIONS = 60000
+EXECUTIONS = 100000
 # Of each proof on each correct change: what they do otherwise, they do from the first one on.
 EXECUTIONS_OF_CORRECT = 60
 
