@@ -115,8 +115,8 @@ class VerdictTest(TryFixture):
     def test_broken(self):
         output = self.run_try("change.patch", "--keep", "kept", status=1, FAKE_SEARCH="17",
                               **{"PATH": self.env["PATH"]})
-        self.assertRegex(output, r"BROKEN: O5 a table is released too early\n"
-                         r"survey \(search --strategy aimed --focus .+ --seed 1099511627792\), after 17 executions")
+        self.assertIn("BROKEN: O5 a table is released too early\n"
+                      "aimed search, seed 1, after 17 executions", output)
         self.assertRegex(output, r"the story of shootdown-bytes 1\sscenario of seed")
         self.assertNotRegex((self.home / "log").read_text(), r"(?m)^build .*shootdown_afl", "built before needed")
         self.assertEqual(sorted(path.name for path in (self.home / "kept").iterdir()),
