@@ -31,7 +31,7 @@ struct MaskWords {
 };
 template <>
 struct MaskWords<1> {
-  static constexpr std::size_t used = 1;
+  static constexpr std::size_t used = 1;  // NOLINT(readability-identifier-naming): as above
   std::array<std::uint64_t, 1> words{};
 };
 
