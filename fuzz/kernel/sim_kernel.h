@@ -65,7 +65,7 @@ class Later {
 
  private:
   union {
-    Unmap unmap_;
+    Unmap unmap_;  // NOLINT(readability-identifier-naming): a private member
   };
   Op op_{};
   bool is_on_its_way_{false};
